@@ -1,0 +1,110 @@
+// hostmap-client: the load client of the sketch. Inserts random values to one key of its own for some seconds without
+// waiting for answers; then the key must hold the last one; then it erases it.
+#include <fmt/format.h>
+#include <hostmap/client.hpp>
+
+#include <CLI/CLI.hpp>
+#include <array>
+#include <chrono>
+#include <cstring>
+#include <random>
+#include <string>
+
+#include "exit_codes.hpp"
+
+namespace {
+
+using namespace hostmap;
+using namespace hostmap::apps;
+
+constexpr std::uint64_t kKeysPerClient = 2048;
+// The clock is read once for so many writes: it costs as much as several of them.
+constexpr int kWritesPerLook = 256;
+
+int fail(const std::string& what, ExitCode code) {
+  fmt::print(stderr, "hostmap-client: {}\n", what);
+  return code;
+}
+
+int fail(const Status& status) { return fail(std::string(status.message()), exit_code_of(status.code())); }
+
+// Keys and values of the load client: 8 bytes, little-endian as everything in hostmap.
+std::array<std::byte, 8> bytes_of(std::uint64_t word) noexcept {
+  std::array<std::byte, 8> bytes;
+  std::memcpy(bytes.data(), &word, sizeof word);
+  return bytes;
+}
+
+// xorshift64* (Vigna, 2014): a random value in about a nanosecond.
+class Random {
+ public:
+  explicit Random(std::uint64_t seed) noexcept : state_(seed | 1) {}
+  std::uint64_t next() noexcept {
+    state_ ^= state_ >> 12;
+    state_ ^= state_ << 25;
+    state_ ^= state_ >> 27;
+    return state_ * 0x2545'f491'4f6c'dd1d;
+  }
+
+ private:
+  std::uint64_t state_;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::uint64_t id = 0;
+  double seconds = 10;
+  Options options;
+  CLI::App app{"Writes random values to one key of its own, then checks and erases it.", "hostmap-client"};
+  app.add_option("ID", id, "number of this client; its key is ID * 2048 + a random number below 2048")->required();
+  app.add_option("--seconds", seconds, "how long to write")->capture_default_str();
+  app.add_option("--name", options.name, "instance")->capture_default_str();
+  app.add_option("--dir", options.dir, "folder of the regions (default: /dev/shm)");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp& help) {
+    return app.exit(help);
+  } catch (const CLI::ParseError& error) {
+    return fail(fmt::format("{}; see hostmap-client --help", error.what()), kExitUsage);
+  }
+  if (!(seconds > 0 && seconds <= 1e6)) return fail("--seconds must be above 0 and at most 1000000", kExitUsage);
+  if (id > ~std::uint64_t{0} / kKeysPerClient - 1) return fail("ID is too large: its keys would not fit 64 bits", kExitUsage);
+
+  // Room in a ring may be as far away as the turn of 63 other clients on this cpu.
+  options.timeout = std::chrono::seconds(30);
+  Result<Client> map = Client::connect(options);
+  if (!map) return fail(map.status());
+
+  std::random_device device;
+  Random random(std::uint64_t{device()} << 32 | device());
+  const std::uint64_t key_number = id * kKeysPerClient + random.next() % kKeysPerClient;
+  const std::array<std::byte, 8> key = bytes_of(key_number);
+  std::uint64_t last = 0;
+  std::uint64_t writes = 0;
+  const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
+  do {
+    for (int i = 0; i < kWritesPerLook; ++i) {
+      last = random.next();
+      const std::array<std::byte, 8> value = bytes_of(last);
+      if (const Status status = map->put_async(std::span(key), std::span(value)); !status.ok()) {
+        return fail(status);
+      }
+    }
+    writes += kWritesPerLook;
+  } while (std::chrono::steady_clock::now() < end);
+  if (const Status status = map->flush(); !status.ok()) return fail(status);
+
+  std::array<std::byte, 8> found;
+  const Result<std::size_t> size = map->get_into(std::span(key), found);
+  if (!size) return fail(fmt::format("key {} after {} writes: {}", key_number, writes, size.status().message()), kExitFalse);
+  if (*size != 8 || found != bytes_of(last)) {
+    std::uint64_t other;
+    std::memcpy(&other, found.data(), sizeof other);
+    return fail(fmt::format("key {} holds {} after {} writes, the last of which was {}", key_number, other, writes, last),
+                kExitFalse);
+  }
+  if (const Status status = map->erase(std::span(key)); !status.ok()) return fail(status);
+  fmt::print("Done ({} writes)\n", writes);
+  return kExitDone;
+}

@@ -1,0 +1,23 @@
+# bench/*.cpp and bench/rivals/*.cpp -> one program, hostmap-bench.
+
+find_package(CLI11 REQUIRED)
+find_package(fmt REQUIRED)
+find_package(Threads REQUIRED)
+find_package(TBB REQUIRED)
+find_package(absl REQUIRED)
+find_package(Boost REQUIRED)
+find_package(libcuckoo REQUIRED)
+
+file(GLOB bench_sources CONFIGURE_DEPENDS bench/*.cpp bench/rivals/*.cpp)
+if(NOT bench_sources)
+  message(FATAL_ERROR "HOSTMAP_BENCH is on, but bench/ holds no source")
+endif()
+add_executable(hostmap-bench ${bench_sources})
+set_target_properties(hostmap-bench PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}")
+target_include_directories(hostmap-bench PRIVATE bench)
+target_compile_definitions(hostmap-bench PRIVATE "HOSTMAP_VERSION=\"${PROJECT_VERSION}\"")
+target_link_libraries(hostmap-bench PRIVATE
+                      hostmap_server_parts CLI11::CLI11 fmt::fmt Threads::Threads
+                      TBB::tbb absl::flat_hash_map Boost::headers libcuckoo::libcuckoo)
+# The benchmarks start the server and the load clients that lie beside them.
+add_dependencies(hostmap-bench hostmap_programs)

@@ -1,0 +1,59 @@
+# The two libraries:
+#   hostmap_client        all that a user's process links. It holds no code that changes the table:
+#                         of src/table it has the reading side only. It links nothing.
+#   hostmap_server_parts  the rest: what the server, its tests and its benchmarks link.
+# Sources are found by folder; a new file needs no line here.
+
+set(client_folders base shm buffer wait message slot connection client)
+set(server_folders journal signal server store)
+
+foreach(folder IN LISTS client_folders)
+  list(APPEND client_patterns "src/${folder}/*.cpp")
+endforeach()
+foreach(folder IN LISTS server_folders)
+  list(APPEND server_patterns "src/${folder}/*.cpp")
+endforeach()
+# scripts/check_include_order knows the same three names.
+set(table_reading_patterns src/table/reader*.cpp src/table/match*.cpp src/table/layout*.cpp)
+
+file(GLOB client_sources CONFIGURE_DEPENDS ${client_patterns} ${table_reading_patterns})
+file(GLOB table_reading_sources CONFIGURE_DEPENDS ${table_reading_patterns})
+file(GLOB table_sources CONFIGURE_DEPENDS src/table/*.cpp)
+file(GLOB server_sources CONFIGURE_DEPENDS ${server_patterns})
+list(APPEND server_sources ${table_sources})
+if(table_reading_sources)
+  list(REMOVE_ITEM server_sources ${table_reading_sources})
+endif()
+
+# A static library needs one source at least.
+file(CONFIGURE OUTPUT empty.cpp CONTENT "")
+if(NOT client_sources)
+  set(client_sources "${CMAKE_CURRENT_BINARY_DIR}/empty.cpp")
+endif()
+if(NOT server_sources)
+  set(server_sources "${CMAKE_CURRENT_BINARY_DIR}/empty.cpp")
+endif()
+
+find_path(HOSTMAP_XXHASH_INCLUDE xxhash.h)
+mark_as_advanced(HOSTMAP_XXHASH_INCLUDE)
+if(NOT HOSTMAP_XXHASH_INCLUDE)
+  message(FATAL_ERROR "xxhash.h not found: install libxxhash-dev (./dev setup does)")
+endif()
+
+add_library(hostmap_client STATIC ${client_sources})
+add_library(hostmap::client ALIAS hostmap_client)
+set_target_properties(hostmap_client PROPERTIES
+                      OUTPUT_NAME hostmap
+                      POSITION_INDEPENDENT_CODE ON)
+target_compile_features(hostmap_client PUBLIC cxx_std_20)
+target_include_directories(hostmap_client PUBLIC include PRIVATE src)
+target_include_directories(hostmap_client SYSTEM PRIVATE "${HOSTMAP_XXHASH_INCLUDE}")
+
+if(HOSTMAP_APPS)
+  find_package(fmt REQUIRED)
+  find_package(Threads REQUIRED)
+  add_library(hostmap_server_parts STATIC ${server_sources})
+  # src/ is open to the project's own programs and tests, never to users of hostmap::client.
+  target_include_directories(hostmap_server_parts PUBLIC src)
+  target_link_libraries(hostmap_server_parts PUBLIC hostmap_client fmt::fmt Threads::Threads)
+endif()

@@ -1,0 +1,22 @@
+# apps/hostmap_server.cpp -> hostmap-server and so on, directly in the build folder.
+
+find_package(CLI11 REQUIRED)
+
+add_custom_target(hostmap_programs)
+file(GLOB app_sources CONFIGURE_DEPENDS apps/*.cpp)
+foreach(source IN LISTS app_sources)
+  cmake_path(GET source STEM stem)
+  string(REPLACE "_" "-" program "${stem}")
+  add_executable(${program} "${source}")
+  set_target_properties(${program} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}")
+  target_compile_definitions(${program} PRIVATE "HOSTMAP_VERSION=\"${PROJECT_VERSION}\"")
+  target_link_libraries(${program} PRIVATE CLI11::CLI11 fmt::fmt)
+  # Only the server can change a table: the other programs do not even link the code for it.
+  if(program STREQUAL "hostmap-server")
+    target_link_libraries(${program} PRIVATE hostmap_server_parts)
+  else()
+    target_link_libraries(${program} PRIVATE hostmap_client)
+    target_include_directories(${program} PRIVATE src)
+  endif()
+  add_dependencies(hostmap_programs ${program})
+endforeach()

@@ -1,0 +1,170 @@
+# Tests:
+#   test/FOLDER/*_test.cpp         -> one GoogleTest binary, test_FOLDER; ctest knows each test as
+#                                     FOLDER.Suite.Name
+#   test/process/programs/*.cpp    -> helper programs, each named as its file, beside hostmap-server
+#   test/models/*_model.cpp|*.pml  -> models of the protocols: model.NAME (quick) and
+#                                     model.NAME.full (slow); test/models/CMakeLists.txt, if there
+#                                     is one, takes their place
+#   scripts/check_*                -> style.NAME, and style.NAME.canary: the check must fail on a
+#                                     bad tree
+#   scripts/check_client_library   -> library.client, in release builds
+#
+# Labels:   quick    all others
+#           slow     "Slow" in the suite's or test's name
+#           soak     "Soak" in it: hours, by hand
+#           process  all in test/process
+#           model, library, style   those of that name
+# and those that test/labels.txt gives, a line each: LABEL REGULAR-EXPRESSION [# why]. Of these,
+#           no_asan, no_tsan, no_infinite   keep a test out of that build of `./dev test all`
+#           serial                          nothing else runs beside it
+#
+# Each test gets HOSTMAP_BIN_DIR (where the programs lie) and HOSTMAP_SOURCE_DIR.
+
+find_package(GTest REQUIRED)
+include(GoogleTest)
+
+set(test_binary_dir "${PROJECT_BINARY_DIR}/test")
+set(test_labels_file "${PROJECT_SOURCE_DIR}/test/labels.txt")
+set(test_environment
+    "HOSTMAP_BIN_DIR=${PROJECT_BINARY_DIR}"
+    "HOSTMAP_SOURCE_DIR=${PROJECT_SOURCE_DIR}")
+set(quick_timeout_seconds 120)
+set(slow_timeout_seconds 600)
+set(soak_timeout_seconds 43200)
+if(HOSTMAP_SANITIZE)
+  set(quick_timeout_seconds 300)
+  set(slow_timeout_seconds 1200)
+  # 86: a sanitizer's finding must not look like an exit code that hostmap's programs use.
+  list(APPEND test_environment
+       "ASAN_OPTIONS=exitcode=86"
+       "UBSAN_OPTIONS=exitcode=86:print_stacktrace=1"
+       "TSAN_OPTIONS=exitcode=86:halt_on_error=1:second_deadlock_stack=1:die_after_fork=0")
+endif()
+
+# All that ctest runs, without the benchmarks; and what the tests labelled `process` need of it.
+add_custom_target(hostmap_tests)
+add_custom_target(hostmap_process_tests)
+add_dependencies(hostmap_process_tests hostmap_programs)
+add_dependencies(hostmap_tests hostmap_process_tests)
+
+# What all tests share, and the main() that compares /dev/shm before and after each test.
+file(GLOB support_sources CONFIGURE_DEPENDS test/support/*.cpp)
+set(support_main "${PROJECT_SOURCE_DIR}/test/support/main.cpp")
+list(FILTER support_sources EXCLUDE REGEX "/main\\.cpp$")
+if(support_sources)
+  add_library(hostmap_test_support STATIC ${support_sources})
+  set(support_scope PUBLIC)
+else()
+  add_library(hostmap_test_support INTERFACE)
+  set(support_scope INTERFACE)
+endif()
+target_include_directories(hostmap_test_support ${support_scope} test)
+target_link_libraries(hostmap_test_support ${support_scope}
+                      hostmap_server_parts GTest::gtest GTest::gmock)
+if(EXISTS "${support_main}")
+  add_library(hostmap_test_main OBJECT "${support_main}")
+  target_link_libraries(hostmap_test_main PUBLIC hostmap_test_support)
+else()
+  add_library(hostmap_test_main INTERFACE)
+  target_link_libraries(hostmap_test_main INTERFACE GTest::gtest_main)
+endif()
+
+# Helper programs of the process tests.
+file(GLOB program_sources CONFIGURE_DEPENDS test/process/programs/*.cpp)
+foreach(source IN LISTS program_sources)
+  cmake_path(GET source STEM program)
+  add_executable(${program} "${source}")
+  set_target_properties(${program} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}")
+  target_link_libraries(${program} PRIVATE hostmap_test_support)
+  add_dependencies(hostmap_process_tests ${program})
+endforeach()
+
+# hostmap_add_test_binary(FOLDER SOURCE…)
+function(hostmap_add_test_binary folder)
+  set(binary test_${folder})
+  add_executable(${binary} ${ARGN})
+  set_target_properties(${binary} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${test_binary_dir}")
+  target_link_libraries(${binary} PRIVATE hostmap_test_main hostmap_test_support)
+  add_dependencies(hostmap_tests ${binary})
+  if(folder STREQUAL "process")
+    add_dependencies(hostmap_process_tests ${binary})
+  endif()
+  gtest_discover_tests(${binary}
+                       TEST_PREFIX "${folder}."
+                       TEST_LIST discovered_tests
+                       DISCOVERY_MODE PRE_TEST
+                       DISCOVERY_TIMEOUT 120)
+  # The tests are known only when ctest asks the binary for them, so they get their labels there.
+  set(properties_file "${test_binary_dir}/${binary}_properties.cmake")
+  configure_file("${PROJECT_SOURCE_DIR}/cmake/test_properties.cmake.in" "${properties_file}" @ONLY)
+  set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES "${properties_file}")
+endfunction()
+
+file(GLOB test_sources CONFIGURE_DEPENDS test/*/*_test.cpp)
+set(test_folders)
+foreach(source IN LISTS test_sources)
+  cmake_path(GET source PARENT_PATH folder)
+  cmake_path(GET folder FILENAME folder)
+  list(APPEND test_folders "${folder}")
+endforeach()
+list(REMOVE_DUPLICATES test_folders)
+foreach(folder IN LISTS test_folders)
+  set(folder_sources "${test_sources}")
+  list(FILTER folder_sources INCLUDE REGEX "/test/${folder}/[^/]*$")
+  hostmap_add_test_binary(${folder} ${folder_sources})
+endforeach()
+
+# hostmap_add_test(KIND NAME TIER COMMAND…): a test that is no GoogleTest: its name is KIND.NAME,
+# its labels are KIND (model, library, style) and TIER (quick, slow).
+function(hostmap_add_test kind name tier)
+  add_test(NAME ${kind}.${name} COMMAND ${ARGN})
+  set_tests_properties(${kind}.${name} PROPERTIES
+                       LABELS "${kind};${tier}"
+                       TIMEOUT ${${tier}_timeout_seconds}
+                       ENVIRONMENT "${test_environment}")
+endfunction()
+
+# Models: exit code 0 is a pass. `quick` explores a small space, `full` all of it.
+file(GLOB models CONFIGURE_DEPENDS
+     test/models/CMakeLists.txt test/models/*_model.cpp test/models/*.pml)
+if("${PROJECT_SOURCE_DIR}/test/models/CMakeLists.txt" IN_LIST models)
+  add_subdirectory(test/models)
+  get_property(model_programs DIRECTORY test/models PROPERTY BUILDSYSTEM_TARGETS)
+  if(model_programs)
+    add_dependencies(hostmap_tests ${model_programs})
+  endif()
+else()
+  foreach(model IN LISTS models)
+    cmake_path(GET model STEM stem)
+    if(model MATCHES "\\.pml$")
+      set(command "${PROJECT_SOURCE_DIR}/scripts/run_spin" "${model}")
+    else()
+      add_executable(${stem} "${model}")
+      set_target_properties(${stem} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${test_binary_dir}")
+      target_compile_options(${stem} PRIVATE -O2)  # they walk through millions of states
+      target_link_libraries(${stem} PRIVATE hostmap_test_support)
+      add_dependencies(hostmap_tests ${stem})
+      set(command ${stem})
+    endif()
+    string(REGEX REPLACE "_model$" "" name "${stem}")
+    hostmap_add_test(model ${name} quick ${command} quick)
+    hostmap_add_test(model ${name}.full slow ${command} full)
+  endforeach()
+endif()
+
+# What the client library may not call; its asserts do, so only where they are off.
+if(CMAKE_BUILD_TYPE STREQUAL "RelWithDebInfo" AND NOT HOSTMAP_SANITIZE AND NOT HOSTMAP_COVERAGE)
+  set(script "${PROJECT_SOURCE_DIR}/scripts/check_client_library")
+  hostmap_add_test(library client quick "${script}" "$<TARGET_FILE:hostmap_client>")
+  hostmap_add_test(library client.canary quick "${script}" --self-test)
+endif()
+
+# Style: fast enough to be quick tests.
+file(GLOB readme CONFIGURE_DEPENDS README.md)
+foreach(check include_order sync_tags documents)
+  set(script "${PROJECT_SOURCE_DIR}/scripts/check_${check}")
+  hostmap_add_test(style ${check}.canary quick "${script}" --self-test)
+  if(readme OR NOT check STREQUAL "documents")
+    hostmap_add_test(style ${check} quick "${script}" "${PROJECT_SOURCE_DIR}")
+  endif()
+endforeach()

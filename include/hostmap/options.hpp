@@ -1,0 +1,27 @@
+// Options: how a client finds its server and how long it waits.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+namespace hostmap {
+
+/// Where a get takes its value from.
+enum class Reads : std::uint8_t {
+  kDirect,  ///< from the shared table, without a message (the default)
+  kRing,    ///< by a message to the server and its answer, in order with this client's writes
+};
+
+struct Options {
+  /// A timeout that never ends.
+  static constexpr std::chrono::nanoseconds kForever = std::chrono::nanoseconds::max();
+
+  std::string name = "distributed-memory";  ///< instance: [A-Za-z0-9._-]{1,64}
+  std::string dir;                          ///< folder of the regions; empty: /dev/shm
+  std::chrono::nanoseconds timeout = std::chrono::seconds(5);  ///< bound of every blocking call
+  Reads reads = Reads::kDirect;
+  bool wait_for_server = false;  ///< connect waits (within timeout) for a server to appear
+};
+
+}  // namespace hostmap

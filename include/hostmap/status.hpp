@@ -1,0 +1,142 @@
+// Status and Result: how every call of hostmap says what happened.
+//
+// A Status is a code from a frozen list and one sentence for people. It never throws, and its usual form (a code alone)
+// allocates nothing. Result<T> is a T or a Status; there is no Result<bool>, because `if (result)` would be a trap.
+// Values of both belong to one thread at a time, like an int.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+namespace hostmap {
+
+/// Frozen numbers: a code's value never changes, in no language.
+enum class StatusCode : std::uint8_t {
+  kOk = 0,
+  kNotFound = 1,        ///< the key is absent; an ordinary result
+  kAlreadyExists = 2,   ///< insert found the key present
+  kMismatch = 3,        ///< compare_exchange found another value
+  kNotANumber = 4,      ///< increment found bytes that are no decimal number
+  kOverflow = 5,        ///< increment would leave the 64-bit range
+  kBufferTooSmall = 6,  ///< get_into: the value is longer than the buffer
+  kTimeout = 7,         ///< the deadline passed; for a mutation the outcome is unknown
+  kNoServer = 8,        ///< no server runs under this name
+  kFull = 9,            ///< no memory or no room for a connection; nothing was changed
+  kTooLarge = 10,       ///< key or value above its limit; nothing was changed
+  kInvalid = 11,        ///< an argument that can never be right
+  kPermission = 12,     ///< the regions belong to somebody else
+  kOtherVersion = 13,   ///< server and client were built for different layouts
+  kClosed = 14,         ///< the server closed this connection; the next call connects anew
+  kInternal = 15,       ///< a bug of ours, or damaged shared memory
+};
+
+/// The sentence that belongs to a code, without the details of a case.
+constexpr std::string_view describe(StatusCode code) noexcept {
+  switch (code) {
+    case StatusCode::kOk: return "done";
+    case StatusCode::kNotFound: return "no such key";
+    case StatusCode::kAlreadyExists: return "the key exists already";
+    case StatusCode::kMismatch: return "the value is not the expected one";
+    case StatusCode::kNotANumber: return "the value is not a decimal number";
+    case StatusCode::kOverflow: return "the number would leave the 64-bit range";
+    case StatusCode::kBufferTooSmall: return "the buffer is smaller than the value";
+    case StatusCode::kTimeout:
+      return "timed out; of a change that was under way the outcome is unknown";
+    case StatusCode::kNoServer: return "no server runs under this name; start hostmap-server";
+    case StatusCode::kFull:
+      return "the server has no room for this; erase something or raise its --memory";
+    case StatusCode::kTooLarge: return "the key or the value is above its limit";
+    case StatusCode::kInvalid: return "an argument is not valid";
+    case StatusCode::kPermission:
+      return "no permission; run as the user of the server";
+    case StatusCode::kOtherVersion:
+      return "server and client were built for different layouts; upgrade the older one";
+    case StatusCode::kClosed:
+      return "the server closed the connection; of a change that was under way the outcome is "
+             "unknown; the next call connects anew";
+    case StatusCode::kInternal: return "internal error; please report it";
+  }
+  return "unknown status";
+}
+
+/// What a call came to. Copying one with a detailed message may allocate; if that fails, the detail is dropped.
+class [[nodiscard]] Status {
+ public:
+  Status() noexcept = default;
+  Status(StatusCode code) noexcept : code_(code) {}  // NOLINT(google-explicit-constructor)
+  /// `detail` replaces the code's usual sentence; out of memory it is dropped.
+  Status(StatusCode code, std::string_view detail) noexcept : code_(code) { set_detail(detail); }
+  Status(const Status& other) noexcept : code_(other.code_), size_(other.size_) {
+    if (other.detail_) set_detail(*other.detail_);
+  }
+  Status& operator=(const Status& other) noexcept {
+    if (this != &other) *this = Status(other);
+    return *this;
+  }
+  Status(Status&&) noexcept = default;
+  Status& operator=(Status&&) noexcept = default;
+  ~Status() = default;
+
+  /// kBufferTooSmall with the size in bytes that the value has.
+  static Status buffer_too_small(std::uint64_t needed) noexcept {
+    Status status(StatusCode::kBufferTooSmall);
+    status.size_ = needed;
+    return status;
+  }
+
+  bool ok() const noexcept { return code_ == StatusCode::kOk; }
+  StatusCode code() const noexcept { return code_; }
+  /// Bytes needed, with kBufferTooSmall; otherwise 0.
+  std::uint64_t size() const noexcept { return size_; }
+  /// One sentence without a full stop. Valid as long as this Status.
+  std::string_view message() const noexcept {
+    return detail_ ? std::string_view(*detail_) : describe(code_);
+  }
+  friend bool operator==(const Status& status, StatusCode code) noexcept {
+    return status.code_ == code;
+  }
+
+ private:
+  void set_detail(std::string_view detail) noexcept {
+    try {
+      detail_ = std::make_unique<std::string>(detail);
+    } catch (...) {
+      detail_.reset();  // the code still says what happened
+    }
+  }
+
+  StatusCode code_ = StatusCode::kOk;
+  std::uint64_t size_ = 0;
+  std::unique_ptr<std::string> detail_;
+};
+
+/// A T, or the Status that says why there is none.
+template <typename T>
+class [[nodiscard]] Result {
+  static_assert(!std::is_same_v<T, bool>, "if (result) would be ambiguous: return a Status");
+
+ public:
+  Result(T value) noexcept(std::is_nothrow_move_constructible_v<T>)  // NOLINT
+      : value_(std::move(value)) {}
+  Result(Status status) noexcept : status_(std::move(status)) {}  // NOLINT
+  Result(StatusCode code) noexcept : status_(code) {}             // NOLINT
+
+  explicit operator bool() const noexcept { return value_.has_value(); }
+  T& operator*() & noexcept { return *value_; }
+  const T& operator*() const& noexcept { return *value_; }
+  T&& operator*() && noexcept { return std::move(*value_); }
+  T* operator->() noexcept { return &*value_; }
+  const T* operator->() const noexcept { return &*value_; }
+  const Status& status() const noexcept { return status_; }
+
+ private:
+  std::optional<T> value_;
+  Status status_;
+};
+
+}  // namespace hostmap

@@ -1,0 +1,29 @@
+// Copies to and from memory that another process may change or read at the same time.
+//
+// Such a copy may come out torn; whoever reads validates it afterwards and throws it away. In C++ a racing memcpy is
+// undefined, so the compiler must not see one: memcpy is called through a pointer whose target it cannot know. The thread
+// sanitizer, which would see it all the same, gets byte-wise relaxed atomics.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "base/platform.hpp"
+
+namespace hostmap {
+
+inline void copy_shared(std::byte* to, const std::byte* from, std::size_t size) noexcept {
+#if HOSTMAP_TSAN
+  for (std::size_t i = 0; i < size; ++i) {
+    const auto value = __atomic_load_n(reinterpret_cast<const unsigned char*>(from) + i, __ATOMIC_RELAXED);
+    __atomic_store_n(reinterpret_cast<unsigned char*>(to) + i, value, __ATOMIC_RELAXED);
+  }
+#else
+  void* (*copy)(void*, const void*, std::size_t) = &std::memcpy;
+  asm("" : "+r"(copy));  // the compiler knows no more than: some function that may touch any memory
+  copy(to, from, size);
+#endif
+}
+
+}  // namespace hostmap

@@ -1,0 +1,120 @@
+#include "client/session.hpp"
+
+#include <poll.h>
+#include <sys/inotify.h>
+
+#include <algorithm>
+#include <climits>
+
+#include "shm/owner_lock.hpp"
+
+namespace hostmap {
+
+namespace {
+
+// Is the server behind these regions alive? Only a server can hold the lock of the file that it made.
+Status check_server_lives(const InstanceName& name) {
+  const Result<RegionFile> alive = open_region_file(name.alive(), Access::kReadOnly);
+  if (alive && lock_holder(alive->fd.get()).held) return {};
+  if (!alive && alive.status() == StatusCode::kPermission) return alive.status();
+  return {StatusCode::kNoServer, "the server '" + name.name() + "' has died; start hostmap-server again"};
+}
+
+Status no_server(const InstanceName& name, const Status& why) {
+  if (!(why == StatusCode::kNoServer)) return why;
+  const std::string dir = name.dir() == kDefaultDir ? "" : " --dir " + name.dir();
+  return {StatusCode::kNoServer, "no server '" + name.name() + "' in " + name.dir() +
+                                     "; start one: hostmap-server --name " + name.name() + dir};
+}
+
+}  // namespace
+
+Session::Session(Region master, Region table) noexcept
+    : master_region_(std::move(master)),
+      table_(std::move(table)),
+      master_(master_region_.data()),
+      reader_(table_.data(), table_.bytes()),
+      lanes_(reader_.header().shard_count) {
+  master_.set_mailboxes(master_.header().mailbox_count);
+}
+
+Session::~Session() {
+  if (end_ == nullptr || end_->closed()) return;
+  end_->close();
+  master_.ring_server();
+}
+
+Result<std::unique_ptr<Session>> Session::open(const InstanceName& name, Deadline& deadline) {
+  for (;;) {
+    Result<Region> master = Region::attach(name.master(), RegionKind::kMaster, Access::kReadWrite);
+    if (!master) return no_server(name, master.status());
+    if (Status status = check_server_lives(name); !status.ok()) return status;
+    Result<Region> table = Region::attach(name.table(), RegionKind::kTable, Access::kReadOnly);
+    if (!table) return no_server(name, table.status());
+    const bool same_server = master->header().incarnation == table->header().incarnation;
+    const bool plausible = master->bytes() >= sizeof(MasterHeader) && MasterView(master->data()).plausible(master->bytes()) &&
+                           table->bytes() >= sizeof(TableHeader) &&
+                           TableReader(table->data(), table->bytes()).plausible();
+    if (!plausible) {
+      return Status(StatusCode::kInternal, "the regions of '" + name.name() + "' are damaged; stop its server and start it again");
+    }
+    if (same_server) {
+      std::unique_ptr<Session> session(new Session(std::move(*master), std::move(*table)));
+      const bool expedited = session->reader_.header().membarrier != 0 && register_for_membarrier();
+      Result<std::uint64_t> id = reserve_connection(session->master_, deadline);
+      Status status = id ? Status() : id.status();
+      if (id) {
+        Result<std::unique_ptr<ClientEnd>> end = ClientEnd::attach(name.connection(*id), *id, session->lanes_, expedited);
+        if (!end) {
+          // The server takes back at once what a slow client did not take: try again.
+          status = end.status() == StatusCode::kNoServer ? Status(StatusCode::kClosed) : end.status();
+        } else {
+          session->end_ = std::move(*end);
+          status = confirm_attached(session->master_, *id);
+          if (status.ok()) return session;
+        }
+      }
+      if (!(status == StatusCode::kClosed)) return status;
+    }
+    // A server was starting or stopping just now, or we were too slow for it.
+    if (deadline.left() == 0) return Status(StatusCode::kTimeout, "the server '" + name.name() + "' does not let this client in");
+  }
+}
+
+Result<ClientChannel*> Session::channel(std::uint32_t channel, Deadline& deadline) {
+  const std::uint32_t worker = reader_.header().lane_worker[channel % lanes_] % kMaxLanes;
+  return end_->channel(channel, {&reader_.header().workers[worker], &master_.worker_bell(worker)}, &master_, deadline);
+}
+
+void Session::retire() noexcept {
+  if (!end_->closed()) {
+    end_->close();
+    master_.ring_server();
+  }
+  disown();
+}
+
+void Session::disown() noexcept {
+  end_->abandon();
+  table_.discard();
+  master_region_.discard();
+}
+
+Status check_server(const InstanceName& name) {
+  const Result<RegionFile> master = open_region_file(name.master(), Access::kReadOnly);
+  Status status = master ? check_region_header(*master, name.master(), RegionKind::kMaster) : master.status();
+  if (!status.ok()) return no_server(name, status);
+  return check_server_lives(name);
+}
+
+void await_change_of_folder(const InstanceName& name, Deadline& deadline) noexcept {
+  const UniqueFd watch(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+  if (!watch) return;
+  ::inotify_add_watch(watch.get(), name.dir().c_str(), IN_CREATE | IN_ATTRIB | IN_MOVED_TO);
+  // The server may have appeared before the watch did: look again first, and then at least once a second.
+  const std::int64_t milliseconds = std::min<std::int64_t>(deadline.left() / 1'000'000, 1000);
+  pollfd event{watch.get(), POLLIN, 0};
+  ::poll(&event, 1, static_cast<int>(milliseconds));
+}
+
+}  // namespace hostmap

@@ -1,0 +1,77 @@
+// Session: everything a client has of one server: its regions, its connection, its reader. A client that connects anew gets
+// a new session; the old one is retired but stays in memory, because other threads may still be reading through it.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+#include <hostmap/status.hpp>
+
+#include "connection/client_end.hpp"
+#include "shm/names.hpp"
+#include "shm/region.hpp"
+#include "slot/reservation.hpp"
+#include "table/reader.hpp"
+
+namespace hostmap {
+
+class Session {
+ public:
+  // Finds the server of `name`, asks for a connection and attaches to it. Errors as Client::connect.
+  static Result<std::unique_ptr<Session>> open(const InstanceName& name, Deadline& deadline);
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  const TableReader& reader() const noexcept { return reader_; }
+  std::uint32_t lanes() const noexcept { return lanes_; }
+  ClientEnd& end() noexcept { return *end_; }
+  // `channel` of the connection, open. Errors as ClientEnd::channel.
+  Result<ClientChannel*> channel(std::uint32_t channel, Deadline& deadline);
+
+  bool closed() const noexcept { return end_->closed(); }
+  // Leaves the server and lets the memory go, while other threads may still be inside: they see zeroes, and must look
+  // whether the session is still the current one before they believe what they read.
+  void retire() noexcept;
+  // The same in a child after fork: the connection is the parent's and is not touched.
+  void disown() noexcept;
+
+  // Writes that were queued without an answer. By the thread that writes:
+  void note_queued(std::uint32_t lane, std::uint64_t position) noexcept {
+    // [queued.set] release; pairs with [queued.see]: whoever sees it finds the channel
+    queued_[lane].store(position, std::memory_order_release);
+    unreported_[lane].store(true, std::memory_order_relaxed);  // relaxed: read by this thread, or under its mutex
+  }
+  // All of them are applied (or refused).
+  void note_applied(std::uint32_t lane) noexcept {
+    queued_[lane].store(0, std::memory_order_relaxed);  // relaxed: seen late, a reader asks a needless question
+  }
+  // A flush has told what became of them.
+  void note_reported(std::uint32_t lane) noexcept { unreported_[lane].store(false, std::memory_order_relaxed); }  // relaxed: as above
+  bool unreported(std::uint32_t lane) const noexcept { return unreported_[lane].load(std::memory_order_relaxed); }  // relaxed: as above
+  // By any thread: the position behind the last queued write of a lane that is not known to be applied; 0: none.
+  std::uint64_t queued_position(std::uint32_t lane) const noexcept {
+    return queued_[lane].load(std::memory_order_acquire);  // [queued.see] acquire; pairs with [queued.set]
+  }
+
+ private:
+  Session(Region master, Region table) noexcept;
+
+  Region master_region_;
+  Region table_;
+  MasterView master_;
+  TableReader reader_;
+  std::uint32_t lanes_;
+  std::unique_ptr<ClientEnd> end_;
+  Word queued_[kMaxLanes] = {};
+  std::atomic<bool> unreported_[kMaxLanes] = {};
+};
+
+// kOk if a server of this name lives and its regions can be attached; otherwise why not.
+Status check_server(const InstanceName& name);
+
+// Waits until something changes in the folder of `name`, or the deadline: a server may have appeared.
+void await_change_of_folder(const InstanceName& name, Deadline& deadline) noexcept;
+
+}  // namespace hostmap

@@ -1,0 +1,73 @@
+#include "client/statistics.hpp"
+
+#include "client/session.hpp"
+#include "shm/region.hpp"
+#include "table/reader.hpp"
+
+namespace hostmap {
+
+namespace {
+
+std::uint64_t value(const Word& counter) noexcept { return counter.load(std::memory_order_relaxed); }  // relaxed: a figure
+
+}  // namespace
+
+Result<Statistics> collect_statistics(const InstanceName& name) {
+  if (Status status = check_server(name); !status.ok()) return status;
+  const Result<Region> region = Region::attach(name.table(), RegionKind::kTable, Access::kReadOnly);
+  if (!region) return region.status();
+  if (region->bytes() < sizeof(TableHeader) || !TableReader(region->data(), region->bytes()).plausible()) {
+    return Status(StatusCode::kInternal, name.table() + " is damaged; stop its server and start it again");
+  }
+  const TableHeader& header = *region->at<TableHeader>(0);
+  Statistics s;
+  s.name = name.name();
+  s.pid = header.server_pid.load(std::memory_order_relaxed);  // relaxed: for people
+  std::uint64_t entry_bytes = 0;
+  for (std::uint32_t i = 0; i < header.shard_count; ++i) {
+    const ShardHeader& shard = header.shards[i];
+    const LaneStats& lane = header.lane_stats[i];
+    s.pair_keys += value(lane.pair_keys);
+    s.entry_keys += value(lane.entry_keys);
+    s.pair_buckets += state_buckets(value(shard.pair_state), shard.pairs_base);
+    s.entry_buckets += state_buckets(value(shard.entry_state), shard.entries_base);
+    s.puts += value(lane.puts);
+    s.erases += value(lane.erases);
+    s.gets_by_ring += value(lane.gets_by_ring);
+    s.refused += value(lane.refused);
+    s.splits += value(lane.splits);
+    s.parks += value(lane.parks);
+    s.poisoned += value(lane.poisoned);
+    s.timeout_rescues += value(lane.timeout_rescues);
+    entry_bytes += value(lane.entry_bytes);
+  }
+  s.entries = s.pair_keys + s.entry_keys;
+  s.buckets = s.pair_buckets + s.entry_buckets;
+  const ServerStats& server = header.server_stats;
+  s.memory_bytes = value(server.memory_bytes);
+  s.memory_limit_bytes = header.memory_limit;
+  s.fragmented_bytes = value(header.arena_populated) - entry_bytes;
+  s.huge_page_bytes = value(server.huge_page_bytes);
+  s.connections = value(server.connections);
+  s.connected = value(server.connected);
+  s.workers = value(server.workers);
+  s.recoveries = value(server.recoveries);
+  s.replayed = value(server.replayed);
+  s.reaped = value(server.reaped);
+  s.populate_failures = value(server.populate_failures);
+  s.read_retries = value(server.read_retries);
+  s.read_fallbacks = value(server.read_fallbacks);
+  s.timeout_rescues += value(server.client_rescues);
+  // Clients count their own rare events in their own pages.
+  for (const std::string& path : name.connection_files()) {
+    const Result<Region> connection = Region::attach(path, RegionKind::kConnection, Access::kReadOnly);
+    if (!connection || connection->bytes() < sizeof(ConnectionHeader)) continue;
+    const ClientWords& client = connection->at<ConnectionHeader>(0)->client;
+    s.read_retries += value(client.read_retries);
+    s.read_fallbacks += value(client.read_fallbacks);
+    s.timeout_rescues += value(client.timeout_rescues);
+  }
+  return s;
+}
+
+}  // namespace hostmap

@@ -1,0 +1,247 @@
+#include "connection/client_end.hpp"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <climits>
+
+#include "shm/owner_lock.hpp"
+
+namespace hostmap {
+
+// --- ClientChannel ---------------------------------------------------------------------------------------------------
+
+ClientChannel::ClientChannel(ClientEnd& end, std::uint32_t channel, WorkerView worker) noexcept
+    : end_(end),
+      control_(reinterpret_cast<ChannelControl*>(end.memory_ + channel_control_offset(channel))),
+      worker_(worker),
+      expedited_(end.expedited_),
+      requests_(RingView(end.memory_ + request_ring_offset(channel, end.lanes_, end.ring_bytes_), end.ring_bytes_,
+                         end.request_nonce_),
+                0),
+      answers_(RingView(end.memory_ + answer_ring_offset(channel, end.lanes_, end.ring_bytes_), end.ring_bytes_,
+                        end.answer_nonce_),
+               0) {}
+
+// Spinning is of use only while the worker can run elsewhere.
+std::int64_t ClientChannel::spin_limit() const noexcept {
+  // relaxed, both: hints
+  if (worker_.line->crowded.load(std::memory_order_relaxed) != 0) return 0;
+  if (worker_.line->cpu.load(std::memory_order_relaxed) == static_cast<std::uint32_t>(::sched_getcpu())) return 0;
+  return AdaptiveSpin::kLongestNs;
+}
+
+// Spins, then sleeps, until `ready()`, the connection's end or the deadline.
+template <typename Ready>
+Status ClientChannel::wait(WaitWord why, std::uint64_t wake_at, Ready&& ready, Deadline& deadline) {
+  if (spin_.spin([&] { return ready() || end_.closed(); }, spin_limit())) {
+    return ready() ? Status() : Status(StatusCode::kClosed);
+  }
+  const std::int64_t begin = monotonic_ns();
+  // Another thread of this client may be asleep on this channel, too: one at a time.
+  std::unique_lock<std::timed_mutex> sleeper(sleeper_, std::defer_lock);
+  if (const std::int64_t left = deadline.left(); left == kNoTimeout) {
+    sleeper.lock();
+  } else if (!sleeper.try_lock_for(std::chrono::nanoseconds(left))) {
+    return StatusCode::kTimeout;
+  }
+  for (;;) {
+    control_->wake_at.store(wake_at, std::memory_order_relaxed);  // relaxed: [wait.why] publishes it
+    begin_wait(*control_, why);
+    const bool done = ready();
+    if (done || end_.closed()) {
+      control_->waiting.store(kNotWaiting, std::memory_order_relaxed);  // relaxed: seen late, it costs a needless wake-up
+      spin_.observe(monotonic_ns() - begin);
+      return done ? Status() : Status(StatusCode::kClosed);
+    }
+    const WaitOutcome outcome = futex_wait(control_->waiting, why, deadline.left());
+    if (outcome == WaitOutcome::kTimedOut) {
+      control_->waiting.store(kNotWaiting, std::memory_order_relaxed);  // relaxed: likewise
+      if (!ready()) return end_.closed() ? StatusCode::kClosed : StatusCode::kTimeout;
+      // The answer was there and nobody had woken us: a bug, unless a hostile process moved our futex. Counted.
+      Word& rescues = end_.counters().timeout_rescues;
+      rescues.store(rescues.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);  // relaxed: a counter
+      return {};
+    }
+  }
+}
+
+Status ClientChannel::await_room(std::uint64_t payload_bytes, Deadline& deadline) {
+  const std::uint64_t size = record_bytes(payload_bytes);
+  if (requests_.has_room(size, consumed_)) [[likely]] return {};
+  // [consumed.load] acquire; pairs with [consumed.publish]: the worker is done with the bytes before it
+  consumed_ = control_->requests_consumed.load(std::memory_order_acquire);
+  if (requests_.has_room(size, consumed_)) return {};
+  // Once full, go on when half of the ring is free: a wake-up for every record would cost more than the records.
+  const std::uint64_t half = requests_.view().capacity() / 2;
+  const std::uint64_t must = requests_.head() + requests_.needed(size) - requests_.view().capacity();
+  const std::uint64_t wake_at = std::max(must, requests_.head() - half);
+  const auto ready = [&]() noexcept {
+    // [consumed.load] acquire; pairs with [consumed.publish]
+    consumed_ = control_->requests_consumed.load(std::memory_order_acquire);
+    return consumed_ >= wake_at;
+  };
+  return wait(kWaitingForRoom, wake_at, ready, deadline);
+}
+
+Status ClientChannel::await_consumed(std::uint64_t position, Deadline& deadline) {
+  if (consumed(position)) return {};
+  return wait(kWaitingForRoom, position, [&]() noexcept { return consumed(position); }, deadline);
+}
+
+Status ClientChannel::send_any(Op op, bool wants_answer, std::span<const std::byte> key,
+                               std::span<const std::byte> value, Deadline& deadline) {
+  const std::uint64_t payload = key.size() + value.size();
+  if (wants_answer && awaited_count_ == kMostAwaited) {
+    return {StatusCode::kTimeout, "too many calls have timed out unanswered; the server is stopped"};
+  }
+  if (fits(payload)) [[likely]] {
+    if (Status status = await_room(payload, deadline); !status.ok()) return status;
+    if (wants_answer) await(payload);
+    send(op, wants_answer, key, value);
+    return {};
+  }
+  if (Status status = await_room(kStreamPayloadBytes, deadline); !status.ok()) return status;
+  encode_stream(requests_.begin(record_bytes(kStreamPayloadBytes)), op, key.size(), value.size());
+  publish(record_bytes(kStreamPayloadBytes));
+  // The pieces: key and value, one behind the other.
+  std::uint64_t sent = 0;
+  while (sent < payload) {
+    const std::uint64_t size = std::min(largest_payload(), payload - sent);
+    if (Status status = await_room(size, deadline); !status.ok()) return status;
+    const bool last = sent + size == payload;
+    std::span<const std::byte> from_key;
+    std::span<const std::byte> from_value;
+    if (sent < key.size()) {
+      from_key = key.subspan(sent, std::min<std::uint64_t>(size, key.size() - sent));
+    }
+    const std::uint64_t rest = size - from_key.size();
+    if (rest != 0) from_value = value.subspan(sent + from_key.size() - key.size(), rest);
+    if (last && wants_answer) await(size);
+    encode_piece(requests_.begin(record_bytes(size)), last && wants_answer, from_key, from_value);
+    publish(record_bytes(size));
+    sent += size;
+  }
+  return {};
+}
+
+// Notes that the record about to be sent will be answered.
+void ClientChannel::await(std::uint64_t payload_bytes) noexcept {
+  const std::uint64_t size = record_bytes(payload_bytes);
+  const std::uint64_t position = requests_.head() + requests_.needed(size) - size;
+  awaited_[(first_awaited_ + awaited_count_++) % kMostAwaited] = request_mark(position);
+}
+
+Result<ClientChannel::Answer> ClientChannel::await_answer(Deadline& deadline) {
+  for (;;) {
+    const auto ready = [this]() noexcept { return answers_.poll(); };
+    if (!ready()) {
+      if (Status status = wait(kWaitingForAnswer, 0, ready, deadline); !status.ok()) return status;
+    }
+    std::uint64_t word;
+    std::memcpy(&word, answers_.record() + 8, sizeof word);
+    const AnswerHead head = decode_answer_head(word);
+    answer_bytes_ = record_bytes(head.value_bytes);
+    if (answer_bytes_ > answers_.limit() || head.code > static_cast<std::uint8_t>(StatusCode::kInternal) ||
+        awaited_count_ == 0 || head.request != awaited_[first_awaited_]) {
+      return Status(StatusCode::kInternal, "the server's answer makes no sense; reconnect, and please report it");
+    }
+    first_awaited_ = (first_awaited_ + 1) % kMostAwaited;
+    if (--awaited_count_ == 0) {
+      return Answer{static_cast<StatusCode>(head.code),
+                    {answers_.record() + kRecordHeadBytes, static_cast<std::size_t>(head.value_bytes)}};
+    }
+    release();  // the answer to a call that timed out
+    wake_worker_if_parked(*worker_.line, *worker_.bell, expedited_);  // it may have waited for this room
+  }
+}
+
+void ClientChannel::release() noexcept {
+  answers_.advance(answer_bytes_);
+  // [answers.consumed] release; pairs with [answers.room]: the server may write there again
+  control_->answers_consumed.store(answers_.position(), std::memory_order_release);
+}
+
+// --- ClientEnd -------------------------------------------------------------------------------------------------------
+
+ClientEnd::ClientEnd(Region region, std::byte* memory, bool expedited) noexcept
+    : region_(std::move(region)),
+      header_(reinterpret_cast<ConnectionHeader*>(memory)),
+      memory_(memory),
+      id_(header_->id),
+      ring_bytes_(header_->ring_bytes),
+      request_nonce_(header_->request_nonce),
+      answer_nonce_(header_->answer_nonce),
+      lanes_(header_->lane_count),
+      expedited_(expedited) {
+  header_->client.expedited.store(expedited ? 1 : 0, std::memory_order_relaxed);  // relaxed: for people
+}
+
+ClientEnd::~ClientEnd() = default;
+
+Result<std::unique_ptr<ClientEnd>> ClientEnd::attach(const std::string& path, std::uint64_t id, std::uint32_t lanes,
+                                                     bool expedited) {
+  Result<Region> region = Region::attach(path, RegionKind::kConnection, Access::kReadWrite);
+  if (!region) return region.status();
+  const auto* header = region->at<ConnectionHeader>(0);
+  if (region->bytes() < sizeof(ConnectionHeader) || header->id != id || header->lane_count != lanes ||
+      !is_power_of_two(header->ring_bytes) ||
+      region->bytes() < connection_bytes(header->lane_count, header->ring_bytes)) {
+    return Status(StatusCode::kInternal, path + " is not the connection that was asked for");
+  }
+  if (try_lock_file(region->fd()) != LockOutcome::kLocked) {
+    return Status(StatusCode::kClosed, "the server gave up waiting for this client");
+  }
+  std::byte* memory = region->data();
+  return std::unique_ptr<ClientEnd>(new ClientEnd(std::move(*region), memory, expedited));
+}
+
+std::unique_ptr<ClientEnd> ClientEnd::over(std::byte* memory, bool expedited) {
+  return std::unique_ptr<ClientEnd>(new ClientEnd(Region(), memory, expedited));
+}
+
+void ClientEnd::close() noexcept {
+  // [client.close] release; pairs with [client.closed]: everything sent is published before it
+  header_->client.closed.store(1, std::memory_order_release);
+}
+
+void ClientEnd::abandon() noexcept {
+  abandoned_.store(true, std::memory_order_relaxed);  // relaxed: a flag of this process
+  for (std::uint32_t i = 0; i < 2 * lanes_; ++i) {
+    auto& control = *reinterpret_cast<ChannelControl*>(memory_ + channel_control_offset(i));
+    futex_wake(control.waiting, INT_MAX);  // this process's own sleepers look again
+  }
+  region_.discard();
+}
+
+Result<ClientChannel*> ClientEnd::channel(std::uint32_t channel, WorkerView worker, const MasterView* master,
+                                          Deadline& deadline) {
+  if (channels_[channel] != nullptr) [[likely]] return channels_[channel].get();
+  const std::uint64_t bit = std::uint64_t{1} << channel;
+  ServerWords& server = header_->server;
+  // [channel.open] acquire; pairs with [channel.opened]: the rings are populated
+  if ((server.channels_open.load(std::memory_order_acquire) & bit) == 0 && master != nullptr) {
+    // [channel.want] release; pairs with [channel.wanted]
+    header_->client.channels_wanted.fetch_or(bit, std::memory_order_release);
+    master->ring_server();
+    for (;;) {
+      const std::uint32_t seen = server.opened.load(std::memory_order_acquire);  // [channel.open-futex] acquire; pairs with [channel.opened]
+      if ((server.channels_open.load(std::memory_order_acquire) & bit) != 0) break;  // [channel.open] acquire; pairs with [channel.opened]
+      // relaxed: nothing else is read if so
+      if ((server.channels_refused.load(std::memory_order_relaxed) & bit) != 0) {
+        return Status(StatusCode::kFull, "the server has no memory for this connection's rings");
+      }
+      if (closed()) return StatusCode::kClosed;
+      if (deadline.left() == 0) return StatusCode::kTimeout;
+      futex_wait(server.opened, seen, deadline.left());
+    }
+  }
+  try {
+    channels_[channel].reset(new ClientChannel(*this, channel, worker));
+  } catch (...) {
+    return Status(StatusCode::kFull, "this process is out of memory");
+  }
+  return channels_[channel].get();
+}
+
+}  // namespace hostmap

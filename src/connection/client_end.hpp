@@ -1,0 +1,175 @@
+// ClientEnd: one client's connection, seen from the client: attach, send, await, close.
+//
+// Threads: a channel belongs to one thread at a time (the write channels to the thread that may write, the read channels to
+// whoever holds the client's mutex), but for consumed() and await_consumed(), which any thread may call, as the counters
+// and closed().
+//
+// Invariants
+// 1. The connection region is locked (a POSIX write lock) before the first request, by the process that uses it, and its
+//    descriptor is the only one of that file in the process: so the lock lives exactly as long as the process.
+// 2. Requests are answered in order: an answer that names another request is a bug or a broken server, and ends the
+//    connection.
+// 3. A client keeps no more answers outstanding than fit the answer ring.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <span>
+
+#include <hostmap/status.hpp>
+
+#include "buffer/ring.hpp"
+#include "message/codec.hpp"
+#include "shm/region.hpp"
+#include "slot/reservation.hpp"
+#include "wait/deadline.hpp"
+#include "wait/park.hpp"
+#include "wait/spin.hpp"
+
+namespace hostmap {
+
+// What a client needs to know of the worker that serves a lane: its line in the table (read-only) and its bell.
+struct WorkerView {
+  const WorkerLine* line = nullptr;
+  Bell* bell = nullptr;
+};
+
+class ClientEnd;
+
+// A ring pair, the client's side. Made by ClientEnd::channel().
+class ClientChannel {
+ public:
+  // Waits until there is room for a record with `payload_bytes`. Blocks until `deadline`.
+  // Errors: kTimeout, kClosed.
+  Status await_room(std::uint64_t payload_bytes, Deadline& deadline);
+
+  // Publishes a request that fits a record, for which there is room, and wakes the worker if it is parked.
+  void send(Op op, bool wants_answer, std::span<const std::byte> key, std::span<const std::byte> value) noexcept {
+    const std::uint64_t size = record_bytes(key.size() + value.size());
+    encode_request(requests_.begin(size), op, wants_answer, key, value);
+    publish(size);
+  }
+  // Sends an unanswered request if it fits a record and there surely is room. Never blocks.
+  bool try_send(Op op, std::span<const std::byte> key, std::span<const std::byte> value) noexcept {
+    const std::uint64_t size = record_bytes(key.size() + value.size());
+    if (size > max_record_bytes(requests_.view().capacity()) || !requests_.has_room(size, consumed_)) return false;
+    send(op, false, key, value);
+    return true;
+  }
+  // Sends a request of any size: as one record, or as a stream with pieces. Blocks while the ring is full.
+  Status send_any(Op op, bool wants_answer, std::span<const std::byte> key, std::span<const std::byte> value,
+                  Deadline& deadline);
+
+  struct Answer {
+    StatusCode code = StatusCode::kInternal;
+    std::span<const std::byte> value;  // in the ring; valid until release()
+  };
+  // The answer to the last request that wanted one; those of earlier calls that timed out are passed over. Blocks until
+  // `deadline`. release() it before the next request.
+  // Errors: kTimeout, kClosed, kInternal (an answer that no server sends).
+  Result<Answer> await_answer(Deadline& deadline);
+  void release() noexcept;
+
+  // Has the server consumed everything that was sent up to `position`? (acquire: its effects are visible then)
+  bool consumed(std::uint64_t position) const noexcept {
+    // [consumed.load] acquire; pairs with [consumed.publish]
+    return control_->requests_consumed.load(std::memory_order_acquire) >= position;
+  }
+  // Blocks until consumed(position). Errors: kTimeout, kClosed.
+  Status await_consumed(std::uint64_t position, Deadline& deadline);
+  std::uint64_t sent() const noexcept { return requests_.head(); }  // the position behind the last record
+  bool fits(std::uint64_t payload_bytes) const noexcept {
+    return record_bytes(payload_bytes) <= max_record_bytes(requests_.view().capacity());
+  }
+  std::uint64_t largest_payload() const noexcept {
+    return max_record_bytes(requests_.view().capacity()) - kRecordHeadBytes;
+  }
+
+ private:
+  friend class ClientEnd;
+  ClientChannel(ClientEnd& end, std::uint32_t channel, WorkerView worker) noexcept;
+  void publish(std::uint64_t size) noexcept {
+    requests_.publish(size);
+    wake_worker_if_parked(*worker_.line, *worker_.bell, expedited_);
+  }
+  std::int64_t spin_limit() const noexcept;
+  template <typename Ready>
+  Status wait(WaitWord why, std::uint64_t wake_at, Ready&& ready, Deadline& deadline);
+
+  ClientEnd& end_;
+  ChannelControl* control_;
+  WorkerView worker_;
+  bool expedited_;
+  RingProducer requests_;
+  RingConsumer answers_;
+  std::uint64_t consumed_ = 0;       // last value of requests_consumed that was looked at
+  std::uint64_t answer_bytes_ = 0;   // of the answer that release() will pass over
+  // Marks of the requests whose answers are outstanding, oldest first: the last call's, and before it those of calls that
+  // timed out. A client that lets that many time out gets no further until the server answers.
+  static constexpr std::uint32_t kMostAwaited = 64;
+  void await(std::uint64_t payload_bytes) noexcept;
+  std::array<std::uint16_t, kMostAwaited> awaited_{};
+  std::uint32_t first_awaited_ = 0;
+  std::uint32_t awaited_count_ = 0;
+  AdaptiveSpin spin_;
+  std::timed_mutex sleeper_;
+};
+
+class ClientEnd {
+ public:
+  // Attaches to the connection region of `id` that the server has made, and locks it. `expedited`: this process is
+  // registered for membarrier, and the server uses it. kClosed: it is gone already.
+  static Result<std::unique_ptr<ClientEnd>> attach(const std::string& path, std::uint64_t id, std::uint32_t lanes,
+                                                   bool expedited);
+  // For tests without a server: both ends on one mapping, no lock.
+  static std::unique_ptr<ClientEnd> over(std::byte* memory, bool expedited);
+  ~ClientEnd();
+  ClientEnd(const ClientEnd&) = delete;
+  ClientEnd& operator=(const ClientEnd&) = delete;
+
+  // Tells the server that this client is done. The server bell is for the caller to ring.
+  void close() noexcept;
+
+  // The channel, opened by the server if it was not yet: `ring_server` is called to ask for that.
+  // Errors: kFull (no memory for its rings), kTimeout, kClosed.
+  Result<ClientChannel*> channel(std::uint32_t channel, WorkerView worker, const MasterView* master,
+                                 Deadline& deadline);
+
+  // The channel if channel() has opened it before, else null.
+  ClientChannel* open_channel(std::uint32_t channel) noexcept { return channels_[channel].get(); }
+
+  // Has either end given the connection up?
+  bool closed() const noexcept {
+    if (abandoned_.load(std::memory_order_relaxed)) return true;  // relaxed: a flag of this process
+    // [connection.closed] acquire; pairs with [connection.close]
+    return header_->server.closed.load(std::memory_order_acquire) != 0;
+  }
+  // Gives the region up while other threads of this process may still look at it: its pages are exchanged for private
+  // ones, and closed() is true from now on.
+  void abandon() noexcept;
+  std::uint32_t lanes() const noexcept { return lanes_; }
+  ClientWords& counters() noexcept { return header_->client; }
+  std::uint64_t id() const noexcept { return id_; }
+
+ private:
+  friend class ClientChannel;
+  ClientEnd(Region region, std::byte* memory, bool expedited) noexcept;
+
+  Region region_;  // empty when over() foreign memory
+  ConnectionHeader* header_;
+  std::byte* memory_;
+  // Copies of the constants, so that nothing depends on what somebody else might write there later.
+  std::uint64_t id_;
+  std::uint64_t ring_bytes_;
+  std::uint64_t request_nonce_;
+  std::uint64_t answer_nonce_;
+  std::uint32_t lanes_;
+  bool expedited_;
+  std::atomic<bool> abandoned_{false};
+  std::unique_ptr<ClientChannel> channels_[kMaxChannels];
+};
+
+}  // namespace hostmap

@@ -1,0 +1,106 @@
+#include "connection/server_end.hpp"
+
+#include <unistd.h>
+
+#include <climits>
+
+#include "wait/futex.hpp"
+
+namespace hostmap {
+
+namespace {
+
+void write_constants(ConnectionHeader& header, const ServerEnd::Identity& identity) noexcept {
+  header.id = identity.id;
+  header.serial = identity.serial;
+  header.request_nonce = identity.request_nonce;
+  header.answer_nonce = identity.answer_nonce;
+  header.ring_bytes = identity.ring_bytes;
+  header.lane_count = identity.lanes;
+}
+
+void close_and_wake(std::byte* memory, std::uint32_t channels) noexcept {
+  auto& header = *reinterpret_cast<ConnectionHeader*>(memory);
+  // [connection.close] release; pairs with [connection.closed]
+  header.server.closed.store(1, std::memory_order_release);
+  std::atomic_thread_fence(std::memory_order_seq_cst);  // [connection.close-fence] seq_cst; pairs with [wait.client]
+  for (std::uint32_t i = 0; i < channels; ++i) {
+    auto& control = *reinterpret_cast<ChannelControl*>(memory + channel_control_offset(i));
+    control.waiting.store(kNotWaiting, std::memory_order_relaxed);  // relaxed: the fence and the futex call order it
+    futex_wake(control.waiting, INT_MAX);
+  }
+  header.server.opened.fetch_add(1, std::memory_order_release);  // [connection.close-opened] release; pairs with [channel.open-futex]
+  futex_wake(header.server.opened, INT_MAX);
+}
+
+}  // namespace
+
+ServerEnd::ServerEnd(Region region, std::byte* memory, const Identity& identity) noexcept
+    : region_(std::move(region)),
+      memory_(memory),
+      header_(reinterpret_cast<ConnectionHeader*>(memory)),
+      identity_(identity) {}
+
+Result<std::unique_ptr<ServerEnd>> ServerEnd::create(const std::string& path, const Identity& identity,
+                                                     std::uint64_t incarnation) {
+  Result<Region> region = Region::create(path, connection_bytes(identity.lanes, identity.ring_bytes), 0600);
+  if (!region) return region.status();
+  if (Status status = region->populate(0, connection_head_bytes(identity.lanes)); !status.ok()) {
+    ::unlink(path.c_str());
+    return status;
+  }
+  region->write_header(RegionKind::kConnection, incarnation);
+  write_constants(*region->at<ConnectionHeader>(0), identity);
+  std::byte* memory = region->data();
+  std::unique_ptr<ServerEnd> end(new ServerEnd(std::move(*region), memory, identity));
+  if (Status status = end->populate_channel(0); !status.ok()) {
+    ::unlink(path.c_str());
+    return status;
+  }
+  end->region_.publish();
+  return end;
+}
+
+std::unique_ptr<ServerEnd> ServerEnd::over(std::byte* memory, const Identity& identity) {
+  write_constants(*reinterpret_cast<ConnectionHeader*>(memory), identity);
+  return std::unique_ptr<ServerEnd>(new ServerEnd(Region(), memory, identity));
+}
+
+Status ServerEnd::populate_channel(std::uint32_t channel) {
+  const Identity& i = identity_;
+  return region_.populate(request_ring_offset(channel, i.lanes, i.ring_bytes), 2 * i.ring_bytes);
+}
+
+void ServerEnd::open_channel(std::uint32_t channel) noexcept {
+  channels_open_ |= std::uint64_t{1} << channel;
+  // [channel.opened] release; pairs with [channel.open]: the rings are populated, and swept
+  header_->server.channels_open.store(channels_open_, std::memory_order_release);
+  header_->server.opened.fetch_add(1, std::memory_order_release);  // [channel.opened] release; pairs with [channel.open-futex]
+  futex_wake(header_->server.opened, INT_MAX);
+}
+
+void ServerEnd::refuse_channel(std::uint32_t channel) noexcept {
+  channels_refused_ |= std::uint64_t{1} << channel;
+  header_->server.channels_refused.store(channels_refused_, std::memory_order_relaxed);  // relaxed: the next store publishes it
+  header_->server.opened.fetch_add(1, std::memory_order_release);  // [channel.opened] release; pairs with [channel.open-futex]
+  futex_wake(header_->server.opened, INT_MAX);
+}
+
+std::uint64_t ServerEnd::channels_wanted() const noexcept {
+  // [channel.wanted] acquire; pairs with [channel.want]
+  const std::uint64_t wanted = header_->client.channels_wanted.load(std::memory_order_acquire);
+  const std::uint64_t channels = 2 * identity_.lanes;
+  const std::uint64_t possible = channels == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << channels) - 1;
+  return wanted & possible & ~channels_open_ & ~channels_refused_;
+}
+
+void ServerEnd::close() noexcept { close_and_wake(memory_, 2 * identity_.lanes); }
+
+void close_left_over_connection(const Region& region) noexcept {
+  if (region.bytes() < sizeof(ConnectionHeader)) return;
+  const std::uint32_t lanes = region.at<ConnectionHeader>(0)->lane_count;
+  if (lanes > kMaxLanes || region.bytes() < connection_head_bytes(lanes)) return;
+  close_and_wake(region.data(), 2 * lanes);
+}
+
+}  // namespace hostmap

@@ -1,0 +1,88 @@
+// ServerEnd: one client's connection, seen from the server: create, open channels, close.
+//
+// Threads: the service thread creates, opens and closes it; each open channel belongs to its lane's worker.
+//
+// Everything in the region that the client can write is a hint or hostile: the constants are kept in this object, positions
+// in the journal.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include <hostmap/status.hpp>
+
+#include "buffer/ring.hpp"
+#include "shm/region.hpp"
+
+namespace hostmap {
+
+class ServerEnd {
+ public:
+  struct Identity {
+    std::uint64_t id = 0;
+    std::uint64_t serial = 0;
+    std::uint64_t request_nonce = 1;
+    std::uint64_t answer_nonce = 1;
+    std::uint64_t ring_bytes = 65536;
+    std::uint32_t lanes = 1;
+    std::uint32_t index = 0;  // in the journal
+  };
+
+  // Creates, populates (but for the rings) and publishes the region. kFull: no memory or file; kInvalid: the name is taken.
+  static Result<std::unique_ptr<ServerEnd>> create(const std::string& path, const Identity& identity,
+                                                   std::uint64_t incarnation);
+  // For tests without a server: on memory of connection_bytes(), zeroed.
+  static std::unique_ptr<ServerEnd> over(std::byte* memory, const Identity& identity);
+
+  // Populates the rings of a channel. open_channel() then says so to the client, once a worker looks at them.
+  Status populate_channel(std::uint32_t channel);
+  void open_channel(std::uint32_t channel) noexcept;
+  void refuse_channel(std::uint32_t channel) noexcept;
+  // Channels that the client asks for and that are neither open nor refused.
+  std::uint64_t channels_wanted() const noexcept;
+
+  bool client_closed() const noexcept {
+    // [client.closed] acquire; pairs with [client.close]: all that the client sent is published
+    return header_->client.closed.load(std::memory_order_acquire) != 0;
+  }
+  // Nothing more will be answered: tells the client and wakes whoever of it sleeps. Any thread.
+  void close() noexcept;
+
+  const Identity& identity() const noexcept { return identity_; }
+  const Region& region() const noexcept { return region_; }
+  ClientWords& client() const noexcept { return header_->client; }
+  ChannelControl& control(std::uint32_t channel) const noexcept {
+    return *reinterpret_cast<ChannelControl*>(memory_ + channel_control_offset(channel));
+  }
+  RingView request_ring(std::uint32_t channel) const noexcept {
+    return {memory_ + request_ring_offset(channel, identity_.lanes, identity_.ring_bytes), identity_.ring_bytes,
+            identity_.request_nonce};
+  }
+  RingView answer_ring(std::uint32_t channel) const noexcept {
+    return {memory_ + answer_ring_offset(channel, identity_.lanes, identity_.ring_bytes), identity_.ring_bytes,
+            identity_.answer_nonce};
+  }
+
+  // Set by a worker when the client sent what no honest one sends; the service thread then drops the connection.
+  std::atomic<bool> poisoned{false};
+  // Workers that have not yet let go of this connection, while it is being dropped.
+  std::atomic<std::uint32_t> holders{0};
+
+ private:
+  ServerEnd(Region region, std::byte* memory, const Identity& identity) noexcept;
+
+  Region region_;
+  std::byte* memory_;
+  ConnectionHeader* header_;
+  Identity identity_;
+  std::uint64_t channels_open_ = 0;
+  std::uint64_t channels_refused_ = 0;
+};
+
+// Tells the client of a connection region that a dead server left: it is given up. Whatever stands there is only looked at
+// within `region`.
+void close_left_over_connection(const Region& region) noexcept;
+
+}  // namespace hostmap

@@ -1,0 +1,139 @@
+// Codec: the only place where a peer's bytes become values.
+//
+// The server copies a record out of the ring once and validates the copy; the ring's bytes may change meanwhile, but
+// nothing is looked at twice. What does not validate is the peer's fault, and its connection is closed.
+// Any thread; no state.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+
+#include "message/wire.hpp"
+
+namespace hostmap {
+
+// A request as the server sees it: spans into the server's own copy.
+struct Request {
+  Op op = Op::kPadding;
+  bool wants_answer = false;
+  std::span<const std::byte> key;
+  std::span<const std::byte> value;
+  RequestHead stream;                // of kStream: the inner request's sizes
+  std::uint64_t position = 0;        // of its record in the request ring; for the caller to fill in
+  std::uint64_t next_position = 0;   // of the record behind it; likewise
+};
+
+enum class DecodeOutcome : std::uint8_t {
+  kRequest,
+  kNoSpace,    // the copy does not fit into what is left of `space`: come again with more
+  kMalformed,  // no honest peer sends this
+};
+
+// Copies the record that begins at `record` into `space` and validates the copy. `limit`: no record is longer. On kRequest,
+// `record_size` is what the record takes in the ring, and `request` points into `space`, of which the record's payload
+// (record_size - kRecordHeadBytes) is used.
+inline DecodeOutcome decode_request(const std::byte* record, std::uint64_t limit, std::span<std::byte> space,
+                                    Request& request, std::uint64_t& record_size) noexcept {
+  std::uint64_t word;
+  std::memcpy(&word, record + 8, sizeof word);
+  std::atomic_signal_fence(std::memory_order_seq_cst);  // [codec.once] seq_cst; pairs with [codec.once]: no second load
+  const RequestHead head = decode_request_head(word);
+  const std::uint64_t payload = request_payload_bytes(head);
+  const std::uint64_t size = record_bytes(payload);
+  if (size > limit || (head.flags & ~kWantsAnswer) != 0) return DecodeOutcome::kMalformed;
+  switch (head.op) {
+    case Op::kPut:
+    case Op::kStream: break;
+    case Op::kErase:
+      if (head.value_bytes != 0) return DecodeOutcome::kMalformed;
+      break;
+    case Op::kGet:
+      if (head.value_bytes != 0 && head.value_bytes != sizeof(PieceCursor)) return DecodeOutcome::kMalformed;
+      break;
+    case Op::kFlush:
+      if (word >> 16 != 0) return DecodeOutcome::kMalformed;
+      break;
+    case Op::kPiece:
+      if (head.value_bytes == 0 || (word >> 16 & 0xffff) != 0) return DecodeOutcome::kMalformed;
+      break;
+    default: return DecodeOutcome::kMalformed;
+  }
+  const auto used = static_cast<std::size_t>(size - kRecordHeadBytes);  // payload and padding
+  if (used > space.size()) return DecodeOutcome::kNoSpace;
+  if (used == 16) {  // a constant size becomes one vector move
+    std::memcpy(space.data(), record + kRecordHeadBytes, 16);
+  } else {
+    std::memcpy(space.data(), record + kRecordHeadBytes, used);
+  }
+  record_size = size;
+  request.op = head.op;
+  request.wants_answer = (head.flags & kWantsAnswer) != 0;
+  if (head.op == Op::kStream) {
+    std::uint64_t inner;
+    std::memcpy(&inner, space.data(), sizeof inner);
+    request.stream = head;
+    request.stream.op = static_cast<Op>(inner);
+    const bool known = inner == static_cast<std::uint64_t>(Op::kPut) ||
+                       (inner == static_cast<std::uint64_t>(Op::kErase) && head.value_bytes == 0) ||
+                       (inner == static_cast<std::uint64_t>(Op::kGet) &&
+                        (head.value_bytes == 0 || head.value_bytes == sizeof(PieceCursor)));
+    if (!known || request.wants_answer) return DecodeOutcome::kMalformed;
+    request.key = {};
+    request.value = {};
+  } else {
+    request.key = {space.data(), static_cast<std::size_t>(head.key_bytes)};
+    request.value = {space.data() + head.key_bytes, static_cast<std::size_t>(head.value_bytes)};
+  }
+  return DecodeOutcome::kRequest;
+}
+
+namespace codec_detail {
+
+inline void write_record(std::byte* record, std::uint64_t header, std::span<const std::byte> first,
+                         std::span<const std::byte> second) noexcept {
+  std::memcpy(record + 8, &header, sizeof header);
+  std::byte* payload = record + kRecordHeadBytes;
+  if (first.size() == 8 && second.size() == 8) {  // constant sizes become two moves
+    std::memcpy(payload, first.data(), 8);
+    std::memcpy(payload + 8, second.data(), 8);
+    return;
+  }
+  if (!first.empty()) std::memcpy(payload, first.data(), first.size());
+  if (!second.empty()) std::memcpy(payload + first.size(), second.data(), second.size());
+}
+
+}  // namespace codec_detail
+
+// Each writes a record of record_bytes(payload) bytes at `record`, all but its tag.
+
+inline void encode_request(std::byte* record, Op op, bool wants_answer, std::span<const std::byte> key,
+                           std::span<const std::byte> value) noexcept {
+  const std::uint8_t flags = wants_answer ? kWantsAnswer : std::uint8_t{0};
+  codec_detail::write_record(record, encode(RequestHead{op, flags, key.size(), value.size()}), key, value);
+}
+
+// The head of a stream whose pieces will be `key_bytes` + `value_bytes` long together.
+inline void encode_stream(std::byte* record, Op inner, std::uint64_t key_bytes, std::uint64_t value_bytes) noexcept {
+  const auto inner_word = static_cast<std::uint64_t>(inner);
+  const std::span<const std::byte> payload(reinterpret_cast<const std::byte*>(&inner_word), sizeof inner_word);
+  codec_detail::write_record(record, encode(RequestHead{Op::kStream, 0, key_bytes, value_bytes}), payload, {});
+}
+
+// A piece of a stream: the inner request's key and value, one behind the other, cut anywhere.
+inline void encode_piece(std::byte* record, bool wants_answer, std::span<const std::byte> from_key,
+                         std::span<const std::byte> from_value) noexcept {
+  const std::uint8_t flags = wants_answer ? kWantsAnswer : std::uint8_t{0};
+  codec_detail::write_record(record, encode(RequestHead{Op::kPiece, flags, 0, from_key.size() + from_value.size()}),
+                             from_key, from_value);
+}
+
+inline void encode_answer(std::byte* record, std::uint8_t code, std::uint64_t request_position,
+                          std::span<const std::byte> prefix, std::span<const std::byte> value) noexcept {
+  const AnswerHead head{code, request_mark(request_position), prefix.size() + value.size()};
+  codec_detail::write_record(record, encode(head), prefix, value);
+}
+
+}  // namespace hostmap

@@ -1,0 +1,105 @@
+// The messages in the rings: fixed little-endian forms, one 8-byte header behind each record's tag.
+//
+//   request   | tag | {op:8 | flags:8 | key_bytes - 1:16 | value_bytes:32} | key, value, padded to 16 |
+//   answer    | tag | {code:8 | reserved:8 | request:16 | value_bytes:32}  | value, padded to 16      |
+//
+// A put of an 8-byte key with an 8-byte value takes 32 bytes, two to a line; an answer without value 16.
+//
+//   op       key    value                     answer's value
+//   put      yes    yes                       none
+//   erase    yes    none                      none
+//   get      yes    none, or a PieceCursor    PieceHead and a piece of the value
+//   flush    none   none                      FlushReport when writes were refused
+//   stream   sizes  8 bytes: the inner op     none; what follows in `piece` records is the inner request's key and value
+//   piece    none   the next bytes            none until the last piece; then that of the inner request
+//
+// Only requests with kWantsAnswer are answered, in the order of the requests.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/platform.hpp"
+#include "shm/layout.hpp"
+
+namespace hostmap {
+
+enum class Op : std::uint8_t {
+  kPadding = 0,  // never sent: the ring's own
+  kPut = 1,
+  kErase = 2,
+  kGet = 3,
+  kFlush = 4,
+  kStream = 5,
+  kPiece = 6,
+};
+
+inline constexpr std::uint8_t kWantsAnswer = 1;
+
+struct RequestHead {
+  Op op = Op::kPadding;
+  std::uint8_t flags = 0;
+  std::uint64_t key_bytes = 0;  // of ops with a key: 1 to 65,536
+  std::uint64_t value_bytes = 0;
+};
+
+struct AnswerHead {
+  std::uint8_t code = 0;  // StatusCode
+  std::uint16_t request = 0;
+  std::uint64_t value_bytes = 0;
+};
+
+inline constexpr bool has_key(Op op) noexcept {
+  return op == Op::kPut || op == Op::kErase || op == Op::kGet || op == Op::kStream;
+}
+
+inline constexpr std::uint64_t encode(const RequestHead& head) noexcept {
+  const std::uint64_t key = has_key(head.op) ? head.key_bytes - 1 : 0;
+  return static_cast<std::uint64_t>(head.op) | std::uint64_t{head.flags} << 8 | key << 16 |
+         head.value_bytes << 32;
+}
+inline constexpr RequestHead decode_request_head(std::uint64_t word) noexcept {
+  const Op op = static_cast<Op>(word & 0xff);
+  return {op, static_cast<std::uint8_t>(word >> 8), has_key(op) ? (word >> 16 & 0xffff) + 1 : 0,
+          word >> 32};
+}
+
+inline constexpr std::uint64_t encode(const AnswerHead& head) noexcept {
+  return head.code | std::uint64_t{head.request} << 16 | head.value_bytes << 32;
+}
+inline constexpr AnswerHead decode_answer_head(std::uint64_t word) noexcept {
+  return {static_cast<std::uint8_t>(word), static_cast<std::uint16_t>(word >> 16), word >> 32};
+}
+// What an answer says of the position of its request: enough to notice an answer to another one.
+inline constexpr std::uint16_t request_mark(std::uint64_t position) noexcept {
+  return static_cast<std::uint16_t>(position / kRecordUnit);
+}
+
+// A stream's head carries the sizes of the inner request, but only 8 bytes of payload.
+inline constexpr std::uint64_t kStreamPayloadBytes = 8;
+inline constexpr std::uint64_t request_payload_bytes(const RequestHead& head) noexcept {
+  return head.op == Op::kStream ? kStreamPayloadBytes : head.key_bytes + head.value_bytes;
+}
+
+// Which part of a value a get asks for. The first get has none and is answered with the value's beginning; later ones
+// name the entry they began with, and are answered with kMismatch when the key has another one by now: start over.
+struct PieceCursor {
+  std::uint64_t offset;
+  std::uint64_t entry;       // as PieceHead said
+  std::uint64_t generation;  // likewise
+};
+static_assert(sizeof(PieceCursor) == 24);
+
+struct PieceHead {
+  std::uint64_t total_bytes;
+  std::uint64_t entry;  // 0: a pair
+  std::uint64_t generation;
+};
+static_assert(sizeof(PieceHead) == 24);
+
+struct FlushReport {
+  std::uint64_t refused;  // how many; the answer's code is the first one's
+};
+static_assert(sizeof(FlushReport) == 8);
+
+}  // namespace hostmap

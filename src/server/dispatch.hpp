@@ -1,0 +1,56 @@
+// Dispatch: the one switch. A validated request becomes a call on the shard, its intent, and its answer.
+//
+// The channel's worker alone.
+#pragma once
+
+#include <cstdint>
+
+#include "journal/journal.hpp"
+#include "message/codec.hpp"
+#include "server/worker.hpp"
+#include "table/table.hpp"
+
+namespace hostmap {
+
+// What a batch did, added to the shared counters once.
+struct BatchCounts {
+  std::uint64_t puts = 0;
+  std::uint64_t erases = 0;
+  std::uint64_t gets = 0;
+  std::uint64_t refused = 0;
+};
+
+class Dispatcher {
+ public:
+  Dispatcher(Table& table, ServerChannel& channel) noexcept
+      : table_(table), channel_(channel), shard_(table.shard(channel.lane)) {}
+
+  // Hashes the key of a request that has one, and begins to load its bucket. False: the key belongs to another lane.
+  bool prepare(const Request& request, HashedKey& key) const noexcept;
+  // Applies and answers. False: no honest client sends this; nothing was applied.
+  bool apply(const Request& request, const HashedKey& key);
+  // Forgets a stream that will not be finished.
+  void drop_stream() noexcept;
+
+  const BatchCounts& counts() const noexcept { return counts_; }
+
+ private:
+  enum class Effect : std::uint8_t { kNone, kSealed };  // kSealed: the table changed, by the request's sealed intent
+
+  void begin(const Request& request, StatusCode code, std::uint64_t answer_bytes) noexcept;
+  void put(const Request& request, const HashedKey& key);
+  void erase(const Request& request, const HashedKey& key);
+  void get(const Request& request, const HashedKey& key, std::span<const std::byte> cursor);
+  bool begin_stream(const Request& request);
+  bool take_piece(const Request& request);
+  bool finish_stream(const Request& request);
+  void finish(const Request& request, StatusCode code, Effect effect, std::span<const std::byte> prefix = {},
+              std::span<const std::byte> value = {});
+
+  Table& table_;
+  ServerChannel& channel_;
+  ShardWriter& shard_;
+  BatchCounts counts_;
+};
+
+}  // namespace hostmap

@@ -1,0 +1,97 @@
+#include "server/left_over.hpp"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <climits>
+#include <vector>
+
+#include "connection/server_end.hpp"
+#include "shm/region.hpp"
+#include "slot/reservation.hpp"
+#include "wait/futex.hpp"
+
+namespace hostmap {
+
+namespace {
+
+struct Candidate {
+  std::string path;
+  RegionKind kind;
+};
+
+void close_table(const Region& region) noexcept {
+  if (region.bytes() < sizeof(TableHeader)) return;
+  auto& header = *region.at<TableHeader>(0);
+  for (ShardHeader& shard : header.shards) {
+    // [state.give-up] release; pairs with [state.read]
+    shard.pair_state.fetch_or(kStateClosed, std::memory_order_release);
+    shard.entry_state.fetch_or(kStateClosed, std::memory_order_release);  // [state.give-up] release; pairs with [state.entries]
+  }
+}
+
+// Clients in the middle of connecting try again.
+void close_master(Region& region) noexcept {
+  MasterView master(region.data());
+  if (region.bytes() < sizeof(MasterHeader) || !master.plausible(region.bytes())) return;
+  master.set_mailboxes(master.header().mailbox_count);
+  for (std::uint32_t i = 0; i < master.mailboxes(); ++i) {
+    Word& word = master.mailbox(i).word;
+    // relaxed: the dead server's clients are woken whatever it says
+    word.store(mailbox_word(mailbox_id(word.load(std::memory_order_relaxed)), kMailboxFree), std::memory_order_relaxed);
+    futex_wake(reinterpret_cast<HalfWord&>(word), INT_MAX);
+  }
+}
+
+void give_up(Region& region, RegionKind kind) noexcept {
+  // [region.give-up] release; pairs with [region.attach]
+  region.header().state.store(kRegionClosed, std::memory_order_release);
+  switch (kind) {
+    case RegionKind::kTable: close_table(region); break;
+    case RegionKind::kMaster: close_master(region); break;
+    case RegionKind::kConnection: close_left_over_connection(region); break;
+    case RegionKind::kJournal: break;
+  }
+}
+
+}  // namespace
+
+Result<std::uint64_t> discard_left_over_regions(const InstanceName& name) {
+  // The table first: whoever reads it learns before anything else that it is given up.
+  std::vector<Candidate> candidates{{name.table(), RegionKind::kTable}};
+  for (std::string& path : name.connection_files()) candidates.push_back({std::move(path), RegionKind::kConnection});
+  candidates.push_back({name.master(), RegionKind::kMaster});
+
+  // Nothing is touched before everything was looked at.
+  for (const Candidate& candidate : candidates) {
+    const Result<RegionFile> file = open_region_file(candidate.path, Access::kReadWrite);
+    if (!file) continue;
+    const Status status = check_region_header(*file, candidate.path, candidate.kind);
+    if (status == StatusCode::kOtherVersion) return status;
+  }
+  std::uint64_t found = 0;
+  for (const Candidate& candidate : candidates) {
+    struct stat facts {};
+    if (::lstat(candidate.path.c_str(), &facts) != 0) continue;
+    if (facts.st_uid != ::geteuid()) {
+      // A stranger's connection-like file harms nobody; the fixed names must be ours.
+      if (candidate.kind == RegionKind::kConnection) continue;
+      return Status(StatusCode::kPermission, candidate.path + " belongs to user " + std::to_string(facts.st_uid) +
+                                                 "; have it removed, or choose another --name");
+    }
+    if (S_ISDIR(facts.st_mode)) {
+      return Status(StatusCode::kInvalid, candidate.path + " is a directory; remove it, or choose another --name");
+    }
+    if (Result<Region> region = Region::attach(candidate.path, candidate.kind, Access::kReadWrite); region) {
+      give_up(*region, candidate.kind);
+    }
+    if (::unlink(candidate.path.c_str()) != 0 && errno != ENOENT) {
+      return Status(StatusCode::kPermission, candidate.path + " cannot be removed; remove it, or choose another --name");
+    }
+    ++found;
+  }
+  return found;
+}
+
+}  // namespace hostmap

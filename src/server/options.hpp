@@ -1,0 +1,43 @@
+// ServerOptions: what a server is asked for, checked and completed before anything is created.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include <hostmap/status.hpp>
+
+#include "shm/layout.hpp"
+#include "shm/names.hpp"
+
+namespace hostmap {
+
+struct ServerOptions {
+  std::uint64_t buckets = 1024;
+  std::string name = "distributed-memory";
+  std::string dir;                    // empty: /dev/shm
+  std::uint64_t memory = 0;           // bytes; 0: 1 GiB, or half of what the file system has free if that is less
+  std::uint32_t workers = 0;          // 0: by the number of cpus
+  std::uint32_t max_connections = 1024;
+  std::uint64_t ring_bytes = 64 * 1024;
+  std::uint64_t max_value_bytes = std::uint64_t{64} << 20;
+};
+
+// Options that can be served as they stand.
+struct CheckedOptions {
+  InstanceName name;
+  std::uint64_t buckets;
+  std::uint64_t memory;
+  std::uint32_t workers;
+  std::uint32_t max_connections;
+  std::uint64_t ring_bytes;
+  std::uint64_t max_value_bytes;
+  std::string warning;  // for the log; empty if all is well
+};
+
+// kInvalid with a sentence that names the option and its bounds; kFull when the file system cannot hold the least.
+Result<CheckedOptions> check_options(const ServerOptions& options);
+
+// "4096", "64K", "1G": bytes, K, M and G being powers of 1024. kInvalid for anything else.
+Result<std::uint64_t> parse_size(const std::string& text);
+
+}  // namespace hostmap

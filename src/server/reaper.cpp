@@ -1,0 +1,99 @@
+#include "server/reaper.hpp"
+
+#include <pthread.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstring>
+
+#include "wait/futex.hpp"
+
+namespace hostmap {
+
+namespace {
+
+// Serials begin at 1 and never reach these.
+constexpr std::uint64_t kStop = ~std::uint64_t{0};
+constexpr std::uint64_t kFiles = ~std::uint64_t{0} - 1;
+
+void add(int epoll, int fd, std::uint64_t what) noexcept {
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.u64 = what;
+  ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
+}
+
+}  // namespace
+
+Reaper::Reaper(HalfWord& service_bell)
+    : service_bell_(service_bell),
+      epoll_(::epoll_create1(EPOLL_CLOEXEC)),
+      inotify_(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK)),
+      stop_(::eventfd(0, EFD_CLOEXEC)) {
+  add(epoll_.get(), stop_.get(), kStop);
+  if (inotify_) add(epoll_.get(), inotify_.get(), kFiles);
+  thread_ = std::thread([this] { run(); });
+  pthread_setname_np(thread_.native_handle(), "reaper");
+}
+
+Reaper::~Reaper() {
+  const std::uint64_t one = 1;
+  static_cast<void>(::write(stop_.get(), &one, sizeof one));
+  thread_.join();
+}
+
+bool Reaper::watch(std::uint64_t serial, pid_t pid) {
+  if (pid <= 0) return false;
+  UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (!process) return false;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  add(epoll_.get(), process.get(), serial);
+  processes_[serial] = std::move(process);
+  return true;
+}
+
+void Reaper::forget(std::uint64_t serial) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  processes_.erase(serial);  // closing the descriptor takes it out of the epoll set
+}
+
+void Reaper::watch_file(const std::string& path) {
+  // IN_ATTRIB comes when the last name goes, although the file lives on in mappings.
+  if (inotify_) ::inotify_add_watch(inotify_.get(), path.c_str(), IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF);
+}
+
+Reaper::Noticed Reaper::fetch() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  Noticed noticed;
+  std::swap(noticed, noticed_);
+  return noticed;
+}
+
+void Reaper::run() {
+  std::array<epoll_event, 16> events;
+  for (;;) {
+    const int count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), -1);
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      for (int i = 0; i < count; ++i) {
+        const std::uint64_t what = events[static_cast<std::size_t>(i)].data.u64;
+        if (what == kStop) return;
+        if (what == kFiles) {
+          std::array<char, 4096> ignored;
+          while (::read(inotify_.get(), ignored.data(), ignored.size()) > 0) {
+          }
+          noticed_.files_changed = true;
+        } else if (processes_.erase(what) != 0) {
+          noticed_.dead.push_back(what);
+        }
+      }
+    }
+    if (count > 0) futex_add_and_wake(service_bell_);
+  }
+}
+
+}  // namespace hostmap

@@ -1,0 +1,53 @@
+// Reaper: notices that clients die, and that regions are removed, without looking: a thread that sleeps in epoll on the
+// pidfds of the clients and on an inotify watch of the server's own files.
+//
+// watch() and the destructor: the service thread. What was noticed is fetched by it, too, after its bell was rung.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "base/unique_fd.hpp"
+#include "shm/layout.hpp"
+
+namespace hostmap {
+
+class Reaper {
+ public:
+  explicit Reaper(HalfWord& service_bell);
+  ~Reaper();
+  Reaper(const Reaper&) = delete;
+  Reaper& operator=(const Reaper&) = delete;
+
+  // Reports `serial` once the process is gone. False: it is not visible here (another pid namespace, or gone).
+  bool watch(std::uint64_t serial, pid_t pid);
+  void forget(std::uint64_t serial);
+  // Reports when the file at `path` is unlinked.
+  void watch_file(const std::string& path);
+
+  struct Noticed {
+    std::vector<std::uint64_t> dead;  // serials
+    bool files_changed = false;
+  };
+  Noticed fetch();
+
+ private:
+  void run();
+
+  HalfWord& service_bell_;
+  UniqueFd epoll_;
+  UniqueFd inotify_;
+  UniqueFd stop_;
+  std::mutex mutex_;
+  std::unordered_map<std::uint64_t, UniqueFd> processes_;
+  Noticed noticed_;
+  std::thread thread_;
+};
+
+}  // namespace hostmap

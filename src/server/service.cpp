@@ -1,0 +1,278 @@
+#include "server/service.hpp"
+
+#include <pthread.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+
+#include "shm/owner_lock.hpp"
+
+namespace hostmap {
+
+namespace {
+
+// How long a new region may stand unlocked, and how often the locks of invisible clients are tested.
+constexpr std::int64_t kLockPatienceNs = 2'000'000'000;
+constexpr std::int64_t kTimerNs = 1'000'000'000;
+
+std::uint64_t random_word() noexcept {
+  std::uint64_t word = 0;
+  while (::getrandom(&word, sizeof word, 0) != static_cast<ssize_t>(sizeof word)) {
+  }
+  return word;
+}
+
+MasterView view_of(Region& master) noexcept {
+  MasterView view(master.data());
+  view.set_mailboxes(view.header().mailbox_count);
+  return view;
+}
+
+void add(Word& counter, std::uint64_t by) noexcept {
+  counter.store(counter.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);  // relaxed: one writer, a figure
+}
+
+}  // namespace
+
+Service::Service(Surroundings surroundings)
+    : around_(std::move(surroundings)),
+      rendezvous_(view_of(*around_.master)),
+      bell_(around_.master->at<MasterHeader>(0)->server_bell),
+      reaper_(bell_.rings) {
+  for (std::uint32_t i = around_.options->max_connections; i > 0; --i) free_indices_.push_back(i - 1);
+  reaper_.watch_file(around_.options->name.master());
+  reaper_.watch_file(around_.options->name.table());
+}
+
+Service::~Service() {
+  if (thread_.joinable()) stop();
+}
+
+void Service::start() {
+  thread_ = std::thread([this] { run(); });
+  pthread_setname_np(thread_.native_handle(), "service");
+}
+
+void Service::stop() {
+  stopping_.store(true, std::memory_order_release);  // [service.stop] release; pairs with [service.stopping]
+  futex_add_and_wake(bell_.rings);
+  thread_.join();
+}
+
+void Service::run() {
+  for (;;) {
+    // [service.bell] acquire; pairs with [mailbox.ask]: what was done before the bell is seen in this round, or the wait
+    // returns at once
+    const std::uint32_t seen = bell_.rings.load(std::memory_order_acquire);
+    // [service.stopping] acquire; pairs with [service.stop]
+    if (stopping_.load(std::memory_order_acquire)) return;
+    const std::int64_t now = monotonic_ns();
+    for (const Rendezvous::Event& event : rendezvous_.collect(now)) handle(event, now);
+    const Reaper::Noticed noticed = reaper_.fetch();
+    for (const std::uint64_t serial : noticed.dead) {
+      const auto at = connections_.find(serial);
+      if (at == connections_.end()) continue;
+      at->second.visible = false;
+      at->second.look_at_ns = now;
+    }
+    if (noticed.files_changed) notice_removal();
+    for (auto at = connections_.begin(); at != connections_.end();) {
+      look_after(at->second, now);
+      at = free_if_released(at->second) ? connections_.erase(at) : std::next(at);
+    }
+    count_connections();
+    if (removed_ && connections_.empty() && !gave_up_) {
+      gave_up_ = true;
+      around_.fatal();
+    }
+    futex_wait(bell_.rings, seen, next_wait());
+  }
+}
+
+// A timer is needed only while somebody may die unseen.
+std::int64_t Service::next_wait() {
+  const bool watching = std::any_of(connections_.begin(), connections_.end(), [](const auto& item) {
+    return item.second.life != Life::kDropping && !item.second.visible;
+  });
+  return watching || rendezvous_.waiting() ? kTimerNs : kNoTimeout;
+}
+
+void Service::handle(const Rendezvous::Event& event, std::int64_t now) {
+  if (event.kind == Rendezvous::Event::kAsks) return accept(event.id, now);
+  Connection* connection = find(event.id);
+  if (connection == nullptr || connection->life != Life::kWaiting) return;
+  if (event.kind == Rendezvous::Event::kAttached) {
+    attached(*connection, now);
+  } else {
+    reap_if_dead(*connection, now);
+  }
+}
+
+Service::Connection* Service::find(std::uint64_t id) {
+  for (auto& [serial, connection] : connections_) {
+    if (connection.end->identity().id == id) return &connection;
+  }
+  return nullptr;
+}
+
+void Service::accept(std::uint64_t id, std::int64_t now) {
+  if (free_indices_.empty()) return rendezvous_.reply(id, kMailboxFull);
+  JournalHeader& journal = around_.journal.header();
+  const std::uint64_t serial = journal.serials.load(std::memory_order_relaxed) + 1;  // relaxed: this thread alone
+  journal.serials.store(serial, std::memory_order_release);  // [serial.give] release; pairs with [serial.record]
+
+  ServerEnd::Identity identity;
+  identity.id = id;
+  identity.serial = serial;
+  identity.request_nonce = random_word() | 1;
+  identity.answer_nonce = random_word() | 1;
+  identity.ring_bytes = around_.options->ring_bytes;
+  identity.lanes = around_.table->shard_count();
+  identity.index = free_indices_.back();
+
+  Connection connection;
+  connection.path = around_.options->name.connection(id);
+  Result<std::unique_ptr<ServerEnd>> end = ServerEnd::create(connection.path, identity, around_.incarnation);
+  if (!end) {
+    around_.log("refused connection " + std::to_string(id) + ": " + std::string(end.status().message()));
+    return rendezvous_.reply(id, kMailboxNoMemory);
+  }
+  free_indices_.pop_back();
+  connection.end = std::move(*end);
+  connection.look_at_ns = now + kLockPatienceNs;
+
+  for (std::uint32_t channel = 0; channel < 2 * identity.lanes; ++channel) {
+    ChannelPosition& position = around_.journal.position(identity.index, channel);
+    for (Word* word : {&position.request_next, &position.answer_next, &position.refused, &position.refused_code,
+                       &position.stream_entry, &position.stream_received}) {
+      word->store(0, std::memory_order_relaxed);  // relaxed: the serial, stored behind it, makes the record valid
+    }
+  }
+  ConnectionRecord& record = around_.journal.connection(identity.index);
+  // relaxed, all four: likewise
+  record.id.store(id, std::memory_order_relaxed);
+  record.request_nonce.store(identity.request_nonce, std::memory_order_relaxed);
+  record.answer_nonce.store(identity.answer_nonce, std::memory_order_relaxed);
+  record.channels_open.store(0, std::memory_order_relaxed);
+  record.serial.store(serial, std::memory_order_release);  // [serial.record] release; pairs with [serial.give]
+
+  Connection& kept = connections_[serial] = std::move(connection);
+  open_channel(kept, 0);  // populated by create()
+  add(around_.table->header().server_stats.connected, 1);
+  rendezvous_.reply(id, kMailboxReady);
+}
+
+void Service::attached(Connection& connection, std::int64_t now) {
+  connection.life = Life::kLive;
+  connection.look_at_ns = now;
+  reap_if_dead(connection, now);
+}
+
+// Tests the lock. If a client lives, it is watched; if none does, the connection is dropped.
+void Service::reap_if_dead(Connection& connection, std::int64_t now) {
+  const int fd = connection.end->region().fd();
+  const LockHolder holder = lock_holder(fd);
+  if (!holder.held && try_lock_file(fd) == LockOutcome::kLocked) {
+    if (!connection.end->client_closed()) add(around_.table->header().server_stats.reaped, 1);
+    return drop(connection);
+  }
+  connection.visible = reaper_.watch(connection.end->identity().serial, holder.pid);
+  // Between the two questions the process may have died and its number been given to another.
+  if (connection.visible && !lock_holder(fd).held) {
+    reaper_.forget(connection.end->identity().serial);
+    connection.visible = false;
+  }
+  connection.look_at_ns = connection.visible ? INT64_MAX : now + kLockPatienceNs;
+}
+
+void Service::look_after(Connection& connection, std::int64_t now) {
+  if (connection.life == Life::kDropping) return;
+  ServerEnd& end = *connection.end;
+  if (end.client_closed() || end.poisoned.load(std::memory_order_relaxed)) {  // relaxed: the bell's futex call orders it
+    return drop(connection);
+  }
+  if (!connection.visible && now >= connection.look_at_ns) {
+    reap_if_dead(connection, now);
+    if (connection.life == Life::kDropping) return;
+  }
+  for (std::uint64_t wanted = end.channels_wanted(); wanted != 0; wanted &= wanted - 1) {
+    const auto channel = static_cast<std::uint32_t>(std::countr_zero(wanted));
+    if (Status status = end.populate_channel(channel); !status.ok()) {
+      around_.log("connection " + std::to_string(end.identity().id) + ": " + std::string(status.message()));
+      end.refuse_channel(channel);
+    } else {
+      open_channel(connection, channel);
+    }
+  }
+}
+
+bool Service::open_channel(Connection& connection, std::uint32_t channel) {
+  const ServerEnd::Identity& identity = connection.end->identity();
+  ConnectionRecord& record = around_.journal.connection(identity.index);
+  const std::uint64_t open = record.channels_open.load(std::memory_order_relaxed) | std::uint64_t{1} << channel;  // relaxed: this thread alone
+  record.channels_open.store(open, std::memory_order_release);  // [channels.record] release; pairs with [serial.record]
+  auto server_channel = std::make_unique<ServerChannel>(*connection.end, channel,
+                                                        around_.journal.position(identity.index, channel));
+  for (const auto& worker : *around_.workers) {
+    if (!worker->owns(server_channel->lane)) continue;
+    worker->attach(std::move(server_channel));
+    connection.end->open_channel(channel);
+    return true;
+  }
+  return false;
+}
+
+void Service::drop(Connection& connection) {
+  connection.life = Life::kDropping;
+  reaper_.forget(connection.end->identity().serial);
+  connection.end->holders.store(static_cast<std::uint32_t>(around_.workers->size()), std::memory_order_relaxed);  // relaxed: the orders' mutex publishes it
+  for (const auto& worker : *around_.workers) worker->detach(*connection.end);
+}
+
+bool Service::free_if_released(Connection& connection) {
+  if (connection.life != Life::kDropping) return false;
+  ServerEnd& end = *connection.end;
+  // [end.free] acquire; pairs with [end.let-go]
+  if (end.holders.load(std::memory_order_acquire) != 0) return false;
+  end.close();
+  ServerStats& stats = around_.table->header().server_stats;
+  // relaxed, all of them: the client's own figures, for people
+  add(stats.read_retries, end.client().read_retries.load(std::memory_order_relaxed));
+  add(stats.read_fallbacks, end.client().read_fallbacks.load(std::memory_order_relaxed));
+  add(stats.client_rescues, end.client().timeout_rescues.load(std::memory_order_relaxed));
+  ::unlink(connection.path.c_str());
+  around_.journal.connection(end.identity().index).serial.store(0, std::memory_order_release);  // [serial.record] release; pairs with [serial.give]
+  free_indices_.push_back(end.identity().index);
+  return true;
+}
+
+void Service::count_connections() noexcept {
+  // relaxed: a figure for people
+  around_.table->header().server_stats.connections.store(connections_.size(), std::memory_order_relaxed);
+}
+
+// Somebody has unlinked our regions. Those who are connected are served as before; nobody else can find us.
+void Service::notice_removal() {
+  const auto gone = [](const Region& region) {
+    struct stat facts {};
+    return ::fstat(region.fd(), &facts) == 0 && facts.st_nlink == 0;
+  };
+  if (removed_ || (!gone(*around_.master) && !gone(around_.table->region()))) return;
+  removed_ = true;
+  around_.log("the regions of '" + around_.options->name.name() + "' were removed under this server; it serves the " +
+              std::to_string(connections_.size()) +
+              " connected clients until they leave, and then stops: start it again to accept others");
+}
+
+void Service::close_all() {
+  for (auto& [serial, connection] : connections_) {
+    connection.end->close();
+    ::unlink(connection.path.c_str());
+  }
+  connections_.clear();
+}
+
+}  // namespace hostmap

@@ -1,0 +1,90 @@
+// Service: the thread that knows the connections. It sleeps on the master region's bell until somebody connects, wants a
+// channel, closes or dies; then it creates, opens, drops and frees.
+//
+// Threads: private, but for the constructor, stop() and the queries.
+//
+// A connection's life:  waiting (made, nobody has locked it yet) -> live -> dropping (workers drain it) -> freed.
+// A region is freed only when its client has said that it is done, or the server holds its lock: so never under a client
+// that lives.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "connection/server_end.hpp"
+#include "journal/journal.hpp"
+#include "server/options.hpp"
+#include "server/reaper.hpp"
+#include "server/worker.hpp"
+#include "slot/rendezvous.hpp"
+
+namespace hostmap {
+
+using Log = std::function<void(const std::string&)>;
+
+class Service {
+ public:
+  struct Surroundings {
+    const CheckedOptions* options;
+    Region* master;
+    Table* table;
+    Journal journal;
+    std::vector<std::unique_ptr<Worker>>* workers;
+    std::uint64_t incarnation;
+    Log log;
+    std::function<void()> fatal;  // called once, when the regions were removed and the last client has left
+  };
+  explicit Service(Surroundings surroundings);
+  ~Service();
+  Service(const Service&) = delete;
+  Service& operator=(const Service&) = delete;
+
+  void start();
+  // Accepts nobody any more and ends the thread. The connections stay as they are.
+  void stop();
+  // After stop(), and after the workers have ended: tells every client that this is the end, and unlinks its region.
+  void close_all();
+
+ private:
+  enum class Life : std::uint8_t { kWaiting, kLive, kDropping };
+  struct Connection {
+    std::unique_ptr<ServerEnd> end;
+    std::string path;
+    Life life = Life::kWaiting;
+    bool visible = false;          // the reaper watches its process
+    std::int64_t look_at_ns = 0;   // when its lock is tested next
+  };
+
+  void run();
+  std::int64_t next_wait();
+  void handle(const Rendezvous::Event& event, std::int64_t now);
+  void accept(std::uint64_t id, std::int64_t now);
+  Connection* find(std::uint64_t id);
+  void attached(Connection& connection, std::int64_t now);
+  void look_after(Connection& connection, std::int64_t now);
+  bool open_channel(Connection& connection, std::uint32_t channel);
+  void reap_if_dead(Connection& connection, std::int64_t now);
+  void drop(Connection& connection);
+  bool free_if_released(Connection& connection);
+  void count_connections() noexcept;
+  void notice_removal();
+
+  Surroundings around_;
+  Rendezvous rendezvous_;
+  Bell& bell_;
+  Reaper reaper_;
+  std::unordered_map<std::uint64_t, Connection> connections_;  // by serial
+  std::vector<std::uint32_t> free_indices_;                    // in the journal
+  bool removed_ = false;
+  bool gave_up_ = false;
+  std::atomic<bool> stopping_{false};
+  std::thread thread_;
+};
+
+}  // namespace hostmap

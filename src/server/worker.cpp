@@ -1,0 +1,283 @@
+#include "server/worker.hpp"
+
+#include <pthread.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <string>
+
+#include "server/dispatch.hpp"
+
+namespace hostmap {
+
+namespace {
+
+// A channel that had nothing in this many sweeps in a row leaves the sweep.
+constexpr unsigned kIdleSweeps = 256;
+constexpr std::size_t kIdleLooks = 4;
+// A parked worker looks around this often though nobody rang: a hostile process can move its futex sleeper elsewhere.
+constexpr std::int64_t kParkPatienceNs = 5'000'000'000;
+// The largest answer that needs no value: code alone, or a flush report.
+constexpr std::uint64_t kSmallAnswer = record_bytes(sizeof(FlushReport));
+
+void add(Word& counter, std::uint64_t by) noexcept {
+  // relaxed: one writer; a figure for people
+  if (by != 0) counter.store(counter.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
+}
+
+}  // namespace
+
+Worker::Worker(Surroundings surroundings, std::vector<std::uint32_t> lanes)
+    : around_(surroundings),
+      lanes_(std::move(lanes)),
+      park_(*around_.line, *around_.bell, around_.membarrier),
+      cpus_(std::max(1u, std::thread::hardware_concurrency())) {}
+
+Worker::~Worker() {
+  if (thread_.joinable()) stop();
+}
+
+void Worker::start(std::uint32_t number) {
+  thread_ = std::thread([this] { run(); });
+  pthread_setname_np(thread_.native_handle(), ("worker " + std::to_string(number)).c_str());
+}
+
+void Worker::stop() {
+  stopping_.store(true, std::memory_order_release);  // [worker.stop] release; pairs with [worker.stopping]
+  ring();
+  thread_.join();
+}
+
+void Worker::ring() noexcept { futex_add_and_wake(around_.bell->rings); }
+
+bool Worker::owns(std::uint32_t lane) const noexcept {
+  return std::find(lanes_.begin(), lanes_.end(), lane) != lanes_.end();
+}
+
+void Worker::attach(std::unique_ptr<ServerChannel> channel) {
+  {
+    const std::lock_guard<std::mutex> lock(orders_mutex_);
+    orders_.push_back({std::move(channel), nullptr});
+    has_orders_.store(true, std::memory_order_release);  // [orders.give] release; pairs with [orders.take]
+  }
+  ring();
+}
+
+void Worker::detach(ServerEnd& end) {
+  {
+    const std::lock_guard<std::mutex> lock(orders_mutex_);
+    orders_.push_back({nullptr, &end});
+    has_orders_.store(true, std::memory_order_release);  // [orders.give] release; pairs with [orders.take]
+  }
+  ring();
+}
+
+void Worker::take_orders() {
+  std::vector<Order> orders;
+  {
+    const std::lock_guard<std::mutex> lock(orders_mutex_);
+    orders.swap(orders_);
+    has_orders_.store(false, std::memory_order_relaxed);  // relaxed: under the mutex
+  }
+  for (Order& order : orders) {
+    if (order.attach != nullptr) {
+      active_.push_back(std::move(order.attach));
+      served_.reserve(active_.size() + idle_.size());
+    } else {
+      forget(*order.detach);
+    }
+  }
+  note_crowd();
+}
+
+void Worker::run() {
+  around_.line->cpu.store(static_cast<std::uint32_t>(::sched_getcpu()), std::memory_order_relaxed);  // relaxed: a hint
+  std::int64_t idle_since = 0;
+  for (;;) {
+    // [orders.take] acquire; pairs with [orders.give]
+    if (has_orders_.load(std::memory_order_acquire)) take_orders();
+    if (sweep()) {
+      if (idle_since != 0) spin_.observe(monotonic_ns() - idle_since);
+      idle_since = 0;
+      continue;
+    }
+    // [worker.stopping] acquire; pairs with [worker.stop]
+    if (stopping_.load(std::memory_order_acquire)) break;
+    const std::int64_t now = monotonic_ns();
+    if (idle_since == 0) idle_since = now;
+    if (now - idle_since < spin_.budget_ns()) {
+      cpu_relax();
+    } else {
+      wait_for_work();
+      spin_.observe(monotonic_ns() - idle_since);
+      idle_since = 0;
+    }
+  }
+  take_orders();
+  for (auto* list : {&active_, &idle_}) {
+    for (const auto& channel : *list) drain(*channel);
+  }
+}
+
+void Worker::wait_for_work() {
+  park_.prepare();
+  if (sweep_all() || has_orders_.load(std::memory_order_acquire) ||  // [orders.take] acquire; pairs with [orders.give]
+      stopping_.load(std::memory_order_acquire)) {                   // [worker.stopping] acquire; pairs with [worker.stop]
+    park_.stay_awake();
+    return;
+  }
+  add(stats().parks, 1);
+  const WaitOutcome outcome = park_.sleep(patience_ns(kParkPatienceNs));
+  around_.line->cpu.store(static_cast<std::uint32_t>(::sched_getcpu()), std::memory_order_relaxed);  // relaxed: a hint
+  if (sweep_all() && outcome == WaitOutcome::kTimedOut) add(stats().timeout_rescues, 1);
+}
+
+// A sweep over every channel, the idle ones too.
+bool Worker::sweep_all() {
+  for (std::size_t i = idle_.size(); i-- > 0;) {
+    if (idle_[i]->requests.poll()) activate(i);
+  }
+  return sweep();
+}
+
+void Worker::activate(std::size_t index) {
+  idle_[index]->idle_sweeps = 0;
+  active_.push_back(std::move(idle_[index]));
+  idle_[index] = std::move(idle_.back());
+  idle_.pop_back();
+  note_crowd();
+}
+
+// Tells waiting clients whether spinning can be of use: not while they and this worker are more than there are cpus.
+void Worker::note_crowd() noexcept {
+  const std::uint32_t crowded = active_.size() + 1 > cpus_ ? 1 : 0;
+  // relaxed, both: a hint; written only when it changes, so that readers keep their copy of the line
+  if (around_.line->crowded.load(std::memory_order_relaxed) != crowded) {
+    around_.line->crowded.store(crowded, std::memory_order_relaxed);
+  }
+}
+
+bool Worker::sweep() {
+  served_.clear();
+  for (std::size_t i = 0; i < active_.size();) {
+    ServerChannel& channel = *active_[i];
+    if (serve(channel)) {
+      channel.idle_sweeps = 0;
+      served_.push_back(&channel);
+    } else if (++channel.idle_sweeps > kIdleSweeps) {
+      idle_.push_back(std::move(active_[i]));
+      active_[i] = std::move(active_.back());
+      active_.pop_back();
+      note_crowd();
+      continue;
+    }
+    ++i;
+  }
+  for (std::size_t looks = std::min(kIdleLooks, idle_.size()); looks > 0; --looks) {
+    if (next_idle_ >= idle_.size()) next_idle_ = 0;
+    if (idle_[next_idle_]->requests.poll()) {
+      activate(next_idle_);
+      if (idle_.empty()) break;
+    } else {
+      ++next_idle_;
+    }
+  }
+  if (served_.empty()) return false;
+  fence_before_waking();
+  for (ServerChannel* channel : served_) {
+    wake_client(*channel->control, channel->answered, channel->requests.position());
+    channel->answered = false;
+  }
+  return true;
+}
+
+// Takes one batch of a channel. False: there was none.
+bool Worker::serve(ServerChannel& channel) {
+  if (!channel.requests.poll()) return false;
+  if (channel.end->poisoned.load(std::memory_order_relaxed)) return false;
+  Dispatcher dispatcher(*around_.table, channel);
+  const std::uint64_t largest = max_record_bytes(channel.requests.view().capacity());
+  if (space_.size() < kBatchBytes + largest) space_.resize(kBatchBytes + largest);
+
+  // Copy and validate; load what the requests will touch.
+  std::size_t count = 0;
+  std::size_t used = 0;
+  std::uint64_t answer_room = channel.answer_room();
+  bool malformed = false;
+  do {
+    Item& item = items_[count];
+    std::uint64_t size = 0;
+    const DecodeOutcome outcome = decode_request(channel.requests.record(), std::min(largest, channel.requests.limit()),
+                                                 std::span(space_).subspan(used), item.request, size);
+    if (outcome == DecodeOutcome::kNoSpace) break;
+    if (outcome == DecodeOutcome::kMalformed || !dispatcher.prepare(item.request, item.key)) {
+      malformed = true;
+      break;
+    }
+    if (item.request.wants_answer) {
+      const bool small = item.request.op != Op::kGet && item.request.op != Op::kPiece;
+      // Twice, as padding may come before it.
+      const std::uint64_t needed = 2 * (small ? kSmallAnswer : largest);
+      if (answer_room < needed) break;
+      answer_room -= needed;
+    }
+    item.request.position = channel.requests.position();
+    channel.requests.advance(size);
+    item.request.next_position = channel.requests.position();
+    used += static_cast<std::size_t>(size - kRecordHeadBytes);
+    ++count;
+  } while (count < kBatch && used < kBatchBytes && channel.requests.poll());
+  if (count == 0 && !malformed) return false;
+
+  for (std::size_t i = 0; i < count; ++i) {
+    if (!dispatcher.apply(items_[i].request, items_[i].key)) {
+      malformed = true;
+      break;
+    }
+  }
+  const BatchCounts& counts = dispatcher.counts();
+  LaneStats& lane = around_.table->header().lane_stats[channel.lane];
+  add(lane.puts, counts.puts);
+  add(lane.erases, counts.erases);
+  add(lane.gets_by_ring, counts.gets);
+  add(lane.refused, counts.refused);
+  // [consumed.publish] release; pairs with [consumed.load]: what was asked is done, and its bytes may be written again
+  channel.control->requests_consumed.store(channel.requests.position(), std::memory_order_release);
+  if (malformed) poison(channel);
+  return true;
+}
+
+// Takes what the channel's ring holds; a client that goes on writing meanwhile gets no further than one ring.
+void Worker::drain(ServerChannel& channel) {
+  const std::uint64_t end = channel.requests.position() + channel.requests.view().capacity();
+  while (channel.requests.position() < end && serve(channel)) {
+  }
+  Dispatcher(*around_.table, channel).drop_stream();
+}
+
+void Worker::poison(ServerChannel& channel) {
+  if (channel.end->poisoned.exchange(true, std::memory_order_relaxed)) return;  // relaxed: the bell's futex call orders it
+  add(around_.table->header().lane_stats[channel.lane].poisoned, 1);
+  channel.end->close();
+  futex_add_and_wake(*around_.service_bell);
+}
+
+void Worker::forget(ServerEnd& end) {
+  for (auto* list : {&active_, &idle_}) {
+    for (std::size_t i = 0; i < list->size();) {
+      if ((*list)[i]->end != &end) {
+        ++i;
+        continue;
+      }
+      drain(*(*list)[i]);
+      (*list)[i] = std::move(list->back());
+      list->pop_back();
+    }
+  }
+  next_idle_ = 0;
+  // [end.let-go] release; pairs with [end.free]: this worker touches it no more
+  end.holders.fetch_sub(1, std::memory_order_release);
+  futex_add_and_wake(*around_.service_bell);
+}
+
+}  // namespace hostmap

@@ -1,0 +1,154 @@
+// Worker: the thread that owns lanes. It sweeps the rings of all its channels, applies what it finds, answers, and parks
+// when there is nothing to do.
+//
+//   sweep     every active channel: copy and validate a batch, start loading its buckets, then apply and answer one by one
+//             -> positions consumed, once a channel and sweep -> one fence -> wake whoever waits
+//   idle      channels without records drop out of the sweep; a few of them are looked at in each sweep, and all of them
+//             before the worker parks
+//
+// Threads: everything private is the worker's own; attach(), detach(), stop() and ring() may be called by others.
+//
+// Invariants
+// 1. A channel gets at most kBatch records or kBatchBytes bytes per sweep: nobody starves the others.
+// 2. A request that wants an answer is taken only when the answer has room: a client that never takes its answers holds up
+//    only itself.
+// 3. Between the intent of one request and the next read of a ring nothing can fail.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "connection/server_end.hpp"
+#include "journal/journal.hpp"
+#include "message/codec.hpp"
+#include "table/table.hpp"
+#include "wait/park.hpp"
+#include "wait/spin.hpp"
+
+namespace hostmap {
+
+// One channel as its worker sees it.
+struct ServerChannel {
+  ServerChannel(ServerEnd& owner, std::uint32_t number, ChannelPosition& where) noexcept
+      : end(&owner),
+        channel(number),
+        lane(number % owner.identity().lanes),
+        control(&owner.control(number)),
+        position(&where),
+        requests(owner.request_ring(number), 0),
+        answers(owner.answer_ring(number), 0) {}
+
+  ServerEnd* end;
+  std::uint32_t channel;
+  std::uint32_t lane;
+  ChannelControl* control;
+  ChannelPosition* position;
+  RingConsumer requests;
+  RingProducer answers;
+  std::uint64_t answers_consumed = 0;  // as the client last said; only its own answers depend on it
+  unsigned idle_sweeps = 0;
+  bool answered = false;  // in this sweep
+
+  // Bytes free in the answer ring. What the client says of its position can only harm itself.
+  std::uint64_t answer_room() noexcept {
+    const std::uint64_t capacity = answers.view().capacity();
+    if (capacity - (answers.head() - answers_consumed) < capacity / 2) {
+      // [answers.room] acquire; pairs with [answers.consumed]
+      const std::uint64_t said = control->answers_consumed.load(std::memory_order_acquire);
+      if (said >= answers_consumed && said <= answers.head()) answers_consumed = said;
+    }
+    return capacity - (answers.head() - answers_consumed);
+  }
+  // A request that arrives in pieces.
+  struct Stream {
+    Op op = Op::kPadding;  // kPadding: none
+    std::uint64_t key_bytes = 0;
+    std::uint64_t value_bytes = 0;
+    std::uint64_t received = 0;
+    std::uint64_t entry = 0;        // of a put: the block that the pieces fill
+    StatusCode refused = StatusCode::kOk;  // why the pieces are thrown away
+    std::vector<std::byte> bytes;   // of an erase or get
+    std::uint64_t total() const noexcept { return key_bytes + value_bytes; }
+  } stream;
+};
+
+class Worker {
+ public:
+  static constexpr std::size_t kBatch = 64;
+  static constexpr std::size_t kBatchBytes = 16384;
+
+  struct Surroundings {
+    Table* table;
+    Journal journal;
+    WorkerLine* line;  // in the table region
+    Bell* bell;        // in the master region
+    bool membarrier;
+    HalfWord* service_bell;  // rung when a connection is poisoned or let go
+  };
+  // `lanes`: which this worker owns; the first one carries its counters.
+  Worker(Surroundings surroundings, std::vector<std::uint32_t> lanes);
+  ~Worker();
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  void start(std::uint32_t number);
+  // Drains every channel once more, then ends the thread.
+  void stop();
+
+  void attach(std::unique_ptr<ServerChannel> channel);
+  // Drains and forgets all channels of `end`, then takes one from its holders.
+  void detach(ServerEnd& end);
+  bool owns(std::uint32_t lane) const noexcept;
+
+  // The loop's parts, for tests that drive a worker without its thread.
+  bool sweep();
+  void take_orders();
+
+ private:
+  friend class Dispatcher;
+  void run();
+  void wait_for_work();
+  bool serve(ServerChannel& channel);
+  bool sweep_all();
+  void activate(std::size_t idle_index);
+  void drain(ServerChannel& channel);
+  void poison(ServerChannel& channel);
+  void forget(ServerEnd& end);
+  void note_crowd() noexcept;
+  void ring() noexcept;
+  LaneStats& stats() noexcept { return around_.table->header().lane_stats[lanes_.front()]; }
+
+  Surroundings around_;
+  std::vector<std::uint32_t> lanes_;
+  WorkerPark park_;
+  unsigned cpus_;
+
+  std::vector<std::unique_ptr<ServerChannel>> active_;
+  std::vector<std::unique_ptr<ServerChannel>> idle_;
+  std::size_t next_idle_ = 0;
+  std::vector<ServerChannel*> served_;
+  AdaptiveSpin spin_;
+  struct Item {
+    Request request;
+    HashedKey key;
+  };
+  std::array<Item, kBatch> items_;  // a batch: here and not on the stack, as nothing of it need be initialised
+  std::vector<std::byte> space_;    // copies of its records
+
+  struct Order {
+    std::unique_ptr<ServerChannel> attach;
+    ServerEnd* detach = nullptr;
+  };
+  std::mutex orders_mutex_;
+  std::vector<Order> orders_;
+  std::atomic<bool> has_orders_{false};
+  std::atomic<bool> stopping_{false};
+  std::thread thread_;
+};
+
+}  // namespace hostmap

@@ -1,0 +1,751 @@
+// THE MAP of every region: what lies where in shared memory, who writes it, who reads it.
+//
+//   /NAME-master          rendezvous: counter, mailboxes, bells        clients and server write; nothing here is trusted
+//   /NAME-table           the hash table                               the server writes, clients map it read-only
+//   /NAME-journal         intents, positions, slab classes             the server's alone (mode 0600)
+//   /NAME-connection-ID   one client's rings                           this client and the server write
+//   /NAME-alive           an empty file whose lock says: a server lives
+//
+// Rules for everything here: fixed-width integers and lock-free atomics of them; offsets instead of pointers, counted from
+// the region's start; 64-byte lines, hot words of different writers 128 bytes apart; reserved bytes are zero; little-endian.
+// Every offset is asserted below its struct. docs/memory-layout.md shows the same tables; a test compares them.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include "base/hash.hpp"
+#include "base/platform.hpp"
+
+namespace hostmap {
+
+using Word = std::atomic<std::uint64_t>;
+using HalfWord = std::atomic<std::uint32_t>;
+static_assert(Word::is_always_lock_free && sizeof(Word) == 8 && alignof(Word) == 8);
+static_assert(HalfWord::is_always_lock_free && sizeof(HalfWord) == 4 && alignof(HalfWord) == 4);
+
+#define HOSTMAP_AT(type, member, offset) \
+  static_assert(offsetof(type, member) == (offset), "layout changed: " #type "::" #member)
+#define HOSTMAP_SIZE(type, bytes, alignment)                                      \
+  static_assert(sizeof(type) == (bytes) && alignof(type) == (alignment) &&        \
+                    std::is_standard_layout_v<type>,                              \
+                "layout changed: " #type)
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Every region begins with this line.
+//
+//   0       8        12     16            24      32            40      48         64
+//   | magic | version| kind | fingerprint | bytes | incarnation | state | reserved |
+//
+// Its first 16 bytes and `state` keep their places for ever, so that any version can name any other.
+
+inline constexpr std::uint64_t kMagic = 0x0070616d'74736f68;  // "hostmap\0"
+inline constexpr std::uint32_t kLayoutVersion = 1;
+
+enum class RegionKind : std::uint32_t { kMaster = 1, kTable = 2, kJournal = 3, kConnection = 4 };
+
+// RegionHeader::state. Stored last when a region is built: whoever sees kReady sees everything before it.
+enum RegionState : std::uint64_t {
+  kRegionBuilding = 0,
+  kRegionReady = 1,
+  kRegionClosed = 2,  // its server has given it up: connect anew
+};
+
+struct RegionHeader {
+  std::uint64_t magic;
+  std::uint32_t layout_version;
+  RegionKind kind;
+  std::uint64_t fingerprint;  // of hash and struct sizes: a build that differs is refused
+  std::uint64_t bytes;        // size of the file
+  std::uint64_t incarnation;  // random, one for all regions that one server created at its start
+  Word state;
+  std::uint64_t reserved[2];
+};
+HOSTMAP_SIZE(RegionHeader, 64, 8);
+HOSTMAP_AT(RegionHeader, magic, 0);
+HOSTMAP_AT(RegionHeader, layout_version, 8);
+HOSTMAP_AT(RegionHeader, kind, 12);
+HOSTMAP_AT(RegionHeader, fingerprint, 16);
+HOSTMAP_AT(RegionHeader, bytes, 24);
+HOSTMAP_AT(RegionHeader, incarnation, 32);
+HOSTMAP_AT(RegionHeader, state, 40);
+HOSTMAP_AT(RegionHeader, reserved, 48);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Limits that size structs.
+
+inline constexpr std::uint32_t kMaxLanes = 32;
+inline constexpr std::uint32_t kMaxChannels = 2 * kMaxLanes;  // of a connection; fit one word's bits
+inline constexpr std::uint32_t kMaxConnections = 65536;
+inline constexpr std::uint64_t kMaxKeyBytes = 65536;
+inline constexpr std::uint64_t kMaxValueBytes = std::uint64_t{1} << 30;  // upper bound of --max-value
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Master region: where strangers meet.
+//
+//   0      RegionHeader
+//   64     mailbox_count, lane_count
+//   128    counter            last connection id given; clients add 1
+//   256    server_bell        rung when a mailbox asks, when a lane is wanted, when a client closes
+//   384    worker_bells[32]   rung when a worker is parked (futex calls only: never loaded or stored by a put)
+//   8192   mailboxes[mailbox_count], 64 bytes each; the mailbox of id is id mod mailbox_count
+
+struct alignas(kLinePair) Bell {
+  HalfWord rings;  // futex; only ever added to
+  std::uint32_t reserved[31];
+};
+HOSTMAP_SIZE(Bell, 128, 128);
+
+// Mailbox::word = {id : 56 | state : 8}. The futex is its low half.
+enum MailboxState : std::uint64_t {
+  kMailboxFree = 0,      // by server or whoever gives up; next: claimed
+  kMailboxClaimed = 1,   // by a client that will ask
+  kMailboxAsked = 2,     // by that client; the server creates the connection
+  kMailboxReady = 3,     // by the server; the client attaches and locks
+  kMailboxAttached = 4,  // by the client: it holds its lock; the server frees the mailbox
+  kMailboxFull = 5,      // by the server: no connection left
+  kMailboxNoMemory = 6,  // by the server: the region could not be populated
+};
+inline constexpr std::uint64_t kIdMask = (std::uint64_t{1} << 56) - 1;  // ids are the counter's low 56 bits
+inline constexpr std::uint64_t mailbox_word(std::uint64_t id, MailboxState state) noexcept {
+  return id << 8 | state;
+}
+inline constexpr std::uint64_t mailbox_id(std::uint64_t word) noexcept { return word >> 8; }
+inline constexpr MailboxState mailbox_state(std::uint64_t word) noexcept {
+  return static_cast<MailboxState>(word & 0xff);
+}
+
+struct alignas(kCacheLine) Mailbox {
+  Word word;
+  HalfWord pid;  // for people; nothing depends on it
+  std::uint32_t reserved[13];
+};
+HOSTMAP_SIZE(Mailbox, 64, 64);
+HOSTMAP_AT(Mailbox, word, 0);
+HOSTMAP_AT(Mailbox, pid, 8);
+
+struct MasterHeader {
+  RegionHeader region;
+  std::uint32_t mailbox_count;
+  std::uint32_t lane_count;
+  std::uint64_t reserved_constants[7];
+  alignas(kLinePair) Word counter;
+  Bell server_bell;
+  Bell worker_bells[kMaxLanes];
+};
+HOSTMAP_SIZE(MasterHeader, 4480, 128);
+HOSTMAP_AT(MasterHeader, mailbox_count, 64);
+HOSTMAP_AT(MasterHeader, lane_count, 68);
+HOSTMAP_AT(MasterHeader, counter, 128);
+HOSTMAP_AT(MasterHeader, server_bell, 256);
+HOSTMAP_AT(MasterHeader, worker_bells, 384);
+
+inline constexpr std::uint64_t kMailboxesOffset = 8192;
+inline constexpr std::uint64_t master_bytes(std::uint32_t mailboxes) noexcept {
+  return round_up(kMailboxesOffset + mailboxes * sizeof(Mailbox), std::uint64_t{kPageSize});
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Table region, pairs: the form of 8-byte keys with 8-byte values. A bucket is two adjacent lines.
+//
+//           word 0                                              words 1 to 7
+//   line 0  header {version:48 | fill:8 | occupied:7 | overflow:1}   keys
+//   line 1  link {visited:7 at bit 48 | offset:48}                   values
+//
+// Place i (1 to 7) is word i of both lines, and bit i of the header says that it is occupied: so a SIMD compare of line 0
+// with the key, ANDed with the header, is the answer. `overflow` (bit 0) says that `link` leads to a further bucket.
+//
+// How a reader proves that key and value belong together: it loads the header (acquire), compares the keys, loads the value,
+// and behind an acquire fence finds the header unchanged. Every insert and erase stores a new header with version + 1, so an
+// unchanged header means unchanged keys; an overwrite stores the value word alone.
+// Intent compares: an overwrite the value word, insert and erase the occupancy bit. Version: in each bucket's own header.
+// Expiry: none; a pair that gets one moves to the entries, as does one whose new value is not 8 bytes (see writer.hpp).
+// Visited bit: in the link word, the server's alone.
+
+struct alignas(kLinePair) PairBucket {
+  Word header;
+  Word keys[7];
+  Word link;
+  Word values[7];
+};
+HOSTMAP_SIZE(PairBucket, 128, 128);
+HOSTMAP_AT(PairBucket, header, 0);
+HOSTMAP_AT(PairBucket, keys, 8);
+HOSTMAP_AT(PairBucket, link, 64);
+HOSTMAP_AT(PairBucket, values, 72);
+
+inline constexpr unsigned kPlaces = 7;  // of a pair bucket, and cells of an entry bucket
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Table region, entries: the form of all keys and values. A bucket is one line; an entry lies in the arena.
+//
+//           word 0                                   words 1 to 7
+//   bucket  header {version:48 | fill:8 | flags:8}   cells {tag:16 | offset:48}; 0 is empty
+//
+// A full bucket's last cell becomes the link: tag 0 (a key's tag is never 0) and the offset of a further bucket.
+//
+//   entry   meta {value_bytes:40 | flags:8 | key_bytes - 1:16}   [expiry if flagged]   key   value
+//
+// How a reader proves that key and value belong together: the *primary* bucket's version covers its whole chain. Whoever
+// changes a non-empty cell of the chain raises that version before the old entry's memory is used again, so bytes that were
+// read between two looks at an unchanged header belong to an entry that was linked when its cell was loaded.
+// Long values are checked against the generation of their first page instead (see PageGeneration).
+// Intent compares: the cell with its new word. Version: in the primary's header. Expiry: a flagged word behind meta.
+// Visited bit: in meta's flags, the server's alone; readers mask it.
+
+struct alignas(kCacheLine) EntryBucket {
+  Word header;
+  Word cells[7];
+};
+HOSTMAP_SIZE(EntryBucket, 64, 64);
+HOSTMAP_AT(EntryBucket, header, 0);
+HOSTMAP_AT(EntryBucket, cells, 8);
+
+// Header words of both forms share the upper 56 bits.
+inline constexpr std::uint64_t kOverflowBit = 1;
+inline constexpr std::uint64_t kOccupiedMask = 0xfe;
+inline constexpr unsigned kFillShift = 8;
+inline constexpr unsigned kVersionShift = 16;
+inline constexpr std::uint64_t kVersionStep = std::uint64_t{1} << kVersionShift;
+inline constexpr std::uint64_t kFillMask = std::uint64_t{0xff} << kFillShift;
+
+inline constexpr std::uint64_t header_fill(std::uint64_t header) noexcept {
+  return header >> kFillShift & 0xff;
+}
+inline constexpr std::uint64_t header_version(std::uint64_t header) noexcept {
+  return header >> kVersionShift;
+}
+
+// Cells and links.
+inline constexpr std::uint64_t kOffsetMask = (std::uint64_t{1} << 48) - 1;
+inline constexpr std::uint64_t make_cell(std::uint16_t tag, std::uint64_t offset) noexcept {
+  return std::uint64_t{tag} << 48 | offset;
+}
+inline constexpr std::uint16_t cell_tag(std::uint64_t cell) noexcept {
+  return static_cast<std::uint16_t>(cell >> 48);
+}
+inline constexpr std::uint64_t cell_offset(std::uint64_t cell) noexcept {
+  return cell & kOffsetMask;
+}
+inline constexpr bool is_link(std::uint64_t last_cell) noexcept {
+  return last_cell != 0 && cell_tag(last_cell) == 0;
+}
+
+// Entries.
+inline constexpr std::uint64_t kEntryMetaBytes = 8;
+inline constexpr std::uint64_t kEntryVisited = std::uint64_t{1} << 16;
+inline constexpr std::uint64_t kEntryHasExpiry = std::uint64_t{1} << 17;
+inline constexpr std::uint64_t make_meta(std::uint64_t key_bytes,
+                                         std::uint64_t value_bytes) noexcept {
+  return value_bytes << 24 | (key_bytes - 1);
+}
+inline constexpr std::uint64_t meta_key_bytes(std::uint64_t meta) noexcept {
+  return (meta & 0xffff) + 1;
+}
+inline constexpr std::uint64_t meta_value_bytes(std::uint64_t meta) noexcept { return meta >> 24; }
+inline constexpr std::uint64_t entry_bytes(std::uint64_t key_bytes,
+                                           std::uint64_t value_bytes) noexcept {
+  return kEntryMetaBytes + key_bytes + value_bytes;
+}
+
+inline constexpr std::uint64_t kSmallestEntry = entry_bytes(1, 0);
+
+// A value longer than this is validated by its page's generation: a busy neighbour in its chain would starve a long copy.
+inline constexpr std::uint64_t kLongValueBytes = 1024;
+
+// A chain has at most this many buckets: whoever knows the hash seed could forge keys to one bucket.
+inline constexpr unsigned kMaxChain = 8;
+
+// ---------------------------------------------------------------------------------------------------------------------
+// State word of a form in a shard: which buckets exist (linear hashing).
+//
+//   {split:48 | level:8 | reserved:5 | mixed:1 | splitting:1 | closed:1}
+//
+// Buckets 0 to base * 2^level + split - 1 exist. `splitting`: the last split's removal may be unfinished; readers ignore it.
+// `mixed` (pairs only): some entry of this shard has or had an 8-byte key, so a miss among the pairs is no answer yet; it is
+// set before the first such entry is linked and never cleared. `closed`: the table is given up; connect anew.
+
+inline constexpr std::uint64_t kStateClosed = 1;
+inline constexpr std::uint64_t kStateSplitting = 2;
+inline constexpr std::uint64_t kStateMixed = 4;
+inline constexpr unsigned kStateLevelShift = 8;
+inline constexpr unsigned kStateSplitShift = 16;
+
+inline constexpr std::uint64_t make_state(unsigned level, std::uint64_t split) noexcept {
+  return split << kStateSplitShift | std::uint64_t{level} << kStateLevelShift;
+}
+inline constexpr unsigned state_level(std::uint64_t state) noexcept {
+  return static_cast<unsigned>(state >> kStateLevelShift & 0xff);
+}
+inline constexpr std::uint64_t state_split(std::uint64_t state) noexcept {
+  return state >> kStateSplitShift;
+}
+inline constexpr std::uint64_t state_buckets(std::uint64_t state, std::uint64_t base) noexcept {
+  return (base << state_level(state)) + state_split(state);
+}
+// The bucket of a hash. Branch-free: the choice between the two levels is unpredictable, and mispredicting it costs more
+// than the whole look-up.
+inline std::uint64_t bucket_index(std::uint64_t state, std::uint64_t base, std::uint64_t fraction,
+                                  std::uint64_t hash) noexcept {
+  const unsigned level = state_level(state);
+  const std::uint64_t low = scale(fraction, base);
+  const std::uint64_t bits = level_bits(hash);
+  const std::uint64_t mask = (std::uint64_t{1} << level) - 1;
+  const std::uint64_t index = low + base * (bits & mask);
+  std::uint64_t split = -static_cast<std::uint64_t>(index < state_split(state));
+  asm("" : "+r"(split));  // keeps the compiler from turning the mask back into a branch
+  return index + (split & ((bits >> level & 1) * (base << level)));
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Table region, head.
+//
+//   0      RegionHeader
+//   64     constants          hash seed, counts, limits, offsets of what follows
+//   256    fill, arena_populated    read by every get; written by clear and by growth
+//   384    server             generation, lane -> worker
+//   4096   shards[32]         state words and constants of each shard, 128 bytes each
+//   8192   workers[32]        what clients look at before they wait: parked, cpu, crowded
+//   12288  lane_stats[32]   counters, 256 bytes each
+//   20480  server_stats       256 bytes
+//   then, each from a 2 MiB boundary and sparse up to its maximum: pair buckets of each shard, entry buckets of each shard,
+//   page generations, arena
+
+struct ShardHeader {
+  Word pair_state;
+  Word entry_state;
+  std::uint64_t pairs_offset;
+  std::uint64_t pairs_base;
+  std::uint64_t entries_offset;
+  std::uint64_t entries_base;
+  std::uint64_t reserved[10];
+};
+HOSTMAP_SIZE(ShardHeader, 128, 8);
+HOSTMAP_AT(ShardHeader, pair_state, 0);
+HOSTMAP_AT(ShardHeader, entry_state, 8);
+HOSTMAP_AT(ShardHeader, pairs_offset, 16);
+HOSTMAP_AT(ShardHeader, pairs_base, 24);
+HOSTMAP_AT(ShardHeader, entries_offset, 32);
+HOSTMAP_AT(ShardHeader, entries_base, 40);
+
+struct WorkerLine {
+  HalfWord parked;   // 1: it sleeps or is about to: ring its bell
+  HalfWord cpu;      // where it ran last; a waiter on that cpu does not spin
+  HalfWord crowded;  // 1: more lanes were active than cpus are there: waiters do not spin
+  std::uint32_t reserved[29];
+};
+HOSTMAP_SIZE(WorkerLine, 128, 4);
+HOSTMAP_AT(WorkerLine, parked, 0);
+HOSTMAP_AT(WorkerLine, cpu, 4);
+HOSTMAP_AT(WorkerLine, crowded, 8);
+
+// Written by the lane's worker alone, read by `hostmap stat`. Counts of workers stand with the worker's first lane.
+struct LaneStats {
+  Word puts;          // each one read, validated and applied
+  Word erases;        // of keys that were there
+  Word gets_by_ring;
+  Word pair_keys;     // keys now in the form of pairs
+  Word entry_keys;    // keys now in the form of entries
+  Word refused;       // mutations refused: no memory, chain full, too large
+  Word splits;
+  Word sweeps;
+  Word parks;
+  Word timeout_rescues;  // waits that ended by timeout although there was work
+  Word poisoned;         // connections closed because of what they sent
+  Word entry_bytes;      // in blocks that hold entries
+  Word reserved[20];
+};
+HOSTMAP_SIZE(LaneStats, 256, 8);
+HOSTMAP_AT(LaneStats, puts, 0);
+HOSTMAP_AT(LaneStats, erases, 8);
+HOSTMAP_AT(LaneStats, gets_by_ring, 16);
+HOSTMAP_AT(LaneStats, pair_keys, 24);
+HOSTMAP_AT(LaneStats, entry_keys, 32);
+HOSTMAP_AT(LaneStats, refused, 40);
+HOSTMAP_AT(LaneStats, splits, 48);
+HOSTMAP_AT(LaneStats, sweeps, 56);
+HOSTMAP_AT(LaneStats, parks, 64);
+HOSTMAP_AT(LaneStats, timeout_rescues, 72);
+HOSTMAP_AT(LaneStats, poisoned, 80);
+HOSTMAP_AT(LaneStats, entry_bytes, 88);
+
+struct ServerStats {
+  Word memory_bytes;       // populated in the table region
+  Word huge_page_bytes;    // of these, in 2 MiB pages
+  Word arena_free_bytes;   // populated, in no slab and no run
+  Word connections;        // now
+  Word connected;          // ever
+  Word reaped;             // connections whose client died
+  Word recoveries;
+  Word replayed;
+  Word populate_failures;  // the file system had no page left
+  Word read_retries;       // of connections that are gone
+  Word read_fallbacks;     // likewise: gets that went through the ring because of writers
+  Word client_rescues;     // likewise: clients' waits that ended by timeout although the answer was there
+  Word workers;
+  Word reserved[19];
+};
+HOSTMAP_SIZE(ServerStats, 256, 8);
+HOSTMAP_AT(ServerStats, memory_bytes, 0);
+HOSTMAP_AT(ServerStats, huge_page_bytes, 8);
+HOSTMAP_AT(ServerStats, arena_free_bytes, 16);
+HOSTMAP_AT(ServerStats, connections, 24);
+HOSTMAP_AT(ServerStats, connected, 32);
+HOSTMAP_AT(ServerStats, reaped, 40);
+HOSTMAP_AT(ServerStats, recoveries, 48);
+HOSTMAP_AT(ServerStats, replayed, 56);
+HOSTMAP_AT(ServerStats, populate_failures, 64);
+HOSTMAP_AT(ServerStats, read_retries, 72);
+HOSTMAP_AT(ServerStats, read_fallbacks, 80);
+HOSTMAP_AT(ServerStats, client_rescues, 88);
+HOSTMAP_AT(ServerStats, workers, 96);
+
+struct TableHeader {
+  RegionHeader region;
+  std::uint64_t hash_seed;
+  std::uint32_t shard_count;  // shard i belongs to lane i
+  std::uint32_t reserved_count;
+  std::uint64_t initial_buckets;
+  std::uint64_t memory_limit;
+  std::uint64_t max_value_bytes;
+  std::uint64_t generations_offset;  // page generations
+  std::uint64_t arena_offset;
+  std::uint64_t arena_bytes;  // at most; populated are arena_populated
+  std::uint64_t membarrier;   // 1: workers fence for their clients when they park
+  std::uint64_t reserved_constants[15];
+  alignas(kLinePair) Word fill;
+  Word arena_populated;
+  alignas(kLinePair) Word server_generation;
+  HalfWord server_pid;  // for people
+  std::uint8_t lane_worker[kMaxLanes];
+  std::uint8_t reserved_server[3668];
+  ShardHeader shards[kMaxLanes];
+  WorkerLine workers[kMaxLanes];
+  LaneStats lane_stats[kMaxLanes];
+  ServerStats server_stats;
+};
+HOSTMAP_SIZE(TableHeader, 20736, 128);
+HOSTMAP_AT(TableHeader, hash_seed, 64);
+HOSTMAP_AT(TableHeader, shard_count, 72);
+HOSTMAP_AT(TableHeader, initial_buckets, 80);
+HOSTMAP_AT(TableHeader, memory_limit, 88);
+HOSTMAP_AT(TableHeader, max_value_bytes, 96);
+HOSTMAP_AT(TableHeader, generations_offset, 104);
+HOSTMAP_AT(TableHeader, arena_offset, 112);
+HOSTMAP_AT(TableHeader, arena_bytes, 120);
+HOSTMAP_AT(TableHeader, membarrier, 128);
+HOSTMAP_AT(TableHeader, fill, 256);
+HOSTMAP_AT(TableHeader, arena_populated, 264);
+HOSTMAP_AT(TableHeader, server_generation, 384);
+HOSTMAP_AT(TableHeader, server_pid, 392);
+HOSTMAP_AT(TableHeader, lane_worker, 396);
+HOSTMAP_AT(TableHeader, shards, 4096);
+HOSTMAP_AT(TableHeader, workers, 8192);
+HOSTMAP_AT(TableHeader, lane_stats, 12288);
+HOSTMAP_AT(TableHeader, server_stats, 20480);
+
+// Beside the arena: one counter for each of its pages, raised by whoever takes memory that begins in the page. A long
+// value is read between two looks at its first page's generation. (Inside the entry, a later entry's payload could forge it.)
+using PageGeneration = Word;
+
+// The arena is handed out in slabs; a slab holds blocks of one size class, or belongs to a run that holds one large entry.
+inline constexpr std::uint64_t kSlabBytes = 32768;
+
+// Where the parts of a table lie: a pure function of the options, so that writer, tests and documents agree.
+struct TablePlan {
+  std::uint64_t pairs_offset = 0;    // of shard 0; shard i lies i * pairs_stride further
+  std::uint64_t pairs_stride = 0;    // bytes reserved for one shard's pair buckets
+  std::uint64_t entries_offset = 0;
+  std::uint64_t entries_stride = 0;
+  std::uint64_t generations_offset = 0;
+  std::uint64_t generations_bytes = 0;
+  std::uint64_t arena_offset = 0;
+  std::uint64_t arena_bytes = 0;
+  std::uint64_t file_bytes = 0;
+};
+
+inline constexpr TablePlan plan_table(std::uint64_t memory_limit, std::uint32_t shards) noexcept {
+  constexpr std::uint64_t huge = kHugePageSize;
+  TablePlan plan;
+  // One shard may become several times as large as the others before its reservation ends; address space is cheap.
+  const std::uint64_t share = memory_limit / shards * 4;
+  const std::uint64_t stride = round_up(share < memory_limit ? share : memory_limit, huge);
+  plan.pairs_stride = plan.entries_stride = stride;
+  plan.pairs_offset = round_up(std::uint64_t{sizeof(TableHeader)}, huge);
+  plan.entries_offset = plan.pairs_offset + shards * plan.pairs_stride;
+  plan.arena_bytes = round_up(memory_limit, huge);
+  plan.generations_offset = plan.entries_offset + shards * plan.entries_stride;
+  plan.generations_bytes = plan.arena_bytes / kPageSize * sizeof(PageGeneration);
+  plan.arena_offset = round_up(plan.generations_offset + plan.generations_bytes, huge);
+  plan.file_bytes = plan.arena_offset + plan.arena_bytes;
+  return plan;
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Connection region: one client and the server.
+//
+//   0      RegionHeader
+//   64     constants, by the server
+//   128    client words: closed, channels wanted, rare-event counters
+//   256    server words: closed, channels open
+//   4096   channels[2 * lane_count], 256 bytes each: a client's half and a server's half
+//   then, from a page boundary, for each channel: request ring, answer ring (ring_bytes each, populated when first used)
+//
+// A channel is a ring pair. A connection has two per lane: channel `lane` carries the writes, by the one thread that may
+// write; channel `lane_count + lane` carries gets by ring, by any thread under a mutex. So a write never takes a lock.
+
+struct ClientWords {
+  HalfWord closed;     // the client is done: drain, then drop
+  HalfWord expedited;  // 1: this process registered for membarrier; its puts need no fence
+  Word channels_wanted;  // bit per channel
+  Word read_retries;
+  Word read_fallbacks;
+  Word timeout_rescues;
+  std::uint64_t reserved[11];
+};
+HOSTMAP_SIZE(ClientWords, 128, 8);
+HOSTMAP_AT(ClientWords, closed, 0);
+HOSTMAP_AT(ClientWords, expedited, 4);
+HOSTMAP_AT(ClientWords, channels_wanted, 8);
+HOSTMAP_AT(ClientWords, read_retries, 16);
+HOSTMAP_AT(ClientWords, read_fallbacks, 24);
+HOSTMAP_AT(ClientWords, timeout_rescues, 32);
+
+struct ServerWords {
+  HalfWord closed;       // 1: nothing more will be answered
+  HalfWord opened;       // futex: raised whenever a bit of channels_open is set
+  Word channels_open;    // bit per channel: its rings are populated and swept
+  Word channels_refused; // bit per channel: there was no memory for its rings
+  std::uint64_t reserved[13];
+};
+HOSTMAP_SIZE(ServerWords, 128, 8);
+HOSTMAP_AT(ServerWords, closed, 0);
+HOSTMAP_AT(ServerWords, opened, 4);
+HOSTMAP_AT(ServerWords, channels_open, 8);
+HOSTMAP_AT(ServerWords, channels_refused, 16);
+
+// ChannelControl::waiting, a futex that the client sets and the worker clears.
+enum WaitWord : std::uint32_t { kNotWaiting = 0, kWaitingForAnswer = 1, kWaitingForRoom = 2 };
+
+struct ChannelControl {
+  // the client's half
+  HalfWord waiting;
+  std::uint32_t reserved_half;
+  Word wake_at;           // kWaitingForRoom: wake when the requests consumed reach this position
+  Word answers_consumed;  // position in the answer ring
+  std::uint64_t reserved_client[13];
+  // the server's half
+  Word requests_consumed;  // position in the request ring, published once a sweep
+  std::uint64_t reserved_server[15];
+};
+HOSTMAP_SIZE(ChannelControl, 256, 8);
+HOSTMAP_AT(ChannelControl, waiting, 0);
+HOSTMAP_AT(ChannelControl, wake_at, 8);
+HOSTMAP_AT(ChannelControl, answers_consumed, 16);
+HOSTMAP_AT(ChannelControl, requests_consumed, 128);
+
+struct ConnectionHeader {
+  RegionHeader region;
+  std::uint64_t id;
+  std::uint64_t serial;         // never repeats while the journal lives; names the connection there
+  std::uint64_t request_nonce;  // odd; see ring.hpp
+  std::uint64_t answer_nonce;   // odd
+  std::uint64_t ring_bytes;
+  std::uint32_t lane_count;
+  std::uint32_t reserved_half;
+  std::uint64_t reserved_constants[2];
+  ClientWords client;
+  ServerWords server;
+  std::uint8_t reserved[3712];
+};
+HOSTMAP_SIZE(ConnectionHeader, 4096, 8);
+HOSTMAP_AT(ConnectionHeader, id, 64);
+HOSTMAP_AT(ConnectionHeader, serial, 72);
+HOSTMAP_AT(ConnectionHeader, request_nonce, 80);
+HOSTMAP_AT(ConnectionHeader, answer_nonce, 88);
+HOSTMAP_AT(ConnectionHeader, ring_bytes, 96);
+HOSTMAP_AT(ConnectionHeader, lane_count, 104);
+HOSTMAP_AT(ConnectionHeader, client, 128);
+HOSTMAP_AT(ConnectionHeader, server, 256);
+
+inline constexpr std::uint64_t channel_control_offset(std::uint32_t channel) noexcept {
+  return sizeof(ConnectionHeader) + channel * sizeof(ChannelControl);
+}
+inline constexpr std::uint64_t connection_head_bytes(std::uint32_t lanes) noexcept {
+  return round_up(channel_control_offset(2 * lanes), std::uint64_t{kPageSize});
+}
+inline constexpr std::uint64_t request_ring_offset(std::uint32_t channel, std::uint32_t lanes,
+                                                   std::uint64_t ring_bytes) noexcept {
+  return connection_head_bytes(lanes) + channel * 2 * ring_bytes;
+}
+inline constexpr std::uint64_t answer_ring_offset(std::uint32_t channel, std::uint32_t lanes,
+                                                  std::uint64_t ring_bytes) noexcept {
+  return request_ring_offset(channel, lanes, ring_bytes) + ring_bytes;
+}
+inline constexpr std::uint64_t connection_bytes(std::uint32_t lanes,
+                                                std::uint64_t ring_bytes) noexcept {
+  return request_ring_offset(2 * lanes, lanes, ring_bytes);
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// A record in a ring: a whole number of 16-byte units.
+//
+//   0     8        16
+//   | tag | header | payload, padded ... |
+//
+// The tag says that the record is there (buffer/ring.hpp), the header what it is (message/wire.hpp).
+
+inline constexpr std::uint64_t kRecordUnit = 16;
+inline constexpr std::uint64_t kRecordHeadBytes = 16;  // tag and header
+inline constexpr std::uint64_t record_bytes(std::uint64_t payload_bytes) noexcept {
+  return kRecordHeadBytes + round_up(payload_bytes, kRecordUnit);
+}
+// A record of more than a quarter of the ring would make the producer wait for an almost empty one: it is streamed.
+inline constexpr std::uint64_t max_record_bytes(std::uint64_t ring_bytes) noexcept { return ring_bytes / 4; }
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Journal region: the server's alone. What a restart needs and nobody else may touch.
+//
+//   0      RegionHeader
+//   64     counts
+//   128    serials          last connection serial given
+//   4096   intents[32]      one per lane: what the worker is about to do
+//   12288  connections[max_connections]               64 bytes each
+//   then   positions[max_connections][2 * lane_count]  64 bytes each, one per channel
+//   then   slab_classes[arena_bytes / slab]         1 byte each
+
+// Intent::seal.
+enum IntentSeal : std::uint64_t {
+  kSealOpen = 0,     // being written, or nothing to say
+  kSealIntent = 1,   // complete: what `kind` compares tells whether it was applied
+  kSealApplied = 2,  // applied and answered; only the positions may still be old
+};
+
+// Intent::kind: what the commit stores, and what to compare to learn whether it did.
+enum class IntentKind : std::uint64_t {
+  kNothing = 0,      // N: a request that changes nothing; its answer in the ring tells
+  kValue = 1,        // V: value word in place                     compare the word
+  kPairInsert = 2,   // +: pair header, bit on                     compare the bit
+  kPairErase = 3,    // -: pair header, bit off                    compare the bit
+  kCell = 4,         // C: cell = new word, or 0                   compare the cell
+  kMoveToEntry = 5,  // O: cell = entry, then pair header bit off  compare the bit
+  kMoveToPair = 6,   // I: pair header bit on, then cell = 0       compare the bit
+  kFill = 7,         // F: clear                                   compare fill
+};
+
+struct Intent {
+  Word seal;
+  Word serial;  // of the connection
+  Word request_position;
+  Word request_next;
+  Word answer_position;
+  Word answer_next;
+  Word kind;
+  Word bucket;    // offset of the bucket whose header or cell changes
+  Word place;     // offset of the value word or cell; for the pairs' bits the bit itself
+  Word old_word;
+  Word new_word;
+  Word move_cell;  // a move's cell: offset
+  Word move_word;  // and its word
+  Word answer[2];  // header word and, for numbers, the payload
+  Word reserved;
+  // Not part of the sealed record: the primary bucket of the entry chain that is being changed, by requests and upkeep alike.
+  Word touched;
+  Word reserved_line[15];
+};
+HOSTMAP_SIZE(Intent, 256, 8);
+HOSTMAP_AT(Intent, seal, 0);
+HOSTMAP_AT(Intent, serial, 8);
+HOSTMAP_AT(Intent, request_position, 16);
+HOSTMAP_AT(Intent, request_next, 24);
+HOSTMAP_AT(Intent, answer_position, 32);
+HOSTMAP_AT(Intent, answer_next, 40);
+HOSTMAP_AT(Intent, kind, 48);
+HOSTMAP_AT(Intent, bucket, 56);
+HOSTMAP_AT(Intent, place, 64);
+HOSTMAP_AT(Intent, old_word, 72);
+HOSTMAP_AT(Intent, new_word, 80);
+HOSTMAP_AT(Intent, move_cell, 88);
+HOSTMAP_AT(Intent, move_word, 96);
+HOSTMAP_AT(Intent, answer, 104);
+HOSTMAP_AT(Intent, touched, 128);
+
+struct ConnectionRecord {
+  Word serial;  // 0: free. Stored last when a connection is made, first when it is dropped
+  Word id;
+  Word request_nonce;
+  Word answer_nonce;
+  Word channels_open;
+  Word reserved[3];
+};
+HOSTMAP_SIZE(ConnectionRecord, 64, 8);
+HOSTMAP_AT(ConnectionRecord, serial, 0);
+HOSTMAP_AT(ConnectionRecord, id, 8);
+HOSTMAP_AT(ConnectionRecord, request_nonce, 16);
+HOSTMAP_AT(ConnectionRecord, answer_nonce, 24);
+HOSTMAP_AT(ConnectionRecord, channels_open, 32);
+
+// Where one channel of one connection stands. The rings' own words are only what the peer is told.
+struct ChannelPosition {
+  Word request_next;
+  Word answer_next;
+  Word refused;          // fire-and-forget writes refused since the last flush
+  Word refused_code;     // the first one's StatusCode
+  Word stream_entry;     // offset of the entry that a streamed put fills; 0: none
+  Word stream_received;  // bytes of its value so far
+  Word reserved[2];
+};
+HOSTMAP_SIZE(ChannelPosition, 64, 8);
+HOSTMAP_AT(ChannelPosition, request_next, 0);
+HOSTMAP_AT(ChannelPosition, answer_next, 8);
+HOSTMAP_AT(ChannelPosition, refused, 16);
+HOSTMAP_AT(ChannelPosition, refused_code, 24);
+HOSTMAP_AT(ChannelPosition, stream_entry, 32);
+HOSTMAP_AT(ChannelPosition, stream_received, 40);
+
+struct JournalHeader {
+  RegionHeader region;
+  std::uint32_t max_connections;
+  std::uint32_t lane_count;
+  std::uint64_t slab_count;
+  std::uint64_t ring_bytes;
+  std::uint64_t reserved_constants[5];
+  Word serials;
+  std::uint8_t reserved[3960];
+  Intent intents[kMaxLanes];
+};
+HOSTMAP_SIZE(JournalHeader, 12288, 8);
+HOSTMAP_AT(JournalHeader, max_connections, 64);
+HOSTMAP_AT(JournalHeader, lane_count, 68);
+HOSTMAP_AT(JournalHeader, slab_count, 72);
+HOSTMAP_AT(JournalHeader, ring_bytes, 80);
+HOSTMAP_AT(JournalHeader, serials, 128);
+HOSTMAP_AT(JournalHeader, intents, 4096);
+
+using SlabClass = std::atomic<std::uint8_t>;
+static_assert(sizeof(SlabClass) == 1 && SlabClass::is_always_lock_free);
+
+inline constexpr std::uint64_t kConnectionRecordsOffset = sizeof(JournalHeader);
+inline constexpr std::uint64_t positions_offset(std::uint32_t connections) noexcept {
+  return kConnectionRecordsOffset + std::uint64_t{connections} * sizeof(ConnectionRecord);
+}
+inline constexpr std::uint64_t slab_classes_offset(std::uint32_t connections,
+                                                   std::uint32_t lanes) noexcept {
+  return positions_offset(connections) +
+         std::uint64_t{connections} * 2 * lanes * sizeof(ChannelPosition);
+}
+inline constexpr std::uint64_t journal_bytes(std::uint32_t connections, std::uint32_t lanes,
+                                             std::uint64_t slabs) noexcept {
+  return round_up(slab_classes_offset(connections, lanes) + slabs, std::uint64_t{kPageSize});
+}
+
+// A build with another hash or other structs must not touch our regions.
+inline constexpr std::uint64_t kFingerprint =
+    kHashId * 0x9e37'79b9'7f4a'7c15 ^
+    (sizeof(TableHeader) * 31 + sizeof(PairBucket) * 37 + sizeof(EntryBucket) * 41 +
+     sizeof(ConnectionHeader) * 43 + sizeof(ChannelControl) * 47 + sizeof(Intent) * 53 +
+     sizeof(JournalHeader) * 59 + sizeof(MasterHeader) * 61 + kSlabBytes * 67 + kMaxLanes * 71);
+
+}  // namespace hostmap

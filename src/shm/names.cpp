@@ -1,0 +1,52 @@
+#include "shm/names.hpp"
+
+#include <dirent.h>
+
+#include <algorithm>
+#include <memory>
+
+namespace hostmap {
+
+namespace {
+
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+bool is_name_character(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || is_digit(c) || c == '.' ||
+         c == '_' || c == '-';
+}
+
+}  // namespace
+
+Result<InstanceName> InstanceName::parse(std::string_view name, std::string_view dir) {
+  if (name.empty() || name.size() > 64 || !std::all_of(name.begin(), name.end(), is_name_character)) {
+    return Status(StatusCode::kInvalid, "instance name '" + std::string(name.substr(0, 80)) +
+                                            "' is not 1 to 64 characters of A-Z a-z 0-9 . _ -");
+  }
+  if (dir.empty()) dir = kDefaultDir;
+  if (dir.front() != '/') {
+    return Status(StatusCode::kInvalid,
+                  "dir '" + std::string(dir) + "' is not an absolute path");
+  }
+  while (dir.size() > 1 && dir.back() == '/') dir.remove_suffix(1);
+  return InstanceName(std::string(name), std::string(dir));
+}
+
+bool InstanceName::is_connection(std::string_view file) const {
+  const std::string prefix = name_ + "-connection-";
+  if (file.size() <= prefix.size() || !file.starts_with(prefix)) return false;
+  file.remove_prefix(prefix.size());
+  return std::all_of(file.begin(), file.end(), is_digit);
+}
+
+std::vector<std::string> InstanceName::connection_files() const {
+  std::vector<std::string> paths;
+  const std::unique_ptr<DIR, int (*)(DIR*)> folder(::opendir(dir_.c_str()), ::closedir);
+  if (folder == nullptr) return paths;
+  while (const dirent* file = ::readdir(folder.get())) {  // NOLINT(concurrency-mt-unsafe): this stream is ours alone
+    if (is_connection(file->d_name)) paths.push_back(dir_ + "/" + file->d_name);
+  }
+  return paths;
+}
+
+}  // namespace hostmap

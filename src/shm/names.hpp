@@ -1,0 +1,46 @@
+// Instance names and the files they stand for.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <hostmap/status.hpp>
+
+namespace hostmap {
+
+inline constexpr std::string_view kDefaultDir = "/dev/shm";
+
+// The folder and name of an instance, validated once.
+class InstanceName {
+ public:
+  // kInvalid unless `name` is [A-Za-z0-9._-]{1,64} and neither "." nor ".."; an empty `dir` is /dev/shm.
+  static Result<InstanceName> parse(std::string_view name, std::string_view dir);
+
+  const std::string& name() const noexcept { return name_; }
+  const std::string& dir() const noexcept { return dir_; }
+
+  std::string master() const { return path("-master"); }
+  std::string table() const { return path("-table"); }
+  std::string journal() const { return path("-journal"); }
+  std::string alive() const { return path("-alive"); }
+  std::string connection(std::uint64_t id) const {
+    return path("-connection-" + std::to_string(id));
+  }
+  // Is `file`, a name within dir(), a connection region of this instance?
+  bool is_connection(std::string_view file) const;
+  // The connection regions of this instance that there are now, by path.
+  std::vector<std::string> connection_files() const;
+
+ private:
+  InstanceName(std::string name, std::string dir) noexcept
+      : name_(std::move(name)), dir_(std::move(dir)) {}
+  std::string path(const std::string& suffix) const { return dir_ + "/" + name_ + suffix; }
+
+  std::string name_;
+  std::string dir_;
+};
+
+}  // namespace hostmap

@@ -1,0 +1,93 @@
+#include "shm/owner_lock.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+namespace hostmap {
+
+namespace {
+
+struct flock whole_file(short type) noexcept {
+  struct flock lock {};
+  lock.l_type = type;
+  lock.l_whence = SEEK_SET;
+  return lock;
+}
+
+Status file_error(const std::string& what, const std::string& path) {
+  const int error = errno;
+  char buffer[128];
+  const StatusCode code = error == EACCES || error == EPERM ? StatusCode::kPermission
+                          : error == ENOSPC || error == EMFILE || error == ENFILE
+                              ? StatusCode::kFull
+                              : StatusCode::kInvalid;
+  return {code, what + " " + path + ": " + strerror_r(error, buffer, sizeof buffer)};
+}
+
+}  // namespace
+
+LockOutcome try_lock_file(int fd) noexcept {
+  struct flock lock = whole_file(F_WRLCK);
+  while (::fcntl(fd, F_SETLK, &lock) != 0) {
+    if (errno == EINTR) continue;
+    return errno == EACCES || errno == EAGAIN ? LockOutcome::kHeldByOther : LockOutcome::kError;
+  }
+  return LockOutcome::kLocked;
+}
+
+LockHolder lock_holder(int fd) noexcept {
+  struct flock lock = whole_file(F_RDLCK);
+  if (::fcntl(fd, F_GETLK, &lock) != 0 || lock.l_type == F_UNLCK) return {};
+  return {true, lock.l_pid > 0 ? lock.l_pid : 0};
+}
+
+Result<UniqueFd> lock_named_file(const std::string& path) {
+  for (;;) {
+    UniqueFd fd(::open(path.c_str(), O_CREAT | O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600));
+    if (!fd) return file_error("cannot open", path);
+    struct stat mine {};
+    if (::fstat(fd.get(), &mine) != 0) return file_error("cannot examine", path);
+    if (!S_ISREG(mine.st_mode)) {
+      return Status(StatusCode::kInvalid, path + " is not a regular file; remove it");
+    }
+    if (mine.st_uid != ::geteuid()) {
+      return Status(StatusCode::kPermission,
+                    path + " belongs to user " + std::to_string(mine.st_uid) + "; run as that user or choose another --name");
+    }
+    if (mine.st_nlink > 1) {
+      return Status(StatusCode::kInvalid, path + " has another name (a hard link); remove both");
+    }
+    switch (try_lock_file(fd.get())) {
+      case LockOutcome::kHeldByOther: {
+        const LockHolder holder = lock_holder(fd.get());
+        return Status(StatusCode::kAlreadyExists,
+                      "a server of this name is running" +
+                          (holder.pid > 0 ? " (pid " + std::to_string(holder.pid) + ")" : std::string()) +
+                          "; stop it or choose another --name");
+      }
+      case LockOutcome::kError: return file_error("cannot lock", path);
+      case LockOutcome::kLocked: break;
+    }
+    // A stopping server unlinks the file while it holds the lock: then the name leads elsewhere, and we start over.
+    struct stat named {};
+    if (::stat(path.c_str(), &named) == 0 && named.st_ino == mine.st_ino &&
+        named.st_dev == mine.st_dev) {
+      return fd;
+    }
+  }
+}
+
+Result<UniqueFd> create_locked_file(const std::string& path, mode_t mode) {
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) return file_error("cannot replace", path);
+  UniqueFd fd(::open(path.c_str(), O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW | O_CLOEXEC, 0));
+  if (!fd) return file_error("cannot create", path);
+  if (try_lock_file(fd.get()) != LockOutcome::kLocked) return file_error("cannot lock", path);
+  if (::fchmod(fd.get(), mode) != 0) return file_error("cannot open to readers", path);
+  return fd;
+}
+
+}  // namespace hostmap

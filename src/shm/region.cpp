@@ -1,0 +1,226 @@
+#include "shm/region.hpp"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25  // Linux 6.1; missing from older C libraries' headers
+#endif
+
+namespace hostmap {
+
+namespace {
+
+// strerror_r's GNU form returns the text; it needs no locale and no lock.
+std::string error_text(int error) {
+  char buffer[128];
+  return strerror_r(error, buffer, sizeof buffer);
+}
+
+Status open_error(const std::string& path, int error) {
+  switch (error) {
+    case EACCES:
+    case EPERM:
+      return {StatusCode::kPermission, path + " belongs to another user: " + error_text(error)};
+    case ENOENT:
+      return {StatusCode::kNoServer, path + " does not exist"};
+    case ELOOP:
+      return {StatusCode::kInvalid, path + " is a symbolic link, not a region; remove it"};
+    case EEXIST:
+      return {StatusCode::kInvalid, path + " exists already"};
+    case EMFILE:
+    case ENFILE:
+      return {StatusCode::kFull,
+              "no file descriptor left for " + path + "; raise the limit (ulimit -n)"};
+    case ENOSPC:
+      return {StatusCode::kFull, "no room for another file beside " + path +
+                                     " (df -i shows the inodes of the file system)"};
+    default:
+      return {StatusCode::kInvalid, "cannot open " + path + ": " + error_text(error)};
+  }
+}
+
+}  // namespace
+
+Region::Region(Region&& other) noexcept
+    : fd_(std::move(other.fd_)),
+      data_(std::exchange(other.data_, nullptr)),
+      bytes_(std::exchange(other.bytes_, 0)),
+      path_(std::move(other.path_)) {}
+
+Region& Region::operator=(Region&& other) noexcept {
+  if (this != &other) {
+    unmap();
+    fd_ = std::move(other.fd_);
+    data_ = std::exchange(other.data_, nullptr);
+    bytes_ = std::exchange(other.bytes_, 0);
+    path_ = std::move(other.path_);
+  }
+  return *this;
+}
+
+Region::~Region() { unmap(); }
+
+void Region::unmap() noexcept {
+  if (data_ != nullptr) ::munmap(data_, bytes_);
+  data_ = nullptr;
+  fd_.reset();
+}
+
+void Region::discard() noexcept {
+  if (data_ != nullptr) {
+    ::mmap(data_, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+  }
+  fd_.reset();
+}
+
+// Maps at a 2 MiB boundary, so that 2 MiB pages of the file can be mapped as such.
+Result<Region> Region::map(UniqueFd fd, const std::string& path, std::uint64_t bytes, int protection) {
+  const std::size_t reserved = bytes + kHugePageSize;
+  void* space = ::mmap(nullptr, reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (space == MAP_FAILED) {
+    return Status(StatusCode::kFull, "no address space for " + std::to_string(bytes) + " bytes of " +
+                                         path + "; raise the limit (ulimit -v)");
+  }
+  auto* begin = static_cast<std::byte*>(space);
+  auto* aligned = reinterpret_cast<std::byte*>(
+      round_up(reinterpret_cast<std::uintptr_t>(begin), std::uintptr_t{kHugePageSize}));
+  if (aligned != begin) ::munmap(begin, static_cast<std::size_t>(aligned - begin));
+  std::byte* end = aligned + round_up(bytes, std::uint64_t{kPageSize});
+  if (begin + reserved > end) ::munmap(end, static_cast<std::size_t>(begin + reserved - end));
+  if (::mmap(aligned, bytes, protection, MAP_SHARED | MAP_FIXED, fd.get(), 0) == MAP_FAILED) {
+    const int error = errno;
+    ::munmap(aligned, bytes);
+    return Status(error == EACCES || error == EPERM ? StatusCode::kPermission : StatusCode::kFull,
+                  "cannot map " + path + ": " + error_text(error));
+  }
+  // A region is of no use in a child's or a core file's copy of the process.
+  ::madvise(aligned, bytes, MADV_DONTDUMP);
+  return Region(std::move(fd), aligned, bytes, path);
+}
+
+Result<Region> Region::create(const std::string& path, std::uint64_t bytes, mode_t mode) {
+  UniqueFd fd(::open(path.c_str(), O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW | O_CLOEXEC, mode));
+  if (!fd) return open_error(path, errno);
+  Result<Region> region = adopt(std::move(fd), path, bytes);
+  if (!region) ::unlink(path.c_str());
+  return region;
+}
+
+Result<Region> Region::adopt(UniqueFd fd, const std::string& path, std::uint64_t bytes) {
+  if (::ftruncate(fd.get(), static_cast<off_t>(bytes)) != 0) {
+    return Status(StatusCode::kFull, "cannot make " + path + " " + std::to_string(bytes) +
+                                         " bytes long: " + error_text(errno) +
+                                         (errno == EFBIG ? "; raise the limit (ulimit -f)" : ""));
+  }
+  return map(std::move(fd), path, bytes, PROT_READ | PROT_WRITE);
+}
+
+Result<RegionFile> open_region_file(const std::string& path, Access access) {
+  const int flags = access == Access::kReadOnly ? O_RDONLY : O_RDWR;
+  RegionFile file;
+  file.fd = UniqueFd(::open(path.c_str(), flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  if (!file.fd) return open_error(path, errno);
+  struct stat facts {};
+  if (::fstat(file.fd.get(), &facts) != 0) return open_error(path, errno);
+  if (!S_ISREG(facts.st_mode)) {
+    return Status(StatusCode::kInvalid, path + " is not a regular file; remove it");
+  }
+  if (facts.st_nlink > 1) {
+    return Status(StatusCode::kInvalid, path + " has another name (a hard link); remove both");
+  }
+  const uid_t me = ::geteuid();
+  if (me != 0 && facts.st_uid != me && facts.st_uid != 0) {
+    return Status(StatusCode::kPermission, path + " belongs to user " + std::to_string(facts.st_uid) +
+                                               ", who is neither you nor root");
+  }
+  file.bytes = static_cast<std::uint64_t>(facts.st_size);
+  file.owner = facts.st_uid;
+  return file;
+}
+
+Status check_region_header(const RegionFile& file, const std::string& path, RegionKind kind) {
+  // By pread and not through a mapping: a file that shrinks under us gives a short read here, and never a SIGBUS.
+  alignas(RegionHeader) std::byte bytes[sizeof(RegionHeader)];
+  const ssize_t got = ::pread(file.fd.get(), bytes, sizeof bytes, 0);
+  if (got != static_cast<ssize_t>(sizeof bytes)) {
+    return {StatusCode::kNoServer, path + " is not built yet, or its server died while building it"};
+  }
+  RegionHeader header{};
+  std::memcpy(static_cast<void*>(&header), bytes, sizeof bytes);
+  if (header.magic == 0 || header.state.load(std::memory_order_relaxed) == kRegionBuilding) {
+    // relaxed: a private copy; what it says is checked again by whoever maps the region.
+    return {StatusCode::kNoServer, path + " is not built yet, or its server died while building it"};
+  }
+  if (header.magic != kMagic) return {StatusCode::kInvalid, path + " is no hostmap region"};
+  if (header.layout_version != kLayoutVersion) {
+    return {StatusCode::kOtherVersion,
+            path + " has layout version " + std::to_string(header.layout_version) +
+                ", this program has " + std::to_string(kLayoutVersion) +
+                "; use programs of the same version, or stop that server first"};
+  }
+  if (header.kind != kind) return {StatusCode::kInvalid, path + " is a region of another kind"};
+  if (header.fingerprint != kFingerprint) {
+    return {StatusCode::kOtherVersion,
+            path + " was laid out by a build that differs from this one; rebuild both from one source"};
+  }
+  if (header.bytes > file.bytes || header.bytes < sizeof(RegionHeader)) {
+    return {StatusCode::kInvalid, path + " is shorter than its header says"};
+  }
+  return {};
+}
+
+Result<Region> Region::attach(const std::string& path, RegionKind kind, Access access) {
+  Result<RegionFile> file = open_region_file(path, access);
+  if (!file) return file.status();
+  if (Status status = check_region_header(*file, path, kind); !status.ok()) return status;
+  const int protection = access == Access::kReadOnly ? PROT_READ : PROT_READ | PROT_WRITE;
+  Result<Region> region = map(std::move(file->fd), path, file->bytes, protection);
+  if (!region) return region;
+  // [region.attach] acquire; pairs with [region.publish]: the rest of the region is complete
+  if (region->header().state.load(std::memory_order_acquire) == kRegionClosed) {
+    return Status(StatusCode::kNoServer, "the server of " + path + " has stopped");
+  }
+  return region;
+}
+
+Status Region::populate(std::uint64_t offset, std::uint64_t size) {
+  while (::fallocate(fd_.get(), 0, static_cast<off_t>(offset), static_cast<off_t>(size)) != 0) {
+    if (errno == EINTR) continue;
+    const int error = errno;
+    if (error == EFBIG) {
+      return {StatusCode::kFull, "cannot populate " + path_ + ": the file size limit (ulimit -f) is too low"};
+    }
+    return {StatusCode::kFull,
+            "cannot populate " + std::to_string(size) + " bytes of " + path_ + ": " + error_text(error) +
+                "; give the file system more (in a container --shm-size), lower --memory, or use --dir"};
+  }
+  return {};
+}
+
+std::uint64_t Region::collapse(std::uint64_t offset, std::uint64_t size) noexcept {
+  return ::madvise(data_ + offset, size, MADV_COLLAPSE) == 0 ? size : 0;
+}
+
+void Region::write_header(RegionKind kind, std::uint64_t incarnation) noexcept {
+  RegionHeader& h = header();
+  h.magic = kMagic;
+  h.layout_version = kLayoutVersion;
+  h.kind = kind;
+  h.fingerprint = kFingerprint;
+  h.bytes = bytes_;
+  h.incarnation = incarnation;
+}
+
+void Region::publish() noexcept {
+  // [region.publish] release; pairs with [region.attach]
+  header().state.store(kRegionReady, std::memory_order_release);
+}
+
+}  // namespace hostmap

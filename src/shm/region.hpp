@@ -1,0 +1,100 @@
+// Region: one file of shared memory, mapped. RAII over open, mmap, munmap; unlinking is an explicit act.
+//
+// Threads: create, attach and the destructor belong to one thread; the mapping itself to whoever the layout says.
+//
+// Invariants
+// 1. A created region is new: O_EXCL and O_NOFOLLOW, so nobody's FIFO, symlink or file is ever opened for it.
+// 2. No page of a region is touched before fallocate has populated it: a full tmpfs is an error and never a SIGBUS.
+// 3. An attached region was a regular file with one name, of an acceptable owner, ready, of this layout version and
+//    fingerprint, and at least as large as its header says, before anything else of it was read.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include <hostmap/status.hpp>
+
+#include "base/unique_fd.hpp"
+#include "shm/layout.hpp"
+
+namespace hostmap {
+
+enum class Access : std::uint8_t { kReadOnly, kReadWrite };
+
+class Region {
+ public:
+  Region() noexcept = default;
+  Region(Region&&) noexcept;
+  Region& operator=(Region&&) noexcept;
+  ~Region();
+
+  // Creates `path`, `bytes` long and sparse, and maps it read-write. kInvalid: a file of this name is there already,
+  // or `path` is too long; kFull: no inode, descriptor or address space left; kPermission.
+  static Result<Region> create(const std::string& path, std::uint64_t bytes, mode_t mode);
+
+  // Makes a region of a file that is open and owned by the caller (the journal, which is locked before it is sized).
+  static Result<Region> adopt(UniqueFd fd, const std::string& path, std::uint64_t bytes);
+
+  // Maps an existing region of `kind`. kNoServer: no such file, or not ready yet; kOtherVersion; kPermission: not
+  // readable, or it belongs to a stranger; kInvalid: it is no region.
+  static Result<Region> attach(const std::string& path, RegionKind kind, Access access);
+
+  // Populates bytes [offset, offset + size) with zeroed pages. kFull: the file system has none left; what was
+  // populated before stays. Blocks for as long as the kernel zeroes pages.
+  Status populate(std::uint64_t offset, std::uint64_t size);
+
+  // Asks for 2 MiB pages under [offset, offset + size), both multiples of 2 MiB and populated. Returns the bytes that
+  // have them now: 0 where the kernel (before 6.1) or its memory does not give any.
+  std::uint64_t collapse(std::uint64_t offset, std::uint64_t size) noexcept;
+
+  // Fills the header but for `state`; publish() stores that.
+  void write_header(RegionKind kind, std::uint64_t incarnation) noexcept;
+  void publish() noexcept;
+
+  void unmap() noexcept;
+  // Exchanges the mapping for private zeroed memory and closes the file: its pages are let go, while threads that still
+  // look at the mapping see zeroes and no fault.
+  void discard() noexcept;
+
+  explicit operator bool() const noexcept { return data_ != nullptr; }
+  std::byte* data() const noexcept { return data_; }
+  std::uint64_t bytes() const noexcept { return bytes_; }
+  int fd() const noexcept { return fd_.get(); }
+  const std::string& path() const noexcept { return path_; }
+  RegionHeader& header() const noexcept { return *at<RegionHeader>(0); }
+
+  template <typename T>
+  T* at(std::uint64_t offset) const noexcept {
+    return reinterpret_cast<T*>(data_ + offset);
+  }
+
+ private:
+  Region(UniqueFd fd, std::byte* data, std::uint64_t bytes, std::string path) noexcept
+      : fd_(std::move(fd)), data_(data), bytes_(bytes), path_(std::move(path)) {}
+  static Result<Region> map(UniqueFd fd, const std::string& path, std::uint64_t bytes, int protection);
+
+  UniqueFd fd_;
+  std::byte* data_ = nullptr;
+  std::uint64_t bytes_ = 0;
+  std::string path_;
+};
+
+// What an existing file turned out to be, before anything of it is mapped for use.
+struct RegionFile {
+  UniqueFd fd;
+  std::uint64_t bytes = 0;
+  uid_t owner = 0;
+};
+
+// Opens `path` without following links and without blocking on a FIFO, and checks that it is a regular file with one
+// name and an acceptable owner: the caller's user, root, or anyone when the caller is root.
+Result<RegionFile> open_region_file(const std::string& path, Access access);
+
+// Reads the header of an open file and says whether it is a region of ours: kNoServer when it is not ready (yet),
+// kOtherVersion, kInvalid. `kind` must match.
+Status check_region_header(const RegionFile& file, const std::string& path, RegionKind kind);
+
+}  // namespace hostmap

@@ -1,0 +1,98 @@
+#include "slot/reservation.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "wait/park.hpp"
+
+namespace hostmap {
+
+namespace {
+
+// The futex of a mailbox is the low half of its word, which holds the state and the low bits of the id.
+const HalfWord& low_half(const Word& word) noexcept { return reinterpret_cast<const HalfWord&>(word); }
+
+// Sleeps until the mailbox's word is not `seen` any more, or the deadline.
+bool wait_for_change(const Mailbox& mailbox, std::uint64_t seen, Deadline& deadline) noexcept {
+  const std::int64_t left = deadline.left();
+  if (left <= 0) return false;
+  futex_wait(low_half(mailbox.word), static_cast<std::uint32_t>(seen), left);
+  return true;
+}
+
+}  // namespace
+
+bool MasterView::plausible(std::uint64_t bytes) const noexcept {
+  const std::uint32_t count = header().mailbox_count;
+  return count != 0 && count <= 2 * kMaxConnections && master_bytes(count) <= bytes;
+}
+
+void MasterView::ring_server() const noexcept { futex_add_and_wake(header().server_bell.rings); }
+
+Result<std::uint64_t> reserve_connection(MasterView& master, Deadline& deadline) {
+  std::uint64_t id;
+  for (std::uint32_t tries = 0;; ++tries) {
+    // relaxed: the counter only gives out numbers; the mailbox carries everything else
+    id = (master.header().counter.fetch_add(1, std::memory_order_relaxed) + 1) & kIdMask;
+    Word& word = master.mailbox(id).word;
+    std::uint64_t seen = word.load(std::memory_order_relaxed);  // relaxed: the compare-exchange decides
+    if (mailbox_state(seen) == kMailboxFree &&
+        // [mailbox.claim] acq_rel; pairs with [mailbox.free]
+        word.compare_exchange_strong(seen, mailbox_word(id, kMailboxClaimed), std::memory_order_acq_rel)) {
+      break;
+    }
+    // All taken: more clients than mailboxes connect at this moment. Wait for one to move.
+    if (tries >= master.mailboxes() && !wait_for_change(master.mailbox(id), seen, deadline)) {
+      return Status(StatusCode::kTimeout, "too many clients are connecting at once, or the server is stopped");
+    }
+  }
+  Mailbox& mailbox = master.mailbox(id);
+  mailbox.pid.store(static_cast<std::uint32_t>(::getpid()), std::memory_order_relaxed);  // relaxed: for people
+  std::uint64_t expected = mailbox_word(id, kMailboxClaimed);
+  // [mailbox.ask] release; pairs with [mailbox.collect]. Fails if the server has given us up (we were stopped for long).
+  if (!mailbox.word.compare_exchange_strong(expected, mailbox_word(id, kMailboxAsked), std::memory_order_release,
+                                            std::memory_order_relaxed)) {  // relaxed: on failure nothing is read
+    return Status(StatusCode::kClosed, "the server gave up waiting for this client");
+  }
+  master.ring_server();
+  for (;;) {
+    // [mailbox.answer] acquire; pairs with [mailbox.reply]: the connection's region is complete
+    const std::uint64_t word = mailbox.word.load(std::memory_order_acquire);
+    if (mailbox_id(word) != id) return Status(StatusCode::kClosed, "the server gave up waiting for this client");
+    switch (mailbox_state(word)) {
+      case kMailboxReady: return id;
+      case kMailboxFull:
+      case kMailboxNoMemory: {
+        std::uint64_t refused = word;
+        // [mailbox.free] release; pairs with [mailbox.claim]
+        mailbox.word.compare_exchange_strong(refused, mailbox_word(id, kMailboxFree), std::memory_order_release,
+                                             std::memory_order_relaxed);  // relaxed: on failure nothing is read
+        if (mailbox_state(word) == kMailboxNoMemory) {
+          return Status(StatusCode::kFull,
+                        "the server has no memory for another connection; free some of its file system or lower --ring-size");
+        }
+        return Status(StatusCode::kFull,
+                      "the server has as many connections as it allows; close one or raise --max-connections");
+      }
+      case kMailboxAsked:
+        if (wait_for_change(mailbox, word, deadline)) continue;
+        return Status(StatusCode::kTimeout, "the server did not answer; it is stopped, or gone without cleaning up");
+      default: return Status(StatusCode::kClosed, "the server gave up waiting for this client");
+    }
+  }
+}
+
+Status confirm_attached(MasterView& master, std::uint64_t id) {
+  std::uint64_t expected = mailbox_word(id, kMailboxReady);
+  // [mailbox.attached] release; pairs with [mailbox.collect]
+  const bool in_time =
+      master.mailbox(id).word.compare_exchange_strong(expected, mailbox_word(id, kMailboxAttached),
+                                                      std::memory_order_release, std::memory_order_relaxed);
+  // relaxed (on failure): nothing is read
+  if (!in_time) return {StatusCode::kClosed, "the server gave up waiting for this client"};
+  master.ring_server();
+  return {};
+}
+
+}  // namespace hostmap

@@ -1,0 +1,249 @@
+#include "table/arena.hpp"
+
+#include <algorithm>
+#include <bit>
+
+namespace hostmap {
+
+namespace {
+
+constexpr std::uint64_t kWordBits = 64;
+
+}  // namespace
+
+// --- SlabPool --------------------------------------------------------------------------------------------------------
+
+SlabPool::SlabPool(Region& table, Journal& journal, MemoryBudget& budget, Populator& populator)
+    : table_(table),
+      journal_(journal),
+      populator_(populator),
+      arena_offset_(table.at<TableHeader>(0)->arena_offset),
+      generations_(table.at<PageGeneration>(table.at<TableHeader>(0)->generations_offset)),
+      generation_area_(table, budget, table.at<TableHeader>(0)->generations_offset,
+                       table.at<TableHeader>(0)->arena_bytes / kPageSize * sizeof(PageGeneration)),
+      arena_(table, budget, arena_offset_, table.at<TableHeader>(0)->arena_bytes) {}
+
+std::uint64_t SlabPool::find(std::uint64_t count) noexcept {
+  if (count > free_slabs_) return kNone;
+  while (free_bits_[first_free_word_] == 0) ++first_free_word_;
+  if (count == 1) {
+    return first_free_word_ * kWordBits + static_cast<std::uint64_t>(std::countr_zero(free_bits_[first_free_word_]));
+  }
+  std::uint64_t length = 0;
+  for (std::uint64_t slab = first_free_word_ * kWordBits; slab < slabs_; ++slab) {
+    length = (free_bits_[slab / kWordBits] >> slab % kWordBits & 1) != 0 ? length + 1 : 0;
+    if (length == count) return slab + 1 - count;
+  }
+  return kNone;
+}
+
+void SlabPool::mark(std::uint64_t first, std::uint64_t count, bool is_free) noexcept {
+  for (std::uint64_t slab = first; slab < first + count; ++slab) {
+    const std::uint64_t bit = std::uint64_t{1} << slab % kWordBits;
+    if (is_free) {
+      free_bits_[slab / kWordBits] |= bit;
+    } else {
+      free_bits_[slab / kWordBits] &= ~bit;
+    }
+  }
+  if (is_free) {
+    free_slabs_ += count;
+    first_free_word_ = std::min(first_free_word_, static_cast<std::size_t>(first / kWordBits));
+  } else {
+    free_slabs_ -= count;
+  }
+}
+
+// Populates the arena up to `bytes` and a step further if there is room. The areas' own mutexes serialise this.
+void SlabPool::populate(std::uint64_t bytes) {
+  const std::uint64_t generous =
+      std::max(bytes, std::min(arena_.populated() + arena_.next_step(), arena_.max_bytes()));
+  for (const std::uint64_t goal : {generous, bytes}) {
+    // The generations first: a page without one must never be published.
+    const std::uint64_t pages = round_up(goal, std::uint64_t{kPageSize}) / kPageSize;
+    if (generation_area_.extend_to(pages * sizeof(PageGeneration)) && arena_.extend_to(goal)) return;
+  }
+}
+
+// Takes what was populated into use. Called with the mutex held.
+void SlabPool::adopt_populated() {
+  const std::uint64_t usable =
+      std::min(arena_.populated(), generation_area_.populated() / sizeof(PageGeneration) * kPageSize);
+  const std::uint64_t now = usable / kSlabBytes;
+  if (now <= slabs_) return;
+  free_bits_.resize(now / kWordBits + 1, 0);
+  const std::uint64_t before = slabs_;
+  slabs_ = now;
+  mark(before, now - before, true);
+  // [arena.grow] release; pairs with [arena.clamp]: no reader looks behind it
+  table_.at<TableHeader>(0)->arena_populated.store(now * kSlabBytes, std::memory_order_release);
+}
+
+std::uint64_t SlabPool::take(std::uint64_t count, SlabKind kind) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  std::uint64_t first = find(count);
+  if (first == kNone) {
+    const std::uint64_t bytes = (slabs_ + count) * kSlabBytes;
+    if (bytes <= arena_.max_bytes()) populate(bytes);
+    adopt_populated();
+    first = find(count);
+    if (first == kNone) return kNone;
+  }
+  mark(first, count, false);
+  for (std::uint64_t slab = first; slab < first + count; ++slab) {
+    // [slab.class] release; pairs with [slab.free]: stands (for a restart) before any block is handed out
+    journal_.slab_class(slab).store(slab == first ? kind : kSlabRunRest, std::memory_order_release);
+  }
+  ServerStats& stats = table_.at<TableHeader>(0)->server_stats;
+  stats.arena_free_bytes.store(free_slabs_ * kSlabBytes, std::memory_order_relaxed);  // relaxed: a figure for people
+  raise_generations(slab_offset(first), count * kSlabBytes);
+  if (free_slabs_ * kSlabBytes < arena_.next_step() / 2 && arena_.populated() < arena_.max_bytes() &&
+      arena_.claim_request()) {
+    populator_.request([this] {
+      populate(std::min(arena_.populated() + kSlabBytes, arena_.max_bytes()));
+      arena_.release_request();
+      const std::lock_guard<std::mutex> adopting(mutex_);
+      adopt_populated();
+    });
+  }
+  return first;
+}
+
+void SlabPool::give_back(std::uint64_t first, std::uint64_t count) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  for (std::uint64_t slab = first; slab < first + count; ++slab) {
+    // [slab.free] release; pairs with [slab.class]
+    journal_.slab_class(slab).store(kSlabFree, std::memory_order_release);
+  }
+  mark(first, count, true);
+  ServerStats& stats = table_.at<TableHeader>(0)->server_stats;
+  stats.arena_free_bytes.store(free_slabs_ * kSlabBytes, std::memory_order_relaxed);  // relaxed: a figure for people
+}
+
+void SlabPool::raise_generation(std::uint64_t offset) noexcept {
+  PageGeneration& generation = generations_[(offset - arena_offset_) / kPageSize];
+  // relaxed: pages are shared by shards only through the pool, so one thread at a time raises each
+  const std::uint64_t next = generation.load(std::memory_order_relaxed) + 1;
+  generation.store(next, std::memory_order_release);    // [generation.raise] release; pairs with [generation.check]
+  std::atomic_thread_fence(std::memory_order_release);  // [generation.fence] release; pairs with [generation.check]
+}
+
+void SlabPool::raise_generations(std::uint64_t offset, std::uint64_t bytes) noexcept {
+  for (std::uint64_t page = offset; page < offset + bytes; page += kPageSize) raise_generation(page);
+}
+
+// --- BlockAllocator --------------------------------------------------------------------------------------------------
+
+BlockAllocator::BlockAllocator(SlabPool& pool, LaneStats& stats) : pool_(pool), stats_(stats) {}
+
+void BlockAllocator::account(std::int64_t bytes) noexcept {
+  // relaxed: one writer; a figure for people
+  const std::uint64_t now = stats_.entry_bytes.load(std::memory_order_relaxed);
+  stats_.entry_bytes.store(now + static_cast<std::uint64_t>(bytes), std::memory_order_relaxed);
+}
+
+BlockAllocator::Slab* BlockAllocator::new_slab(unsigned size_class) {
+  const std::uint64_t number = pool_.take(1, static_cast<SlabKind>(kSlabFirstClass + size_class));
+  if (number == SlabPool::kNone) return nullptr;
+  auto slab = std::make_unique<Slab>();
+  slab->number = number;
+  slab->size_class = size_class;
+  slab->blocks = static_cast<unsigned>(kSlabBytes / class_bytes(size_class));
+  slab->used = 0;
+  slab->hint = 0;
+  slab->place = kNotListed;
+  slab->free_bits.assign((slab->blocks + kWordBits - 1) / kWordBits, ~std::uint64_t{0});
+  if (slab->blocks % kWordBits != 0) slab->free_bits.back() = (std::uint64_t{1} << slab->blocks % kWordBits) - 1;
+  if (number >= slabs_.size()) slabs_.resize(number + number / 2 + 1);
+  Slab* raw = slab.get();
+  slabs_[number] = std::move(slab);
+  list(*raw);
+  return raw;
+}
+
+void BlockAllocator::list(Slab& slab) {
+  std::vector<Slab*>& partial = partial_[slab.size_class];
+  slab.place = static_cast<unsigned>(partial.size());
+  partial.push_back(&slab);
+}
+
+void BlockAllocator::unlist(Slab& slab) noexcept {
+  std::vector<Slab*>& partial = partial_[slab.size_class];
+  partial[slab.place] = partial.back();
+  partial[slab.place]->place = slab.place;
+  partial.pop_back();
+  slab.place = kNotListed;
+}
+
+std::uint64_t BlockAllocator::allocate(std::uint64_t bytes) {
+  if (bytes > kLargestBlock) {
+    const std::uint64_t count = round_up(bytes, kSlabBytes) / kSlabBytes;
+    const std::uint64_t first = pool_.take(count, kSlabRunHead);
+    if (first == SlabPool::kNone) return 0;
+    account(static_cast<std::int64_t>(count * kSlabBytes));
+    return pool_.slab_offset(first);
+  }
+  const unsigned wanted = size_class(bytes);
+  Slab* slab = partial_[wanted].empty() ? new_slab(wanted) : partial_[wanted].back();
+  if (slab == nullptr) return 0;
+  unsigned word = slab->hint;
+  while (slab->free_bits[word] == 0) word = word + 1 == slab->free_bits.size() ? 0 : word + 1;
+  const unsigned bit = static_cast<unsigned>(std::countr_zero(slab->free_bits[word]));
+  slab->free_bits[word] &= slab->free_bits[word] - 1;
+  slab->hint = word;
+  if (++slab->used == slab->blocks) unlist(*slab);
+  const std::uint64_t size = class_bytes(wanted);
+  const std::uint64_t offset = pool_.slab_offset(slab->number) + (word * kWordBits + bit) * size;
+  pool_.raise_generation(offset);
+  account(static_cast<std::int64_t>(size));
+  return offset;
+}
+
+void BlockAllocator::release(std::uint64_t offset, std::uint64_t bytes) noexcept {
+  const std::uint64_t number = pool_.slab_of(offset);
+  if (bytes > kLargestBlock) {
+    const std::uint64_t count = round_up(bytes, kSlabBytes) / kSlabBytes;
+    pool_.give_back(number, count);
+    account(-static_cast<std::int64_t>(count * kSlabBytes));
+    return;
+  }
+  Slab& slab = *slabs_[number];
+  const std::uint64_t size = class_bytes(slab.size_class);
+  const auto block = static_cast<unsigned>((offset - pool_.slab_offset(number)) / size);
+  slab.free_bits[block / kWordBits] |= std::uint64_t{1} << block % kWordBits;
+  slab.hint = block / kWordBits;
+  if (slab.used-- == slab.blocks) list(slab);
+  account(-static_cast<std::int64_t>(size));
+  // One empty slab per class stays, so that a key that comes and goes does not move slabs to and fro.
+  if (slab.used == 0 && partial_[slab.size_class].size() > 1) {
+    unlist(slab);
+    pool_.give_back(number, 1);
+    slabs_[number].reset();
+  }
+}
+
+std::uint64_t BlockAllocator::allocate_overflow(SlabKind kind) {
+  std::vector<std::uint64_t>& free = free_overflow_[kind == kSlabPairOverflow ? 0 : 1];
+  if (free.empty()) {
+    const std::uint64_t number = pool_.take(1, kind);
+    if (number == SlabPool::kNone) return 0;
+    const std::uint64_t size = kind == kSlabPairOverflow ? sizeof(PairBucket) : sizeof(EntryBucket);
+    // The slab may have held entries: versions begin at 0 again. Nothing leads here, and take() has fenced.
+    Word* words = pool_.words(number);
+    for (std::uint64_t word = 0; word < kSlabBytes / sizeof(Word); ++word) {
+      words[word].store(0, std::memory_order_relaxed);  // relaxed: published with the link that leads here
+    }
+    for (std::uint64_t place = kSlabBytes; place >= size; place -= size) {
+      free.push_back(pool_.slab_offset(number) + place - size);
+    }
+  }
+  const std::uint64_t offset = free.back();
+  free.pop_back();
+  return offset;
+}
+
+void BlockAllocator::release_overflow(SlabKind kind, std::uint64_t offset) {
+  free_overflow_[kind == kSlabPairOverflow ? 0 : 1].push_back(offset);
+}
+
+}  // namespace hostmap

@@ -1,0 +1,91 @@
+// Growth of the table region: pages are populated ahead of need, in small steps, within a hard limit.
+//
+// A GrowingArea is a contiguous, sparse part of the region of which a prefix is populated. Nothing may point behind that
+// prefix. Steps begin small and end at 2 MiB, each then asked to become a 2 MiB page before anything of it is used.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <thread>
+
+#include "shm/region.hpp"
+
+namespace hostmap {
+
+// --memory: what the table region may populate in total. Any thread.
+class MemoryBudget {
+ public:
+  MemoryBudget(std::uint64_t limit, ServerStats& stats) noexcept : limit_(limit), stats_(stats) {}
+
+  bool reserve(std::uint64_t bytes) noexcept;
+  void give_back(std::uint64_t bytes) noexcept;
+  void count_huge(std::uint64_t bytes) noexcept;
+  void count_failure() noexcept;
+  std::uint64_t limit() const noexcept { return limit_; }
+
+ private:
+  std::uint64_t limit_;
+  ServerStats& stats_;
+};
+
+// Any thread; extend_to() serialises its callers.
+class GrowingArea {
+ public:
+  GrowingArea(Region& region, MemoryBudget& budget, std::uint64_t offset, std::uint64_t max_bytes) noexcept
+      : region_(region), budget_(budget), offset_(offset), max_bytes_(max_bytes) {}
+
+  std::uint64_t offset() const noexcept { return offset_; }
+  std::uint64_t max_bytes() const noexcept { return max_bytes_; }
+  std::uint64_t populated() const noexcept {
+    return populated_.load(std::memory_order_acquire);  // [area.populated] acquire; pairs with [area.extend]
+  }
+  // How far the next step would go.
+  std::uint64_t next_step() const noexcept;
+  // True once until release_request(): who gets it asks the helper thread, all others need not.
+  bool claim_request() noexcept {
+    // relaxed, both: a request too many or too late is harmless
+    return !requested_.load(std::memory_order_relaxed) && !requested_.exchange(true, std::memory_order_relaxed);
+  }
+  void release_request() noexcept { requested_.store(false, std::memory_order_relaxed); }  // relaxed: likewise
+  // Populates at least the first `bytes`. False: the limit, the area or the file system does not allow it; what was
+  // populated stays. Makes system calls.
+  bool extend_to(std::uint64_t bytes);
+
+ private:
+  bool extend_once(std::uint64_t bytes);
+
+  Region& region_;
+  MemoryBudget& budget_;
+  std::uint64_t offset_;
+  std::uint64_t max_bytes_;
+  std::mutex mutex_;
+  std::atomic<std::uint64_t> populated_{0};
+  std::atomic<bool> requested_{false};
+};
+
+// The helper thread that extends areas before their users need it.
+class Populator {
+ public:
+  Populator();
+  ~Populator();  // waits for the step under way
+  Populator(const Populator&) = delete;
+  Populator& operator=(const Populator&) = delete;
+
+  // Runs `job` soon. Jobs not yet begun at destruction are dropped.
+  void request(std::function<void()> job);
+
+ private:
+  void run();
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<std::function<void()>> jobs_;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace hostmap

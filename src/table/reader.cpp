@@ -1,0 +1,308 @@
+#include "table/reader.hpp"
+
+#include <bit>
+#include <cstring>
+
+#include "base/shared_copy.hpp"
+
+namespace hostmap {
+
+namespace {
+
+constexpr auto kRelaxed = std::memory_order_relaxed;
+constexpr auto kAcquire = std::memory_order_acquire;
+
+// The state word as a miss compares it: whether a split's removal is finished does not matter.
+std::uint64_t stable_state(std::uint64_t state) noexcept { return state & ~kStateSplitting; }
+
+unsigned first_place(unsigned mask) noexcept { return static_cast<unsigned>(std::countr_zero(mask)); }
+
+// Is the key at `shared` (in an entry, possibly being overwritten) equal to `key`? Word by word, as a torn comparison is
+// only a wrong answer that the validation throws away.
+bool key_equals(const std::byte* shared, std::span<const std::byte> key) noexcept {
+  const std::size_t size = key.size();
+  std::size_t i = 0;
+  std::uint64_t mine;
+  for (; i + 8 <= size; i += 8) {
+    // relaxed: validated by the caller; an entry begins at a multiple of 8
+    const std::uint64_t theirs = reinterpret_cast<const Word*>(shared + i)->load(kRelaxed);
+    std::memcpy(&mine, key.data() + i, 8);
+    if (theirs != mine) return false;
+  }
+  if (i == size) return true;
+  // The last, partial word: an entry's memory is a multiple of 8 bytes, so it may be loaded whole.
+  const std::uint64_t theirs = reinterpret_cast<const Word*>(shared + i)->load(kRelaxed);  // relaxed: likewise
+  mine = 0;
+  std::memcpy(&mine, key.data() + i, size - i);
+  const unsigned unused_bits = static_cast<unsigned>(8 * (8 - (size - i)));
+  return ((theirs ^ mine) << unused_bits) == 0;
+}
+
+}  // namespace
+
+std::byte* ValueTarget::room_in_string(std::size_t size) const noexcept {
+  try {
+    text_->resize(size);
+  } catch (...) {
+    return nullptr;
+  }
+  return reinterpret_cast<std::byte*>(text_->data());
+}
+
+// One get: the key, its hash, and what was seen on the way. Nothing is initialised that a hit among the pairs does not need.
+struct TableReader::Lookup {
+  Lookup(std::span<const std::byte> wanted, const ValueTarget& to, const TableReader& reader, std::uint64_t key_hash) noexcept
+      : key(wanted), target(to), hash(key_hash) {
+    const Spread spread = spread_over_shards(hash, reader.shard_count_);
+    fraction = spread.fraction;
+    shard = &reader.shards_[spread.shard];
+  }
+
+  std::span<const std::byte> key;
+  const ValueTarget& target;
+  std::uint64_t hash;
+  std::uint64_t fraction;
+  const Shard* shard;
+  std::uint64_t size = 0;  // of the value found
+
+  // As of this round:
+  std::uint64_t fill = 0;
+  std::uint64_t pair_state = 0;
+  unsigned pair_headers = 0;
+  struct Seen {
+    const Word* header;
+    std::uint64_t value;
+  };
+  Seen pairs_seen[kMaxChain];
+};
+
+TableReader::TableReader(const std::byte* table, std::uint64_t bytes) noexcept
+    : table_(table),
+      bytes_(bytes),
+      seed_(header().hash_seed),
+      arena_offset_(header().arena_offset),
+      max_value_bytes_(header().max_value_bytes),
+      generations_offset_(header().generations_offset),
+      shard_count_(header().shard_count),
+      width_(widest_vectors()) {
+  if (shard_count_ == 0 || shard_count_ > kMaxLanes) shard_count_ = 1;  // plausible() says so
+  for (std::uint32_t i = 0; i < shard_count_; ++i) {
+    const ShardHeader& shard = header().shards[i];
+    shards_[i] = {&shard,
+                  at<PairBucket>(shard.pairs_offset),
+                  at<EntryBucket>(shard.entries_offset),
+                  shard.pairs_base,
+                  shard.entries_base,
+                  shard.pairs_offset < bytes ? (bytes - shard.pairs_offset) / sizeof(PairBucket) : 0,
+                  shard.entries_offset < bytes ? (bytes - shard.entries_offset) / sizeof(EntryBucket) : 0};
+  }
+}
+
+bool TableReader::plausible() const noexcept {
+  const TableHeader& h = header();
+  if (h.shard_count == 0 || h.shard_count > kMaxLanes || h.memory_limit == 0) return false;
+  const TablePlan plan = plan_table(h.memory_limit, h.shard_count);
+  if (plan.file_bytes > bytes_ || h.arena_offset != plan.arena_offset || h.arena_bytes != plan.arena_bytes ||
+      h.generations_offset != plan.generations_offset || h.max_value_bytes > kMaxValueBytes) {
+    return false;
+  }
+  for (std::uint32_t i = 0; i < h.shard_count; ++i) {
+    const ShardHeader& shard = h.shards[i];
+    if (shard.pairs_offset != plan.pairs_offset + i * plan.pairs_stride ||
+        shard.entries_offset != plan.entries_offset + i * plan.entries_stride || shard.pairs_base == 0 ||
+        shard.pairs_base > plan.pairs_stride / sizeof(PairBucket) || shard.entries_base == 0 ||
+        shard.entries_base > plan.entries_stride / sizeof(EntryBucket)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+TableReader::Result TableReader::result(Step step, const Lookup& lookup, std::uint32_t round) noexcept {
+  switch (step) {
+    case Step::kHit: return {lookup.size, ReadOutcome::kHit, round};
+    case Step::kMiss: return {0, ReadOutcome::kMiss, round};
+    case Step::kTooSmall: return {lookup.size, ReadOutcome::kTooSmall, round};
+    case Step::kClosed: return {0, ReadOutcome::kClosed, round};
+    case Step::kOutOfMemory: return {0, ReadOutcome::kOutOfMemory, round};
+    case Step::kAgain: break;
+  }
+  return {0, ReadOutcome::kContended, round};
+}
+
+// Have the pairs that this look passed not changed, so that they prove that no pair held the key? The caller has fenced.
+bool TableReader::pairs_unchanged(const Lookup& lookup) const noexcept {
+  if (lookup.pair_headers == 0) return true;
+  for (unsigned i = 0; i < lookup.pair_headers; ++i) {
+    // relaxed: behind the caller's fence
+    if (lookup.pairs_seen[i].header->load(kRelaxed) != lookup.pairs_seen[i].value) return false;
+  }
+  // relaxed: likewise
+  return stable_state(lookup.shard->header->pair_state.load(kRelaxed)) == stable_state(lookup.pair_state);
+}
+
+// No entry of this shard ever had an 8-byte key: the pairs' miss is the answer, if it was one all the time.
+TableReader::Step TableReader::miss_in_pairs(const Lookup& lookup) const noexcept {
+  std::atomic_thread_fence(kAcquire);  // [pair.miss] acquire; pairs with [pair.insert]
+  // relaxed: behind the fence
+  return pairs_unchanged(lookup) && header().fill.load(kRelaxed) == lookup.fill ? Step::kMiss : Step::kAgain;
+}
+
+[[gnu::always_inline]] inline TableReader::Step TableReader::look_in_pairs(Lookup& lookup) const noexcept {
+  const Shard& shard = *lookup.shard;
+  lookup.pair_headers = 0;
+  lookup.fill = header().fill.load(kAcquire);  // [fill.read] acquire; pairs with [fill.raise]
+  const std::uint64_t state = shard.header->pair_state.load(kAcquire);  // [state.read] acquire; pairs with [split.publish]
+  lookup.pair_state = state;
+  if ((state & kStateClosed) != 0) [[unlikely]] return Step::kClosed;
+  const std::uint64_t index = bucket_index(state, shard.pairs_base, lookup.fraction, lookup.hash);
+  if (index >= shard.pairs_limit) [[unlikely]] return Step::kAgain;
+  std::uint64_t key;
+  std::memcpy(&key, lookup.key.data(), sizeof key);
+
+  const PairBucket* bucket = &shard.pairs[index];
+  for (unsigned length = 0; length < kMaxChain; ++length) {
+    // [pair.header] acquire; pairs with [pair.insert]: the keys are at least as new as the header
+    const std::uint64_t header = bucket->header.load(kAcquire);
+    lookup.pairs_seen[lookup.pair_headers++] = {&bucket->header, header};
+    if (header_fill(header) != (lookup.fill & 0xff)) [[unlikely]] {
+      return length == 0 ? Step::kMiss : Step::kAgain;  // not touched since a clear: empty; in mid-chain: it moved
+    }
+    const unsigned found = match_keys(*bucket, key, width_) & static_cast<unsigned>(header & kOccupiedMask);
+    if (found != 0) {
+      const std::uint64_t value = bucket->values[first_place(found) - 1].load(kRelaxed);  // relaxed: one word, checked below
+      std::atomic_thread_fence(kAcquire);  // [pair.check] acquire; pairs with [pair.reuse]
+      if (bucket->header.load(kRelaxed) != header) return Step::kAgain;  // relaxed: behind the fence
+      lookup.size = 8;
+      if (!lookup.target.wanted()) return Step::kHit;
+      if (!lookup.target.fits(8)) return Step::kTooSmall;
+      std::byte* to = lookup.target.room(8);
+      if (to == nullptr) return Step::kOutOfMemory;
+      std::memcpy(to, &value, sizeof value);
+      return Step::kHit;
+    }
+    if ((header & kOverflowBit) == 0) [[likely]] return Step::kMiss;
+    const std::uint64_t offset = bucket->link.load(kRelaxed) & kOffsetMask;  // relaxed: checked with the header
+    // [arena.clamp] acquire; pairs with [arena.grow]
+    const std::uint64_t end = arena_offset_ + header_arena(kAcquire);
+    if (offset < arena_offset_ || offset + sizeof(PairBucket) > end || offset % sizeof(PairBucket) != 0) return Step::kAgain;
+    bucket = at<PairBucket>(offset);
+  }
+  return Step::kAgain;
+}
+
+TableReader::Result TableReader::get(std::span<const std::byte> key, const ValueTarget& target) const noexcept {
+  if (key.size() != 8) return get_entry(key, target);
+  std::uint64_t word;
+  std::memcpy(&word, key.data(), sizeof word);
+  Lookup lookup(key, target, *this, hash_word(word, seed_));
+  for (std::uint32_t round = 0; round < kRounds; ++round) {
+    Step step = look_in_pairs(lookup);
+    if (step == Step::kMiss) {
+      step = (lookup.pair_state & kStateMixed) == 0 ? miss_in_pairs(lookup) : look_in_entries(lookup);
+    }
+    if (step != Step::kAgain) [[likely]] return result(step, lookup, round);
+    cpu_relax();
+  }
+  return result(Step::kAgain, lookup, kRounds);
+}
+
+TableReader::Result TableReader::get_entry(std::span<const std::byte> key, const ValueTarget& target) const noexcept {
+  Lookup lookup(key, target, *this, hash_bytes(key.data(), key.size(), seed_));
+  for (std::uint32_t round = 0; round < kRounds; ++round) {
+    lookup.fill = header().fill.load(kAcquire);  // [fill.read-entries] acquire; pairs with [fill.raise]
+    const Step step = look_in_entries(lookup);
+    if (step != Step::kAgain) return result(step, lookup, round);
+    cpu_relax();
+  }
+  return result(Step::kAgain, lookup, kRounds);
+}
+
+TableReader::Step TableReader::look_in_entries(Lookup& lookup) const noexcept {
+  const Shard& shard = *lookup.shard;
+  const std::uint64_t state = shard.header->entry_state.load(kAcquire);  // [state.entries] acquire; pairs with [split.publish-entries]
+  if ((state & kStateClosed) != 0) [[unlikely]] return Step::kClosed;
+  const std::uint64_t index = bucket_index(state, shard.entries_base, lookup.fraction, lookup.hash);
+  if (index >= shard.entries_limit) [[unlikely]] return Step::kAgain;
+  const EntryBucket& primary = shard.entries[index];
+  // [entry.header] acquire; pairs with [chain.raise]: before the first cell of the chain
+  const std::uint64_t version = primary.header.load(kAcquire);
+  const std::uint16_t tag = tag_of(lookup.hash);
+  // [arena.clamp] acquire; pairs with [arena.grow]
+  const std::uint64_t end = arena_offset_ + header_arena(kAcquire);
+
+  const EntryBucket* bucket = &primary;
+  if (header_fill(version) == (lookup.fill & 0xff)) {
+    for (unsigned length = 0;; ++length) {
+      if (length == kMaxChain) return Step::kAgain;
+      for (unsigned found = match_tags(*bucket, tag, width_); found != 0; found &= found - 1) {
+        // [cell.load] acquire; pairs with [cell.swing]: the entry is at least as new as the cell
+        const std::uint64_t cell = bucket->cells[first_place(found) - 1].load(kAcquire);
+        if (cell_tag(cell) != tag) return Step::kAgain;  // changed since it matched
+        const std::uint64_t offset = cell_offset(cell);
+        if (offset < arena_offset_ || offset + kSmallestEntry > end || offset % 8 != 0) return Step::kAgain;
+        const std::uint64_t meta = at<Word>(offset)->load(kRelaxed);  // relaxed: [cell.load] orders it
+        if (meta_key_bytes(meta) != lookup.key.size()) continue;
+        const std::uint64_t value_bytes = meta_value_bytes(meta);
+        if (value_bytes > max_value_bytes_ || offset + entry_bytes(lookup.key.size(), value_bytes) > end) {
+          return Step::kAgain;
+        }
+        if (!key_equals(at<std::byte>(offset + kEntryMetaBytes), lookup.key)) continue;
+        return copy_value(lookup, primary, version, offset, value_bytes);
+      }
+      // [cell.load] acquire; pairs with [cell.link]
+      const std::uint64_t last = bucket->cells[kPlaces - 1].load(kAcquire);
+      if (!is_link(last)) break;
+      const std::uint64_t offset = cell_offset(last);
+      if (offset < arena_offset_ || offset + sizeof(EntryBucket) > end || offset % sizeof(EntryBucket) != 0) {
+        return Step::kAgain;
+      }
+      bucket = at<EntryBucket>(offset);
+    }
+  }
+  std::atomic_thread_fence(kAcquire);  // [entry.miss] acquire; pairs with [cell.swing]
+  // relaxed, all four: behind the fence
+  const bool same = primary.header.load(kRelaxed) == version && pairs_unchanged(lookup) &&
+                    stable_state(shard.header->entry_state.load(kRelaxed)) == stable_state(state) &&
+                    header().fill.load(kRelaxed) == lookup.fill;
+  return same ? Step::kMiss : Step::kAgain;
+}
+
+// The entry at `offset` has the key. Copies its value and proves that it was the key's value at some moment of the read.
+TableReader::Step TableReader::copy_value(Lookup& lookup, const EntryBucket& primary, std::uint64_t header,
+                                          std::uint64_t offset, std::uint64_t value_bytes) const noexcept {
+  const auto still_linked = [&]() noexcept {
+    std::atomic_thread_fence(kAcquire);  // [cell.check] acquire; pairs with [chain.raise]
+    // relaxed: behind the fence
+    return primary.header.load(kRelaxed) == header && pairs_unchanged(lookup);
+  };
+  const std::byte* value = at<std::byte>(offset + kEntryMetaBytes + lookup.key.size());
+  lookup.size = value_bytes;
+  if (!lookup.target.wanted()) return still_linked() ? Step::kHit : Step::kAgain;
+
+  if (value_bytes > kLongValueBytes) {
+    const auto& generation = at<PageGeneration>(generations_offset_)[(offset - arena_offset_) / kPageSize];
+    const std::uint64_t before = generation.load(kAcquire);  // [generation.read] acquire; pairs with [generation.raise]
+    if (!still_linked()) return Step::kAgain;  // now the generation is this entry's, and so is the length
+    if (!lookup.target.fits(value_bytes)) return Step::kTooSmall;
+    std::byte* to = lookup.target.room(value_bytes);
+    if (to == nullptr) return Step::kOutOfMemory;
+    copy_shared(to, value, value_bytes);
+    std::atomic_thread_fence(kAcquire);  // [generation.check] acquire; pairs with [generation.raise]
+    return generation.load(kRelaxed) == before ? Step::kHit : Step::kAgain;  // relaxed: behind the fence
+  }
+
+  if (!lookup.target.fits(value_bytes)) return still_linked() ? Step::kTooSmall : Step::kAgain;
+  std::byte* to = lookup.target.room(value_bytes);
+  if (to == nullptr) return Step::kOutOfMemory;
+  if (value_bytes == 8 && reinterpret_cast<std::uintptr_t>(value) % 8 == 0) {
+    // May be overwritten in place: one load, so that it is one of the values.
+    const std::uint64_t word = reinterpret_cast<const Word*>(value)->load(kRelaxed);  // relaxed: one word, checked below
+    std::memcpy(to, &word, sizeof word);
+  } else {
+    copy_shared(to, value, value_bytes);
+  }
+  return still_linked() ? Step::kHit : Step::kAgain;
+}
+
+}  // namespace hostmap

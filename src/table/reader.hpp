@@ -1,0 +1,132 @@
+// TableReader: gets from a read-only mapping of the table, while its writer goes on.
+//
+// Any number of threads and processes; a reader stores nothing that anybody else reads. It takes the steps of
+// docs/concurrency.md ("Reads"): look, copy, and then prove that what was looked at is still so.
+//
+// Invariants
+// 1. Nothing of the table is trusted: every offset is clamped to the arena's published part before it is followed, every
+//    length before it is used, and the number of steps is bounded. A damaged table gives wrong answers, never a fault.
+// 2. A hit is returned only if, behind an acquire fence, the header that covers it is what it was before the first load
+//    of it; when the pairs were passed, every pair header seen is unchanged, too.
+// 3. A miss is returned only if, besides, no bucket was split and no clear happened meanwhile.
+// 4. Effort is bounded: after kRounds the caller asks the server by ring instead.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "base/hash.hpp"
+#include "shm/layout.hpp"
+#include "table/match.hpp"
+
+namespace hostmap {
+
+enum class ReadOutcome : std::uint8_t {
+  kHit,
+  kMiss,
+  kTooSmall,     // a hit whose value does not fit; `size` is its length
+  kContended,    // changed under every look: ask the server
+  kClosed,       // the table is given up: connect anew
+  kOutOfMemory,  // the result's string could not grow
+};
+
+// Where a value goes: into a buffer, into a string that grows, or nowhere (exists).
+class ValueTarget {
+ public:
+  static ValueTarget none() noexcept { return ValueTarget(Kind::kNone, nullptr, 0, nullptr); }
+  static ValueTarget buffer(std::span<std::byte> buffer) noexcept {
+    return ValueTarget(Kind::kBuffer, buffer.data(), buffer.size(), nullptr);
+  }
+  static ValueTarget string(std::string& text) noexcept { return ValueTarget(Kind::kString, nullptr, 0, &text); }
+
+  bool wanted() const noexcept { return kind_ != Kind::kNone; }
+  bool grows() const noexcept { return kind_ == Kind::kString; }
+  // Does a value of `size` bytes fit, but for memory that a string cannot get?
+  bool fits(std::size_t size) const noexcept { return grows() || size <= capacity_; }
+  // Where `size` bytes go; they fit. Null when a string cannot grow. (Of a buffer of 0 bytes anything but null.)
+  std::byte* room(std::size_t size) const noexcept { return grows() ? room_in_string(size) : data_; }
+
+ private:
+  enum class Kind : std::uint8_t { kNone, kBuffer, kString };
+  ValueTarget(Kind kind, std::byte* data, std::size_t capacity, std::string* text) noexcept
+      : kind_(kind), data_(data != nullptr ? data : &nowhere_), capacity_(capacity), text_(text) {}
+  std::byte* room_in_string(std::size_t size) const noexcept;
+
+  static inline std::byte nowhere_{};
+  Kind kind_;
+  std::byte* data_;
+  std::size_t capacity_;
+  std::string* text_;
+};
+
+class TableReader {
+ public:
+  static constexpr int kRounds = 64;
+
+  TableReader() noexcept = default;
+  // `table`: a mapping of a validated table region, `bytes` long.
+  TableReader(const std::byte* table, std::uint64_t bytes) noexcept;
+  // Does the header describe parts that lie within the file? To be asked once, before any read.
+  bool plausible() const noexcept;
+
+  struct Result {  // two registers
+    std::uint64_t size;  // of the value, for kHit and kTooSmall
+    ReadOutcome outcome;
+    std::uint32_t retries;
+  };
+  Result get(std::span<const std::byte> key, const ValueTarget& target) const noexcept;
+
+  std::uint32_t shard_of(std::span<const std::byte> key) const noexcept {
+    if (shard_count_ == 1) return 0;
+    return spread_over_shards(hash_bytes(key.data(), key.size(), seed_), shard_count_).shard;
+  }
+  std::uint64_t max_value_bytes() const noexcept { return max_value_bytes_; }
+  const TableHeader& header() const noexcept { return *reinterpret_cast<const TableHeader*>(table_); }
+  // For tests: compare with another vector width than the processor's widest.
+  void use_vectors(VectorWidth width) noexcept { width_ = width; }
+
+ private:
+  struct Lookup;
+  enum class Step : std::uint8_t { kHit, kMiss, kTooSmall, kAgain, kClosed, kOutOfMemory };
+
+  Result get_entry(std::span<const std::byte> key, const ValueTarget& target) const noexcept;
+  Step look_in_pairs(Lookup& lookup) const noexcept;
+  Step miss_in_pairs(const Lookup& lookup) const noexcept;
+  Step look_in_entries(Lookup& lookup) const noexcept;
+  Step copy_value(Lookup& lookup, const EntryBucket& primary, std::uint64_t header, std::uint64_t offset,
+                  std::uint64_t value_bytes) const noexcept;
+  bool pairs_unchanged(const Lookup& lookup) const noexcept;
+  // Bytes of the arena that are populated, so may be looked at.
+  std::uint64_t header_arena(std::memory_order order) const noexcept { return header().arena_populated.load(order); }
+  template <typename T>
+  const T* at(std::uint64_t offset) const noexcept {
+    return reinterpret_cast<const T*>(table_ + offset);
+  }
+
+  static Result result(Step step, const Lookup& lookup, std::uint32_t round) noexcept;
+
+  // What every get needs of a shard's constants, out of the shared header once.
+  struct Shard {
+    const ShardHeader* header;
+    const PairBucket* pairs;
+    const EntryBucket* entries;
+    std::uint64_t pairs_base;
+    std::uint64_t entries_base;
+    std::uint64_t pairs_limit;    // buckets that the region has room for
+    std::uint64_t entries_limit;
+  };
+
+  const std::byte* table_ = nullptr;
+  std::uint64_t bytes_ = 0;
+  std::uint64_t seed_ = 0;
+  std::uint64_t arena_offset_ = 0;
+  std::uint64_t max_value_bytes_ = 0;
+  std::uint64_t generations_offset_ = 0;
+  std::uint32_t shard_count_ = 1;
+  VectorWidth width_ = VectorWidth::kPortable;
+  Shard shards_[kMaxLanes] = {};
+};
+
+}  // namespace hostmap

@@ -1,0 +1,65 @@
+// Table: the server's table region with all that writes it, put together.
+//
+// create() builds the region; shards() are then owned by the workers of their lanes, one thread each.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include <hostmap/status.hpp>
+
+#include "base/hash.hpp"
+#include "journal/journal.hpp"
+#include "table/writer.hpp"
+
+namespace hostmap {
+
+struct TableOptions {
+  std::uint64_t buckets = 1024;  // in each form, over all shards; at least one per shard
+  std::uint64_t memory_limit = std::uint64_t{1} << 30;
+  std::uint64_t max_value_bytes = std::uint64_t{64} << 20;
+  std::uint32_t shards = 1;
+  std::uint64_t hash_seed = 0;
+  std::uint64_t incarnation = 0;
+  bool membarrier = false;
+};
+
+class Table {
+ public:
+  // Creates and populates the region at `path`. It is not published yet. kFull: the limit or the file system is too small
+  // for the initial buckets.
+  static Result<std::unique_ptr<Table>> create(const std::string& path, const TableOptions& options, Journal journal);
+
+  Region& region() noexcept { return region_; }
+  TableHeader& header() noexcept { return *region_.at<TableHeader>(0); }
+  ShardWriter& shard(std::uint32_t index) noexcept { return *shards_[index]; }
+  std::uint32_t shard_count() const noexcept { return static_cast<std::uint32_t>(shards_.size()); }
+
+  // The key with its hash, and its shard.
+  HashedKey hash(std::span<const std::byte> key, std::uint32_t& shard) const noexcept {
+    HashedKey hashed{key, 0, 0};
+    hashed.hash = hashed.is_word() ? hash_word(hashed.word(), seed_) : hash_bytes(key.data(), key.size(), seed_);
+    const Spread spread = spread_over_shards(hashed.hash, shard_count());
+    hashed.fraction = spread.fraction;
+    shard = spread.shard;
+    return hashed;
+  }
+
+  // Tells every reader that this table is given up.
+  void close() noexcept;
+
+ private:
+  Table(Region region, const TableOptions& options, Journal journal);
+  bool open();
+
+  Region region_;
+  std::uint64_t seed_;
+  Journal journal_;
+  MemoryBudget budget_;
+  std::unique_ptr<SlabPool> pool_;
+  std::vector<std::unique_ptr<ShardWriter>> shards_;
+  std::unique_ptr<Populator> populator_;  // last: its thread uses what stands above
+};
+
+}  // namespace hostmap

@@ -1,0 +1,138 @@
+// ShardWriter: the one writer of a shard. Every change of the table is here and in split.cpp.
+//
+// Threads: the lane's worker alone; readers of any process look on.
+//
+// Invariants
+// 1. A mutation becomes visible by one 8-byte release store: the value word (overwrite of a pair), the pair bucket's header
+//    (insert, erase, and both kinds of move), or the cell (everything about entries).
+// 2. Pairs decide: a key that is in both forms (in the middle of a move) has the pair's value.
+// 3. A pair place or block that a reader may still look at is written again only behind a release fence that follows the
+//    store which unlinked it: the header with its new version, or the chain's raised version.
+// 4. `mixed` is set before the first entry with an 8-byte key is linked.
+// 5. The intent is sealed before the commit and names what the commit changes; a refused mutation seals nothing and
+//    changes nothing but upkeep (a linked, empty overflow bucket).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include <hostmap/status.hpp>
+
+#include "base/hash.hpp"
+#include "journal/intent.hpp"
+#include "table/arena.hpp"
+#include "table/match.hpp"
+
+namespace hostmap {
+
+// A key with what its hash says.
+struct HashedKey {
+  std::span<const std::byte> bytes;
+  std::uint64_t hash = 0;
+  std::uint64_t fraction = 0;  // Spread::fraction
+
+  bool is_word() const noexcept { return bytes.size() == 8; }
+  std::uint64_t word() const noexcept {
+    std::uint64_t value;
+    __builtin_memcpy(&value, bytes.data(), sizeof value);
+    return value;
+  }
+};
+
+class ShardWriter {
+ public:
+  // `header` carries the shard's constants; the base buckets are not populated yet.
+  ShardWriter(Region& table, std::uint32_t shard, Intent& intent, MemoryBudget& budget, Populator& populator,
+              SlabPool& pool);
+
+  // Populates the base buckets. False: no memory.
+  bool open();
+
+  // The lane's record: begin() it before a put, erase or commit_entry.
+  IntentWriter& intent() noexcept { return intent_; }
+
+  // Begins to load what a request for `key` will touch.
+  void prefetch(const HashedKey& key) const noexcept;
+
+  // Sets `key`. kOk: sealed and committed; kFull: nothing changed.
+  StatusCode put(const HashedKey& key, std::span<const std::byte> value);
+  // Removes `key`. kOk: sealed and committed; kNotFound.
+  StatusCode erase(const HashedKey& key);
+
+  // A put in two steps, for values that arrive in pieces: a block is taken, filled by the caller from entry_payload() on
+  // with key and value, and then committed or dropped. 0: no memory.
+  std::uint64_t begin_entry(std::uint64_t key_bytes, std::uint64_t value_bytes);
+  std::byte* entry_payload(std::uint64_t entry) const noexcept {
+    return table_.at<std::byte>(entry) + kEntryMetaBytes;
+  }
+  // `key` may lie in the entry itself. kOk, or kFull: the block is released, nothing changed.
+  StatusCode commit_entry(const HashedKey& key, std::uint64_t entry, std::uint64_t value_bytes);
+  void drop_entry(std::uint64_t entry, std::uint64_t key_bytes, std::uint64_t value_bytes) noexcept;
+
+  // The value of `key` as the writer itself sees it; valid until the next change.
+  struct Found {
+    bool found = false;
+    std::uint64_t pair_value = 0;        // when `entry` is 0
+    std::uint64_t entry = 0;             // offset
+    std::uint64_t generation = 0;        // of the entry's first page
+    std::span<const std::byte> value;    // of an entry
+  };
+  Found find(const HashedKey& key) const noexcept;
+
+  // A bounded piece of growth, if the load asks for it; to be called between requests.
+  void upkeep();
+
+  // Tells readers to connect anew.
+  void close() noexcept;
+
+ private:
+  struct PairPlace {
+    PairBucket* bucket = nullptr;
+    unsigned place = 0;  // 1 to 7
+  };
+  struct EntryPlace {
+    Word* cell = nullptr;
+    std::uint64_t word = 0;
+  };
+
+  // writer.cpp
+  PairBucket* pair_home(const HashedKey& key) const noexcept;
+  EntryBucket* entry_home(const HashedKey& key) const noexcept;
+  PairBucket* pair_next(const PairBucket& bucket) const noexcept;
+  PairPlace find_pair(PairBucket* primary, std::uint64_t key, PairPlace* free_place) const noexcept;
+  EntryPlace find_entry(EntryBucket* primary, const HashedKey& key, Word** free_cell) const noexcept;
+  PairPlace link_pair_bucket(PairBucket* primary);  // an empty place in a new bucket at the chain's end
+  Word* link_entry_bucket(EntryBucket* primary);
+  StatusCode put_pair(const HashedKey& key, std::uint64_t value);
+  StatusCode put_entry(const HashedKey& key, std::span<const std::byte> value);
+  void swing_cell(EntryBucket* primary, Word& cell, std::uint64_t word) noexcept;
+  void set_mixed() noexcept;
+  std::uint64_t entry_size(std::uint64_t cell) const noexcept;
+  std::uint64_t offset_of(const void* address) const noexcept {
+    return static_cast<std::uint64_t>(static_cast<const std::byte*>(address) - table_.data());
+  }
+  bool mixed() const noexcept;
+  std::uint64_t fill_bits() const noexcept;
+
+  // split.cpp
+  bool split_pairs();
+  bool split_entries();
+  bool ground_ready(GrowingArea& area, std::uint64_t bytes, bool overdue);
+
+  Region& table_;
+  TableHeader& header_;
+  ShardHeader& shard_;
+  LaneStats& stats_;
+  Populator& populator_;
+  SlabPool& pool_;
+  BlockAllocator blocks_;
+  GrowingArea pair_area_;
+  GrowingArea entry_area_;
+  PairBucket* pairs_;
+  EntryBucket* entries_;
+  VectorWidth width_;
+  IntentWriter intent_;
+};
+
+}  // namespace hostmap

@@ -1,0 +1,56 @@
+// AdaptiveSpin: how long to look before sleeping.
+//
+// Budgets are in time (a pause instruction lasts 40 to 140 cycles, by model), follow what waits lasted lately, and never
+// exceed the cost of a sleep and wake-up: spinning longer than that is always worse than having slept at once.
+// Any thread: the budget is one relaxed atomic.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+
+#include "base/platform.hpp"
+
+namespace hostmap {
+
+class AdaptiveSpin {
+ public:
+  // Sleep and wake-up across cores cost 5 to 50 us on virtual machines (the waker's system call, an interrupt, the way out
+  // of idle); 20 us lies between what bare metal and a halted virtual cpu take.
+  static constexpr std::int64_t kLongestNs = 20'000;
+  static constexpr std::int64_t kShortestNs = 1'000;
+
+  std::int64_t budget_ns() const noexcept { return budget_ns_.load(std::memory_order_relaxed); }  // relaxed: an estimate
+
+  // Looks until `ready()` or the budget is spent; says which. `limit_ns` lowers the budget for this time (0: look once).
+  template <typename Ready>
+  bool spin(Ready&& ready, std::int64_t limit_ns = kLongestNs) noexcept {
+    if (ready()) return true;
+    const std::int64_t budget = std::min(budget_ns(), limit_ns);
+    if (budget <= 0) return false;
+    const std::int64_t begin = monotonic_ns();
+    for (;;) {
+      for (int looks = 0; looks < 8; ++looks) {  // the clock costs about as much as eight looks
+        cpu_relax();
+        if (ready()) {
+          observe(monotonic_ns() - begin);
+          return true;
+        }
+      }
+      if (monotonic_ns() - begin > budget) return false;
+    }
+  }
+
+  // What the wait lasted in the end, sleep included: short ones raise the budget, long ones lower it.
+  void observe(std::int64_t waited_ns) noexcept {
+    const std::int64_t target = waited_ns > kLongestNs ? kShortestNs : 2 * waited_ns;
+    const std::int64_t before = budget_ns();
+    const std::int64_t after = before + (target - before) / 8;
+    budget_ns_.store(std::clamp(after, kShortestNs, kLongestNs), std::memory_order_relaxed);  // relaxed: an estimate
+  }
+
+ private:
+  std::atomic<std::int64_t> budget_ns_{kLongestNs};
+};
+
+}  // namespace hostmap
