@@ -7,26 +7,33 @@ namespace hostmap::apps {
 
 enum ExitCode : int {
   kExitDone = 0,
-  kExitFalse = 1,         // not found, not equal, or a server that cannot serve
+  kExitFalse = 1,  // not found, not equal, or a server that cannot serve
   kExitUsage = 2,
   kExitNoServer = 3,
-  kExitRefused = 4,       // full, too large, not a number, no permission
+  kExitRefused = 4,  // full, too large, not a number, no permission
   kExitTimedOut = 5,
   kExitOtherVersion = 6,
 };
 
 inline ExitCode exit_code_of(StatusCode code) noexcept {
   switch (code) {
-    case StatusCode::kOk: return kExitDone;
+    case StatusCode::kOk:
+      return kExitDone;
     case StatusCode::kNotFound:
     case StatusCode::kAlreadyExists:
-    case StatusCode::kMismatch: return kExitFalse;
-    case StatusCode::kInvalid: return kExitUsage;
+    case StatusCode::kMismatch:
+      return kExitFalse;
+    case StatusCode::kInvalid:
+      return kExitUsage;
     case StatusCode::kNoServer:
-    case StatusCode::kClosed: return kExitNoServer;
-    case StatusCode::kTimeout: return kExitTimedOut;
-    case StatusCode::kOtherVersion: return kExitOtherVersion;
-    default: return kExitRefused;
+    case StatusCode::kClosed:
+      return kExitNoServer;
+    case StatusCode::kTimeout:
+      return kExitTimedOut;
+    case StatusCode::kOtherVersion:
+      return kExitOtherVersion;
+    default:
+      return kExitRefused;
   }
 }
 

@@ -1,7 +1,6 @@
 // hostmap: the command line.
-#include <fmt/format.h>
-
 #include <CLI/CLI.hpp>
+#include <fmt/format.h>
 #include <string>
 #include <utility>
 #include <vector>
@@ -40,35 +39,34 @@ std::string grouped(std::uint64_t number) {
 void print_json(const Statistics& s) {
   // A name is [A-Za-z0-9._-]: nothing in it needs escaping.
   std::string json = fmt::format("{{\n  \"name\": \"{}\"", s.name);
-  const std::vector<std::pair<const char*, std::uint64_t>> numbers{
-      {"pid", s.pid},
-      {"entries", s.entries},
-      {"pair_keys", s.pair_keys},
-      {"entry_keys", s.entry_keys},
-      {"buckets", s.buckets},
-      {"pair_buckets", s.pair_buckets},
-      {"entry_buckets", s.entry_buckets},
-      {"memory_bytes", s.memory_bytes},
-      {"memory_limit_bytes", s.memory_limit_bytes},
-      {"fragmented_bytes", s.fragmented_bytes},
-      {"huge_page_bytes", s.huge_page_bytes},
-      {"connections", s.connections},
-      {"connected", s.connected},
-      {"workers", s.workers},
-      {"gets_by_ring", s.gets_by_ring},
-      {"puts", s.puts},
-      {"erases", s.erases},
-      {"refused", s.refused},
-      {"splits", s.splits},
-      {"parks", s.parks},
-      {"read_retries", s.read_retries},
-      {"read_fallbacks", s.read_fallbacks},
-      {"timeout_rescues", s.timeout_rescues},
-      {"populate_failures", s.populate_failures},
-      {"recoveries", s.recoveries},
-      {"replayed", s.replayed},
-      {"reaped", s.reaped},
-      {"poisoned", s.poisoned}};
+  const std::vector<std::pair<const char*, std::uint64_t>> numbers{{"pid", s.pid},
+                                                                   {"entries", s.entries},
+                                                                   {"pair_keys", s.pair_keys},
+                                                                   {"entry_keys", s.entry_keys},
+                                                                   {"buckets", s.buckets},
+                                                                   {"pair_buckets", s.pair_buckets},
+                                                                   {"entry_buckets", s.entry_buckets},
+                                                                   {"memory_bytes", s.memory_bytes},
+                                                                   {"memory_limit_bytes", s.memory_limit_bytes},
+                                                                   {"fragmented_bytes", s.fragmented_bytes},
+                                                                   {"huge_page_bytes", s.huge_page_bytes},
+                                                                   {"connections", s.connections},
+                                                                   {"connected", s.connected},
+                                                                   {"workers", s.workers},
+                                                                   {"gets_by_ring", s.gets_by_ring},
+                                                                   {"puts", s.puts},
+                                                                   {"erases", s.erases},
+                                                                   {"refused", s.refused},
+                                                                   {"splits", s.splits},
+                                                                   {"parks", s.parks},
+                                                                   {"read_retries", s.read_retries},
+                                                                   {"read_fallbacks", s.read_fallbacks},
+                                                                   {"timeout_rescues", s.timeout_rescues},
+                                                                   {"populate_failures", s.populate_failures},
+                                                                   {"recoveries", s.recoveries},
+                                                                   {"replayed", s.replayed},
+                                                                   {"reaped", s.reaped},
+                                                                   {"poisoned", s.poisoned}};
   for (const auto& [key, number] : numbers) json += fmt::format(",\n  \"{}\": {}", key, number);
   fmt::print("{}\n}}\n", json);
 }
@@ -78,18 +76,23 @@ void print_table(const Statistics& s) {
     fmt::print("  {:<14}{:>16}  {}\n", what, value, more);
   };
   fmt::print("{} (pid {}, {} worker{})\n", s.name, s.pid, s.workers, s.workers == 1 ? "" : "s");
-  line("entries", grouped(s.entries), fmt::format("{} pairs, {} in the arena", grouped(s.pair_keys), grouped(s.entry_keys)));
-  line("buckets", grouped(s.buckets), fmt::format("{} of pairs, {} of entries", grouped(s.pair_buckets), grouped(s.entry_buckets)));
+  line("entries", grouped(s.entries),
+       fmt::format("{} pairs, {} in the arena", grouped(s.pair_keys), grouped(s.entry_keys)));
+  line("buckets", grouped(s.buckets),
+       fmt::format("{} of pairs, {} of entries", grouped(s.pair_buckets), grouped(s.entry_buckets)));
   line("memory", readable_bytes(s.memory_bytes),
        fmt::format("of {}; {} in 2 MiB pages, {} free in the arena", readable_bytes(s.memory_limit_bytes),
                    readable_bytes(s.huge_page_bytes), readable_bytes(s.fragmented_bytes)));
   line("connections", grouped(s.connections),
-       fmt::format("{} since the start, {} died, {} closed for what they sent", grouped(s.connected), grouped(s.reaped), s.poisoned));
+       fmt::format("{} since the start, {} died, {} closed for what they sent", grouped(s.connected), grouped(s.reaped),
+                   s.poisoned));
   line("puts", grouped(s.puts), fmt::format("{} refused", grouped(s.refused)));
   line("erases", grouped(s.erases));
   line("gets by ring", grouped(s.gets_by_ring),
-       fmt::format("direct gets are not counted; {} retries, {} of them came here", grouped(s.read_retries), grouped(s.read_fallbacks)));
-  if (s.timeout_rescues != 0) line("rescues", grouped(s.timeout_rescues), "waits that only a timeout ended: please report this");
+       fmt::format("direct gets are not counted; {} retries, {} of them came here", grouped(s.read_retries),
+                   grouped(s.read_fallbacks)));
+  if (s.timeout_rescues != 0)
+    line("rescues", grouped(s.timeout_rescues), "waits that only a timeout ended: please report this");
   if (s.populate_failures != 0) line("out of pages", grouped(s.populate_failures), "times the file system was full");
 }
 

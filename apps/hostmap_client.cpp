@@ -1,14 +1,14 @@
 // hostmap-client: the load client of the sketch. Inserts random values to one key of its own for some seconds without
 // waiting for answers; then the key must hold the last one; then it erases it.
-#include <fmt/format.h>
-#include <hostmap/client.hpp>
-
 #include <CLI/CLI.hpp>
 #include <array>
 #include <chrono>
 #include <cstring>
+#include <fmt/format.h>
 #include <random>
 #include <string>
+
+#include <hostmap/client.hpp>
 
 #include "exit_codes.hpp"
 
@@ -69,7 +69,8 @@ int main(int argc, char** argv) {
     return fail(fmt::format("{}; see hostmap-client --help", error.what()), kExitUsage);
   }
   if (!(seconds > 0 && seconds <= 1e6)) return fail("--seconds must be above 0 and at most 1000000", kExitUsage);
-  if (id > ~std::uint64_t{0} / kKeysPerClient - 1) return fail("ID is too large: its keys would not fit 64 bits", kExitUsage);
+  if (id > ~std::uint64_t{0} / kKeysPerClient - 1)
+    return fail("ID is too large: its keys would not fit 64 bits", kExitUsage);
 
   // Room in a ring may be as far away as the turn of 63 other clients on this cpu.
   options.timeout = std::chrono::seconds(30);
@@ -97,12 +98,14 @@ int main(int argc, char** argv) {
 
   std::array<std::byte, 8> found;
   const Result<std::size_t> size = map->get_into(std::span(key), found);
-  if (!size) return fail(fmt::format("key {} after {} writes: {}", key_number, writes, size.status().message()), kExitFalse);
+  if (!size)
+    return fail(fmt::format("key {} after {} writes: {}", key_number, writes, size.status().message()), kExitFalse);
   if (*size != 8 || found != bytes_of(last)) {
     std::uint64_t other;
     std::memcpy(&other, found.data(), sizeof other);
-    return fail(fmt::format("key {} holds {} after {} writes, the last of which was {}", key_number, other, writes, last),
-                kExitFalse);
+    return fail(
+        fmt::format("key {} holds {} after {} writes, the last of which was {}", key_number, other, writes, last),
+        kExitFalse);
   }
   if (const Status status = map->erase(std::span(key)); !status.ok()) return fail(status);
   fmt::print("Done ({} writes)\n", writes);

@@ -1,9 +1,8 @@
 // hostmap-server: owns one instance and serves it until SIGINT or SIGTERM.
-#include <fmt/format.h>
-
 #include <CLI/CLI.hpp>
 #include <atomic>
 #include <cstdio>
+#include <fmt/format.h>
 #include <string>
 
 #include "exit_codes.hpp"
@@ -46,7 +45,8 @@ int main(int argc, char** argv) {
   app.add_option("--name", options.name, "instance: 1 to 64 of A-Z a-z 0-9 . _ -")->capture_default_str();
   app.add_option("--memory", memory,
                  "hard limit of the table, as 512M or 4G (default: 1G, or half of what is free if that is less)");
-  auto* workers = app.add_option("--workers", options.workers, "threads that apply writes (default: one for every 4 cpus)");
+  auto* workers =
+      app.add_option("--workers", options.workers, "threads that apply writes (default: one for every 4 cpus)");
   app.add_option("--max-connections", options.max_connections, "clients at once")->capture_default_str();
   app.add_option("--ring-size", ring_size, "of each ring, a power of two (default: 64K)");
   app.add_option("--max-value", max_value, "longest value (default: 64M)");
@@ -78,8 +78,7 @@ int main(int argc, char** argv) {
     request_termination();
   });
   if (!server) {
-    return fail(server.status(),
-                server.status() == StatusCode::kOtherVersion ? kExitOtherVersion : kExitFalse);
+    return fail(server.status(), server.status() == StatusCode::kOtherVersion ? kExitOtherVersion : kExitFalse);
   }
   const CheckedOptions& served = (*server)->options();
   fmt::print("ready name={} buckets={} workers={} memory={}\n", served.name.name(), served.buckets, served.workers,

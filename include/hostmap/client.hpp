@@ -33,8 +33,8 @@ class Bytes {
   Bytes(const std::string& text) noexcept : Bytes(std::string_view(text)) {}  // NOLINT
   Bytes(const char* text) noexcept : Bytes(std::string_view(text)) {}         // NOLINT
   template <typename Byte, std::size_t kExtent>
-    requires std::same_as<std::remove_const_t<Byte>, std::byte>
-  Bytes(std::span<Byte, kExtent> bytes) noexcept : data_(bytes.data()), size_(bytes.size()) {}  // NOLINT
+  requires std::same_as<std::remove_const_t<Byte>, std::byte> Bytes(std::span<Byte, kExtent> bytes)
+  noexcept : data_(bytes.data()), size_(bytes.size()) {}  // NOLINT
   Bytes(std::nullptr_t) = delete;
 
   const std::byte* data() const noexcept { return data_; }

@@ -17,8 +17,8 @@ struct Options {
   /// A timeout that never ends.
   static constexpr std::chrono::nanoseconds kForever = std::chrono::nanoseconds::max();
 
-  std::string name = "distributed-memory";  ///< instance: [A-Za-z0-9._-]{1,64}
-  std::string dir;                          ///< folder of the regions; empty: /dev/shm
+  std::string name = "distributed-memory";                     ///< instance: [A-Za-z0-9._-]{1,64}
+  std::string dir;                                             ///< folder of the regions; empty: /dev/shm
   std::chrono::nanoseconds timeout = std::chrono::seconds(5);  ///< bound of every blocking call
   Reads reads = Reads::kDirect;
   bool wait_for_server = false;  ///< connect waits (within timeout) for a server to appear

@@ -38,20 +38,30 @@ enum class StatusCode : std::uint8_t {
 /// The sentence that belongs to a code, without the details of a case.
 constexpr std::string_view describe(StatusCode code) noexcept {
   switch (code) {
-    case StatusCode::kOk: return "done";
-    case StatusCode::kNotFound: return "no such key";
-    case StatusCode::kAlreadyExists: return "the key exists already";
-    case StatusCode::kMismatch: return "the value is not the expected one";
-    case StatusCode::kNotANumber: return "the value is not a decimal number";
-    case StatusCode::kOverflow: return "the number would leave the 64-bit range";
-    case StatusCode::kBufferTooSmall: return "the buffer is smaller than the value";
+    case StatusCode::kOk:
+      return "done";
+    case StatusCode::kNotFound:
+      return "no such key";
+    case StatusCode::kAlreadyExists:
+      return "the key exists already";
+    case StatusCode::kMismatch:
+      return "the value is not the expected one";
+    case StatusCode::kNotANumber:
+      return "the value is not a decimal number";
+    case StatusCode::kOverflow:
+      return "the number would leave the 64-bit range";
+    case StatusCode::kBufferTooSmall:
+      return "the buffer is smaller than the value";
     case StatusCode::kTimeout:
       return "timed out; of a change that was under way the outcome is unknown";
-    case StatusCode::kNoServer: return "no server runs under this name; start hostmap-server";
+    case StatusCode::kNoServer:
+      return "no server runs under this name; start hostmap-server";
     case StatusCode::kFull:
       return "the server has no room for this; erase something or raise its --memory";
-    case StatusCode::kTooLarge: return "the key or the value is above its limit";
-    case StatusCode::kInvalid: return "an argument is not valid";
+    case StatusCode::kTooLarge:
+      return "the key or the value is above its limit";
+    case StatusCode::kInvalid:
+      return "an argument is not valid";
     case StatusCode::kPermission:
       return "no permission; run as the user of the server";
     case StatusCode::kOtherVersion:
@@ -59,7 +69,8 @@ constexpr std::string_view describe(StatusCode code) noexcept {
     case StatusCode::kClosed:
       return "the server closed the connection; of a change that was under way the outcome is "
              "unknown; the next call connects anew";
-    case StatusCode::kInternal: return "internal error; please report it";
+    case StatusCode::kInternal:
+      return "internal error; please report it";
   }
   return "unknown status";
 }
@@ -94,12 +105,8 @@ class [[nodiscard]] Status {
   /// Bytes needed, with kBufferTooSmall; otherwise 0.
   std::uint64_t size() const noexcept { return size_; }
   /// One sentence without a full stop. Valid as long as this Status.
-  std::string_view message() const noexcept {
-    return detail_ ? std::string_view(*detail_) : describe(code_);
-  }
-  friend bool operator==(const Status& status, StatusCode code) noexcept {
-    return status.code_ == code;
-  }
+  std::string_view message() const noexcept { return detail_ ? std::string_view(*detail_) : describe(code_); }
+  friend bool operator==(const Status& status, StatusCode code) noexcept { return status.code_ == code; }
 
  private:
   void set_detail(std::string_view detail) noexcept {

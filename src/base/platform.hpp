@@ -1,10 +1,9 @@
 // Facts about machine and compiler that more than one folder needs.
 #pragma once
 
-#include <time.h>
-
 #include <cstddef>
 #include <cstdint>
+#include <time.h>
 
 #if defined(__SANITIZE_THREAD__)
 #define HOSTMAP_TSAN 1
@@ -50,8 +49,6 @@ constexpr T round_up(T value, T multiple) noexcept {
   return (value + multiple - 1) / multiple * multiple;
 }
 
-constexpr bool is_power_of_two(std::uint64_t value) noexcept {
-  return value != 0 && (value & (value - 1)) == 0;
-}
+constexpr bool is_power_of_two(std::uint64_t value) noexcept { return value != 0 && (value & (value - 1)) == 0; }
 
 }  // namespace hostmap

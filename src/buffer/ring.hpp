@@ -46,17 +46,11 @@ class RingView {
       : memory_(memory), capacity_(capacity), nonce_(nonce) {}
 
   std::uint64_t capacity() const noexcept { return capacity_; }
-  std::byte* at(std::uint64_t position) const noexcept {
-    return memory_ + (position & (capacity_ - 1));
-  }
-  Word& word(std::uint64_t position) const noexcept {
-    return *reinterpret_cast<Word*>(at(position));
-  }
+  std::byte* at(std::uint64_t position) const noexcept { return memory_ + (position & (capacity_ - 1)); }
+  Word& word(std::uint64_t position) const noexcept { return *reinterpret_cast<Word*>(at(position)); }
   std::uint64_t tag(std::uint64_t position) const noexcept { return ring_tag(position, nonce_); }
   // Bytes from `position` to the end of the memory.
-  std::uint64_t until_end(std::uint64_t position) const noexcept {
-    return capacity_ - (position & (capacity_ - 1));
-  }
+  std::uint64_t until_end(std::uint64_t position) const noexcept { return capacity_ - (position & (capacity_ - 1)); }
 
  private:
   std::byte* memory_ = nullptr;
@@ -105,8 +99,7 @@ class RingProducer {
 class RingConsumer {
  public:
   RingConsumer() noexcept = default;
-  RingConsumer(RingView view, std::uint64_t position) noexcept
-      : view_(view), position_(position) {}
+  RingConsumer(RingView view, std::uint64_t position) noexcept : view_(view), position_(position) {}
 
   std::uint64_t position() const noexcept { return position_; }
   const RingView& view() const noexcept { return view_; }

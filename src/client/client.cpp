@@ -1,12 +1,11 @@
-#include <hostmap/client.hpp>
-
-#include <sys/mman.h>
-
 #include <atomic>
 #include <cstring>
 #include <mutex>
 #include <new>
+#include <sys/mman.h>
 #include <vector>
+
+#include <hostmap/client.hpp>
 
 #include "client/session.hpp"
 
@@ -64,15 +63,18 @@ struct Client::Impl {
 
   // The session to use now; connects anew if the last one has ended, or is a parent's.
   Result<Session*> current(Deadline& deadline) noexcept {
-    if (fork_mark.in_child()) [[unlikely]] become_child();
-    if (Session* session = current_if_usable(); session != nullptr) [[likely]] return session;
+    if (fork_mark.in_child()) [[unlikely]]
+      become_child();
+    if (Session* session = current_if_usable(); session != nullptr) [[likely]]
+      return session;
     // [session.use] acquire; pairs with [session.renew]
     return renew(session_now.load(std::memory_order_acquire), deadline);
   }
 
   // The same without connecting: null when there is more to do.
   Session* current_if_usable() noexcept {
-    if (fork_mark.in_child()) [[unlikely]] return nullptr;
+    if (fork_mark.in_child()) [[unlikely]]
+      return nullptr;
     // [session.use] acquire; pairs with [session.renew]
     Session* session = session_now.load(std::memory_order_acquire);
     return session != nullptr && !session->closed() ? session : nullptr;
@@ -217,7 +219,8 @@ Status Client::flush() noexcept {
   Impl& impl = *impl_;
   Deadline limit = impl.deadline();
   const Result<Session*> session = impl.current(limit);
-  if (impl.writes_lost.exchange(false, std::memory_order_relaxed)) return StatusCode::kClosed;  // relaxed: this thread's
+  if (impl.writes_lost.exchange(false, std::memory_order_relaxed))
+    return StatusCode::kClosed;  // relaxed: this thread's
   if (!session) return session.status();
 
   Status first;
@@ -255,7 +258,8 @@ Status Client::flush() noexcept {
 
 Status Client::Impl::await_own_writes(Session& session, std::uint32_t lane, Deadline& limit) noexcept {
   const std::uint64_t position = session.queued_position(lane);
-  if (position == 0) [[likely]] return {};
+  if (position == 0) [[likely]]
+    return {};
   const Result<ClientChannel*> channel = session.channel(lane, limit);
   if (!channel) return channel.status();
   return (*channel)->await_consumed(position, limit);
@@ -281,15 +285,20 @@ Result<std::uint64_t> Client::Impl::read(const Bytes& key, const ValueTarget& ta
     const TableReader::Result found = session.reader().get(span_of(key), target);
     std::atomic_thread_fence(std::memory_order_acquire);  // [session.check] acquire; pairs with [session.retire]
     // relaxed: behind the fence. If the session was retired meanwhile, what was read may be zeroes.
-    if (session_now.load(std::memory_order_relaxed) != &session) [[unlikely]] continue;
+    if (session_now.load(std::memory_order_relaxed) != &session) [[unlikely]]
+      continue;
     if (found.retries != 0) [[unlikely]] {
       session.end().counters().read_retries.fetch_add(found.retries, std::memory_order_relaxed);  // relaxed: a counter
     }
     switch (found.outcome) {
-      case ReadOutcome::kHit: return found.size;
-      case ReadOutcome::kMiss: return StatusCode::kNotFound;
-      case ReadOutcome::kTooSmall: return Status::buffer_too_small(found.size);
-      case ReadOutcome::kOutOfMemory: return out_of_memory();
+      case ReadOutcome::kHit:
+        return found.size;
+      case ReadOutcome::kMiss:
+        return StatusCode::kNotFound;
+      case ReadOutcome::kTooSmall:
+        return Status::buffer_too_small(found.size);
+      case ReadOutcome::kOutOfMemory:
+        return out_of_memory();
       case ReadOutcome::kContended: {
         session.end().counters().read_fallbacks.fetch_add(1, std::memory_order_relaxed);  // relaxed: a counter
         Result<std::uint64_t> value = read_by_ring(session, key, target, limit);
@@ -333,8 +342,8 @@ Result<std::uint64_t> Client::Impl::read_by_ring(Session& session, const Bytes& 
     PieceHead head{};
     if (code == StatusCode::kOk && bytes.size() >= sizeof head) std::memcpy(&head, bytes.data(), sizeof head);
     const std::uint64_t piece = bytes.size() >= sizeof head ? bytes.size() - sizeof head : 0;
-    if (code == StatusCode::kOk &&
-        (bytes.size() < sizeof head || piece > head.total_bytes - received || (piece == 0 && received < head.total_bytes))) {
+    if (code == StatusCode::kOk && (bytes.size() < sizeof head || piece > head.total_bytes - received ||
+                                    (piece == 0 && received < head.total_bytes))) {
       channel.release();
       return Status(StatusCode::kInternal, "the server's answer makes no sense; reconnect, and please report it");
     }

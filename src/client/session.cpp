@@ -1,10 +1,9 @@
 #include "client/session.hpp"
 
-#include <poll.h>
-#include <sys/inotify.h>
-
 #include <algorithm>
 #include <climits>
+#include <poll.h>
+#include <sys/inotify.h>
 
 #include "shm/owner_lock.hpp"
 
@@ -52,11 +51,12 @@ Result<std::unique_ptr<Session>> Session::open(const InstanceName& name, Deadlin
     Result<Region> table = Region::attach(name.table(), RegionKind::kTable, Access::kReadOnly);
     if (!table) return no_server(name, table.status());
     const bool same_server = master->header().incarnation == table->header().incarnation;
-    const bool plausible = master->bytes() >= sizeof(MasterHeader) && MasterView(master->data()).plausible(master->bytes()) &&
-                           table->bytes() >= sizeof(TableHeader) &&
-                           TableReader(table->data(), table->bytes()).plausible();
+    const bool plausible =
+        master->bytes() >= sizeof(MasterHeader) && MasterView(master->data()).plausible(master->bytes()) &&
+        table->bytes() >= sizeof(TableHeader) && TableReader(table->data(), table->bytes()).plausible();
     if (!plausible) {
-      return Status(StatusCode::kInternal, "the regions of '" + name.name() + "' are damaged; stop its server and start it again");
+      return Status(StatusCode::kInternal,
+                    "the regions of '" + name.name() + "' are damaged; stop its server and start it again");
     }
     if (same_server) {
       std::unique_ptr<Session> session(new Session(std::move(*master), std::move(*table)));
@@ -64,7 +64,8 @@ Result<std::unique_ptr<Session>> Session::open(const InstanceName& name, Deadlin
       Result<std::uint64_t> id = reserve_connection(session->master_, deadline);
       Status status = id ? Status() : id.status();
       if (id) {
-        Result<std::unique_ptr<ClientEnd>> end = ClientEnd::attach(name.connection(*id), *id, session->lanes_, expedited);
+        Result<std::unique_ptr<ClientEnd>> end =
+            ClientEnd::attach(name.connection(*id), *id, session->lanes_, expedited);
         if (!end) {
           // The server takes back at once what a slow client did not take: try again.
           status = end.status() == StatusCode::kNoServer ? Status(StatusCode::kClosed) : end.status();
@@ -77,7 +78,8 @@ Result<std::unique_ptr<Session>> Session::open(const InstanceName& name, Deadlin
       if (!(status == StatusCode::kClosed)) return status;
     }
     // A server was starting or stopping just now, or we were too slow for it.
-    if (deadline.left() == 0) return Status(StatusCode::kTimeout, "the server '" + name.name() + "' does not let this client in");
+    if (deadline.left() == 0)
+      return Status(StatusCode::kTimeout, "the server '" + name.name() + "' does not let this client in");
   }
 }
 

@@ -48,8 +48,14 @@ class Session {
     queued_[lane].store(0, std::memory_order_relaxed);  // relaxed: seen late, a reader asks a needless question
   }
   // A flush has told what became of them.
-  void note_reported(std::uint32_t lane) noexcept { unreported_[lane].store(false, std::memory_order_relaxed); }  // relaxed: as above
-  bool unreported(std::uint32_t lane) const noexcept { return unreported_[lane].load(std::memory_order_relaxed); }  // relaxed: as above
+  void note_reported(std::uint32_t lane) noexcept {
+    // relaxed: as above
+    unreported_[lane].store(false, std::memory_order_relaxed);
+  }
+  bool unreported(std::uint32_t lane) const noexcept {
+    // relaxed: as above
+    return unreported_[lane].load(std::memory_order_relaxed);
+  }
   // By any thread: the position behind the last queued write of a lane that is not known to be applied; 0: none.
   std::uint64_t queued_position(std::uint32_t lane) const noexcept {
     return queued_[lane].load(std::memory_order_acquire);  // [queued.see] acquire; pairs with [queued.set]

@@ -8,7 +8,10 @@ namespace hostmap {
 
 namespace {
 
-std::uint64_t value(const Word& counter) noexcept { return counter.load(std::memory_order_relaxed); }  // relaxed: a figure
+std::uint64_t value(const Word& counter) noexcept {
+  // relaxed: a figure
+  return counter.load(std::memory_order_relaxed);
+}
 
 }  // namespace
 

@@ -15,10 +15,10 @@ namespace hostmap {
 struct Statistics {
   std::string name;
   std::uint64_t pid = 0;
-  std::uint64_t entries = 0;       // keys of both forms
+  std::uint64_t entries = 0;  // keys of both forms
   std::uint64_t pair_keys = 0;
   std::uint64_t entry_keys = 0;
-  std::uint64_t buckets = 0;       // of both forms, now
+  std::uint64_t buckets = 0;  // of both forms, now
   std::uint64_t pair_buckets = 0;
   std::uint64_t entry_buckets = 0;
   std::uint64_t memory_bytes = 0;  // populated in the table region
@@ -28,20 +28,20 @@ struct Statistics {
   std::uint64_t connections = 0;       // now
   std::uint64_t connected = 0;         // ever
   std::uint64_t workers = 0;
-  std::uint64_t puts = 0;              // each one read, validated and applied
+  std::uint64_t puts = 0;  // each one read, validated and applied
   std::uint64_t erases = 0;
   std::uint64_t gets_by_ring = 0;
-  std::uint64_t refused = 0;           // for lack of memory, or too large
+  std::uint64_t refused = 0;  // for lack of memory, or too large
   std::uint64_t splits = 0;
   std::uint64_t parks = 0;
   std::uint64_t read_retries = 0;
-  std::uint64_t read_fallbacks = 0;    // gets that asked the server because writers kept changing the key
-  std::uint64_t timeout_rescues = 0;   // waits that a timeout ended although what was waited for was there
-  std::uint64_t populate_failures = 0; // the file system had no page left
+  std::uint64_t read_fallbacks = 0;     // gets that asked the server because writers kept changing the key
+  std::uint64_t timeout_rescues = 0;    // waits that a timeout ended although what was waited for was there
+  std::uint64_t populate_failures = 0;  // the file system had no page left
   std::uint64_t recoveries = 0;
   std::uint64_t replayed = 0;
-  std::uint64_t reaped = 0;            // connections whose client died
-  std::uint64_t poisoned = 0;          // connections closed because of what they sent
+  std::uint64_t reaped = 0;    // connections whose client died
+  std::uint64_t poisoned = 0;  // connections closed because of what they sent
 };
 
 // Errors: kNoServer, kOtherVersion, kPermission.

@@ -1,9 +1,8 @@
 #include "connection/client_end.hpp"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <climits>
+#include <sched.h>
 
 #include "shm/owner_lock.hpp"
 
@@ -50,7 +49,8 @@ Status ClientChannel::wait(WaitWord why, std::uint64_t wake_at, Ready&& ready, D
     begin_wait(*control_, why);
     const bool done = ready();
     if (done || end_.closed()) {
-      control_->waiting.store(kNotWaiting, std::memory_order_relaxed);  // relaxed: seen late, it costs a needless wake-up
+      control_->waiting.store(kNotWaiting,
+                              std::memory_order_relaxed);  // relaxed: seen late, it costs a needless wake-up
       spin_.observe(monotonic_ns() - begin);
       return done ? Status() : Status(StatusCode::kClosed);
     }
@@ -68,7 +68,8 @@ Status ClientChannel::wait(WaitWord why, std::uint64_t wake_at, Ready&& ready, D
 
 Status ClientChannel::await_room(std::uint64_t payload_bytes, Deadline& deadline) {
   const std::uint64_t size = record_bytes(payload_bytes);
-  if (requests_.has_room(size, consumed_)) [[likely]] return {};
+  if (requests_.has_room(size, consumed_)) [[likely]]
+    return {};
   // [consumed.load] acquire; pairs with [consumed.publish]: the worker is done with the bytes before it
   consumed_ = control_->requests_consumed.load(std::memory_order_acquire);
   if (requests_.has_room(size, consumed_)) return {};
@@ -86,7 +87,8 @@ Status ClientChannel::await_room(std::uint64_t payload_bytes, Deadline& deadline
 
 Status ClientChannel::await_consumed(std::uint64_t position, Deadline& deadline) {
   if (consumed(position)) return {};
-  return wait(kWaitingForRoom, position, [&]() noexcept { return consumed(position); }, deadline);
+  return wait(
+      kWaitingForRoom, position, [&]() noexcept { return consumed(position); }, deadline);
 }
 
 Status ClientChannel::send_any(Op op, bool wants_answer, std::span<const std::byte> key,
@@ -151,7 +153,7 @@ Result<ClientChannel::Answer> ClientChannel::await_answer(Deadline& deadline) {
       return Answer{static_cast<StatusCode>(head.code),
                     {answers_.record() + kRecordHeadBytes, static_cast<std::size_t>(head.value_bytes)}};
     }
-    release();  // the answer to a call that timed out
+    release();                                                        // the answer to a call that timed out
     wake_worker_if_parked(*worker_.line, *worker_.bell, expedited_);  // it may have waited for this room
   }
 }
@@ -216,7 +218,8 @@ void ClientEnd::abandon() noexcept {
 
 Result<ClientChannel*> ClientEnd::channel(std::uint32_t channel, WorkerView worker, const MasterView* master,
                                           Deadline& deadline) {
-  if (channels_[channel] != nullptr) [[likely]] return channels_[channel].get();
+  if (channels_[channel] != nullptr) [[likely]]
+    return channels_[channel].get();
   const std::uint64_t bit = std::uint64_t{1} << channel;
   ServerWords& server = header_->server;
   // [channel.open] acquire; pairs with [channel.opened]: the rings are populated
@@ -225,8 +228,10 @@ Result<ClientChannel*> ClientEnd::channel(std::uint32_t channel, WorkerView work
     header_->client.channels_wanted.fetch_or(bit, std::memory_order_release);
     master->ring_server();
     for (;;) {
-      const std::uint32_t seen = server.opened.load(std::memory_order_acquire);  // [channel.open-futex] acquire; pairs with [channel.opened]
-      if ((server.channels_open.load(std::memory_order_acquire) & bit) != 0) break;  // [channel.open] acquire; pairs with [channel.opened]
+      const std::uint32_t seen =
+          server.opened.load(std::memory_order_acquire);  // [channel.open-futex] acquire; pairs with [channel.opened]
+      if ((server.channels_open.load(std::memory_order_acquire) & bit) != 0)
+        break;  // [channel.open] acquire; pairs with [channel.opened]
       // relaxed: nothing else is read if so
       if ((server.channels_refused.load(std::memory_order_relaxed) & bit) != 0) {
         return Status(StatusCode::kFull, "the server has no memory for this connection's rings");

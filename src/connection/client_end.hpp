@@ -105,8 +105,8 @@ class ClientChannel {
   bool expedited_;
   RingProducer requests_;
   RingConsumer answers_;
-  std::uint64_t consumed_ = 0;       // last value of requests_consumed that was looked at
-  std::uint64_t answer_bytes_ = 0;   // of the answer that release() will pass over
+  std::uint64_t consumed_ = 0;      // last value of requests_consumed that was looked at
+  std::uint64_t answer_bytes_ = 0;  // of the answer that release() will pass over
   // Marks of the requests whose answers are outstanding, oldest first: the last call's, and before it those of calls that
   // timed out. A client that lets that many time out gets no further until the server answers.
   static constexpr std::uint32_t kMostAwaited = 64;

@@ -1,8 +1,7 @@
 #include "connection/server_end.hpp"
 
-#include <unistd.h>
-
 #include <climits>
+#include <unistd.h>
 
 #include "wait/futex.hpp"
 
@@ -29,7 +28,8 @@ void close_and_wake(std::byte* memory, std::uint32_t channels) noexcept {
     control.waiting.store(kNotWaiting, std::memory_order_relaxed);  // relaxed: the fence and the futex call order it
     futex_wake(control.waiting, INT_MAX);
   }
-  header.server.opened.fetch_add(1, std::memory_order_release);  // [connection.close-opened] release; pairs with [channel.open-futex]
+  header.server.opened.fetch_add(
+      1, std::memory_order_release);  // [connection.close-opened] release; pairs with [channel.open-futex]
   futex_wake(header.server.opened, INT_MAX);
 }
 
@@ -75,14 +75,17 @@ void ServerEnd::open_channel(std::uint32_t channel) noexcept {
   channels_open_ |= std::uint64_t{1} << channel;
   // [channel.opened] release; pairs with [channel.open]: the rings are populated, and swept
   header_->server.channels_open.store(channels_open_, std::memory_order_release);
-  header_->server.opened.fetch_add(1, std::memory_order_release);  // [channel.opened] release; pairs with [channel.open-futex]
+  header_->server.opened.fetch_add(
+      1, std::memory_order_release);  // [channel.opened] release; pairs with [channel.open-futex]
   futex_wake(header_->server.opened, INT_MAX);
 }
 
 void ServerEnd::refuse_channel(std::uint32_t channel) noexcept {
   channels_refused_ |= std::uint64_t{1} << channel;
-  header_->server.channels_refused.store(channels_refused_, std::memory_order_relaxed);  // relaxed: the next store publishes it
-  header_->server.opened.fetch_add(1, std::memory_order_release);  // [channel.opened] release; pairs with [channel.open-futex]
+  header_->server.channels_refused.store(channels_refused_,
+                                         std::memory_order_relaxed);  // relaxed: the next store publishes it
+  header_->server.opened.fetch_add(
+      1, std::memory_order_release);  // [channel.opened] release; pairs with [channel.open-futex]
   futex_wake(header_->server.opened, INT_MAX);
 }
 

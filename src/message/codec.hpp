@@ -21,9 +21,9 @@ struct Request {
   bool wants_answer = false;
   std::span<const std::byte> key;
   std::span<const std::byte> value;
-  RequestHead stream;                // of kStream: the inner request's sizes
-  std::uint64_t position = 0;        // of its record in the request ring; for the caller to fill in
-  std::uint64_t next_position = 0;   // of the record behind it; likewise
+  RequestHead stream;               // of kStream: the inner request's sizes
+  std::uint64_t position = 0;       // of its record in the request ring; for the caller to fill in
+  std::uint64_t next_position = 0;  // of the record behind it; likewise
 };
 
 enum class DecodeOutcome : std::uint8_t {
@@ -46,7 +46,8 @@ inline DecodeOutcome decode_request(const std::byte* record, std::uint64_t limit
   if (size > limit || (head.flags & ~kWantsAnswer) != 0) return DecodeOutcome::kMalformed;
   switch (head.op) {
     case Op::kPut:
-    case Op::kStream: break;
+    case Op::kStream:
+      break;
     case Op::kErase:
       if (head.value_bytes != 0) return DecodeOutcome::kMalformed;
       break;
@@ -59,7 +60,8 @@ inline DecodeOutcome decode_request(const std::byte* record, std::uint64_t limit
     case Op::kPiece:
       if (head.value_bytes == 0 || (word >> 16 & 0xffff) != 0) return DecodeOutcome::kMalformed;
       break;
-    default: return DecodeOutcome::kMalformed;
+    default:
+      return DecodeOutcome::kMalformed;
   }
   const auto used = static_cast<std::size_t>(size - kRecordHeadBytes);  // payload and padding
   if (used > space.size()) return DecodeOutcome::kNoSpace;

@@ -55,13 +55,11 @@ inline constexpr bool has_key(Op op) noexcept {
 
 inline constexpr std::uint64_t encode(const RequestHead& head) noexcept {
   const std::uint64_t key = has_key(head.op) ? head.key_bytes - 1 : 0;
-  return static_cast<std::uint64_t>(head.op) | std::uint64_t{head.flags} << 8 | key << 16 |
-         head.value_bytes << 32;
+  return static_cast<std::uint64_t>(head.op) | std::uint64_t{head.flags} << 8 | key << 16 | head.value_bytes << 32;
 }
 inline constexpr RequestHead decode_request_head(std::uint64_t word) noexcept {
   const Op op = static_cast<Op>(word & 0xff);
-  return {op, static_cast<std::uint8_t>(word >> 8), has_key(op) ? (word >> 16 & 0xffff) + 1 : 0,
-          word >> 32};
+  return {op, static_cast<std::uint8_t>(word >> 8), has_key(op) ? (word >> 16 & 0xffff) + 1 : 0, word >> 32};
 }
 
 inline constexpr std::uint64_t encode(const AnswerHead& head) noexcept {

@@ -27,7 +27,8 @@ bool Dispatcher::prepare(const Request& request, HashedKey& key) const noexcept 
 
 void Dispatcher::begin(const Request& request, StatusCode code, std::uint64_t answer_bytes) noexcept {
   const std::uint64_t answer = channel_.answers.head();
-  const std::uint64_t next = request.wants_answer ? answer + channel_.answers.needed(record_bytes(answer_bytes)) : answer;
+  const std::uint64_t next =
+      request.wants_answer ? answer + channel_.answers.needed(record_bytes(answer_bytes)) : answer;
   const AnswerHead head{static_cast<std::uint8_t>(code), request_mark(request.position), answer_bytes};
   shard_.intent().begin(
       {channel_.end->identity().serial, request.position, request.next_position, answer, next, encode(head)});
@@ -37,9 +38,15 @@ bool Dispatcher::apply(const Request& request, const HashedKey& key) {
   if (channel_.stream.op != Op::kPadding && request.op != Op::kPiece) return false;  // nothing comes between the pieces
   begin(request, StatusCode::kOk, 0);
   switch (request.op) {
-    case Op::kPut: put(request, key); return true;
-    case Op::kErase: erase(request, key); return true;
-    case Op::kGet: get(request, key, request.value); return true;
+    case Op::kPut:
+      put(request, key);
+      return true;
+    case Op::kErase:
+      erase(request, key);
+      return true;
+    case Op::kGet:
+      get(request, key, request.value);
+      return true;
     case Op::kFlush: {
       // What went wrong since the last flush. The answer tells, and only then is it forgotten.
       ChannelPosition& position = *channel_.position;
@@ -47,13 +54,17 @@ bool Dispatcher::apply(const Request& request, const HashedKey& key) {
       const FlushReport report{position.refused.load(std::memory_order_relaxed)};
       const auto code = static_cast<StatusCode>(position.refused_code.load(std::memory_order_relaxed));
       finish(request, report.refused == 0 ? StatusCode::kOk : code, Effect::kNone, bytes_of(report));
+      // relaxed, both: likewise
       position.refused.store(0, std::memory_order_relaxed);
       position.refused_code.store(0, std::memory_order_relaxed);
       return true;
     }
-    case Op::kStream: return begin_stream(request);
-    case Op::kPiece: return take_piece(request);
-    case Op::kPadding: break;
+    case Op::kStream:
+      return begin_stream(request);
+    case Op::kPiece:
+      return take_piece(request);
+    case Op::kPadding:
+      break;
   }
   return false;
 }
@@ -117,7 +128,8 @@ bool Dispatcher::begin_stream(const Request& request) {
     stream.entry = shard_.begin_entry(stream.key_bytes, stream.value_bytes);
     if (stream.entry == 0) stream.refused = StatusCode::kFull;
   }
-  channel_.position->stream_entry.store(stream.entry, std::memory_order_release);  // [stream.entry] release; pairs with [position.next]
+  channel_.position->stream_entry.store(
+      stream.entry, std::memory_order_release);  // [stream.entry] release; pairs with [position.next]
   finish(request, StatusCode::kOk, Effect::kNone);
   return true;
 }

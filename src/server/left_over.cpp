@@ -1,10 +1,9 @@
 #include "server/left_over.hpp"
 
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <cerrno>
 #include <climits>
+#include <sys/stat.h>
+#include <unistd.h>
 #include <vector>
 
 #include "connection/server_end.hpp"
@@ -27,7 +26,8 @@ void close_table(const Region& region) noexcept {
   for (ShardHeader& shard : header.shards) {
     // [state.give-up] release; pairs with [state.read]
     shard.pair_state.fetch_or(kStateClosed, std::memory_order_release);
-    shard.entry_state.fetch_or(kStateClosed, std::memory_order_release);  // [state.give-up] release; pairs with [state.entries]
+    shard.entry_state.fetch_or(kStateClosed,
+                               std::memory_order_release);  // [state.give-up] release; pairs with [state.entries]
   }
 }
 
@@ -48,10 +48,17 @@ void give_up(Region& region, RegionKind kind) noexcept {
   // [region.give-up] release; pairs with [region.attach]
   region.header().state.store(kRegionClosed, std::memory_order_release);
   switch (kind) {
-    case RegionKind::kTable: close_table(region); break;
-    case RegionKind::kMaster: close_master(region); break;
-    case RegionKind::kConnection: close_left_over_connection(region); break;
-    case RegionKind::kJournal: break;
+    case RegionKind::kTable:
+      close_table(region);
+      break;
+    case RegionKind::kMaster:
+      close_master(region);
+      break;
+    case RegionKind::kConnection:
+      close_left_over_connection(region);
+      break;
+    case RegionKind::kJournal:
+      break;
   }
 }
 
@@ -87,7 +94,8 @@ Result<std::uint64_t> discard_left_over_regions(const InstanceName& name) {
       give_up(*region, candidate.kind);
     }
     if (::unlink(candidate.path.c_str()) != 0 && errno != ENOENT) {
-      return Status(StatusCode::kPermission, candidate.path + " cannot be removed; remove it, or choose another --name");
+      return Status(StatusCode::kPermission,
+                    candidate.path + " cannot be removed; remove it, or choose another --name");
     }
     ++found;
   }

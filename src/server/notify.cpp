@@ -1,11 +1,10 @@
 #include "server/notify.hpp"
 
-#include <sys/socket.h>
-#include <sys/un.h>
-
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 #include "base/unique_fd.hpp"
 

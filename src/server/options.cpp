@@ -1,10 +1,9 @@
 #include "server/options.hpp"
 
-#include <linux/magic.h>
-#include <sys/statfs.h>
-
 #include <algorithm>
 #include <charconv>
+#include <linux/magic.h>
+#include <sys/statfs.h>
 #include <thread>
 
 namespace hostmap {
@@ -45,10 +44,20 @@ Result<std::uint64_t> parse_size(const std::string& text) {
   bool valid = error == std::errc() && rest != text.data();
   if (valid && rest != end) {
     switch (*rest) {
-      case 'K': case 'k': shift = 10; break;
-      case 'M': case 'm': shift = 20; break;
-      case 'G': case 'g': shift = 30; break;
-      default: valid = false;
+      case 'K':
+      case 'k':
+        shift = 10;
+        break;
+      case 'M':
+      case 'm':
+        shift = 20;
+        break;
+      case 'G':
+      case 'g':
+        shift = 30;
+        break;
+      default:
+        valid = false;
     }
     valid = valid && rest + 1 == end && number <= ~std::uint64_t{0} >> shift;
   }
@@ -67,9 +76,10 @@ Result<CheckedOptions> check_options(const ServerOptions& options) {
   }
   if (options.workers > kMaxLanes) return out_of_bounds("--workers", options.workers, 1, kMaxLanes);
   if (options.workers > options.buckets) {
-    return Status(StatusCode::kInvalid, "--workers " + std::to_string(options.workers) + " are more than BUCKETS " +
-                                            std::to_string(options.buckets) +
-                                            ": every worker needs a bucket of its own; ask for fewer workers or more buckets");
+    return Status(StatusCode::kInvalid,
+                  "--workers " + std::to_string(options.workers) + " are more than BUCKETS " +
+                      std::to_string(options.buckets) +
+                      ": every worker needs a bucket of its own; ask for fewer workers or more buckets");
   }
   if (!within(options.max_connections, 1, kMaxConnections)) {
     return out_of_bounds("--max-connections", options.max_connections, 1, kMaxConnections);
@@ -86,13 +96,16 @@ Result<CheckedOptions> check_options(const ServerOptions& options) {
 
   struct statfs facts {};
   if (::statfs(name->dir().c_str(), &facts) != 0) {
-    return Status(StatusCode::kInvalid, "--dir " + name->dir() + " cannot be used: it does not exist, or may not be looked into");
+    return Status(StatusCode::kInvalid,
+                  "--dir " + name->dir() + " cannot be used: it does not exist, or may not be looked into");
   }
   if (facts.f_type != TMPFS_MAGIC && facts.f_type != HUGETLBFS_MAGIC) {
-    return Status(StatusCode::kInvalid, "--dir " + name->dir() + " is not on tmpfs or hugetlbfs: regions must lie in memory");
+    return Status(StatusCode::kInvalid,
+                  "--dir " + name->dir() + " is not on tmpfs or hugetlbfs: regions must lie in memory");
   }
-  const std::uint64_t available = static_cast<std::uint64_t>(facts.f_bavail) * static_cast<std::uint64_t>(facts.f_bsize);
-  CheckedOptions checked{std::move(*name), options.buckets, options.memory, options.workers,
+  const std::uint64_t available =
+      static_cast<std::uint64_t>(facts.f_bavail) * static_cast<std::uint64_t>(facts.f_bsize);
+  CheckedOptions checked{std::move(*name),        options.buckets,    options.memory,          options.workers,
                          options.max_connections, options.ring_bytes, options.max_value_bytes, {}};
   if (checked.workers == 0) checked.workers = default_workers(options.buckets);
   if (checked.memory == 0) checked.memory = std::min(kDefaultMemory, available / 2);
@@ -105,8 +118,8 @@ Result<CheckedOptions> check_options(const ServerOptions& options) {
     checked.warning = checked.name.dir() + " holds only " + std::to_string(total >> 20) +
                       " MiB; in a container start it with --shm-size=1g, or mount a larger tmpfs and use --dir";
   } else if (checked.memory > available) {
-    checked.warning = "--memory is more than the " + std::to_string(available >> 20) + " MiB that " + checked.name.dir() +
-                      " has free: writes will be refused when it is full";
+    checked.warning = "--memory is more than the " + std::to_string(available >> 20) + " MiB that " +
+                      checked.name.dir() + " has free: writes will be refused when it is full";
   }
   return checked;
 }

@@ -14,9 +14,9 @@ namespace hostmap {
 struct ServerOptions {
   std::uint64_t buckets = 1024;
   std::string name = "distributed-memory";
-  std::string dir;                    // empty: /dev/shm
-  std::uint64_t memory = 0;           // bytes; 0: 1 GiB, or half of what the file system has free if that is less
-  std::uint32_t workers = 0;          // 0: by the number of cpus
+  std::string dir;            // empty: /dev/shm
+  std::uint64_t memory = 0;   // bytes; 0: 1 GiB, or half of what the file system has free if that is less
+  std::uint32_t workers = 0;  // 0: by the number of cpus
   std::uint32_t max_connections = 1024;
   std::uint64_t ring_bytes = 64 * 1024;
   std::uint64_t max_value_bytes = std::uint64_t{64} << 20;

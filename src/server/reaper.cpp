@@ -1,14 +1,13 @@
 #include "server/reaper.hpp"
 
+#include <array>
+#include <cstring>
 #include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-#include <array>
-#include <cstring>
 
 #include "wait/futex.hpp"
 

@@ -4,11 +4,10 @@
 // watch() and the destructor: the service thread. What was noticed is fetched by it, too, after its bell was rung.
 #pragma once
 
-#include <sys/types.h>
-
 #include <cstdint>
 #include <mutex>
 #include <string>
+#include <sys/types.h>
 #include <thread>
 #include <unordered_map>
 #include <vector>

@@ -1,10 +1,9 @@
 #include "server/server.hpp"
 
+#include <algorithm>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <unistd.h>
-
-#include <algorithm>
 
 #include "server/left_over.hpp"
 #include "server/notify.hpp"
@@ -70,8 +69,7 @@ Status Server::create_journal() {
   if (regions != 0) log_("discarded " + std::to_string(regions) + " regions of a server that died");
 
   const TablePlan plan = plan_table(options_.memory, options_.workers);
-  const std::uint64_t bytes =
-      journal_bytes(options_.max_connections, options_.workers, plan.arena_bytes / kSlabBytes);
+  const std::uint64_t bytes = journal_bytes(options_.max_connections, options_.workers, plan.arena_bytes / kSlabBytes);
   if (::ftruncate(lock->get(), 0) != 0) return {StatusCode::kInvalid, "cannot empty " + options_.name.journal()};
   Result<Region> journal = Region::adopt(std::move(*lock), options_.name.journal(), bytes);
   Status status = journal ? journal->populate(0, round_up(bytes, std::uint64_t{kPageSize})) : journal.status();
@@ -108,7 +106,8 @@ Status Server::create_table(bool membarrier) {
   header.server_generation.store(1, std::memory_order_relaxed);
   header.server_pid.store(static_cast<std::uint32_t>(::getpid()), std::memory_order_relaxed);
   header.server_stats.workers.store(options_.workers, std::memory_order_relaxed);
-  for (std::uint32_t lane = 0; lane < options_.workers; ++lane) header.lane_worker[lane] = static_cast<std::uint8_t>(lane);
+  for (std::uint32_t lane = 0; lane < options_.workers; ++lane)
+    header.lane_worker[lane] = static_cast<std::uint8_t>(lane);
   table_->region().publish();
   return {};
 }
@@ -132,13 +131,14 @@ Status Server::create_master() {
 void Server::start_threads(bool membarrier, std::function<void()> fatal) {
   MasterHeader& master = *master_.at<MasterHeader>(0);
   for (std::uint32_t i = 0; i < options_.workers; ++i) {
-    const Worker::Surroundings around{table_.get(),           Journal(journal_region_), &table_->header().workers[i],
-                                      &master.worker_bells[i], membarrier,               &master.server_bell.rings};
+    const Worker::Surroundings around{
+        table_.get(), Journal(journal_region_), &table_->header().workers[i], &master.worker_bells[i],
+        membarrier,   &master.server_bell.rings};
     workers_.push_back(std::make_unique<Worker>(around, std::vector<std::uint32_t>{i}));
     workers_.back()->start(i);
   }
-  service_ = std::make_unique<Service>(Service::Surroundings{&options_, &master_, table_.get(), Journal(journal_region_),
-                                                             &workers_, incarnation_, log_, std::move(fatal)});
+  service_ = std::make_unique<Service>(Service::Surroundings{
+      &options_, &master_, table_.get(), Journal(journal_region_), &workers_, incarnation_, log_, std::move(fatal)});
   service_->start();
   master_.publish();  // from here on clients find us
 }
@@ -151,7 +151,8 @@ void Server::stop() {
   // Everybody who looks at the table or waits for an answer learns that this is the end, and connects anew.
   // [region.close] release; pairs with [region.attach]
   master_.header().state.store(kRegionClosed, std::memory_order_release);
-  table_->region().header().state.store(kRegionClosed, std::memory_order_release);  // [region.close] release; pairs with [region.attach]
+  table_->region().header().state.store(
+      kRegionClosed, std::memory_order_release);  // [region.close] release; pairs with [region.attach]
   table_->close();
   service_->close_all();
   unlink_all();

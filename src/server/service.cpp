@@ -1,12 +1,11 @@
 #include "server/service.hpp"
 
+#include <algorithm>
+#include <bit>
 #include <pthread.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <algorithm>
-#include <bit>
 
 #include "shm/owner_lock.hpp"
 
@@ -32,7 +31,8 @@ MasterView view_of(Region& master) noexcept {
 }
 
 void add(Word& counter, std::uint64_t by) noexcept {
-  counter.store(counter.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);  // relaxed: one writer, a figure
+  counter.store(counter.load(std::memory_order_relaxed) + by,
+                std::memory_order_relaxed);  // relaxed: one writer, a figure
 }
 
 }  // namespace
@@ -156,8 +156,8 @@ void Service::accept(std::uint64_t id, std::int64_t now) {
   record.id.store(id, std::memory_order_relaxed);
   record.request_nonce.store(identity.request_nonce, std::memory_order_relaxed);
   record.answer_nonce.store(identity.answer_nonce, std::memory_order_relaxed);
-  record.channels_open.store(0, std::memory_order_relaxed);
-  record.serial.store(serial, std::memory_order_release);  // [serial.record] release; pairs with [serial.give]
+  record.channels_open.store(0, std::memory_order_relaxed);  // relaxed: likewise
+  record.serial.store(serial, std::memory_order_release);    // [serial.record] release; pairs with [serial.give]
 
   Connection& kept = connections_[serial] = std::move(connection);
   open_channel(kept, 0);  // populated by create()
@@ -191,7 +191,8 @@ void Service::reap_if_dead(Connection& connection, std::int64_t now) {
 void Service::look_after(Connection& connection, std::int64_t now) {
   if (connection.life == Life::kDropping) return;
   ServerEnd& end = *connection.end;
-  if (end.client_closed() || end.poisoned.load(std::memory_order_relaxed)) {  // relaxed: the bell's futex call orders it
+  if (end.client_closed() ||
+      end.poisoned.load(std::memory_order_relaxed)) {  // relaxed: the bell's futex call orders it
     return drop(connection);
   }
   if (!connection.visible && now >= connection.look_at_ns) {
@@ -212,10 +213,11 @@ void Service::look_after(Connection& connection, std::int64_t now) {
 bool Service::open_channel(Connection& connection, std::uint32_t channel) {
   const ServerEnd::Identity& identity = connection.end->identity();
   ConnectionRecord& record = around_.journal.connection(identity.index);
-  const std::uint64_t open = record.channels_open.load(std::memory_order_relaxed) | std::uint64_t{1} << channel;  // relaxed: this thread alone
+  const std::uint64_t open =
+      record.channels_open.load(std::memory_order_relaxed) | std::uint64_t{1} << channel;  // relaxed: this thread alone
   record.channels_open.store(open, std::memory_order_release);  // [channels.record] release; pairs with [serial.record]
-  auto server_channel = std::make_unique<ServerChannel>(*connection.end, channel,
-                                                        around_.journal.position(identity.index, channel));
+  auto server_channel =
+      std::make_unique<ServerChannel>(*connection.end, channel, around_.journal.position(identity.index, channel));
   for (const auto& worker : *around_.workers) {
     if (!worker->owns(server_channel->lane)) continue;
     worker->attach(std::move(server_channel));
@@ -228,7 +230,8 @@ bool Service::open_channel(Connection& connection, std::uint32_t channel) {
 void Service::drop(Connection& connection) {
   connection.life = Life::kDropping;
   reaper_.forget(connection.end->identity().serial);
-  connection.end->holders.store(static_cast<std::uint32_t>(around_.workers->size()), std::memory_order_relaxed);  // relaxed: the orders' mutex publishes it
+  connection.end->holders.store(static_cast<std::uint32_t>(around_.workers->size()),
+                                std::memory_order_relaxed);  // relaxed: the orders' mutex publishes it
   for (const auto& worker : *around_.workers) worker->detach(*connection.end);
 }
 
@@ -244,7 +247,8 @@ bool Service::free_if_released(Connection& connection) {
   add(stats.read_fallbacks, end.client().read_fallbacks.load(std::memory_order_relaxed));
   add(stats.client_rescues, end.client().timeout_rescues.load(std::memory_order_relaxed));
   ::unlink(connection.path.c_str());
-  around_.journal.connection(end.identity().index).serial.store(0, std::memory_order_release);  // [serial.record] release; pairs with [serial.give]
+  around_.journal.connection(end.identity().index)
+      .serial.store(0, std::memory_order_release);  // [serial.record] release; pairs with [serial.give]
   free_indices_.push_back(end.identity().index);
   return true;
 }

@@ -57,8 +57,8 @@ class Service {
     std::unique_ptr<ServerEnd> end;
     std::string path;
     Life life = Life::kWaiting;
-    bool visible = false;          // the reaper watches its process
-    std::int64_t look_at_ns = 0;   // when its lock is tested next
+    bool visible = false;         // the reaper watches its process
+    std::int64_t look_at_ns = 0;  // when its lock is tested next
   };
 
   void run();

@@ -1,9 +1,8 @@
 #include "server/worker.hpp"
 
+#include <algorithm>
 #include <pthread.h>
 #include <sched.h>
-
-#include <algorithm>
 #include <string>
 
 #include "server/dispatch.hpp"
@@ -122,7 +121,7 @@ void Worker::run() {
 void Worker::wait_for_work() {
   park_.prepare();
   if (sweep_all() || has_orders_.load(std::memory_order_acquire) ||  // [orders.take] acquire; pairs with [orders.give]
-      stopping_.load(std::memory_order_acquire)) {                   // [worker.stopping] acquire; pairs with [worker.stop]
+      stopping_.load(std::memory_order_acquire)) {  // [worker.stopping] acquire; pairs with [worker.stop]
     park_.stay_awake();
     return;
   }
@@ -194,6 +193,7 @@ bool Worker::sweep() {
 // Takes one batch of a channel. False: there was none.
 bool Worker::serve(ServerChannel& channel) {
   if (!channel.requests.poll()) return false;
+  // relaxed: this worker's own store, or seen a batch later
   if (channel.end->poisoned.load(std::memory_order_relaxed)) return false;
   Dispatcher dispatcher(*around_.table, channel);
   const std::uint64_t largest = max_record_bytes(channel.requests.view().capacity());
@@ -256,7 +256,8 @@ void Worker::drain(ServerChannel& channel) {
 }
 
 void Worker::poison(ServerChannel& channel) {
-  if (channel.end->poisoned.exchange(true, std::memory_order_relaxed)) return;  // relaxed: the bell's futex call orders it
+  if (channel.end->poisoned.exchange(true, std::memory_order_relaxed))
+    return;  // relaxed: the bell's futex call orders it
   add(around_.table->header().lane_stats[channel.lane].poisoned, 1);
   channel.end->close();
   futex_add_and_wake(*around_.service_bell);

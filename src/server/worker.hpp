@@ -70,9 +70,9 @@ struct ServerChannel {
     std::uint64_t key_bytes = 0;
     std::uint64_t value_bytes = 0;
     std::uint64_t received = 0;
-    std::uint64_t entry = 0;        // of a put: the block that the pieces fill
+    std::uint64_t entry = 0;               // of a put: the block that the pieces fill
     StatusCode refused = StatusCode::kOk;  // why the pieces are thrown away
-    std::vector<std::byte> bytes;   // of an erase or get
+    std::vector<std::byte> bytes;          // of an erase or get
     std::uint64_t total() const noexcept { return key_bytes + value_bytes; }
   } stream;
 };

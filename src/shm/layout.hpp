@@ -28,9 +28,8 @@ static_assert(HalfWord::is_always_lock_free && sizeof(HalfWord) == 4 && alignof(
 
 #define HOSTMAP_AT(type, member, offset) \
   static_assert(offsetof(type, member) == (offset), "layout changed: " #type "::" #member)
-#define HOSTMAP_SIZE(type, bytes, alignment)                                      \
-  static_assert(sizeof(type) == (bytes) && alignof(type) == (alignment) &&        \
-                    std::is_standard_layout_v<type>,                              \
+#define HOSTMAP_SIZE(type, bytes, alignment)                                                                \
+  static_assert(sizeof(type) == (bytes) && alignof(type) == (alignment) && std::is_standard_layout_v<type>, \
                 "layout changed: " #type)
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -109,9 +108,7 @@ enum MailboxState : std::uint64_t {
   kMailboxNoMemory = 6,  // by the server: the region could not be populated
 };
 inline constexpr std::uint64_t kIdMask = (std::uint64_t{1} << 56) - 1;  // ids are the counter's low 56 bits
-inline constexpr std::uint64_t mailbox_word(std::uint64_t id, MailboxState state) noexcept {
-  return id << 8 | state;
-}
+inline constexpr std::uint64_t mailbox_word(std::uint64_t id, MailboxState state) noexcept { return id << 8 | state; }
 inline constexpr std::uint64_t mailbox_id(std::uint64_t word) noexcept { return word >> 8; }
 inline constexpr MailboxState mailbox_state(std::uint64_t word) noexcept {
   return static_cast<MailboxState>(word & 0xff);
@@ -211,42 +208,28 @@ inline constexpr unsigned kVersionShift = 16;
 inline constexpr std::uint64_t kVersionStep = std::uint64_t{1} << kVersionShift;
 inline constexpr std::uint64_t kFillMask = std::uint64_t{0xff} << kFillShift;
 
-inline constexpr std::uint64_t header_fill(std::uint64_t header) noexcept {
-  return header >> kFillShift & 0xff;
-}
-inline constexpr std::uint64_t header_version(std::uint64_t header) noexcept {
-  return header >> kVersionShift;
-}
+inline constexpr std::uint64_t header_fill(std::uint64_t header) noexcept { return header >> kFillShift & 0xff; }
+inline constexpr std::uint64_t header_version(std::uint64_t header) noexcept { return header >> kVersionShift; }
 
 // Cells and links.
 inline constexpr std::uint64_t kOffsetMask = (std::uint64_t{1} << 48) - 1;
 inline constexpr std::uint64_t make_cell(std::uint16_t tag, std::uint64_t offset) noexcept {
   return std::uint64_t{tag} << 48 | offset;
 }
-inline constexpr std::uint16_t cell_tag(std::uint64_t cell) noexcept {
-  return static_cast<std::uint16_t>(cell >> 48);
-}
-inline constexpr std::uint64_t cell_offset(std::uint64_t cell) noexcept {
-  return cell & kOffsetMask;
-}
-inline constexpr bool is_link(std::uint64_t last_cell) noexcept {
-  return last_cell != 0 && cell_tag(last_cell) == 0;
-}
+inline constexpr std::uint16_t cell_tag(std::uint64_t cell) noexcept { return static_cast<std::uint16_t>(cell >> 48); }
+inline constexpr std::uint64_t cell_offset(std::uint64_t cell) noexcept { return cell & kOffsetMask; }
+inline constexpr bool is_link(std::uint64_t last_cell) noexcept { return last_cell != 0 && cell_tag(last_cell) == 0; }
 
 // Entries.
 inline constexpr std::uint64_t kEntryMetaBytes = 8;
 inline constexpr std::uint64_t kEntryVisited = std::uint64_t{1} << 16;
 inline constexpr std::uint64_t kEntryHasExpiry = std::uint64_t{1} << 17;
-inline constexpr std::uint64_t make_meta(std::uint64_t key_bytes,
-                                         std::uint64_t value_bytes) noexcept {
+inline constexpr std::uint64_t make_meta(std::uint64_t key_bytes, std::uint64_t value_bytes) noexcept {
   return value_bytes << 24 | (key_bytes - 1);
 }
-inline constexpr std::uint64_t meta_key_bytes(std::uint64_t meta) noexcept {
-  return (meta & 0xffff) + 1;
-}
+inline constexpr std::uint64_t meta_key_bytes(std::uint64_t meta) noexcept { return (meta & 0xffff) + 1; }
 inline constexpr std::uint64_t meta_value_bytes(std::uint64_t meta) noexcept { return meta >> 24; }
-inline constexpr std::uint64_t entry_bytes(std::uint64_t key_bytes,
-                                           std::uint64_t value_bytes) noexcept {
+inline constexpr std::uint64_t entry_bytes(std::uint64_t key_bytes, std::uint64_t value_bytes) noexcept {
   return kEntryMetaBytes + key_bytes + value_bytes;
 }
 
@@ -279,9 +262,7 @@ inline constexpr std::uint64_t make_state(unsigned level, std::uint64_t split) n
 inline constexpr unsigned state_level(std::uint64_t state) noexcept {
   return static_cast<unsigned>(state >> kStateLevelShift & 0xff);
 }
-inline constexpr std::uint64_t state_split(std::uint64_t state) noexcept {
-  return state >> kStateSplitShift;
-}
+inline constexpr std::uint64_t state_split(std::uint64_t state) noexcept { return state >> kStateSplitShift; }
 inline constexpr std::uint64_t state_buckets(std::uint64_t state, std::uint64_t base) noexcept {
   return (base << state_level(state)) + state_split(state);
 }
@@ -343,12 +324,12 @@ HOSTMAP_AT(WorkerLine, crowded, 8);
 
 // Written by the lane's worker alone, read by `hostmap stat`. Counts of workers stand with the worker's first lane.
 struct LaneStats {
-  Word puts;          // each one read, validated and applied
-  Word erases;        // of keys that were there
+  Word puts;    // each one read, validated and applied
+  Word erases;  // of keys that were there
   Word gets_by_ring;
-  Word pair_keys;     // keys now in the form of pairs
-  Word entry_keys;    // keys now in the form of entries
-  Word refused;       // mutations refused: no memory, chain full, too large
+  Word pair_keys;   // keys now in the form of pairs
+  Word entry_keys;  // keys now in the form of entries
+  Word refused;     // mutations refused: no memory, chain full, too large
   Word splits;
   Word sweeps;
   Word parks;
@@ -372,12 +353,12 @@ HOSTMAP_AT(LaneStats, poisoned, 80);
 HOSTMAP_AT(LaneStats, entry_bytes, 88);
 
 struct ServerStats {
-  Word memory_bytes;       // populated in the table region
-  Word huge_page_bytes;    // of these, in 2 MiB pages
-  Word arena_free_bytes;   // populated, in no slab and no run
-  Word connections;        // now
-  Word connected;          // ever
-  Word reaped;             // connections whose client died
+  Word memory_bytes;      // populated in the table region
+  Word huge_page_bytes;   // of these, in 2 MiB pages
+  Word arena_free_bytes;  // populated, in no slab and no run
+  Word connections;       // now
+  Word connected;         // ever
+  Word reaped;            // connections whose client died
   Word recoveries;
   Word replayed;
   Word populate_failures;  // the file system had no page left
@@ -455,8 +436,8 @@ inline constexpr std::uint64_t kSlabBytes = 32768;
 
 // Where the parts of a table lie: a pure function of the options, so that writer, tests and documents agree.
 struct TablePlan {
-  std::uint64_t pairs_offset = 0;    // of shard 0; shard i lies i * pairs_stride further
-  std::uint64_t pairs_stride = 0;    // bytes reserved for one shard's pair buckets
+  std::uint64_t pairs_offset = 0;  // of shard 0; shard i lies i * pairs_stride further
+  std::uint64_t pairs_stride = 0;  // bytes reserved for one shard's pair buckets
   std::uint64_t entries_offset = 0;
   std::uint64_t entries_stride = 0;
   std::uint64_t generations_offset = 0;
@@ -497,8 +478,8 @@ inline constexpr TablePlan plan_table(std::uint64_t memory_limit, std::uint32_t 
 // write; channel `lane_count + lane` carries gets by ring, by any thread under a mutex. So a write never takes a lock.
 
 struct ClientWords {
-  HalfWord closed;     // the client is done: drain, then drop
-  HalfWord expedited;  // 1: this process registered for membarrier; its puts need no fence
+  HalfWord closed;       // the client is done: drain, then drop
+  HalfWord expedited;    // 1: this process registered for membarrier; its puts need no fence
   Word channels_wanted;  // bit per channel
   Word read_retries;
   Word read_fallbacks;
@@ -514,10 +495,10 @@ HOSTMAP_AT(ClientWords, read_fallbacks, 24);
 HOSTMAP_AT(ClientWords, timeout_rescues, 32);
 
 struct ServerWords {
-  HalfWord closed;       // 1: nothing more will be answered
-  HalfWord opened;       // futex: raised whenever a bit of channels_open is set
-  Word channels_open;    // bit per channel: its rings are populated and swept
-  Word channels_refused; // bit per channel: there was no memory for its rings
+  HalfWord closed;        // 1: nothing more will be answered
+  HalfWord opened;        // futex: raised whenever a bit of channels_open is set
+  Word channels_open;     // bit per channel: its rings are populated and swept
+  Word channels_refused;  // bit per channel: there was no memory for its rings
   std::uint64_t reserved[13];
 };
 HOSTMAP_SIZE(ServerWords, 128, 8);
@@ -584,8 +565,7 @@ inline constexpr std::uint64_t answer_ring_offset(std::uint32_t channel, std::ui
                                                   std::uint64_t ring_bytes) noexcept {
   return request_ring_offset(channel, lanes, ring_bytes) + ring_bytes;
 }
-inline constexpr std::uint64_t connection_bytes(std::uint32_t lanes,
-                                                std::uint64_t ring_bytes) noexcept {
+inline constexpr std::uint64_t connection_bytes(std::uint32_t lanes, std::uint64_t ring_bytes) noexcept {
   return request_ring_offset(2 * lanes, lanes, ring_bytes);
 }
 
@@ -643,8 +623,8 @@ struct Intent {
   Word answer_position;
   Word answer_next;
   Word kind;
-  Word bucket;    // offset of the bucket whose header or cell changes
-  Word place;     // offset of the value word or cell; for the pairs' bits the bit itself
+  Word bucket;  // offset of the bucket whose header or cell changes
+  Word place;   // offset of the value word or cell; for the pairs' bits the bit itself
   Word old_word;
   Word new_word;
   Word move_cell;  // a move's cell: offset
@@ -731,10 +711,8 @@ inline constexpr std::uint64_t kConnectionRecordsOffset = sizeof(JournalHeader);
 inline constexpr std::uint64_t positions_offset(std::uint32_t connections) noexcept {
   return kConnectionRecordsOffset + std::uint64_t{connections} * sizeof(ConnectionRecord);
 }
-inline constexpr std::uint64_t slab_classes_offset(std::uint32_t connections,
-                                                   std::uint32_t lanes) noexcept {
-  return positions_offset(connections) +
-         std::uint64_t{connections} * 2 * lanes * sizeof(ChannelPosition);
+inline constexpr std::uint64_t slab_classes_offset(std::uint32_t connections, std::uint32_t lanes) noexcept {
+  return positions_offset(connections) + std::uint64_t{connections} * 2 * lanes * sizeof(ChannelPosition);
 }
 inline constexpr std::uint64_t journal_bytes(std::uint32_t connections, std::uint32_t lanes,
                                              std::uint64_t slabs) noexcept {
@@ -744,8 +722,8 @@ inline constexpr std::uint64_t journal_bytes(std::uint32_t connections, std::uin
 // A build with another hash or other structs must not touch our regions.
 inline constexpr std::uint64_t kFingerprint =
     kHashId * 0x9e37'79b9'7f4a'7c15 ^
-    (sizeof(TableHeader) * 31 + sizeof(PairBucket) * 37 + sizeof(EntryBucket) * 41 +
-     sizeof(ConnectionHeader) * 43 + sizeof(ChannelControl) * 47 + sizeof(Intent) * 53 +
-     sizeof(JournalHeader) * 59 + sizeof(MasterHeader) * 61 + kSlabBytes * 67 + kMaxLanes * 71);
+    (sizeof(TableHeader) * 31 + sizeof(PairBucket) * 37 + sizeof(EntryBucket) * 41 + sizeof(ConnectionHeader) * 43 +
+     sizeof(ChannelControl) * 47 + sizeof(Intent) * 53 + sizeof(JournalHeader) * 59 + sizeof(MasterHeader) * 61 +
+     kSlabBytes * 67 + kMaxLanes * 71);
 
 }  // namespace hostmap

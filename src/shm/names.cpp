@@ -1,8 +1,7 @@
 #include "shm/names.hpp"
 
-#include <dirent.h>
-
 #include <algorithm>
+#include <dirent.h>
 #include <memory>
 
 namespace hostmap {
@@ -12,8 +11,7 @@ namespace {
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 bool is_name_character(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || is_digit(c) || c == '.' ||
-         c == '_' || c == '-';
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || is_digit(c) || c == '.' || c == '_' || c == '-';
 }
 
 }  // namespace
@@ -25,8 +23,7 @@ Result<InstanceName> InstanceName::parse(std::string_view name, std::string_view
   }
   if (dir.empty()) dir = kDefaultDir;
   if (dir.front() != '/') {
-    return Status(StatusCode::kInvalid,
-                  "dir '" + std::string(dir) + "' is not an absolute path");
+    return Status(StatusCode::kInvalid, "dir '" + std::string(dir) + "' is not an absolute path");
   }
   while (dir.size() > 1 && dir.back() == '/') dir.remove_suffix(1);
   return InstanceName(std::string(name), std::string(dir));

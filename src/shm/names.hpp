@@ -26,17 +26,14 @@ class InstanceName {
   std::string table() const { return path("-table"); }
   std::string journal() const { return path("-journal"); }
   std::string alive() const { return path("-alive"); }
-  std::string connection(std::uint64_t id) const {
-    return path("-connection-" + std::to_string(id));
-  }
+  std::string connection(std::uint64_t id) const { return path("-connection-" + std::to_string(id)); }
   // Is `file`, a name within dir(), a connection region of this instance?
   bool is_connection(std::string_view file) const;
   // The connection regions of this instance that there are now, by path.
   std::vector<std::string> connection_files() const;
 
  private:
-  InstanceName(std::string name, std::string dir) noexcept
-      : name_(std::move(name)), dir_(std::move(dir)) {}
+  InstanceName(std::string name, std::string dir) noexcept : name_(std::move(name)), dir_(std::move(dir)) {}
   std::string path(const std::string& suffix) const { return dir_ + "/" + name_ + suffix; }
 
   std::string name_;

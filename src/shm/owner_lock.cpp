@@ -1,11 +1,10 @@
 #include "shm/owner_lock.hpp"
 
+#include <cerrno>
+#include <cstring>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
 
 namespace hostmap {
 
@@ -21,10 +20,9 @@ struct flock whole_file(short type) noexcept {
 Status file_error(const std::string& what, const std::string& path) {
   const int error = errno;
   char buffer[128];
-  const StatusCode code = error == EACCES || error == EPERM ? StatusCode::kPermission
-                          : error == ENOSPC || error == EMFILE || error == ENFILE
-                              ? StatusCode::kFull
-                              : StatusCode::kInvalid;
+  const StatusCode code = error == EACCES || error == EPERM                       ? StatusCode::kPermission
+                          : error == ENOSPC || error == EMFILE || error == ENFILE ? StatusCode::kFull
+                                                                                  : StatusCode::kInvalid;
   return {code, what + " " + path + ": " + strerror_r(error, buffer, sizeof buffer)};
 }
 
@@ -55,8 +53,8 @@ Result<UniqueFd> lock_named_file(const std::string& path) {
       return Status(StatusCode::kInvalid, path + " is not a regular file; remove it");
     }
     if (mine.st_uid != ::geteuid()) {
-      return Status(StatusCode::kPermission,
-                    path + " belongs to user " + std::to_string(mine.st_uid) + "; run as that user or choose another --name");
+      return Status(StatusCode::kPermission, path + " belongs to user " + std::to_string(mine.st_uid) +
+                                                 "; run as that user or choose another --name");
     }
     if (mine.st_nlink > 1) {
       return Status(StatusCode::kInvalid, path + " has another name (a hard link); remove both");
@@ -69,13 +67,14 @@ Result<UniqueFd> lock_named_file(const std::string& path) {
                           (holder.pid > 0 ? " (pid " + std::to_string(holder.pid) + ")" : std::string()) +
                           "; stop it or choose another --name");
       }
-      case LockOutcome::kError: return file_error("cannot lock", path);
-      case LockOutcome::kLocked: break;
+      case LockOutcome::kError:
+        return file_error("cannot lock", path);
+      case LockOutcome::kLocked:
+        break;
     }
     // A stopping server unlinks the file while it holds the lock: then the name leads elsewhere, and we start over.
     struct stat named {};
-    if (::stat(path.c_str(), &named) == 0 && named.st_ino == mine.st_ino &&
-        named.st_dev == mine.st_dev) {
+    if (::stat(path.c_str(), &named) == 0 && named.st_ino == mine.st_ino && named.st_dev == mine.st_dev) {
       return fd;
     }
   }

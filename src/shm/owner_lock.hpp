@@ -4,9 +4,8 @@
 // Closing *any* descriptor of the file in the owning process drops the lock: owners open the file once.
 #pragma once
 
-#include <sys/types.h>
-
 #include <string>
+#include <sys/types.h>
 
 #include <hostmap/status.hpp>
 

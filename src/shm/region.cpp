@@ -1,12 +1,11 @@
 #include "shm/region.hpp"
 
+#include <cerrno>
+#include <cstring>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
 #include <utility>
 
 #ifndef MADV_COLLAPSE
@@ -36,11 +35,10 @@ Status open_error(const std::string& path, int error) {
       return {StatusCode::kInvalid, path + " exists already"};
     case EMFILE:
     case ENFILE:
-      return {StatusCode::kFull,
-              "no file descriptor left for " + path + "; raise the limit (ulimit -n)"};
+      return {StatusCode::kFull, "no file descriptor left for " + path + "; raise the limit (ulimit -n)"};
     case ENOSPC:
-      return {StatusCode::kFull, "no room for another file beside " + path +
-                                     " (df -i shows the inodes of the file system)"};
+      return {StatusCode::kFull,
+              "no room for another file beside " + path + " (df -i shows the inodes of the file system)"};
     default:
       return {StatusCode::kInvalid, "cannot open " + path + ": " + error_text(error)};
   }
@@ -85,12 +83,12 @@ Result<Region> Region::map(UniqueFd fd, const std::string& path, std::uint64_t b
   const std::size_t reserved = bytes + kHugePageSize;
   void* space = ::mmap(nullptr, reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (space == MAP_FAILED) {
-    return Status(StatusCode::kFull, "no address space for " + std::to_string(bytes) + " bytes of " +
-                                         path + "; raise the limit (ulimit -v)");
+    return Status(StatusCode::kFull, "no address space for " + std::to_string(bytes) + " bytes of " + path +
+                                         "; raise the limit (ulimit -v)");
   }
   auto* begin = static_cast<std::byte*>(space);
-  auto* aligned = reinterpret_cast<std::byte*>(
-      round_up(reinterpret_cast<std::uintptr_t>(begin), std::uintptr_t{kHugePageSize}));
+  auto* aligned =
+      reinterpret_cast<std::byte*>(round_up(reinterpret_cast<std::uintptr_t>(begin), std::uintptr_t{kHugePageSize}));
   if (aligned != begin) ::munmap(begin, static_cast<std::size_t>(aligned - begin));
   std::byte* end = aligned + round_up(bytes, std::uint64_t{kPageSize});
   if (begin + reserved > end) ::munmap(end, static_cast<std::size_t>(begin + reserved - end));
@@ -115,9 +113,8 @@ Result<Region> Region::create(const std::string& path, std::uint64_t bytes, mode
 
 Result<Region> Region::adopt(UniqueFd fd, const std::string& path, std::uint64_t bytes) {
   if (::ftruncate(fd.get(), static_cast<off_t>(bytes)) != 0) {
-    return Status(StatusCode::kFull, "cannot make " + path + " " + std::to_string(bytes) +
-                                         " bytes long: " + error_text(errno) +
-                                         (errno == EFBIG ? "; raise the limit (ulimit -f)" : ""));
+    return Status(StatusCode::kFull, "cannot make " + path + " " + std::to_string(bytes) + " bytes long: " +
+                                         error_text(errno) + (errno == EFBIG ? "; raise the limit (ulimit -f)" : ""));
   }
   return map(std::move(fd), path, bytes, PROT_READ | PROT_WRITE);
 }
@@ -137,8 +134,8 @@ Result<RegionFile> open_region_file(const std::string& path, Access access) {
   }
   const uid_t me = ::geteuid();
   if (me != 0 && facts.st_uid != me && facts.st_uid != 0) {
-    return Status(StatusCode::kPermission, path + " belongs to user " + std::to_string(facts.st_uid) +
-                                               ", who is neither you nor root");
+    return Status(StatusCode::kPermission,
+                  path + " belongs to user " + std::to_string(facts.st_uid) + ", who is neither you nor root");
   }
   file.bytes = static_cast<std::uint64_t>(facts.st_size);
   file.owner = facts.st_uid;
@@ -154,16 +151,15 @@ Status check_region_header(const RegionFile& file, const std::string& path, Regi
   }
   RegionHeader header{};
   std::memcpy(static_cast<void*>(&header), bytes, sizeof bytes);
+  // relaxed: a private copy; what it says is checked again by whoever maps the region
   if (header.magic == 0 || header.state.load(std::memory_order_relaxed) == kRegionBuilding) {
-    // relaxed: a private copy; what it says is checked again by whoever maps the region.
     return {StatusCode::kNoServer, path + " is not built yet, or its server died while building it"};
   }
   if (header.magic != kMagic) return {StatusCode::kInvalid, path + " is no hostmap region"};
   if (header.layout_version != kLayoutVersion) {
-    return {StatusCode::kOtherVersion,
-            path + " has layout version " + std::to_string(header.layout_version) +
-                ", this program has " + std::to_string(kLayoutVersion) +
-                "; use programs of the same version, or stop that server first"};
+    return {StatusCode::kOtherVersion, path + " has layout version " + std::to_string(header.layout_version) +
+                                           ", this program has " + std::to_string(kLayoutVersion) +
+                                           "; use programs of the same version, or stop that server first"};
   }
   if (header.kind != kind) return {StatusCode::kInvalid, path + " is a region of another kind"};
   if (header.fingerprint != kFingerprint) {

@@ -9,11 +9,10 @@
 //    fingerprint, and at least as large as its header says, before anything else of it was read.
 #pragma once
 
-#include <sys/types.h>
-
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <sys/types.h>
 
 #include <hostmap/status.hpp>
 

@@ -31,8 +31,8 @@ class Rendezvous {
  private:
   struct Pending {
     std::uint64_t id;
-    std::uint64_t word;      // as last seen
-    std::int64_t since_ns;   // when it was first seen so
+    std::uint64_t word;     // as last seen
+    std::int64_t since_ns;  // when it was first seen so
   };
 
   MasterView master_;

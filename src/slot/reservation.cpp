@@ -1,8 +1,7 @@
 #include "slot/reservation.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
+#include <unistd.h>
 
 #include "wait/park.hpp"
 
@@ -61,7 +60,8 @@ Result<std::uint64_t> reserve_connection(MasterView& master, Deadline& deadline)
     const std::uint64_t word = mailbox.word.load(std::memory_order_acquire);
     if (mailbox_id(word) != id) return Status(StatusCode::kClosed, "the server gave up waiting for this client");
     switch (mailbox_state(word)) {
-      case kMailboxReady: return id;
+      case kMailboxReady:
+        return id;
       case kMailboxFull:
       case kMailboxNoMemory: {
         std::uint64_t refused = word;
@@ -69,8 +69,9 @@ Result<std::uint64_t> reserve_connection(MasterView& master, Deadline& deadline)
         mailbox.word.compare_exchange_strong(refused, mailbox_word(id, kMailboxFree), std::memory_order_release,
                                              std::memory_order_relaxed);  // relaxed: on failure nothing is read
         if (mailbox_state(word) == kMailboxNoMemory) {
-          return Status(StatusCode::kFull,
-                        "the server has no memory for another connection; free some of its file system or lower --ring-size");
+          return Status(
+              StatusCode::kFull,
+              "the server has no memory for another connection; free some of its file system or lower --ring-size");
         }
         return Status(StatusCode::kFull,
                       "the server has as many connections as it allows; close one or raise --max-connections");
@@ -78,18 +79,17 @@ Result<std::uint64_t> reserve_connection(MasterView& master, Deadline& deadline)
       case kMailboxAsked:
         if (wait_for_change(mailbox, word, deadline)) continue;
         return Status(StatusCode::kTimeout, "the server did not answer; it is stopped, or gone without cleaning up");
-      default: return Status(StatusCode::kClosed, "the server gave up waiting for this client");
+      default:
+        return Status(StatusCode::kClosed, "the server gave up waiting for this client");
     }
   }
 }
 
 Status confirm_attached(MasterView& master, std::uint64_t id) {
   std::uint64_t expected = mailbox_word(id, kMailboxReady);
-  // [mailbox.attached] release; pairs with [mailbox.collect]
-  const bool in_time =
-      master.mailbox(id).word.compare_exchange_strong(expected, mailbox_word(id, kMailboxAttached),
-                                                      std::memory_order_release, std::memory_order_relaxed);
-  // relaxed (on failure): nothing is read
+  // [mailbox.attached] release; pairs with [mailbox.collect]. On failure relaxed: nothing is read.
+  const bool in_time = master.mailbox(id).word.compare_exchange_strong(
+      expected, mailbox_word(id, kMailboxAttached), std::memory_order_release, std::memory_order_relaxed);
   if (!in_time) return {StatusCode::kClosed, "the server gave up waiting for this client"};
   master.ring_server();
   return {};

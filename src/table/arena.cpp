@@ -56,8 +56,7 @@ void SlabPool::mark(std::uint64_t first, std::uint64_t count, bool is_free) noex
 
 // Populates the arena up to `bytes` and a step further if there is room. The areas' own mutexes serialise this.
 void SlabPool::populate(std::uint64_t bytes) {
-  const std::uint64_t generous =
-      std::max(bytes, std::min(arena_.populated() + arena_.next_step(), arena_.max_bytes()));
+  const std::uint64_t generous = std::max(bytes, std::min(arena_.populated() + arena_.next_step(), arena_.max_bytes()));
   for (const std::uint64_t goal : {generous, bytes}) {
     // The generations first: a page without one must never be published.
     const std::uint64_t pages = round_up(goal, std::uint64_t{kPageSize}) / kPageSize;

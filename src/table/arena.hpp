@@ -129,7 +129,7 @@ class SlabPool {
   std::vector<std::uint64_t> free_bits_;  // one per slab of the populated arena
   std::uint64_t slabs_ = 0;               // populated and known
   std::uint64_t free_slabs_ = 0;
-  std::size_t first_free_word_ = 0;       // no free bit lies before it
+  std::size_t first_free_word_ = 0;  // no free bit lies before it
 };
 
 class BlockAllocator {
@@ -165,8 +165,8 @@ class BlockAllocator {
 
   SlabPool& pool_;
   LaneStats& stats_;
-  std::vector<Slab*> partial_[kSizeClasses];                // slabs with a free block
-  std::vector<std::unique_ptr<Slab>> slabs_;                // by slab number; null where not ours
+  std::vector<Slab*> partial_[kSizeClasses];  // slabs with a free block
+  std::vector<std::unique_ptr<Slab>> slabs_;  // by slab number; null where not ours
   std::vector<std::uint64_t> free_overflow_[2];
 };
 

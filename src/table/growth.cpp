@@ -1,8 +1,7 @@
 #include "table/growth.hpp"
 
-#include <pthread.h>
-
 #include <algorithm>
+#include <pthread.h>
 #include <utility>
 
 namespace hostmap {
@@ -64,9 +63,7 @@ bool GrowingArea::extend_once(std::uint64_t bytes) {
   return true;
 }
 
-Populator::Populator() : thread_([this] { run(); }) {
-  pthread_setname_np(thread_.native_handle(), "populator");
-}
+Populator::Populator() : thread_([this] { run(); }) { pthread_setname_np(thread_.native_handle(), "populator"); }
 
 Populator::~Populator() {
   {

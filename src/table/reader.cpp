@@ -9,6 +9,7 @@ namespace hostmap {
 
 namespace {
 
+// relaxed: hints and racing data, each validated behind an acquire fence; where that is not plain, the line says more
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr auto kAcquire = std::memory_order_acquire;
 
@@ -51,7 +52,8 @@ std::byte* ValueTarget::room_in_string(std::size_t size) const noexcept {
 
 // One get: the key, its hash, and what was seen on the way. Nothing is initialised that a hit among the pairs does not need.
 struct TableReader::Lookup {
-  Lookup(std::span<const std::byte> wanted, const ValueTarget& to, const TableReader& reader, std::uint64_t key_hash) noexcept
+  Lookup(std::span<const std::byte> wanted, const ValueTarget& to, const TableReader& reader,
+         std::uint64_t key_hash) noexcept
       : key(wanted), target(to), hash(key_hash) {
     const Spread spread = spread_over_shards(hash, reader.shard_count_);
     fraction = spread.fraction;
@@ -120,12 +122,18 @@ bool TableReader::plausible() const noexcept {
 
 TableReader::Result TableReader::result(Step step, const Lookup& lookup, std::uint32_t round) noexcept {
   switch (step) {
-    case Step::kHit: return {lookup.size, ReadOutcome::kHit, round};
-    case Step::kMiss: return {0, ReadOutcome::kMiss, round};
-    case Step::kTooSmall: return {lookup.size, ReadOutcome::kTooSmall, round};
-    case Step::kClosed: return {0, ReadOutcome::kClosed, round};
-    case Step::kOutOfMemory: return {0, ReadOutcome::kOutOfMemory, round};
-    case Step::kAgain: break;
+    case Step::kHit:
+      return {lookup.size, ReadOutcome::kHit, round};
+    case Step::kMiss:
+      return {0, ReadOutcome::kMiss, round};
+    case Step::kTooSmall:
+      return {lookup.size, ReadOutcome::kTooSmall, round};
+    case Step::kClosed:
+      return {0, ReadOutcome::kClosed, round};
+    case Step::kOutOfMemory:
+      return {0, ReadOutcome::kOutOfMemory, round};
+    case Step::kAgain:
+      break;
   }
   return {0, ReadOutcome::kContended, round};
 }
@@ -151,12 +159,15 @@ TableReader::Step TableReader::miss_in_pairs(const Lookup& lookup) const noexcep
 [[gnu::always_inline]] inline TableReader::Step TableReader::look_in_pairs(Lookup& lookup) const noexcept {
   const Shard& shard = *lookup.shard;
   lookup.pair_headers = 0;
-  lookup.fill = header().fill.load(kAcquire);  // [fill.read] acquire; pairs with [fill.raise]
-  const std::uint64_t state = shard.header->pair_state.load(kAcquire);  // [state.read] acquire; pairs with [split.publish]
+  lookup.fill = header().fill.load(kAcquire);  // [fill.read] acquire; pairs with [region.publish]
+  const std::uint64_t state =
+      shard.header->pair_state.load(kAcquire);  // [state.read] acquire; pairs with [split.publish]
   lookup.pair_state = state;
-  if ((state & kStateClosed) != 0) [[unlikely]] return Step::kClosed;
+  if ((state & kStateClosed) != 0) [[unlikely]]
+    return Step::kClosed;
   const std::uint64_t index = bucket_index(state, shard.pairs_base, lookup.fraction, lookup.hash);
-  if (index >= shard.pairs_limit) [[unlikely]] return Step::kAgain;
+  if (index >= shard.pairs_limit) [[unlikely]]
+    return Step::kAgain;
   std::uint64_t key;
   std::memcpy(&key, lookup.key.data(), sizeof key);
 
@@ -170,8 +181,9 @@ TableReader::Step TableReader::miss_in_pairs(const Lookup& lookup) const noexcep
     }
     const unsigned found = match_keys(*bucket, key, width_) & static_cast<unsigned>(header & kOccupiedMask);
     if (found != 0) {
-      const std::uint64_t value = bucket->values[first_place(found) - 1].load(kRelaxed);  // relaxed: one word, checked below
-      std::atomic_thread_fence(kAcquire);  // [pair.check] acquire; pairs with [pair.reuse]
+      const std::uint64_t value =
+          bucket->values[first_place(found) - 1].load(kRelaxed);  // relaxed: one word, checked below
+      std::atomic_thread_fence(kAcquire);                         // [pair.check] acquire; pairs with [pair.reuse]
       if (bucket->header.load(kRelaxed) != header) return Step::kAgain;  // relaxed: behind the fence
       lookup.size = 8;
       if (!lookup.target.wanted()) return Step::kHit;
@@ -181,11 +193,13 @@ TableReader::Step TableReader::miss_in_pairs(const Lookup& lookup) const noexcep
       std::memcpy(to, &value, sizeof value);
       return Step::kHit;
     }
-    if ((header & kOverflowBit) == 0) [[likely]] return Step::kMiss;
+    if ((header & kOverflowBit) == 0) [[likely]]
+      return Step::kMiss;
     const std::uint64_t offset = bucket->link.load(kRelaxed) & kOffsetMask;  // relaxed: checked with the header
     // [arena.clamp] acquire; pairs with [arena.grow]
     const std::uint64_t end = arena_offset_ + header_arena(kAcquire);
-    if (offset < arena_offset_ || offset + sizeof(PairBucket) > end || offset % sizeof(PairBucket) != 0) return Step::kAgain;
+    if (offset < arena_offset_ || offset + sizeof(PairBucket) > end || offset % sizeof(PairBucket) != 0)
+      return Step::kAgain;
     bucket = at<PairBucket>(offset);
   }
   return Step::kAgain;
@@ -201,7 +215,8 @@ TableReader::Result TableReader::get(std::span<const std::byte> key, const Value
     if (step == Step::kMiss) {
       step = (lookup.pair_state & kStateMixed) == 0 ? miss_in_pairs(lookup) : look_in_entries(lookup);
     }
-    if (step != Step::kAgain) [[likely]] return result(step, lookup, round);
+    if (step != Step::kAgain) [[likely]]
+      return result(step, lookup, round);
     cpu_relax();
   }
   return result(Step::kAgain, lookup, kRounds);
@@ -210,7 +225,7 @@ TableReader::Result TableReader::get(std::span<const std::byte> key, const Value
 TableReader::Result TableReader::get_entry(std::span<const std::byte> key, const ValueTarget& target) const noexcept {
   Lookup lookup(key, target, *this, hash_bytes(key.data(), key.size(), seed_));
   for (std::uint32_t round = 0; round < kRounds; ++round) {
-    lookup.fill = header().fill.load(kAcquire);  // [fill.read-entries] acquire; pairs with [fill.raise]
+    lookup.fill = header().fill.load(kAcquire);  // [fill.read-entries] acquire; pairs with [region.publish]
     const Step step = look_in_entries(lookup);
     if (step != Step::kAgain) return result(step, lookup, round);
     cpu_relax();
@@ -220,10 +235,13 @@ TableReader::Result TableReader::get_entry(std::span<const std::byte> key, const
 
 TableReader::Step TableReader::look_in_entries(Lookup& lookup) const noexcept {
   const Shard& shard = *lookup.shard;
-  const std::uint64_t state = shard.header->entry_state.load(kAcquire);  // [state.entries] acquire; pairs with [split.publish-entries]
-  if ((state & kStateClosed) != 0) [[unlikely]] return Step::kClosed;
+  const std::uint64_t state =
+      shard.header->entry_state.load(kAcquire);  // [state.entries] acquire; pairs with [split.publish-entries]
+  if ((state & kStateClosed) != 0) [[unlikely]]
+    return Step::kClosed;
   const std::uint64_t index = bucket_index(state, shard.entries_base, lookup.fraction, lookup.hash);
-  if (index >= shard.entries_limit) [[unlikely]] return Step::kAgain;
+  if (index >= shard.entries_limit) [[unlikely]]
+    return Step::kAgain;
   const EntryBucket& primary = shard.entries[index];
   // [entry.header] acquire; pairs with [chain.raise]: before the first cell of the chain
   const std::uint64_t version = primary.header.load(kAcquire);
@@ -283,7 +301,7 @@ TableReader::Step TableReader::copy_value(Lookup& lookup, const EntryBucket& pri
   if (value_bytes > kLongValueBytes) {
     const auto& generation = at<PageGeneration>(generations_offset_)[(offset - arena_offset_) / kPageSize];
     const std::uint64_t before = generation.load(kAcquire);  // [generation.read] acquire; pairs with [generation.raise]
-    if (!still_linked()) return Step::kAgain;  // now the generation is this entry's, and so is the length
+    if (!still_linked()) return Step::kAgain;                // now the generation is this entry's, and so is the length
     if (!lookup.target.fits(value_bytes)) return Step::kTooSmall;
     std::byte* to = lookup.target.room(value_bytes);
     if (to == nullptr) return Step::kOutOfMemory;
@@ -297,7 +315,8 @@ TableReader::Step TableReader::copy_value(Lookup& lookup, const EntryBucket& pri
   if (to == nullptr) return Step::kOutOfMemory;
   if (value_bytes == 8 && reinterpret_cast<std::uintptr_t>(value) % 8 == 0) {
     // May be overwritten in place: one load, so that it is one of the values.
-    const std::uint64_t word = reinterpret_cast<const Word*>(value)->load(kRelaxed);  // relaxed: one word, checked below
+    const std::uint64_t word =
+        reinterpret_cast<const Word*>(value)->load(kRelaxed);  // relaxed: one word, checked below
     std::memcpy(to, &word, sizeof word);
   } else {
     copy_shared(to, value, value_bytes);

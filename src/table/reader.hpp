@@ -71,7 +71,7 @@ class TableReader {
   // Does the header describe parts that lie within the file? To be asked once, before any read.
   bool plausible() const noexcept;
 
-  struct Result {  // two registers
+  struct Result {        // two registers
     std::uint64_t size;  // of the value, for kHit and kTooSmall
     ReadOutcome outcome;
     std::uint32_t retries;
@@ -114,7 +114,7 @@ class TableReader {
     const EntryBucket* entries;
     std::uint64_t pairs_base;
     std::uint64_t entries_base;
-    std::uint64_t pairs_limit;    // buckets that the region has room for
+    std::uint64_t pairs_limit;  // buckets that the region has room for
     std::uint64_t entries_limit;
   };
 

@@ -140,7 +140,8 @@ bool ShardWriter::split_pairs() {
     PairBucket& bucket = *chain[i].bucket;
     std::uint64_t header = bucket.header.load(kRelaxed) & ~chain[i].moved;
     if (drop_next) header &= ~kOverflowBit;
-    bucket.header.store(header + kVersionStep, std::memory_order_release);  // [split.remove] release; pairs with [pair.header]
+    bucket.header.store(header + kVersionStep,
+                        std::memory_order_release);  // [split.remove] release; pairs with [pair.header]
     if (drop_next) blocks_.release_overflow(kSlabPairOverflow, offset_of(chain[i + 1].bucket));
     drop_next = i != 0 && (header & (kOccupiedMask | kOverflowBit)) == 0;
   }

@@ -49,12 +49,13 @@ Result<std::unique_ptr<Table>> Table::create(const std::string& path, const Tabl
   std::unique_ptr<Table> table(new Table(std::move(*region), options, journal));
   const std::uint64_t head = round_up(sizeof(TableHeader), kPageSize);
   if (!table->budget_.reserve(head) || !table->open()) {
-    const bool limited = table->header().server_stats.populate_failures.load(std::memory_order_relaxed) == 0;
     // relaxed: nothing runs yet
-    return Status(StatusCode::kFull,
-                  std::to_string(options.buckets) + " initial buckets need more than " +
-                      (limited ? "--memory " + std::to_string(options.memory_limit) + " allows; raise it or ask for fewer"
-                               : "the file system has free; give it more (in a container --shm-size) or use --dir"));
+    const bool limited = table->header().server_stats.populate_failures.load(std::memory_order_relaxed) == 0;
+    return Status(
+        StatusCode::kFull,
+        std::to_string(options.buckets) + " initial buckets need more than " +
+            (limited ? "--memory " + std::to_string(options.memory_limit) + " allows; raise it or ask for fewer"
+                     : "the file system has free; give it more (in a container --shm-size) or use --dir"));
   }
   return table;
 }

@@ -19,8 +19,8 @@ void count(Word& counter, std::uint64_t by = 1) noexcept { counter.store(counter
 
 }  // namespace
 
-ShardWriter::ShardWriter(Region& table, std::uint32_t shard, Intent& intent, MemoryBudget& budget,
-                         Populator& populator, SlabPool& pool)
+ShardWriter::ShardWriter(Region& table, std::uint32_t shard, Intent& intent, MemoryBudget& budget, Populator& populator,
+                         SlabPool& pool)
     : table_(table),
       header_(*table.at<TableHeader>(0)),
       shard_(header_.shards[shard]),
@@ -45,7 +45,8 @@ bool ShardWriter::open() {
 void ShardWriter::close() noexcept {
   // [state.close] release; pairs with [state.read]
   shard_.pair_state.fetch_or(kStateClosed, std::memory_order_release);
-  shard_.entry_state.fetch_or(kStateClosed, std::memory_order_release);  // [state.close-entries] release; pairs with [state.read]
+  shard_.entry_state.fetch_or(kStateClosed,
+                              std::memory_order_release);  // [state.close-entries] release; pairs with [state.read]
 }
 
 // --- Finding ---------------------------------------------------------------------------------------------------------
@@ -65,9 +66,7 @@ PairBucket* ShardWriter::pair_next(const PairBucket& bucket) const noexcept {
 
 bool ShardWriter::mixed() const noexcept { return (shard_.pair_state.load(kRelaxed) & kStateMixed) != 0; }
 
-std::uint64_t ShardWriter::fill_bits() const noexcept {
-  return (header_.fill.load(kRelaxed) & 0xff) << kFillShift;
-}
+std::uint64_t ShardWriter::fill_bits() const noexcept { return (header_.fill.load(kRelaxed) & 0xff) << kFillShift; }
 
 void ShardWriter::prefetch(const HashedKey& key) const noexcept {
   if (key.is_word()) {
@@ -201,7 +200,7 @@ void ShardWriter::set_mixed() noexcept {
   if (mixed()) return;
   // [state.mixed] release; pairs with [state.read]: stands before any such entry is linked
   shard_.pair_state.store(shard_.pair_state.load(kRelaxed) | kStateMixed, std::memory_order_release);
-  std::atomic_thread_fence(std::memory_order_release);  // [state.mixed-fence] release; pairs with [state.check]
+  std::atomic_thread_fence(std::memory_order_release);  // [state.mixed-fence] release; pairs with [pair.miss]
 }
 
 // --- Mutations -------------------------------------------------------------------------------------------------------
@@ -321,8 +320,13 @@ StatusCode ShardWriter::commit_entry(const HashedKey& key, std::uint64_t entry, 
   std::uint64_t header = 0;
   if (pair.bucket != nullptr) {
     header = (pair.bucket->header.load(kRelaxed) + kVersionStep) & ~(std::uint64_t{1} << pair.place);
-    part = {IntentKind::kMoveToEntry, offset_of(pair.bucket), pair.place, pair.bucket->header.load(kRelaxed), header,
-            offset_of(cell), word};
+    part = {IntentKind::kMoveToEntry,
+            offset_of(pair.bucket),
+            pair.place,
+            pair.bucket->header.load(kRelaxed),
+            header,
+            offset_of(cell),
+            word};
   }
   intent_.seal(part);
   swing_cell(primary, *cell, word);

@@ -63,9 +63,7 @@ class ShardWriter {
   // A put in two steps, for values that arrive in pieces: a block is taken, filled by the caller from entry_payload() on
   // with key and value, and then committed or dropped. 0: no memory.
   std::uint64_t begin_entry(std::uint64_t key_bytes, std::uint64_t value_bytes);
-  std::byte* entry_payload(std::uint64_t entry) const noexcept {
-    return table_.at<std::byte>(entry) + kEntryMetaBytes;
-  }
+  std::byte* entry_payload(std::uint64_t entry) const noexcept { return table_.at<std::byte>(entry) + kEntryMetaBytes; }
   // `key` may lie in the entry itself. kOk, or kFull: the block is released, nothing changed.
   StatusCode commit_entry(const HashedKey& key, std::uint64_t entry, std::uint64_t value_bytes);
   void drop_entry(std::uint64_t entry, std::uint64_t key_bytes, std::uint64_t value_bytes) noexcept;
@@ -73,10 +71,10 @@ class ShardWriter {
   // The value of `key` as the writer itself sees it; valid until the next change.
   struct Found {
     bool found = false;
-    std::uint64_t pair_value = 0;        // when `entry` is 0
-    std::uint64_t entry = 0;             // offset
-    std::uint64_t generation = 0;        // of the entry's first page
-    std::span<const std::byte> value;    // of an entry
+    std::uint64_t pair_value = 0;      // when `entry` is 0
+    std::uint64_t entry = 0;           // offset
+    std::uint64_t generation = 0;      // of the entry's first page
+    std::span<const std::byte> value;  // of an entry
   };
   Found find(const HashedKey& key) const noexcept;
 

@@ -1,43 +1,45 @@
 // Raw shared futexes. (std::atomic::wait of libstdc++ is private to a process and never wakes another one.)
 #pragma once
 
-#include <linux/futex.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <cerrno>
 #include <climits>
 #include <cstdint>
 #include <ctime>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "shm/layout.hpp"
 
 namespace hostmap {
 
 enum class WaitOutcome : std::uint8_t {
-  kWoken,      // or interrupted by a signal, or spuriously: look again
-  kChanged,    // the word was not `expected` any more
+  kWoken,    // or interrupted by a signal, or spuriously: look again
+  kChanged,  // the word was not `expected` any more
   kTimedOut,
-  kUnmapped,   // the word's page is gone (a peer truncated the file)
+  kUnmapped,  // the word's page is gone (a peer truncated the file)
 };
 
 // A timeout of this length never ends.
 inline constexpr std::int64_t kNoTimeout = INT64_MAX;
 
 // Sleeps while `word` == `expected`, for at most `timeout_ns` (relative).
-inline WaitOutcome futex_wait(const HalfWord& word, std::uint32_t expected,
-                              std::int64_t timeout_ns) noexcept {
+inline WaitOutcome futex_wait(const HalfWord& word, std::uint32_t expected, std::int64_t timeout_ns) noexcept {
   timespec limit{};
   limit.tv_sec = timeout_ns / 1'000'000'000;
   limit.tv_nsec = timeout_ns % 1'000'000'000;
-  const long result = ::syscall(SYS_futex, &word, FUTEX_WAIT, expected,
-                                timeout_ns == kNoTimeout ? nullptr : &limit, nullptr, 0);
+  const long result =
+      ::syscall(SYS_futex, &word, FUTEX_WAIT, expected, timeout_ns == kNoTimeout ? nullptr : &limit, nullptr, 0);
   if (result == 0) return WaitOutcome::kWoken;
   switch (errno) {
-    case EAGAIN: return WaitOutcome::kChanged;
-    case ETIMEDOUT: return WaitOutcome::kTimedOut;
-    case EFAULT: return WaitOutcome::kUnmapped;
-    default: return WaitOutcome::kWoken;
+    case EAGAIN:
+      return WaitOutcome::kChanged;
+    case ETIMEDOUT:
+      return WaitOutcome::kTimedOut;
+    case EFAULT:
+      return WaitOutcome::kUnmapped;
+    default:
+      return WaitOutcome::kWoken;
   }
 }
 

@@ -8,9 +8,7 @@ namespace hostmap {
 
 namespace {
 
-int membarrier(int command) noexcept {
-  return static_cast<int>(::syscall(SYS_membarrier, command, 0, 0));
-}
+int membarrier(int command) noexcept { return static_cast<int>(::syscall(SYS_membarrier, command, 0, 0)); }
 
 }  // namespace
 

@@ -94,7 +94,7 @@ inline void wake_worker_if_parked(const WorkerLine& line, Bell& bell, bool exped
 inline void begin_wait(ChannelControl& control, WaitWord why) noexcept {
   // [wait.why] release; pairs with [wait.look]: wake_at goes with it. The fence orders both before C3's loads.
   control.waiting.store(why, std::memory_order_release);
-  std::atomic_thread_fence(std::memory_order_seq_cst);    // [wait.client] seq_cst; pairs with [wait.worker]
+  std::atomic_thread_fence(std::memory_order_seq_cst);  // [wait.client] seq_cst; pairs with [wait.worker]
 }
 
 // D2: between a sweep's answers and its look at the waiting words.
@@ -107,9 +107,11 @@ inline bool wake_client(ChannelControl& control, bool answered, std::uint64_t co
   // [wait.look] acquire; pairs with [wait.why]
   const std::uint32_t why = control.waiting.load(std::memory_order_acquire);
   if (why == kNotWaiting) return false;
-  const bool wake = why == kWaitingForRoom
-                        ? consumed >= control.wake_at.load(std::memory_order_relaxed)  // relaxed: a word of the client's own, and [wait.why] orders it
-                        : answered;
+  const bool wake =
+      why == kWaitingForRoom
+          ? consumed >= control.wake_at.load(
+                            std::memory_order_relaxed)  // relaxed: a word of the client's own, and [wait.why] orders it
+          : answered;
   if (!wake) return false;
   control.waiting.store(kNotWaiting, std::memory_order_relaxed);  // relaxed: the futex call orders it
   futex_wake(control.waiting, 1);

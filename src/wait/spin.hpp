@@ -20,7 +20,10 @@ class AdaptiveSpin {
   static constexpr std::int64_t kLongestNs = 20'000;
   static constexpr std::int64_t kShortestNs = 1'000;
 
-  std::int64_t budget_ns() const noexcept { return budget_ns_.load(std::memory_order_relaxed); }  // relaxed: an estimate
+  std::int64_t budget_ns() const noexcept {
+    // relaxed: an estimate
+    return budget_ns_.load(std::memory_order_relaxed);
+  }
 
   // Looks until `ready()` or the budget is spent; says which. `limit_ns` lowers the budget for this time (0: look once).
   template <typename Ready>
