@@ -117,13 +117,8 @@ Status Client::Impl::connect_first(Deadline& deadline) noexcept {
 }
 
 Result<Session*> Client::Impl::renew(Session* ended, Deadline& deadline) noexcept {
-  const std::int64_t left = deadline.left();
-  std::unique_lock<std::timed_mutex> lock(renew_mutex, std::defer_lock);
-  if (left == kNoTimeout) {
-    lock.lock();
-  } else if (!lock.try_lock_for(std::chrono::nanoseconds(left))) {
-    return Status(StatusCode::kTimeout);
-  }
+  if (!lock_within(renew_mutex, deadline)) return Status(StatusCode::kTimeout);
+  const std::lock_guard<std::timed_mutex> lock(renew_mutex, std::adopt_lock);
   // relaxed: under the mutex that its writers hold
   if (Session* now = session_now.load(std::memory_order_relaxed); now != ended) return now;
   try {
@@ -316,13 +311,8 @@ Result<std::uint64_t> Client::Impl::read(const Bytes& key, const ValueTarget& ta
 
 Result<std::uint64_t> Client::Impl::read_by_ring(Session& session, const Bytes& key, const ValueTarget& target,
                                                  Deadline& limit) noexcept {
-  const std::int64_t left = limit.left();
-  std::unique_lock<std::timed_mutex> lock(read_mutex, std::defer_lock);
-  if (left == kNoTimeout) {
-    lock.lock();
-  } else if (!lock.try_lock_for(std::chrono::nanoseconds(left))) {
-    return StatusCode::kTimeout;
-  }
+  if (!lock_within(read_mutex, limit)) return StatusCode::kTimeout;
+  const std::lock_guard<std::timed_mutex> lock(read_mutex, std::adopt_lock);
   const std::uint32_t lane = session.reader().shard_of(span_of(key));
   const Result<ClientChannel*> opened = session.channel(session.lanes() + lane, limit);
   if (!opened) return opened.status();

@@ -38,12 +38,8 @@ Status ClientChannel::wait(WaitWord why, std::uint64_t wake_at, Ready&& ready, D
   }
   const std::int64_t begin = monotonic_ns();
   // Another thread of this client may be asleep on this channel, too: one at a time.
-  std::unique_lock<std::timed_mutex> sleeper(sleeper_, std::defer_lock);
-  if (const std::int64_t left = deadline.left(); left == kNoTimeout) {
-    sleeper.lock();
-  } else if (!sleeper.try_lock_for(std::chrono::nanoseconds(left))) {
-    return StatusCode::kTimeout;
-  }
+  if (!lock_within(sleeper_, deadline)) return StatusCode::kTimeout;
+  const std::lock_guard<std::timed_mutex> sleeper(sleeper_, std::adopt_lock);
   for (;;) {
     control_->wake_at.store(wake_at, std::memory_order_relaxed);  // relaxed: [wait.why] publishes it
     begin_wait(*control_, why);

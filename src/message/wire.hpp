@@ -1,7 +1,7 @@
 // The messages in the rings: fixed little-endian forms, one 8-byte header behind each record's tag.
 //
 //   request   | tag | {op:8 | flags:8 | key_bytes - 1:16 | value_bytes:32} | key, value, padded to 16 |
-//   answer    | tag | {code:8 | reserved:8 | request:16 | value_bytes:32}  | value, padded to 16      |
+//   answer    | tag | {code:8 | is_answer:8 | request:16 | value_bytes:32}  | value, padded to 16      |
 //
 // A put of an 8-byte key with an 8-byte value takes 32 bytes, two to a line; an answer without value 16.
 //
@@ -62,8 +62,10 @@ inline constexpr RequestHead decode_request_head(std::uint64_t word) noexcept {
   return {op, static_cast<std::uint8_t>(word >> 8), has_key(op) ? (word >> 16 & 0xffff) + 1 : 0, word >> 32};
 }
 
+// Always 1, so that no answer's header is the 0 of padding.
+inline constexpr std::uint64_t kIsAnswer = std::uint64_t{1} << 8;
 inline constexpr std::uint64_t encode(const AnswerHead& head) noexcept {
-  return head.code | std::uint64_t{head.request} << 16 | head.value_bytes << 32;
+  return head.code | kIsAnswer | std::uint64_t{head.request} << 16 | head.value_bytes << 32;
 }
 inline constexpr AnswerHead decode_answer_head(std::uint64_t word) noexcept {
   return {static_cast<std::uint8_t>(word), static_cast<std::uint16_t>(word >> 16), word >> 32};

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <mutex>
 
 #include "base/platform.hpp"
 #include "wait/futex.hpp"
@@ -26,5 +27,17 @@ class Deadline {
   std::int64_t timeout_ns_;
   std::int64_t begin_ns_ = 0;
 };
+
+// Locks `mutex` if that is possible before the deadline.
+inline bool lock_within(std::timed_mutex& mutex, Deadline& deadline) {
+  if (mutex.try_lock()) return true;
+  const std::int64_t left = deadline.left();
+  // The thread sanitizer of GCC 12 does not know the call behind try_lock_for, and takes the mutex for unlocked.
+  if (left == kNoTimeout || HOSTMAP_TSAN) {
+    mutex.lock();
+    return true;
+  }
+  return mutex.try_lock_for(std::chrono::nanoseconds(left));
+}
 
 }  // namespace hostmap

@@ -1,0 +1,119 @@
+// A table with its journal, without a server: what the tests of src/table work on.
+#pragma once
+
+#include <atomic>
+#include <cstring>
+#include <gtest/gtest.h>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unistd.h>
+
+#include "table/reader.hpp"
+#include "table/table.hpp"
+
+namespace hostmap::test {
+
+struct TableSetup {
+  std::uint64_t buckets = 10;
+  std::uint64_t memory = std::uint64_t{64} << 20;
+  std::uint32_t shards = 1;
+  std::uint64_t seed = 0x5eed;
+};
+
+inline std::span<const std::byte> bytes_of(std::string_view text) {
+  return std::as_bytes(std::span(text.data(), text.size()));
+}
+inline std::string text_of(std::uint64_t word) { return {reinterpret_cast<const char*>(&word), sizeof word}; }
+
+// Creates the regions under names of this process alone and removes them at its end. Aborts the test if it cannot.
+class TestTable {
+ public:
+  explicit TestTable(const TableSetup& setup = {}) {
+    static std::atomic<int> number{0};
+    const std::string base = "/dev/shm/hm-test-" + std::to_string(::getpid()) + "-table" + std::to_string(number++);
+    path_ = base + "-table";
+    journal_path_ = base + "-journal";
+    const TablePlan plan = plan_table(setup.memory, setup.shards);
+    Result<Region> journal =
+        Region::create(journal_path_, journal_bytes(4, setup.shards, plan.arena_bytes / kSlabBytes), 0600);
+    if (!journal || !journal->populate(0, journal->bytes()).ok()) throw std::runtime_error("no journal");
+    journal_ = std::move(*journal);
+    auto& header = *journal_.at<JournalHeader>(0);
+    header.max_connections = 4;
+    header.lane_count = setup.shards;
+    TableOptions options;
+    options.buckets = setup.buckets;
+    options.memory_limit = setup.memory;
+    options.shards = setup.shards;
+    options.hash_seed = setup.seed;
+    Result<std::unique_ptr<Table>> table = Table::create(path_, options, Journal(journal_));
+    if (!table) throw std::runtime_error(std::string(table.status().message()));
+    table_ = std::move(*table);
+    table_->region().publish();
+  }
+  ~TestTable() {
+    table_.reset();
+    ::unlink(path_.c_str());
+    ::unlink(journal_path_.c_str());
+  }
+
+  Table& table() { return *table_; }
+  TableHeader& header() { return table_->header(); }
+  Journal journal() { return Journal(journal_); }
+  const std::string& path() const { return path_; }
+  // On the writer's own mapping: what the thread sanitizer can follow.
+  TableReader reader() { return {table_->region().data(), table_->region().bytes()}; }
+
+  StatusCode put(std::string_view key, std::string_view value) {
+    std::uint32_t shard;
+    const HashedKey hashed = table_->hash(bytes_of(key), shard);
+    const StatusCode code = table_->shard(shard).put(hashed, bytes_of(value));
+    table_->shard(shard).upkeep();
+    return code;
+  }
+  StatusCode erase(std::string_view key) {
+    std::uint32_t shard;
+    const HashedKey hashed = table_->hash(bytes_of(key), shard);
+    return table_->shard(shard).erase(hashed);
+  }
+  std::uint64_t keys() {
+    std::uint64_t sum = 0;
+    for (std::uint32_t i = 0; i < table_->shard_count(); ++i) {
+      sum += header().lane_stats[i].pair_keys.load() + header().lane_stats[i].entry_keys.load();
+    }
+    return sum;
+  }
+  std::uint64_t entry_bytes() {
+    std::uint64_t sum = 0;
+    for (std::uint32_t i = 0; i < table_->shard_count(); ++i) sum += header().lane_stats[i].entry_bytes.load();
+    return sum;
+  }
+  // Splits two buckets of each form of a shard, whatever the load: upkeep is made to believe that there are many keys.
+  void force_splits(std::uint32_t shard = 0) {
+    LaneStats& stats = header().lane_stats[shard];
+    constexpr std::uint64_t kPretended = 1'000'000;
+    for (Word* keys : {&stats.pair_keys, &stats.entry_keys}) keys->store(keys->load() + kPretended);
+    table_->shard(shard).upkeep();
+    for (Word* keys : {&stats.pair_keys, &stats.entry_keys}) keys->store(keys->load() - kPretended);
+  }
+  bool mixed(std::uint32_t shard = 0) { return (header().shards[shard].pair_state.load() & kStateMixed) != 0; }
+
+ private:
+  std::string path_;
+  std::string journal_path_;
+  Region journal_;
+  std::unique_ptr<Table> table_;
+};
+
+struct Found {
+  ReadOutcome outcome;
+  std::string value;
+};
+inline Found get(const TableReader& reader, std::string_view key) {
+  Found found;
+  found.outcome = reader.get(bytes_of(key), ValueTarget::string(found.value)).outcome;
+  return found;
+}
+
+}  // namespace hostmap::test

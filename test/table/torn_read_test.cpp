@@ -1,0 +1,202 @@
+// The hunt for torn, foreign and outdated values: readers check, while one writer changes everything that can change.
+//
+// Each value proves itself: it carries its key's number, a counter, and both again in every word, so that a mixture of two
+// values, another key's value or a value older than one seen before is noticed. The checker itself is tested first.
+#include <array>
+#include <atomic>
+#include <gtest/gtest.h>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include "table_fixture.hpp"
+
+namespace hostmap::test {
+namespace {
+
+constexpr std::uint64_t kMix = 0x9e37'79b9'7f4a'7c15;
+
+// Value of `words` words: {number, counter}, then a checksum repeated.
+std::string make_value(std::uint64_t number, std::uint64_t counter, std::size_t words) {
+  std::vector<std::uint64_t> value(words, (number * kMix) ^ counter);
+  value[0] = number;
+  value[1] = counter;
+  return {reinterpret_cast<const char*>(value.data()), value.size() * 8};
+}
+
+// The counter of a whole value of `number`; ~0 for anything else.
+std::uint64_t counter_of(std::uint64_t number, std::string_view value) {
+  if (value.size() < 16 || value.size() % 8 != 0) return ~std::uint64_t{0};
+  std::vector<std::uint64_t> words(value.size() / 8);
+  std::memcpy(words.data(), value.data(), value.size());
+  if (words[0] != number) return ~std::uint64_t{0};
+  for (std::size_t i = 2; i < words.size(); ++i) {
+    if (words[i] != ((number * kMix) ^ words[1])) return ~std::uint64_t{0};
+  }
+  return words[1];
+}
+
+// A pair's value: counter in the upper, check in the lower bits.
+std::uint64_t make_word(std::uint64_t number, std::uint64_t counter) {
+  return counter << 20 | ((number ^ counter) & 0xfffff);
+}
+std::uint64_t counter_of_word(std::uint64_t number, std::uint64_t word) {
+  const std::uint64_t counter = word >> 20;
+  return (word & 0xfffff) == ((number ^ counter) & 0xfffff) ? counter : ~std::uint64_t{0};
+}
+
+TEST(TornReadCheckerTest, NoticesMixturesForeignValuesAndCutOnes) {
+  const std::string one = make_value(3, 10, 8);
+  const std::string two = make_value(3, 11, 8);
+  EXPECT_EQ(counter_of(3, one), 10u);
+  EXPECT_EQ(counter_of(4, one), ~std::uint64_t{0});
+  EXPECT_EQ(counter_of(3, one.substr(0, 24) + two.substr(24)), ~std::uint64_t{0});
+  EXPECT_EQ(counter_of(3, one.substr(0, 60)), ~std::uint64_t{0});
+  EXPECT_EQ(counter_of_word(3, make_word(3, 10)), 10u);
+  EXPECT_EQ(counter_of_word(4, make_word(3, 10)), ~std::uint64_t{0});
+}
+
+struct HuntCase {
+  const char* name;
+  bool pairs;
+  std::vector<std::size_t> words;  // sizes of values in words, for entries
+  std::uint32_t shards;
+};
+
+class TornReadTest : public testing::TestWithParam<HuntCase> {};
+
+TEST_P(TornReadTest, AReadIsNeverTornForeignOrOlderThanOneBefore) {
+  const HuntCase& hunt = GetParam();
+#if HOSTMAP_TSAN
+  constexpr int kWrites = 6'000;
+#else
+  constexpr int kWrites = 150'000;
+#endif
+  constexpr std::uint64_t kHot = 16;
+  TestTable table({.buckets = hunt.shards, .memory = std::uint64_t{256} << 20, .shards = hunt.shards});
+  const auto key_of = [&](std::uint64_t number) {
+    return hunt.pairs ? text_of(number * kMix) : "hot key number " + std::to_string(number);
+  };
+  const auto write_hot = [&](std::uint64_t number, std::uint64_t counter, std::mt19937_64& random) {
+    return hunt.pairs
+               ? table.put(key_of(number), text_of(make_word(number, counter)))
+               : table.put(key_of(number), make_value(number, counter, hunt.words[random() % hunt.words.size()]));
+  };
+  std::mt19937_64 random(11);
+  for (std::uint64_t number = 0; number < kHot; ++number) ASSERT_EQ(write_hot(number, 0, random), StatusCode::kOk);
+
+  std::atomic<bool> done{false};
+  std::atomic<std::uint64_t> reads{0};
+  std::atomic<std::uint64_t> retried{0};
+  std::atomic<std::uint64_t> wrong{0};
+  const auto read_until_done = [&](std::uint64_t seed) {
+    std::mt19937_64 mine(seed);
+    const TableReader reader = table.reader();
+    std::array<std::uint64_t, kHot> newest{};
+    std::string value;
+    std::uint64_t count = 0;
+    while (!done.load(std::memory_order_relaxed)) {
+      const std::uint64_t number = mine() % kHot;
+      const auto result = reader.get(bytes_of(key_of(number)), ValueTarget::string(value));
+      ++count;
+      retried += result.retries;
+      if (result.outcome == ReadOutcome::kContended) continue;  // would ask the server
+      std::uint64_t counter = ~std::uint64_t{0};
+      if (result.outcome == ReadOutcome::kHit) {
+        std::uint64_t word = 0;
+        if (hunt.pairs) std::memcpy(&word, value.data(), sizeof word);
+        counter = hunt.pairs ? counter_of_word(number, word) : counter_of(number, value);
+      }
+      if (counter == ~std::uint64_t{0} || counter < newest[number]) {
+        ++wrong;
+      } else {
+        newest[number] = counter;
+      }
+    }
+    reads += count;
+  };
+  std::thread first(read_until_done, 1);
+  std::thread second(read_until_done, 2);
+
+  // Neighbours come and go, in both forms, so that buckets split, chains grow and shrink, and blocks are used again.
+  std::uint64_t neighbours = 0;
+  std::uint64_t oldest = 0;
+  StatusCode code = StatusCode::kOk;
+  for (int i = 1; i <= kWrites && code == StatusCode::kOk && wrong == 0; ++i) {
+    code = write_hot(random() % kHot, static_cast<std::uint64_t>(i), random);
+    const std::uint64_t number = 1'000'000 + neighbours++;
+    if (code == StatusCode::kOk) code = table.put(text_of(number), text_of(number));
+    if (code == StatusCode::kOk)
+      code = table.put("neighbour " + std::to_string(number), std::string(random() % 300, 'n'));
+    if (random() % 4 != 0) {
+      static_cast<void>(table.erase(text_of(1'000'000 + oldest)));
+      static_cast<void>(table.erase("neighbour " + std::to_string(1'000'000 + oldest)));
+      ++oldest;
+    }
+  }
+  done = true;
+  first.join();
+  second.join();
+  EXPECT_EQ(code, StatusCode::kOk);
+  EXPECT_EQ(wrong.load(), 0u);
+  EXPECT_GT(reads.load(), 1000u);
+  EXPECT_GT(table.header().lane_stats[0].splits.load(), 10u);
+  RecordProperty("reads", std::to_string(reads.load()));
+  RecordProperty("retries", std::to_string(retried.load()));
+}
+
+INSTANTIATE_TEST_SUITE_P(Values, TornReadTest,
+                         testing::Values(HuntCase{"Pairs", true, {}, 1}, HuntCase{"PairsInFourShards", true, {}, 4},
+                                         HuntCase{"SmallEntries", false, {2, 3, 8}, 1},
+                                         HuntCase{"PagesOfEntries", false, {512}, 1},
+                                         HuntCase{"EntriesOfAllSizes", false, {2, 9, 127, 128, 129, 512, 4096}, 4}),
+                         [](const auto& info) { return info.param.name; });
+
+// A key that moves to and fro between the forms must never seem absent, nor show a value of the wrong form's past.
+TEST(TornReadMoveTest, AKeyThatMovesBetweenTheFormsIsAlwaysThere) {
+#if HOSTMAP_TSAN
+  constexpr std::uint64_t kMoves = 5'000;
+#else
+  constexpr std::uint64_t kMoves = 200'000;
+#endif
+  TestTable table;
+  const std::string key = text_of(42);
+  ASSERT_EQ(table.put(key, text_of(make_word(1, 0))), StatusCode::kOk);
+  std::atomic<bool> done{false};
+  std::atomic<std::uint64_t> wrong{0};
+  std::atomic<std::uint64_t> reads{0};
+  std::thread reading([&] {
+    const TableReader reader = table.reader();
+    std::uint64_t newest = 0;
+    std::string value;
+    while (!done) {
+      const auto result = reader.get(bytes_of(key), ValueTarget::string(value));
+      if (result.outcome == ReadOutcome::kContended) continue;
+      ++reads;
+      std::uint64_t counter = ~std::uint64_t{0};
+      if (result.outcome == ReadOutcome::kHit && value.size() == 8) {
+        std::uint64_t word;
+        std::memcpy(&word, value.data(), 8);
+        counter = counter_of_word(1, word);
+      } else if (result.outcome == ReadOutcome::kHit) {
+        counter = counter_of(1, value);
+      }
+      if (counter == ~std::uint64_t{0} || counter < newest) {
+        ++wrong;
+      } else {
+        newest = counter;
+      }
+    }
+  });
+  for (std::uint64_t i = 1; i <= kMoves && wrong == 0; ++i) {
+    ASSERT_EQ(i % 3 == 0 ? table.put(key, text_of(make_word(1, i))) : table.put(key, make_value(1, i, 2 + i % 5)),
+              StatusCode::kOk);
+  }
+  done = true;
+  reading.join();
+  EXPECT_EQ(wrong.load(), 0u);
+  EXPECT_GT(reads.load(), 100u);
+}
+
+}  // namespace
+}  // namespace hostmap::test
