@@ -7,6 +7,11 @@ if(PROJECT_IS_TOP_LEVEL)
   endif()
   # Portable on purpose: no -march=native. What needs SSE2, AVX2 or AVX-512 chooses at run time.
   set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O2 -g -DNDEBUG")
+  # A put passes through eight files on its way to the bucket. Optimised as one program it takes the worker 23 ns instead of
+  # 34 (one client, table in cache, callgrind: 20 % fewer instructions). Fat objects, so that libhostmap.a links anywhere.
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND NOT HOSTMAP_SANITIZE AND NOT HOSTMAP_COVERAGE)
+    string(APPEND CMAKE_CXX_FLAGS_RELWITHDEBINFO " -flto=auto -ffat-lto-objects")
+  endif()
   # -O1 keeps the tests of `./dev test` inside two minutes; asserts are on.
   set(CMAKE_CXX_FLAGS_DEBUG "-O1 -g")
   set(CMAKE_EXPORT_COMPILE_COMMANDS ON)

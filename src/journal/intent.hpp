@@ -37,21 +37,25 @@ class IntentWriter {
     std::uint64_t move_word = 0;
   };
 
-  // Whose request comes next; kept in this process until it is sealed.
-  void begin(const RequestPart& request) noexcept { request_ = request; }
+  // Opens the record for a request: whose it is, and what it will be answered.
+  void begin(const RequestPart& request) noexcept {
+    Intent& i = *intent_;
+    i.seal.store(kSealOpen, std::memory_order_relaxed);   // relaxed: the fence keeps everything else behind it
+    std::atomic_thread_fence(std::memory_order_release);  // [intent.open] release; pairs with [intent.sealed]
+    // relaxed, all of them: between the two seals their order does not matter
+    constexpr auto kRelaxed = std::memory_order_relaxed;
+    i.serial.store(request.serial, kRelaxed);
+    i.request_position.store(request.request_position, kRelaxed);
+    i.request_next.store(request.request_next, kRelaxed);
+    i.answer_position.store(request.answer_position, kRelaxed);
+    i.answer_next.store(request.answer_next, kRelaxed);
+    i.answer[0].store(request.answer_header, kRelaxed);
+  }
 
+  // Completes it: the request is about to commit. Follows begin(), once.
   void seal(const TablePart& table) noexcept {
     Intent& i = *intent_;
-    // relaxed, all of them: between the two seals their order does not matter, and the seals' own order keeps them inside
-    constexpr auto kRelaxed = std::memory_order_relaxed;
-    i.seal.store(kSealOpen, kRelaxed);
-    std::atomic_thread_fence(std::memory_order_release);  // [intent.open] release; pairs with [intent.sealed]
-    i.serial.store(request_.serial, kRelaxed);
-    i.request_position.store(request_.request_position, kRelaxed);
-    i.request_next.store(request_.request_next, kRelaxed);
-    i.answer_position.store(request_.answer_position, kRelaxed);
-    i.answer_next.store(request_.answer_next, kRelaxed);
-    i.answer[0].store(request_.answer_header, kRelaxed);
+    constexpr auto kRelaxed = std::memory_order_relaxed;  // relaxed: as in begin()
     i.kind.store(static_cast<std::uint64_t>(table.kind), kRelaxed);
     i.bucket.store(table.bucket, kRelaxed);
     i.place.store(table.place, kRelaxed);
@@ -83,7 +87,6 @@ class IntentWriter {
 
  private:
   Intent* intent_;
-  RequestPart request_{};
 };
 
 }  // namespace hostmap

@@ -40,6 +40,18 @@ inline DecodeOutcome decode_request(const std::byte* record, std::uint64_t limit
   std::uint64_t word;
   std::memcpy(&word, record + 8, sizeof word);
   std::atomic_signal_fence(std::memory_order_seq_cst);  // [codec.once] seq_cst; pairs with [codec.once]: no second load
+  constexpr std::uint64_t kAnswerBit = std::uint64_t{kWantsAnswer} << 8;
+  constexpr std::uint64_t kPutOfWords = encode(RequestHead{Op::kPut, 0, 8, 8});
+  if ((word & ~kAnswerBit) == kPutOfWords && limit >= record_bytes(16) && space.size() >= 16) [[likely]] {
+    // The most frequent request by far; the way below would come to the same.
+    std::memcpy(space.data(), record + kRecordHeadBytes, 16);
+    record_size = record_bytes(16);
+    request.op = Op::kPut;
+    request.wants_answer = (word & kAnswerBit) != 0;
+    request.key = {space.data(), 8};
+    request.value = {space.data() + 8, 8};
+    return DecodeOutcome::kRequest;
+  }
   const RequestHead head = decode_request_head(word);
   const std::uint64_t payload = request_payload_bytes(head);
   const std::uint64_t size = record_bytes(payload);

@@ -40,27 +40,30 @@ bool moves(std::uint64_t hash, unsigned level) noexcept { return (level_bits(has
 
 }  // namespace
 
-void ShardWriter::upkeep() {
-  for (int i = 0; i < kSplitsPerUpkeep; ++i) {
+void ShardWriter::grow() {
+  const auto overloaded = [](std::uint64_t keys, std::uint64_t buckets, std::uint64_t halves_per_bucket) {
+    return 2 * keys > halves_per_bucket * buckets;
+  };
+  grown_ = false;
+  for (int i = 0; !grown_; ++i) {
     const std::uint64_t buckets = state_buckets(shard_.pair_state.load(kRelaxed), shard_.pairs_base);
-    const std::uint64_t keys = 2 * stats_.pair_keys.load(kRelaxed);
-    if (keys <= kPairHalvesPerBucket * buckets) break;
-    if (!ground_ready(pair_area_, (buckets + 1) * sizeof(PairBucket),
-                      keys > kOverdueFactor * kPairHalvesPerBucket * buckets) ||
-        !split_pairs()) {
-      break;
-    }
+    const std::uint64_t keys = stats_.pair_keys.load(kRelaxed);
+    if (!overloaded(keys, buckets, kPairHalvesPerBucket)) break;
+    const bool overdue = overloaded(keys, buckets, kOverdueFactor * kPairHalvesPerBucket);
+    // Enough for now, or put off: asked again after the next request.
+    grown_ = i == kSplitsPerUpkeep || !ground_ready(pair_area_, (buckets + 1) * sizeof(PairBucket), overdue) ||
+             !split_pairs();
   }
-  for (int i = 0; i < kSplitsPerUpkeep; ++i) {
+  bool entries_wait = false;
+  for (int i = 0; !entries_wait; ++i) {
     const std::uint64_t buckets = state_buckets(shard_.entry_state.load(kRelaxed), shard_.entries_base);
-    const std::uint64_t keys = 2 * stats_.entry_keys.load(kRelaxed);
-    if (keys <= kEntryHalvesPerBucket * buckets) break;
-    if (!ground_ready(entry_area_, (buckets + 1) * sizeof(EntryBucket),
-                      keys > kOverdueFactor * kEntryHalvesPerBucket * buckets) ||
-        !split_entries()) {
-      break;
-    }
+    const std::uint64_t keys = stats_.entry_keys.load(kRelaxed);
+    if (!overloaded(keys, buckets, kEntryHalvesPerBucket)) break;
+    const bool overdue = overloaded(keys, buckets, kOverdueFactor * kEntryHalvesPerBucket);
+    entries_wait = i == kSplitsPerUpkeep || !ground_ready(entry_area_, (buckets + 1) * sizeof(EntryBucket), overdue) ||
+                   !split_entries();
   }
+  grown_ = grown_ || entries_wait;
 }
 
 // Is the first part of `area` populated, `bytes` long? If it soon will not be, the helper thread is asked to go on.

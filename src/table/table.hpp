@@ -38,7 +38,8 @@ class Table {
 
   // The key with its hash, and its shard.
   HashedKey hash(std::span<const std::byte> key, std::uint32_t& shard) const noexcept {
-    HashedKey hashed{key, 0, 0};
+    HashedKey hashed;
+    hashed.bytes = key;
     hashed.hash = hashed.is_word() ? hash_word(hashed.word(), seed_) : hash_bytes(key.data(), key.size(), seed_);
     const Spread spread = spread_over_shards(hashed.hash, shard_count());
     hashed.fraction = spread.fraction;

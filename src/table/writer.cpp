@@ -52,7 +52,9 @@ void ShardWriter::close() noexcept {
 // --- Finding ---------------------------------------------------------------------------------------------------------
 
 PairBucket* ShardWriter::pair_home(const HashedKey& key) const noexcept {
-  return pairs_ + bucket_index(shard_.pair_state.load(kRelaxed), shard_.pairs_base, key.fraction, key.hash);
+  const std::uint64_t state = shard_.pair_state.load(kRelaxed);
+  if (key.home != nullptr && key.home_state == state) return key.home;
+  return pairs_ + bucket_index(state, shard_.pairs_base, key.fraction, key.hash);
 }
 
 EntryBucket* ShardWriter::entry_home(const HashedKey& key) const noexcept {
@@ -68,11 +70,12 @@ bool ShardWriter::mixed() const noexcept { return (shard_.pair_state.load(kRelax
 
 std::uint64_t ShardWriter::fill_bits() const noexcept { return (header_.fill.load(kRelaxed) & 0xff) << kFillShift; }
 
-void ShardWriter::prefetch(const HashedKey& key) const noexcept {
+void ShardWriter::prefetch(HashedKey& key) const noexcept {
   if (key.is_word()) {
-    const PairBucket* bucket = pair_home(key);
-    __builtin_prefetch(&bucket->header, 1);
-    __builtin_prefetch(&bucket->link, 1);
+    key.home_state = shard_.pair_state.load(kRelaxed);
+    key.home = pairs_ + bucket_index(key.home_state, shard_.pairs_base, key.fraction, key.hash);
+    __builtin_prefetch(&key.home->header, 1);
+    __builtin_prefetch(&key.home->link, 1);
   }
   if (!key.is_word() || mixed()) __builtin_prefetch(entry_home(key), 1);
 }
@@ -248,6 +251,7 @@ StatusCode ShardWriter::put_pair(const HashedKey& key, std::uint64_t value) {
   intent_.seal(part);
   bucket.header.store(after, std::memory_order_release);  // [pair.insert] release; pairs with [pair.header]
   count(stats_.pair_keys);
+  grown_ = true;
   if (entry.cell != nullptr) {
     const std::uint64_t size = entry_size(entry.word);
     swing_cell(entry_primary, *entry.cell, 0);
@@ -338,6 +342,7 @@ StatusCode ShardWriter::commit_entry(const HashedKey& key, std::uint64_t entry, 
     blocks_.release(cell_offset(old.word), old_size);
   } else {
     count(stats_.entry_keys);
+    grown_ = true;
   }
   return StatusCode::kOk;
 }

@@ -31,6 +31,9 @@ struct HashedKey {
   std::span<const std::byte> bytes;
   std::uint64_t hash = 0;
   std::uint64_t fraction = 0;  // Spread::fraction
+  // Where the pair would be, as long as the state of the pairs is this: kept from prefetch() for the request itself.
+  PairBucket* home = nullptr;
+  std::uint64_t home_state = 0;
 
   bool is_word() const noexcept { return bytes.size() == 8; }
   std::uint64_t word() const noexcept {
@@ -53,7 +56,7 @@ class ShardWriter {
   IntentWriter& intent() noexcept { return intent_; }
 
   // Begins to load what a request for `key` will touch.
-  void prefetch(const HashedKey& key) const noexcept;
+  void prefetch(HashedKey& key) const noexcept;
 
   // Sets `key`. kOk: sealed and committed; kFull: nothing changed.
   StatusCode put(const HashedKey& key, std::span<const std::byte> value);
@@ -78,8 +81,10 @@ class ShardWriter {
   };
   Found find(const HashedKey& key) const noexcept;
 
-  // A bounded piece of growth, if the load asks for it; to be called between requests.
-  void upkeep();
+  // A bounded piece of growth, if keys were added and the load asks for it; to be called between requests.
+  void upkeep() {
+    if (grown_) grow();
+  }
 
   // Tells readers to connect anew.
   void close() noexcept;
@@ -114,6 +119,7 @@ class ShardWriter {
   std::uint64_t fill_bits() const noexcept;
 
   // split.cpp
+  void grow();
   bool split_pairs();
   bool split_entries();
   bool ground_ready(GrowingArea& area, std::uint64_t bytes, bool overdue);
@@ -131,6 +137,7 @@ class ShardWriter {
   EntryBucket* entries_;
   VectorWidth width_;
   IntentWriter intent_;
+  bool grown_ = false;  // keys were added since the last upkeep
 };
 
 }  // namespace hostmap

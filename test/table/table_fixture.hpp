@@ -94,6 +94,12 @@ class TestTable {
     LaneStats& stats = header().lane_stats[shard];
     constexpr std::uint64_t kPretended = 1'000'000;
     for (Word* keys : {&stats.pair_keys, &stats.entry_keys}) keys->store(keys->load() + kPretended);
+    // Growth is looked after only when keys were added: add one, and take it away again.
+    std::uint32_t of_shard;
+    const std::string key = "a key to grow by";
+    const HashedKey hashed = table_->hash(bytes_of(key), of_shard);
+    static_cast<void>(table_->shard(shard).put(hashed, {}));
+    static_cast<void>(table_->shard(shard).erase(hashed));
     table_->shard(shard).upkeep();
     for (Word* keys : {&stats.pair_keys, &stats.entry_keys}) keys->store(keys->load() - kPretended);
   }
