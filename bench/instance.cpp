@@ -1,0 +1,67 @@
+#include "instance.hpp"
+
+#include <charconv>
+#include <chrono>
+#include <csignal>
+#include <fmt/format.h>
+#include <stdexcept>
+#include <unistd.h>
+#include <utility>
+
+namespace hostmap::bench {
+namespace {
+
+using namespace std::chrono_literals;
+
+Command server_command(const std::string& name, std::vector<std::string> arguments) {
+  arguments.insert(arguments.end(), {"--name", name});
+  return {.program = sibling_program("hostmap-server"),
+          .arguments = std::move(arguments),
+          .signal_when_parent_dies = SIGTERM};
+}
+
+}  // namespace
+
+std::string unique_name() {
+  static unsigned number = 0;
+  return fmt::format("hostmap-bench-{}-{}", getpid(), ++number);
+}
+
+Instance::Instance(std::vector<std::string> arguments)
+    : name_(unique_name()), server_(server_command(name_, std::move(arguments))) {
+  const std::string line = server_.hear(30s);
+  if (!line.starts_with("ready ")) {
+    throw std::runtime_error(fmt::format("hostmap-server said \"{}\", not ready", line));
+  }
+}
+
+Instance::~Instance() {
+  if (server_.pid() < 0) return;
+  try {
+    stop();
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "{}\n", error.what());
+  }
+}
+
+std::uint64_t Instance::stat(std::string_view figure) const {
+  const std::string json =
+      output_of({.program = sibling_program("hostmap"), .arguments = {"--name", name_, "stat", "--json"}}, 10s);
+  // One flat object of names and numbers: no reason for a parser.
+  const std::string key = fmt::format("\"{}\":", figure);
+  std::size_t at = json.find(key);
+  if (at != std::string::npos) at = json.find_first_not_of(" \t\n", at + key.size());
+  std::uint64_t value = 0;
+  if (at == std::string::npos ||
+      std::from_chars(json.data() + at, json.data() + json.size(), value).ec != std::errc{}) {
+    throw std::runtime_error(fmt::format("hostmap stat --json does not tell {}: {}", figure, json));
+  }
+  return value;
+}
+
+void Instance::stop() {
+  server_.signal(SIGTERM);
+  server_.wait(30s);
+}
+
+}  // namespace hostmap::bench

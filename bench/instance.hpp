@@ -1,0 +1,38 @@
+// A hostmap instance for one measurement: a server started, looked at and stopped from outside, as
+// any user would.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "process.hpp"
+
+namespace hostmap::bench {
+
+class Instance {
+ public:
+  /// Starts `hostmap-server ARGUMENT…` under a name that no other run uses; returns when it serves.
+  explicit Instance(std::vector<std::string> arguments);
+  /// Stops the server if stop() has not; never throws.
+  ~Instance();
+  Instance(const Instance&) = delete;
+  Instance& operator=(const Instance&) = delete;
+
+  [[nodiscard]] const std::string& name() const { return name_; }
+  [[nodiscard]] pid_t server_pid() const { return server_.pid(); }
+  /// One figure of `hostmap stat --json`.
+  [[nodiscard]] std::uint64_t stat(std::string_view figure) const;
+  /// SIGTERM, then the server's end; throws unless it ends in order.
+  void stop();
+
+ private:
+  std::string name_;
+  Child server_;
+};
+
+/// "hostmap-bench-PID-NUMBER": names of regions and instances of this run, a new one each time.
+[[nodiscard]] std::string unique_name();
+
+}  // namespace hostmap::bench

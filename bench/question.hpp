@@ -1,0 +1,53 @@
+// What a question is: the shape that get.cpp, load64.cpp and idle.cpp share. main.cpp
+// lists them all.
+//
+// A question runs hostmap and its rivals on the same work in one run, interleaved, prints a table
+// and adds its findings to the report. The processes that it needs are roles: this same program,
+// exec'ed anew with `--role NAME ARGUMENT…` in front of everything else.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+namespace hostmap::bench {
+
+class FloorFigures;
+class Progress;
+class Report;
+
+/// What the command line leaves to choose. Zero means: as the question sees fit.
+struct Choices {
+  unsigned rounds = 0;
+  double seconds = 10;
+  std::uint64_t max_entries = 10'000'000;
+};
+
+struct Session {
+  const Choices& choices;
+  FloorFigures& floors;
+  Progress& progress;
+  Report& report;
+};
+
+struct Question {
+  std::string_view name;
+  std::string_view summary;
+  void (*ask)(Session&);
+};
+
+struct Role {
+  std::string_view name;
+  std::size_t arguments;  // how many; exactly
+  int (*play)(std::span<char* const> arguments);
+};
+
+void ask_get(Session& session);
+void ask_load64(Session& session);
+void ask_idle(Session& session);
+
+int play_get_loader(std::span<char* const> arguments);
+int play_get_reader(std::span<char* const> arguments);
+int play_idle_client(std::span<char* const> arguments);
+
+}  // namespace hostmap::bench

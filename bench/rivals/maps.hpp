@@ -1,0 +1,129 @@
+// The maps that a program can have in its own process, each as its users would write it: default
+// hash, default allocator, grown from empty. All but the last may be used by many threads at once,
+// as hostmap may.
+//
+// hostmap is measured against the fastest of the rivals that are marked `names_goal`.
+#pragma once
+
+#include <absl/container/flat_hash_map.h>
+#include <absl/synchronization/mutex.h>
+#include <array>
+#include <concepts>
+#include <cstdint>
+#include <libcuckoo/cuckoohash_map.hh>
+#include <mutex>
+#include <shared_mutex>
+#include <stdexcept>
+#include <string_view>
+#include <tbb/concurrent_hash_map.h>
+#include <unordered_map>
+
+namespace hostmap::bench {
+
+/// The concept behind which all of them stand.
+template <typename Map>
+concept InProcessMap = requires(Map& map, std::uint64_t key, std::uint64_t& value) {
+  map.insert(key, value);
+  { map.find(key, value) } -> std::same_as<bool>;  // value is untouched by a miss
+};
+
+class CuckooMap {
+ public:
+  void insert(std::uint64_t key, std::uint64_t value) { map_.insert_or_assign(key, value); }
+  bool find(std::uint64_t key, std::uint64_t& value) { return map_.find(key, value); }
+
+ private:
+  libcuckoo::cuckoohash_map<std::uint64_t, std::uint64_t> map_;
+};
+
+class TbbMap {
+ public:
+  void insert(std::uint64_t key, std::uint64_t value) { map_.insert({key, value}); }
+  bool find(std::uint64_t key, std::uint64_t& value) {
+    Map::const_accessor entry;  // holds a read lock on the entry
+    if (!map_.find(entry, key)) return false;
+    value = entry->second;
+    return true;
+  }
+
+ private:
+  using Map = tbb::concurrent_hash_map<std::uint64_t, std::uint64_t>;
+  Map map_;
+};
+
+/// Any map of the standard shape under a lock of its own; a lookup takes it shared.
+template <typename Map, typename Mutex, typename SharedLock>
+class LockedMap {
+ public:
+  void insert(std::uint64_t key, std::uint64_t value) {
+    const std::lock_guard lock(mutex_);
+    map_.insert_or_assign(key, value);
+  }
+  bool find(std::uint64_t key, std::uint64_t& value) {
+    const SharedLock lock(mutex_);
+    const auto found = map_.find(key);
+    if (found == map_.end()) return false;
+    value = found->second;
+    return true;
+  }
+
+ private:
+  Mutex mutex_;
+  Map map_;
+};
+
+using StdMap = std::unordered_map<std::uint64_t, std::uint64_t>;
+using AbseilMap = absl::flat_hash_map<std::uint64_t, std::uint64_t>;
+
+/// absl::Mutex under the names that std::lock_guard and std::shared_lock call.
+class AbseilMutex {
+ public:
+  void lock() { mutex_.Lock(); }
+  void unlock() { mutex_.Unlock(); }
+  void lock_shared() { mutex_.ReaderLock(); }
+  void unlock_shared() { mutex_.ReaderUnlock(); }
+
+ private:
+  absl::Mutex mutex_;
+};
+
+/// For one thread only: what a lookup costs when nothing is shared with anybody.
+struct NoMutex {
+  void lock() {}
+  void unlock() {}
+  void lock_shared() {}
+  void unlock_shared() {}
+};
+
+template <typename Map, typename Mutex>
+using Locked = LockedMap<Map, Mutex, std::shared_lock<Mutex>>;
+
+struct MapRival {
+  std::string_view name;
+  bool names_goal;   // the goal is stated against the fastest of these
+  bool thread_safe;  // without, it is shown as a bound only
+};
+
+inline constexpr std::array kMapRivals{
+    MapRival{"libcuckoo", true, true},           MapRival{"tbb", true, true},
+    MapRival{"std + shared_mutex", true, true},  MapRival{"absl + shared_mutex", false, true},
+    MapRival{"absl + absl::Mutex", false, true}, MapRival{"absl, no lock", false, false},
+};
+
+/// Makes an empty map of that name and returns what the function makes of it.
+template <typename Function>
+auto with_map(std::string_view name, const Function& function) {
+  const auto with = [&]<InProcessMap Map>() {
+    Map map;
+    return function(map);
+  };
+  if (name == "libcuckoo") return with.template operator()<CuckooMap>();
+  if (name == "tbb") return with.template operator()<TbbMap>();
+  if (name == "std + shared_mutex") return with.template operator()<Locked<StdMap, std::shared_mutex>>();
+  if (name == "absl + shared_mutex") return with.template operator()<Locked<AbseilMap, std::shared_mutex>>();
+  if (name == "absl + absl::Mutex") return with.template operator()<Locked<AbseilMap, AbseilMutex>>();
+  if (name == "absl, no lock") return with.template operator()<Locked<AbseilMap, NoMutex>>();
+  throw std::runtime_error("no such map");
+}
+
+}  // namespace hostmap::bench
