@@ -88,6 +88,8 @@ struct Client::Impl {
   Status queue(const Bytes& key, const Bytes& value) noexcept;
   Status mutate(Op op, const Bytes& key, const Bytes& value) noexcept;
   TableReader::Result read_direct(Session& session, const Bytes& key, const ValueTarget& target) noexcept;
+  Session* session_to_read() noexcept;
+  bool still_current(const Session* session) const noexcept;
   Result<std::uint64_t> read(const Bytes& key, const ValueTarget& target) noexcept;
   Result<std::uint64_t> read_by_ring(Session& session, const Bytes& key, const ValueTarget& target,
                                      Deadline& deadline) noexcept;
@@ -260,27 +262,44 @@ Status Client::Impl::await_own_writes(Session& session, std::uint32_t lane, Dead
   return (*channel)->await_consumed(position, limit);
 }
 
+// The session that direct reads may use at once; null when there is more to do: other threads' or this one's writes to wait
+// for, a fork to notice, a server to find.
+Session* Client::Impl::session_to_read() noexcept {
+  if (options.reads != Reads::kDirect || fork_mark.in_child()) return nullptr;
+  // [session.use] acquire; pairs with [session.renew]
+  Session* session = session_now.load(std::memory_order_acquire);
+  return session != nullptr && !session->any_queued() ? session : nullptr;
+}
+
+// Is what was just read by way of `session` to be believed? If the session was retired meanwhile, it may be zeroes.
+bool Client::Impl::still_current(const Session* session) const noexcept {
+  std::atomic_thread_fence(std::memory_order_acquire);  // [session.check] acquire; pairs with [session.retire]
+  return session_now.load(std::memory_order_relaxed) == session;  // relaxed: behind the fence
+}
+
 Result<std::uint64_t> Client::Impl::read(const Bytes& key, const ValueTarget& target) noexcept {
   if (!is_key(key)) return key_status(key);
   Deadline limit = deadline();
   for (;;) {
-    const Result<Session*> at = current(limit);
-    if (!at) return at.status();
-    Session& session = **at;
-    const std::uint32_t lane = session.reader().shard_of(span_of(key));
-    if (Status status = await_own_writes(session, lane, limit); !status.ok()) {
-      if (status == StatusCode::kClosed) continue;  // the table is gone with the writes; flush will say so
-      return status;
+    Session* usable = session_to_read();
+    if (usable == nullptr) {
+      const Result<Session*> at = current(limit);
+      if (!at) return at.status();
+      usable = *at;
+      const std::uint32_t lane = usable->reader().shard_of(span_of(key));
+      if (Status status = await_own_writes(*usable, lane, limit); !status.ok()) {
+        if (status == StatusCode::kClosed) continue;  // the table is gone with the writes; flush will say so
+        return status;
+      }
     }
+    Session& session = *usable;
     if (options.reads == Reads::kRing) {
       Result<std::uint64_t> value = read_by_ring(session, key, target, limit);
       if (!value && value.status() == StatusCode::kClosed && limit.left() != 0) continue;
       return value;
     }
     const TableReader::Result found = session.reader().get(span_of(key), target);
-    std::atomic_thread_fence(std::memory_order_acquire);  // [session.check] acquire; pairs with [session.retire]
-    // relaxed: behind the fence. If the session was retired meanwhile, what was read may be zeroes.
-    if (session_now.load(std::memory_order_relaxed) != &session) [[unlikely]]
+    if (!still_current(&session)) [[unlikely]]
       continue;
     if (found.retries != 0) [[unlikely]] {
       session.end().counters().read_retries.fetch_add(found.retries, std::memory_order_relaxed);  // relaxed: a counter
@@ -365,6 +384,16 @@ Result<std::string> Client::get(Bytes key) noexcept {
 }
 
 Result<std::size_t> Client::get_into(Bytes key, std::span<std::byte> buffer) noexcept {
+  if (key.size() == 8 && buffer.size() >= 8) {
+    std::uint64_t word;
+    std::uint64_t value;
+    std::memcpy(&word, key.data(), sizeof word);
+    const Session* session = impl_->session_to_read();
+    if (session != nullptr && session->reader().get_pair(word, value) && impl_->still_current(session)) [[likely]] {
+      std::memcpy(buffer.data(), &value, sizeof value);
+      return sizeof value;
+    }
+  }
   const Result<std::uint64_t> size = impl_->read(key, ValueTarget::buffer(buffer));
   if (!size) return size.status();
   return static_cast<std::size_t>(*size);

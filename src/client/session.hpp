@@ -42,10 +42,19 @@ class Session {
     // [queued.set] release; pairs with [queued.see]: whoever sees it finds the channel
     queued_[lane].store(position, std::memory_order_release);
     unreported_[lane].store(true, std::memory_order_relaxed);  // relaxed: read by this thread, or under its mutex
+    // relaxed (the load): this thread wrote it last. Stored only when it changes: readers keep their copy of the line.
+    if (!any_queued_.load(std::memory_order_relaxed)) {
+      any_queued_.store(true, std::memory_order_release);  // [queued.some] release; pairs with [queued.any]
+    }
   }
   // All of them are applied (or refused).
   void note_applied(std::uint32_t lane) noexcept {
-    queued_[lane].store(0, std::memory_order_relaxed);  // relaxed: seen late, a reader asks a needless question
+    // relaxed, all: seen late, a reader asks a needless question
+    queued_[lane].store(0, std::memory_order_relaxed);
+    for (std::uint32_t other = 0; other < lanes_; ++other) {
+      if (queued_[other].load(std::memory_order_relaxed) != 0) return;
+    }
+    any_queued_.store(false, std::memory_order_relaxed);  // relaxed: likewise
   }
   // A flush has told what became of them.
   void note_reported(std::uint32_t lane) noexcept {
@@ -55,6 +64,10 @@ class Session {
   bool unreported(std::uint32_t lane) const noexcept {
     // relaxed: as above
     return unreported_[lane].load(std::memory_order_relaxed);
+  }
+  // By any thread: may there be writes on their way?
+  bool any_queued() const noexcept {
+    return any_queued_.load(std::memory_order_acquire);  // [queued.any] acquire; pairs with [queued.some]
   }
   // By any thread: the position behind the last queued write of a lane that is not known to be applied; 0: none.
   std::uint64_t queued_position(std::uint32_t lane) const noexcept {
@@ -72,6 +85,7 @@ class Session {
   std::unique_ptr<ClientEnd> end_;
   Word queued_[kMaxLanes] = {};
   std::atomic<bool> unreported_[kMaxLanes] = {};
+  std::atomic<bool> any_queued_{false};
 };
 
 // kOk if a server of this name lives and its regions can be attached; otherwise why not.

@@ -1,15 +1,13 @@
 #include "server/left_over.hpp"
 
 #include <cerrno>
-#include <climits>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <vector>
 
 #include "connection/server_end.hpp"
 #include "shm/region.hpp"
-#include "slot/reservation.hpp"
-#include "wait/futex.hpp"
+#include "slot/rendezvous.hpp"
 
 namespace hostmap {
 
@@ -31,17 +29,11 @@ void close_table(const Region& region) noexcept {
   }
 }
 
-// Clients in the middle of connecting try again.
-void close_master(Region& region) noexcept {
+void close_master(const Region& region) noexcept {
   MasterView master(region.data());
   if (region.bytes() < sizeof(MasterHeader) || !master.plausible(region.bytes())) return;
   master.set_mailboxes(master.header().mailbox_count);
-  for (std::uint32_t i = 0; i < master.mailboxes(); ++i) {
-    Word& word = master.mailbox(i).word;
-    // relaxed: the dead server's clients are woken whatever it says
-    word.store(mailbox_word(mailbox_id(word.load(std::memory_order_relaxed)), kMailboxFree), std::memory_order_relaxed);
-    futex_wake(reinterpret_cast<HalfWord&>(word), INT_MAX);
-  }
+  turn_everybody_away(master);
 }
 
 void give_up(Region& region, RegionKind kind) noexcept {

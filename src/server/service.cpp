@@ -272,6 +272,7 @@ void Service::notice_removal() {
 }
 
 void Service::close_all() {
+  turn_everybody_away(view_of(*around_.master));
   for (auto& [serial, connection] : connections_) {
     connection.end->close();
     ::unlink(connection.path.c_str());

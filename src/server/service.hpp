@@ -48,7 +48,8 @@ class Service {
   void start();
   // Accepts nobody any more and ends the thread. The connections stay as they are.
   void stop();
-  // After stop(), and after the workers have ended: tells every client that this is the end, and unlinks its region.
+  // After stop(), and after the workers have ended: tells every client that this is the end, those who
+  // were just connecting, too, and unlinks its region.
   void close_all();
 
  private:

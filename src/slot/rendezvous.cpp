@@ -71,4 +71,14 @@ void Rendezvous::reply(std::uint64_t id, MailboxState answer) noexcept {
   }
 }
 
+void turn_everybody_away(const MasterView& master) noexcept {
+  for (std::uint32_t i = 0; i < master.mailboxes(); ++i) {
+    Word& word = master.mailbox(i).word;
+    // relaxed: whatever stands there, nobody answers it any more
+    const std::uint64_t id = mailbox_id(word.load(std::memory_order_relaxed));
+    word.store(mailbox_word(id, kMailboxFree), std::memory_order_relaxed);  // relaxed: likewise
+    futex_wake(reinterpret_cast<HalfWord&>(word), INT_MAX);
+  }
+}
+
 }  // namespace hostmap

@@ -40,4 +40,7 @@ class Rendezvous {
   std::vector<Pending> pending_;
 };
 
+// Frees every mailbox and wakes whoever waits at one: the server of this region is at its end, try elsewhere.
+void turn_everybody_away(const MasterView& master) noexcept;
+
 }  // namespace hostmap

@@ -12,6 +12,7 @@
 // 4. Effort is bounded: after kRounds the caller asks the server by ring instead.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -77,6 +78,30 @@ class TableReader {
     std::uint32_t retries;
   };
   Result get(std::span<const std::byte> key, const ValueTarget& target) const noexcept;
+
+  // The usual get in one straight line: the pair of an 8-byte key, in the first bucket of its chain, undisturbed. The steps
+  // are those of look_in_pairs(), without what they need to go on. False says nothing: get() looks properly.
+  bool get_pair(std::uint64_t key, std::uint64_t& value) const noexcept {
+    const std::uint64_t hash = hash_word(key, seed_);
+    const Spread spread = shard_count_ == 1 ? Spread{0, hash} : spread_over_shards(hash, shard_count_);
+    const Shard& shard = shards_[spread.shard];
+    const std::uint64_t fill =
+        header().fill.load(std::memory_order_acquire);  // [fill.read-pair] acquire; pairs with [region.publish]
+    // [state.read-pair] acquire; pairs with [split.publish]
+    const std::uint64_t state = shard.header->pair_state.load(std::memory_order_acquire);
+    const std::uint64_t index = bucket_index(state, shard.pairs_base, spread.fraction, hash);
+    if ((state & kStateClosed) != 0 || index >= shard.pairs_limit) [[unlikely]]
+      return false;
+    const PairBucket& bucket = shard.pairs[index];
+    // [pair.header-pair] acquire; pairs with [pair.insert]
+    const std::uint64_t header = bucket.header.load(std::memory_order_acquire);
+    const unsigned found = match_keys(bucket, key, width_) & static_cast<unsigned>(header & kOccupiedMask);
+    if (found == 0 || header_fill(header) != (fill & 0xff)) return false;
+    // relaxed: one word, checked below
+    value = bucket.values[std::countr_zero(found) - 1].load(std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_acquire);  // [pair.check-pair] acquire; pairs with [pair.reuse]
+    return bucket.header.load(std::memory_order_relaxed) == header;  // relaxed: behind the fence
+  }
 
   std::uint32_t shard_of(std::span<const std::byte> key) const noexcept {
     if (shard_count_ == 1) return 0;
