@@ -1,0 +1,119 @@
+#include "base/hash.hpp"
+
+#include <array>
+#include <cmath>
+#include <gtest/gtest.h>
+#include <vector>
+
+#include "support/seed.hpp"
+
+namespace hostmap::test {
+namespace {
+
+// The largest deviation of counts from their common mean that chance gives about once in 10^9 runs, by Poisson's law.
+double most_chance_gives(double mean) { return 6.5 * std::sqrt(mean) + 10; }
+
+void expect_even(const std::vector<std::uint64_t>& counts, std::uint64_t total, const std::string& what) {
+  const double mean = static_cast<double>(total) / static_cast<double>(counts.size());
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    EXPECT_NEAR(static_cast<double>(counts[i]), mean, most_chance_gives(mean)) << what << ", place " << i;
+  }
+}
+
+TEST(HashTest, AWordHashesLikeItsEightBytes) {
+  Random random;
+  for (int i = 0; i < 100'000; ++i) {
+    const std::uint64_t key = random.one_in(4) ? random.below(100) : random.word();
+    const std::uint64_t seed = random.one_in(4) ? random.below(3) : random.word();
+    ASSERT_EQ(hash_word(key, seed), hash_bytes(&key, sizeof key, seed)) << key << " with seed " << seed;
+  }
+}
+
+// Regions outlive programs: a hash that changes with a library's version would lose every key. kHashId stands for these.
+TEST(HashTest, TheFunctionIsTheOneThatHashIdNames) {
+  EXPECT_EQ(kHashId, 0x5858'4833'0001u);
+  EXPECT_EQ(hash_bytes("", 0, 0), 0x2d06'8005'38d3'94c2u);  // XXH3_64bits of nothing, from xxHash's own test vectors
+  EXPECT_EQ(hash_word(0, 0), hash_bytes("\0\0\0\0\0\0\0\0", 8, 0));
+}
+
+TEST(HashTest, TheSeedDecides) {
+  Random random;
+  for (int i = 0; i < 1000; ++i) {
+    const std::uint64_t key = random.word();
+    const std::uint64_t seed = random.word();
+    EXPECT_NE(hash_word(key, seed), hash_word(key, seed ^ 1));
+    EXPECT_NE(hash_bytes(&key, 7, seed), hash_bytes(&key, 7, seed ^ 1));
+  }
+}
+
+TEST(HashTest, ATagIsNeverZeroAndElseTheLowBits) {
+  for (std::uint64_t low = 0; low < 0x10000; ++low) {
+    const std::uint64_t hash = 0xabcd'0000'0000'0000 | low;
+    ASSERT_EQ(tag_of(hash), low == 0 ? 1 : low);
+  }
+}
+
+TEST(HashTest, KeysSpreadEvenlyOverShards) {
+  const std::uint64_t seed = Random().word();
+  for (const std::uint32_t shards : {1u, 2u, 3u, 7u, 32u}) {
+    std::vector<std::uint64_t> counts(shards);
+    constexpr std::uint64_t kKeys = 100'000;
+    for (std::uint64_t key = 0; key < kKeys; ++key) {
+      const Spread spread = spread_over_shards(hash_word(key, seed), shards);
+      ASSERT_LT(spread.shard, shards);
+      ++counts[spread.shard];
+    }
+    expect_even(counts, kKeys, std::to_string(shards) + " shards");
+  }
+}
+
+// Within one shard the fraction is uniform again: base buckets fill evenly, though all keys share their top bits.
+TEST(HashTest, KeysOfOneShardSpreadEvenlyOverItsBaseBuckets) {
+  const std::uint64_t seed = Random().word();
+  for (const std::uint64_t base : {1u, 3u, 10u, 64u, 1000u}) {
+    std::vector<std::uint64_t> counts(base);
+    std::uint64_t keys = 0;
+    for (std::uint64_t key = 0; key < 400'000; ++key) {
+      const Spread spread = spread_over_shards(hash_word(key, seed), 4);
+      if (spread.shard != 2) continue;
+      const std::uint64_t bucket = scale(spread.fraction, base);
+      ASSERT_LT(bucket, base);
+      ++counts[bucket];
+      ++keys;
+    }
+    ASSERT_GT(keys, 90'000u);
+    expect_even(counts, keys, std::to_string(base) + " buckets");
+  }
+}
+
+// Shard, base bucket, level and tag are cut out of one hash: knowing the others says nothing about the tag.
+TEST(HashTest, TagsAreEvenWithinOneBucket) {
+  const std::uint64_t seed = Random().word();
+  std::vector<std::uint64_t> counts(64);
+  std::uint64_t keys = 0;
+  for (std::uint64_t key = 0; keys < 30'000; ++key) {
+    const std::uint64_t hash = hash_word(key, seed);
+    const Spread spread = spread_over_shards(hash, 2);
+    if (spread.shard != 1 || scale(spread.fraction, 5) != 3 || (level_bits(hash) & 7) != 6) continue;
+    ++counts[tag_of(hash) % 64];
+    ++keys;
+  }
+  expect_even(counts, keys, "tags");
+}
+
+TEST(HashTest, ScaleKeepsOrderAndReachesBothEnds) {
+  Random random;
+  constexpr std::uint64_t kLast = ~std::uint64_t{0};
+  for (const std::uint64_t range : {std::uint64_t{1}, std::uint64_t{3}, std::uint64_t{1000}, kLast}) {
+    EXPECT_EQ(scale(0, range), 0u);
+    EXPECT_EQ(scale(kLast, range), range - 1);
+    for (int i = 0; i < 1000; ++i) {
+      const std::uint64_t a = random.word();
+      const std::uint64_t b = random.word();
+      EXPECT_LE(scale(std::min(a, b), range), scale(std::max(a, b), range));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace hostmap::test

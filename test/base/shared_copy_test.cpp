@@ -1,0 +1,70 @@
+#include "base/shared_copy.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <gtest/gtest.h>
+#include <thread>
+#include <vector>
+
+#include "support/aligned_memory.hpp"
+#include "support/seed.hpp"
+
+namespace hostmap::test {
+namespace {
+
+TEST(SharedCopyTest, CopiesExactlyTheBytesAsked) {
+  Random random;
+  std::vector<std::byte> from(4200);
+  random.fill(from);
+  for (std::size_t size = 0; size <= 300; ++size) {
+    for (const std::size_t offset : {0u, 1u, 7u, 8u}) {
+      std::vector<std::byte> to(size + 32, std::byte{0xcc});
+      copy_shared(to.data() + 16, from.data() + offset, size);
+      ASSERT_TRUE(std::equal(to.begin() + 16, to.end() - 16, from.begin() + static_cast<std::ptrdiff_t>(offset)));
+      ASSERT_EQ(std::count(to.begin(), to.begin() + 16, std::byte{0xcc}), 16) << "before, size " << size;
+      ASSERT_EQ(std::count(to.end() - 16, to.end(), std::byte{0xcc}), 16) << "behind, size " << size;
+    }
+  }
+}
+
+TEST(SharedCopyTest, ReadsAndWritesNothingBeyondTheLastByte) {
+  const AlignedMemory from(kPageSize);
+  const AlignedMemory to(kPageSize);
+  for (std::size_t size = 0; size <= kPageSize; size += size < 200 ? 1 : 97) {
+    copy_shared(to.end() - size, from.end() - size, size);  // one byte more faults
+  }
+}
+
+// What it is for: the bytes change meanwhile. The copy may be torn, but each byte is one of those that stood there, and the
+// thread sanitizer has nothing to say.
+TEST(SharedCopyTest, ARacingWriterIsNoDataRace) {
+  constexpr std::size_t kSize = 256;
+  std::vector<std::byte> shared(kSize, std::byte{0});
+  std::atomic<bool> stop{false};
+  std::thread writer([&] {
+    const std::vector<std::byte> zeroes(kSize, std::byte{0});
+    const std::vector<std::byte> ones(kSize, std::byte{0xff});
+    while (!stop.load()) {
+      copy_shared(shared.data(), ones.data(), kSize);
+      copy_shared(shared.data(), zeroes.data(), kSize);
+    }
+  });
+  std::vector<std::byte> copy(kSize);
+  std::size_t others = 0;
+  bool seen_zero = false;
+  bool seen_one = false;
+  for (int i = 0; i < 20'000 || !seen_zero || !seen_one; ++i) {
+    copy_shared(copy.data(), shared.data(), kSize);
+    const auto zeroes = static_cast<std::size_t>(std::count(copy.begin(), copy.end(), std::byte{0}));
+    const auto ones = static_cast<std::size_t>(std::count(copy.begin(), copy.end(), std::byte{0xff}));
+    others += kSize - zeroes - ones;
+    seen_zero = seen_zero || zeroes != 0;
+    seen_one = seen_one || ones != 0;
+  }
+  stop.store(true);
+  writer.join();
+  EXPECT_EQ(others, 0u);
+}
+
+}  // namespace
+}  // namespace hostmap::test

@@ -1,0 +1,70 @@
+// The sketch's main job, in small: 65 load clients at once, each reading back what it wrote; and what clients cost that do
+// nothing.
+#include <fstream>
+#include <gtest/gtest.h>
+#include <memory>
+#include <regex>
+
+#include "process/support/server.hpp"
+
+namespace hostmap::test {
+namespace {
+
+class MainJobTest : public testing::TestWithParam<const char*> {};
+
+TEST_P(MainJobTest, SixtyFiveClientsWriteAtOnceAndNothingIsLostOrDoubled) {
+  Server server({"10", "--workers", GetParam()});
+  std::vector<std::unique_ptr<Program>> clients;
+  for (int id = 0; id <= 64; ++id) {
+    clients.push_back(std::make_unique<Program>(server.client_command({std::to_string(id), "--seconds", "1"})));
+  }
+  std::uint64_t writes = 0;
+  static const std::regex done("Done \\(([0-9]+) writes\\)\n");
+  for (const auto& client : clients) {
+    ASSERT_EQ(client->wait(2 * kPatience), kSuccess) << client->errors();
+    std::smatch part;
+    const std::string output = client->output();
+    ASSERT_TRUE(std::regex_match(output, part, done)) << output;
+    EXPECT_GT(std::stoull(part[1]), 0u);
+    writes += std::stoull(part[1]);
+  }
+  const auto figures = server.stat();
+  EXPECT_EQ(figures.at("puts"), writes);
+  EXPECT_EQ(figures.at("erases"), 65u);
+  EXPECT_EQ(figures.at("entries"), 0u);
+  EXPECT_EQ(figures.at("refused"), 0u);
+  EXPECT_EQ(figures.at("connected"), 65u);
+  EXPECT_TRUE(server.connections_come_to(0));
+}
+
+std::string worker_name(const testing::TestParamInfo<const char*>& info) { return std::string(info.param) + "Workers"; }
+INSTANTIATE_TEST_SUITE_P(Servers, MainJobTest, testing::Values("1", "4"), worker_name);
+
+std::uint64_t voluntary_switches(pid_t pid) {
+  std::uint64_t sum = 0;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/task")) {
+    std::ifstream status(task.path() / "status");
+    for (std::string line; std::getline(status, line);) {
+      if (line.starts_with("voluntary_ctxt_switches:")) sum += std::stoull(line.substr(24));
+    }
+  }
+  return sum;
+}
+
+TEST(IdleTest, IdleClientsAndTheirServerDoNothing) {
+  Server server;
+  std::vector<Client> clients;
+  for (int i = 0; i < 64; ++i) {
+    clients.push_back(server.connect());
+    ASSERT_EQ(clients.back().put("key", "value"), StatusCode::kOk);
+  }
+  std::this_thread::sleep_for(std::chrono::seconds(2));  // until what connecting left behind is done
+  const std::uint64_t server_before = voluntary_switches(server.pid());
+  const std::uint64_t client_before = voluntary_switches(::getpid());
+  std::this_thread::sleep_for(std::chrono::seconds(5));
+  EXPECT_LE(voluntary_switches(server.pid()) - server_before, 10u) << "20 in ten seconds";
+  EXPECT_LE(voluntary_switches(::getpid()) - client_before, 1u) << "this test's own sleep, and nothing of 64 clients";
+}
+
+}  // namespace
+}  // namespace hostmap::test

@@ -1,0 +1,94 @@
+// The whole way against std::unordered_map: random calls of a client, keys and values of all kinds, a replayable seed.
+#include <gtest/gtest.h>
+#include <string>
+#include <unordered_map>
+
+#include "process/support/server.hpp"
+#include "support/seed.hpp"
+
+namespace hostmap::test {
+namespace {
+
+struct Case {
+  const char* buckets;
+  const char* workers;
+  Reads reads;
+};
+class ClientModelTest : public testing::TestWithParam<Case> {};
+
+TEST_P(ClientModelTest, AgreesWithAMap) {
+  Random random;
+  std::vector<std::string> arguments{GetParam().buckets, "--ring-size", "8K"};
+  if (std::string_view(GetParam().workers) != "1") arguments.insert(arguments.end(), {"--workers", GetParam().workers});
+  Server server(arguments);
+  Client map = server.connect(kPatience, GetParam().reads);
+  std::unordered_map<std::string, std::string> model;
+  const auto any_key = [&] {
+    const std::uint64_t number = random.below(500);
+    if (random.one_in(2)) return std::string(reinterpret_cast<const char*>(&number), sizeof number);
+    return "key " + std::string(number % 60, 'k') + std::to_string(number);
+  };
+  const auto any_value = [&] {
+    const std::uint64_t word = random.word();
+    if (random.one_in(2)) return std::string(reinterpret_cast<const char*>(&word), sizeof word);
+    return std::string(random.one_in(20) ? random.below(20'000) : random.below(100), static_cast<char>(word));
+  };
+  for (int call = 0; call < 6'000; ++call) {
+    const std::string key = any_key();
+    const auto expected = model.find(key);
+    switch (random.below(10)) {
+      case 0:
+      case 1: {
+        const std::string value = any_value();
+        ASSERT_EQ(map.put(key, value), StatusCode::kOk) << call;
+        model[key] = value;
+        break;
+      }
+      case 2:
+      case 3:
+      case 4: {
+        const std::string value = any_value();
+        ASSERT_EQ(map.put_async(key, value), StatusCode::kOk) << call;
+        model[key] = value;
+        break;
+      }
+      case 5:
+        ASSERT_EQ(map.erase(key), expected != model.end() ? StatusCode::kOk : StatusCode::kNotFound) << call;
+        model.erase(key);
+        break;
+      case 6:
+        ASSERT_EQ(map.exists(key), expected != model.end() ? StatusCode::kOk : StatusCode::kNotFound) << call;
+        break;
+      case 7:
+        if (random.one_in(10)) {
+          ASSERT_EQ(map.flush(), StatusCode::kOk) << call;
+        }
+        break;
+      default: {
+        const Result<std::string> value = map.get(key);
+        if (expected == model.end()) {
+          ASSERT_EQ(value.status(), StatusCode::kNotFound) << call;
+        } else {
+          ASSERT_TRUE(value) << call << ": " << value.status().message();
+          ASSERT_EQ(*value, expected->second) << call;
+        }
+      }
+    }
+  }
+  ASSERT_EQ(map.flush(), StatusCode::kOk);
+  EXPECT_EQ(server.stat("entries"), model.size());
+  for (const auto& [key, value] : model) ASSERT_EQ(*map.get(key), value);
+}
+
+std::string case_name(const testing::TestParamInfo<Case>& info) {
+  return std::string(info.param.buckets) + "BucketsWith" + info.param.workers + "Workers" +
+         (info.param.reads == Reads::kRing ? "ByRing" : "Direct");
+}
+INSTANTIATE_TEST_SUITE_P(Servers, ClientModelTest,
+                         testing::Values(Case{"1", "1", Reads::kDirect}, Case{"3", "1", Reads::kRing},
+                                         Case{"10", "1", Reads::kDirect}, Case{"1000", "1", Reads::kRing},
+                                         Case{"10", "4", Reads::kDirect}, Case{"4", "4", Reads::kRing}),
+                         case_name);
+
+}  // namespace
+}  // namespace hostmap::test
