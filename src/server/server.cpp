@@ -34,7 +34,6 @@ void raise_descriptor_limit() noexcept {
 
 Result<std::unique_ptr<Server>> Server::start(CheckedOptions options, Log log, std::function<void()> fatal) {
   std::unique_ptr<Server> server(new Server(std::move(options), std::move(log)));
-  if (!server->options_.warning.empty()) server->log_("warning: " + server->options_.warning);
   raise_descriptor_limit();
   const bool membarrier = membarrier_available();
   if (Status status = server->create_journal(); !status.ok()) {
@@ -49,6 +48,7 @@ Result<std::unique_ptr<Server>> Server::start(CheckedOptions options, Log log, s
       return status;
     }
   }
+  if (!server->options_.warning.empty()) server->log_("warning: " + server->options_.warning);
   server->start_threads(membarrier, std::move(fatal));
   return server;
 }

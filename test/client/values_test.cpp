@@ -1,6 +1,6 @@
 // Keys and values of every size, through a real server: by direct reads and by ring, with one worker and with four.
-#include <gtest/gtest.h>
 #include <cstring>
+#include <gtest/gtest.h>
 #include <string>
 #include <vector>
 
