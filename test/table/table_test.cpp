@@ -263,8 +263,8 @@ TEST_P(TableModelTest, AgreesWithAMapThroughGrowthMovesAndErasure) {
 INSTANTIATE_TEST_SUITE_P(Buckets, TableModelTest,
                          testing::Values(ModelCase{1, 1}, ModelCase{3, 1}, ModelCase{10, 1}, ModelCase{1000, 1},
                                          ModelCase{4, 4}, ModelCase{10, 4}),
-                         [](const auto& info) {
-                           return std::to_string(info.param.buckets) + "With" + std::to_string(info.param.shards) +
+                         [](const auto& tested) {
+                           return std::to_string(tested.param.buckets) + "With" + std::to_string(tested.param.shards) +
                                   "Shards";
                          });
 

@@ -150,7 +150,7 @@ INSTANTIATE_TEST_SUITE_P(Values, TornReadTest,
                                          HuntCase{"SmallEntries", false, {2, 3, 8}, 1},
                                          HuntCase{"PagesOfEntries", false, {512}, 1},
                                          HuntCase{"EntriesOfAllSizes", false, {2, 9, 127, 128, 129, 512, 4096}, 4}),
-                         [](const auto& info) { return info.param.name; });
+                         [](const auto& tested) { return tested.param.name; });
 
 // A key that moves to and fro between the forms must never seem absent, nor show a value of the wrong form's past.
 TEST(TornReadMoveTest, AKeyThatMovesBetweenTheFormsIsAlwaysThere) {

@@ -1,0 +1,543 @@
+// Model: reading pairs while the shard's writer changes them.
+//
+// Modelled: overwrite in place, insert, erase and reuse of a place, overflow buckets (linked,
+// emptied, unlinked, linked again into another chain), the split of a bucket, clear by the fill
+// number (by this worker or by another one in the middle of a request), kills, and recovery, which
+// is killed, too. The old bucket has two places, the new one (which the split makes) and the
+// overflow bucket one each; either may own the overflow bucket. Key K is read; L and J come and go
+// beside it. The entries, behind the pairs, are forms_model.cpp.
+//
+// The writer's rules (each can be broken, see Rules and the cases at the end):
+//   overwrite  one release store of the value word; the header stays
+//   insert     release fence; key, value into a free place; header {version + 1, bit on} (release)
+//   erase      header {version + 1, bit off} (release)
+//   link       the overflow bucket's header {version + 1, no places} (release), fence, the link,
+//              then has-overflow in its owner's header; its version is never reset
+//   split      new bucket filled, its version raised, too; state {pointer + 1, splitting}
+//              (release); then one header store per old bucket takes away what moved (the overflow
+//              bucket's first) and unlinks it where it is empty; state without splitting (release)
+//   clear      fill + 1, one store; a bucket of another fill is empty, and is reset on first touch
+//   recovery   splitting set: the removal is done again, whatever the bucket's fill
+// The reader's:
+//   fill, state, header (acquire) before anything else of the bucket; keys and occupancy; value;
+//   acquire fence; hit: the header of *this* bucket is what it was; miss: state (but its splitting
+//   bit) and fill are what they were, and so are the headers
+//
+// Simplified: small buckets, one split, words of 16 bits, fill without its wrap.
+
+#include <array>
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "cases.hpp"
+#include "table_cases.hpp"
+#include "table_model.hpp"
+
+namespace hostmap::models {
+namespace {
+
+enum Key : Word { kNoKey, kK, kL, kJ };
+constexpr std::array kKeys = {kK, kL, kJ};
+
+// Where a bucket's words lie: header, keys, values, link.
+struct Bucket {
+  int header;
+  int places;
+  const char* name;
+
+  int key(int place) const { return header + 1 + place; }
+  int value(int place) const { return header + 1 + places + place; }
+  int link() const { return header + 1 + 2 * places; }
+  bool contains(int where) const { return where >= header && where <= link(); }
+  bool operator==(const Bucket& other) const { return header == other.header; }
+};
+constexpr int kState = 0;
+constexpr int kFillNumber = 1;
+constexpr Bucket kOld{2, 2, "old"};
+constexpr Bucket kNew{8, 1, "new"};
+constexpr Bucket kOverflow{12, 1, "overflow"};  // its own link is never used
+constexpr std::size_t kWords = 16;
+
+// {version | fill:2 | occupancy:2 | has-overflow:1}
+struct Header {
+  int version;
+  int fill;
+  int occupancy;
+  bool has_overflow;
+
+  explicit Header(Word word)
+      : version(word >> 5), fill(word >> 3 & 3), occupancy(word >> 1 & 3), has_overflow(word & 1) {}
+  Header(int version_, int fill_, int occupancy_, bool has_overflow_)
+      : version(version_), fill(fill_), occupancy(occupancy_), has_overflow(has_overflow_) {}
+
+  bool holds(int place) const { return (occupancy >> place & 1) != 0; }
+  Header next() const { return {version + 1, fill, occupancy, has_overflow}; }
+  Header with(int place) const { return {version, fill, occupancy | 1 << place, has_overflow}; }
+  Header without(int place) const { return {version, fill, occupancy & ~(1 << place), has_overflow}; }
+  Header linked(bool linked) const { return {version, fill, occupancy, linked}; }
+  Word word() const { return static_cast<Word>(version << 5 | fill << 3 | occupancy << 1 | (has_overflow ? 1 : 0)); }
+};
+
+// {splitting:1 | pointer:1}
+constexpr Word kPointer = 1;
+constexpr Word kSplitting = 2;
+constexpr bool is_split(Word state) { return (state & kPointer) != 0; }
+
+constexpr unsigned bit_of(Key key) { return 1U << key; }
+
+// An access that is acquire or release by the rules.
+enum class Access {
+  kNone,
+  kFillLoad,
+  kStateLoad,
+  kHeaderLoad,
+  kOverflowHeaderLoad,
+  kOverwriteStore,
+  kInsertHeaderStore,
+  kLinkedHeaderStore,
+  kEraseHeaderStore,
+  kRemovalHeaderStore,
+  kStateStore,
+};
+
+struct Rules {
+  // The situation.
+  unsigned moving = bit_of(kK) | bit_of(kL);  // the keys that the split moves
+  bool starts_full = false;                   // K in the overflow bucket of a full chain
+  bool erases_k = true;
+  int clears = 0;       // by this worker, as requests
+  int fill_values = 4;  // a header has room for so many fill numbers; 2: the second clear wraps
+  // The protocol; false is a broken variant, unless a case below says that it holds.
+  bool release_fence_before_reuse = true;
+  bool version_survives_reuse = true;
+  bool clears_only_what_is_swept = true;
+  bool recovery_repeats_removal = true;
+  bool reader_checks_header = true;
+  bool reader_checks_header_of_place = true;  // else the primary's
+  bool reader_checks_headers_on_miss = true;
+  bool reader_checks_state_on_miss = true;
+  bool reader_checks_fill_on_miss = true;
+  bool reader_compares_fill = true;
+  bool reader_fences = true;
+  Access relaxed = Access::kNone;  // this one is only relaxed
+};
+
+class PairsModel {
+ public:
+  using Server = ServerMemory<kWords>;
+  using SharedWords = std::array<Word, kWords>;
+  static constexpr std::size_t kFill = kFillNumber;
+
+  explicit PairsModel(const Rules& rules) : rules_(rules) {}
+
+  Server start() const {
+    Server server;
+    const auto set = [&](int where, int value) {
+      server.shared[static_cast<std::size_t>(where)] = static_cast<Word>(value);
+    };
+    if (rules_.starts_full) {
+      set(kOld.header, Header(3, 0, 0b11, true).word());
+      set_pair(server, kOld, 0, kJ);
+      set_pair(server, kOld, 1, kL);
+      set(kOld.link(), kOverflow.header);
+      set(kOverflow.header, Header(1, 0, 0b1, false).word());
+      set_pair(server, kOverflow, 0, kK);
+    } else {
+      set(kOld.header, Header(1, 0, 0b1, false).word());
+      set_pair(server, kOld, 0, kK);
+    }
+    return server;
+  }
+
+  Word content(const SharedWords& memory) const {
+    const auto load = [&](int where) { return memory[static_cast<std::size_t>(where)]; };
+    const Place place = find(load, kK);
+    return place.is_found ? load(place.bucket.value(place.place)) : Word{0};
+  }
+
+  Word seen_content(SharedWords memory, Word fill) const {
+    memory[kFill] = fill;
+    return content(memory);
+  }
+
+  template <typename Offer>
+  void offer_requests(const Server& server, Offer offer) const {
+    for (const Key key : kKeys) {
+      offer_put(server, key, offer);
+      offer_erase(server, key, offer);
+    }
+    offer_split(server, offer);
+    if (rules_.clears > 0) {
+      offer_clear(server, offer);
+      offer_reset(server, offer);
+    }
+  }
+
+  void recover(Request<Server>& request) const {
+    if ((request.load(kState) & kSplitting) != 0 && rules_.recovery_repeats_removal) {
+      remove_moved(request);
+      request.store(kState, kPointer);
+    }
+  }
+
+  const char* rebuild(Server& server) const {
+    const auto load = [&](int where) { return server.shared[static_cast<std::size_t>(where)]; };
+    for (const Key key : kKeys) {
+      int places = 0;
+      for (const Bucket& primary : {kOld, kNew}) {
+        if (primary == kNew && !is_split(load(kState))) continue;
+        places += places_in_chain(load, primary, key);
+      }
+      if (places > 1) return "after recovery a key has two places";
+    }
+    return nullptr;
+  }
+
+  template <typename Loads>
+  ReadResult read(Loads& load) const {
+    const auto load_acquire = [&](int where, Access access) {
+      return rules_.relaxed == access ? load.relaxed(where) : load.acquire(where);
+    };
+    const Word fill = load_acquire(kFillNumber, Access::kFillLoad);
+    const Word state = load_acquire(kState, Access::kStateLoad);
+    const Bucket primary = home(state, kK);
+    const Word first_header = load_acquire(primary.header, Access::kHeaderLoad);
+    Word last_header = 0;
+    bool visits_overflow = false;
+    for (Bucket bucket = primary;;) {
+      const bool is_primary = bucket == primary;
+      const Word header_word = is_primary ? first_header : load_acquire(bucket.header, Access::kOverflowHeaderLoad);
+      if (!is_primary) last_header = header_word;
+      const Header header(header_word);
+      const bool is_live = !rules_.reader_compares_fill || header.fill == low(fill);
+      if (!is_live && !is_primary) return ReadResult::again();
+      for (int place = 0; is_live && place < bucket.places; ++place) {
+        if (!header.holds(place) || load.relaxed(bucket.key(place)) != kK) continue;
+        const Word value = load.relaxed(bucket.value(place));
+        if (rules_.reader_fences) load.acquire_fence();
+        if (rules_.reader_checks_header) {
+          const bool own = rules_.reader_checks_header_of_place;
+          const Word expected = own ? header_word : first_header;
+          if (load.relaxed(own ? bucket.header : primary.header) != expected) {
+            return ReadResult::again();
+          }
+        }
+        return ReadResult::hit(value);
+      }
+      if (!is_live || !header.has_overflow || visits_overflow) break;
+      if (load.relaxed(bucket.link()) == 0) return ReadResult::again();
+      bucket = kOverflow;
+      visits_overflow = true;
+    }
+    if (rules_.reader_fences) load.acquire_fence();
+    if (rules_.reader_checks_headers_on_miss) {
+      if (load.relaxed(primary.header) != first_header) return ReadResult::again();
+      if (visits_overflow && load.relaxed(kOverflow.header) != last_header) {
+        return ReadResult::again();
+      }
+    }
+    if (rules_.reader_checks_state_on_miss) {
+      if (is_split(load.relaxed(kState)) != is_split(state)) return ReadResult::again();
+    }
+    if (rules_.reader_checks_fill_on_miss) {
+      if (load.relaxed(kFillNumber) != fill) return ReadResult::again();
+    }
+    return ReadResult::miss();
+  }
+
+  std::string describe(int where, Word value) const {
+    if (where == kState) {
+      return std::string("state = {pointer ") + (is_split(value) ? "1" : "0") +
+             ((value & kSplitting) != 0 ? ", splitting}" : "}");
+    }
+    if (where == kFillNumber) return "fill = " + std::to_string(value);
+    for (const Bucket& bucket : {kOld, kNew, kOverflow}) {
+      if (!bucket.contains(where)) continue;
+      const std::string name = bucket.name;
+      if (where == bucket.header) {
+        const Header header(value);
+        std::string text = name + ".header = {version " + std::to_string(header.version) + ", fill " +
+                           std::to_string(header.fill) + ", places";
+        for (int place = 0; place < bucket.places; ++place) {
+          text += header.holds(place) ? " 1" : " 0";
+        }
+        return text + (header.has_overflow ? ", has overflow}" : "}");
+      }
+      if (where == bucket.link()) return name + ".link = " + (value != 0 ? "overflow" : "none");
+      const bool is_key = where < bucket.value(0);
+      const int place = where - (is_key ? bucket.key(0) : bucket.value(0));
+      return name + (is_key ? ".key" : ".value") + std::to_string(place) + " = " +
+             (is_key ? std::string(1, "-KLJ"[value & 3]) : std::to_string(value));
+    }
+    return "?";
+  }
+
+ private:
+  struct Place {
+    bool is_found;
+    Bucket bucket;
+    int place;
+  };
+
+  static void set_pair(Server& server, const Bucket& bucket, int place, Key key) {
+    server.shared[static_cast<std::size_t>(bucket.key(place))] = key;
+    server.shared[static_cast<std::size_t>(bucket.value(place))] = ++server.values_given;
+  }
+
+  Order release(Access access) const { return rules_.relaxed == access ? Order::kRelaxed : Order::kRelease; }
+  int low(Word fill) const { return fill % rules_.fill_values; }  // what a header holds of it
+  bool moves(Word key) const { return (rules_.moving >> key & 1) != 0; }
+  Bucket home(Word state, Key key) const { return is_split(state) && moves(key) ? kNew : kOld; }
+
+  template <typename Load>
+  Place find(const Load& load, Key key) const {
+    const Bucket primary = home(load(kState), key);
+    if (Header(load(primary.header)).fill != low(load(kFillNumber))) return {false, primary, 0};
+    for (Bucket bucket = primary;; bucket = kOverflow) {
+      const Header header(load(bucket.header));
+      for (int place = 0; place < bucket.places; ++place) {
+        if (header.holds(place) && load(bucket.key(place)) == key) return {true, bucket, place};
+      }
+      if (!header.has_overflow || bucket == kOverflow) return {false, primary, 0};
+    }
+  }
+
+  template <typename Load>
+  int places_in_chain(const Load& load, const Bucket& primary, Key key) const {
+    if (Header(load(primary.header)).fill != low(load(kFillNumber))) return 0;
+    int places = 0;
+    for (Bucket bucket = primary;; bucket = kOverflow) {
+      const Header header(load(bucket.header));
+      for (int place = 0; place < bucket.places; ++place) {
+        if (header.holds(place) && load(bucket.key(place)) == key) ++places;
+      }
+      if (!header.has_overflow || bucket == kOverflow) return places;
+    }
+  }
+
+  static Header header_of(const Request<Server>& request, const Bucket& bucket) {
+    return Header(request.load(bucket.header));
+  }
+
+  bool is_stale(const Request<Server>& request, const Bucket& bucket) const {
+    return header_of(request, bucket).fill != low(request.load(kFillNumber));
+  }
+
+  // The first touch of a bucket of an earlier fill.
+  void reset_if_stale(Request<Server>& request, const Bucket& bucket) const {
+    if (!is_stale(request, bucket)) return;
+    const Header header = header_of(request, bucket);
+    request.store(bucket.header, Header(header.version + 1, low(request.load(kFillNumber)), 0, false).word());
+    request.release_fence();
+  }
+
+  // The overflow bucket belongs to a chain, or to a cleared one that is not reset yet.
+  static bool overflow_is_used(const Request<Server>& request) {
+    return header_of(request, kOld).has_overflow || header_of(request, kNew).has_overflow;
+  }
+
+  void link_overflow(Request<Server>& request, const Bucket& owner) const {
+    const int version = rules_.version_survives_reuse ? header_of(request, kOverflow).version : -1;
+    request.store(kOverflow.header, Header(version + 1, low(request.load(kFillNumber)), 0, false).word(),
+                  release(Access::kLinkedHeaderStore));
+    if (rules_.release_fence_before_reuse) request.release_fence();
+    request.store(owner.link(), kOverflow.header, Order::kRelaxed);
+    request.store(owner.header, header_of(request, owner).next().linked(true).word());
+  }
+
+  void insert(Request<Server>& request, const Bucket& bucket, int place, Key key, Word value) const {
+    if (rules_.release_fence_before_reuse) request.release_fence();
+    request.store(bucket.key(place), key, Order::kRelaxed);
+    request.store(bucket.value(place), value, Order::kRelaxed);
+    request.store(bucket.header, header_of(request, bucket).next().with(place).word(),
+                  release(Access::kInsertHeaderStore));
+  }
+
+  // Into a free place of the chain; false when it has none.
+  bool insert_into_chain(Request<Server>& request, const Bucket& primary, Key key, Word value) const {
+    for (Bucket bucket = primary;; bucket = kOverflow) {
+      for (int place = 0; place < bucket.places; ++place) {
+        if (header_of(request, bucket).holds(place)) continue;
+        insert(request, bucket, place, key, value);
+        return true;
+      }
+      if (bucket == kOverflow) return false;
+      if (!header_of(request, bucket).has_overflow) {
+        if (overflow_is_used(request)) return false;
+        link_overflow(request, bucket);
+      }
+    }
+  }
+
+  template <typename Offer>
+  void offer_put(const Server& server, Key key, Offer& offer) const {
+    Request<Server> request(server);
+    const auto load = [&](int where) { return request.load(where); };
+    const Bucket primary = home(request.load(kState), key);
+    reset_if_stale(request, primary);
+    const Word value = request.new_value();
+    const Place place = find(load, key);
+    if (place.is_found) {
+      if (key != kK) return;  // the neighbours' values do not matter
+      request.store(place.bucket.value(place.place), value, release(Access::kOverwriteStore));
+    } else if (!insert_into_chain(request, primary, key, value)) {
+      return;
+    }
+    if (key == kK) request.sets_content(value);
+    offer(request);
+  }
+
+  template <typename Offer>
+  void offer_erase(const Server& server, Key key, Offer& offer) const {
+    if (key == kK && !rules_.erases_k) return;
+    Request<Server> request(server);
+    const Place place = find([&](int where) { return request.load(where); }, key);
+    if (!place.is_found) return;
+    request.store(place.bucket.header, header_of(request, place.bucket).next().without(place.place).word(),
+                  release(Access::kEraseHeaderStore));
+    if (key == kK) request.sets_content(0);
+    offer(request);
+  }
+
+  template <typename Offer>
+  void offer_split(const Server& server, Offer& offer) const {
+    Request<Server> request(server);
+    if (is_split(request.load(kState))) return;
+    reset_if_stale(request, kOld);
+    int moved = 0;
+    for (Bucket bucket = kOld;; bucket = kOverflow) {
+      const Header header = header_of(request, bucket);
+      for (int place = 0; place < bucket.places; ++place) {
+        if (!header.holds(place) || !moves(request.load(bucket.key(place)))) continue;
+        if (moved == kNew.places) return;  // it has no room for a second one
+        request.store(kNew.key(moved), request.load(bucket.key(place)), Order::kRelaxed);
+        request.store(kNew.value(moved), request.load(bucket.value(place)), Order::kRelaxed);
+        ++moved;
+      }
+      if (!header.has_overflow || bucket == kOverflow) break;
+    }
+    // A kill may have left one like it; no version is used twice.
+    const int version = header_of(request, kNew).version + 1;
+    request.store(kNew.header, Header(version, low(request.load(kFillNumber)), moved, false).word());
+    request.store(kState, kPointer | kSplitting, release(Access::kStateStore));
+    remove_moved(request);
+    request.store(kState, kPointer);
+    offer(request);
+  }
+
+  void remove_moved(Request<Server>& request) const {
+    const auto without_moved = [&](const Bucket& bucket) {
+      Header header = header_of(request, bucket).next();
+      for (int place = 0; place < bucket.places; ++place) {
+        if (moves(request.load(bucket.key(place)))) header = header.without(place);
+      }
+      return header;
+    };
+    Header header = without_moved(kOld);
+    if (header.has_overflow) {
+      const Header overflow = without_moved(kOverflow);
+      if (overflow.occupancy != header_of(request, kOverflow).occupancy) {
+        request.store(kOverflow.header, overflow.word(), release(Access::kRemovalHeaderStore));
+      }
+      header = header.linked(overflow.occupancy != 0);
+    }
+    request.store(kOld.header, header.word(), release(Access::kRemovalHeaderStore));
+  }
+
+  template <typename Offer>
+  void offer_clear(const Server& server, Offer& offer) const {
+    Request<Server> request(server);
+    if (request.load(kFillNumber) == rules_.clears) return;
+    // No published bucket may fall behind so far that its fill seems to be the current one.
+    if (rules_.clears_only_what_is_swept && has_stale_bucket(request)) return;
+    request.store(kFillNumber, request.load(kFillNumber) + 1);
+    request.sets_content(0);
+    offer(request);
+  }
+
+  bool has_stale_bucket(const Request<Server>& request) const {
+    return is_stale(request, kOld) || (is_split(request.load(kState)) && is_stale(request, kNew));
+  }
+
+  // The sweep that resets what a clear has left.
+  template <typename Offer>
+  void offer_reset(const Server& server, Offer& offer) const {
+    Request<Server> request(server);
+    reset_if_stale(request, kOld);
+    if (is_split(request.load(kState))) reset_if_stale(request, kNew);
+    if (!request.stores().empty()) offer(request);
+  }
+
+  const Rules rules_;
+};
+
+std::vector<Case> cases() {
+  constexpr auto holds = TableCases<PairsModel, Rules>::holds;
+  constexpr auto broken = TableCases<PairsModel, Rules>::broken;
+  constexpr Memory kProgram = Memory::kProgramOrder;
+  constexpr Memory kCpp = Memory::kCppOrder;
+  constexpr unsigned kKStays = bit_of(kL) | bit_of(kJ);
+  return {
+      holds("program order, K and L move", kProgram, {{5, 6}}, {}),
+      holds("program order, K stays", kProgram, {{5, 6}}, {.moving = kKStays}),
+      holds("program order, chain full at the start", kProgram, {{5, 6}}, {.starts_full = true}),
+      holds("program order, chain full, K stays", kProgram, {{5, 6}}, {.moving = kKStays, .starts_full = true}),
+      holds("program order, two kills", kProgram, {{3, 5}, 2}, {}),
+      holds("program order, two kills, chain full", kProgram, {{3, 5}, 2}, {.starts_full = true}),
+      holds("program order, clear, a kill", kProgram, {{3, 5}, 1}, {.clears = 2}),
+      holds("program order, clear, a kill, chain full", kProgram, {{3, 5}, 1}, {.starts_full = true, .clears = 2}),
+      holds("program order, the fill number wraps in the headers", kProgram, {{5, 6}}, {.clears = 3, .fill_values = 2}),
+      holds("program order, clears by another worker inside requests", kProgram, {{3, 4}, 0, 2}, {}),
+      holds("program order, clears by another worker, a kill, chain full", kProgram, {{2, 3}, 1, 2},
+            {.starts_full = true}),
+      holds("C++ order, K and L move", kCpp, {{4, 6}}, {}),
+      holds("C++ order, K stays", kCpp, {{4, 6}}, {.moving = kKStays}),
+      holds("C++ order, chain full at the start", kCpp, {{4, 6}}, {.starts_full = true}),
+      holds("C++ order, a kill", kCpp, {{3, 5}, 1}, {}),
+      holds("C++ order, a kill, chain full", kCpp, {{3, 5}, 1}, {.starts_full = true}),
+      holds("C++ order, clear", kCpp, {{4, 6}}, {.clears = 2}),
+      holds("C++ order, clears by another worker", kCpp, {{3, 4}, 0, 2}, {.starts_full = true}),
+      holds("C++ order, clear by another worker, a kill", kCpp, {{2, 3}, 1, 1}, {}),
+      holds("program order, pairs alone: a miss needs neither headers nor fill again", kProgram, {{3, 4}, 1, 1},
+            {.reader_checks_headers_on_miss = false, .reader_checks_fill_on_miss = false}),
+      holds("program order, chain full, pairs alone: the same", kProgram, {{3, 4}, 1, 1},
+            {.starts_full = true, .reader_checks_headers_on_miss = false, .reader_checks_fill_on_miss = false}),
+      holds("C++ order, pairs alone: a miss needs neither headers nor fill again", kCpp, {{3, 4}, 0, 2},
+            {.reader_checks_headers_on_miss = false, .reader_checks_fill_on_miss = false}),
+      holds("C++ order, chain full, pairs alone: the same", kCpp, {{3, 4}, 0, 2},
+            {.starts_full = true, .reader_checks_headers_on_miss = false, .reader_checks_fill_on_miss = false}),
+      holds("C++ order, the fill number may be loaded relaxed", kCpp, {{3, 4}, 0, 2}, {.relaxed = Access::kFillLoad}),
+      broken("no header check", kProgram, {{3, 3}}, {.reader_checks_header = false}),
+      broken("a place in an overflow bucket checked by the primary's header", kProgram, {{4, 4}},
+             {.starts_full = true, .reader_checks_header_of_place = false}),
+      broken("overflow bucket's version reset on reuse", kProgram, {{5, 5}},
+             {.starts_full = true, .version_survives_reuse = false}),
+      broken("miss without the state again", kProgram, {{4, 4}}, {.reader_checks_state_on_miss = false}),
+      broken("recovery does not repeat the split's removal", kProgram, {{4, 4}, 1},
+             {.recovery_repeats_removal = false}),
+      broken("reader ignores the fill number", kProgram, {{4, 4}}, {.clears = 1, .reader_compares_fill = false}),
+      broken("fill rises a whole turn above a bucket", kProgram, {{4, 4}},
+             {.clears = 2, .fill_values = 2, .clears_only_what_is_swept = false}),
+      broken("no release fence before a place is reused", kCpp, {{4, 4}}, {.release_fence_before_reuse = false}),
+      broken("state loaded relaxed, and a miss without the headers again", kCpp, {{4, 4}},
+             {.reader_checks_headers_on_miss = false, .relaxed = Access::kStateLoad}),
+      broken("header loaded relaxed", kCpp, {{4, 4}}, {.relaxed = Access::kHeaderLoad}),
+      broken("header of an overflow bucket loaded relaxed", kCpp, {{4, 4}},
+             {.starts_full = true, .relaxed = Access::kOverflowHeaderLoad}),
+      broken("overwrite stored relaxed: another reader may go back", kCpp, {{4, 4}},
+             {.relaxed = Access::kOverwriteStore}),
+      broken("header of an insert stored relaxed", kCpp, {{4, 4}}, {.relaxed = Access::kInsertHeaderStore}),
+      broken("header of a linked overflow bucket stored relaxed", kCpp, {{4, 4}},
+             {.starts_full = true, .relaxed = Access::kLinkedHeaderStore}),
+      broken("header of an erase stored relaxed", kCpp, {{4, 4}}, {.relaxed = Access::kEraseHeaderStore}),
+      broken("headers that a split leaves stored relaxed", kCpp, {{4, 4}}, {.relaxed = Access::kRemovalHeaderStore}),
+      broken("state stored relaxed", kCpp, {{4, 4}, 1}, {.relaxed = Access::kStateStore}),
+      broken("no acquire fence before the header is loaded again", kCpp, {{4, 4}}, {.reader_fences = false}),
+  };
+}
+
+}  // namespace
+}  // namespace hostmap::models
+
+int main(int argc, char** argv) { return hostmap::models::run_cases(argc, argv, "pairs", hostmap::models::cases()); }
