@@ -152,10 +152,13 @@ Status check_region_header(const RegionFile& file, const std::string& path, Regi
   RegionHeader header{};
   std::memcpy(static_cast<void*>(&header), bytes, sizeof bytes);
   // relaxed: a private copy; what it says is checked again by whoever maps the region
-  if (header.magic == 0 || header.state.load(std::memory_order_relaxed) == kRegionBuilding) {
+  const std::uint64_t state = header.state.load(std::memory_order_relaxed);
+  if (header.magic != 0 && header.magic != kMagic) {
+    return {StatusCode::kInvalid, path + " is no hostmap region"};
+  }
+  if (header.magic == 0 || state == kRegionBuilding) {
     return {StatusCode::kNoServer, path + " is not built yet, or its server died while building it"};
   }
-  if (header.magic != kMagic) return {StatusCode::kInvalid, path + " is no hostmap region"};
   if (header.layout_version != kLayoutVersion) {
     return {StatusCode::kOtherVersion, path + " has layout version " + std::to_string(header.layout_version) +
                                            ", this program has " + std::to_string(kLayoutVersion) +

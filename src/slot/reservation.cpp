@@ -1,6 +1,7 @@
 #include "slot/reservation.hpp"
 
 #include <algorithm>
+#include <climits>
 #include <unistd.h>
 
 #include "wait/park.hpp"
@@ -68,6 +69,7 @@ Result<std::uint64_t> reserve_connection(MasterView& master, Deadline& deadline)
         // [mailbox.free] release; pairs with [mailbox.claim]
         mailbox.word.compare_exchange_strong(refused, mailbox_word(id, kMailboxFree), std::memory_order_release,
                                              std::memory_order_relaxed);  // relaxed: on failure nothing is read
+        futex_wake(low_half(mailbox.word), INT_MAX);                      // others may wait for a mailbox
         if (mailbox_state(word) == kMailboxNoMemory) {
           return Status(
               StatusCode::kFull,

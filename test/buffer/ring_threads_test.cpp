@@ -155,9 +155,9 @@ void kill_producers(int kills) {
   EXPECT_GT(mid_stream, 0) << "no kill fell into the writing of a record";
 }
 
-TEST(RingKillTest, AfterAKilledProducerTheRecordsAreAPrefixAndWhole) { kill_producers(150); }
+TEST(RingKillTest, AfterAKilledProducerTheRecordsAreAPrefixAndWhole) { kill_producers(500); }
 
-TEST(RingKillSlowTest, AfterAKilledProducerTheRecordsAreAPrefixAndWhole) { kill_producers(5000); }
+TEST(RingKillSlowTest, AfterAKilledProducerTheRecordsAreAPrefixAndWhole) { kill_producers(20'000); }
 
 // The consumer's death loses nothing either: its successor goes on where its position stands.
 TEST(RingKillTest, ANewConsumerGoesOnWhereTheKilledOneHadCome) {

@@ -127,7 +127,7 @@ TEST(ClientDeath, Case22HoweverAClientEndsItsConnectionComesBack) {
 // In a pid namespace of its own a client's process cannot be named: its lock alone tells.
 TEST(ClientDeath, Case22AClientInAnotherPidNamespaceIsReapedByItsLock) {
   Server server;
-  test::Setup setup;
+  ProcessSetup setup;
   setup.wrapper = {"unshare", "--pid", "--fork", "--kill-child"};
   Program client(server.client_command({"1", "--seconds", "600"}), setup);
   ASSERT_TRUE(eventually([&] { return server.stat("puts") > 0; })) << client.errors();

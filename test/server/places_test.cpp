@@ -152,7 +152,7 @@ TEST_P(Case20InOurPlaceTest, AStrangersFileIsRefusedByItsOwnersName) {
   std::ofstream(path_) << "mine";
   ASSERT_EQ(::chown(path_.c_str(), kOtherUser, kOtherUser), 0);
   ASSERT_EQ(::chmod(path_.c_str(), 0666), 0);
-  test::Setup as_user;
+  ProcessSetup as_user;
   as_user.user = kSomeUser;
   expect_refusal(run_server({}, name_, as_user), 1, {path_});
   struct stat facts {};
@@ -169,10 +169,10 @@ INSTANTIATE_TEST_SUITE_P(Files, Case20InOurPlaceTest, testing::Values("master", 
 
 TEST(OtherUsersTest, MayNeitherConnectNorLookNorRemove) {
   if (!can_change_users()) GTEST_SKIP() << "needs two unprivileged users";
-  test::Setup as_owner;
+  ProcessSetup as_owner;
   as_owner.user = kSomeUser;
   Server server({}, {.process = as_owner});
-  test::Setup as_other;
+  ProcessSetup as_other;
   as_other.user = kOtherUser;
   expect_refusal(run(server.client_command({"1", "--seconds", "1"}), as_other), 4, {"another user"});
   expect_refusal(run(server.stat_command(), as_other), 4, {"another user"});
@@ -280,7 +280,7 @@ TEST(Case23LimitsTest, EachLimitIsNamedAndNothingIsLeft) {
   for (const Limit& limit :
        {Limit{RLIMIT_FSIZE, 4096, "ulimit -f"}, Limit{RLIMIT_AS, rlim_t{512} << 20, "ulimit -v"}}) {
     const std::string name = unique_name();
-    test::Setup setup;
+    ProcessSetup setup;
     setup.limits = {{limit.what, limit.value}};
     expect_refusal(run_server({}, name, setup), 1, {limit.word});
     EXPECT_TRUE(files_of_instance(name).empty()) << limit.word;
@@ -288,7 +288,7 @@ TEST(Case23LimitsTest, EachLimitIsNamedAndNothingIsLeft) {
 }
 
 TEST(Case23LimitsTest, WithFewDescriptorsTheServerServesAsManyClientsAsItCan) {
-  test::Setup setup;
+  ProcessSetup setup;
   setup.limits = {{RLIMIT_NOFILE, 24}};
   Server server({}, {.process = setup});
   std::vector<Client> clients;
@@ -309,7 +309,7 @@ TEST(Case23LimitsTest, WithFewDescriptorsTheServerServesAsManyClientsAsItCan) {
 }
 
 TEST(Case23LimitsTest, NothingNeedsLockedMemory) {
-  test::Setup setup;
+  ProcessSetup setup;
   setup.limits = {{RLIMIT_MEMLOCK, 0}};
   Server server({}, {.process = setup});
   EXPECT_EQ(server.connect().put("key", "value"), StatusCode::kOk);

@@ -1,0 +1,196 @@
+#include "message/codec.hpp"
+
+#include <gtest/gtest.h>
+
+#include "codec_fixture.hpp"
+#include "support/seed.hpp"
+
+namespace hostmap::test {
+namespace {
+
+std::string random_text(Random& random, std::size_t size) {
+  std::string text(size, '\0');
+  random.fill(std::as_writable_bytes(std::span(text)));
+  return text;
+}
+
+class CodecTest : public testing::Test {
+ protected:
+  // Encodes, decodes with exactly the room that is needed, and expects the same back.
+  void expect_round_trip(Op op, bool wants_answer, const std::string& key, const std::string& value) {
+    const std::uint64_t size = record_bytes(key.size() + value.size());
+    encode_request(bench_.record(size), op, wants_answer, bytes_of(key), bytes_of(value));
+    const std::uint64_t space = size - kRecordHeadBytes;
+    const DecodeOutcome outcome = bench_.decode(size, space);
+    ASSERT_EQ(outcome, DecodeOutcome::kRequest)
+        << "op " << static_cast<int>(op) << ", " << key.size() << " + " << value.size();
+    ASSERT_NO_FATAL_FAILURE(bench_.expect_within_bounds(outcome, size, space));
+    ASSERT_EQ(bench_.record_size, size);
+    ASSERT_EQ(bench_.request.op, op);
+    ASSERT_EQ(bench_.request.wants_answer, wants_answer);
+    ASSERT_EQ(text_of(bench_.request.key), key);
+    ASSERT_EQ(text_of(bench_.request.value), value);
+  }
+
+  CodecBench bench_;
+  Random random_;
+};
+
+TEST_F(CodecTest, PutsOfEverySmallSizeComeBack) {
+  for (std::size_t key = 1; key <= 40; ++key) {
+    for (std::size_t value = 0; value <= 40; ++value) {
+      for (const bool wants_answer : {false, true}) {
+        ASSERT_NO_FATAL_FAILURE(
+            expect_round_trip(Op::kPut, wants_answer, random_text(random_, key), random_text(random_, value)));
+      }
+    }
+  }
+}
+
+TEST_F(CodecTest, PutsAtTheBoundsOfTheSizesComeBack) {
+  for (const std::size_t key : {std::size_t{1}, std::size_t{kMaxKeyBytes - 1}, std::size_t{kMaxKeyBytes}}) {
+    for (const std::size_t value : {0, 1, 4095, 4096, 4097, 65535, 65536, 65537}) {
+      ASSERT_NO_FATAL_FAILURE(
+          expect_round_trip(Op::kPut, true, random_text(random_, key), random_text(random_, value)));
+    }
+  }
+}
+
+TEST_F(CodecTest, ErasesAndGetsComeBack) {
+  for (const std::size_t key : {1, 7, 8, 9, 100, 65535, 65536}) {
+    for (const bool wants_answer : {false, true}) {
+      ASSERT_NO_FATAL_FAILURE(expect_round_trip(Op::kErase, wants_answer, random_text(random_, key), ""));
+      ASSERT_NO_FATAL_FAILURE(expect_round_trip(Op::kGet, wants_answer, random_text(random_, key), ""));
+      ASSERT_NO_FATAL_FAILURE(expect_round_trip(Op::kGet, wants_answer, random_text(random_, key),
+                                                random_text(random_, sizeof(PieceCursor))));
+    }
+  }
+}
+
+TEST_F(CodecTest, AFlushComesBack) {
+  for (const bool wants_answer : {false, true}) expect_round_trip(Op::kFlush, wants_answer, "", "");
+}
+
+TEST_F(CodecTest, TheHeadOfAStreamCarriesTheSizesOfTheInnerRequest) {
+  struct Case {
+    Op inner;
+    std::uint64_t key;
+    std::uint64_t value;
+  };
+  for (const Case& c : {Case{Op::kPut, 1, 0}, Case{Op::kPut, kMaxKeyBytes, kMaxValueBytes},
+                        Case{Op::kPut, 8, 0xffff'ffff}, Case{Op::kErase, kMaxKeyBytes, 0}, Case{Op::kGet, 65000, 0},
+                        Case{Op::kGet, kMaxKeyBytes, sizeof(PieceCursor)}}) {
+    const std::uint64_t size = record_bytes(kStreamPayloadBytes);
+    encode_stream(bench_.record(size), c.inner, c.key, c.value);
+    ASSERT_EQ(bench_.decode(size, 16), DecodeOutcome::kRequest);
+    EXPECT_EQ(bench_.record_size, size);
+    EXPECT_EQ(bench_.request.op, Op::kStream);
+    EXPECT_FALSE(bench_.request.wants_answer);
+    EXPECT_EQ(bench_.request.stream.op, c.inner);
+    EXPECT_EQ(bench_.request.stream.key_bytes, c.key);
+    EXPECT_EQ(bench_.request.stream.value_bytes, c.value);
+    EXPECT_TRUE(bench_.request.key.empty());
+    EXPECT_TRUE(bench_.request.value.empty());
+  }
+}
+
+TEST_F(CodecTest, PiecesCarryKeyAndValueOneBehindTheOther) {
+  for (const std::size_t from_key : {0, 1, 8, 100, 4000}) {
+    for (const std::size_t from_value : {0, 1, 8, 100, 16000}) {
+      if (from_key + from_value == 0) continue;
+      for (const bool wants_answer : {false, true}) {
+        const std::string key = random_text(random_, from_key);
+        const std::string value = random_text(random_, from_value);
+        const std::uint64_t size = record_bytes(from_key + from_value);
+        encode_piece(bench_.record(size), wants_answer, bytes_of(key), bytes_of(value));
+        ASSERT_EQ(bench_.decode(size, size - kRecordHeadBytes), DecodeOutcome::kRequest);
+        ASSERT_EQ(bench_.request.op, Op::kPiece);
+        ASSERT_EQ(bench_.request.wants_answer, wants_answer);
+        ASSERT_TRUE(bench_.request.key.empty());
+        ASSERT_EQ(text_of(bench_.request.value), key + value);
+      }
+    }
+  }
+}
+
+TEST_F(CodecTest, AnswersComeBack) {
+  for (const std::size_t prefix : {0, 8, 24}) {
+    for (const std::size_t value : {0, 1, 7, 8, 9, 1000}) {
+      for (const int code : {0, 1, 15, 255}) {
+        const std::string first = random_text(random_, prefix);
+        const std::string second = random_text(random_, value);
+        const std::uint64_t position = random_.word() & ~std::uint64_t{15};
+        const std::uint64_t size = record_bytes(prefix + value);
+        std::byte* record = bench_.record(size);
+        encode_answer(record, static_cast<std::uint8_t>(code), position, bytes_of(first), bytes_of(second));
+        std::uint64_t word;
+        std::memcpy(&word, record + 8, sizeof word);
+        EXPECT_NE(word, kPaddingHeader) << "an answer that looks like padding is never read";
+        const AnswerHead head = decode_answer_head(word);
+        EXPECT_EQ(head.code, code);
+        EXPECT_EQ(head.request, request_mark(position));
+        EXPECT_EQ(head.value_bytes, prefix + value);
+        EXPECT_EQ(text_of({record + kRecordHeadBytes, prefix + value}), first + second);
+      }
+    }
+  }
+}
+
+// The smallest of everything: kOk, the request at position 0, no value. Its header must not be that of padding.
+TEST_F(CodecTest, NoMessageLooksLikePadding) {
+  std::uint64_t word;
+  encode_answer(bench_.record(16), 0, 0, {}, {});
+  std::memcpy(&word, bench_.record(16) + 8, sizeof word);
+  EXPECT_NE(word, kPaddingHeader);
+  for (const Op op : {Op::kPut, Op::kErase, Op::kGet, Op::kFlush, Op::kStream, Op::kPiece}) {
+    EXPECT_NE(encode(RequestHead{op, 0, 1, 0}), kPaddingHeader);
+  }
+}
+
+TEST_F(CodecTest, AnsweredRequestsAreToldApartByPositionFor65536Units) {
+  const std::uint64_t position = random_.word() & ~std::uint64_t{15};
+  for (std::uint64_t units = 1; units < 65536; ++units) {
+    ASSERT_NE(request_mark(position), request_mark(position + units * kRecordUnit));
+  }
+}
+
+TEST_F(CodecTest, TooLittleSpaceIsToldAndNothingIsWritten) {
+  const std::uint64_t size = record_bytes(100);
+  encode_request(bench_.record(size), Op::kPut, true, bytes_of("key"), bytes_of(std::string(97, 'v')));
+  for (std::uint64_t space = 0; space < size - kRecordHeadBytes; ++space) {
+    ASSERT_EQ(bench_.decode(size, space), DecodeOutcome::kNoSpace) << space;
+    for (const std::byte byte : bench_.space(space)) ASSERT_EQ(byte, CodecBench::kCanary);
+  }
+  EXPECT_EQ(bench_.decode(size, size - kRecordHeadBytes), DecodeOutcome::kRequest);
+}
+
+TEST_F(CodecTest, ARecordBeyondItsLimitIsMalformed) {
+  const std::uint64_t size = record_bytes(100);
+  encode_request(bench_.record(size), Op::kPut, true, bytes_of("key"), bytes_of(std::string(97, 'v')));
+  for (std::uint64_t limit = kRecordHeadBytes; limit < size; limit += kRecordUnit) {
+    Request request;
+    std::uint64_t record_size = 0;
+    EXPECT_EQ(decode_request(bench_.record(size), limit, bench_.space(1000), request, record_size),
+              DecodeOutcome::kMalformed);
+  }
+}
+
+// What the request points to is the server's own copy: changing the ring afterwards changes nothing.
+TEST_F(CodecTest, TheRequestPointsIntoTheCopy) {
+  for (const auto& [key, value] : {std::pair{"12345678", "abcdefgh"}, std::pair{"key", "a longer value"}}) {
+    const std::uint64_t size = record_bytes(std::strlen(key) + std::strlen(value));
+    encode_request(bench_.record(size), Op::kPut, false, bytes_of(key), bytes_of(value));
+    ASSERT_EQ(bench_.decode(size, size - kRecordHeadBytes), DecodeOutcome::kRequest);
+    std::memset(bench_.record(size), 0xff, size);
+    EXPECT_EQ(text_of(bench_.request.key), key);
+    EXPECT_EQ(text_of(bench_.request.value), value);
+  }
+}
+
+TEST_F(CodecTest, APutOfAPairIsTwoRecordsALine) {
+  EXPECT_EQ(record_bytes(8 + 8), 32u);
+  EXPECT_EQ(record_bytes(0), 16u);
+}
+
+}  // namespace
+}  // namespace hostmap::test
