@@ -105,7 +105,7 @@ int main(int argc, char** argv) {
   CLI::App app{"Looks into the hash maps that hostmap-server keeps in shared memory.", "hostmap"};
   app.add_option("--name", name, "instance")->capture_default_str();
   app.add_option("--dir", dir, "folder of the regions (default: /dev/shm)");
-  app.require_subcommand(1);
+  app.require_subcommand(0, 1);  // none is said below: here an unknown one would not be named
   app.fallthrough();
   CLI::App* stat = app.add_subcommand("stat", "shows what a server holds and has done");
   stat->add_flag("--json", json, "as JSON, for programs");
@@ -115,6 +115,10 @@ int main(int argc, char** argv) {
     return app.exit(help);
   } catch (const CLI::ParseError& error) {
     fmt::print(stderr, "hostmap: {}; see hostmap --help\n", error.what());
+    return kExitUsage;
+  }
+  if (app.get_subcommands().empty()) {
+    fmt::print(stderr, "hostmap: a subcommand is required; see hostmap --help\n");
     return kExitUsage;
   }
   const Result<InstanceName> instance = InstanceName::parse(name, dir);

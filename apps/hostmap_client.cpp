@@ -2,6 +2,7 @@
 // waiting for answers; then the key must hold the last one; then it erases it.
 #include <CLI/CLI.hpp>
 #include <array>
+#include <charconv>
 #include <chrono>
 #include <cstring>
 #include <fmt/format.h>
@@ -53,11 +54,11 @@ class Random {
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::uint64_t id = 0;
+  std::string id_text;
   double seconds = 10;
   Options options;
   CLI::App app{"Writes random values to one key of its own, then checks and erases it.", "hostmap-client"};
-  app.add_option("ID", id, "number of this client; its key is ID * 2048 + a random number below 2048")->required();
+  app.add_option("ID", id_text, "number of this client; its key is ID * 2048 + a random number below 2048")->required();
   app.add_option("--seconds", seconds, "how long to write")->capture_default_str();
   app.add_option("--name", options.name, "instance")->capture_default_str();
   app.add_option("--dir", options.dir, "folder of the regions (default: /dev/shm)");
@@ -69,6 +70,11 @@ int main(int argc, char** argv) {
     return fail(fmt::format("{}; see hostmap-client --help", error.what()), kExitUsage);
   }
   if (!(seconds > 0 && seconds <= 1e6)) return fail("--seconds must be above 0 and at most 1000000", kExitUsage);
+  std::uint64_t id = 0;
+  const char* id_end = id_text.data() + id_text.size();
+  if (const auto [rest, error] = std::from_chars(id_text.data(), id_end, id); error != std::errc() || rest != id_end) {
+    return fail(fmt::format("ID '{}' is no number: give decimal digits", id_text), kExitUsage);
+  }
   if (id > ~std::uint64_t{0} / kKeysPerClient - 1)
     return fail("ID is too large: its keys would not fit 64 bits", kExitUsage);
 

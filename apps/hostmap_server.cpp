@@ -1,9 +1,11 @@
 // hostmap-server: owns one instance and serves it until SIGINT or SIGTERM.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <fmt/format.h>
 #include <string>
+#include <utility>
 
 #include "exit_codes.hpp"
 #include "server/notify.hpp"
@@ -22,13 +24,22 @@ int fail(const Status& status, ExitCode code) {
   return code;
 }
 
-// Sizes are given as text so that 64K and 1G work; an empty text keeps the default.
-Status read_size(const std::string& text, std::uint64_t& size) {
-  if (text.empty()) return {};
-  const Result<std::uint64_t> parsed = parse_size(text);
-  if (!parsed) return parsed.status();
-  if (*parsed == 0) return {StatusCode::kInvalid, "a size of 0 makes no sense"};
-  size = *parsed;
+// Numbers and sizes are taken as text, so that what is wrong with one is said in one way. The text "default" keeps the default.
+constexpr const char* kDefault = "default";
+struct TextOption {
+  const char* name;
+  std::string text;
+  Result<std::uint64_t> (*parse)(const std::string&);
+};
+
+Status read(const TextOption& option, std::uint64_t& number) {
+  if (option.text == kDefault) return {};
+  const Result<std::uint64_t> parsed = option.parse(option.text);
+  if (!parsed) return {StatusCode::kInvalid, fmt::format("{} {}", option.name, parsed.status().message())};
+  if (*parsed == 0 && number == 0) {  // 0 stands for a default that depends on the machine
+    return {StatusCode::kInvalid, fmt::format("{} 0 makes no sense; leave it out for the default", option.name)};
+  }
+  number = *parsed;
   return {};
 }
 
@@ -36,20 +47,22 @@ Status read_size(const std::string& text, std::uint64_t& size) {
 
 int main(int argc, char** argv) {
   ServerOptions options;
-  std::string memory;
-  std::string ring_size;
-  std::string max_value;
+  TextOption buckets{"BUCKETS", kDefault, parse_number};
+  TextOption memory{"--memory", kDefault, parse_size};
+  TextOption workers{"--workers", kDefault, parse_number};
+  TextOption max_connections{"--max-connections", kDefault, parse_number};
+  TextOption ring_size{"--ring-size", kDefault, parse_size};
+  TextOption max_value{"--max-value", kDefault, parse_size};
   CLI::App app{"Serves a hash map in shared memory to every process on this host.", "hostmap-server"};
-  app.add_option("BUCKETS", options.buckets, "initial buckets of each form, over all shards; the table grows by itself")
-      ->capture_default_str();
+  app.add_option("BUCKETS", buckets.text,
+                 "initial buckets of each form, over all shards; the table grows by itself (default: 1024)");
   app.add_option("--name", options.name, "instance: 1 to 64 of A-Z a-z 0-9 . _ -")->capture_default_str();
-  app.add_option("--memory", memory,
+  app.add_option("--memory", memory.text,
                  "hard limit of the table, as 512M or 4G (default: 1G, or half of what is free if that is less)");
-  auto* workers =
-      app.add_option("--workers", options.workers, "threads that apply writes (default: one for every 4 cpus)");
-  app.add_option("--max-connections", options.max_connections, "clients at once")->capture_default_str();
-  app.add_option("--ring-size", ring_size, "of each ring, a power of two (default: 64K)");
-  app.add_option("--max-value", max_value, "longest value (default: 64M)");
+  app.add_option("--workers", workers.text, "threads that apply writes (default: one for every 4 cpus)");
+  app.add_option("--max-connections", max_connections.text, "clients at once (default: 1024)");
+  app.add_option("--ring-size", ring_size.text, "of each ring, a power of two (default: 64K)");
+  app.add_option("--max-value", max_value.text, "longest value (default: 64M)");
   app.add_option("--dir", options.dir, "folder of the regions, on tmpfs or hugetlbfs (default: /dev/shm)");
   try {
     app.parse(argc, argv);
@@ -59,12 +72,12 @@ int main(int argc, char** argv) {
     log_line(fmt::format("{}; see hostmap-server --help", error.what()));
     return kExitUsage;
   }
-  if (*workers && options.workers == 0) {
-    return fail({StatusCode::kInvalid, "--workers 0 makes no sense; leave it out for the default"}, kExitUsage);
-  }
-  for (const auto& [text, size] : {std::pair{&memory, &options.memory}, std::pair{&ring_size, &options.ring_bytes},
-                                   std::pair{&max_value, &options.max_value_bytes}}) {
-    if (const Status status = read_size(*text, *size); !status.ok()) return fail(status, kExitUsage);
+  const std::pair<const TextOption*, std::uint64_t*> numbers[] = {
+      {&buckets, &options.buckets},      {&memory, &options.memory},
+      {&workers, &options.workers},      {&max_connections, &options.max_connections},
+      {&ring_size, &options.ring_bytes}, {&max_value, &options.max_value_bytes}};
+  for (const auto& [option, number] : numbers) {
+    if (const Status status = read(*option, *number); !status.ok()) return fail(status, kExitUsage);
   }
   Result<CheckedOptions> checked = check_options(options);
   if (!checked) {

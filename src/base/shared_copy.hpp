@@ -20,6 +20,11 @@ inline void copy_shared(std::byte* to, const std::byte* from, std::size_t size) 
     __atomic_store_n(reinterpret_cast<unsigned char*>(to) + i, value, __ATOMIC_RELAXED);
   }
 #else
+#if defined(__x86_64__)
+  // Copies of more than a cache's share are made by stores that pass earlier ones; what was stored before must be seen
+  // before (a page's generation).
+  if (size >= 65536) __builtin_ia32_sfence();
+#endif
   void* (*copy)(void*, const void*, std::size_t) = &std::memcpy;
   asm("" : "+r"(copy));  // the compiler knows no more than: some function that may touch any memory
   copy(to, from, size);

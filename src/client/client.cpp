@@ -3,6 +3,7 @@
 #include <mutex>
 #include <new>
 #include <sys/mman.h>
+#include <utility>
 #include <vector>
 
 #include <hostmap/client.hpp>
@@ -86,6 +87,7 @@ struct Client::Impl {
   void disown_all() noexcept;
 
   Status queue(const Bytes& key, const Bytes& value) noexcept;
+  void write_to(Session* session) noexcept;
   Status mutate(Op op, const Bytes& key, const Bytes& value) noexcept;
   TableReader::Result read_direct(Session& session, const Bytes& key, const ValueTarget& target) noexcept;
   Session* session_to_read() noexcept;
@@ -100,9 +102,11 @@ struct Client::Impl {
   InstanceName name;
   ForkMark fork_mark;
   std::atomic<Session*> session_now{nullptr};
-  std::atomic<bool> writes_lost{false};  // queued writes of a session that ended: the next flush says so
-  std::timed_mutex renew_mutex;          // guards sessions
-  std::timed_mutex read_mutex;           // guards the read channels
+  // The writing thread's: the session that it wrote to last, and whether queued writes of earlier ones were never reported.
+  Session* written = nullptr;
+  bool writes_lost = false;
+  std::timed_mutex renew_mutex;  // guards sessions
+  std::timed_mutex read_mutex;   // guards the read channels
   std::vector<std::unique_ptr<Session>> sessions;
 };
 
@@ -133,10 +137,6 @@ Result<Session*> Client::Impl::renew(Session* ended, Deadline& deadline) noexcep
   Session* fresh = sessions.back().get();
   session_now.store(fresh, std::memory_order_release);  // [session.renew] release; pairs with [session.use]
   if (ended != nullptr) {
-    for (std::uint32_t lane = 0; lane < ended->lanes(); ++lane) {
-      // relaxed: a flag; the mutex orders it for the thread that writes
-      if (ended->unreported(lane)) writes_lost.store(true, std::memory_order_relaxed);
-    }
     std::atomic_thread_fence(std::memory_order_seq_cst);  // [session.retire] seq_cst; pairs with [session.check]
     ended->retire();
   }
@@ -149,7 +149,8 @@ void Client::Impl::become_child() noexcept {
   new (&read_mutex) std::timed_mutex;
   disown_all();
   session_now.store(nullptr, std::memory_order_relaxed);  // relaxed: this thread reads it next
-  writes_lost.store(false, std::memory_order_relaxed);    // relaxed: likewise; queued writes are the parent's
+  written = nullptr;                                      // queued writes are the parent's
+  writes_lost = false;
   fork_mark.set();
 }
 
@@ -187,7 +188,7 @@ Status Client::erase(Bytes key) noexcept { return impl_->mutate(Op::kErase, key,
 Status Client::put_async(Bytes key, Bytes value) noexcept {
   if (!is_key(key)) return key_status(key);
   // The usual case, without any of what the unusual ones need: the session lives, the channel is open and has room.
-  if (Session* session = impl_->current_if_usable(); session != nullptr) [[likely]] {
+  if (Session* session = impl_->current_if_usable(); session != nullptr && session == impl_->written) [[likely]] {
     const std::uint32_t lane = session->reader().shard_of(span_of(key));
     ClientChannel* channel = session->end().open_channel(lane);
     if (channel != nullptr && value.size() <= session->reader().max_value_bytes() &&
@@ -199,10 +200,18 @@ Status Client::put_async(Bytes key, Bytes value) noexcept {
   return impl_->queue(key, value);
 }
 
+// From here on the writing thread writes to `session`; what it had queued elsewhere and never heard of is lost.
+void Client::Impl::write_to(Session* session) noexcept {
+  if (session == written) return;
+  writes_lost = writes_lost || (written != nullptr && written->any_unreported());
+  written = session;
+}
+
 Status Client::Impl::queue(const Bytes& key, const Bytes& value) noexcept {
   Deadline limit = deadline();
   const Result<Session*> session = current(limit);
   if (!session) return session.status();
+  write_to(*session);
   if (value.size() > (*session)->reader().max_value_bytes()) return StatusCode::kTooLarge;
   const std::uint32_t lane = (*session)->reader().shard_of(span_of(key));
   const Result<ClientChannel*> channel = (*session)->channel(lane, limit);
@@ -216,23 +225,30 @@ Status Client::flush() noexcept {
   Impl& impl = *impl_;
   Deadline limit = impl.deadline();
   const Result<Session*> session = impl.current(limit);
-  if (impl.writes_lost.exchange(false, std::memory_order_relaxed))
-    return StatusCode::kClosed;  // relaxed: this thread's
+  impl.write_to(session ? *session : nullptr);
+  if (std::exchange(impl.writes_lost, false)) return StatusCode::kClosed;
   if (!session) return session.status();
 
+  // With its connection gone, what was queued on it is reported by this very status.
+  const auto failed = [&](Status status) {
+    if (status == StatusCode::kClosed) (*session)->note_all_reported();
+    return status;
+  };
   Status first;
   std::uint64_t refused = 0;
   for (const bool sending : {true, false}) {
     for (std::uint32_t lane = 0; lane < (*session)->lanes(); ++lane) {
       if (!(*session)->unreported(lane)) continue;
       const Result<ClientChannel*> channel = (*session)->channel(lane, limit);
-      if (!channel) return channel.status();
+      if (!channel) return failed(channel.status());
       if (sending) {
-        if (Status status = (*channel)->send_any(Op::kFlush, true, {}, {}, limit); !status.ok()) return status;
+        if (Status status = (*channel)->send_any(Op::kFlush, true, {}, {}, limit); !status.ok()) {
+          return failed(std::move(status));
+        }
         continue;
       }
       const Result<ClientChannel::Answer> answer = (*channel)->await_answer(limit);
-      if (!answer) return answer.status();
+      if (!answer) return failed(answer.status());
       FlushReport report{};
       if (answer->value.size() == sizeof report) std::memcpy(&report, answer->value.data(), sizeof report);
       if (first.ok() && report.refused != 0) first = Status(answer->code);
@@ -316,8 +332,9 @@ Result<std::uint64_t> Client::Impl::read(const Bytes& key, const ValueTarget& ta
       case ReadOutcome::kContended: {
         session.end().counters().read_fallbacks.fetch_add(1, std::memory_order_relaxed);  // relaxed: a counter
         Result<std::uint64_t> value = read_by_ring(session, key, target, limit);
-        if (!value && value.status() == StatusCode::kClosed && limit.left() != 0) continue;
-        return value;
+        if (value || !(value.status() == StatusCode::kClosed)) return value;
+        if (const Result<Session*> renewed = renew(&session, limit); !renewed) return renewed.status();
+        break;
       }
       case ReadOutcome::kClosed: {
         const Result<Session*> renewed = renew(&session, limit);

@@ -38,7 +38,7 @@ Session::Session(Region master, Region table) noexcept
 }
 
 Session::~Session() {
-  if (end_ == nullptr || end_->closed()) return;
+  if (end_ == nullptr || left_) return;
   end_->close();
   master_.ring_server();
 }
@@ -89,22 +89,23 @@ Result<ClientChannel*> Session::channel(std::uint32_t channel, Deadline& deadlin
 }
 
 void Session::retire() noexcept {
-  if (!end_->closed()) {
-    end_->close();
-    master_.ring_server();
-  }
+  end_->break_off();
+  end_->wake_sleepers();
+  master_.ring_server();
   disown();
 }
 
 void Session::disown() noexcept {
+  left_ = true;
   end_->abandon();
-  table_.discard();
-  master_region_.discard();
+  table_.discard(Access::kReadOnly);
+  master_region_.discard(Access::kReadWrite);
 }
 
 Status check_server(const InstanceName& name) {
-  const Result<RegionFile> master = open_region_file(name.master(), Access::kReadOnly);
-  Status status = master ? check_region_header(*master, name.master(), RegionKind::kMaster) : master.status();
+  Result<RegionFile> master = open_region_file(name.master(), Access::kReadOnly);
+  Status status = master ? check_region_header(master->fd.get(), master->bytes, name.master(), RegionKind::kMaster)
+                         : master.status();
   if (!status.ok()) return no_server(name, status);
   return check_server_lives(name);
 }

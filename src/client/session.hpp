@@ -2,6 +2,7 @@
 // a new session; the old one is retired but stays in memory, because other threads may still be reading through it.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -41,7 +42,7 @@ class Session {
   void note_queued(std::uint32_t lane, std::uint64_t position) noexcept {
     // [queued.set] release; pairs with [queued.see]: whoever sees it finds the channel
     queued_[lane].store(position, std::memory_order_release);
-    unreported_[lane].store(true, std::memory_order_relaxed);  // relaxed: read by this thread, or under its mutex
+    unreported_[lane] = true;
     // relaxed (the load): this thread wrote it last. Stored only when it changes: readers keep their copy of the line.
     if (!any_queued_.load(std::memory_order_relaxed)) {
       any_queued_.store(true, std::memory_order_release);  // [queued.some] release; pairs with [queued.any]
@@ -49,21 +50,19 @@ class Session {
   }
   // All of them are applied (or refused).
   void note_applied(std::uint32_t lane) noexcept {
-    // relaxed, all: seen late, a reader asks a needless question
-    queued_[lane].store(0, std::memory_order_relaxed);
+    // [queued.done] release; pairs with [queued.see]: another thread that sees it finds the writes applied
+    queued_[lane].store(0, std::memory_order_release);
     for (std::uint32_t other = 0; other < lanes_; ++other) {
-      if (queued_[other].load(std::memory_order_relaxed) != 0) return;
+      if (queued_[other].load(std::memory_order_relaxed) != 0) return;  // relaxed: this thread's own
     }
-    any_queued_.store(false, std::memory_order_relaxed);  // relaxed: likewise
+    any_queued_.store(false, std::memory_order_release);  // [queued.none] release; pairs with [queued.any]
   }
   // A flush has told what became of them.
-  void note_reported(std::uint32_t lane) noexcept {
-    // relaxed: as above
-    unreported_[lane].store(false, std::memory_order_relaxed);
-  }
-  bool unreported(std::uint32_t lane) const noexcept {
-    // relaxed: as above
-    return unreported_[lane].load(std::memory_order_relaxed);
+  void note_reported(std::uint32_t lane) noexcept { unreported_[lane] = false; }
+  bool unreported(std::uint32_t lane) const noexcept { return unreported_[lane]; }
+  void note_all_reported() noexcept { std::fill(unreported_, unreported_ + lanes_, false); }
+  bool any_unreported() const noexcept {
+    return std::find(unreported_, unreported_ + lanes_, true) != unreported_ + lanes_;
   }
   // By any thread: may there be writes on their way?
   bool any_queued() const noexcept {
@@ -83,8 +82,9 @@ class Session {
   TableReader reader_;
   std::uint32_t lanes_;
   std::unique_ptr<ClientEnd> end_;
+  bool left_ = false;  // retired or disowned: there is nothing to say to the server any more
   Word queued_[kMaxLanes] = {};
-  std::atomic<bool> unreported_[kMaxLanes] = {};
+  bool unreported_[kMaxLanes] = {};  // the writing thread's
   std::atomic<bool> any_queued_{false};
 };
 

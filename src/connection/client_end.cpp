@@ -43,8 +43,10 @@ Status ClientChannel::wait(WaitWord why, std::uint64_t wake_at, Ready&& ready, D
   for (;;) {
     control_->wake_at.store(wake_at, std::memory_order_relaxed);  // relaxed: [wait.why] publishes it
     begin_wait(*control_, why);
+    // In this order: what was answered before the close is still an answer.
+    const bool closed = end_.closed();
     const bool done = ready();
-    if (done || end_.closed()) {
+    if (done || closed) {
       control_->waiting.store(kNotWaiting,
                               std::memory_order_relaxed);  // relaxed: seen late, it costs a needless wake-up
       spin_.observe(monotonic_ns() - begin);
@@ -106,7 +108,10 @@ Status ClientChannel::send_any(Op op, bool wants_answer, std::span<const std::by
   std::uint64_t sent = 0;
   while (sent < payload) {
     const std::uint64_t size = std::min(largest_payload(), payload - sent);
-    if (Status status = await_room(size, deadline); !status.ok()) return status;
+    if (Status status = await_room(size, deadline); !status.ok()) {
+      end_.break_off();  // the server would take the next request for a piece of this one
+      return status;
+    }
     const bool last = sent + size == payload;
     std::span<const std::byte> from_key;
     std::span<const std::byte> from_value;
@@ -203,13 +208,19 @@ void ClientEnd::close() noexcept {
   header_->client.closed.store(1, std::memory_order_release);
 }
 
-void ClientEnd::abandon() noexcept {
-  abandoned_.store(true, std::memory_order_relaxed);  // relaxed: a flag of this process
+void ClientEnd::wake_sleepers() noexcept {
+  std::atomic_thread_fence(std::memory_order_seq_cst);  // [connection.wake] seq_cst; pairs with [wait.client]
   for (std::uint32_t i = 0; i < 2 * lanes_; ++i) {
     auto& control = *reinterpret_cast<ChannelControl*>(memory_ + channel_control_offset(i));
-    futex_wake(control.waiting, INT_MAX);  // this process's own sleepers look again
+    control.waiting.store(kNotWaiting, std::memory_order_relaxed);  // relaxed: the fence and the futex call order it
+    futex_wake(control.waiting, INT_MAX);
   }
-  region_.discard();
+  futex_wake(header_->server.opened, INT_MAX);
+}
+
+void ClientEnd::abandon() noexcept {
+  abandoned_.store(true, std::memory_order_release);  // [connection.abandon] release; pairs with [connection.abandoned]
+  region_.discard(Access::kReadWrite);
 }
 
 Result<ClientChannel*> ClientEnd::channel(std::uint32_t channel, WorkerView worker, const MasterView* master,

@@ -143,10 +143,19 @@ class ClientEnd {
 
   // Has either end given the connection up?
   bool closed() const noexcept {
-    if (abandoned_.load(std::memory_order_relaxed)) return true;  // relaxed: a flag of this process
+    // [connection.abandoned] acquire; pairs with [connection.abandon]
+    if (abandoned_.load(std::memory_order_acquire)) return true;
     // [connection.closed] acquire; pairs with [connection.close]
     return header_->server.closed.load(std::memory_order_acquire) != 0;
   }
+  // The connection cannot be used any more (a request was cut off in the middle): closed() is true from now on.
+  void break_off() noexcept {
+    close();
+    abandoned_.store(true,
+                     std::memory_order_release);  // [connection.abandon] release; pairs with [connection.abandoned]
+  }
+  // Wakes whoever of this process sleeps on the region; they find closed(). To be called after break_off().
+  void wake_sleepers() noexcept;
   // Gives the region up while other threads of this process may still look at it: its pages are exchanged for private
   // ones, and closed() is true from now on.
   void abandon() noexcept;

@@ -40,7 +40,8 @@ class IntentWriter {
   // Opens the record for a request: whose it is, and what it will be answered.
   void begin(const RequestPart& request) noexcept {
     Intent& i = *intent_;
-    i.seal.store(kSealOpen, std::memory_order_relaxed);   // relaxed: the fence keeps everything else behind it
+    // [intent.reopen] release; pairs with [intent.sealed]: behind the positions of the request before
+    i.seal.store(kSealOpen, std::memory_order_release);
     std::atomic_thread_fence(std::memory_order_release);  // [intent.open] release; pairs with [intent.sealed]
     // relaxed, all of them: between the two seals their order does not matter
     constexpr auto kRelaxed = std::memory_order_relaxed;

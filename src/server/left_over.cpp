@@ -36,9 +36,12 @@ void close_master(const Region& region) noexcept {
   turn_everybody_away(master);
 }
 
+// The server of this region may itself have been killed while it gave up, so nothing is taken for done.
 void give_up(Region& region, RegionKind kind) noexcept {
   // [region.give-up] release; pairs with [region.attach]
   region.header().state.store(kRegionClosed, std::memory_order_release);
+  std::atomic_thread_fence(
+      std::memory_order_seq_cst);  // [region.give-up-fence] seq_cst; pairs with [mailbox.ask-fence]
   switch (kind) {
     case RegionKind::kTable:
       close_table(region);
@@ -64,9 +67,9 @@ Result<std::uint64_t> discard_left_over_regions(const InstanceName& name) {
 
   // Nothing is touched before everything was looked at.
   for (const Candidate& candidate : candidates) {
-    const Result<RegionFile> file = open_region_file(candidate.path, Access::kReadWrite);
+    Result<RegionFile> file = open_region_file(candidate.path, Access::kReadWrite);
     if (!file) continue;
-    const Status status = check_region_header(*file, candidate.path, candidate.kind);
+    const Status status = check_region_header(file->fd.get(), file->bytes, candidate.path, candidate.kind);
     if (status == StatusCode::kOtherVersion) return status;
   }
   std::uint64_t found = 0;
@@ -82,7 +85,9 @@ Result<std::uint64_t> discard_left_over_regions(const InstanceName& name) {
     if (S_ISDIR(facts.st_mode)) {
       return Status(StatusCode::kInvalid, candidate.path + " is a directory; remove it, or choose another --name");
     }
-    if (Result<Region> region = Region::attach(candidate.path, candidate.kind, Access::kReadWrite); region) {
+    if (Result<Region> region =
+            Region::attach(candidate.path, candidate.kind, Access::kReadWrite, Region::GivenUp::kAttach);
+        region) {
       give_up(*region, candidate.kind);
     }
     if (::unlink(candidate.path.c_str()) != 0 && errno != ENOENT) {

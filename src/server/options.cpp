@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <linux/magic.h>
+#include <sys/stat.h>
 #include <sys/statfs.h>
 #include <thread>
 
@@ -67,6 +68,16 @@ Result<std::uint64_t> parse_size(const std::string& text) {
   return number << shift;
 }
 
+Result<std::uint64_t> parse_number(const std::string& text) {
+  std::uint64_t number = 0;
+  const char* end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, number);
+  if (error != std::errc() || rest != end) {
+    return Status(StatusCode::kInvalid, "'" + text + "' is no number: give decimal digits");
+  }
+  return number;
+}
+
 Result<CheckedOptions> check_options(const ServerOptions& options) {
   Result<InstanceName> name = InstanceName::parse(options.name, options.dir);
   if (!name) return name.status();
@@ -94,6 +105,10 @@ Result<CheckedOptions> check_options(const ServerOptions& options) {
     return out_of_bounds("--max-value", options.max_value_bytes, 8, kMaxValueBytes);
   }
 
+  struct stat folder {};
+  if (::stat(name->dir().c_str(), &folder) == 0 && !S_ISDIR(folder.st_mode)) {
+    return Status(StatusCode::kInvalid, "--dir " + name->dir() + " is not a folder");
+  }
   struct statfs facts {};
   if (::statfs(name->dir().c_str(), &facts) != 0) {
     return Status(StatusCode::kInvalid,
@@ -105,8 +120,14 @@ Result<CheckedOptions> check_options(const ServerOptions& options) {
   }
   const std::uint64_t available =
       static_cast<std::uint64_t>(facts.f_bavail) * static_cast<std::uint64_t>(facts.f_bsize);
-  CheckedOptions checked{std::move(*name),        options.buckets,    options.memory,          options.workers,
-                         options.max_connections, options.ring_bytes, options.max_value_bytes, {}};
+  CheckedOptions checked{std::move(*name),
+                         options.buckets,
+                         options.memory,
+                         static_cast<std::uint32_t>(options.workers),
+                         static_cast<std::uint32_t>(options.max_connections),
+                         options.ring_bytes,
+                         options.max_value_bytes,
+                         {}};
   if (checked.workers == 0) checked.workers = default_workers(options.buckets);
   if (checked.memory == 0) checked.memory = std::min(kDefaultMemory, available / 2);
   if (checked.memory < kLeastMemory) {

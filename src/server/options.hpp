@@ -16,8 +16,8 @@ struct ServerOptions {
   std::string name = "distributed-memory";
   std::string dir;            // empty: /dev/shm
   std::uint64_t memory = 0;   // bytes; 0: 1 GiB, or half of what the file system has free if that is less
-  std::uint32_t workers = 0;  // 0: by the number of cpus
-  std::uint32_t max_connections = 1024;
+  std::uint64_t workers = 0;  // 0: by the number of cpus
+  std::uint64_t max_connections = 1024;
   std::uint64_t ring_bytes = 64 * 1024;
   std::uint64_t max_value_bytes = std::uint64_t{64} << 20;
 };
@@ -39,5 +39,7 @@ Result<CheckedOptions> check_options(const ServerOptions& options);
 
 // "4096", "64K", "1G": bytes, K, M and G being powers of 1024. kInvalid for anything else.
 Result<std::uint64_t> parse_size(const std::string& text);
+// A decimal number without sign. kInvalid for anything else.
+Result<std::uint64_t> parse_number(const std::string& text);
 
 }  // namespace hostmap

@@ -1,12 +1,14 @@
 #include "server/reaper.hpp"
 
 #include <array>
+#include <cerrno>
 #include <cstring>
 #include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
 #include <sys/syscall.h>
+#include <system_error>
 #include <unistd.h>
 
 #include "wait/futex.hpp"
@@ -33,6 +35,7 @@ Reaper::Reaper(HalfWord& service_bell)
       epoll_(::epoll_create1(EPOLL_CLOEXEC)),
       inotify_(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK)),
       stop_(::eventfd(0, EFD_CLOEXEC)) {
+  if (!epoll_ || !stop_) throw std::system_error(errno, std::generic_category(), "epoll");
   add(epoll_.get(), stop_.get(), kStop);
   if (inotify_) add(epoll_.get(), inotify_.get(), kFiles);
   thread_ = std::thread([this] { run(); });

@@ -1,8 +1,10 @@
 #include "server/server.hpp"
 
 #include <algorithm>
+#include <new>
 #include <sys/random.h>
 #include <sys/resource.h>
+#include <system_error>
 #include <unistd.h>
 
 #include "server/left_over.hpp"
@@ -20,6 +22,18 @@ std::uint64_t random_word() noexcept {
   while (::getrandom(&word, sizeof word, 0) != static_cast<ssize_t>(sizeof word)) {
   }
   return word;
+}
+
+// Runs a step of the start that may fail to get memory or a thread, and says so in a status.
+Status guarded(const std::function<Status()>& step) {
+  try {
+    return step();
+  } catch (const std::system_error& error) {
+    return {StatusCode::kFull, std::string("cannot get a thread or descriptor: ") + error.what() +
+                                   "; raise the limits (ulimit -u, ulimit -n)"};
+  } catch (const std::bad_alloc&) {
+    return {StatusCode::kFull, "this process is out of memory; raise the limit (ulimit -v)"};
+  }
 }
 
 // Each connection takes two descriptors (its region, its client's pidfd): ask for what is allowed.
@@ -41,15 +55,16 @@ Result<std::unique_ptr<Server>> Server::start(CheckedOptions options, Log log, s
     return status;
   }
   for (const auto& create : {std::function<Status()>([&] { return server->create_table(membarrier); }),
-                             std::function<Status()>([&] { return server->create_master(); })}) {
-    if (Status status = create(); !status.ok()) {
+                             std::function<Status()>([&] { return server->create_master(); }),
+                             std::function<Status()>([&] { return server->start_threads(membarrier, fatal); })}) {
+    if (Status status = guarded(create); !status.ok()) {
+      // The names are ours: what was there before is discarded, and the journal's lock is held.
+      ::unlink(server->options_.name.table().c_str());
       server->unlink_all();
       server->stopped_ = true;
       return status;
     }
   }
-  if (!server->options_.warning.empty()) server->log_("warning: " + server->options_.warning);
-  server->start_threads(membarrier, std::move(fatal));
   return server;
 }
 
@@ -60,6 +75,9 @@ Status Server::create_journal() {
   Result<UniqueFd> lock = lock_named_file(options_.name.journal());
   if (!lock) return lock.status();
   const off_t old_size = ::lseek(lock->get(), 0, SEEK_END);
+  std::uint64_t old_bytes = 0;
+  const Status old = check_region_header(lock->get(), old_bytes, options_.name.journal(), RegionKind::kJournal);
+  if (old == StatusCode::kOtherVersion) return old;
   Result<std::uint64_t> discarded = discard_left_over_regions(options_.name);
   if (!discarded) {
     if (old_size == 0) ::unlink(options_.name.journal().c_str());
@@ -128,7 +146,7 @@ Status Server::create_master() {
   return {};
 }
 
-void Server::start_threads(bool membarrier, std::function<void()> fatal) {
+Status Server::start_threads(bool membarrier, std::function<void()> fatal) {
   MasterHeader& master = *master_.at<MasterHeader>(0);
   for (std::uint32_t i = 0; i < options_.workers; ++i) {
     const Worker::Surroundings around{
@@ -140,7 +158,9 @@ void Server::start_threads(bool membarrier, std::function<void()> fatal) {
   service_ = std::make_unique<Service>(Service::Surroundings{
       &options_, &master_, table_.get(), Journal(journal_region_), &workers_, incarnation_, log_, std::move(fatal)});
   service_->start();
+  if (!options_.warning.empty()) log_("warning: " + options_.warning);
   master_.publish();  // from here on clients find us
+  return {};
 }
 
 void Server::stop() {
@@ -151,6 +171,7 @@ void Server::stop() {
   // Everybody who looks at the table or waits for an answer learns that this is the end, and connects anew.
   // [region.close] release; pairs with [region.attach]
   master_.header().state.store(kRegionClosed, std::memory_order_release);
+  std::atomic_thread_fence(std::memory_order_seq_cst);  // [region.close-fence] seq_cst; pairs with [mailbox.ask-fence]
   table_->region().header().state.store(
       kRegionClosed, std::memory_order_release);  // [region.close] release; pairs with [region.attach]
   table_->close();
@@ -160,10 +181,10 @@ void Server::stop() {
 
 void Server::unlink_all() noexcept {
   const InstanceName& name = options_.name;
-  if (master_) ::unlink(name.master().c_str());
-  if (alive_) ::unlink(name.alive().c_str());
-  ::unlink(name.table().c_str());
-  ::unlink(name.journal().c_str());  // last: until then the lock keeps others off the name
+  master_.unlink_name();
+  if (alive_) unlink_if_same(name.alive(), alive_.get());
+  if (table_) table_->region().unlink_name();
+  journal_region_.unlink_name();  // last: until then the lock keeps others off the name
 }
 
 }  // namespace hostmap

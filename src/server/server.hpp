@@ -41,7 +41,7 @@ class Server {
   Status create_journal();
   Status create_table(bool membarrier);
   Status create_master();
-  void start_threads(bool membarrier, std::function<void()> fatal);
+  Status start_threads(bool membarrier, std::function<void()> fatal);
   void unlink_all() noexcept;
 
   CheckedOptions options_;

@@ -137,6 +137,8 @@ void Service::accept(std::uint64_t id, std::int64_t now) {
   connection.path = around_.options->name.connection(id);
   Result<std::unique_ptr<ServerEnd>> end = ServerEnd::create(connection.path, identity, around_.incarnation);
   if (!end) {
+    // A file of this name is there (the counter has come round, or somebody is in our place): the client takes another id.
+    if (end.status() == StatusCode::kInvalid) return rendezvous_.reply(id, kMailboxFree);
     around_.log("refused connection " + std::to_string(id) + ": " + std::string(end.status().message()));
     return rendezvous_.reply(id, kMailboxNoMemory);
   }
@@ -246,7 +248,7 @@ bool Service::free_if_released(Connection& connection) {
   add(stats.read_retries, end.client().read_retries.load(std::memory_order_relaxed));
   add(stats.read_fallbacks, end.client().read_fallbacks.load(std::memory_order_relaxed));
   add(stats.client_rescues, end.client().timeout_rescues.load(std::memory_order_relaxed));
-  ::unlink(connection.path.c_str());
+  end.region().unlink_name();
   around_.journal.connection(end.identity().index)
       .serial.store(0, std::memory_order_release);  // [serial.record] release; pairs with [serial.give]
   free_indices_.push_back(end.identity().index);
@@ -275,7 +277,7 @@ void Service::close_all() {
   turn_everybody_away(view_of(*around_.master));
   for (auto& [serial, connection] : connections_) {
     connection.end->close();
-    ::unlink(connection.path.c_str());
+    connection.end->region().unlink_name();
   }
   connections_.clear();
 }

@@ -95,13 +95,14 @@ void Worker::run() {
   for (;;) {
     // [orders.take] acquire; pairs with [orders.give]
     if (has_orders_.load(std::memory_order_acquire)) take_orders();
+    // Asked in every round: clients that write without a pause must not keep the server from stopping.
+    // [worker.stopping] acquire; pairs with [worker.stop]
+    if (stopping_.load(std::memory_order_acquire)) break;
     if (sweep()) {
       if (idle_since != 0) spin_.observe(monotonic_ns() - idle_since);
       idle_since = 0;
       continue;
     }
-    // [worker.stopping] acquire; pairs with [worker.stop]
-    if (stopping_.load(std::memory_order_acquire)) break;
     const std::int64_t now = monotonic_ns();
     if (idle_since == 0) idle_since = now;
     if (now - idle_since < spin_.budget_ns()) {

@@ -10,6 +10,14 @@ namespace {
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
+// One line for a message, whatever the text holds.
+std::string printable(std::string_view text) {
+  std::string line(text.substr(0, 80));
+  std::replace_if(
+      line.begin(), line.end(), [](char c) { return static_cast<unsigned char>(c) < ' ' || c == 127; }, '?');
+  return line;
+}
+
 bool is_name_character(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || is_digit(c) || c == '.' || c == '_' || c == '-';
 }
@@ -18,12 +26,12 @@ bool is_name_character(char c) {
 
 Result<InstanceName> InstanceName::parse(std::string_view name, std::string_view dir) {
   if (name.empty() || name.size() > 64 || !std::all_of(name.begin(), name.end(), is_name_character)) {
-    return Status(StatusCode::kInvalid, "instance name '" + std::string(name.substr(0, 80)) +
+    return Status(StatusCode::kInvalid, "the instance name (--name) '" + printable(name) +
                                             "' is not 1 to 64 characters of A-Z a-z 0-9 . _ -");
   }
   if (dir.empty()) dir = kDefaultDir;
   if (dir.front() != '/') {
-    return Status(StatusCode::kInvalid, "dir '" + std::string(dir) + "' is not an absolute path");
+    return Status(StatusCode::kInvalid, "the folder (--dir) '" + printable(dir) + "' is not an absolute path");
   }
   while (dir.size() > 1 && dir.back() == '/') dir.remove_suffix(1);
   return InstanceName(std::string(name), std::string(dir));

@@ -71,11 +71,25 @@ void Region::unmap() noexcept {
   fd_.reset();
 }
 
-void Region::discard() noexcept {
-  if (data_ != nullptr) {
-    ::mmap(data_, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+void unlink_if_same(const std::string& path, int fd) noexcept {
+  struct stat mine {};
+  struct stat named {};
+  if (::fstat(fd, &mine) == 0 && ::lstat(path.c_str(), &named) == 0 && mine.st_ino == named.st_ino &&
+      mine.st_dev == named.st_dev) {
+    ::unlink(path.c_str());
   }
+}
+
+void Region::unlink_name() const noexcept {
+  if (fd_) unlink_if_same(path_, fd_.get());
+}
+
+bool Region::discard(Access access) noexcept {
   fd_.reset();
+  if (data_ == nullptr) return true;
+  const int protection = access == Access::kReadOnly ? PROT_READ : PROT_READ | PROT_WRITE;
+  constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+  return ::mmap(data_, bytes_, protection, kFlags, -1, 0) != MAP_FAILED;
 }
 
 // Maps at a 2 MiB boundary, so that 2 MiB pages of the file can be mapped as such.
@@ -142,10 +156,10 @@ Result<RegionFile> open_region_file(const std::string& path, Access access) {
   return file;
 }
 
-Status check_region_header(const RegionFile& file, const std::string& path, RegionKind kind) {
+Status check_region_header(int fd, std::uint64_t& bytes_now, const std::string& path, RegionKind kind) {
   // By pread and not through a mapping: a file that shrinks under us gives a short read here, and never a SIGBUS.
   alignas(RegionHeader) std::byte bytes[sizeof(RegionHeader)];
-  const ssize_t got = ::pread(file.fd.get(), bytes, sizeof bytes, 0);
+  const ssize_t got = ::pread(fd, bytes, sizeof bytes, 0);
   if (got != static_cast<ssize_t>(sizeof bytes)) {
     return {StatusCode::kNoServer, path + " is not built yet, or its server died while building it"};
   }
@@ -169,21 +183,23 @@ Status check_region_header(const RegionFile& file, const std::string& path, Regi
     return {StatusCode::kOtherVersion,
             path + " was laid out by a build that differs from this one; rebuild both from one source"};
   }
-  if (header.bytes > file.bytes || header.bytes < sizeof(RegionHeader)) {
+  struct stat facts {};
+  if (::fstat(fd, &facts) == 0) bytes_now = static_cast<std::uint64_t>(facts.st_size);
+  if (header.bytes > bytes_now || header.bytes < sizeof(RegionHeader)) {
     return {StatusCode::kInvalid, path + " is shorter than its header says"};
   }
   return {};
 }
 
-Result<Region> Region::attach(const std::string& path, RegionKind kind, Access access) {
+Result<Region> Region::attach(const std::string& path, RegionKind kind, Access access, GivenUp given_up) {
   Result<RegionFile> file = open_region_file(path, access);
   if (!file) return file.status();
-  if (Status status = check_region_header(*file, path, kind); !status.ok()) return status;
+  if (Status status = check_region_header(file->fd.get(), file->bytes, path, kind); !status.ok()) return status;
   const int protection = access == Access::kReadOnly ? PROT_READ : PROT_READ | PROT_WRITE;
   Result<Region> region = map(std::move(file->fd), path, file->bytes, protection);
   if (!region) return region;
   // [region.attach] acquire; pairs with [region.publish]: the rest of the region is complete
-  if (region->header().state.load(std::memory_order_acquire) == kRegionClosed) {
+  if (region->header().state.load(std::memory_order_acquire) == kRegionClosed && given_up == GivenUp::kRefuse) {
     return Status(StatusCode::kNoServer, "the server of " + path + " has stopped");
   }
   return region;

@@ -38,8 +38,11 @@ class Region {
   static Result<Region> adopt(UniqueFd fd, const std::string& path, std::uint64_t bytes);
 
   // Maps an existing region of `kind`. kNoServer: no such file, or not ready yet; kOtherVersion; kPermission: not
-  // readable, or it belongs to a stranger; kInvalid: it is no region.
-  static Result<Region> attach(const std::string& path, RegionKind kind, Access access);
+  // readable, or it belongs to a stranger; kInvalid: it is no region. A region that its server has given up is kNoServer,
+  // unless the caller wants it all the same, to give it up once more.
+  enum class GivenUp : std::uint8_t { kRefuse, kAttach };
+  static Result<Region> attach(const std::string& path, RegionKind kind, Access access,
+                               GivenUp given_up = GivenUp::kRefuse);
 
   // Populates bytes [offset, offset + size) with zeroed pages. kFull: the file system has none left; what was
   // populated before stays. Blocks for as long as the kernel zeroes pages.
@@ -53,10 +56,14 @@ class Region {
   void write_header(RegionKind kind, std::uint64_t incarnation) noexcept;
   void publish() noexcept;
 
+  // Removes the region's name, if it still leads to this region: somebody may have removed it, and another server made one
+  // of the same name.
+  void unlink_name() const noexcept;
   void unmap() noexcept;
   // Exchanges the mapping for private zeroed memory and closes the file: its pages are let go, while threads that still
   // look at the mapping see zeroes and no fault.
-  void discard() noexcept;
+  // False: the system refused, and the mapping is what it was.
+  bool discard(Access access) noexcept;
 
   explicit operator bool() const noexcept { return data_ != nullptr; }
   std::byte* data() const noexcept { return data_; }
@@ -81,6 +88,9 @@ class Region {
   std::string path_;
 };
 
+// Removes the name `path` if it leads to the open file `fd`.
+void unlink_if_same(const std::string& path, int fd) noexcept;
+
 // What an existing file turned out to be, before anything of it is mapped for use.
 struct RegionFile {
   UniqueFd fd;
@@ -93,7 +103,7 @@ struct RegionFile {
 Result<RegionFile> open_region_file(const std::string& path, Access access);
 
 // Reads the header of an open file and says whether it is a region of ours: kNoServer when it is not ready (yet),
-// kOtherVersion, kInvalid. `kind` must match.
-Status check_region_header(const RegionFile& file, const std::string& path, RegionKind kind);
+// kOtherVersion, kInvalid. `kind` must match. `bytes` becomes the file's size as of now: it may have been built meanwhile.
+Status check_region_header(int fd, std::uint64_t& bytes, const std::string& path, RegionKind kind);
 
 }  // namespace hostmap

@@ -25,7 +25,7 @@ class Rendezvous {
   // What happened since the last call: at most one event of each mailbox. Frees mailboxes that are done, and those whose
   // clients stand still.
   std::vector<Event> collect(std::int64_t now_ns);
-  // Answers an id that asks: kMailboxReady, kMailboxFull or kMailboxNoMemory.
+  // Answers an id that asks: kMailboxReady, kMailboxFull, kMailboxNoMemory, or kMailboxFree for "try another id".
   void reply(std::uint64_t id, MailboxState answer) noexcept;
   // Are there mailboxes that a timer must watch?
   bool waiting() const noexcept { return waiting_; }

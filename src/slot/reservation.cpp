@@ -55,6 +55,11 @@ Result<std::uint64_t> reserve_connection(MasterView& master, Deadline& deadline)
                                             std::memory_order_relaxed)) {  // relaxed: on failure nothing is read
     return Status(StatusCode::kClosed, "the server gave up waiting for this client");
   }
+  std::atomic_thread_fence(std::memory_order_seq_cst);  // [mailbox.ask-fence] seq_cst; pairs with [region.close-fence]
+  // relaxed: behind the fence. Either a server that stops sees this mailbox asked, or it is seen to have stopped.
+  if (master.header().region.state.load(std::memory_order_relaxed) == kRegionClosed) {
+    return Status(StatusCode::kClosed, "the server has just stopped");
+  }
   master.ring_server();
   for (;;) {
     // [mailbox.answer] acquire; pairs with [mailbox.reply]: the connection's region is complete

@@ -43,7 +43,10 @@ Result<std::unique_ptr<Table>> Table::create(const std::string& path, const Tabl
   const TablePlan plan = plan_table(options.memory_limit, options.shards);
   Result<Region> region = Region::create(path, plan.file_bytes, 0600);
   if (!region) return region.status();
-  if (Status status = region->populate(0, round_up(sizeof(TableHeader), kPageSize)); !status.ok()) return status;
+  if (Status status = region->populate(0, round_up(sizeof(TableHeader), kPageSize)); !status.ok()) {
+    region->unlink_name();
+    return status;
+  }
   region->write_header(RegionKind::kTable, options.incarnation);
   write_table_header(*region->at<TableHeader>(0), options);
   std::unique_ptr<Table> table(new Table(std::move(*region), options, journal));
@@ -54,8 +57,8 @@ Result<std::unique_ptr<Table>> Table::create(const std::string& path, const Tabl
     return Status(
         StatusCode::kFull,
         std::to_string(options.buckets) + " initial buckets need more than " +
-            (limited ? "--memory " + std::to_string(options.memory_limit) + " allows; raise it or ask for fewer"
-                     : "the file system has free; give it more (in a container --shm-size) or use --dir"));
+            (limited ? "--memory " + std::to_string(options.memory_limit) + " allows; raise it or ask for fewer buckets"
+                     : "the file system has free; give it more (in a container --shm-size) or use another --dir"));
   }
   return table;
 }

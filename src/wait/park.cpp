@@ -13,8 +13,10 @@ int membarrier(int command) noexcept { return static_cast<int>(::syscall(SYS_mem
 }  // namespace
 
 bool membarrier_available() noexcept {
+  // Asked for once and not only looked up: a sandbox may know the query alone.
   const int commands = membarrier(MEMBARRIER_CMD_QUERY);
-  return commands > 0 && (commands & MEMBARRIER_CMD_GLOBAL_EXPEDITED) != 0;
+  return commands > 0 && (commands & MEMBARRIER_CMD_GLOBAL_EXPEDITED) != 0 &&
+         membarrier(MEMBARRIER_CMD_GLOBAL_EXPEDITED) == 0;
 }
 
 bool register_for_membarrier() noexcept {

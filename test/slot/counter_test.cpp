@@ -115,6 +115,29 @@ TEST_F(CounterTest, ANumberGivenTwiceIsServedThoughTheServerLooksBeforeItIsClaim
   EXPECT_TRUE(client.ready());
 }
 
+// And once more after a refusal, which the client itself took back. If the server did not look in between, it sees a client
+// that stands still: then it is given up, and comes again with another number.
+TEST_F(CounterTest, ANumberThatWasRefusedIsServedOrGivenUpWhenItIsGivenAgain) {
+  for (const bool looks_in_between : {false, true}) {
+    master_.counter().store(40);
+    ClientSteps refused(master_);
+    refused.ask_for_connection();
+    serve_once(server_, 0, kMailboxFull);
+    if (looks_in_between) serve_once(server_, 0);
+    master_.word(refused.id()).store(mailbox_word(refused.id(), kMailboxFree));
+    if (looks_in_between) serve_once(server_, 0);
+    master_.counter().store(40);
+    ClientSteps again(master_);
+    again.ask_for_connection();
+    ASSERT_EQ(again.id(), refused.id());
+    serve_once(server_, kPatience);
+    EXPECT_TRUE(again.ready() || (!looks_in_between && master_.state(again.id()) == kMailboxFree));
+    serve_once(server_, 2 * kPatience);
+    serve_once(server_, 3 * kPatience);
+    EXPECT_EQ(master_.state(again.id()), kMailboxFree);
+  }
+}
+
 TEST_F(CounterTest, RandomJumpsBetweenHonestClients) {
   Random random;
   for (int i = 0; i < 2000; ++i) {

@@ -1,0 +1,170 @@
+// A worker may be killed between any two instructions. Whatever then stands in the intent must be all of one request, or
+// say that it is not complete. Every instruction is a step here.
+#include "journal/intent.hpp"
+
+#include <algorithm>
+#include <array>
+#include <bitset>
+#include <gtest/gtest.h>
+
+#include "support/aligned_memory.hpp"
+#include "support/stepper.hpp"
+
+namespace hostmap::test {
+namespace {
+
+// Request number `n`: every field tells it.
+IntentWriter::RequestPart request_part(std::uint64_t n) {
+  return {n * 1000 + 1, n * 1000 + 2, n * 1000 + 3, n * 1000 + 4, n * 1000 + 5, n * 1000 + 6};
+}
+IntentWriter::TablePart table_part(std::uint64_t n) {
+  return {static_cast<IntentKind>(n % 8),
+          n * 1000 + 7,
+          n * 1000 + 8,
+          n * 1000 + 9,
+          n * 1000 + 10,
+          n * 1000 + 11,
+          n * 1000 + 12};
+}
+
+// The sealed fields but for `kind`.
+std::array<std::uint64_t, 12> fields_of(const Intent& intent) {
+  return {intent.serial.load(),       intent.request_position.load(),
+          intent.request_next.load(), intent.answer_position.load(),
+          intent.answer_next.load(),  intent.answer[0].load(),
+          intent.bucket.load(),       intent.place.load(),
+          intent.old_word.load(),     intent.new_word.load(),
+          intent.move_cell.load(),    intent.move_word.load()};
+}
+
+// Is everything that the record says of request `n`?
+bool is_whole(const Intent& intent, std::uint64_t n) {
+  const auto fields = fields_of(intent);
+  for (std::size_t i = 0; i < fields.size(); ++i) {
+    if (fields[i] != n * 1000 + i + 1) return false;
+  }
+  return intent.kind.load() == n % 8;
+}
+
+void apply(IntentWriter& writer, std::uint64_t n, Word& committed) {
+  writer.begin(request_part(n));
+  writer.seal(table_part(n));
+  committed.store(n, std::memory_order_release);
+  writer.applied();
+}
+
+class IntentTest : public testing::Test {
+ protected:
+  const AlignedMemory memory_{kPageSize};
+  Intent& intent_ = memory_.at<Intent>(0);
+  Word& committed_ = memory_.at<Word>(sizeof(Intent));  // stands for the word in the table
+  IntentWriter writer_{intent_};
+};
+
+TEST_F(IntentTest, ASealedRecordSaysWhatWasAsked) {
+  writer_.begin(request_part(3));
+  writer_.seal(table_part(3));
+  EXPECT_EQ(intent_.seal.load(), kSealIntent);
+  EXPECT_TRUE(is_whole(intent_, 3));
+  writer_.applied();
+  EXPECT_EQ(intent_.seal.load(), kSealApplied);
+  EXPECT_TRUE(is_whole(intent_, 3));
+}
+
+TEST_F(IntentTest, ABegunRecordIsOpen) {
+  apply(writer_, 3, committed_);
+  writer_.begin(request_part(4));
+  EXPECT_EQ(intent_.seal.load(), kSealOpen);
+}
+
+// Several requests, one after the other, seen after each instruction.
+TEST_F(IntentTest, AtEveryInstructionTheSealTellsTheTruth) {
+  constexpr std::uint64_t kFirst = 1;
+  constexpr std::uint64_t kLast = 4;
+  apply(writer_, kFirst, committed_);
+  std::bitset<3> seals;
+  std::bitset<kLast + 1> sealed_requests;
+  int mixed = 0;
+  const std::uint64_t steps = step_through(
+      [this] {
+        for (std::uint64_t n = kFirst + 1; n <= kLast; ++n) apply(writer_, n, committed_);
+      },
+      [&](std::uint64_t step) {
+        const std::uint64_t seal = intent_.seal.load();
+        const std::uint64_t committed = committed_.load();
+        ASSERT_LE(seal, kSealApplied);
+        seals.set(seal);
+        std::uint64_t whole = 0;
+        for (std::uint64_t n = kFirst; n <= kLast; ++n) whole = is_whole(intent_, n) ? n : whole;
+        if (whole == 0) ++mixed;
+        switch (seal) {
+          case kSealOpen:  // nothing is under way: the last request is committed, the next one is not
+            break;
+          case kSealIntent:  // complete, and its commit either stands or does not
+            ASSERT_NE(whole, 0u) << "sealed with fields of two requests at step " << step;
+            ASSERT_TRUE(committed == whole || committed == whole - 1) << "step " << step;
+            sealed_requests.set(whole);
+            break;
+          default:
+            ASSERT_NE(whole, 0u) << "step " << step;
+            ASSERT_EQ(committed, whole) << "applied before it was committed, at step " << step;
+            break;
+        }
+      });
+  EXPECT_GT(steps, 60u);
+  EXPECT_TRUE(seals.all()) << "some seal was never seen: " << seals;
+  EXPECT_EQ(sealed_requests.count(), kLast - kFirst);
+  EXPECT_GT(mixed, 10) << "fields of two requests were never seen together: nothing was shown";
+  EXPECT_TRUE(is_whole(intent_, kLast));
+}
+
+// A commit never stands without its seal before it: at any step, what is committed was sealed.
+TEST_F(IntentTest, NothingIsCommittedBeforeItIsSealed) {
+  apply(writer_, 1, committed_);
+  std::uint64_t last_sealed = 1;
+  bool committed_seen = false;
+  step_through([this] { apply(writer_, 2, committed_); },
+               [&](std::uint64_t step) {
+                 if (intent_.seal.load() == kSealIntent && is_whole(intent_, 2)) last_sealed = 2;
+                 ASSERT_LE(committed_.load(), last_sealed) << "step " << step;
+                 committed_seen = committed_seen || committed_.load() == 2;
+               });
+  EXPECT_TRUE(committed_seen);
+}
+
+// touch() names the chain before any cell of it changes.
+TEST_F(IntentTest, AChainIsNamedBeforeItsCellChanges) {
+  Word& cell = committed_;
+  writer_.touch(64);
+  int before = 0;
+  int between = 0;
+  int after = 0;
+  step_through(
+      [&] {
+        for (std::uint64_t chain = 128; chain <= 256; chain += 64) {
+          writer_.touch(chain);
+          cell.store(chain, std::memory_order_relaxed);
+        }
+      },
+      [&](std::uint64_t step) {
+        const std::uint64_t touched = intent_.touched.load();
+        const std::uint64_t changed = cell.load();
+        ASSERT_GE(touched, changed) << "step " << step;
+        (changed == 0 ? before : touched > changed ? between : after) += 1;
+      });
+  EXPECT_GT(before, 0);
+  EXPECT_GT(between, 0);
+  EXPECT_GT(after, 0);
+  EXPECT_EQ(intent_.touched.load(), 256u);
+}
+
+TEST_F(IntentTest, TouchingTheSameChainAgainStoresNothing) {
+  writer_.touch(640);
+  const auto before = fields_of(intent_);
+  writer_.touch(640);
+  EXPECT_EQ(intent_.touched.load(), 640u);
+  EXPECT_EQ(fields_of(intent_), before) << "the sealed record is another matter";
+}
+
+}  // namespace
+}  // namespace hostmap::test

@@ -1,0 +1,129 @@
+// Who may use an instance: its server's own user (and root), and nobody else. All of this as two users that are not root.
+#include <fcntl.h>
+#include <filesystem>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include "process/support/peer.hpp"
+#include "process/support/server.hpp"
+
+namespace hostmap::test {
+namespace {
+
+class Permissions : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!can_change_users()) GTEST_SKIP() << "two users are needed";
+    owner_.user = kSomeUser;
+    stranger_.user = kOtherUser;
+  }
+  ServerSetup owned() const {
+    ServerSetup setup;
+    setup.process = owner_;
+    return setup;
+  }
+
+  ProcessSetup owner_;
+  ProcessSetup stranger_;
+};
+
+TEST_F(Permissions, RegionsAreTheOwnersAlone) {
+  Server server({"10"}, owned());
+  PeerSetup mine;
+  mine.process = owner_;
+  Peer peer(server, mine);
+  EXPECT_EQ(peer.put("key", "value"), StatusCode::kOk);
+  EXPECT_EQ(server.files().size(), 5u);
+  for (const std::string& file : server.files()) {
+    struct stat facts {};
+    ASSERT_EQ(::stat((server.dir() + "/" + file).c_str(), &facts), 0);
+    EXPECT_EQ(facts.st_uid, kSomeUser) << file;
+    EXPECT_EQ(facts.st_mode & 07777, 0600u) << file;
+  }
+}
+
+TEST_F(Permissions, TheOwnerUsesEverythingWithoutRoot) {
+  Server server({"10", "--workers", "2"}, owned());
+  const Ran load = run(server.client_command({"--seconds", "0.1", "1"}), owner_);
+  EXPECT_EQ(load.exit, kSuccess) << load.errors;
+  EXPECT_EQ(run(server.stat_command(), owner_).exit, kSuccess);
+  PeerSetup mine;
+  mine.process = owner_;
+  for (const Reads reads : {Reads::kDirect, Reads::kRing}) {
+    mine.reads = reads;
+    Peer peer(server, mine);
+    EXPECT_EQ(peer.put("key", "#300000:1"), StatusCode::kOk);
+    EXPECT_EQ(peer.get("key").text, Peer::told_of(pattern(300'000, 1)));
+    peer.kill();
+    EXPECT_TRUE(eventually([&] { return server.connection_files().empty(); }))
+        << "a death is noticed without root, too";
+  }
+}
+
+TEST_F(Permissions, AStrangerIsRefusedClearlyAndChangesNothing) {
+  Server server({"10"}, owned());
+  PeerSetup mine;
+  mine.process = owner_;
+  Peer peer(server, mine);
+  EXPECT_EQ(peer.put("key", "value"), StatusCode::kOk);
+  const std::vector<std::string> files = server.files();
+  const auto figures = server.stat();
+
+  expect_refusal(run(server.client_command({"1"}), stranger_), 4, {server.name(), "another user"});
+  expect_refusal(run(server.stat_command(), stranger_), 4, {server.name(), "another user"});
+  Peer other = Peer::unconnected(stranger_);
+  const Reply reply = other.connect(server);
+  EXPECT_EQ(reply, StatusCode::kPermission);
+  expect_refusal(run_server({}, server.name(), stranger_), 1, {server.name()});
+  EXPECT_NE(run({"rm", "-f", "/dev/shm/" + server.name() + "-master"}, stranger_).exit, kSuccess);
+
+  EXPECT_EQ(server.files(), files);
+  EXPECT_TRUE(server.stat() == figures) << "something was counted";
+  EXPECT_EQ(peer.get("key").text, Peer::told_of("value"));
+  EXPECT_EQ(peer.put("key", "other"), StatusCode::kOk);
+}
+
+TEST_F(Permissions, AStrangersServerOfTheSameNameInAnotherFolderIsAnotherInstance) {
+  Server server({"10"}, owned());
+  ServerSetup elsewhere;
+  elsewhere.process = stranger_;
+  elsewhere.name = server.name();
+  elsewhere.dir = "/dev/shm/" + unique_name();
+  std::filesystem::create_directory(elsewhere.dir);
+  std::filesystem::permissions(elsewhere.dir, std::filesystem::perms::all);
+  {
+    Server other({"10"}, elsewhere);
+    PeerSetup theirs;
+    theirs.process = stranger_;
+    Peer peer(other, theirs);
+    EXPECT_EQ(peer.put("key", "theirs"), StatusCode::kOk);
+    PeerSetup mine;
+    mine.process = owner_;
+    EXPECT_EQ(Peer(server, mine).get("key"), StatusCode::kNotFound);
+    EXPECT_EQ(peer.leave(), kSuccess);
+  }
+  std::filesystem::remove(elsewhere.dir);
+}
+
+TEST_F(Permissions, AClientDoesNotTrustRegionsOfAnotherUserEvenIfItCouldOpenThem) {
+  Server server({"10"}, owned());
+  for (const std::string& file : server.files()) ASSERT_EQ(::chmod(("/dev/shm/" + file).c_str(), 0666), 0);
+  expect_refusal(run(server.client_command({"1"}), stranger_), 4, {server.name(), std::to_string(kSomeUser)});
+}
+
+TEST_F(Permissions, AnUnreadableFolderIsNamed) {
+  const std::string dir = "/dev/shm/" + unique_name();
+  std::filesystem::create_directory(dir);
+  ASSERT_EQ(::chmod(dir.c_str(), 0700), 0);
+  const Ran ran = run_server({"--dir", dir}, unique_name(), owner_);
+  EXPECT_TRUE(ran.exit == exited(1) || ran.exit == exited(2)) << ran.exit;
+  EXPECT_EQ(lines_of(ran.errors).size(), 1u) << ran.errors;
+  EXPECT_TRUE(ran.errors.find(dir) != std::string::npos) << ran.errors;
+  const Ran client = run({program("hostmap-client"), "--dir", dir, "1"}, owner_);
+  EXPECT_EQ(client.exit, exited(4)) << client.errors;
+  EXPECT_TRUE(client.errors.find(dir) != std::string::npos) << client.errors;
+  std::filesystem::remove(dir);
+}
+
+}  // namespace
+}  // namespace hostmap::test

@@ -1,0 +1,146 @@
+// scripted_client: a client process that does what its standard input says, a line at a time, and answers each line with
+// one: the status code's number, and what belongs to it. test/process/support/peer.hpp is the other end.
+//
+//   connect NAME DIR|- TIMEOUT_MS direct|ring [wait]
+//   put KEY VALUE · put_async KEY VALUE · get KEY · exists KEY · erase KEY · flush
+//   stream KEY SIZE BATCH      put_async of sealed numbers 1, 2, 3 … for ever: says "sending N" before each batch, and
+//                              "flushed N" behind it
+//   hammer KEY MILLISECONDS    put, get, compare, until the time is over; says how many rounds
+//   close                      destroys the client
+//   end exit|leave|abort       ends this process: with destructors, without, by SIGABRT
+//
+// KEY and VALUE are a word, or #SIZE:SEED for pattern(SIZE, SEED), or =NUMBER for 8 bytes. A value that is got is told as
+// its size and digest.
+#include <charconv>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <iostream>
+#include <optional>
+#include <sstream>
+#include <string>
+#include <unistd.h>
+
+#include <hostmap/client.hpp>
+
+#include "process/support/sealed.hpp"
+
+namespace {
+
+using namespace hostmap;
+using namespace hostmap::test;
+
+std::optional<Client> client;
+
+void say(const std::string& line) {
+  std::string text = line + "\n";
+  if (::write(STDOUT_FILENO, text.data(), text.size()) < 0) ::_exit(1);
+}
+
+void say(const Status& status) {
+  say(std::to_string(static_cast<int>(status.code())) + " " + std::string(status.message()));
+}
+
+std::string bytes_of(const std::string& word) {
+  if (word.starts_with("=")) return word_key(std::stoull(word.substr(1)));
+  if (!word.starts_with("#")) return word;
+  const std::size_t colon = word.find(':');
+  return pattern(std::stoull(word.substr(1, colon - 1)), std::stoull(word.substr(colon + 1)));
+}
+
+void connect(std::istream& words) {
+  Options options;
+  std::string reads;
+  std::string wait;
+  std::int64_t milliseconds = 0;
+  words >> options.name >> options.dir >> milliseconds >> reads >> wait;
+  if (options.dir == "-") options.dir.clear();
+  options.timeout = std::chrono::milliseconds(milliseconds);
+  options.reads = reads == "ring" ? Reads::kRing : Reads::kDirect;
+  options.wait_for_server = wait == "wait";
+  Result<Client> connected = Client::connect(options);
+  if (connected) client.emplace(std::move(*connected));
+  say(connected.status());
+}
+
+void stream(std::istream& words) {
+  std::string word;
+  std::size_t size = 0;
+  std::uint64_t batch = 0;
+  words >> word >> size >> batch;
+  const std::string key = bytes_of(word);
+  std::uint64_t number = 0;
+  for (;;) {
+    say("sending " + std::to_string(number + batch));
+    for (std::uint64_t i = 0; i < batch; ++i) {
+      ++number;
+      if (const Status status = client->put_async(key, sealed_value(number, digest(key), size)); !status.ok()) {
+        return say(status);
+      }
+    }
+    if (const Status status = client->flush(); !status.ok()) return say(status);
+    say("flushed " + std::to_string(number));
+  }
+}
+
+void hammer(std::istream& words) {
+  std::string word;
+  std::int64_t milliseconds = 0;
+  words >> word >> milliseconds;
+  const std::string key = bytes_of(word);
+  const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(milliseconds);
+  std::uint64_t rounds = 0;
+  do {
+    ++rounds;
+    const std::string value = sealed_value(rounds, digest(key), rounds % 2 == 0 ? 8 : 24);
+    if (const Status status = client->put(key, value); !status.ok()) return say(status);
+    const Result<std::string> got = client->get(key);
+    if (!got) return say(got.status());
+    if (*got != value) return say("15 another value than the one just put");
+  } while (std::chrono::steady_clock::now() < end);
+  say("0 " + std::to_string(rounds));
+}
+
+void obey(const std::string& line) {
+  std::istringstream words(line);
+  std::string verb;
+  words >> verb;
+  if (verb == "connect") return connect(words);
+  if (verb == "end") {
+    std::string how;
+    words >> how;
+    if (how == "exit") std::exit(0);
+    if (how == "leave") ::_exit(0);
+    std::abort();
+  }
+  if (!client) return say("11 not connected");
+  if (verb == "stream") return stream(words);
+  if (verb == "hammer") return hammer(words);
+  if (verb == "flush") return say(client->flush());
+  if (verb == "close") {
+    client.reset();
+    return say(Status());
+  }
+  std::string key;
+  std::string value;
+  words >> key >> value;
+  key = bytes_of(key);
+  value = bytes_of(value);
+  if (verb == "put") return say(client->put(key, value));
+  if (verb == "put_async") return say(client->put_async(key, value));
+  if (verb == "erase") return say(client->erase(key));
+  if (verb == "exists") return say(client->exists(key));
+  if (verb == "get") {
+    const Result<std::string> got = client->get(key);
+    if (!got) return say(got.status());
+    return say("0 " + std::to_string(got->size()) + " " + std::to_string(digest(*got)));
+  }
+  say("11 no such verb: " + verb);
+}
+
+}  // namespace
+
+int main() {
+  for (std::string line; std::getline(std::cin, line);) obey(line);
+  return 0;
+}

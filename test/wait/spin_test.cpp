@@ -1,0 +1,117 @@
+#include "wait/spin.hpp"
+
+#include <gtest/gtest.h>
+
+#include "support/seed.hpp"
+
+namespace hostmap::test {
+namespace {
+
+constexpr std::int64_t kShortest = AdaptiveSpin::kShortestNs;
+constexpr std::int64_t kLongest = AdaptiveSpin::kLongestNs;
+
+// The estimate moves by eighths, in whole nanoseconds: it stops up to 7 of them short of its goal.
+constexpr double kStep = 8;
+
+void observe_often(AdaptiveSpin& spin, std::int64_t waited_ns) {
+  for (int i = 0; i < 200; ++i) spin.observe(waited_ns);
+}
+
+TEST(AdaptiveSpinTest, WhatIsReadyAtOnceIsLookedAtOnce) {
+  AdaptiveSpin spin;
+  int looks = 0;
+  EXPECT_TRUE(spin.spin([&] { return ++looks == 1; }));
+  EXPECT_EQ(looks, 1);
+  EXPECT_EQ(spin.budget_ns(), kLongest) << "it did not wait, so it learns nothing";
+}
+
+TEST(AdaptiveSpinTest, WithoutABudgetItLooksOnce) {
+  AdaptiveSpin spin;
+  int looks = 0;
+  EXPECT_FALSE(spin.spin([&] { return ++looks == 2; }, 0));
+  EXPECT_EQ(looks, 1);
+}
+
+TEST(AdaptiveSpinTest, ItFindsWhatBecomesReady) {
+  AdaptiveSpin spin;
+  for (const int when : {2, 3, 9, 10, 50}) {
+    int looks = 0;
+    // A look may come after the budget's end if this thread was not running: then it is told once more.
+    while (!spin.spin([&] { return ++looks >= when; })) {
+    }
+    EXPECT_GE(looks, when);
+  }
+}
+
+TEST(AdaptiveSpinTest, ItGivesUpAfterItsBudgetAndNotBefore) {
+  AdaptiveSpin spin;
+  for (const std::int64_t limit : {kShortest, std::int64_t{5'000}, kLongest}) {
+    std::uint64_t looks = 0;
+    const std::int64_t begin = monotonic_ns();
+    EXPECT_FALSE(spin.spin([&] { return ++looks == 0; }, limit));
+    EXPECT_GE(monotonic_ns() - begin, std::min(limit, spin.budget_ns()));
+    EXPECT_GT(looks, 1u);
+  }
+}
+
+TEST(AdaptiveSpinTest, ALimitAboveTheBudgetDoesNotRaiseIt) {
+  AdaptiveSpin spin;
+  observe_often(spin, 100'000'000);
+  ASSERT_NEAR(static_cast<double>(spin.budget_ns()), static_cast<double>(kShortest), kStep);
+  const std::int64_t begin = monotonic_ns();
+  EXPECT_FALSE(spin.spin([] { return false; }, kLongest));
+  EXPECT_GE(monotonic_ns() - begin, kShortest);
+}
+
+TEST(AdaptiveSpinTest, LongWaitsLowerTheBudgetToTheShortest) {
+  AdaptiveSpin spin;
+  std::int64_t before = spin.budget_ns();
+  for (int i = 0; i < 100; ++i) {
+    spin.observe(kLongest + 1);
+    EXPECT_LE(spin.budget_ns(), before);
+    before = spin.budget_ns();
+  }
+  EXPECT_NEAR(static_cast<double>(spin.budget_ns()), static_cast<double>(kShortest), kStep);
+}
+
+TEST(AdaptiveSpinTest, WaitsJustWithinTheLongestRaiseTheBudgetToTheLongest) {
+  AdaptiveSpin spin;
+  observe_often(spin, 1'000'000);
+  ASSERT_NEAR(static_cast<double>(spin.budget_ns()), static_cast<double>(kShortest), kStep);
+  observe_often(spin, kLongest);
+  EXPECT_NEAR(static_cast<double>(spin.budget_ns()), static_cast<double>(kLongest), kStep);
+}
+
+TEST(AdaptiveSpinTest, ItSettlesNearTwiceWhatWaitsLast) {
+  for (const std::int64_t waited : {1'000, 3'000, 7'000}) {
+    AdaptiveSpin spin;
+    observe_often(spin, waited);
+    EXPECT_NEAR(static_cast<double>(spin.budget_ns()), static_cast<double>(2 * waited), kStep) << waited;
+    AdaptiveSpin from_below;
+    observe_often(from_below, 1'000'000);
+    observe_often(from_below, waited);
+    EXPECT_NEAR(static_cast<double>(from_below.budget_ns()), static_cast<double>(2 * waited), kStep) << waited;
+  }
+}
+
+TEST(AdaptiveSpinTest, OneOutlierChangesItByAnEighth) {
+  AdaptiveSpin spin;
+  observe_often(spin, 4'000);
+  const std::int64_t settled = spin.budget_ns();
+  spin.observe(1'000'000'000);
+  EXPECT_NEAR(static_cast<double>(spin.budget_ns()), static_cast<double>(settled - (settled - kShortest) / 8), 2);
+}
+
+TEST(AdaptiveSpinTest, TheBudgetStaysWithinItsBoundsWhateverIsObserved) {
+  Random random;
+  AdaptiveSpin spin;
+  for (int i = 0; i < 100'000; ++i) {
+    const unsigned bits = static_cast<unsigned>(random.below(62));
+    spin.observe(static_cast<std::int64_t>(random.word() >> 2 >> bits));
+    ASSERT_GE(spin.budget_ns(), kShortest);
+    ASSERT_LE(spin.budget_ns(), kLongest);
+  }
+}
+
+}  // namespace
+}  // namespace hostmap::test
