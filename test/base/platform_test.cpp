@@ -12,7 +12,7 @@ namespace {
 bool is_open(int fd) { return ::fcntl(fd, F_GETFD) >= 0; }
 
 TEST(PlatformTest, RoundUpGivesTheNextMultipleOrTheValueItself) {
-  for (std::uint64_t multiple : {1, 3, 16, 4096}) {
+  for (std::uint64_t multiple : {1u, 3u, 16u, 4096u}) {
     for (std::uint64_t value = 0; value < 3 * multiple; ++value) {
       const std::uint64_t rounded = round_up(value, multiple);
       EXPECT_EQ(rounded % multiple, 0u);

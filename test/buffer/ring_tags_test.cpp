@@ -112,7 +112,7 @@ int phantoms(std::uint64_t capacity, int records, Random& random, Forge&& forge)
 
 TEST(RingForgeryTest, RightTagsOfEarlierPositionsDoNotPass) {
   Random random;
-  for (const std::uint64_t capacity : {256, 1024, 4096}) {
+  for (const std::uint64_t capacity : {256u, 1024u, 4096u}) {
     EXPECT_EQ(phantoms(capacity, 20'000, random,
                        [&](std::uint64_t position) {
                          // Of this place in an earlier round, or of any earlier position.
@@ -127,7 +127,7 @@ TEST(RingForgeryTest, RightTagsOfEarlierPositionsDoNotPass) {
 
 TEST(RingForgeryTest, TagsOfLaterPositionsWithTheWrongNonceDoNotPass) {
   Random random;
-  for (const std::uint64_t capacity : {256, 1024, 4096}) {
+  for (const std::uint64_t capacity : {256u, 1024u, 4096u}) {
     EXPECT_EQ(phantoms(capacity, 20'000, random,
                        [&](std::uint64_t position) {
                          const std::uint64_t wrong =

@@ -184,7 +184,7 @@ TEST_F(RingTest, PositionsMayWrapAround) {
 
 TEST_F(RingTest, TheBytesAroundTheMemoryAreNeverTouched) {
   Random random;
-  for (const std::uint64_t capacity : {64, 128, 256, 1024}) {
+  for (const std::uint64_t capacity : {64u, 128u, 256u, 1024u}) {
     // The ring ends where the fault begins, and canaries stand before it.
     std::byte* begin = memory_.end() - capacity;
     std::memset(memory_.data(), 0xcc, memory_.bytes() - capacity);

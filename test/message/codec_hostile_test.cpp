@@ -128,7 +128,7 @@ TEST_F(HostileCodecTest, EveryKeyLengthWithEverySuspiciousValueLength) {
 TEST_F(HostileCodecTest, EveryFlagBitButTheAnswersIsRefused) {
   for (std::uint64_t op = 0; op < 16; ++op) {
     for (std::uint64_t flags = 0; flags < 256; ++flags) {
-      for (const std::uint64_t value : {0, 8, 24}) {
+      for (const std::uint64_t value : {0u, 8u, 24u}) {
         ASSERT_NO_FATAL_FAILURE(try_header({op, flags, 0, value}, 1, 4096, 4096));
       }
     }

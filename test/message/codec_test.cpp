@@ -49,7 +49,7 @@ TEST_F(CodecTest, PutsOfEverySmallSizeComeBack) {
 
 TEST_F(CodecTest, PutsAtTheBoundsOfTheSizesComeBack) {
   for (const std::size_t key : {std::size_t{1}, std::size_t{kMaxKeyBytes - 1}, std::size_t{kMaxKeyBytes}}) {
-    for (const std::size_t value : {0, 1, 4095, 4096, 4097, 65535, 65536, 65537}) {
+    for (const std::size_t value : {0u, 1u, 4095u, 4096u, 4097u, 65535u, 65536u, 65537u}) {
       ASSERT_NO_FATAL_FAILURE(
           expect_round_trip(Op::kPut, true, random_text(random_, key), random_text(random_, value)));
     }
@@ -57,7 +57,7 @@ TEST_F(CodecTest, PutsAtTheBoundsOfTheSizesComeBack) {
 }
 
 TEST_F(CodecTest, ErasesAndGetsComeBack) {
-  for (const std::size_t key : {1, 7, 8, 9, 100, 65535, 65536}) {
+  for (const std::size_t key : {1u, 7u, 8u, 9u, 100u, 65535u, 65536u}) {
     for (const bool wants_answer : {false, true}) {
       ASSERT_NO_FATAL_FAILURE(expect_round_trip(Op::kErase, wants_answer, random_text(random_, key), ""));
       ASSERT_NO_FATAL_FAILURE(expect_round_trip(Op::kGet, wants_answer, random_text(random_, key), ""));
@@ -95,8 +95,8 @@ TEST_F(CodecTest, TheHeadOfAStreamCarriesTheSizesOfTheInnerRequest) {
 }
 
 TEST_F(CodecTest, PiecesCarryKeyAndValueOneBehindTheOther) {
-  for (const std::size_t from_key : {0, 1, 8, 100, 4000}) {
-    for (const std::size_t from_value : {0, 1, 8, 100, 16000}) {
+  for (const std::size_t from_key : {0u, 1u, 8u, 100u, 4000u}) {
+    for (const std::size_t from_value : {0u, 1u, 8u, 100u, 16000u}) {
       if (from_key + from_value == 0) continue;
       for (const bool wants_answer : {false, true}) {
         const std::string key = random_text(random_, from_key);
@@ -114,8 +114,8 @@ TEST_F(CodecTest, PiecesCarryKeyAndValueOneBehindTheOther) {
 }
 
 TEST_F(CodecTest, AnswersComeBack) {
-  for (const std::size_t prefix : {0, 8, 24}) {
-    for (const std::size_t value : {0, 1, 7, 8, 9, 1000}) {
+  for (const std::size_t prefix : {0u, 8u, 24u}) {
+    for (const std::size_t value : {0u, 1u, 7u, 8u, 9u, 1000u}) {
       for (const int code : {0, 1, 15, 255}) {
         const std::string first = random_text(random_, prefix);
         const std::string second = random_text(random_, value);

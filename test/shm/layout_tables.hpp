@@ -68,7 +68,7 @@ inline std::string hex_dump(std::span<const std::byte> bytes, std::uint64_t addr
   std::string dump;
   char text[16];
   for (std::size_t line = 0; line < bytes.size(); line += 16) {
-    std::snprintf(text, sizeof text, "%06llx ", static_cast<unsigned long long>(address + line));
+    std::snprintf(text, sizeof text, "%06llx ", static_cast<unsigned long long>(address) + line);
     dump += text;
     std::string readable;
     for (std::size_t i = line; i < line + 16; ++i) {
@@ -376,8 +376,10 @@ inline std::string render(const LayoutTable& table) {
     std::string where = std::to_string(row.offset);
     if (table.unit == "bits" && row.size > 1) where += "–" + std::to_string(row.offset + row.size - 1);
     const std::string name = row.name.empty() || !with_purpose ? row.name : "`" + row.name + "`";
-    text += "| " + where + " | " + std::to_string(row.size) + " | " + name;
-    text += with_purpose ? (row.purpose.empty() ? " | |\n" : " | " + row.purpose + " |\n") : " |\n";
+    std::vector<std::string> cells = {where, std::to_string(row.size), name};
+    if (with_purpose) cells.push_back(row.purpose);
+    for (const std::string& cell : cells) text.append("| ").append(cell).append(cell.empty() ? "" : " ");
+    text += "|\n";
   }
   return text;
 }

@@ -275,6 +275,7 @@ TEST_F(OwnerLockTest, NeverDoTwoOwnANameThoughEachUnlinksItAtItsEnd) {
   const Ownership ownership(memory_);
   constexpr int kTurns = 1000;
   std::vector<Child> servers;
+  servers.reserve(3);
   for (int i = 0; i < 3; ++i) {
     servers.push_back(Child::fork([&] {
       while (ownership.turns() < kTurns) {
@@ -299,6 +300,7 @@ TEST_F(OwnerLockTest, NeverDoTwoOwnANameThoughEachUnlinksItAtItsEnd) {
 TEST_F(OwnerLockTest, WithoutTheSecondLookTwoOwnersAppear) {
   const Ownership ownership(memory_);
   std::vector<Child> servers;
+  servers.reserve(3);
   for (int i = 0; i < 3; ++i) {
     servers.push_back(Child::fork([&] {
       while (ownership.collisions() == 0) {

@@ -113,7 +113,7 @@ TEST(RegionFaultsTest, AHardLinkIsRefusedUnderEitherName) {
 // --- What it contains ------------------------------------------------------------------------------------------------
 
 TEST(RegionFaultsTest, AnEmptyOrHalfHeaderIsNotBuiltYet) {
-  for (const std::size_t size : {0, 1, 8, 63}) {
+  for (const std::size_t size : {0u, 1u, 8u, 63u}) {
     const FileOnDisk zeroes(std::string(size, '\0'));
     expect_refused(zeroes.path(), StatusCode::kNoServer, "not built yet");
   }

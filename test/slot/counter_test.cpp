@@ -43,7 +43,7 @@ TEST_F(CounterTest, FarAheadCostsABoundedLookAndNobodyIsLost) {
 
 TEST_F(CounterTest, TurnedBackIsNoHarm) {
   for (int i = 0; i < 20; ++i) expect_connects(0);
-  for (const std::uint64_t value : {15, 3, 0, 19, 1}) {
+  for (const std::uint64_t value : {15u, 3u, 0u, 19u, 1u}) {
     master_.counter().store(value);
     expect_connects(0);
     if (HasFatalFailure()) return;

@@ -27,11 +27,13 @@ void connect_at_once(const Crowd& crowd) {
   auto& go = notes.at<std::atomic<bool>>(0);
   const int total = crowd.processes * crowd.each;
   std::vector<Child> children;
+  children.reserve(static_cast<std::size_t>(crowd.processes));
   for (int i = 0; i < crowd.processes; ++i) {
     children.push_back(Child::fork([&] {
       while (!go.load()) std::this_thread::yield();
       std::atomic<int> unserved{0};
       std::vector<std::thread> clients;
+      clients.reserve(static_cast<std::size_t>(crowd.each));
       for (int thread = 0; thread < crowd.each; ++thread) {
         clients.emplace_back([&] {
           Deadline deadline(20s);

@@ -98,6 +98,7 @@ Child Child::fork_as(uid_t uid, const Body& body) {
 
 Child Child::exec(const std::vector<std::string>& command, const std::vector<std::string>& environment) {
   std::vector<char*> arguments;
+  arguments.reserve(command.size() + 1);
   for (const std::string& argument : command) arguments.push_back(const_cast<char*>(argument.c_str()));
   arguments.push_back(nullptr);
   std::array<int, 2> out{};

@@ -33,6 +33,7 @@ TEST(FutexTest, AWaitEndsAtItsTimeoutAndNotBefore) {
 void wake_sleepers(HalfWord& word, int sleepers, const std::function<void()>& wake) {
   std::atomic<int> woken{0};
   std::vector<std::thread> threads;
+  threads.reserve(static_cast<std::size_t>(sleepers));
   const std::uint32_t before = word.load();
   for (int i = 0; i < sleepers; ++i) {
     threads.emplace_back([&] {
@@ -71,6 +72,7 @@ TEST(FutexTest, AddAndWakeWithoutSleepersAdds) {
 TEST(FutexTest, NoAdditionIsLostBetweenThreads) {
   HalfWord word{0};
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([&] {
       for (int n = 0; n < 5000; ++n) futex_add_and_wake(word);
@@ -98,6 +100,7 @@ TEST(FutexTest, OneWakeUpWakesOneSleeperAtMost) {
   HalfWord word{0};
   std::atomic<int> awake{0};
   std::vector<std::thread> threads;
+  threads.reserve(3);
   for (int i = 0; i < 3; ++i) {
     threads.emplace_back([&] {
       while (futex_wait(word, 0, kNoTimeout) != WaitOutcome::kWoken) {

@@ -99,7 +99,8 @@ TEST(AdaptiveSpinTest, OneOutlierChangesItByAnEighth) {
   observe_often(spin, 4'000);
   const std::int64_t settled = spin.budget_ns();
   spin.observe(1'000'000'000);
-  EXPECT_NEAR(static_cast<double>(spin.budget_ns()), static_cast<double>(settled - (settled - kShortest) / 8), 2);
+  EXPECT_NEAR(static_cast<double>(spin.budget_ns()),
+              static_cast<double>(settled) - static_cast<double>(settled - kShortest) / 8, 2);
 }
 
 TEST(AdaptiveSpinTest, TheBudgetStaysWithinItsBoundsWhateverIsObserved) {
