@@ -12,11 +12,16 @@
 # Labels:   quick    all others
 #           slow     "Slow" in the suite's or test's name
 #           soak     "Soak" in it: hours, by hand
-#           process  all in test/process
+#           process  all in test/process and test/client: they start hostmap's programs
 #           model, library, style   those of that name
 # and those that test/labels.txt gives, a line each: LABEL REGULAR-EXPRESSION [# why]. Of these,
 #           no_asan, no_tsan, no_infinite   keep a test out of that build of `./dev test all`
 #           serial                          nothing else runs beside it
+#
+# Targets:  hostmap_tests             all of it
+#           hostmap_unit_tests        the binaries without label process
+#           hostmap_process_programs  what the others start. Their tests need not be built again for
+#                                     each build: HOSTMAP_PROGRAMS names another one's folder.
 #
 # Each test gets HOSTMAP_BIN_DIR (where the programs lie) and HOSTMAP_SOURCE_DIR.
 
@@ -41,14 +46,15 @@ if(HOSTMAP_SANITIZE)
        "TSAN_OPTIONS=exitcode=86:halt_on_error=1:second_deadlock_stack=1:die_after_fork=0")
 endif()
 
-# All that ctest runs, without the benchmarks; and what the tests labelled `process` need of it.
+set(process_folders process client)
+add_custom_target(hostmap_process_programs)
+add_custom_target(hostmap_unit_tests)
 add_custom_target(hostmap_tests)
-add_custom_target(hostmap_process_tests)
-add_dependencies(hostmap_process_tests hostmap_programs)
-add_dependencies(hostmap_tests hostmap_process_tests)
+add_dependencies(hostmap_process_programs hostmap_programs)
+add_dependencies(hostmap_tests hostmap_process_programs hostmap_unit_tests)
 
 # What all tests share, and the main() that compares /dev/shm before and after each test.
-file(GLOB support_sources CONFIGURE_DEPENDS test/support/*.cpp)
+file(GLOB support_sources CONFIGURE_DEPENDS test/support/*.cpp test/process/support/*.cpp)
 set(support_main "${PROJECT_SOURCE_DIR}/test/support/main.cpp")
 list(FILTER support_sources EXCLUDE REGEX "/main\\.cpp$")
 if(support_sources)
@@ -61,6 +67,11 @@ endif()
 target_include_directories(hostmap_test_support ${support_scope} test)
 target_link_libraries(hostmap_test_support ${support_scope}
                       hostmap_server_parts GTest::gtest GTest::gmock)
+# Half of what compiling a test takes is GoogleTest's headers: they are compiled once.
+if(support_sources)
+  target_precompile_headers(hostmap_test_support PRIVATE
+                            <gtest/gtest.h> <chrono> <filesystem> <functional> <string> <thread> <vector>)
+endif()
 if(EXISTS "${support_main}")
   add_library(hostmap_test_main OBJECT "${support_main}")
   target_link_libraries(hostmap_test_main PUBLIC hostmap_test_support)
@@ -76,7 +87,7 @@ foreach(source IN LISTS program_sources)
   add_executable(${program} "${source}")
   set_target_properties(${program} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}")
   target_link_libraries(${program} PRIVATE hostmap_test_support)
-  add_dependencies(hostmap_process_tests ${program})
+  add_dependencies(hostmap_process_programs ${program})
 endforeach()
 
 # hostmap_add_test_binary(FOLDER SOURCE…)
@@ -85,12 +96,19 @@ function(hostmap_add_test_binary folder)
   add_executable(${binary} ${ARGN})
   set_target_properties(${binary} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${test_binary_dir}")
   target_link_libraries(${binary} PRIVATE hostmap_test_main hostmap_test_support)
-  add_dependencies(hostmap_tests ${binary})
-  if(folder STREQUAL "process")
-    add_dependencies(hostmap_process_tests ${binary})
+  if(support_sources)
+    target_precompile_headers(${binary} REUSE_FROM hostmap_test_support)
+  endif()
+  if(folder IN_LIST process_folders)
+    set(folder_is_process TRUE)
+    add_dependencies(hostmap_tests ${binary})
+  else()
+    set(folder_is_process FALSE)
+    add_dependencies(hostmap_unit_tests ${binary})
   endif()
   gtest_discover_tests(${binary}
                        TEST_PREFIX "${folder}."
+                       NO_PRETTY_VALUES
                        TEST_LIST discovered_tests
                        DISCOVERY_MODE PRE_TEST
                        DISCOVERY_TIMEOUT 120)

@@ -92,8 +92,9 @@ Status ClientChannel::await_consumed(std::uint64_t position, Deadline& deadline)
 Status ClientChannel::send_any(Op op, bool wants_answer, std::span<const std::byte> key,
                                std::span<const std::byte> value, Deadline& deadline) {
   const std::uint64_t payload = key.size() + value.size();
-  if (wants_answer && awaited_count_ == kMostAwaited) {
-    return {StatusCode::kTimeout, "too many calls have timed out unanswered; the server is stopped"};
+  if (wants_answer && awaited_count_ == kMostAwaited) [[unlikely]] {
+    if (const Result<Answer> late = next_answer(deadline); !late) return late.status();
+    pass_over();
   }
   if (fits(payload)) [[likely]] {
     if (Status status = await_room(payload, deadline); !status.ok()) return status;
@@ -135,28 +136,38 @@ void ClientChannel::await(std::uint64_t payload_bytes) noexcept {
   awaited_[(first_awaited_ + awaited_count_++) % kMostAwaited] = request_mark(position);
 }
 
+// The answer to the oldest request that is outstanding, late as it may be.
+Result<ClientChannel::Answer> ClientChannel::next_answer(Deadline& deadline) {
+  const auto ready = [this]() noexcept { return answers_.poll(); };
+  if (!ready()) {
+    if (Status status = wait(kWaitingForAnswer, 0, ready, deadline); !status.ok()) return status;
+  }
+  std::uint64_t word;
+  std::memcpy(&word, answers_.record() + 8, sizeof word);
+  const AnswerHead head = decode_answer_head(word);
+  answer_bytes_ = record_bytes(head.value_bytes);
+  if (answer_bytes_ > answers_.limit() || head.code > static_cast<std::uint8_t>(StatusCode::kInternal) ||
+      awaited_count_ == 0 || head.request != awaited_[first_awaited_]) {
+    return Status(StatusCode::kInternal, "the server's answer makes no sense; reconnect, and please report it");
+  }
+  first_awaited_ = (first_awaited_ + 1) % kMostAwaited;
+  --awaited_count_;
+  return Answer{static_cast<StatusCode>(head.code),
+                {answers_.record() + kRecordHeadBytes, static_cast<std::size_t>(head.value_bytes)}};
+}
+
 Result<ClientChannel::Answer> ClientChannel::await_answer(Deadline& deadline) {
   for (;;) {
-    const auto ready = [this]() noexcept { return answers_.poll(); };
-    if (!ready()) {
-      if (Status status = wait(kWaitingForAnswer, 0, ready, deadline); !status.ok()) return status;
-    }
-    std::uint64_t word;
-    std::memcpy(&word, answers_.record() + 8, sizeof word);
-    const AnswerHead head = decode_answer_head(word);
-    answer_bytes_ = record_bytes(head.value_bytes);
-    if (answer_bytes_ > answers_.limit() || head.code > static_cast<std::uint8_t>(StatusCode::kInternal) ||
-        awaited_count_ == 0 || head.request != awaited_[first_awaited_]) {
-      return Status(StatusCode::kInternal, "the server's answer makes no sense; reconnect, and please report it");
-    }
-    first_awaited_ = (first_awaited_ + 1) % kMostAwaited;
-    if (--awaited_count_ == 0) {
-      return Answer{static_cast<StatusCode>(head.code),
-                    {answers_.record() + kRecordHeadBytes, static_cast<std::size_t>(head.value_bytes)}};
-    }
-    release();                                                        // the answer to a call that timed out
-    wake_worker_if_parked(*worker_.line, *worker_.bell, expedited_);  // it may have waited for this room
+    Result<Answer> answer = next_answer(deadline);
+    if (!answer || awaited_count_ == 0) return answer;
+    pass_over();
   }
+}
+
+// The answer at hand is to a call that has timed out.
+void ClientChannel::pass_over() noexcept {
+  release();
+  wake_worker_if_parked(*worker_.line, *worker_.bell, expedited_);  // it may have waited for this room
 }
 
 void ClientChannel::release() noexcept {

@@ -108,9 +108,11 @@ class ClientChannel {
   std::uint64_t consumed_ = 0;      // last value of requests_consumed that was looked at
   std::uint64_t answer_bytes_ = 0;  // of the answer that release() will pass over
   // Marks of the requests whose answers are outstanding, oldest first: the last call's, and before it those of calls that
-  // timed out. A client that lets that many time out gets no further until the server answers.
+  // timed out. A client that lets that many time out sends nothing more before the oldest is answered.
   static constexpr std::uint32_t kMostAwaited = 64;
   void await(std::uint64_t payload_bytes) noexcept;
+  Result<Answer> next_answer(Deadline& deadline);
+  void pass_over() noexcept;
   std::array<std::uint16_t, kMostAwaited> awaited_{};
   std::uint32_t first_awaited_ = 0;
   std::uint32_t awaited_count_ = 0;

@@ -1,6 +1,4 @@
-// The sketch's main job, in small: 65 load clients at once, each reading back what it wrote; and what clients cost that do
-// nothing.
-#include <fstream>
+// The sketch's main job, in small: 65 load clients at once, each reading back what it wrote.
 #include <gtest/gtest.h>
 #include <memory>
 #include <regex>
@@ -39,32 +37,6 @@ TEST_P(MainJobTest, SixtyFiveClientsWriteAtOnceAndNothingIsLostOrDoubled) {
 
 std::string worker_name(const testing::TestParamInfo<const char*>& info) { return std::string(info.param) + "Workers"; }
 INSTANTIATE_TEST_SUITE_P(Servers, MainJobTest, testing::Values("1", "4"), worker_name);
-
-std::uint64_t voluntary_switches(pid_t pid) {
-  std::uint64_t sum = 0;
-  for (const auto& task : std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/task")) {
-    std::ifstream status(task.path() / "status");
-    for (std::string line; std::getline(status, line);) {
-      if (line.starts_with("voluntary_ctxt_switches:")) sum += std::stoull(line.substr(24));
-    }
-  }
-  return sum;
-}
-
-TEST(IdleTest, IdleClientsAndTheirServerDoNothing) {
-  Server server;
-  std::vector<Client> clients;
-  for (int i = 0; i < 64; ++i) {
-    clients.push_back(server.connect());
-    ASSERT_EQ(clients.back().put("key", "value"), StatusCode::kOk);
-  }
-  std::this_thread::sleep_for(std::chrono::seconds(2));  // until what connecting left behind is done
-  const std::uint64_t server_before = voluntary_switches(server.pid());
-  const std::uint64_t client_before = voluntary_switches(::getpid());
-  std::this_thread::sleep_for(std::chrono::seconds(5));
-  EXPECT_LE(voluntary_switches(server.pid()) - server_before, 10u) << "20 in ten seconds";
-  EXPECT_LE(voluntary_switches(::getpid()) - client_before, 1u) << "this test's own sleep, and nothing of 64 clients";
-}
 
 }  // namespace
 }  // namespace hostmap::test

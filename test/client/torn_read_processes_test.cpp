@@ -1,6 +1,7 @@
 // The hunt for torn reads between processes: one client writes hot keys and moves their neighbours about, readers in processes
 // of their own check what they get. The checker is tested with the hunt in one process, test/table/torn_read_test.cpp.
 #include <array>
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <string>
 #include <unistd.h>

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "process/support/peer.hpp"
+#include "process/support/proc.hpp"
 #include "process/support/server.hpp"
 #include "support/seed.hpp"
 

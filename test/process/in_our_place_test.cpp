@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "process/support/peer.hpp"
+#include "process/support/proc.hpp"
 #include "process/support/server.hpp"
 #include "shm/layout.hpp"
 

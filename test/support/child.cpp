@@ -200,7 +200,9 @@ std::optional<std::string> Child::read_line(std::chrono::milliseconds watchdog) 
 }
 
 std::string program(const std::string& name) {
-  if (const char* folder = std::getenv("HOSTMAP_BIN_DIR"); folder != nullptr) return std::string(folder) + "/" + name;
+  for (const char* variable : {"HOSTMAP_PROGRAMS", "HOSTMAP_BIN_DIR"}) {
+    if (const char* folder = std::getenv(variable); folder != nullptr) return std::string(folder) + "/" + name;
+  }
   return (std::filesystem::read_symlink("/proc/self/exe").parent_path().parent_path() / name).string();
 }
 

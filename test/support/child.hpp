@@ -84,7 +84,8 @@ class Child {
   std::optional<Exit> exit_;
 };
 
-// Path of one of the project's programs or of a test's helper program, from HOSTMAP_BIN_DIR or beside the test's folder.
+// Path of one of the project's programs or of a test's helper program: in HOSTMAP_PROGRAMS (another build's), in
+// HOSTMAP_BIN_DIR, or beside the test's folder.
 std::string program(const std::string& name);
 
 }  // namespace hostmap::test

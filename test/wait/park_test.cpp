@@ -3,6 +3,8 @@
 #include "wait/park.hpp"
 
 #include <gtest/gtest.h>
+#include <ostream>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -18,9 +20,11 @@ constexpr std::uint64_t kLeastSleeps = 10;
 
 enum class Mode : std::uint8_t { kFence, kMembarrier };
 
-std::string name_of(const testing::TestParamInfo<Mode>& info) {
-  return info.param == Mode::kFence ? "Fence" : "Membarrier";
+std::ostream& operator<<(std::ostream& out, Mode mode) {
+  return out << (mode == Mode::kFence ? "Fence" : "Membarrier");
 }
+
+std::string name_of(const testing::TestParamInfo<Mode>& info) { return testing::PrintToString(info.param); }
 
 class ParkTest : public testing::TestWithParam<Mode> {
  protected:
