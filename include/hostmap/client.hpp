@@ -64,8 +64,8 @@ class Client {
   /// is reported by the next flush().
   Status put_async(Bytes key, Bytes value) noexcept;
 
-  /// Waits until the server has applied all queued writes. Returns the first error since the last flush, with the
-  /// number of refused writes in its message.
+  /// Waits until the server has applied all queued writes, and those whose calls had timed out. Returns the first error
+  /// among them since the last flush, and their number in its message.
   Status flush() noexcept;
 
   /// The value of `key`; kNotFound when it is absent. Allocates the result and nothing else.

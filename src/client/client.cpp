@@ -4,7 +4,6 @@
 #include <new>
 #include <sys/mman.h>
 #include <utility>
-#include <vector>
 
 #include <hostmap/client.hpp>
 
@@ -52,12 +51,40 @@ bool is_key(const Bytes& key) noexcept { return key.size() - 1 < kMaxKeyBytes; }
 
 Status out_of_memory() noexcept { return {StatusCode::kFull, "this process is out of memory"}; }
 
+// Writes that failed behind the back of their calls, until a flush tells of them.
+class Failures {
+ public:
+  void add(std::uint64_t count, StatusCode code, bool late) noexcept {
+    if (count == 0) return;
+    if (count_ == 0) first_ = code;
+    count_ += count;
+    some_late_ = some_late_ || late;
+  }
+  Status status() const noexcept {
+    if (count_ == 0) return {};
+    try {
+      const std::string what =
+          some_late_ ? "writes failed, queued ones or those of calls that timed out: " : "queued writes refused: ";
+      return {first_, what + std::to_string(count_) + "; the first one because: " + std::string(describe(first_))};
+    } catch (...) {
+      return first_;
+    }
+  }
+
+ private:
+  std::uint64_t count_ = 0;
+  StatusCode first_ = StatusCode::kOk;
+  bool some_late_ = false;  // of calls that had timed out
+};
+
 }  // namespace
 
 struct Client::Impl {
   Impl(Options chosen, InstanceName instance) : options(std::move(chosen)), name(std::move(instance)) {}
   ~Impl() {
     if (fork_mark.usable() && fork_mark.in_child()) disown_all();
+    std::unique_ptr<Session> session(newest.load(std::memory_order_relaxed));  // relaxed: nobody else is left
+    while (session != nullptr) session = std::move(session->previous);
   }
 
   Deadline deadline() const noexcept { return Deadline(options.timeout); }
@@ -102,12 +129,14 @@ struct Client::Impl {
   InstanceName name;
   ForkMark fork_mark;
   std::atomic<Session*> session_now{nullptr};
-  // The writing thread's: the session that it wrote to last, and whether queued writes of earlier ones were never reported.
+  // The writing thread's: the session that it wrote to last, whether queued writes of earlier ones were never reported, and
+  // what the next flush has to tell.
   Session* written = nullptr;
   bool writes_lost = false;
-  std::timed_mutex renew_mutex;  // guards sessions
-  std::timed_mutex read_mutex;   // guards the read channels
-  std::vector<std::unique_ptr<Session>> sessions;
+  Failures failures;
+  std::timed_mutex renew_mutex;           // guards `newest`
+  std::timed_mutex read_mutex;            // guards the read channels
+  std::atomic<Session*> newest{nullptr};  // owned; the others hang on it
 };
 
 // --- Sessions --------------------------------------------------------------------------------------------------------
@@ -127,14 +156,17 @@ Result<Session*> Client::Impl::renew(Session* ended, Deadline& deadline) noexcep
   const std::lock_guard<std::timed_mutex> lock(renew_mutex, std::adopt_lock);
   // relaxed: under the mutex that its writers hold
   if (Session* now = session_now.load(std::memory_order_relaxed); now != ended) return now;
+  Session* fresh;
   try {
     Result<std::unique_ptr<Session>> session = Session::open(name, deadline);
     if (!session) return session.status();
-    sessions.push_back(std::move(*session));
+    fresh = session->release();
   } catch (...) {
     return out_of_memory();
   }
-  Session* fresh = sessions.back().get();
+  fresh->previous.reset(newest.load(std::memory_order_relaxed));  // relaxed: under the mutex
+  // [session.list] release; pairs with [session.walk]: a fork at any moment finds the list whole
+  newest.store(fresh, std::memory_order_release);
   session_now.store(fresh, std::memory_order_release);  // [session.renew] release; pairs with [session.use]
   if (ended != nullptr) {
     std::atomic_thread_fence(std::memory_order_seq_cst);  // [session.retire] seq_cst; pairs with [session.check]
@@ -151,11 +183,16 @@ void Client::Impl::become_child() noexcept {
   session_now.store(nullptr, std::memory_order_relaxed);  // relaxed: this thread reads it next
   written = nullptr;                                      // queued writes are the parent's
   writes_lost = false;
+  failures = {};
   fork_mark.set();
 }
 
 void Client::Impl::disown_all() noexcept {
-  for (const auto& session : sessions) session->disown();
+  // [session.walk] acquire; pairs with [session.list]
+  for (Session* session = newest.load(std::memory_order_acquire); session != nullptr;
+       session = session->previous.get()) {
+    session->disown();
+  }
 }
 
 // --- Writes ----------------------------------------------------------------------------------------------------------
@@ -234,11 +271,13 @@ Status Client::flush() noexcept {
     if (status == StatusCode::kClosed) (*session)->note_all_reported();
     return status;
   };
-  Status first;
-  std::uint64_t refused = 0;
+  const auto owes = [&](std::uint32_t lane) {
+    const ClientChannel* channel = (*session)->end().open_channel(lane);
+    return (*session)->unreported(lane) || (channel != nullptr && channel->owes_outcomes());
+  };
   for (const bool sending : {true, false}) {
     for (std::uint32_t lane = 0; lane < (*session)->lanes(); ++lane) {
-      if (!(*session)->unreported(lane)) continue;
+      if (!owes(lane)) continue;
       const Result<ClientChannel*> channel = (*session)->channel(lane, limit);
       if (!channel) return failed(channel.status());
       if (sending) {
@@ -249,22 +288,15 @@ Status Client::flush() noexcept {
       }
       const Result<ClientChannel::Answer> answer = (*channel)->await_answer(limit);
       if (!answer) return failed(answer.status());
-      FlushReport report{};
-      if (answer->value.size() == sizeof report) std::memcpy(&report, answer->value.data(), sizeof report);
-      if (first.ok() && report.refused != 0) first = Status(answer->code);
-      refused += report.refused;
+      const ClientChannel::LateOutcomes late = (*channel)->take_late_outcomes();
+      impl.failures.add(late.failed, late.first, true);
+      impl.failures.add(refused_writes(answer->value), answer->code, false);
       (*channel)->release();
       (*session)->note_applied(lane);
       (*session)->note_reported(lane);
     }
   }
-  if (first.ok()) return first;
-  try {
-    return {first.code(), std::to_string(refused) + " queued writes were refused; the first one because: " +
-                              std::string(describe(first.code()))};
-  } catch (...) {
-    return first;
-  }
+  return std::exchange(impl.failures, {}).status();
 }
 
 // --- Reads -----------------------------------------------------------------------------------------------------------

@@ -25,6 +25,9 @@ class Session {
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
+  // The session before this one. A list that one store extends: a child finds it whole, whenever the fork came.
+  std::unique_ptr<Session> previous;
+
   const TableReader& reader() const noexcept { return reader_; }
   std::uint32_t lanes() const noexcept { return lanes_; }
   ClientEnd& end() noexcept { return *end_; }

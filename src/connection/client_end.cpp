@@ -8,6 +8,19 @@
 
 namespace hostmap {
 
+namespace {
+
+// How much later than what it tells of a wake-up may come: a worker wakes when its sweep is done.
+constexpr std::int64_t kWakeUpPatienceNs = 1'000'000'000;
+
+}  // namespace
+
+std::uint64_t refused_writes(std::span<const std::byte> flush_answer) noexcept {
+  FlushReport report{};
+  if (flush_answer.size() == sizeof report) std::memcpy(&report, flush_answer.data(), sizeof report);
+  return report.refused;
+}
+
 // --- ClientChannel ---------------------------------------------------------------------------------------------------
 
 ClientChannel::ClientChannel(ClientEnd& end, std::uint32_t channel, WorkerView worker) noexcept
@@ -54,11 +67,17 @@ Status ClientChannel::wait(WaitWord why, std::uint64_t wake_at, Ready&& ready, D
     }
     const WaitOutcome outcome = futex_wait(control_->waiting, why, deadline.left());
     if (outcome == WaitOutcome::kTimedOut) {
-      control_->waiting.store(kNotWaiting, std::memory_order_relaxed);  // relaxed: likewise
-      if (!ready()) return end_.closed() ? StatusCode::kClosed : StatusCode::kTimeout;
-      // The answer was there and nobody had woken us: a bug, unless a hostile process moved our futex. Counted.
-      Word& rescues = end_.counters().timeout_rescues;
-      rescues.store(rescues.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);  // relaxed: a counter
+      if (!ready()) {
+        control_->waiting.store(kNotWaiting, std::memory_order_relaxed);  // relaxed: likewise
+        return end_.closed() ? StatusCode::kClosed : StatusCode::kTimeout;
+      }
+      // It came in this very moment, and its wake-up is on the way; or nobody wakes us: a bug, unless a hostile process has
+      // moved our futex. That is counted.
+      if (futex_wait(control_->waiting, why, patience_ns(kWakeUpPatienceNs)) == WaitOutcome::kTimedOut) {
+        control_->waiting.store(kNotWaiting, std::memory_order_relaxed);  // relaxed: likewise
+        Word& rescues = end_.counters().timeout_rescues;
+        rescues.store(rescues.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);  // relaxed: a counter
+      }
       return {};
     }
   }
@@ -93,12 +112,13 @@ Status ClientChannel::send_any(Op op, bool wants_answer, std::span<const std::by
                                std::span<const std::byte> value, Deadline& deadline) {
   const std::uint64_t payload = key.size() + value.size();
   if (wants_answer && awaited_count_ == kMostAwaited) [[unlikely]] {
-    if (const Result<Answer> late = next_answer(deadline); !late) return late.status();
-    pass_over();
+    const Result<Answer> late = next_answer(deadline);
+    if (!late) return late.status();
+    pass_over(*late);
   }
   if (fits(payload)) [[likely]] {
     if (Status status = await_room(payload, deadline); !status.ok()) return status;
-    if (wants_answer) await(payload);
+    if (wants_answer) await(op, payload);
     send(op, wants_answer, key, value);
     return {};
   }
@@ -121,7 +141,7 @@ Status ClientChannel::send_any(Op op, bool wants_answer, std::span<const std::by
     }
     const std::uint64_t rest = size - from_key.size();
     if (rest != 0) from_value = value.subspan(sent + from_key.size() - key.size(), rest);
-    if (last && wants_answer) await(size);
+    if (last && wants_answer) await(op, size);
     encode_piece(requests_.begin(record_bytes(size)), last && wants_answer, from_key, from_value);
     publish(record_bytes(size));
     sent += size;
@@ -130,10 +150,10 @@ Status ClientChannel::send_any(Op op, bool wants_answer, std::span<const std::by
 }
 
 // Notes that the record about to be sent will be answered.
-void ClientChannel::await(std::uint64_t payload_bytes) noexcept {
+void ClientChannel::await(Op op, std::uint64_t payload_bytes) noexcept {
   const std::uint64_t size = record_bytes(payload_bytes);
   const std::uint64_t position = requests_.head() + requests_.needed(size) - size;
-  awaited_[(first_awaited_ + awaited_count_++) % kMostAwaited] = request_mark(position);
+  awaited_[(first_awaited_ + awaited_count_++) % kMostAwaited] = {request_mark(position), op};
 }
 
 // The answer to the oldest request that is outstanding, late as it may be.
@@ -147,9 +167,10 @@ Result<ClientChannel::Answer> ClientChannel::next_answer(Deadline& deadline) {
   const AnswerHead head = decode_answer_head(word);
   answer_bytes_ = record_bytes(head.value_bytes);
   if (answer_bytes_ > answers_.limit() || head.code > static_cast<std::uint8_t>(StatusCode::kInternal) ||
-      awaited_count_ == 0 || head.request != awaited_[first_awaited_]) {
+      awaited_count_ == 0 || head.request != awaited_[first_awaited_].mark) {
     return Status(StatusCode::kInternal, "the server's answer makes no sense; reconnect, and please report it");
   }
+  answered_ = awaited_[first_awaited_].op;
   first_awaited_ = (first_awaited_ + 1) % kMostAwaited;
   --awaited_count_;
   return Answer{static_cast<StatusCode>(head.code),
@@ -160,12 +181,16 @@ Result<ClientChannel::Answer> ClientChannel::await_answer(Deadline& deadline) {
   for (;;) {
     Result<Answer> answer = next_answer(deadline);
     if (!answer || awaited_count_ == 0) return answer;
-    pass_over();
+    pass_over(*answer);
   }
 }
 
-// The answer at hand is to a call that has timed out.
-void ClientChannel::pass_over() noexcept {
+// The answer at hand is to a call that has timed out. What it says of writes is kept for the next flush.
+void ClientChannel::pass_over(const Answer& late) noexcept {
+  std::uint64_t failed = late.code == StatusCode::kOk || answered_ == Op::kGet ? 0 : 1;
+  if (answered_ == Op::kFlush) failed = refused_writes(late.value);
+  if (late_.failed == 0 && failed != 0) late_.first = late.code;
+  late_.failed += failed;
   release();
   wake_worker_if_parked(*worker_.line, *worker_.bell, expedited_);  // it may have waited for this room
 }

@@ -18,6 +18,7 @@
 #include <memory>
 #include <mutex>
 #include <span>
+#include <utility>
 
 #include <hostmap/status.hpp>
 
@@ -36,6 +37,9 @@ struct WorkerView {
   const WorkerLine* line = nullptr;
   Bell* bell = nullptr;
 };
+
+// The count in the value of a flush's answer.
+std::uint64_t refused_writes(std::span<const std::byte> flush_answer) noexcept;
 
 class ClientEnd;
 
@@ -73,6 +77,15 @@ class ClientChannel {
   Result<Answer> await_answer(Deadline& deadline);
   void release() noexcept;
 
+  // What became of writes whose calls had timed out, or of flushes that had: known once a later call has passed over their
+  // answers.
+  struct LateOutcomes {
+    std::uint64_t failed = 0;  // writes
+    StatusCode first = StatusCode::kOk;
+  };
+  LateOutcomes take_late_outcomes() noexcept { return std::exchange(late_, {}); }
+  bool owes_outcomes() const noexcept { return awaited_count_ != 0 || late_.failed != 0; }
+
   // Has the server consumed everything that was sent up to `position`? (acquire: its effects are visible then)
   bool consumed(std::uint64_t position) const noexcept {
     // [consumed.load] acquire; pairs with [consumed.publish]
@@ -107,15 +120,21 @@ class ClientChannel {
   RingConsumer answers_;
   std::uint64_t consumed_ = 0;      // last value of requests_consumed that was looked at
   std::uint64_t answer_bytes_ = 0;  // of the answer that release() will pass over
-  // Marks of the requests whose answers are outstanding, oldest first: the last call's, and before it those of calls that
-  // timed out. A client that lets that many time out sends nothing more before the oldest is answered.
+  // The requests whose answers are outstanding, oldest first: the last call's, and before it those of calls that timed out.
+  // A client that lets that many time out sends nothing more before the oldest is answered.
   static constexpr std::uint32_t kMostAwaited = 64;
-  void await(std::uint64_t payload_bytes) noexcept;
+  struct Awaited {
+    std::uint16_t mark;
+    Op op;
+  };
+  void await(Op op, std::uint64_t payload_bytes) noexcept;
   Result<Answer> next_answer(Deadline& deadline);
-  void pass_over() noexcept;
-  std::array<std::uint16_t, kMostAwaited> awaited_{};
+  void pass_over(const Answer& late) noexcept;
+  std::array<Awaited, kMostAwaited> awaited_{};
   std::uint32_t first_awaited_ = 0;
   std::uint32_t awaited_count_ = 0;
+  Op answered_ = Op::kPadding;  // what the answer at hand belongs to
+  LateOutcomes late_;
   AdaptiveSpin spin_;
   std::timed_mutex sleeper_;
 };

@@ -129,7 +129,11 @@ void Worker::wait_for_work() {
   add(stats().parks, 1);
   const WaitOutcome outcome = park_.sleep(patience_ns(kParkPatienceNs));
   around_.line->cpu.store(static_cast<std::uint32_t>(::sched_getcpu()), std::memory_order_relaxed);  // relaxed: a hint
-  if (sweep_all() && outcome == WaitOutcome::kTimedOut) add(stats().timeout_rescues, 1);
+  const bool found = sweep_all();
+  if (outcome != WaitOutcome::kTimedOut) return;
+  // Still parked: who published before this sweep has rung, or is about to.
+  if (found && !park_.rung()) add(stats().timeout_rescues, 1);
+  park_.stay_awake();
 }
 
 // A sweep over every channel, the idle ones too.

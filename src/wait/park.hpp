@@ -61,12 +61,18 @@ class WorkerPark {
     line_.parked.store(1, std::memory_order_relaxed);  // relaxed: the fence orders it before A4's loads
     fence_all_writers(membarrier_);
   }
-  // A5 and A6. Blocks until the bell is rung or `timeout_ns` is over.
+  // A5 and A6. Blocks until the bell is rung or `timeout_ns` is over; then it is still parked, so that the caller may look
+  // whether somebody has forgotten to ring, and stay_awake() is the caller's to call.
   WaitOutcome sleep(std::int64_t timeout_ns) noexcept {
     const WaitOutcome outcome = futex_wait(bell_.rings, seen_, timeout_ns);
-    stay_awake();
+    if (outcome != WaitOutcome::kTimedOut) stay_awake();
     return outcome;
   }
+  // Has the bell been rung since prepare()?
+  bool rung() const noexcept {
+    return bell_.rings.load(std::memory_order_relaxed) != seen_;  // relaxed: for a count of rescues
+  }
+  // A6.
   void stay_awake() noexcept {
     line_.parked.store(0, std::memory_order_relaxed);  // relaxed: seen late, it costs a needless wake-up
   }

@@ -103,7 +103,7 @@ TEST(BoundsTest, AFullTableRefusesPutsAndEverythingElseGoesOn) {
   ASSERT_EQ(map.put_async("and more", std::string(100, 'v')), StatusCode::kOk);
   const Status refused = map.flush();
   EXPECT_EQ(refused, StatusCode::kFull);
-  EXPECT_NE(refused.message().find("2 queued writes"), std::string_view::npos) << refused.message();
+  EXPECT_NE(refused.message().find("queued writes refused: 2;"), std::string_view::npos) << refused.message();
   EXPECT_EQ(map.flush(), StatusCode::kOk);
   EXPECT_EQ(map.erase("key 0"), StatusCode::kOk);
   EXPECT_EQ(map.put("key 0", std::string(100, 'w')), StatusCode::kOk) << "an erasure makes room";

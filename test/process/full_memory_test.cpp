@@ -52,7 +52,7 @@ void use_full_table(Server& server, Client& direct, Client& ring, std::uint64_t 
     ASSERT_TRUE(direct.put_async(entry_key(count + i), std::string(30'000, 'x')).ok());
   const Status flushed = direct.flush();
   EXPECT_EQ(flushed.code(), StatusCode::kFull);
-  EXPECT_NE(std::string(flushed.message()).find("3 queued writes"), std::string::npos) << flushed.message();
+  EXPECT_NE(std::string(flushed.message()).find("queued writes refused: 3;"), std::string::npos) << flushed.message();
   EXPECT_TRUE(direct.flush().ok());
   EXPECT_EQ(server.stat("entries"), count);
 

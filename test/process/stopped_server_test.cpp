@@ -82,6 +82,40 @@ TEST(StoppedServer, Case17AFullRingRefusesAtTheDeadlineAndLosesNothing) {
   EXPECT_EQ(server.stat("connected"), 1u);
 }
 
+TEST(StoppedServer, Case17WhatBecameOfCallsThatTimedOutIsToldByTheNextFlushOnce) {
+  Server server;
+  Peer writer(server, hasty());
+  EXPECT_EQ(again_until_in_time(writer, "put here value"), StatusCode::kOk);
+  server.pause();
+  EXPECT_EQ(writer.put("there", "value"), StatusCode::kTimeout);
+  EXPECT_EQ(writer.erase("nowhere"), StatusCode::kTimeout);
+  EXPECT_EQ(writer.flush(), StatusCode::kTimeout);
+  server.send(SIGCONT);
+  const Reply told = again_until_in_time(writer, "flush");
+  EXPECT_EQ(told, StatusCode::kNotFound) << told;
+  EXPECT_NE(told.text.find("timed out: 1;"), std::string::npos) << told;
+  EXPECT_EQ(again_until_in_time(writer, "flush"), StatusCode::kOk);
+}
+
+TEST(StoppedServer, Case17RefusedWritesAreReportedThoughTheFirstFlushTimedOut) {
+  Server server({"10", "--memory", "1M"});
+  Peer writer(server, hasty());
+  Reply full;
+  for (int i = 0; full.code != StatusCode::kFull; ++i) {
+    full = again_until_in_time(writer, "put fill" + std::to_string(i) + " #10000:1");
+    ASSERT_LT(i, 1000);
+  }
+  server.pause();
+  EXPECT_EQ(writer.put_async("more", "#10000:2"), StatusCode::kOk);
+  EXPECT_EQ(writer.put_async("and more", "#10000:2"), StatusCode::kOk);
+  EXPECT_EQ(writer.flush(), StatusCode::kTimeout);
+  server.send(SIGCONT);
+  const Reply told = again_until_in_time(writer, "flush");
+  EXPECT_EQ(told, StatusCode::kFull) << told;
+  EXPECT_NE(told.text.find(": 2;"), std::string::npos) << told;
+  EXPECT_EQ(again_until_in_time(writer, "flush"), StatusCode::kOk);
+}
+
 // The server would take whatever comes next for the rest of the stream.
 TEST(StoppedServer, Case17AStreamThatIsCutOffEndsItsConnectionAndTheNextCallConnectsAnew) {
   Server server({"10", "--ring-size", "8K"});

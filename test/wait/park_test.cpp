@@ -172,11 +172,17 @@ TEST_F(ParkHalvesTest, AWorkerThatStaysAwakeIsNotParked) {
   EXPECT_EQ(line_.parked.load(), 0u);
 }
 
-TEST_F(ParkHalvesTest, ASleepEndsAtItsTimeoutAndUnparks) {
-  WorkerPark park(line_, bell_, membarrier_available());
-  park.prepare();
-  EXPECT_EQ(park.sleep(1'000'000), WaitOutcome::kTimedOut);
-  EXPECT_EQ(line_.parked.load(), 0u);
+TEST_F(ParkHalvesTest, ASleepThatEndsAtItsTimeoutIsStillParkedAndKnowsWhetherItWasRung) {
+  for (const bool rings : {false, true}) {
+    WorkerPark park(line_, bell_, membarrier_available());
+    park.prepare();
+    EXPECT_EQ(park.sleep(1'000'000), WaitOutcome::kTimedOut);
+    EXPECT_EQ(line_.parked.load(), 1u);
+    if (rings) wake_worker_if_parked(line_, bell_, false);
+    EXPECT_EQ(park.rung(), rings);
+    park.stay_awake();
+    EXPECT_EQ(line_.parked.load(), 0u);
+  }
 }
 
 TEST_F(ParkHalvesTest, WhoDoesNotWaitIsNotWoken) {
