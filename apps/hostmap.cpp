@@ -48,6 +48,7 @@ void print_json(const Statistics& s) {
                                                                    {"entry_buckets", s.entry_buckets},
                                                                    {"memory_bytes", s.memory_bytes},
                                                                    {"memory_limit_bytes", s.memory_limit_bytes},
+                                                                   {"entry_bytes", s.entry_bytes},
                                                                    {"fragmented_bytes", s.fragmented_bytes},
                                                                    {"huge_page_bytes", s.huge_page_bytes},
                                                                    {"connections", s.connections},

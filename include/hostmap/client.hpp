@@ -5,8 +5,9 @@
 //   map->put("language", "C++");
 //   auto value = map->get("language");          // Result<std::string>
 //
-// Threads: get, get_into and exists may be called from any number of threads on one Client; everything else from one
-// thread at a time. After a fork, the child's first call connects anew; writes queued before the fork stay with the parent.
+// Threads: get, get_into, exists and multi_get may be called from any number of threads on one Client; everything else
+// from one thread at a time. After a fork, the child's first call connects anew; writes queued before the fork stay with
+// the parent.
 // The library starts no thread, installs no signal handler, never prints, exits or throws on the data path.
 #pragma once
 
@@ -18,6 +19,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <vector>
 
 #include <hostmap/options.hpp>
 #include <hostmap/status.hpp>
@@ -81,9 +83,55 @@ class Client {
   /// kOk when `key` is present, kNotFound when it is absent.
   Status exists(Bytes key) noexcept;
 
+  /// Sets `key` only if it is absent; kAlreadyExists when it is not. Other errors as put.
+  Status insert(Bytes key, Bytes value) noexcept;
+
+  /// Sets `key` to `desired` if its value is `expected`, byte for byte. kMismatch when it is another one, kNotFound when
+  /// the key is absent. Other errors as put.
+  Status compare_exchange(Bytes key, Bytes expected, Bytes desired) noexcept;
+
+  /// Adds `by` to the number that is the value of `key`, and returns the new one. A number is its decimal text, as "-17";
+  /// an absent key counts as 0. Applied exactly once.
+  /// Errors: kNotANumber, kOverflow (nothing was changed), and as put.
+  template <std::integral Number>
+  requires(!std::same_as<Number, bool> &&
+           (std::is_signed_v<Number> ||
+            sizeof(Number) < sizeof(std::int64_t))) Result<std::int64_t> increment(Bytes key, Number by)
+  noexcept { return add(key, static_cast<std::int64_t>(by)); }
+  Result<std::int64_t> increment(Bytes key) noexcept { return add(key, 1); }
+
+  /// The values of `keys`, each as get() would give it; together faster, because the memory accesses of many overlap.
+  /// Not a snapshot. Empty when not even the vector of results can be had.
+  std::vector<Result<std::string>> multi_get(std::span<const std::string_view> keys) noexcept;
+
+  /// Calls `visit(key, value)` for each key that begins with `prefix` (empty: every key), in no order, until it returns
+  /// false. What is there throughout is visited; nothing is visited twice; what comes, goes or changes meanwhile may be seen
+  /// or not. Reads the table directly and holds up nobody. `visit` may use this client, and what it throws passes through.
+  /// Errors: kTimeout when one bucket changed under every look for as long as the timeout (which does not bound the whole
+  /// scan), kClosed when the server ends, kNoServer.
+  template <typename Visit>
+  requires std::is_invocable_r_v<bool, Visit&, std::string_view, std::string_view> Status scan(Bytes prefix,
+                                                                                               Visit&& visit) {
+    using Target = std::remove_reference_t<Visit>;
+    const Visitor each = [](void* target, std::string_view key, std::string_view value) -> bool {
+      return (*static_cast<Target*>(target))(key, value);
+    };
+    return scan_with(prefix, each, const_cast<void*>(static_cast<const void*>(std::addressof(visit))));
+  }
+
+  /// Removes every key, at one moment for everybody. Memory comes back in steps afterwards. Errors as put.
+  Status clear() noexcept;
+
+  /// How many keys there are; exact when nobody writes.
+  Result<std::uint64_t> size() noexcept;
+
   struct Impl;
 
  private:
+  using Visitor = bool (*)(void* target, std::string_view key, std::string_view value);
+  Result<std::int64_t> add(Bytes key, std::int64_t by) noexcept;
+  Status scan_with(Bytes prefix, Visitor each, void* target);
+
   explicit Client(std::unique_ptr<Impl> impl) noexcept;
   std::unique_ptr<Impl> impl_;
 };

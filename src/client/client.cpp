@@ -1,13 +1,17 @@
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstring>
 #include <mutex>
 #include <new>
+#include <sched.h>
 #include <sys/mman.h>
 #include <utility>
 
 #include <hostmap/client.hpp>
 
 #include "client/session.hpp"
+#include "table/reader_scan.hpp"
 
 namespace hostmap {
 
@@ -46,6 +50,9 @@ Status key_status(const Bytes& key) noexcept {
   if (key.size() == 0) return {StatusCode::kInvalid, "the key is empty; a key has 1 to 65,536 bytes"};
   return {StatusCode::kTooLarge, "the key is longer than 65,536 bytes"};
 }
+
+// How many gets of a multi_get are under way at once: about as many lines as a core keeps outstanding.
+constexpr std::size_t kGroup = 16;
 
 bool is_key(const Bytes& key) noexcept { return key.size() - 1 < kMaxKeyBytes; }
 
@@ -115,15 +122,18 @@ struct Client::Impl {
 
   Status queue(const Bytes& key, const Bytes& value) noexcept;
   void write_to(Session* session) noexcept;
-  Status mutate(Op op, const Bytes& key, const Bytes& value) noexcept;
-  TableReader::Result read_direct(Session& session, const Bytes& key, const ValueTarget& target) noexcept;
+  Status mutate(Op op, const Bytes& key, const ValueParts& value, std::uint64_t largest,
+                std::int64_t* number = nullptr) noexcept;
+  Status ask(Session& session, std::uint32_t lane, Op op, std::span<const std::byte> key, const ValueParts& value,
+             std::int64_t* number, Deadline& limit) noexcept;
   Session* session_to_read() noexcept;
   bool still_current(const Session* session) const noexcept;
   Result<std::uint64_t> read(const Bytes& key, const ValueTarget& target) noexcept;
   Result<std::uint64_t> read_by_ring(Session& session, const Bytes& key, const ValueTarget& target,
                                      Deadline& deadline) noexcept;
   Status await_own_writes(Session& session, std::uint32_t lane, Deadline& deadline) noexcept;
-  Status ask_server(Op op) noexcept;
+  Status await_own_writes(Session& session, Deadline& deadline) noexcept;
+  Result<Session*> current_with_own_writes(Deadline& deadline) noexcept;
 
   Options options;
   InstanceName name;
@@ -197,30 +207,70 @@ void Client::Impl::disown_all() noexcept {
 
 // --- Writes ----------------------------------------------------------------------------------------------------------
 
-Status Client::Impl::mutate(Op op, const Bytes& key, const Bytes& value) noexcept {
+// Sends a write to its lane and waits for what it is answered. `largest`: of the user's values, in bytes. `number`: of an
+// increment, the new one.
+Status Client::Impl::mutate(Op op, const Bytes& key, const ValueParts& value, std::uint64_t largest,
+                            std::int64_t* number) noexcept {
   if (!is_key(key)) return key_status(key);
   Deadline limit = deadline();
   const Result<Session*> session = current(limit);
   if (!session) return session.status();
-  if (value.size() > (*session)->reader().max_value_bytes()) return StatusCode::kTooLarge;
-  const std::uint32_t lane = (*session)->reader().shard_of(span_of(key));
-  const Result<ClientChannel*> channel = (*session)->channel(lane, limit);
+  if (largest > (*session)->reader().max_value_bytes()) return StatusCode::kTooLarge;
+  return ask(**session, (*session)->reader().shard_of(span_of(key)), op, span_of(key), value, number, limit);
+}
+
+Status Client::Impl::ask(Session& session, std::uint32_t lane, Op op, std::span<const std::byte> key,
+                         const ValueParts& value, std::int64_t* number, Deadline& limit) noexcept {
+  const Result<ClientChannel*> channel = session.channel(lane, limit);
   if (!channel) return channel.status();
-  if (Status status = (*channel)->send_any(op, true, span_of(key), span_of(value), limit); !status.ok()) return status;
+  if (Status status = (*channel)->send_any(op, true, key, value, limit); !status.ok()) return status;
   const Result<ClientChannel::Answer> answer = (*channel)->await_answer(limit);
   if (!answer) {
-    if (answer.status() == StatusCode::kInternal) (*session)->end().close();
+    if (answer.status() == StatusCode::kInternal) session.end().close();
     return answer.status();
   }
   const StatusCode code = answer->code;
+  if (number != nullptr && answer->value.size() == sizeof *number) {
+    std::memcpy(number, answer->value.data(), sizeof *number);
+  }
   (*channel)->release();
-  (*session)->note_applied(lane);  // the lane is in order: what was queued before this is applied, too
+  session.note_applied(lane);  // the lane is in order: what was queued before this is applied, too
   return code;
 }
 
-Status Client::put(Bytes key, Bytes value) noexcept { return impl_->mutate(Op::kPut, key, value); }
+Status Client::put(Bytes key, Bytes value) noexcept {
+  return impl_->mutate(Op::kPut, key, span_of(value), value.size());
+}
 
-Status Client::erase(Bytes key) noexcept { return impl_->mutate(Op::kErase, key, std::string_view()); }
+Status Client::insert(Bytes key, Bytes value) noexcept {
+  return impl_->mutate(Op::kInsert, key, span_of(value), value.size());
+}
+
+Status Client::erase(Bytes key) noexcept { return impl_->mutate(Op::kErase, key, {}, 0); }
+
+Status Client::compare_exchange(Bytes key, Bytes expected, Bytes desired) noexcept {
+  const Comparison comparison{expected.size()};
+  const std::span<const std::byte> head(reinterpret_cast<const std::byte*>(&comparison), sizeof comparison);
+  return impl_->mutate(Op::kCompareExchange, key, {head, span_of(expected), span_of(desired)},
+                       std::max(expected.size(), desired.size()));
+}
+
+Result<std::int64_t> Client::add(Bytes key, std::int64_t by) noexcept {
+  const std::span<const std::byte> bytes(reinterpret_cast<const std::byte*>(&by), sizeof by);
+  std::int64_t number = 0;
+  Status status = impl_->mutate(Op::kIncrement, key, bytes, 0, &number);
+  if (!status.ok()) return status;
+  return number;
+}
+
+Status Client::clear() noexcept {
+  Impl& impl = *impl_;
+  Deadline limit = impl.deadline();
+  // What this client has queued in other lanes comes before.
+  const Result<Session*> session = impl.current_with_own_writes(limit);
+  if (!session) return session.status();
+  return impl.ask(**session, kLaneOfClear, Op::kClear, {}, {}, nullptr, limit);
+}
 
 Status Client::put_async(Bytes key, Bytes value) noexcept {
   if (!is_key(key)) return key_status(key);
@@ -308,6 +358,24 @@ Status Client::Impl::await_own_writes(Session& session, std::uint32_t lane, Dead
   const Result<ClientChannel*> channel = session.channel(lane, limit);
   if (!channel) return channel.status();
   return (*channel)->await_consumed(position, limit);
+}
+
+Status Client::Impl::await_own_writes(Session& session, Deadline& limit) noexcept {
+  for (std::uint32_t lane = 0; lane < session.lanes(); ++lane) {
+    if (Status status = await_own_writes(session, lane, limit); !status.ok()) return status;
+  }
+  return {};
+}
+
+// The session to use for what concerns every lane, with all that this client has queued applied.
+Result<Session*> Client::Impl::current_with_own_writes(Deadline& limit) noexcept {
+  for (;;) {
+    const Result<Session*> session = current(limit);
+    if (!session) return session;
+    Status status = await_own_writes(**session, limit);
+    if (status.ok()) return *session;
+    if (!(status == StatusCode::kClosed)) return status;  // else the table is gone with the writes; flush will say so
+  }
 }
 
 // The session that direct reads may use at once; null when there is more to do: other threads' or this one's writes to wait
@@ -446,6 +514,98 @@ Result<std::size_t> Client::get_into(Bytes key, std::span<std::byte> buffer) noe
   const Result<std::uint64_t> size = impl_->read(key, ValueTarget::buffer(buffer));
   if (!size) return size.status();
   return static_cast<std::size_t>(*size);
+}
+
+std::vector<Result<std::string>> Client::multi_get(std::span<const std::string_view> keys) noexcept {
+  std::vector<Result<std::string>> results;
+  try {
+    results.reserve(keys.size());
+  } catch (...) {
+    return {};
+  }
+  Impl& impl = *impl_;
+  std::array<std::uint64_t, kGroup> hashes;
+  for (std::size_t begin = 0; begin < keys.size(); begin += kGroup) {
+    const std::span<const std::string_view> group = keys.subspan(begin, std::min(kGroup, keys.size() - begin));
+    // All buckets of a group are asked for before the first is looked at, then all entries. Not the keys' first look-up is
+    // what costs, but the way to memory.
+    Session* session = impl.session_to_read();
+    if (session != nullptr) {
+      const TableReader& reader = session->reader();
+      for (std::size_t i = 0; i < group.size(); ++i) {
+        if (group[i].empty()) continue;
+        hashes[i] = reader.hash_of(span_of(group[i]));
+        reader.prefetch_bucket(span_of(group[i]), hashes[i]);
+      }
+      for (std::size_t i = 0; i < group.size(); ++i) {
+        if (!group[i].empty()) reader.prefetch_entry(span_of(group[i]), hashes[i]);
+      }
+    }
+    for (std::size_t i = 0; i < group.size(); ++i) {
+      std::string value;
+      const ValueTarget target = ValueTarget::string(value);
+      if (session != nullptr && is_key(group[i])) {
+        const TableReader::Result found = session->reader().get_hashed(span_of(group[i]), hashes[i], target);
+        if (found.outcome == ReadOutcome::kHit && impl.still_current(session)) [[likely]] {
+          results.emplace_back(std::move(value));
+          continue;
+        }
+      }
+      const Result<std::uint64_t> size = impl.read(group[i], target);
+      if (size) {
+        results.emplace_back(std::move(value));
+      } else {
+        results.emplace_back(size.status());
+      }
+    }
+  }
+  return results;
+}
+
+Status Client::scan_with(Bytes prefix, Visitor each, void* target) {
+  Impl& impl = *impl_;
+  Deadline patience = impl.deadline();
+  const Result<Session*> session = impl.current_with_own_writes(patience);
+  if (!session) return session.status();
+  std::string value;
+  TableScan scan((*session)->reader(), span_of(prefix));
+  for (;;) {
+    TableScan::Step step = TableScan::Step::kContended;
+    try {
+      step = scan.next();
+    } catch (const std::bad_alloc&) {
+      return out_of_memory();
+    }
+    if (!impl.still_current(*session) || step == TableScan::Step::kClosed) return StatusCode::kClosed;
+    if (step == TableScan::Step::kDone) return {};
+    if (step == TableScan::Step::kContended) {
+      if (patience.left() == 0) return StatusCode::kTimeout;
+      ::sched_yield();
+      continue;
+    }
+    patience = impl.deadline();
+    for (const TableScan::Item& item : scan.items()) {
+      std::string_view found(reinterpret_cast<const char*>(&item.value), sizeof item.value);
+      if (!item.is_pair) {
+        const Result<std::uint64_t> size = impl.read(std::string_view(item.key), ValueTarget::string(value));
+        if (!size && size.status() == StatusCode::kNotFound) continue;  // gone since
+        if (!size) return size.status();
+        found = value;
+      }
+      if (!each(target, item.key, found)) return {};
+    }
+  }
+}
+
+Result<std::uint64_t> Client::size() noexcept {
+  Impl& impl = *impl_;
+  Deadline limit = impl.deadline();
+  for (;;) {
+    const Result<Session*> session = impl.current_with_own_writes(limit);
+    if (!session) return session.status();
+    const std::uint64_t keys = (*session)->reader().count_keys();
+    if (impl.still_current(*session)) return keys;
+  }
 }
 
 Status Client::exists(Bytes key) noexcept { return impl_->read(key, ValueTarget::none()).status(); }

@@ -26,12 +26,17 @@ Result<Statistics> collect_statistics(const InstanceName& name) {
   Statistics s;
   s.name = name.name();
   s.pid = header.server_pid.load(std::memory_order_relaxed);  // relaxed: for people
-  std::uint64_t entry_bytes = 0;
+  // [fill.size] acquire; pairs with [fill.clear]
+  const std::uint64_t fill = header.fill.load(std::memory_order_acquire);
   for (std::uint32_t i = 0; i < header.shard_count; ++i) {
     const ShardHeader& shard = header.shards[i];
     const LaneStats& lane = header.lane_stats[i];
-    s.pair_keys += value(lane.pair_keys);
-    s.entry_keys += value(lane.entry_keys);
+    // A lane that has not noticed the last clear yet counts what that removed.
+    // [fill.counts] acquire; pairs with [fill.noticed]
+    if (lane.fill.load(std::memory_order_acquire) == fill) {
+      s.pair_keys += value(lane.pair_keys);
+      s.entry_keys += value(lane.entry_keys);
+    }
     s.pair_buckets += state_buckets(value(shard.pair_state), shard.pairs_base);
     s.entry_buckets += state_buckets(value(shard.entry_state), shard.entries_base);
     s.puts += value(lane.puts);
@@ -42,14 +47,14 @@ Result<Statistics> collect_statistics(const InstanceName& name) {
     s.parks += value(lane.parks);
     s.poisoned += value(lane.poisoned);
     s.timeout_rescues += value(lane.timeout_rescues);
-    entry_bytes += value(lane.entry_bytes);
+    s.entry_bytes += value(lane.entry_bytes);
   }
   s.entries = s.pair_keys + s.entry_keys;
   s.buckets = s.pair_buckets + s.entry_buckets;
   const ServerStats& server = header.server_stats;
   s.memory_bytes = value(server.memory_bytes);
   s.memory_limit_bytes = header.memory_limit;
-  s.fragmented_bytes = value(header.arena_populated) - entry_bytes;
+  s.fragmented_bytes = value(header.arena_populated) - s.entry_bytes;
   s.huge_page_bytes = value(server.huge_page_bytes);
   s.connections = value(server.connections);
   s.connected = value(server.connected);

@@ -108,8 +108,8 @@ Status ClientChannel::await_consumed(std::uint64_t position, Deadline& deadline)
       kWaitingForRoom, position, [&]() noexcept { return consumed(position); }, deadline);
 }
 
-Status ClientChannel::send_any(Op op, bool wants_answer, std::span<const std::byte> key,
-                               std::span<const std::byte> value, Deadline& deadline) {
+Status ClientChannel::send_any(Op op, bool wants_answer, std::span<const std::byte> key, const ValueParts& value,
+                               Deadline& deadline) {
   const std::uint64_t payload = key.size() + value.size();
   if (wants_answer && awaited_count_ == kMostAwaited) [[unlikely]] {
     const Result<Answer> late = next_answer(deadline);
@@ -119,30 +119,22 @@ Status ClientChannel::send_any(Op op, bool wants_answer, std::span<const std::by
   if (fits(payload)) [[likely]] {
     if (Status status = await_room(payload, deadline); !status.ok()) return status;
     if (wants_answer) await(op, payload);
-    send(op, wants_answer, key, value);
+    encode_request(requests_.begin(record_bytes(payload)), op, wants_answer, key, value);
+    publish(record_bytes(payload));
     return {};
   }
   if (Status status = await_room(kStreamPayloadBytes, deadline); !status.ok()) return status;
   encode_stream(requests_.begin(record_bytes(kStreamPayloadBytes)), op, key.size(), value.size());
   publish(record_bytes(kStreamPayloadBytes));
-  // The pieces: key and value, one behind the other.
-  std::uint64_t sent = 0;
-  while (sent < payload) {
+  for (std::uint64_t sent = 0; sent < payload;) {
     const std::uint64_t size = std::min(largest_payload(), payload - sent);
     if (Status status = await_room(size, deadline); !status.ok()) {
       end_.break_off();  // the server would take the next request for a piece of this one
       return status;
     }
-    const bool last = sent + size == payload;
-    std::span<const std::byte> from_key;
-    std::span<const std::byte> from_value;
-    if (sent < key.size()) {
-      from_key = key.subspan(sent, std::min<std::uint64_t>(size, key.size() - sent));
-    }
-    const std::uint64_t rest = size - from_key.size();
-    if (rest != 0) from_value = value.subspan(sent + from_key.size() - key.size(), rest);
-    if (last && wants_answer) await(op, size);
-    encode_piece(requests_.begin(record_bytes(size)), last && wants_answer, from_key, from_value);
+    const bool answer = wants_answer && sent + size == payload;
+    if (answer) await(op, size);
+    encode_piece(requests_.begin(record_bytes(size)), answer, key, value, sent, size);
     publish(record_bytes(size));
     sent += size;
   }

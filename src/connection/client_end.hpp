@@ -64,7 +64,7 @@ class ClientChannel {
     return true;
   }
   // Sends a request of any size: as one record, or as a stream with pieces. Blocks while the ring is full.
-  Status send_any(Op op, bool wants_answer, std::span<const std::byte> key, std::span<const std::byte> value,
+  Status send_any(Op op, bool wants_answer, std::span<const std::byte> key, const ValueParts& value,
                   Deadline& deadline);
 
   struct Answer {

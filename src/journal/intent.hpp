@@ -23,7 +23,8 @@ class IntentWriter {
     std::uint64_t request_next;
     std::uint64_t answer_position;  // equal to answer_next: no answer is wanted
     std::uint64_t answer_next;
-    std::uint64_t answer_header;  // encoded AnswerHead, should the request succeed
+    std::uint64_t answer_header;       // encoded AnswerHead, should the request succeed
+    std::uint64_t answer_payload = 0;  // what an increment is answered
   };
 
   // The table's part of the record, and the seal. `place` and words as IntentKind says.
@@ -51,6 +52,7 @@ class IntentWriter {
     i.answer_position.store(request.answer_position, kRelaxed);
     i.answer_next.store(request.answer_next, kRelaxed);
     i.answer[0].store(request.answer_header, kRelaxed);
+    i.answer[1].store(request.answer_payload, kRelaxed);
   }
 
   // Completes it: the request is about to commit. Follows begin(), once.

@@ -5,6 +5,8 @@
 // Any thread; no state.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -20,11 +22,43 @@ struct Request {
   Op op = Op::kPadding;
   bool wants_answer = false;
   std::span<const std::byte> key;
-  std::span<const std::byte> value;
-  RequestHead stream;               // of kStream: the inner request's sizes
-  std::uint64_t position = 0;       // of its record in the request ring; for the caller to fill in
-  std::uint64_t next_position = 0;  // of the record behind it; likewise
+  std::span<const std::byte> value;     // of compare_exchange: the new one
+  std::span<const std::byte> expected;  // of compare_exchange
+  RequestHead stream;                   // of kStream: the inner request's sizes
+  std::uint64_t position = 0;           // of its record in the request ring; for the caller to fill in
+  std::uint64_t next_position = 0;      // of the record behind it; likewise
 };
+
+// May a request of this op (with a key) have a value of so many bytes?
+inline constexpr bool value_size_makes_sense(Op op, std::uint64_t value_bytes) noexcept {
+  switch (op) {
+    case Op::kPut:
+    case Op::kInsert:
+      return true;
+    case Op::kErase:
+      return value_bytes == 0;
+    case Op::kGet:
+      return value_bytes == 0 || value_bytes == sizeof(PieceCursor);
+    case Op::kCompareExchange:
+      return value_bytes >= sizeof(Comparison);
+    case Op::kIncrement:
+      return value_bytes == 8;
+    default:
+      return false;
+  }
+}
+
+// Cuts the value of a compare_exchange into its two halves. False: they do not fit what there is.
+inline bool decode_comparison(std::span<const std::byte> value, std::span<const std::byte>& expected,
+                              std::span<const std::byte>& desired) noexcept {
+  Comparison comparison;
+  std::memcpy(&comparison, value.data(), sizeof comparison);
+  value = value.subspan(sizeof comparison);
+  if (comparison.expected_bytes > value.size()) return false;
+  expected = value.first(static_cast<std::size_t>(comparison.expected_bytes));
+  desired = value.subspan(static_cast<std::size_t>(comparison.expected_bytes));
+  return true;
+}
 
 enum class DecodeOutcome : std::uint8_t {
   kRequest,
@@ -57,23 +91,17 @@ inline DecodeOutcome decode_request(const std::byte* record, std::uint64_t limit
   const std::uint64_t size = record_bytes(payload);
   if (size > limit || (head.flags & ~kWantsAnswer) != 0) return DecodeOutcome::kMalformed;
   switch (head.op) {
-    case Op::kPut:
     case Op::kStream:
       break;
-    case Op::kErase:
-      if (head.value_bytes != 0) return DecodeOutcome::kMalformed;
-      break;
-    case Op::kGet:
-      if (head.value_bytes != 0 && head.value_bytes != sizeof(PieceCursor)) return DecodeOutcome::kMalformed;
-      break;
     case Op::kFlush:
+    case Op::kClear:
       if (word >> 16 != 0) return DecodeOutcome::kMalformed;
       break;
     case Op::kPiece:
       if (head.value_bytes == 0 || (word >> 16 & 0xffff) != 0) return DecodeOutcome::kMalformed;
       break;
     default:
-      return DecodeOutcome::kMalformed;
+      if (!value_size_makes_sense(head.op, head.value_bytes)) return DecodeOutcome::kMalformed;
   }
   const auto used = static_cast<std::size_t>(size - kRecordHeadBytes);  // payload and padding
   if (used > space.size()) return DecodeOutcome::kNoSpace;
@@ -90,16 +118,17 @@ inline DecodeOutcome decode_request(const std::byte* record, std::uint64_t limit
     std::memcpy(&inner, space.data(), sizeof inner);
     request.stream = head;
     request.stream.op = static_cast<Op>(inner);
-    const bool known = inner == static_cast<std::uint64_t>(Op::kPut) ||
-                       (inner == static_cast<std::uint64_t>(Op::kErase) && head.value_bytes == 0) ||
-                       (inner == static_cast<std::uint64_t>(Op::kGet) &&
-                        (head.value_bytes == 0 || head.value_bytes == sizeof(PieceCursor)));
-    if (!known || request.wants_answer) return DecodeOutcome::kMalformed;
+    if (inner > 0xff || !value_size_makes_sense(request.stream.op, head.value_bytes) || request.wants_answer) {
+      return DecodeOutcome::kMalformed;
+    }
     request.key = {};
     request.value = {};
   } else {
     request.key = {space.data(), static_cast<std::size_t>(head.key_bytes)};
     request.value = {space.data() + head.key_bytes, static_cast<std::size_t>(head.value_bytes)};
+    if (head.op == Op::kCompareExchange && !decode_comparison(request.value, request.expected, request.value)) {
+      return DecodeOutcome::kMalformed;
+    }
   }
   return DecodeOutcome::kRequest;
 }
@@ -121,12 +150,53 @@ inline void write_record(std::byte* record, std::uint64_t header, std::span<cons
 
 }  // namespace codec_detail
 
+// A value as its sender has it: in up to three parts, which travel one behind the other.
+class ValueParts {
+ public:
+  ValueParts() noexcept = default;
+  ValueParts(std::span<const std::byte> whole) noexcept : parts_{whole} {}  // NOLINT(google-explicit-constructor)
+  ValueParts(std::span<const std::byte> first, std::span<const std::byte> second,
+             std::span<const std::byte> third) noexcept
+      : parts_{first, second, third} {}
+
+  std::uint64_t size() const noexcept { return parts_[0].size() + parts_[1].size() + parts_[2].size(); }
+  bool in_one_part() const noexcept { return parts_[1].empty() && parts_[2].empty(); }
+  std::span<const std::byte> first_part() const noexcept { return parts_[0]; }
+  // Copies bytes [begin, begin + size) of key and value, one behind the other.
+  void copy_behind(std::span<const std::byte> key, std::uint64_t begin, std::uint64_t size,
+                   std::byte* to) const noexcept {
+    for (const std::span<const std::byte> part : {key, parts_[0], parts_[1], parts_[2]}) {
+      if (begin >= part.size()) {
+        begin -= part.size();
+        continue;
+      }
+      const std::uint64_t here = std::min<std::uint64_t>(size, part.size() - begin);
+      if (here != 0) std::memcpy(to, part.data() + begin, here);
+      to += here;
+      size -= here;
+      begin = 0;
+    }
+  }
+
+ private:
+  std::array<std::span<const std::byte>, 3> parts_{};
+};
+
 // Each writes a record of record_bytes(payload) bytes at `record`, all but its tag.
 
 inline void encode_request(std::byte* record, Op op, bool wants_answer, std::span<const std::byte> key,
                            std::span<const std::byte> value) noexcept {
   const std::uint8_t flags = wants_answer ? kWantsAnswer : std::uint8_t{0};
   codec_detail::write_record(record, encode(RequestHead{op, flags, key.size(), value.size()}), key, value);
+}
+
+inline void encode_request(std::byte* record, Op op, bool wants_answer, std::span<const std::byte> key,
+                           const ValueParts& value) noexcept {
+  if (value.in_one_part()) [[likely]]
+    return encode_request(record, op, wants_answer, key, value.first_part());
+  const std::uint8_t flags = wants_answer ? kWantsAnswer : std::uint8_t{0};
+  codec_detail::write_record(record, encode(RequestHead{op, flags, key.size(), value.size()}), {}, {});
+  value.copy_behind(key, 0, key.size() + value.size(), record + kRecordHeadBytes);
 }
 
 // The head of a stream whose pieces will be `key_bytes` + `value_bytes` long together.
@@ -136,12 +206,12 @@ inline void encode_stream(std::byte* record, Op inner, std::uint64_t key_bytes, 
   codec_detail::write_record(record, encode(RequestHead{Op::kStream, 0, key_bytes, value_bytes}), payload, {});
 }
 
-// A piece of a stream: the inner request's key and value, one behind the other, cut anywhere.
-inline void encode_piece(std::byte* record, bool wants_answer, std::span<const std::byte> from_key,
-                         std::span<const std::byte> from_value) noexcept {
+// A piece of a stream: bytes [begin, begin + size) of the inner request's key and value, one behind the other.
+inline void encode_piece(std::byte* record, bool wants_answer, std::span<const std::byte> key, const ValueParts& value,
+                         std::uint64_t begin, std::uint64_t size) noexcept {
   const std::uint8_t flags = wants_answer ? kWantsAnswer : std::uint8_t{0};
-  codec_detail::write_record(record, encode(RequestHead{Op::kPiece, flags, 0, from_key.size() + from_value.size()}),
-                             from_key, from_value);
+  codec_detail::write_record(record, encode(RequestHead{Op::kPiece, flags, 0, size}), {}, {});
+  value.copy_behind(key, begin, size, record + kRecordHeadBytes);
 }
 
 inline void encode_answer(std::byte* record, std::uint8_t code, std::uint64_t request_position,

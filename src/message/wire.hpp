@@ -5,13 +5,18 @@
 //
 // A put of an 8-byte key with an 8-byte value takes 32 bytes, two to a line; an answer without value 16.
 //
-//   op       key    value                     answer's value
-//   put      yes    yes                       none
-//   erase    yes    none                      none
-//   get      yes    none, or a PieceCursor    PieceHead and a piece of the value
-//   flush    none   none                      FlushReport when writes were refused
-//   stream   sizes  8 bytes: the inner op     none; what follows in `piece` records is the inner request's key and value
-//   piece    none   the next bytes            none until the last piece; then that of the inner request
+//   op                key    value                        answer's value
+//   put, insert       yes    yes                          none
+//   erase             yes    none                         none
+//   compare_exchange  yes    Comparison, expected value,  none
+//                            new value
+//   increment         yes    8 bytes: what is added       8 bytes: the new number
+//   get               yes    none, or a PieceCursor       PieceHead and a piece of the value
+//   clear             none   none                         none; lane 0 alone
+//   flush             none   none                         FlushReport when writes were refused
+//   stream            sizes  8 bytes: the inner op        none; what follows in `piece` records is the inner request's
+//                                                         key and value
+//   piece             none   the next bytes               none until the last piece; then that of the inner request
 //
 // Only requests with kWantsAnswer are answered, in the order of the requests.
 #pragma once
@@ -32,9 +37,14 @@ enum class Op : std::uint8_t {
   kFlush = 4,
   kStream = 5,
   kPiece = 6,
+  kInsert = 7,
+  kCompareExchange = 8,
+  kIncrement = 9,
+  kClear = 10,
 };
 
 inline constexpr std::uint8_t kWantsAnswer = 1;
+inline constexpr std::uint32_t kLaneOfClear = 0;
 
 struct RequestHead {
   Op op = Op::kPadding;
@@ -50,7 +60,22 @@ struct AnswerHead {
 };
 
 inline constexpr bool has_key(Op op) noexcept {
-  return op == Op::kPut || op == Op::kErase || op == Op::kGet || op == Op::kStream;
+  switch (op) {
+    case Op::kPut:
+    case Op::kErase:
+    case Op::kGet:
+    case Op::kStream:
+    case Op::kInsert:
+    case Op::kCompareExchange:
+    case Op::kIncrement:
+      return true;
+    case Op::kPadding:
+    case Op::kFlush:
+    case Op::kPiece:
+    case Op::kClear:
+      break;
+  }
+  return false;
 }
 
 inline constexpr std::uint64_t encode(const RequestHead& head) noexcept {
@@ -96,6 +121,12 @@ struct PieceHead {
   std::uint64_t generation;
 };
 static_assert(sizeof(PieceHead) == 24);
+
+// Stands before the two values of a compare_exchange; what the record has beyond the expected value is the new one.
+struct Comparison {
+  std::uint64_t expected_bytes;
+};
+static_assert(sizeof(Comparison) == 8);
 
 struct FlushReport {
   std::uint64_t refused;  // how many; the answer's code is the first one's

@@ -1,6 +1,7 @@
 #include "server/dispatch.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <cstring>
 
 #include "base/shared_copy.hpp"
@@ -14,6 +15,25 @@ std::span<const std::byte> bytes_of(const T& value) noexcept {
   return {reinterpret_cast<const std::byte*>(&value), sizeof value};
 }
 
+// The form of a number: an optional minus and decimal digits, without a leading zero. What printing it gives, and no other.
+constexpr std::size_t kLongestNumber = 20;  // -9223372036854775808
+
+struct Decimal {
+  explicit Decimal(std::int64_t number) noexcept
+      : size(static_cast<std::size_t>(std::to_chars(text, text + sizeof text, number).ptr - text)) {}
+  std::span<const std::byte> bytes() const noexcept { return {reinterpret_cast<const std::byte*>(text), size}; }
+  char text[kLongestNumber];
+  std::size_t size;
+};
+
+bool parse_decimal(std::span<const std::byte> bytes, std::int64_t& number) noexcept {
+  if (bytes.empty() || bytes.size() > kLongestNumber) return false;
+  const char* begin = reinterpret_cast<const char*>(bytes.data());
+  const auto [end, error] = std::from_chars(begin, begin + bytes.size(), number);
+  if (error != std::errc() || end != begin + bytes.size()) return false;
+  return std::ranges::equal(Decimal(number).bytes(), bytes);
+}
+
 }  // namespace
 
 bool Dispatcher::prepare(const Request& request, HashedKey& key) const noexcept {
@@ -25,27 +45,42 @@ bool Dispatcher::prepare(const Request& request, HashedKey& key) const noexcept 
   return true;
 }
 
-void Dispatcher::begin(const Request& request, StatusCode code, std::uint64_t answer_bytes) noexcept {
+void Dispatcher::begin(const Request& request, StatusCode code, std::uint64_t answer_bytes,
+                       std::uint64_t answer_payload) noexcept {
   const std::uint64_t answer = channel_.answers.head();
   const std::uint64_t next =
       request.wants_answer ? answer + channel_.answers.needed(record_bytes(answer_bytes)) : answer;
   const AnswerHead head{static_cast<std::uint8_t>(code), request_mark(request.position), answer_bytes};
-  shard_.intent().begin(
-      {channel_.end->identity().serial, request.position, request.next_position, answer, next, encode(head)});
+  shard_.intent().begin({channel_.end->identity().serial, request.position, request.next_position, answer, next,
+                         encode(head), answer_payload});
 }
 
 bool Dispatcher::apply(const Request& request, const HashedKey& key) {
   if (channel_.stream.op != Op::kPadding && request.op != Op::kPiece) return false;  // nothing comes between the pieces
+  shard_.notice_clear();
   begin(request, StatusCode::kOk, 0);
   switch (request.op) {
     case Op::kPut:
       put(request, key);
+      return true;
+    case Op::kInsert:
+      insert(request, key);
+      return true;
+    case Op::kCompareExchange:
+      compare_exchange(request, key);
+      return true;
+    case Op::kIncrement:
+      increment(request, key);
       return true;
     case Op::kErase:
       erase(request, key);
       return true;
     case Op::kGet:
       get(request, key, request.value);
+      return true;
+    case Op::kClear:
+      if (channel_.lane != kLaneOfClear) return false;
+      clear(request);
       return true;
     case Op::kFlush: {
       // What went wrong since the last flush. The answer tells, and only then is it forgotten.
@@ -69,13 +104,53 @@ bool Dispatcher::apply(const Request& request, const HashedKey& key) {
   return false;
 }
 
+// Is the value within its limit? If not, that is answered.
+bool Dispatcher::fits(const Request& request) {
+  if (request.value.size() <= table_.header().max_value_bytes) return true;
+  finish(request, StatusCode::kTooLarge, Effect::kNone);
+  return false;
+}
+
 void Dispatcher::put(const Request& request, const HashedKey& key) {
-  if (request.value.size() > table_.header().max_value_bytes) {
-    return finish(request, StatusCode::kTooLarge, Effect::kNone);
-  }
+  if (!fits(request)) return;
   const StatusCode code = shard_.put(key, request.value);
   if (code == StatusCode::kOk) ++counts_.puts;
   finish(request, code, code == StatusCode::kOk ? Effect::kSealed : Effect::kNone);
+}
+
+void Dispatcher::insert(const Request& request, const HashedKey& key) {
+  if (shard_.find(key).found) return finish(request, StatusCode::kAlreadyExists, Effect::kNone);
+  put(request, key);
+}
+
+void Dispatcher::compare_exchange(const Request& request, const HashedKey& key) {
+  const ShardWriter::Found found = shard_.find(key);
+  if (!found.found) return finish(request, StatusCode::kNotFound, Effect::kNone);
+  if (!std::ranges::equal(found.bytes(), request.expected)) {
+    return finish(request, StatusCode::kMismatch, Effect::kNone);
+  }
+  put(request, key);
+}
+
+void Dispatcher::increment(const Request& request, const HashedKey& key) {
+  std::int64_t by;
+  std::memcpy(&by, request.value.data(), sizeof by);
+  std::int64_t number = 0;  // of an absent key
+  if (const ShardWriter::Found found = shard_.find(key); found.found && !parse_decimal(found.bytes(), number)) {
+    return finish(request, StatusCode::kNotANumber, Effect::kNone);
+  }
+  if (__builtin_add_overflow(number, by, &number)) return finish(request, StatusCode::kOverflow, Effect::kNone);
+  begin(request, StatusCode::kOk, sizeof number, static_cast<std::uint64_t>(number));
+  const StatusCode code = shard_.put(key, Decimal(number).bytes());
+  if (code != StatusCode::kOk) return finish(request, code, Effect::kNone);
+  ++counts_.puts;
+  finish(request, StatusCode::kOk, Effect::kSealed, bytes_of(number));
+}
+
+void Dispatcher::clear(const Request& request) {
+  shard_.clear();
+  ++counts_.clears;
+  finish(request, StatusCode::kOk, Effect::kSealed);
 }
 
 void Dispatcher::erase(const Request& request, const HashedKey& key) {
@@ -120,13 +195,20 @@ bool Dispatcher::begin_stream(const Request& request) {
     stream.op = Op::kPadding;
     return false;  // it would have fitted into one record
   }
-  if (inner.op != Op::kPut) {
-    stream.bytes.resize(stream.total());  // at most a key and a cursor
-  } else if (stream.value_bytes > table_.header().max_value_bytes) {
+  const std::uint64_t most = table_.header().max_value_bytes;
+  if (stream.value_bytes > (inner.op == Op::kCompareExchange ? sizeof(Comparison) + 2 * most : most)) {
     stream.refused = StatusCode::kTooLarge;
   } else {
+    // The pieces fill a block of the arena; of a put it becomes the entry.
     stream.entry = shard_.begin_entry(stream.key_bytes, stream.value_bytes);
-    if (stream.entry == 0) stream.refused = StatusCode::kFull;
+    if (stream.entry == 0) {
+      // A get or an erase must be served however full the table is: at most a key and a cursor in the server's own memory.
+      if (inner.op == Op::kErase || inner.op == Op::kGet) {
+        stream.bytes.resize(stream.total());
+      } else {
+        stream.refused = StatusCode::kFull;
+      }
+    }
   }
   channel_.position->stream_entry.store(
       stream.entry, std::memory_order_release);  // [stream.entry] release; pairs with [position.next]
@@ -160,24 +242,42 @@ bool Dispatcher::finish_stream(const Request& request) {
     return true;
   }
   const std::byte* bytes = stream.entry != 0 ? shard_.entry_payload(stream.entry) : stream.bytes.data();
+  // The inner request, whole, but for where it stands in the ring and whether it is answered.
+  Request whole = request;
+  whole.op = stream.op;
+  whole.key = {bytes, static_cast<std::size_t>(stream.key_bytes)};
+  whole.value = {bytes + stream.key_bytes, static_cast<std::size_t>(stream.value_bytes)};
   std::uint32_t shard;
-  const HashedKey key = table_.hash({bytes, static_cast<std::size_t>(stream.key_bytes)}, shard);
-  if (shard != channel_.lane) {
-    drop_stream();
-    return false;
-  }
-  if (stream.op == Op::kPut) {
-    const StatusCode code = shard_.commit_entry(key, stream.entry, stream.value_bytes);
-    stream.entry = 0;  // the table's, or released
-    if (code == StatusCode::kOk) ++counts_.puts;
-    finish(request, code, code == StatusCode::kOk ? Effect::kSealed : Effect::kNone);
-  } else if (stream.op == Op::kErase) {
-    erase(request, key);
-  } else {
-    get(request, key, std::span<const std::byte>(stream.bytes).subspan(stream.key_bytes));
-  }
+  const HashedKey key = table_.hash(whole.key, shard);
+  const bool honest = shard == channel_.lane && (stream.op != Op::kCompareExchange ||
+                                                 decode_comparison(whole.value, whole.expected, whole.value));
+  if (honest) apply_whole(whole, key);
   drop_stream();
-  return true;
+  return honest;
+}
+
+// A streamed request that has arrived.
+void Dispatcher::apply_whole(const Request& request, const HashedKey& key) {
+  ServerChannel::Stream& stream = channel_.stream;
+  switch (request.op) {
+    case Op::kInsert:
+      if (shard_.find(key).found) return finish(request, StatusCode::kAlreadyExists, Effect::kNone);
+      [[fallthrough]];
+    case Op::kPut: {
+      const StatusCode code = shard_.commit_entry(key, stream.entry, stream.value_bytes);
+      stream.entry = 0;  // the table's, or released
+      if (code == StatusCode::kOk) ++counts_.puts;
+      return finish(request, code, code == StatusCode::kOk ? Effect::kSealed : Effect::kNone);
+    }
+    case Op::kCompareExchange:
+      return compare_exchange(request, key);
+    case Op::kIncrement:
+      return increment(request, key);
+    case Op::kErase:
+      return erase(request, key);
+    default:
+      return get(request, key, request.value);
+  }
 }
 
 void Dispatcher::drop_stream() noexcept {

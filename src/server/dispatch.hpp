@@ -12,12 +12,13 @@
 
 namespace hostmap {
 
-// What a batch did, added to the shared counters once.
+// What a batch did, added to the shared counters once. Puts: all that stores a value.
 struct BatchCounts {
   std::uint64_t puts = 0;
   std::uint64_t erases = 0;
   std::uint64_t gets = 0;
   std::uint64_t refused = 0;
+  std::uint64_t clears = 0;
 };
 
 class Dispatcher {
@@ -27,6 +28,8 @@ class Dispatcher {
 
   // Hashes the key of a request that has one, and begins to load its bucket. False: the key belongs to another lane.
   bool prepare(const Request& request, HashedKey& key) const noexcept;
+  // Must this request wait, because of what other lanes have to do first?
+  bool must_wait(const Request& request) const noexcept { return request.op == Op::kClear && !shard_.may_clear(); }
   // Applies and answers. False: no honest client sends this; nothing was applied.
   bool apply(const Request& request, const HashedKey& key);
   // Forgets a stream that will not be finished.
@@ -37,13 +40,20 @@ class Dispatcher {
  private:
   enum class Effect : std::uint8_t { kNone, kSealed };  // kSealed: the table changed, by the request's sealed intent
 
-  void begin(const Request& request, StatusCode code, std::uint64_t answer_bytes) noexcept;
+  void begin(const Request& request, StatusCode code, std::uint64_t answer_bytes,
+             std::uint64_t answer_payload = 0) noexcept;
   void put(const Request& request, const HashedKey& key);
+  void insert(const Request& request, const HashedKey& key);
+  void compare_exchange(const Request& request, const HashedKey& key);
+  void increment(const Request& request, const HashedKey& key);
   void erase(const Request& request, const HashedKey& key);
+  void clear(const Request& request);
   void get(const Request& request, const HashedKey& key, std::span<const std::byte> cursor);
   bool begin_stream(const Request& request);
   bool take_piece(const Request& request);
   bool finish_stream(const Request& request);
+  void apply_whole(const Request& request, const HashedKey& key);
+  bool fits(const Request& request);
   void finish(const Request& request, StatusCode code, Effect effect, std::span<const std::byte> prefix = {},
               std::span<const std::byte> value = {});
 

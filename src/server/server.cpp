@@ -149,11 +149,14 @@ Status Server::create_master() {
 Status Server::start_threads(bool membarrier, std::function<void()> fatal) {
   MasterHeader& master = *master_.at<MasterHeader>(0);
   for (std::uint32_t i = 0; i < options_.workers; ++i) {
-    const Worker::Surroundings around{
-        table_.get(), Journal(journal_region_), &table_->header().workers[i], &master.worker_bells[i],
-        membarrier,   &master.server_bell.rings};
-    workers_.push_back(std::make_unique<Worker>(around, std::vector<std::uint32_t>{i}));
-    workers_.back()->start(i);
+    const Worker::Surroundings around{table_.get(),
+                                      Journal(journal_region_),
+                                      &table_->header().workers[i],
+                                      std::span(master.worker_bells).first(options_.workers),
+                                      membarrier,
+                                      &master.server_bell.rings};
+    workers_.push_back(std::make_unique<Worker>(around, i, std::vector<std::uint32_t>{i}));
+    workers_.back()->start();
   }
   service_ = std::make_unique<Service>(Service::Surroundings{
       &options_, &master_, table_.get(), Journal(journal_region_), &workers_, incarnation_, log_, std::move(fatal)});

@@ -26,19 +26,20 @@ void add(Word& counter, std::uint64_t by) noexcept {
 
 }  // namespace
 
-Worker::Worker(Surroundings surroundings, std::vector<std::uint32_t> lanes)
+Worker::Worker(Surroundings surroundings, std::uint32_t number, std::vector<std::uint32_t> lanes)
     : around_(surroundings),
+      number_(number),
       lanes_(std::move(lanes)),
-      park_(*around_.line, *around_.bell, around_.membarrier),
+      park_(*around_.line, around_.bells[number], around_.membarrier),
       cpus_(std::max(1u, std::thread::hardware_concurrency())) {}
 
 Worker::~Worker() {
   if (thread_.joinable()) stop();
 }
 
-void Worker::start(std::uint32_t number) {
+void Worker::start() {
   thread_ = std::thread([this] { run(); });
-  pthread_setname_np(thread_.native_handle(), ("worker " + std::to_string(number)).c_str());
+  pthread_setname_np(thread_.native_handle(), ("worker " + std::to_string(number_)).c_str());
 }
 
 void Worker::stop() {
@@ -47,7 +48,7 @@ void Worker::stop() {
   thread_.join();
 }
 
-void Worker::ring() noexcept { futex_add_and_wake(around_.bell->rings); }
+void Worker::ring() noexcept { futex_add_and_wake(around_.bells[number_].rings); }
 
 bool Worker::owns(std::uint32_t lane) const noexcept {
   return std::find(lanes_.begin(), lanes_.end(), lane) != lanes_.end();
@@ -103,6 +104,7 @@ void Worker::run() {
       idle_since = 0;
       continue;
     }
+    if (reclaim()) continue;
     const std::int64_t now = monotonic_ns();
     if (idle_since == 0) idle_since = now;
     if (now - idle_since < spin_.budget_ns()) {
@@ -121,8 +123,9 @@ void Worker::run() {
 
 void Worker::wait_for_work() {
   park_.prepare();
-  if (sweep_all() || has_orders_.load(std::memory_order_acquire) ||  // [orders.take] acquire; pairs with [orders.give]
-      stopping_.load(std::memory_order_acquire)) {  // [worker.stopping] acquire; pairs with [worker.stop]
+  if (sweep_all() || clear_waits_ || reclaim() ||
+      has_orders_.load(std::memory_order_acquire) ||  // [orders.take] acquire; pairs with [orders.give]
+      stopping_.load(std::memory_order_acquire)) {    // [worker.stopping] acquire; pairs with [worker.stop]
     park_.stay_awake();
     return;
   }
@@ -134,6 +137,18 @@ void Worker::wait_for_work() {
   // Still parked: who published before this sweep has rung, or is about to.
   if (found && !park_.rung()) add(stats().timeout_rescues, 1);
   park_.stay_awake();
+}
+
+// A piece of what a clear left. False: there is nothing.
+bool Worker::reclaim() {
+  constexpr unsigned kBuckets = 256;  // some microseconds to a millisecond, by what they held
+  bool some = false;
+  for (const std::uint32_t lane : lanes_) {
+    ShardWriter& shard = around_.table->shard(lane);
+    shard.notice_clear();
+    some = shard.sweep(kBuckets) || some;
+  }
+  return some;
 }
 
 // A sweep over every channel, the idle ones too.
@@ -163,6 +178,7 @@ void Worker::note_crowd() noexcept {
 
 bool Worker::sweep() {
   served_.clear();
+  clear_waits_ = false;
   for (std::size_t i = 0; i < active_.size();) {
     ServerChannel& channel = *active_[i];
     if (serve(channel)) {
@@ -219,6 +235,10 @@ bool Worker::serve(ServerChannel& channel) {
       malformed = true;
       break;
     }
+    if (dispatcher.must_wait(item.request)) [[unlikely]] {
+      clear_waits_ = true;
+      break;
+    }
     if (item.request.wants_answer) {
       const bool small = item.request.op != Op::kGet && item.request.op != Op::kPiece;
       // Twice, as padding may come before it.
@@ -246,6 +266,8 @@ bool Worker::serve(ServerChannel& channel) {
   add(lane.erases, counts.erases);
   add(lane.gets_by_ring, counts.gets);
   add(lane.refused, counts.refused);
+  if (counts.clears != 0) [[unlikely]]
+    ring_others();  // they have something to take back
   // [consumed.publish] release; pairs with [consumed.load]: what was asked is done, and its bytes may be written again
   channel.control->requests_consumed.store(channel.requests.position(), std::memory_order_release);
   if (malformed) poison(channel);
@@ -258,6 +280,12 @@ void Worker::drain(ServerChannel& channel) {
   while (channel.requests.position() < end && serve(channel)) {
   }
   Dispatcher(*around_.table, channel).drop_stream();
+}
+
+void Worker::ring_others() noexcept {
+  for (std::uint32_t i = 0; i < around_.bells.size(); ++i) {
+    if (i != number_) futex_add_and_wake(around_.bells[i].rings);
+  }
 }
 
 void Worker::poison(ServerChannel& channel) {

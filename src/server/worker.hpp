@@ -4,7 +4,7 @@
 //   sweep     every active channel: copy and validate a batch, start loading its buckets, then apply and answer one by one
 //             -> positions consumed, once a channel and sweep -> one fence -> wake whoever waits
 //   idle      channels without records drop out of the sweep; a few of them are looked at in each sweep, and all of them
-//             before the worker parks
+//             before the worker parks; what a clear left is taken back before it parks, too
 //
 // Threads: everything private is the worker's own; attach(), detach(), stop() and ring() may be called by others.
 //
@@ -20,6 +20,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <thread>
 #include <vector>
 
@@ -70,9 +71,9 @@ struct ServerChannel {
     std::uint64_t key_bytes = 0;
     std::uint64_t value_bytes = 0;
     std::uint64_t received = 0;
-    std::uint64_t entry = 0;               // of a put: the block that the pieces fill
+    std::uint64_t entry = 0;               // the block that the pieces fill
     StatusCode refused = StatusCode::kOk;  // why the pieces are thrown away
-    std::vector<std::byte> bytes;          // of an erase or get
+    std::vector<std::byte> bytes;          // of an erase or get for which there was no block
     std::uint64_t total() const noexcept { return key_bytes + value_bytes; }
   } stream;
 };
@@ -85,18 +86,18 @@ class Worker {
   struct Surroundings {
     Table* table;
     Journal journal;
-    WorkerLine* line;  // in the table region
-    Bell* bell;        // in the master region
+    WorkerLine* line;       // in the table region
+    std::span<Bell> bells;  // of all workers, in the master region
     bool membarrier;
     HalfWord* service_bell;  // rung when a connection is poisoned or let go
   };
-  // `lanes`: which this worker owns; the first one carries its counters.
-  Worker(Surroundings surroundings, std::vector<std::uint32_t> lanes);
+  // `number`: its bell. `lanes`: which this worker owns; the first one carries its counters.
+  Worker(Surroundings surroundings, std::uint32_t number, std::vector<std::uint32_t> lanes);
   ~Worker();
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
-  void start(std::uint32_t number);
+  void start();
   // Drains every channel once more, then ends the thread.
   void stop();
 
@@ -115,15 +116,18 @@ class Worker {
   void wait_for_work();
   bool serve(ServerChannel& channel);
   bool sweep_all();
+  bool reclaim();
   void activate(std::size_t idle_index);
   void drain(ServerChannel& channel);
   void poison(ServerChannel& channel);
   void forget(ServerEnd& end);
   void note_crowd() noexcept;
   void ring() noexcept;
+  void ring_others() noexcept;
   LaneStats& stats() noexcept { return around_.table->header().lane_stats[lanes_.front()]; }
 
   Surroundings around_;
+  std::uint32_t number_;
   std::vector<std::uint32_t> lanes_;
   WorkerPark park_;
   unsigned cpus_;
@@ -132,6 +136,7 @@ class Worker {
   std::vector<std::unique_ptr<ServerChannel>> idle_;
   std::size_t next_idle_ = 0;
   std::vector<ServerChannel*> served_;
+  bool clear_waits_ = false;  // a request for which other lanes must sweep on first
   AdaptiveSpin spin_;
   struct Item {
     Request request;

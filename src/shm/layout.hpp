@@ -207,6 +207,8 @@ inline constexpr unsigned kFillShift = 8;
 inline constexpr unsigned kVersionShift = 16;
 inline constexpr std::uint64_t kVersionStep = std::uint64_t{1} << kVersionShift;
 inline constexpr std::uint64_t kFillMask = std::uint64_t{0xff} << kFillShift;
+// A bucket knows the low 8 bits of its fill: while none is further behind than this, an old one is never taken for a new.
+inline constexpr std::uint64_t kMostFillsBehind = 254;
 
 inline constexpr std::uint64_t header_fill(std::uint64_t header) noexcept { return header >> kFillShift & 0xff; }
 inline constexpr std::uint64_t header_version(std::uint64_t header) noexcept { return header >> kVersionShift; }
@@ -336,7 +338,9 @@ struct LaneStats {
   Word timeout_rescues;  // waits that ended by timeout although there was work
   Word poisoned;         // connections closed because of what they sent
   Word entry_bytes;      // in blocks that hold entries
-  Word reserved[20];
+  Word fill;             // of the clear that this lane has noticed: its counts of keys are of this fill
+  Word swept_fill;       // no bucket of this lane is older
+  Word reserved[18];
 };
 HOSTMAP_SIZE(LaneStats, 256, 8);
 HOSTMAP_AT(LaneStats, puts, 0);
@@ -351,6 +355,8 @@ HOSTMAP_AT(LaneStats, parks, 64);
 HOSTMAP_AT(LaneStats, timeout_rescues, 72);
 HOSTMAP_AT(LaneStats, poisoned, 80);
 HOSTMAP_AT(LaneStats, entry_bytes, 88);
+HOSTMAP_AT(LaneStats, fill, 96);
+HOSTMAP_AT(LaneStats, swept_fill, 104);
 
 struct ServerStats {
   Word memory_bytes;      // populated in the table region

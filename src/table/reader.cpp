@@ -112,8 +112,7 @@ bool TableReader::plausible() const noexcept {
     const ShardHeader& shard = h.shards[i];
     if (shard.pairs_offset != plan.pairs_offset + i * plan.pairs_stride ||
         shard.entries_offset != plan.entries_offset + i * plan.entries_stride || shard.pairs_base == 0 ||
-        shard.pairs_base > plan.pairs_stride / sizeof(PairBucket) || shard.entries_base == 0 ||
-        shard.entries_base > plan.entries_stride / sizeof(EntryBucket)) {
+        shard.pairs_base > plan.pairs_stride / sizeof(PairBucket) || shard.entries_base != shard.pairs_base) {
       return false;
     }
   }
@@ -205,11 +204,10 @@ TableReader::Step TableReader::miss_in_pairs(const Lookup& lookup) const noexcep
   return Step::kAgain;
 }
 
-TableReader::Result TableReader::get(std::span<const std::byte> key, const ValueTarget& target) const noexcept {
-  if (key.size() != 8) return get_entry(key, target);
-  std::uint64_t word;
-  std::memcpy(&word, key.data(), sizeof word);
-  Lookup lookup(key, target, *this, hash_word(word, seed_));
+TableReader::Result TableReader::get_hashed(std::span<const std::byte> key, std::uint64_t hash,
+                                            const ValueTarget& target) const noexcept {
+  if (key.size() != 8) return get_entry(key, hash, target);
+  Lookup lookup(key, target, *this, hash);
   for (std::uint32_t round = 0; round < kRounds; ++round) {
     Step step = look_in_pairs(lookup);
     if (step == Step::kMiss) {
@@ -222,8 +220,9 @@ TableReader::Result TableReader::get(std::span<const std::byte> key, const Value
   return result(Step::kAgain, lookup, kRounds);
 }
 
-TableReader::Result TableReader::get_entry(std::span<const std::byte> key, const ValueTarget& target) const noexcept {
-  Lookup lookup(key, target, *this, hash_bytes(key.data(), key.size(), seed_));
+TableReader::Result TableReader::get_entry(std::span<const std::byte> key, std::uint64_t hash,
+                                           const ValueTarget& target) const noexcept {
+  Lookup lookup(key, target, *this, hash);
   for (std::uint32_t round = 0; round < kRounds; ++round) {
     lookup.fill = header().fill.load(kAcquire);  // [fill.read-entries] acquire; pairs with [region.publish]
     const Step step = look_in_entries(lookup);
@@ -322,6 +321,53 @@ TableReader::Step TableReader::copy_value(Lookup& lookup, const EntryBucket& pri
     copy_shared(to, value, value_bytes);
   }
   return still_linked() ? Step::kHit : Step::kAgain;
+}
+
+// --- Several keys at once, and all of them ---------------------------------------------------------------------------
+
+void TableReader::prefetch_bucket(std::span<const std::byte> key, std::uint64_t hash) const noexcept {
+  const Spread spread = spread_over_shards(hash, shard_count_);
+  const Shard& shard = shards_[spread.shard];
+  // relaxed, both: hints
+  const std::uint64_t pair_state = shard.header->pair_state.load(kRelaxed);
+  if (key.size() == 8) {
+    const PairBucket& bucket = shard.pairs[bucket_index(pair_state, shard.pairs_base, spread.fraction, hash)];
+    __builtin_prefetch(&bucket.header);
+    __builtin_prefetch(&bucket.link);
+    if ((pair_state & kStateMixed) == 0) return;
+  }
+  const std::uint64_t state = shard.header->entry_state.load(kRelaxed);  // relaxed: likewise
+  __builtin_prefetch(&shard.entries[bucket_index(state, shard.entries_base, spread.fraction, hash)]);
+}
+
+void TableReader::prefetch_entry(std::span<const std::byte> key, std::uint64_t hash) const noexcept {
+  if (key.size() == 8) return;  // most likely a pair
+  const Spread spread = spread_over_shards(hash, shard_count_);
+  const Shard& shard = shards_[spread.shard];
+  const std::uint64_t state = shard.header->entry_state.load(kRelaxed);  // relaxed: a hint
+  const std::uint64_t index = bucket_index(state, shard.entries_base, spread.fraction, hash);
+  if (index >= shard.entries_limit) return;
+  const EntryBucket& bucket = shard.entries[index];
+  const unsigned found = match_tags(bucket, tag_of(hash), width_);
+  if (found == 0) return;
+  const std::uint64_t offset = cell_offset(bucket.cells[first_place(found) - 1].load(kRelaxed));  // relaxed: likewise
+  if (offset + 2 * kCacheLine > bytes_) return;
+  __builtin_prefetch(at<std::byte>(offset));
+  __builtin_prefetch(at<std::byte>(offset + kCacheLine));
+}
+
+std::uint64_t TableReader::count_keys() const noexcept {
+  // [fill.size] acquire; pairs with [fill.clear]
+  const std::uint64_t fill = header().fill.load(kAcquire);
+  std::uint64_t keys = 0;
+  for (std::uint32_t i = 0; i < shard_count_; ++i) {
+    const LaneStats& lane = header().lane_stats[i];
+    // A lane that has not noticed the last clear yet counts what that removed.
+    // [fill.counts] acquire; pairs with [fill.noticed]
+    if (lane.fill.load(kAcquire) != fill) continue;
+    keys += lane.pair_keys.load(kRelaxed) + lane.entry_keys.load(kRelaxed);  // relaxed, both: figures
+  }
+  return keys;
 }
 
 }  // namespace hostmap

@@ -15,6 +15,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <string>
 
@@ -77,7 +78,24 @@ class TableReader {
     ReadOutcome outcome;
     std::uint32_t retries;
   };
-  Result get(std::span<const std::byte> key, const ValueTarget& target) const noexcept;
+  Result get(std::span<const std::byte> key, const ValueTarget& target) const noexcept {
+    return get_hashed(key, hash_of(key), target);
+  }
+  Result get_hashed(std::span<const std::byte> key, std::uint64_t hash, const ValueTarget& target) const noexcept;
+  std::uint64_t hash_of(std::span<const std::byte> key) const noexcept {
+    if (key.size() != 8) return hash_bytes(key.data(), key.size(), seed_);
+    std::uint64_t word;
+    std::memcpy(&word, key.data(), sizeof word);
+    return hash_word(word, seed_);
+  }
+
+  // For gets of several keys at once: begin to load what get_hashed() will look at, first the buckets, and once these have
+  // come the entries. Hints only; nothing of what is seen here is used later.
+  void prefetch_bucket(std::span<const std::byte> key, std::uint64_t hash) const noexcept;
+  void prefetch_entry(std::span<const std::byte> key, std::uint64_t hash) const noexcept;
+
+  // How many keys there are. Exact when nobody writes.
+  std::uint64_t count_keys() const noexcept;
 
   // The usual get in one straight line: the pair of an 8-byte key, in the first bucket of its chain, undisturbed. The steps
   // are those of look_in_pairs(), without what they need to go on. False says nothing: get() looks properly.
@@ -113,10 +131,11 @@ class TableReader {
   void use_vectors(VectorWidth width) noexcept { width_ = width; }
 
  private:
+  friend class TableScan;
   struct Lookup;
   enum class Step : std::uint8_t { kHit, kMiss, kTooSmall, kAgain, kClosed, kOutOfMemory };
 
-  Result get_entry(std::span<const std::byte> key, const ValueTarget& target) const noexcept;
+  Result get_entry(std::span<const std::byte> key, std::uint64_t hash, const ValueTarget& target) const noexcept;
   Step look_in_pairs(Lookup& lookup) const noexcept;
   Step miss_in_pairs(const Lookup& lookup) const noexcept;
   Step look_in_entries(Lookup& lookup) const noexcept;

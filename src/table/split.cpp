@@ -95,7 +95,7 @@ bool ShardWriter::split_pairs() {
   unsigned length = 0;
   std::array<std::pair<std::uint64_t, std::uint64_t>, kMaxChain * kPlaces> moving;
   unsigned moved = 0;
-  for (PairBucket* bucket = pairs_ + from; bucket != nullptr; bucket = pair_next(*bucket)) {
+  for (PairBucket* bucket = fresh(pairs_ + from); bucket != nullptr; bucket = pair_next(*bucket)) {
     Old old{bucket, 0};
     for (std::uint64_t left = bucket->header.load(kRelaxed) & kOccupiedMask; left != 0; left &= left - 1) {
       const auto place = static_cast<unsigned>(std::countr_zero(left));
@@ -159,7 +159,7 @@ bool ShardWriter::split_entries() {
   const std::uint64_t from = state_split(state);
   const std::uint64_t to = from + (shard_.entries_base << level);
 
-  EntryBucket* primary = entries_ + from;
+  EntryBucket* primary = fresh(entries_ + from);
   std::array<EntryBucket*, kMaxChain> chain;
   unsigned length = 0;
   std::array<Word*, kMaxChain * kPlaces> cells;  // that move

@@ -68,8 +68,6 @@ PairBucket* ShardWriter::pair_next(const PairBucket& bucket) const noexcept {
 
 bool ShardWriter::mixed() const noexcept { return (shard_.pair_state.load(kRelaxed) & kStateMixed) != 0; }
 
-std::uint64_t ShardWriter::fill_bits() const noexcept { return (header_.fill.load(kRelaxed) & 0xff) << kFillShift; }
-
 void ShardWriter::prefetch(HashedKey& key) const noexcept {
   if (key.is_word()) {
     key.home_state = shard_.pair_state.load(kRelaxed);
@@ -125,17 +123,17 @@ ShardWriter::EntryPlace ShardWriter::find_entry(EntryBucket* primary, const Hash
   }
 }
 
-ShardWriter::Found ShardWriter::find(const HashedKey& key) const noexcept {
+ShardWriter::Found ShardWriter::find(const HashedKey& key) noexcept {
   Found result;
   if (key.is_word()) {
-    if (const PairPlace at = find_pair(pair_home(key), key.word(), nullptr); at.bucket != nullptr) {
+    if (const PairPlace at = find_pair(fresh_pairs(key), key.word(), nullptr); at.bucket != nullptr) {
       result.found = true;
       result.pair_value = at.bucket->values[at.place - 1].load(kRelaxed);
       return result;
     }
     if (!mixed()) return result;
   }
-  const EntryPlace at = find_entry(entry_home(key), key, nullptr);
+  const EntryPlace at = find_entry(fresh_entries(key), key, nullptr);
   if (at.cell == nullptr) return result;
   result.found = true;
   result.entry = cell_offset(at.word);
@@ -209,6 +207,14 @@ void ShardWriter::set_mixed() noexcept {
 // --- Mutations -------------------------------------------------------------------------------------------------------
 
 StatusCode ShardWriter::put(const HashedKey& key, std::span<const std::byte> value) {
+  StatusCode code;
+  do {
+    code = try_put(key, value);
+  } while (code == StatusCode::kFull && sweep(kSweptForRoom));
+  return code;
+}
+
+StatusCode ShardWriter::try_put(const HashedKey& key, std::span<const std::byte> value) {
   if (key.is_word() && value.size() == 8) {
     std::uint64_t word;
     std::memcpy(&word, value.data(), sizeof word);
@@ -218,7 +224,7 @@ StatusCode ShardWriter::put(const HashedKey& key, std::span<const std::byte> val
 }
 
 StatusCode ShardWriter::put_pair(const HashedKey& key, std::uint64_t value) {
-  PairBucket* primary = pair_home(key);
+  PairBucket* primary = fresh_pairs(key);
   PairPlace place;
   if (const PairPlace at = find_pair(primary, key.word(), &place); at.bucket != nullptr) {
     Word& word = at.bucket->values[at.place - 1];
@@ -229,7 +235,7 @@ StatusCode ShardWriter::put_pair(const HashedKey& key, std::uint64_t value) {
   EntryBucket* entry_primary = nullptr;
   EntryPlace entry;
   if (mixed()) {
-    entry_primary = entry_home(key);
+    entry_primary = fresh_entries(key);
     entry = find_entry(entry_primary, key, nullptr);
   }
   if (place.bucket == nullptr) place = link_pair_bucket(primary);
@@ -272,7 +278,10 @@ void ShardWriter::swing_cell(EntryBucket* primary, Word& cell, std::uint64_t wor
 }
 
 std::uint64_t ShardWriter::begin_entry(std::uint64_t key_bytes, std::uint64_t value_bytes) {
-  const std::uint64_t entry = blocks_.allocate(entry_bytes(key_bytes, value_bytes));
+  std::uint64_t entry;
+  do {
+    entry = blocks_.allocate(entry_bytes(key_bytes, value_bytes));
+  } while (entry == 0 && sweep(kSweptForRoom));
   // relaxed: published with the cell that will lead here; allocate() has fenced
   if (entry != 0) table_.at<Word>(entry)->store(make_meta(key_bytes, value_bytes), kRelaxed);
   return entry;
@@ -285,12 +294,13 @@ void ShardWriter::drop_entry(std::uint64_t entry, std::uint64_t key_bytes, std::
 StatusCode ShardWriter::put_entry(const HashedKey& key, std::span<const std::byte> value) {
   if (value.size() == 8 && key.bytes.size() % 8 == 0) {
     // The value is one aligned word: if the key has such a one already, a single store replaces it.
-    const EntryPlace at = find_entry(entry_home(key), key, nullptr);
+    EntryBucket* primary = fresh_entries(key);
+    const EntryPlace at = find_entry(primary, key, nullptr);
     if (at.cell != nullptr && entry_size(at.word) == entry_bytes(key.bytes.size(), 8)) {
       Word& word = *table_.at<Word>(cell_offset(at.word) + kEntryMetaBytes + key.bytes.size());
       std::uint64_t wanted;
       std::memcpy(&wanted, value.data(), sizeof wanted);
-      intent_.seal({IntentKind::kValue, offset_of(entry_home(key)), offset_of(&word), word.load(kRelaxed), wanted});
+      intent_.seal({IntentKind::kValue, offset_of(primary), offset_of(&word), word.load(kRelaxed), wanted});
       word.store(wanted, std::memory_order_release);  // [entry.value] release; pairs with [cell.check]
       return StatusCode::kOk;
     }
@@ -304,19 +314,25 @@ StatusCode ShardWriter::put_entry(const HashedKey& key, std::span<const std::byt
 }
 
 StatusCode ShardWriter::commit_entry(const HashedKey& key, std::uint64_t entry, std::uint64_t value_bytes) {
-  EntryBucket* primary = entry_home(key);
+  StatusCode code;
+  do {
+    code = try_commit(key, entry);
+  } while (code == StatusCode::kFull && sweep(kSweptForRoom));
+  if (code != StatusCode::kOk) drop_entry(entry, key.bytes.size(), value_bytes);
+  return code;
+}
+
+StatusCode ShardWriter::try_commit(const HashedKey& key, std::uint64_t entry) {
+  EntryBucket* primary = fresh_entries(key);
   Word* free_cell = nullptr;
   EntryPlace old = find_entry(primary, key, &free_cell);
   Word* cell = old.cell != nullptr ? old.cell : free_cell;
   if (cell == nullptr) cell = link_entry_bucket(primary);
-  if (cell == nullptr) {
-    drop_entry(entry, key.bytes.size(), value_bytes);
-    return StatusCode::kFull;
-  }
+  if (cell == nullptr) return StatusCode::kFull;
   PairPlace pair;
   if (key.is_word()) {
     set_mixed();
-    pair = find_pair(pair_home(key), key.word(), nullptr);
+    pair = find_pair(fresh_pairs(key), key.word(), nullptr);
   }
   const std::uint64_t word = make_cell(tag_of(key.hash), entry);
   const std::uint64_t old_size = old.cell != nullptr ? entry_size(old.word) : 0;
@@ -349,7 +365,7 @@ StatusCode ShardWriter::commit_entry(const HashedKey& key, std::uint64_t entry, 
 
 StatusCode ShardWriter::erase(const HashedKey& key) {
   if (key.is_word()) {
-    if (const PairPlace at = find_pair(pair_home(key), key.word(), nullptr); at.bucket != nullptr) {
+    if (const PairPlace at = find_pair(fresh_pairs(key), key.word(), nullptr); at.bucket != nullptr) {
       const std::uint64_t before = at.bucket->header.load(kRelaxed);
       const std::uint64_t after = (before + kVersionStep) & ~(std::uint64_t{1} << at.place);
       intent_.seal({IntentKind::kPairErase, offset_of(at.bucket), at.place, before, after});
@@ -359,7 +375,7 @@ StatusCode ShardWriter::erase(const HashedKey& key) {
     }
     if (!mixed()) return StatusCode::kNotFound;
   }
-  EntryBucket* primary = entry_home(key);
+  EntryBucket* primary = fresh_entries(key);
   const EntryPlace at = find_entry(primary, key, nullptr);
   if (at.cell == nullptr) return StatusCode::kNotFound;
   const std::uint64_t size = entry_size(at.word);

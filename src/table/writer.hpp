@@ -11,6 +11,9 @@
 // 4. `mixed` is set before the first entry with an 8-byte key is linked.
 // 5. The intent is sealed before the commit and names what the commit changes; a refused mutation seals nothing and
 //    changes nothing but upkeep (a linked, empty overflow bucket).
+// 6. A bucket of another fill than the table's is empty: a clear is one store. The writer resets such a bucket before it
+//    touches it otherwise, and sweeps over all of them in bounded steps; their memory counts as used until then. `fill_` is
+//    the table's fill as this writer saw it at the beginning of a request: a clear meanwhile comes after the request.
 #pragma once
 
 #include <cstddef>
@@ -52,13 +55,27 @@ class ShardWriter {
   // Populates the base buckets. False: no memory.
   bool open();
 
-  // The lane's record: begin() it before a put, erase or commit_entry.
+  // The lane's record: begin() it before a put, erase, commit_entry or clear.
   IntentWriter& intent() noexcept { return intent_; }
+
+  // To be called before each request: has the table been cleared?
+  void notice_clear() noexcept {
+    // [fill.writer] acquire; pairs with [fill.clear]
+    const std::uint64_t now = header_.fill.load(std::memory_order_acquire);
+    if (now != fill_) [[unlikely]]
+      begin_sweep(now);
+  }
+  // Empties the whole table, all shards of it, in one store; one fixed shard's writer alone. Requires may_clear().
+  void clear() noexcept;
+  // Not while a bucket of any shard might be taken for a newer one: then the shards must sweep on first.
+  bool may_clear() const noexcept;
+  // Resets up to `buckets` that are older than the last clear. False: there is none left.
+  bool sweep(unsigned buckets) noexcept;
 
   // Begins to load what a request for `key` will touch.
   void prefetch(HashedKey& key) const noexcept;
 
-  // Sets `key`. kOk: sealed and committed; kFull: nothing changed.
+  // Sets `key`. kOk: sealed and committed; kFull: nothing changed. A put that finds no room sweeps on before it gives up.
   StatusCode put(const HashedKey& key, std::span<const std::byte> value);
   // Removes `key`. kOk: sealed and committed; kNotFound.
   StatusCode erase(const HashedKey& key);
@@ -78,12 +95,19 @@ class ShardWriter {
     std::uint64_t entry = 0;           // offset
     std::uint64_t generation = 0;      // of the entry's first page
     std::span<const std::byte> value;  // of an entry
+    std::span<const std::byte> bytes() const noexcept {
+      if (entry != 0) return value;
+      return {reinterpret_cast<const std::byte*>(&pair_value), sizeof pair_value};
+    }
   };
-  Found find(const HashedKey& key) const noexcept;
+  Found find(const HashedKey& key) noexcept;
 
-  // A bounded piece of growth, if keys were added and the load asks for it; to be called between requests.
+  // A bounded piece of growth, if keys were added and the load asks for it, and of what a clear left; to be called between
+  // requests.
   void upkeep() {
     if (grown_) grow();
+    if (!swept_) [[unlikely]]
+      sweep(kSweptPerUpkeep);
   }
 
   // Tells readers to connect anew.
@@ -100,8 +124,13 @@ class ShardWriter {
   };
 
   // writer.cpp
+  static constexpr unsigned kSweptPerUpkeep = 16;
+  static constexpr unsigned kSweptForRoom = 256;
   PairBucket* pair_home(const HashedKey& key) const noexcept;
   EntryBucket* entry_home(const HashedKey& key) const noexcept;
+  // The same, reset if a clear has emptied them.
+  PairBucket* fresh_pairs(const HashedKey& key) noexcept { return fresh(pair_home(key)); }
+  EntryBucket* fresh_entries(const HashedKey& key) noexcept { return fresh(entry_home(key)); }
   PairBucket* pair_next(const PairBucket& bucket) const noexcept;
   PairPlace find_pair(PairBucket* primary, std::uint64_t key, PairPlace* free_place) const noexcept;
   EntryPlace find_entry(EntryBucket* primary, const HashedKey& key, Word** free_cell) const noexcept;
@@ -110,13 +139,31 @@ class ShardWriter {
   StatusCode put_pair(const HashedKey& key, std::uint64_t value);
   StatusCode put_entry(const HashedKey& key, std::span<const std::byte> value);
   void swing_cell(EntryBucket* primary, Word& cell, std::uint64_t word) noexcept;
+  StatusCode try_put(const HashedKey& key, std::span<const std::byte> value);
+  StatusCode try_commit(const HashedKey& key, std::uint64_t entry);
   void set_mixed() noexcept;
   std::uint64_t entry_size(std::uint64_t cell) const noexcept;
   std::uint64_t offset_of(const void* address) const noexcept {
     return static_cast<std::uint64_t>(static_cast<const std::byte*>(address) - table_.data());
   }
   bool mixed() const noexcept;
-  std::uint64_t fill_bits() const noexcept;
+  std::uint64_t fill_bits() const noexcept { return (fill_ & 0xff) << kFillShift; }
+
+  // clear.cpp
+  bool is_stale(const Word& header) const noexcept;
+  PairBucket* fresh(PairBucket* primary) noexcept {
+    if (is_stale(primary->header)) [[unlikely]]
+      reset(*primary);
+    return primary;
+  }
+  EntryBucket* fresh(EntryBucket* primary) noexcept {
+    if (is_stale(primary->header)) [[unlikely]]
+      reset(*primary);
+    return primary;
+  }
+  void reset(PairBucket& primary) noexcept;
+  void reset(EntryBucket& primary) noexcept;
+  void begin_sweep(std::uint64_t fill) noexcept;
 
   // split.cpp
   void grow();
@@ -138,6 +185,10 @@ class ShardWriter {
   VectorWidth width_;
   IntentWriter intent_;
   bool grown_ = false;  // keys were added since the last upkeep
+  std::uint64_t fill_ = 0;
+  bool swept_ = true;              // no bucket of this shard is older than fill_
+  std::uint64_t swept_pairs_ = 0;  // if not: so many buckets were looked at
+  std::uint64_t swept_entries_ = 0;
 };
 
 }  // namespace hostmap

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "process/support/server.hpp"
 #include "support/seed.hpp"
@@ -36,7 +37,64 @@ TEST_P(ClientModelTest, AgreesWithAMap) {
   for (int call = 0; call < 6'000; ++call) {
     const std::string key = any_key();
     const auto expected = model.find(key);
-    switch (random.below(10)) {
+    switch (random.below(15)) {
+      case 10: {
+        const std::string value = any_value();
+        ASSERT_EQ(map.insert(key, value), expected == model.end() ? StatusCode::kOk : StatusCode::kAlreadyExists)
+            << call;
+        model.emplace(key, value);
+        break;
+      }
+      case 11: {
+        const std::string desired = any_value();
+        const bool right = random.one_in(2);
+        const std::string guess = right && expected != model.end() ? expected->second : any_value();
+        const StatusCode code = expected == model.end()     ? StatusCode::kNotFound
+                                : guess == expected->second ? StatusCode::kOk
+                                                            : StatusCode::kMismatch;
+        ASSERT_EQ(map.compare_exchange(key, guess, desired), code) << call;
+        if (code == StatusCode::kOk) model[key] = desired;
+        break;
+      }
+      case 12: {  // keys of their own, so that they hold numbers
+        const std::string counter = random.one_in(2) ? "n" + key.substr(0, 2) : std::string("counters");
+        const auto by = static_cast<std::int64_t>(random.below(2'000'000)) - 1'000'000;
+        const std::int64_t sum = (model.contains(counter) ? std::stoll(model[counter]) : 0) + by;
+        const Result<std::int64_t> number = map.increment(counter, by);
+        ASSERT_TRUE(number) << call << ": " << number.status().message();
+        ASSERT_EQ(*number, sum) << call;
+        model[counter] = std::to_string(sum);
+        break;
+      }
+      case 13: {
+        std::vector<std::string> keys(random.below(40));
+        for (std::string& one : keys) one = any_key();
+        const std::vector<std::string_view> views(keys.begin(), keys.end());
+        const std::vector<Result<std::string>> values = map.multi_get(views);
+        ASSERT_EQ(values.size(), keys.size());
+        for (std::size_t i = 0; i < keys.size(); ++i) {
+          const auto at = model.find(keys[i]);
+          ASSERT_EQ(static_cast<bool>(values[i]), at != model.end()) << call;
+          if (at != model.end()) {
+            ASSERT_EQ(*values[i], at->second) << call;
+          }
+        }
+        break;
+      }
+      case 14:
+        if (random.one_in(100)) {
+          ASSERT_EQ(map.clear(), StatusCode::kOk) << call;
+          model.clear();
+        } else if (random.one_in(20)) {
+          std::unordered_map<std::string, std::string> all;
+          ASSERT_EQ(map.scan("", [&](std::string_view k, std::string_view v) { return all.emplace(k, v).second; }),
+                    StatusCode::kOk)
+              << call;
+          ASSERT_EQ(all, model) << call;
+        } else {
+          ASSERT_EQ(*map.size(), model.size()) << call;
+        }
+        break;
       case 0:
       case 1: {
         const std::string value = any_value();

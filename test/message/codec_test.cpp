@@ -102,7 +102,7 @@ TEST_F(CodecTest, PiecesCarryKeyAndValueOneBehindTheOther) {
         const std::string key = random_text(random_, from_key);
         const std::string value = random_text(random_, from_value);
         const std::uint64_t size = record_bytes(from_key + from_value);
-        encode_piece(bench_.record(size), wants_answer, bytes_of(key), bytes_of(value));
+        encode_piece(bench_.record(size), wants_answer, bytes_of(key), bytes_of(value), 0, key.size() + value.size());
         ASSERT_EQ(bench_.decode(size, size - kRecordHeadBytes), DecodeOutcome::kRequest);
         ASSERT_EQ(bench_.request.op, Op::kPiece);
         ASSERT_EQ(bench_.request.wants_answer, wants_answer);
@@ -136,13 +136,46 @@ TEST_F(CodecTest, AnswersComeBack) {
   }
 }
 
+TEST_F(CodecTest, AComparisonIsCutIntoItsTwoValues) {
+  for (const std::size_t expected : {0u, 1u, 8u, 100u}) {
+    for (const std::size_t desired : {0u, 1u, 8u, 3000u}) {
+      const std::string key = random_text(random_, 5);
+      const std::string first = random_text(random_, expected);
+      const std::string second = random_text(random_, desired);
+      const Comparison comparison{expected};
+      const std::span<const std::byte> head(reinterpret_cast<const std::byte*>(&comparison), sizeof comparison);
+      const std::uint64_t size = record_bytes(5 + 8 + expected + desired);
+      encode_request(bench_.record(size), Op::kCompareExchange, true, bytes_of(key),
+                     ValueParts(head, bytes_of(first), bytes_of(second)));
+      ASSERT_EQ(bench_.decode(size, size - kRecordHeadBytes), DecodeOutcome::kRequest);
+      EXPECT_EQ(text_of(bench_.request.key), key);
+      EXPECT_EQ(text_of(bench_.request.expected), first);
+      EXPECT_EQ(text_of(bench_.request.value), second);
+    }
+  }
+}
+
+TEST(ValuePartsTest, AnyCutOfKeyAndPartsIsCopied) {
+  const std::string all = "keyABCDEFghi";
+  const ValueParts parts(bytes_of("ABC"), bytes_of("DEF"), bytes_of("ghi"));
+  EXPECT_EQ(parts.size(), 9u);
+  for (std::size_t begin = 0; begin <= all.size(); ++begin) {
+    for (std::size_t size = 0; begin + size <= all.size(); ++size) {
+      std::string copy(size, '?');
+      parts.copy_behind(bytes_of("key"), begin, size, reinterpret_cast<std::byte*>(copy.data()));
+      ASSERT_EQ(copy, all.substr(begin, size));
+    }
+  }
+}
+
 // The smallest of everything: kOk, the request at position 0, no value. Its header must not be that of padding.
 TEST_F(CodecTest, NoMessageLooksLikePadding) {
   std::uint64_t word;
   encode_answer(bench_.record(16), 0, 0, {}, {});
   std::memcpy(&word, bench_.record(16) + 8, sizeof word);
   EXPECT_NE(word, kPaddingHeader);
-  for (const Op op : {Op::kPut, Op::kErase, Op::kGet, Op::kFlush, Op::kStream, Op::kPiece}) {
+  for (const Op op : {Op::kPut, Op::kErase, Op::kGet, Op::kFlush, Op::kStream, Op::kPiece, Op::kInsert,
+                      Op::kCompareExchange, Op::kIncrement, Op::kClear}) {
     EXPECT_NE(encode(RequestHead{op, 0, 1, 0}), kPaddingHeader);
   }
 }

@@ -56,6 +56,9 @@ void die_at_every_point(int times) {
   Server server({"10", "--workers", "1"});
   Peer bystander(server);
   EXPECT_EQ(bystander.put("key", "value"), StatusCode::kOk);
+  // A client is served before the server has begun to watch its process: who comes and goes after it shows that it has.
+  EXPECT_EQ(Peer(server).leave(), kSuccess);
+  ASSERT_TRUE(server.connections_come_to(1));
   const Holdings before = holdings(server);
   constexpr int kAtOnce = 10;
   for (int time = 0; time < times; time += kAtOnce) {

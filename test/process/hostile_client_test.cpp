@@ -23,6 +23,10 @@ constexpr std::uint64_t kGet = static_cast<std::uint64_t>(Op::kGet);
 constexpr std::uint64_t kFlush = static_cast<std::uint64_t>(Op::kFlush);
 constexpr std::uint64_t kStream = static_cast<std::uint64_t>(Op::kStream);
 constexpr std::uint64_t kPiece = static_cast<std::uint64_t>(Op::kPiece);
+constexpr std::uint64_t kCompareExchange = static_cast<std::uint64_t>(Op::kCompareExchange);
+constexpr std::uint64_t kIncrement = static_cast<std::uint64_t>(Op::kIncrement);
+constexpr std::uint64_t kClear = static_cast<std::uint64_t>(Op::kClear);
+constexpr std::uint64_t kLastOp = kClear;
 
 class HostileClient : public testing::Test {
  protected:
@@ -68,7 +72,7 @@ class HostileClient : public testing::Test {
 };
 
 TEST_F(HostileClient, Case7UnknownOperationsCloseTheConnection) {
-  for (std::uint64_t op = kPiece + 1; op < 256; op += op < 16 ? 1 : 17) {
+  for (std::uint64_t op = kLastOp + 1; op < 256; op += op < 16 ? 1 : 17) {
     expect_closed("op " + std::to_string(op),
                   [op](RawConnection& c) { c.send_forged(forged_word(op, 1, 0, 0), "key"); });
   }
@@ -83,7 +87,10 @@ TEST_F(HostileClient, Case7ReservedBitsCloseTheConnection) {
   }
   for (const std::uint64_t word :
        {forged_word(kFlush, 1, 1, 0), forged_word(kFlush, 1, 0, 1), forged_word(kPiece, 0, 1, 8),
-        forged_word(kErase, 1, 2, 1), forged_word(kGet, 1, 2, 1), forged_word(kGet, 1, 2, 25)}) {
+        forged_word(kErase, 1, 2, 1), forged_word(kGet, 1, 2, 1), forged_word(kGet, 1, 2, 25),
+        forged_word(kIncrement, 1, 2, 0), forged_word(kIncrement, 1, 2, 7), forged_word(kIncrement, 1, 2, 9),
+        forged_word(kCompareExchange, 1, 2, 0), forged_word(kCompareExchange, 1, 2, 7), forged_word(kClear, 1, 1, 0),
+        forged_word(kClear, 1, 0, 8)}) {
     expect_closed("word " + std::to_string(word), [word](RawConnection& c) { c.send_forged(word, pattern(64, 1)); });
   }
 }
@@ -111,6 +118,22 @@ TEST_F(HostileClient, Case7ForgedLengthsCloseTheConnection) {
   });
 }
 
+TEST_F(HostileClient, Case7ForgedComparisonsCloseTheConnection) {
+  for (const std::uint64_t expected :
+       {std::uint64_t{6}, std::uint64_t{1} << 31, std::uint64_t{1} << 32, ~std::uint64_t{0}, ~std::uint64_t{0} - 7}) {
+    expect_closed("5 bytes of values, " + std::to_string(expected) + " of them expected", [expected](RawConnection& c) {
+      c.send_forged(forged_word(kCompareExchange, 1, 2, 13), "key" + word_key(expected) + "abcde");
+    });
+    expect_closed("a streamed one", [expected](RawConnection& c) {
+      constexpr std::uint64_t kTotal = 20'000;
+      c.send_forged(forged_word(kStream, 0, 2, kTotal - 3), word_key(kCompareExchange));
+      const std::string first = "key" + word_key(expected == 6 ? kTotal : expected) + std::string(9'989, 'x');
+      c.send_forged(forged_word(kPiece, 0, 0, first.size()), first);
+      c.send_forged(forged_word(kPiece, 1, 0, kTotal - first.size()), std::string(kTotal - first.size(), 'y'));
+    });
+  }
+}
+
 TEST_F(HostileClient, Case7StreamsThatMakeNoSenseCloseTheConnection) {
   const auto op_word = [](std::uint64_t op) { return word_key(op); };  // the stream's payload: 8 bytes
   expect_closed("a piece without a stream",
@@ -123,7 +146,7 @@ TEST_F(HostileClient, Case7StreamsThatMakeNoSenseCloseTheConnection) {
                 [&](RawConnection& c) { c.send_forged(forged_word(kStream, 0, 2, 100), op_word(kPut)); });
   expect_closed("a stream that wants an answer",
                 [&](RawConnection& c) { c.send_forged(forged_word(kStream, 1, 2, 100'000), op_word(kPut)); });
-  for (const std::uint64_t inner : {std::uint64_t{0}, kFlush, kStream, kPiece, std::uint64_t{7}, ~std::uint64_t{0},
+  for (const std::uint64_t inner : {std::uint64_t{0}, kFlush, kStream, kPiece, kClear, kLastOp + 1, ~std::uint64_t{0},
                                     kPut | std::uint64_t{1} << 32}) {
     expect_closed("a stream of op " + std::to_string(inner),
                   [&](RawConnection& c) { c.send_forged(forged_word(kStream, 0, 2, 100'000), op_word(inner)); });

@@ -59,9 +59,9 @@ class WorkerTest : public testing::TestWithParam<bool> {  // are clients registe
     expedited_ = GetParam() && membarrier && register_for_membarrier();
     worker_ =
         std::make_unique<Worker>(Worker::Surroundings{&table_.table(), table_.journal(), &table_.header().workers[0],
-                                                      &bell_, membarrier, &service_bell_.rings},
-                                 std::vector<std::uint32_t>{0});
-    worker_->start(0);
+                                                      std::span(&bell_, 1), membarrier, &service_bell_.rings},
+                                 0, std::vector<std::uint32_t>{0});
+    worker_->start();
   }
   ~WorkerTest() override {
     worker_.reset();
@@ -174,7 +174,7 @@ TEST_P(WorkerTest, AStreamThatStallsHoldsOnlyItsOwnMemory) {
                     0);
   encode_stream(ring.begin(record_bytes(kStreamPayloadBytes)), Op::kPut, 8, 100'000);
   ring.publish(record_bytes(kStreamPayloadBytes));
-  encode_piece(ring.begin(record_bytes(512)), false, bytes_of(std::string(512, 'x')), {});
+  encode_piece(ring.begin(record_bytes(512)), false, bytes_of(std::string(512, 'x')), {}, 0, 512);
   ring.publish(record_bytes(512));
   for (std::uint64_t i = 0; i < 1000; ++i)
     ASSERT_EQ(call(*other.writes, Op::kPut, text_of(i), text_of(i)), StatusCode::kOk);

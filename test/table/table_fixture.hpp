@@ -68,6 +68,7 @@ class TestTable {
   StatusCode put(std::string_view key, std::string_view value) {
     std::uint32_t shard;
     const HashedKey hashed = table_->hash(bytes_of(key), shard);
+    table_->shard(shard).notice_clear();
     const StatusCode code = table_->shard(shard).put(hashed, bytes_of(value));
     table_->shard(shard).upkeep();
     return code;
@@ -75,8 +76,10 @@ class TestTable {
   StatusCode erase(std::string_view key) {
     std::uint32_t shard;
     const HashedKey hashed = table_->hash(bytes_of(key), shard);
+    table_->shard(shard).notice_clear();
     return table_->shard(shard).erase(hashed);
   }
+  void clear() { table_->shard(0).clear(); }
   std::uint64_t keys() {
     std::uint64_t sum = 0;
     for (std::uint32_t i = 0; i < table_->shard_count(); ++i) {

@@ -78,7 +78,8 @@ void send_something(RawConnection& connection, std::mt19937_64& random) {
       encode_stream(connection.producer().begin(32), Op::kPut, key.size(), 1000 + random() % 100'000);
       connection.publish(32);
       const std::string piece = pattern(1 + random() % 900, 1);
-      encode_piece(connection.producer().begin(record_bytes(piece.size())), false, RawConnection::bytes_of(piece), {});
+      encode_piece(connection.producer().begin(record_bytes(piece.size())), false, RawConnection::bytes_of(piece), {},
+                   0, piece.size());
       return connection.publish(record_bytes(piece.size()));
     }
     case 10:  // any header word

@@ -65,8 +65,8 @@ int step(const InstanceName& name) {
       const std::uint64_t size = std::min(piece, bytes.size() - sent);
       const bool last = sent + size == bytes.size();
       if (!connection.await_consumed(connection.producer().head())) throw std::runtime_error("not consumed");
-      encode_piece(connection.producer().begin(record_bytes(size)), last,
-                   RawConnection::bytes_of(std::string_view(bytes).substr(sent, size)), {});
+      encode_piece(connection.producer().begin(record_bytes(size)), last, RawConnection::bytes_of(bytes), {}, sent,
+                   size);
       connection.publish(record_bytes(size));
       sent += size;
       if (!last) reach("streaming");
