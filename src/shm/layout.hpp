@@ -268,6 +268,8 @@ inline constexpr std::uint64_t state_split(std::uint64_t state) noexcept { retur
 inline constexpr std::uint64_t state_buckets(std::uint64_t state, std::uint64_t base) noexcept {
   return (base << state_level(state)) + state_split(state);
 }
+// The state word as a reader compares it: whether a split's removal is finished does not matter.
+inline constexpr std::uint64_t stable_state(std::uint64_t state) noexcept { return state & ~kStateSplitting; }
 // The bucket of a hash. Branch-free: the choice between the two levels is unpredictable, and mispredicting it costs more
 // than the whole look-up.
 inline std::uint64_t bucket_index(std::uint64_t state, std::uint64_t base, std::uint64_t fraction,

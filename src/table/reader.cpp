@@ -13,9 +13,6 @@ namespace {
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr auto kAcquire = std::memory_order_acquire;
 
-// The state word as a miss compares it: whether a split's removal is finished does not matter.
-std::uint64_t stable_state(std::uint64_t state) noexcept { return state & ~kStateSplitting; }
-
 unsigned first_place(unsigned mask) noexcept { return static_cast<unsigned>(std::countr_zero(mask)); }
 
 // Is the key at `shared` (in an entry, possibly being overwritten) equal to `key`? Word by word, as a torn comparison is
@@ -158,7 +155,7 @@ TableReader::Step TableReader::miss_in_pairs(const Lookup& lookup) const noexcep
 [[gnu::always_inline]] inline TableReader::Step TableReader::look_in_pairs(Lookup& lookup) const noexcept {
   const Shard& shard = *lookup.shard;
   lookup.pair_headers = 0;
-  lookup.fill = header().fill.load(kAcquire);  // [fill.read] acquire; pairs with [region.publish]
+  lookup.fill = header().fill.load(kAcquire);  // [fill.read] acquire; pairs with [fill.clear]
   const std::uint64_t state =
       shard.header->pair_state.load(kAcquire);  // [state.read] acquire; pairs with [split.publish]
   lookup.pair_state = state;
@@ -224,7 +221,7 @@ TableReader::Result TableReader::get_entry(std::span<const std::byte> key, std::
                                            const ValueTarget& target) const noexcept {
   Lookup lookup(key, target, *this, hash);
   for (std::uint32_t round = 0; round < kRounds; ++round) {
-    lookup.fill = header().fill.load(kAcquire);  // [fill.read-entries] acquire; pairs with [region.publish]
+    lookup.fill = header().fill.load(kAcquire);  // [fill.read-entries] acquire; pairs with [fill.clear]
     const Step step = look_in_entries(lookup);
     if (step != Step::kAgain) return result(step, lookup, round);
     cpu_relax();

@@ -104,7 +104,7 @@ class TableReader {
     const Spread spread = shard_count_ == 1 ? Spread{0, hash} : spread_over_shards(hash, shard_count_);
     const Shard& shard = shards_[spread.shard];
     const std::uint64_t fill =
-        header().fill.load(std::memory_order_acquire);  // [fill.read-pair] acquire; pairs with [region.publish]
+        header().fill.load(std::memory_order_acquire);  // [fill.read-pair] acquire; pairs with [fill.clear]
     // [state.read-pair] acquire; pairs with [split.publish]
     const std::uint64_t state = shard.header->pair_state.load(std::memory_order_acquire);
     const std::uint64_t index = bucket_index(state, shard.pairs_base, spread.fraction, hash);

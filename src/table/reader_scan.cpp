@@ -10,8 +10,8 @@ namespace hostmap {
 
 namespace {
 
-constexpr auto kRelaxed =
-    std::memory_order_relaxed;  // relaxed: racing data, validated by unchanged(), or as the line says
+// relaxed: racing data, validated by unchanged(), or as the line says
+constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr auto kAcquire = std::memory_order_acquire;
 
 // The low `bits` of `word`, backwards.
@@ -21,8 +21,6 @@ std::uint64_t backwards(std::uint64_t word, unsigned bits) noexcept {
   word = (word >> 4 & 0x0f0f'0f0f'0f0f'0f0f) | (word & 0x0f0f'0f0f'0f0f'0f0f) << 4;
   return __builtin_bswap64(word) >> (64 - bits);
 }
-
-std::uint64_t stable_state(std::uint64_t state) noexcept { return state & ~kStateSplitting; }
 
 }  // namespace
 

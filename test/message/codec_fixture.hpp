@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "buffer/ring.hpp"
 #include "message/codec.hpp"
@@ -49,12 +50,15 @@ class CodecBench {
     ASSERT_EQ(record_size % kRecordUnit, 0u);
     ASSERT_LE(record_size, limit);
     ASSERT_LE(record_size - kRecordHeadBytes, bytes);
-    for (const std::span<const std::byte> part : {request.key, request.value}) {
+    std::vector<std::span<const std::byte>> parts{request.key, request.value};
+    if (request.op == Op::kCompareExchange) parts.push_back(request.expected);
+    for (const std::span<const std::byte> part : parts) {
       if (part.empty()) continue;
       ASSERT_GE(part.data(), space(bytes).data());
       ASSERT_LE(part.data() + part.size(), space(bytes).data() + (record_size - kRecordHeadBytes));
     }
-    const bool keyed = request.op == Op::kPut || request.op == Op::kErase || request.op == Op::kGet;
+    const bool keyed =
+        request.op != Op::kFlush && request.op != Op::kStream && request.op != Op::kPiece && request.op != Op::kClear;
     ASSERT_EQ(!request.key.empty(), keyed);
     ASSERT_LE(request.key.size(), kMaxKeyBytes);
     ASSERT_NE(request.op, Op::kPadding);

@@ -20,27 +20,39 @@ struct Fields {
 
 Fields fields_of(std::uint64_t word) { return {word & 0xff, word >> 8 & 0xff, word >> 16 & 0xffff, word >> 32}; }
 
+// May an inner or plain request of this op have a value of so many bytes?
+bool honest_value(std::uint64_t op, std::uint64_t value) {
+  switch (op) {
+    case 1:  // put
+    case 7:  // insert
+      return true;
+    case 2:  // erase
+      return value == 0;
+    case 3:  // get, perhaps with a cursor of 24 bytes
+      return value == 0 || value == 24;
+    case 8:  // compare_exchange: a length, and two values
+      return value >= 8;
+    case 9:  // increment
+      return value == 8;
+    default:
+      return false;
+  }
+}
+
 // The payload of an honest request with this header; none: no honest client sends it. `inner`: first word of the payload.
 std::optional<std::uint64_t> honest_payload(const Fields& f, std::uint64_t inner) {
   if (f.flags > 1) return std::nullopt;
   const std::uint64_t key_bytes = f.key + 1;
   switch (f.op) {
-    case 1:  // put
-      return key_bytes + f.value;
-    case 2:  // erase
-      return f.value == 0 ? std::optional(key_bytes) : std::nullopt;
-    case 3:  // get, perhaps with a cursor of 24 bytes
-      return f.value == 0 || f.value == 24 ? std::optional(key_bytes + f.value) : std::nullopt;
-    case 4:  // flush
+    case 4:   // flush
+    case 10:  // clear
       return f.key == 0 && f.value == 0 ? std::optional<std::uint64_t>(0) : std::nullopt;
-    case 5: {  // stream: never answered itself; the inner request is a put, erase or get
-      const bool known = inner == 1 || (inner == 2 && f.value == 0) || (inner == 3 && (f.value == 0 || f.value == 24));
-      return known && f.flags == 0 ? std::optional<std::uint64_t>(8) : std::nullopt;
-    }
+    case 5:  // stream: never answered itself; the inner request has a key
+      return honest_value(inner, f.value) && f.flags == 0 ? std::optional<std::uint64_t>(8) : std::nullopt;
     case 6:  // piece: never empty
       return f.key == 0 && f.value != 0 ? std::optional(f.value) : std::nullopt;
     default:
-      return std::nullopt;
+      return honest_value(f.op, f.value) ? std::optional(key_bytes + f.value) : std::nullopt;
   }
 }
 
@@ -57,7 +69,8 @@ class HostileCodecTest : public testing::Test {
     const std::optional<std::uint64_t> payload = honest_payload(fields, inner);
     const bool fits_ring = payload && record_bytes(*payload) <= limit;
     const bool fits_space = fits_ring && record_bytes(*payload) - kRecordHeadBytes <= space;
-    const DecodeOutcome expected = fits_space ? DecodeOutcome::kRequest : DecodeOutcome::kMalformed;
+    const bool makes_sense = fits_space && (fields.op != 8 || comparison_makes_sense(fields, limit));
+    const DecodeOutcome expected = makes_sense ? DecodeOutcome::kRequest : DecodeOutcome::kMalformed;
     // With too little space the inner op of a stream is not looked at yet: both are right.
     if (outcome == DecodeOutcome::kNoSpace) {
       ASSERT_TRUE(fields.op == 5 ? space < 16 : fits_ring && !fits_space) << std::hex << word;
@@ -74,9 +87,20 @@ class HostileCodecTest : public testing::Test {
     ASSERT_EQ(static_cast<std::uint64_t>(bench_.request.op), fields.op);
     ASSERT_EQ(bench_.request.wants_answer, fields.flags == 1);
     ASSERT_EQ(bench_.record_size, record_bytes(*payload));
-    const bool keyed = fields.op >= 1 && fields.op <= 3;
+    const bool keyed = (fields.op >= 1 && fields.op <= 3) || (fields.op >= 7 && fields.op <= 9);
     ASSERT_EQ(bench_.request.key.size(), keyed ? fields.key + 1 : 0);
-    ASSERT_EQ(bench_.request.value.size(), fields.op == 5 ? 0 : fields.value);
+    if (fields.op == 8) {
+      ASSERT_EQ(bench_.request.expected.size() + bench_.request.value.size() + 8, fields.value);
+    } else {
+      ASSERT_EQ(bench_.request.value.size(), fields.op == 5 ? 0 : fields.value);
+    }
+  }
+
+  // Is the length that stands before the two values no longer than both?
+  bool comparison_makes_sense(const Fields& fields, std::uint64_t limit) {
+    std::uint64_t expected;
+    std::memcpy(&expected, bench_.record(limit) + kRecordHeadBytes + fields.key + 1, sizeof expected);
+    return expected <= fields.value - 8;
   }
 
   CodecBench bench_;
@@ -117,7 +141,7 @@ TEST_F(HostileCodecTest, EveryOpWithEverySuspiciousLength) {
 TEST_F(HostileCodecTest, EveryKeyLengthWithEverySuspiciousValueLength) {
   for (std::uint64_t key = 0; key <= 0xffff; key += key < 300 || key > 0xff00 ? 1 : 61) {
     for (const std::uint64_t value : suspicious_lengths(65536)) {
-      for (const std::uint64_t op : {1ul, 2ul, 3ul, 5ul, 6ul}) {
+      for (const std::uint64_t op : {1ul, 2ul, 3ul, 5ul, 6ul, 7ul, 8ul, 9ul}) {
         ASSERT_NO_FATAL_FAILURE(try_header({op, 0, key, value}, 1, 65536, 65536));
       }
     }
@@ -138,9 +162,9 @@ TEST_F(HostileCodecTest, EveryFlagBitButTheAnswersIsRefused) {
 
 // One field of a good record becomes something else. (Also the fast way of pairs is left and entered so.)
 TEST_F(HostileCodecTest, EverySingleBitOfAGoodHeaderFlipped) {
-  for (const Fields& good :
-       {Fields{1, 1, 7, 8}, Fields{1, 0, 7, 8}, Fields{1, 0, 2, 30}, Fields{2, 1, 15, 0}, Fields{3, 1, 7, 24},
-        Fields{4, 1, 0, 0}, Fields{5, 0, 100, 70'000}, Fields{6, 0, 0, 512}}) {
+  for (const Fields& good : {Fields{1, 1, 7, 8}, Fields{1, 0, 7, 8}, Fields{1, 0, 2, 30}, Fields{2, 1, 15, 0},
+                             Fields{3, 1, 7, 24}, Fields{4, 1, 0, 0}, Fields{5, 0, 100, 70'000}, Fields{6, 0, 0, 512},
+                             Fields{7, 1, 7, 8}, Fields{8, 1, 7, 64}, Fields{9, 1, 7, 8}, Fields{10, 1, 0, 0}}) {
     ASSERT_NO_FATAL_FAILURE(try_header(good, 1, 4096, 4096));
     for (unsigned bit = 0; bit < 64; ++bit) {
       ASSERT_NO_FATAL_FAILURE(try_header(fields_of(good.word() ^ std::uint64_t{1} << bit), 1, 4096, 4096));
@@ -155,13 +179,15 @@ TEST_F(HostileCodecTest, EveryInnerOpOfAStream) {
                                     std::uint64_t{1} << 63 | 1};
   for (std::uint64_t inner = 0; inner < 256; ++inner) inners.push_back(inner);
   for (const std::uint64_t inner : inners) {
-    for (const std::uint64_t value : {0ul, 1ul, 23ul, 24ul, 25ul, 0xfffffffful}) {
+    for (const std::uint64_t value : {0ul, 1ul, 7ul, 8ul, 9ul, 23ul, 24ul, 25ul, 0xfffffffful}) {
       for (const std::uint64_t flags : {0ul, 1ul}) {
         ASSERT_NO_FATAL_FAILURE(try_header({5, flags, 99, value}, inner, 4096, 4096));
       }
     }
   }
-  EXPECT_EQ(accepted_, 6u + 1u + 2u) << "put with any size, erase without value, get without or with a cursor";
+  EXPECT_EQ(accepted_, 9u + 1u + 2u + 9u + 6u + 1u)
+      << "put with any size, erase without value, get without or with a cursor, insert with any size, compare_exchange "
+         "from 8 bytes on, increment with 8";
 }
 
 TEST_F(HostileCodecTest, EverySpaceFromNothingToEnough) {
@@ -180,14 +206,14 @@ TEST_F(HostileCodecTest, AMillionRandomHeaders) {
   for (int i = 0; i < 1'000'000; ++i) {
     Fields fields = fields_of(random.word());
     // Pure noise is refused at once: most headers are noise in some fields only.
-    if (!random.one_in(8)) fields.op = random.below(8);
+    if (!random.one_in(8)) fields.op = random.below(12);
     if (!random.one_in(4)) fields.flags = random.below(2);
     if (random.one_in(2)) fields.key = random.below(32);
     if (random.one_in(4)) fields.key = 0;
     const std::uint64_t limit = 16 * random.between(1, random.one_in(4) ? 4096 : 20);
     if (random.one_in(2)) fields.value = random.below(limit + 32);
     if (random.one_in(4)) fields.value = random.one_in(2) ? 0 : 24;
-    const std::uint64_t inner = random.one_in(4) ? random.word() : random.below(5);
+    const std::uint64_t inner = random.one_in(4) ? random.word() : random.below(12);
     ASSERT_NO_FATAL_FAILURE(try_header(fields, inner, limit, random.below(2 * limit)));
   }
   EXPECT_GT(accepted_, 50'000u);
