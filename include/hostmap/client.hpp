@@ -5,10 +5,15 @@
 //   map->put("language", "C++");
 //   auto value = map->get("language");          // Result<std::string>
 //
-// Threads: get, get_into, exists and multi_get may be called from any number of threads on one Client; everything else
-// from one thread at a time. After a fork, the child's first call connects anew; writes queued before the fork stay with
-// the parent.
+// Threads: get, get_into, exists and multi_get may be called from any number of threads on one Client; everything
+// else from one thread at a time. After a fork, the child's first call connects anew; writes queued before the fork
+// stay with the parent.
 // The library starts no thread, installs no signal handler, never prints, exits or throws on the data path.
+//
+// Every call that blocks does so for at most Options::timeout, then returns kTimeout. A change that timed out, or
+// that was under way when the server ended (kClosed), may have been applied or may still be: the outcome is unknown.
+// The next call connects anew if it must, and returns kNoServer when there is no server; so every call but those that
+// say otherwise may return what connect() returns.
 #pragma once
 
 #include <concepts>
@@ -26,8 +31,9 @@
 
 namespace hostmap {
 
-/// Bytes of a key or a value: made from a std::string_view or a std::span<const std::byte>, never from a temporary
-/// number or a bare pointer. Refers to the caller's memory during the call only.
+/// Bytes of a key or a value: made from a std::string_view, std::string, a zero-terminated text or a span of
+/// std::byte; not from nullptr or other pointers. Refers to the caller's memory, which the call reads and does not
+/// keep.
 class Bytes {
  public:
   Bytes(std::string_view text) noexcept  // NOLINT(google-explicit-constructor)
@@ -47,52 +53,70 @@ class Bytes {
   std::size_t size_;
 };
 
+/// A connection to one server, and the view of its table. Holds one file descriptor per region (three) and address
+/// space for the whole table.
 class Client {
  public:
-  /// Connects to the server of `options.name`. Blocks for at most `options.timeout`.
-  /// Errors: kNoServer, kOtherVersion, kPermission, kFull (no connection left), kInvalid (name, dir), kTimeout.
+  /// Connects to the server of `options.name`. Blocks for at most `options.timeout`; makes system calls and
+  /// allocates.
+  /// Errors: kNoServer, kOtherVersion, kPermission, kFull (no connection, memory, descriptor or address space left),
+  /// kInvalid (name, dir, a timeout that is not above 0), kTimeout, kInternal (the regions are damaged).
   static Result<Client> connect(const Options& options = {}) noexcept;
 
+  /// One that was moved from can only be assigned to or destroyed. Not while another thread uses either.
   Client(Client&&) noexcept;
   Client& operator=(Client&&) noexcept;
-  /// Closes the connection. Queued writes are already on their way: the server applies them.
+  /// Closes the connection and does not block. Queued writes are already on their way: the server applies them, and
+  /// what it refuses of them nobody hears. In a child after fork: leaves the parent's connection alone.
   ~Client();
 
-  /// Sets `key` (1 to 65,536 bytes) to `value` (0 bytes to the server's --max-value) and waits for the answer.
-  /// Errors: kFull, kTooLarge, kTimeout and kClosed (outcome unknown), kNoServer.
+  /// Sets `key` (1 to 65,536 bytes) to `value` (0 bytes to the server's --max-value) and blocks until the server has
+  /// answered: from then on everybody sees it. Spins for at most 20 us, then sleeps. Allocates only when it opens its
+  /// lane's channel.
+  /// Errors: kFull, kTooLarge, kInvalid (empty key): nothing was changed. kTimeout and kClosed: outcome unknown.
+  /// kNoServer.
   Status put(Bytes key, Bytes value) noexcept;
 
   /// Like put, but waits only for room in the ring. Later calls of this client see the value. What the server refuses
   /// is reported by the next flush().
+  /// Errors: kTooLarge, kInvalid, and kTimeout when there was no room: not queued. (A value that needs several
+  /// records and finds no room for the later ones ends the connection.) kFull (no memory for a channel), kClosed,
+  /// kNoServer.
   Status put_async(Bytes key, Bytes value) noexcept;
 
-  /// Waits until the server has applied all queued writes, and those whose calls had timed out. Returns the first error
-  /// among them since the last flush, and their number in its message.
+  /// Blocks until the server has applied all queued writes, and those whose calls had timed out. Returns the first
+  /// error among them since the last flush, and their number in its message. kClosed: the connection ended meanwhile;
+  /// what was queued on it may or may not be applied. That is told once. kTimeout: not all applied yet; flush again.
   Status flush() noexcept;
 
-  /// The value of `key`; kNotFound when it is absent. Allocates the result and nothing else.
+  /// The value of `key`; kNotFound when it is absent. Allocates the result and nothing else. Reads the table without
+  /// a message or system call; blocks only for writes that this client has queued to the key's lane, and in the rare
+  /// case that the key must be asked by ring (64 looks were disturbed, or Options::reads is kRing).
+  /// Errors: kInvalid, kTooLarge (of the key), kFull (this process is out of memory), kTimeout, kNoServer.
   Result<std::string> get(Bytes key) noexcept;
 
   /// Copies the value into `buffer` and returns its size in bytes. kBufferTooSmall when it does not fit: nothing of
-  /// use stands in the buffer then, and status().size() is what is needed. Never allocates.
+  /// use stands in the buffer then, and status().size() is what is needed, in bytes. Never allocates, unless it has
+  /// to connect anew or opens a channel. Blocks and fails as get().
   Result<std::size_t> get_into(Bytes key, std::span<std::byte> buffer) noexcept;
 
-  /// Removes `key`; kNotFound when it was absent.
+  /// Removes `key`; kNotFound when it was absent. Blocks as put; needs no memory, so it is never refused with kFull
+  /// but where a connection or channel must be made.
   Status erase(Bytes key) noexcept;
 
-  /// kOk when `key` is present, kNotFound when it is absent.
+  /// kOk when `key` is present, kNotFound when it is absent. Blocks and fails as get(); copies no value.
   Status exists(Bytes key) noexcept;
 
-  /// Sets `key` only if it is absent; kAlreadyExists when it is not. Other errors as put.
+  /// Sets `key` only if it is absent; kAlreadyExists when it is not. Blocks and fails as put.
   Status insert(Bytes key, Bytes value) noexcept;
 
-  /// Sets `key` to `desired` if its value is `expected`, byte for byte. kMismatch when it is another one, kNotFound when
-  /// the key is absent. Other errors as put.
+  /// Sets `key` to `desired` if its value is `expected`, byte for byte. kMismatch when it is another one, kNotFound
+  /// when the key is absent. Both values may have up to --max-value bytes. Blocks and fails as put.
   Status compare_exchange(Bytes key, Bytes expected, Bytes desired) noexcept;
 
-  /// Adds `by` to the number that is the value of `key`, and returns the new one. A number is its decimal text, as "-17";
-  /// an absent key counts as 0. Applied exactly once.
-  /// Errors: kNotANumber, kOverflow (nothing was changed), and as put.
+  /// Adds `by` to the number that is the value of `key`, and returns the new one. A number is its decimal text, as
+  /// "-17"; an absent key counts as 0. One that returns was applied exactly once.
+  /// Errors: kNotANumber, kOverflow of 64 bits (nothing was changed), and as put. Blocks as put.
   template <std::integral Number>
   requires(!std::same_as<Number, bool> &&
            (std::is_signed_v<Number> ||
@@ -101,14 +125,17 @@ class Client {
   Result<std::int64_t> increment(Bytes key) noexcept { return add(key, 1); }
 
   /// The values of `keys`, each as get() would give it; together faster, because the memory accesses of many overlap.
-  /// Not a snapshot. Empty when not even the vector of results can be had.
+  /// Not a snapshot. Empty when not even the vector of results can be had. Blocks as get() for each key.
   std::vector<Result<std::string>> multi_get(std::span<const std::string_view> keys) noexcept;
 
-  /// Calls `visit(key, value)` for each key that begins with `prefix` (empty: every key), in no order, until it returns
-  /// false. What is there throughout is visited; nothing is visited twice; what comes, goes or changes meanwhile may be seen
-  /// or not. Reads the table directly and holds up nobody. `visit` may use this client, and what it throws passes through.
-  /// Errors: kTimeout when one bucket changed under every look for as long as the timeout (which does not bound the whole
-  /// scan), kClosed when the server ends, kNoServer.
+  /// Calls `visit(key, value)` for each key that begins with `prefix` (empty: every key), in no order, until it
+  /// returns false. What is there throughout is visited; nothing is visited twice; what comes, goes or changes
+  /// meanwhile may be seen or not. Reads the table directly and holds up nobody. `visit` may use this client, and
+  /// what it throws passes through.
+  /// Errors: kTimeout when one bucket changed under every look for as long as the timeout (which does not bound the
+  /// whole scan), kClosed when the server ends, kNoServer, kFull when this process is out of memory. What was visited
+  /// was visited. Takes time in proportion to the whole table, whatever the prefix. The views are valid during the
+  /// call of `visit`.
   template <typename Visit>
   requires std::is_invocable_r_v<bool, Visit&, std::string_view, std::string_view> Status scan(Bytes prefix,
                                                                                                Visit&& visit) {
@@ -119,10 +146,13 @@ class Client {
     return scan_with(prefix, each, const_cast<void*>(static_cast<const void*>(std::addressof(visit))));
   }
 
-  /// Removes every key, at one moment for everybody. Memory comes back in steps afterwards. Errors as put.
+  /// Removes every key, at one moment for everybody. Memory comes back in steps afterwards. Blocks for this client's
+  /// queued writes in every lane and for the answer. Errors: kTimeout and kClosed (outcome unknown), kFull (no memory
+  /// for a channel), kNoServer.
   Status clear() noexcept;
 
-  /// How many keys there are; exact when nobody writes.
+  /// How many keys there are; exact when nobody writes. Blocks for this client's queued writes only.
+  /// Errors: kTimeout, kNoServer.
   Result<std::uint64_t> size() noexcept;
 
   struct Impl;

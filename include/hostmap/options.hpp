@@ -1,4 +1,4 @@
-// Options: how a client finds its server and how long it waits.
+// Options: how a client finds its server and how long it waits. A plain value; the client keeps a copy.
 #pragma once
 
 #include <chrono>
@@ -18,10 +18,10 @@ struct Options {
   static constexpr std::chrono::nanoseconds kForever = std::chrono::nanoseconds::max();
 
   std::string name = "distributed-memory";                     ///< instance: [A-Za-z0-9._-]{1,64}
-  std::string dir;                                             ///< folder of the regions; empty: /dev/shm
-  std::chrono::nanoseconds timeout = std::chrono::seconds(5);  ///< bound of every blocking call
-  Reads reads = Reads::kDirect;
-  bool wait_for_server = false;  ///< connect waits (within timeout) for a server to appear
+  std::string dir;                                             ///< folder of the regions, absolute; empty: /dev/shm
+  std::chrono::nanoseconds timeout = std::chrono::seconds(5);  ///< bound of every blocking call; above 0, or kForever
+  Reads reads = Reads::kDirect;                                ///< of get, get_into, exists and multi_get
+  bool wait_for_server = false;  ///< connect waits for a server to appear; kNoServer when the timeout has passed
 };
 
 }  // namespace hostmap
