@@ -225,10 +225,7 @@ Status Client::Impl::ask(Session& session, std::uint32_t lane, Op op, std::span<
   if (!channel) return channel.status();
   if (Status status = (*channel)->send_any(op, true, key, value, limit); !status.ok()) return status;
   const Result<ClientChannel::Answer> answer = (*channel)->await_answer(limit);
-  if (!answer) {
-    if (answer.status() == StatusCode::kInternal) session.end().close();
-    return answer.status();
-  }
+  if (!answer) return answer.status();
   const StatusCode code = answer->code;
   if (number != nullptr && answer->value.size() == sizeof *number) {
     std::memcpy(number, answer->value.data(), sizeof *number);
@@ -371,7 +368,7 @@ Status Client::Impl::await_own_writes(Session& session, Deadline& limit) noexcep
 Result<Session*> Client::Impl::current_with_own_writes(Deadline& limit) noexcept {
   for (;;) {
     const Result<Session*> session = current(limit);
-    if (!session) return session;
+    if (!session) return session.status();
     Status status = await_own_writes(**session, limit);
     if (status.ok()) return *session;
     if (!(status == StatusCode::kClosed)) return status;  // else the table is gone with the writes; flush will say so
@@ -470,8 +467,8 @@ Result<std::uint64_t> Client::Impl::read_by_ring(Session& session, const Bytes& 
     const std::uint64_t piece = bytes.size() >= sizeof head ? bytes.size() - sizeof head : 0;
     if (code == StatusCode::kOk && (bytes.size() < sizeof head || piece > head.total_bytes - received ||
                                     (piece == 0 && received < head.total_bytes))) {
-      channel.release();
-      return Status(StatusCode::kInternal, "the server's answer makes no sense; reconnect, and please report it");
+      session.end().break_off();
+      return Status(StatusCode::kInternal, kSenselessAnswer);
     }
     const bool fits = target.fits(head.total_bytes);
     if (code == StatusCode::kOk && target.wanted() && fits) {

@@ -48,13 +48,14 @@ Result<Statistics> collect_statistics(const InstanceName& name) {
     s.poisoned += value(lane.poisoned);
     s.timeout_rescues += value(lane.timeout_rescues);
     s.entry_bytes += value(lane.entry_bytes);
+    s.overflow_bytes += value(lane.overflow_bytes);
   }
   s.entries = s.pair_keys + s.entry_keys;
   s.buckets = s.pair_buckets + s.entry_buckets;
   const ServerStats& server = header.server_stats;
   s.memory_bytes = value(server.memory_bytes);
   s.memory_limit_bytes = header.memory_limit;
-  s.fragmented_bytes = value(header.arena_populated) - s.entry_bytes;
+  s.fragmented_bytes = value(header.arena_populated) - s.entry_bytes - s.overflow_bytes;
   s.huge_page_bytes = value(server.huge_page_bytes);
   s.connections = value(server.connections);
   s.connected = value(server.connected);

@@ -24,7 +24,8 @@ struct Statistics {
   std::uint64_t memory_bytes = 0;  // populated in the table region
   std::uint64_t memory_limit_bytes = 0;
   std::uint64_t entry_bytes = 0;       // in blocks that hold entries
-  std::uint64_t fragmented_bytes = 0;  // populated for entries, but in none
+  std::uint64_t overflow_bytes = 0;    // in overflow buckets of either form
+  std::uint64_t fragmented_bytes = 0;  // populated for entries, but in none, and in no overflow bucket
   std::uint64_t huge_page_bytes = 0;   // of memory_bytes, in 2 MiB pages
   std::uint64_t connections = 0;       // now
   std::uint64_t connected = 0;         // ever

@@ -160,7 +160,8 @@ Result<ClientChannel::Answer> ClientChannel::next_answer(Deadline& deadline) {
   answer_bytes_ = record_bytes(head.value_bytes);
   if (answer_bytes_ > answers_.limit() || head.code > static_cast<std::uint8_t>(StatusCode::kInternal) ||
       awaited_count_ == 0 || head.request != awaited_[first_awaited_].mark) {
-    return Status(StatusCode::kInternal, "the server's answer makes no sense; reconnect, and please report it");
+    end_.break_off();
+    return Status(StatusCode::kInternal, kSenselessAnswer);
   }
   answered_ = awaited_[first_awaited_].op;
   first_awaited_ = (first_awaited_ + 1) % kMostAwaited;

@@ -18,6 +18,7 @@
 #include <memory>
 #include <mutex>
 #include <span>
+#include <string_view>
 #include <utility>
 
 #include <hostmap/status.hpp>
@@ -37,6 +38,10 @@ struct WorkerView {
   const WorkerLine* line = nullptr;
   Bell* bell = nullptr;
 };
+
+// Of an answer that no server sends: the connection is broken off, and the next call connects anew.
+inline constexpr std::string_view kSenselessAnswer =
+    "the server's answer makes no sense; the next call connects anew; please report it";
 
 // The count in the value of a flush's answer.
 std::uint64_t refused_writes(std::span<const std::byte> flush_answer) noexcept;
@@ -73,7 +78,7 @@ class ClientChannel {
   };
   // The answer to the last request that wanted one; those of earlier calls that timed out are passed over. Blocks until
   // `deadline`. release() it before the next request.
-  // Errors: kTimeout, kClosed, kInternal (an answer that no server sends).
+  // Errors: kTimeout, kClosed, kInternal (an answer that no server sends; the connection is broken off).
   Result<Answer> await_answer(Deadline& deadline);
   void release() noexcept;
 

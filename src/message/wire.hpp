@@ -13,7 +13,7 @@
 //   increment         yes    8 bytes: what is added       8 bytes: the new number
 //   get               yes    none, or a PieceCursor       PieceHead and a piece of the value
 //   clear             none   none                         none; lane 0 alone
-//   flush             none   none                         FlushReport when writes were refused
+//   flush             none   none                         FlushReport
 //   stream            sizes  8 bytes: the inner op        none; what follows in `piece` records is the inner request's
 //                                                         key and value
 //   piece             none   the next bytes               none until the last piece; then that of the inner request

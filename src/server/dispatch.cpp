@@ -140,8 +140,10 @@ void Dispatcher::increment(const Request& request, const HashedKey& key) {
     return finish(request, StatusCode::kNotANumber, Effect::kNone);
   }
   if (__builtin_add_overflow(number, by, &number)) return finish(request, StatusCode::kOverflow, Effect::kNone);
+  const Decimal text(number);
+  if (text.size > table_.header().max_value_bytes) return finish(request, StatusCode::kTooLarge, Effect::kNone);
   begin(request, StatusCode::kOk, sizeof number, static_cast<std::uint64_t>(number));
-  const StatusCode code = shard_.put(key, Decimal(number).bytes());
+  const StatusCode code = shard_.put(key, text.bytes());
   if (code != StatusCode::kOk) return finish(request, code, Effect::kNone);
   ++counts_.puts;
   finish(request, StatusCode::kOk, Effect::kSealed, bytes_of(number));
@@ -309,7 +311,8 @@ void Dispatcher::finish(const Request& request, StatusCode code, Effect effect, 
     if (before == 0) position.refused_code.store(static_cast<std::uint64_t>(code), std::memory_order_relaxed);
     position.refused.store(before + 1, std::memory_order_relaxed);
   }
-  if (code == StatusCode::kFull || code == StatusCode::kTooLarge) ++counts_.refused;
+  // A flush only repeats what was refused before.
+  if ((code == StatusCode::kFull || code == StatusCode::kTooLarge) && request.op != Op::kFlush) ++counts_.refused;
   if (effect == Effect::kSealed || request.wants_answer) shard_.intent().applied();
   // [position.answer] release; pairs with [position.next]
   position.answer_next.store(channel_.answers.head(), std::memory_order_release);

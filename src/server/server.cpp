@@ -76,7 +76,7 @@ Status Server::create_journal() {
   if (!lock) return lock.status();
   const off_t old_size = ::lseek(lock->get(), 0, SEEK_END);
   std::uint64_t old_bytes = 0;
-  const Status old = check_region_header(lock->get(), old_bytes, options_.name.journal(), RegionKind::kJournal);
+  Status old = check_region_header(lock->get(), old_bytes, options_.name.journal(), RegionKind::kJournal);
   if (old == StatusCode::kOtherVersion) return old;
   Result<std::uint64_t> discarded = discard_left_over_regions(options_.name);
   if (!discarded) {
@@ -162,6 +162,11 @@ Status Server::start_threads(bool membarrier, std::function<void()> fatal) {
       &options_, &master_, table_.get(), Journal(journal_region_), &workers_, incarnation_, log_, std::move(fatal)});
   service_->start();
   if (!options_.warning.empty()) log_("warning: " + options_.warning);
+  if (large_pages_refused()) {
+    log_(
+        "this kernel gives no 2 MiB pages to shared memory (Linux 6.1 and later do): a table larger than the caches is "
+        "read somewhat slower");
+  }
   master_.publish();  // from here on clients find us
   return {};
 }

@@ -342,7 +342,8 @@ struct LaneStats {
   Word entry_bytes;      // in blocks that hold entries
   Word fill;             // of the clear that this lane has noticed: its counts of keys are of this fill
   Word swept_fill;       // no bucket of this lane is older
-  Word reserved[18];
+  Word overflow_bytes;   // in overflow buckets of either form
+  Word reserved[17];
 };
 HOSTMAP_SIZE(LaneStats, 256, 8);
 HOSTMAP_AT(LaneStats, puts, 0);
@@ -359,6 +360,7 @@ HOSTMAP_AT(LaneStats, poisoned, 80);
 HOSTMAP_AT(LaneStats, entry_bytes, 88);
 HOSTMAP_AT(LaneStats, fill, 96);
 HOSTMAP_AT(LaneStats, swept_fill, 104);
+HOSTMAP_AT(LaneStats, overflow_bytes, 112);
 
 struct ServerStats {
   Word memory_bytes;      // populated in the table region

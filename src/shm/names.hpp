@@ -16,7 +16,7 @@ inline constexpr std::string_view kDefaultDir = "/dev/shm";
 // The folder and name of an instance, validated once.
 class InstanceName {
  public:
-  // kInvalid unless `name` is [A-Za-z0-9._-]{1,64} and neither "." nor ".."; an empty `dir` is /dev/shm.
+  // kInvalid unless `name` is [A-Za-z0-9._-]{1,64}; an empty `dir` is /dev/shm.
   static Result<InstanceName> parse(std::string_view name, std::string_view dir);
 
   const std::string& name() const noexcept { return name_; }

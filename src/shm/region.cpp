@@ -3,8 +3,10 @@
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 #include <utility>
 
@@ -92,6 +94,15 @@ bool Region::discard(Access access) noexcept {
   return ::mmap(data_, bytes_, protection, kFlags, -1, 0) != MAP_FAILED;
 }
 
+bool large_pages_refused() noexcept {
+  // Asked of memory that is a file as the regions are. Only a clear no counts: a limit that is in the way says nothing.
+  UniqueFd file(::memfd_create("hostmap-probe", MFD_CLOEXEC));
+  if (!file) return false;
+  Result<Region> probe = Region::adopt(std::move(file), "hostmap-probe", kHugePageSize);
+  if (!probe || !probe->populate(0, kHugePageSize).ok()) return false;
+  return ::madvise(probe->data(), kHugePageSize, MADV_COLLAPSE) != 0 && errno == EINVAL;
+}
+
 // Maps at a 2 MiB boundary, so that 2 MiB pages of the file can be mapped as such.
 Result<Region> Region::map(UniqueFd fd, const std::string& path, std::uint64_t bytes, int protection) {
   const std::size_t reserved = bytes + kHugePageSize;
@@ -126,6 +137,11 @@ Result<Region> Region::create(const std::string& path, std::uint64_t bytes, mode
 }
 
 Result<Region> Region::adopt(UniqueFd fd, const std::string& path, std::uint64_t bytes) {
+  // A file on hugetlbfs consists of whole pages of its file system.
+  struct statfs facts {};
+  if (::fstatfs(fd.get(), &facts) == 0 && facts.f_type == HUGETLBFS_MAGIC) {
+    bytes = round_up(bytes, static_cast<std::uint64_t>(facts.f_bsize));
+  }
   if (::ftruncate(fd.get(), static_cast<off_t>(bytes)) != 0) {
     return Status(StatusCode::kFull, "cannot make " + path + " " + std::to_string(bytes) + " bytes long: " +
                                          error_text(errno) + (errno == EFBIG ? "; raise the limit (ulimit -f)" : ""));

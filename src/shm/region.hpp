@@ -34,7 +34,8 @@ class Region {
   // or `path` is too long; kFull: no inode, descriptor or address space left; kPermission.
   static Result<Region> create(const std::string& path, std::uint64_t bytes, mode_t mode);
 
-  // Makes a region of a file that is open and owned by the caller (the journal, which is locked before it is sized).
+  // Makes a region of a file that is open and owned by the caller (the journal, which is locked before it is sized). On
+  // hugetlbfs it becomes a whole number of that file system's pages long.
   static Result<Region> adopt(UniqueFd fd, const std::string& path, std::uint64_t bytes);
 
   // Maps an existing region of `kind`. kNoServer: no such file, or not ready yet; kOtherVersion; kPermission: not
@@ -87,6 +88,9 @@ class Region {
   std::uint64_t bytes_ = 0;
   std::string path_;
 };
+
+// Does this kernel say that it gives no 2 MiB pages to files in memory? (Before Linux 6.1, or built without.)
+bool large_pages_refused() noexcept;
 
 // Removes the name `path` if it leads to the open file `fd`.
 void unlink_if_same(const std::string& path, int fd) noexcept;

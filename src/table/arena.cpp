@@ -135,11 +135,19 @@ void SlabPool::raise_generations(std::uint64_t offset, std::uint64_t bytes) noex
 
 BlockAllocator::BlockAllocator(SlabPool& pool, LaneStats& stats) : pool_(pool), stats_(stats) {}
 
-void BlockAllocator::account(std::int64_t bytes) noexcept {
+namespace {
+
+void account(Word& figure, std::int64_t bytes) noexcept {
   // relaxed: one writer; a figure for people
-  const std::uint64_t now = stats_.entry_bytes.load(std::memory_order_relaxed);
-  stats_.entry_bytes.store(now + static_cast<std::uint64_t>(bytes), std::memory_order_relaxed);
+  const std::uint64_t now = figure.load(std::memory_order_relaxed);
+  figure.store(now + static_cast<std::uint64_t>(bytes), std::memory_order_relaxed);
 }
+
+std::uint64_t overflow_size(SlabKind kind) noexcept {
+  return kind == kSlabPairOverflow ? sizeof(PairBucket) : sizeof(EntryBucket);
+}
+
+}  // namespace
 
 BlockAllocator::Slab* BlockAllocator::new_slab(unsigned size_class) {
   const std::uint64_t number = pool_.take(1, static_cast<SlabKind>(kSlabFirstClass + size_class));
@@ -179,7 +187,7 @@ std::uint64_t BlockAllocator::allocate(std::uint64_t bytes) {
     const std::uint64_t count = round_up(bytes, kSlabBytes) / kSlabBytes;
     const std::uint64_t first = pool_.take(count, kSlabRunHead);
     if (first == SlabPool::kNone) return 0;
-    account(static_cast<std::int64_t>(count * kSlabBytes));
+    account(stats_.entry_bytes, static_cast<std::int64_t>(count * kSlabBytes));
     return pool_.slab_offset(first);
   }
   const unsigned wanted = size_class(bytes);
@@ -194,7 +202,7 @@ std::uint64_t BlockAllocator::allocate(std::uint64_t bytes) {
   const std::uint64_t size = class_bytes(wanted);
   const std::uint64_t offset = pool_.slab_offset(slab->number) + (word * kWordBits + bit) * size;
   pool_.raise_generation(offset);
-  account(static_cast<std::int64_t>(size));
+  account(stats_.entry_bytes, static_cast<std::int64_t>(size));
   return offset;
 }
 
@@ -203,7 +211,7 @@ void BlockAllocator::release(std::uint64_t offset, std::uint64_t bytes) noexcept
   if (bytes > kLargestBlock) {
     const std::uint64_t count = round_up(bytes, kSlabBytes) / kSlabBytes;
     pool_.give_back(number, count);
-    account(-static_cast<std::int64_t>(count * kSlabBytes));
+    account(stats_.entry_bytes, -static_cast<std::int64_t>(count * kSlabBytes));
     return;
   }
   Slab& slab = *slabs_[number];
@@ -212,7 +220,7 @@ void BlockAllocator::release(std::uint64_t offset, std::uint64_t bytes) noexcept
   slab.free_bits[block / kWordBits] |= std::uint64_t{1} << block % kWordBits;
   slab.hint = block / kWordBits;
   if (slab.used-- == slab.blocks) list(slab);
-  account(-static_cast<std::int64_t>(size));
+  account(stats_.entry_bytes, -static_cast<std::int64_t>(size));
   // One empty slab per class stays, so that a key that comes and goes does not move slabs to and fro.
   if (slab.used == 0 && partial_[slab.size_class].size() > 1) {
     unlist(slab);
@@ -226,7 +234,7 @@ std::uint64_t BlockAllocator::allocate_overflow(SlabKind kind) {
   if (free.empty()) {
     const std::uint64_t number = pool_.take(1, kind);
     if (number == SlabPool::kNone) return 0;
-    const std::uint64_t size = kind == kSlabPairOverflow ? sizeof(PairBucket) : sizeof(EntryBucket);
+    const std::uint64_t size = overflow_size(kind);
     // The slab may have held entries: versions begin at 0 again. Nothing leads here, and take() has fenced.
     Word* words = pool_.words(number);
     for (std::uint64_t word = 0; word < kSlabBytes / sizeof(Word); ++word) {
@@ -238,11 +246,13 @@ std::uint64_t BlockAllocator::allocate_overflow(SlabKind kind) {
   }
   const std::uint64_t offset = free.back();
   free.pop_back();
+  account(stats_.overflow_bytes, static_cast<std::int64_t>(overflow_size(kind)));
   return offset;
 }
 
 void BlockAllocator::release_overflow(SlabKind kind, std::uint64_t offset) {
   free_overflow_[kind == kSlabPairOverflow ? 0 : 1].push_back(offset);
+  account(stats_.overflow_bytes, -static_cast<std::int64_t>(overflow_size(kind)));
 }
 
 }  // namespace hostmap

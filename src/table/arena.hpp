@@ -161,7 +161,6 @@ class BlockAllocator {
   Slab* new_slab(unsigned size_class);
   void list(Slab& slab);
   void unlist(Slab& slab) noexcept;
-  void account(std::int64_t bytes) noexcept;
 
   SlabPool& pool_;
   LaneStats& stats_;
