@@ -28,7 +28,7 @@ std::vector<std::string> marked(int argc, char** argv) {
     if (!only_words && word == "--") {
       only_words = true;
     } else {
-      words.push_back(only_words || word == "++" ? kMark + word : word);
+      words.push_back(only_words || word == "++" || word.starts_with(kMark) ? kMark + word : word);
     }
   }
   return {words.rbegin(), words.rend()};  // CLI11 takes them from the end
@@ -108,7 +108,7 @@ void describe_options(CLI::App& app, Arguments& arguments) {
   add_command(app, "check", "Looks whether the table is what it should be, while the server goes on", "hostmap check");
 
   for (CLI::App* command : {put, get, erase, exists, incr}) {
-    command->add_option("KEY", arguments.key, "1 to 65536 bytes")->required();
+    command->add_option("KEY", arguments.key, "1 to 65,536 bytes")->required();
   }
   put->add_option("VALUE", arguments.value, "any bytes; - is standard input")->required();
   incr->add_option("BY", arguments.by, "decimal, may be negative");

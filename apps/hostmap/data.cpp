@@ -29,7 +29,7 @@ int with_client(const Options& options, Work&& work) {
 // The same for a key, which is looked at first: a usage error is one whether there is a server or not.
 template <typename Work>
 int with_key(const Options& options, std::string_view key, Work&& work) {
-  if (key.empty()) return fail("KEY is empty; a key has 1 to 65536 bytes", kExitUsage);
+  if (key.empty()) return fail("KEY is empty; a key has 1 to 65,536 bytes", kExitUsage);
   return with_client(options, work);
 }
 

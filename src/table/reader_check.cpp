@@ -24,7 +24,7 @@ constexpr unsigned kLooksPerTurn = 32;
 // Before what is wrong is looked at again: the first one is for a writer on another cpu, the last one for a writer that the
 // others on its cpu keep from it.
 constexpr std::chrono::milliseconds kPauses[] = {std::chrono::milliseconds(1), std::chrono::milliseconds(50),
-                                                 std::chrono::milliseconds(500)};
+                                                 std::chrono::milliseconds(200)};
 
 constexpr unsigned kMostLevels = 47;  // a hash has so many level bits
 
