@@ -1,135 +1,190 @@
-// hostmap: the command line.
+// hostmap: the command line. Here are its options and what they lead to; the commands are in apps/hostmap/.
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <charconv>
+#include <csignal>
 #include <fmt/format.h>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include "client/statistics.hpp"
-#include "exit_codes.hpp"
-#include "shm/names.hpp"
+#include "hostmap/commands.hpp"
+#include "hostmap/help.hpp"
+#include "hostmap/output.hpp"
 
 namespace {
 
 using namespace hostmap;
 using namespace hostmap::apps;
 
-int fail(const Status& status) {
-  fmt::print(stderr, "hostmap: {}\n", status.message());
-  return exit_code_of(status.code());
-}
+// CLI11 finds meaning in words that have none of its own: "++", and some behind "--". A key or value may be any word, so
+// these get a mark in front that makes them ordinary; it is taken off again by unmarked().
+constexpr char kMark = '\x01';
 
-std::string readable_bytes(std::uint64_t bytes) {
-  constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-  double number = static_cast<double>(bytes);
-  std::size_t unit = 0;
-  while (number >= 1024 && unit + 1 < std::size(kUnits)) {
-    number /= 1024;
-    ++unit;
+std::vector<std::string> marked(int argc, char** argv) {
+  std::vector<std::string> words;
+  bool only_words = false;
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    if (!only_words && word == "--") {
+      only_words = true;
+    } else {
+      words.push_back(only_words || word == "++" || word.starts_with(kMark) ? kMark + word : word);
+    }
   }
-  return unit == 0 ? fmt::format("{} B", bytes) : fmt::format("{:.1f} {}", number, kUnits[unit]);
+  return {words.rbegin(), words.rend()};  // CLI11 takes them from the end
 }
 
-std::string grouped(std::uint64_t number) {
-  std::string digits = std::to_string(number);
-  for (std::size_t at = digits.size(); at > 3;) digits.insert(at -= 3, ",");
-  return digits;
+std::string unmarked(const std::string& word) { return !word.empty() && word[0] == kMark ? word.substr(1) : word; }
+
+// One line of an error for people, whatever was given.
+std::string readable(std::string message) {
+  std::erase(message, kMark);
+  return escaped(message);
 }
 
-void print_json(const Statistics& s) {
-  // A name is [A-Za-z0-9._-]: nothing in it needs escaping.
-  std::string json = fmt::format("{{\n  \"name\": \"{}\"", s.name);
-  const std::vector<std::pair<const char*, std::uint64_t>> numbers{{"pid", s.pid},
-                                                                   {"entries", s.entries},
-                                                                   {"pair_keys", s.pair_keys},
-                                                                   {"entry_keys", s.entry_keys},
-                                                                   {"buckets", s.buckets},
-                                                                   {"pair_buckets", s.pair_buckets},
-                                                                   {"entry_buckets", s.entry_buckets},
-                                                                   {"memory_bytes", s.memory_bytes},
-                                                                   {"memory_limit_bytes", s.memory_limit_bytes},
-                                                                   {"entry_bytes", s.entry_bytes},
-                                                                   {"fragmented_bytes", s.fragmented_bytes},
-                                                                   {"huge_page_bytes", s.huge_page_bytes},
-                                                                   {"connections", s.connections},
-                                                                   {"connected", s.connected},
-                                                                   {"workers", s.workers},
-                                                                   {"gets_by_ring", s.gets_by_ring},
-                                                                   {"puts", s.puts},
-                                                                   {"erases", s.erases},
-                                                                   {"refused", s.refused},
-                                                                   {"splits", s.splits},
-                                                                   {"parks", s.parks},
-                                                                   {"read_retries", s.read_retries},
-                                                                   {"read_fallbacks", s.read_fallbacks},
-                                                                   {"timeout_rescues", s.timeout_rescues},
-                                                                   {"populate_failures", s.populate_failures},
-                                                                   {"recoveries", s.recoveries},
-                                                                   {"replayed", s.replayed},
-                                                                   {"reaped", s.reaped},
-                                                                   {"poisoned", s.poisoned}};
-  for (const auto& [key, number] : numbers) json += fmt::format(",\n  \"{}\": {}", key, number);
-  fmt::print("{}\n}}\n", json);
+Status parse_timeout(const std::string& text, std::chrono::nanoseconds& timeout) {
+  constexpr double kLeast = 0.001;
+  constexpr double kMost = 1e6;
+  double seconds = 0;
+  const char* end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, seconds);
+  if (error != std::errc() || rest != end || !(seconds >= kLeast && seconds <= kMost)) {
+    return {StatusCode::kInvalid,
+            fmt::format("--timeout '{}' is not from 0.001 to 1000000 seconds", readable(text.substr(0, 80)))};
+  }
+  timeout = std::chrono::nanoseconds(static_cast<std::int64_t>(seconds * 1e9));
+  return {};
 }
 
-void print_table(const Statistics& s) {
-  const auto line = [](const char* what, const std::string& value, const std::string& more = {}) {
-    fmt::print("  {:<14}{:>16}  {}\n", what, value, more);
-  };
-  fmt::print("{} (pid {}, {} worker{})\n", s.name, s.pid, s.workers, s.workers == 1 ? "" : "s");
-  line("entries", grouped(s.entries),
-       fmt::format("{} pairs, {} in the arena", grouped(s.pair_keys), grouped(s.entry_keys)));
-  line("buckets", grouped(s.buckets),
-       fmt::format("{} of pairs, {} of entries", grouped(s.pair_buckets), grouped(s.entry_buckets)));
-  line("memory", readable_bytes(s.memory_bytes),
-       fmt::format("of {}; {} in 2 MiB pages, {} free in the arena", readable_bytes(s.memory_limit_bytes),
-                   readable_bytes(s.huge_page_bytes), readable_bytes(s.fragmented_bytes)));
-  line("connections", grouped(s.connections),
-       fmt::format("{} since the start, {} died, {} closed for what they sent", grouped(s.connected), grouped(s.reaped),
-                   s.poisoned));
-  line("puts", grouped(s.puts), fmt::format("{} refused", grouped(s.refused)));
-  line("erases", grouped(s.erases));
-  line("gets by ring", grouped(s.gets_by_ring),
-       fmt::format("direct gets are not counted; {} retries, {} of them came here", grouped(s.read_retries),
-                   grouped(s.read_fallbacks)));
-  if (s.timeout_rescues != 0)
-    line("rescues", grouped(s.timeout_rescues), "waits that only a timeout ended: please report this");
-  if (s.populate_failures != 0) line("out of pages", grouped(s.populate_failures), "times the file system was full");
+struct Arguments {
+  Options options;
+  std::string timeout = "5";
+  std::string key;
+  std::string value;
+  std::string by = "1";
+  std::string prefix;
+  ScanFormat format;
+  bool json = false;
+};
+
+CLI::App* add_command(CLI::App& app, const char* name, const char* description, const char* example) {
+  CLI::App* command = app.add_subcommand(name, description);
+  command->footer(example);
+  return command;
+}
+
+void describe_options(CLI::App& app, Arguments& arguments) {
+  app.formatter(std::make_shared<Help>());
+  app.set_help_flag("-h,--help", "this text");
+  app.add_option("--name", arguments.options.name, "instance (default: distributed-memory)")->type_name("NAME");
+  app.add_option("--dir", arguments.options.dir, "folder of the regions (default: /dev/shm)")->type_name("DIR");
+  app.add_option("--timeout", arguments.timeout, "how long to wait at most (default: 5)")->type_name("SECONDS");
+  app.footer(
+      "A KEY or VALUE that begins with '-' goes behind '--'. `hostmap COMMAND --help` has an example.\n"
+      "Exit codes: 0 done, 1 not found or false, 2 usage, 3 no server, 4 refused, 5 timed out, 6 other layout "
+      "version.");
+  app.require_subcommand(0, 1);  // none is said in main: here an unknown one would not be named
+  app.fallthrough();
+
+  CLI::App* put = add_command(app, "put", "Sets KEY to VALUE; the VALUE - is read from standard input",
+                              "hostmap put greeting hello");
+  CLI::App* get = add_command(app, "get", "Prints the value of KEY as it is", "hostmap get greeting > file");
+  CLI::App* erase = add_command(app, "erase", "Removes KEY", "hostmap erase greeting");
+  CLI::App* exists = add_command(app, "exists", "Tells by its exit code whether there is KEY: 0 or 1",
+                                 "if hostmap exists greeting; then echo yes; fi");
+  CLI::App* incr = add_command(
+      app, "incr", "Adds BY (default: 1) to the number that KEY holds, and prints it; an absent one counts as 0",
+      "hostmap incr visits -5");
+  CLI::App* scan = add_command(app, "scan",
+                               "Prints the keys that begin with PREFIX, one a line, in no order; unprintable bytes and "
+                               "the backslash as \\xNN",
+                               "hostmap scan user: --values");
+  add_command(app, "clear", "Removes all keys", "hostmap --name scratch clear");
+  CLI::App* stat = add_command(app, "stat", "Shows what a server holds and has done", "hostmap stat --json");
+  add_command(app, "ls", "Lists the instances in the folder", "hostmap ls");
+  add_command(app, "ping", "Waits for one answer of the server", "hostmap --timeout 1 ping && echo it answers");
+  add_command(app, "stop", "Ends the server as SIGTERM does, and waits until it has ended",
+              "hostmap --name scratch stop");
+  add_command(app, "check", "Looks whether the table is what it should be, while the server goes on", "hostmap check");
+
+  for (CLI::App* command : {put, get, erase, exists, incr}) {
+    command->add_option("KEY", arguments.key, "1 to 65,536 bytes")->required();
+  }
+  put->add_option("VALUE", arguments.value, "any bytes; - is standard input")->required();
+  incr->add_option("BY", arguments.by, "decimal, may be negative");
+  scan->add_option("PREFIX", arguments.prefix, "of the keys");
+  scan->add_flag("--values", arguments.format.values, "a tab and the value behind each key");
+  scan->add_flag("-0", arguments.format.raw, "keys and values as they are, each with a NUL byte behind it");
+  stat->add_flag("--json", arguments.json, "as JSON, for programs");
+}
+
+bool is_command(const CLI::App& app, const std::string& word) {
+  const auto commands = app.get_subcommands([](const CLI::App*) { return true; });
+  return std::ranges::any_of(commands, [&](const CLI::App* command) { return command->get_name() == word; });
+}
+
+// What was wrong with the words, as a person would say it.
+int complain(const CLI::App& app, const CLI::ParseError& error) {
+  const auto commands = app.get_subcommands();
+  const std::string help = commands.empty() ? "hostmap --help" : "hostmap " + commands.front()->get_name() + " --help";
+  std::string what = readable(error.what());
+  // CLI11 speaks of what is missing before it speaks of what is not known, and of several in no good order.
+  if (const std::vector<std::string> unknown = app.remaining(true); !unknown.empty()) {
+    const std::string word = readable(unknown.front().substr(0, 80));
+    what = commands.empty() && !word.starts_with('-') && !is_command(app, word)
+               ? fmt::format("there is no subcommand '{}'", word)
+               : fmt::format("'{}' was not expected here", word);
+  }
+  return fail(fmt::format("{}; see {}", what, help), kExitUsage);
+}
+
+int run(const std::string& command, Arguments& arguments) {
+  Options& options = arguments.options;
+  options.name = unmarked(options.name);
+  options.dir = unmarked(options.dir);
+  const std::string key = unmarked(arguments.key);
+  if (const Status status = parse_timeout(unmarked(arguments.timeout), options.timeout); !status.ok()) {
+    return fail(status);
+  }
+  const Result<InstanceName> instance = InstanceName::parse(options.name, options.dir);
+  if (!instance) return fail(instance.status());
+
+  if (command == "put") return put(options, key, unmarked(arguments.value));
+  if (command == "get") return get(options, key);
+  if (command == "erase") return erase(options, key);
+  if (command == "exists") return exists(options, key);
+  if (command == "incr") return increment(options, key, unmarked(arguments.by));
+  if (command == "scan") return scan(options, unmarked(arguments.prefix), arguments.format);
+  if (command == "clear") return clear(options);
+  if (command == "stat") return stat(*instance, arguments.json);
+  if (command == "ls") return list(instance->dir());
+  if (command == "ping") return ping(options);
+  if (command == "stop") return stop(*instance, options.timeout);
+  return check(*instance);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::string name = "distributed-memory";
-  std::string dir;
-  bool json = false;
-  CLI::App app{"Looks into the hash maps that hostmap-server keeps in shared memory.", "hostmap"};
-  app.add_option("--name", name, "instance")->capture_default_str();
-  app.add_option("--dir", dir, "folder of the regions (default: /dev/shm)");
-  app.require_subcommand(0, 1);  // none is said below: here an unknown one would not be named
-  app.fallthrough();
-  CLI::App* stat = app.add_subcommand("stat", "shows what a server holds and has done");
-  stat->add_flag("--json", json, "as JSON, for programs");
+  guard_standard_streams();
+  std::signal(SIGPIPE, SIG_IGN);  // who stops reading does not end us; see Output
+  Arguments arguments;
+  CLI::App app{"Looks into and changes the hash maps that hostmap-server keeps in shared memory.", "hostmap"};
+  describe_options(app, arguments);
   try {
-    app.parse(argc, argv);
-  } catch (const CLI::CallForHelp& help) {
-    return app.exit(help);
+    app.parse(marked(argc, argv));
+  } catch (const CLI::CallForHelp&) {
+    Output output;
+    output.write(app.help());
+    return output.finish();
   } catch (const CLI::ParseError& error) {
-    fmt::print(stderr, "hostmap: {}; see hostmap --help\n", error.what());
-    return kExitUsage;
+    return complain(app, error);
   }
-  if (app.get_subcommands().empty()) {
-    fmt::print(stderr, "hostmap: a subcommand is required; see hostmap --help\n");
-    return kExitUsage;
+  if (app.get_subcommands().empty())
+    return fail("a subcommand is required, as in: hostmap get KEY; see hostmap --help", kExitUsage);
+  try {
+    return run(app.get_subcommands().front()->get_name(), arguments);
+  } catch (const std::bad_alloc&) {
+    return fail("out of memory", kExitRefused);
   }
-  const Result<InstanceName> instance = InstanceName::parse(name, dir);
-  if (!instance) return fail(instance.status());
-  const Result<Statistics> statistics = collect_statistics(*instance);
-  if (!statistics) return fail(statistics.status());
-  if (json) {
-    print_json(*statistics);
-  } else {
-    print_table(*statistics);
-  }
-  return kExitDone;
 }

@@ -1,4 +1,5 @@
-# apps/hostmap_server.cpp -> hostmap-server and so on, directly in the build folder.
+# apps/hostmap_server.cpp -> hostmap-server and so on, directly in the build folder. What a program has besides lies in a
+# folder of its name: apps/hostmap/*.cpp belong to apps/hostmap.cpp.
 
 find_package(CLI11 REQUIRED)
 
@@ -7,7 +8,9 @@ file(GLOB app_sources CONFIGURE_DEPENDS apps/*.cpp)
 foreach(source IN LISTS app_sources)
   cmake_path(GET source STEM stem)
   string(REPLACE "_" "-" program "${stem}")
-  add_executable(${program} "${source}")
+  file(GLOB program_parts CONFIGURE_DEPENDS apps/${stem}/*.cpp)
+  add_executable(${program} "${source}" ${program_parts})
+  target_include_directories(${program} PRIVATE apps)
   set_target_properties(${program} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}")
   target_compile_definitions(${program} PRIVATE "HOSTMAP_VERSION=\"${PROJECT_VERSION}\"")
   target_link_libraries(${program} PRIVATE CLI11::CLI11 fmt::fmt)

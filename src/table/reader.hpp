@@ -132,6 +132,7 @@ class TableReader {
 
  private:
   friend class TableScan;
+  friend class TableCheck;
   struct Lookup;
   enum class Step : std::uint8_t { kHit, kMiss, kTooSmall, kAgain, kClosed, kOutOfMemory };
 

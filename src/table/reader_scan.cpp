@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstring>
+#include <string_view>
 
 #include "base/shared_copy.hpp"
 
@@ -44,7 +44,8 @@ bool TableScan::within(std::uint64_t hash, std::uint64_t end) const noexcept {
 }
 
 bool TableScan::wanted(const std::string& key) const noexcept {
-  return key.size() >= prefix_.size() && std::memcmp(key.data(), prefix_.data(), prefix_.size()) == 0;
+  return std::string_view(key).starts_with(
+      std::string_view(reinterpret_cast<const char*>(prefix_.data()), prefix_.size()));
 }
 
 TableScan::Step TableScan::next() {

@@ -1,0 +1,37 @@
+// check: the invariants of a live instance's table.
+#include <fmt/format.h>
+
+#include "client/session.hpp"
+#include "commands.hpp"
+#include "output.hpp"
+#include "shm/region.hpp"
+#include "table/reader_check.hpp"
+
+namespace hostmap::apps {
+
+int check(const InstanceName& name) {
+  if (const Status status = check_server(name); !status.ok()) return fail(status);
+  const Result<Region> region = Region::attach(name.table(), RegionKind::kTable, Access::kReadOnly);
+  if (!region) return fail(region.status());
+  const TableReader reader(region->data(), region->bytes());
+  Output output;
+  if (region->bytes() < sizeof(TableHeader) || !reader.plausible()) {
+    output.write("the header of the table does not describe its file\n");
+    return output.finish(kExitFalse);
+  }
+  const TableCheck::Report report = TableCheck(reader).run();
+  if (report.closed) {
+    return fail(fmt::format("the server '{}' ended during the check; start it again", name.name()), kExitNoServer);
+  }
+  for (const std::string& finding : report.findings) output.write(finding + "\n");
+  if (!report.findings.empty()) return output.finish(kExitFalse);
+  output.write(fmt::format("ok: {} entries in {} buckets checked", report.entries, report.buckets));
+  if (report.busy_buckets != 0) {
+    output.write(fmt::format("; {} buckets changed under every look and were not", report.busy_buckets));
+  }
+  if (!report.counts_compared) output.write("; counters not compared, because the map was written to meanwhile");
+  output.write("\n");
+  return output.finish();
+}
+
+}  // namespace hostmap::apps

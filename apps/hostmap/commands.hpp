@@ -1,0 +1,35 @@
+// The commands of `hostmap`. Each does its work, prints, and returns the exit code.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include <hostmap/options.hpp>
+
+#include "shm/names.hpp"
+
+namespace hostmap::apps {
+
+// data.cpp: as clients of the map
+int put(const Options& options, std::string_view key, const std::string& value);  // "-": standard input
+int get(const Options& options, std::string_view key);
+int erase(const Options& options, std::string_view key);
+int exists(const Options& options, std::string_view key);
+int increment(const Options& options, std::string_view key, const std::string& by);
+struct ScanFormat {
+  bool values = false;
+  bool raw = false;  // each key, and each value, as it is and with a NUL behind it
+};
+int scan(const Options& options, std::string_view prefix, ScanFormat format);
+int clear(const Options& options);
+int ping(const Options& options);
+
+// statistics.cpp, check.cpp: from read-only mappings, without a connection
+int stat(const InstanceName& name, bool json);
+int check(const InstanceName& name);
+
+// instances.cpp: by the files and locks of the instances
+int list(const std::string& dir);
+int stop(const InstanceName& name, std::chrono::nanoseconds timeout);
+
+}  // namespace hostmap::apps

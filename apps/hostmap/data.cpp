@@ -1,0 +1,143 @@
+// put, get, erase, exists, incr, scan, clear, ping: what a client of the map does.
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <fmt/format.h>
+#include <optional>
+#include <unistd.h>
+
+#include <hostmap/client.hpp>
+
+#include "commands.hpp"
+#include "output.hpp"
+#include "shm/layout.hpp"
+
+namespace hostmap::apps {
+
+namespace {
+
+// Nothing for `status` to say when it is a plain no.
+int finish(const Status& status) { return status.ok() ? int{kExitDone} : fail(status); }
+
+// Connects and does `work`, a function of the client that returns the exit code.
+template <typename Work>
+int with_client(const Options& options, Work&& work) {
+  Result<Client> client = Client::connect(options);
+  return client ? work(*client) : fail(client.status());
+}
+
+// The same for a key, which is looked at first: a usage error is one whether there is a server or not.
+template <typename Work>
+int with_key(const Options& options, std::string_view key, Work&& work) {
+  if (key.empty()) return fail("KEY is empty; a key has 1 to 65,536 bytes", kExitUsage);
+  return with_client(options, work);
+}
+
+struct Input {
+  std::string bytes;
+  int error = 0;  // errno
+};
+
+// All of standard input, or more than any value may have.
+Input read_input() {
+  Input input;
+  std::size_t size = 0;
+  for (;;) {
+    if (input.bytes.size() - size < Output::kBufferBytes) input.bytes.resize(2 * size + Output::kBufferBytes);
+    const ssize_t got = ::read(STDIN_FILENO, input.bytes.data() + size, input.bytes.size() - size);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) input.error = errno;
+    if (got > 0) size += static_cast<std::size_t>(got);
+    if (got <= 0 || size > kMaxValueBytes) break;
+  }
+  input.bytes.resize(size);
+  return input;
+}
+
+std::optional<std::int64_t> parse_number(const std::string& text) {
+  std::int64_t number = 0;
+  const char* end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, number);
+  if (error != std::errc() || rest != end) return std::nullopt;
+  return number;
+}
+
+}  // namespace
+
+int put(const Options& options, std::string_view key, const std::string& value) {
+  if (value != "-" || key.empty()) {
+    return with_key(options, key, [&](Client& client) { return finish(client.put(key, value)); });
+  }
+  const Input input = read_input();
+  if (input.error != 0) {
+    return fail(fmt::format("cannot read the value from standard input: {}", std::strerror(input.error)), kExitRefused);
+  }
+  return with_key(options, key, [&](Client& client) { return finish(client.put(key, input.bytes)); });
+}
+
+int get(const Options& options, std::string_view key) {
+  return with_key(options, key, [&](Client& client) {
+    const Result<std::string> value = client.get(key);
+    if (!value) return fail(value.status());
+    Output output;
+    output.write(*value);
+    if (output.is_terminal()) output.write("\n");
+    return output.finish();
+  });
+}
+
+int erase(const Options& options, std::string_view key) {
+  return with_key(options, key, [&](Client& client) { return finish(client.erase(key)); });
+}
+
+int exists(const Options& options, std::string_view key) {
+  return with_key(options, key, [&](Client& client) {
+    const Status status = client.exists(key);
+    return status == StatusCode::kNotFound ? int{kExitFalse} : finish(status);
+  });
+}
+
+int increment(const Options& options, std::string_view key, const std::string& by) {
+  const std::optional<std::int64_t> number = parse_number(by);
+  if (!number) {
+    return fail(fmt::format("BY '{}' is no decimal number of 64 bits; give digits, with a minus to subtract",
+                            escaped(std::string_view(by).substr(0, 80))),
+                kExitUsage);
+  }
+  return with_key(options, key, [&](Client& client) {
+    const Result<std::int64_t> sum = client.increment(key, *number);
+    if (!sum) return fail(sum.status());
+    Output output;
+    output.write(fmt::format("{}\n", *sum));
+    return output.finish();
+  });
+}
+
+int scan(const Options& options, std::string_view prefix, ScanFormat format) {
+  return with_client(options, [&](Client& client) {
+    Output output;
+    const Status status = client.scan(prefix, [&](std::string_view key, std::string_view value) {
+      std::string line = format.raw ? std::string(key) + '\0' : escaped(key);
+      if (format.values) line += format.raw ? std::string(value) + '\0' : '\t' + escaped(value);
+      if (!format.raw) line += '\n';
+      return output.write(line);
+    });
+    const int written = output.finish();
+    return written == kExitDone ? finish(status) : written;
+  });
+}
+
+int clear(const Options& options) {
+  return with_client(options, [](Client& client) { return finish(client.clear()); });
+}
+
+int ping(const Options& options) {
+  Options by_ring = options;
+  by_ring.reads = Reads::kRing;  // a direct read would not ask the server anything
+  return with_client(by_ring, [](Client& client) {
+    const Status status = client.exists("ping");
+    return status == StatusCode::kNotFound ? int{kExitDone} : finish(status);
+  });
+}
+
+}  // namespace hostmap::apps

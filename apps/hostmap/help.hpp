@@ -1,0 +1,17 @@
+// The help of `hostmap`: CLI11's own says much that nobody asks for (types, braces, "[OPTIONS]").
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+
+namespace hostmap::apps {
+
+class Help : public CLI::FormatterBase {
+ public:
+  std::string make_help(const CLI::App* app, std::string name, CLI::AppFormatMode mode) const override;
+};
+
+// Of a command without the program's name: "put KEY VALUE".
+std::string usage_of(const CLI::App& command);
+
+}  // namespace hostmap::apps

@@ -1,0 +1,117 @@
+#include "output.hpp"
+
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <iterator>
+#include <unistd.h>
+
+namespace hostmap::apps {
+
+bool Output::write(std::string_view bytes) {
+  if (left_ || error_ != 0) return false;
+  buffer_ += bytes;
+  return buffer_.size() < kBufferBytes || flush();
+}
+
+bool Output::flush() {
+  std::string_view rest = buffer_;
+  while (!rest.empty() && !left_ && error_ == 0) {
+    const ssize_t written = ::write(STDOUT_FILENO, rest.data(), rest.size());
+    if (written >= 0) {
+      rest.remove_prefix(static_cast<std::size_t>(written));
+    } else if (errno == EPIPE) {
+      left_ = true;
+    } else if (errno != EINTR) {
+      error_ = errno;
+    }
+  }
+  buffer_.clear();
+  return !left_ && error_ == 0;
+}
+
+bool Output::is_terminal() const { return ::isatty(STDOUT_FILENO) == 1; }
+
+int Output::finish(int code) {
+  flush();
+  if (error_ == 0) return code;
+  return fail(fmt::format("cannot write to standard output: {}; make room or write elsewhere", std::strerror(error_)),
+              kExitRefused);
+}
+
+void guard_standard_streams() {
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(fd, F_GETFD) != -1) continue;
+    // Opened the wrong way round: using it is the error that it would have been, and it takes the lowest number, this one.
+    if (::open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd) ::_exit(kExitRefused);
+  }
+}
+
+int fail(std::string_view line, ExitCode code) {
+  const std::string text = fmt::format("hostmap: {}\n", line);
+  // If nobody hears it, the exit code has to do.
+  [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, text.data(), text.size());
+  return code;
+}
+
+int fail(const Status& status) {
+  std::string line(status.message());
+  // What is general in the library can be said more plainly here.
+  if (line == describe(status.code())) {
+    switch (status.code()) {
+      case StatusCode::kTooLarge:
+        line = "the key (at most 65,536 bytes) or the value (at most the server's --max-value) is too long";
+        break;
+      case StatusCode::kNotANumber:
+        line = "the value is no decimal number, so there is nothing to add to; put a number first";
+        break;
+      case StatusCode::kOverflow:
+        line = "the sum would leave the 64-bit range; the number was not changed";
+        break;
+      case StatusCode::kTimeout:
+        line =
+            "the server did not answer in time; whether a change was made is unknown; look with get, or give it more "
+            "time with --timeout";
+        break;
+      case StatusCode::kClosed:
+        line = "the server closed the connection; whether a change was made is unknown; see hostmap ls, then try again";
+        break;
+      default:
+        break;
+    }
+  }
+  return fail(line, exit_code_of(status.code()));
+}
+
+std::string escaped(std::string_view bytes) {
+  std::string text;
+  text.reserve(bytes.size());
+  for (const char c : bytes) {
+    if (c >= ' ' && c <= '~' && c != '\\') {
+      text += c;
+    } else {
+      fmt::format_to(std::back_inserter(text), "\\x{:02x}", static_cast<unsigned char>(c));
+    }
+  }
+  return text;
+}
+
+std::string readable_bytes(std::uint64_t bytes) {
+  constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  double number = static_cast<double>(bytes);
+  std::size_t unit = 0;
+  while (number >= 1024 && unit + 1 < std::size(kUnits)) {
+    number /= 1024;
+    ++unit;
+  }
+  return unit == 0 ? fmt::format("{} B", bytes) : fmt::format("{:.1f} {}", number, kUnits[unit]);
+}
+
+std::string grouped(std::uint64_t number) {
+  std::string digits = std::to_string(number);
+  for (std::size_t at = digits.size(); at > 3;) digits.insert(at -= 3, ",");
+  return digits;
+}
+
+}  // namespace hostmap::apps

@@ -1,0 +1,89 @@
+// stat: what a server holds and has done.
+#include "client/statistics.hpp"
+
+#include <fmt/format.h>
+#include <utility>
+#include <vector>
+
+#include "commands.hpp"
+#include "output.hpp"
+
+namespace hostmap::apps {
+
+namespace {
+
+std::string json_of(const Statistics& s) {
+  // A name is [A-Za-z0-9._-]: nothing in it needs escaping.
+  std::string json = fmt::format("{{\n  \"name\": \"{}\"", s.name);
+  const std::vector<std::pair<const char*, std::uint64_t>> numbers{{"pid", s.pid},
+                                                                   {"entries", s.entries},
+                                                                   {"pair_keys", s.pair_keys},
+                                                                   {"entry_keys", s.entry_keys},
+                                                                   {"buckets", s.buckets},
+                                                                   {"pair_buckets", s.pair_buckets},
+                                                                   {"entry_buckets", s.entry_buckets},
+                                                                   {"memory_bytes", s.memory_bytes},
+                                                                   {"memory_limit_bytes", s.memory_limit_bytes},
+                                                                   {"entry_bytes", s.entry_bytes},
+                                                                   {"fragmented_bytes", s.fragmented_bytes},
+                                                                   {"huge_page_bytes", s.huge_page_bytes},
+                                                                   {"connections", s.connections},
+                                                                   {"connected", s.connected},
+                                                                   {"workers", s.workers},
+                                                                   {"gets_by_ring", s.gets_by_ring},
+                                                                   {"puts", s.puts},
+                                                                   {"erases", s.erases},
+                                                                   {"refused", s.refused},
+                                                                   {"splits", s.splits},
+                                                                   {"parks", s.parks},
+                                                                   {"read_retries", s.read_retries},
+                                                                   {"read_fallbacks", s.read_fallbacks},
+                                                                   {"timeout_rescues", s.timeout_rescues},
+                                                                   {"populate_failures", s.populate_failures},
+                                                                   {"recoveries", s.recoveries},
+                                                                   {"replayed", s.replayed},
+                                                                   {"reaped", s.reaped},
+                                                                   {"poisoned", s.poisoned}};
+  for (const auto& [key, number] : numbers) json += fmt::format(",\n  \"{}\": {}", key, number);
+  return json + "\n}\n";
+}
+
+std::string table_of(const Statistics& s) {
+  std::string table = fmt::format("{} (pid {}, {} worker{})\n", s.name, s.pid, s.workers, s.workers == 1 ? "" : "s");
+  const auto line = [&table](const char* what, const std::string& value, const std::string& more = {}) {
+    std::string text = fmt::format("  {:<14}{:>16}  {}", what, value, more);
+    text.erase(text.find_last_not_of(' ') + 1);
+    table += text + "\n";
+  };
+  line("entries", grouped(s.entries),
+       fmt::format("{} pairs, {} in the arena", grouped(s.pair_keys), grouped(s.entry_keys)));
+  line("buckets", grouped(s.buckets),
+       fmt::format("{} of pairs, {} of entries", grouped(s.pair_buckets), grouped(s.entry_buckets)));
+  line("memory", readable_bytes(s.memory_bytes),
+       fmt::format("of {}; {} in 2 MiB pages, {} free in the arena", readable_bytes(s.memory_limit_bytes),
+                   readable_bytes(s.huge_page_bytes), readable_bytes(s.fragmented_bytes)));
+  line("connections", grouped(s.connections),
+       fmt::format("{} since the start, {} died, {} closed for what they sent", grouped(s.connected), grouped(s.reaped),
+                   s.poisoned));
+  line("puts", grouped(s.puts), fmt::format("{} refused", grouped(s.refused)));
+  line("erases", grouped(s.erases));
+  line("gets by ring", grouped(s.gets_by_ring),
+       fmt::format("direct gets are not counted; {} retries, {} of them came here", grouped(s.read_retries),
+                   grouped(s.read_fallbacks)));
+  if (s.timeout_rescues != 0)
+    line("rescues", grouped(s.timeout_rescues), "waits that only a timeout ended: please report this");
+  if (s.populate_failures != 0) line("out of pages", grouped(s.populate_failures), "times the file system was full");
+  return table;
+}
+
+}  // namespace
+
+int stat(const InstanceName& name, bool json) {
+  const Result<Statistics> statistics = collect_statistics(name);
+  if (!statistics) return fail(statistics.status());
+  Output output;
+  output.write(json ? json_of(*statistics) : table_of(*statistics));
+  return output.finish();
+}
+
+}  // namespace hostmap::apps
