@@ -46,7 +46,10 @@ set_target_properties(hostmap_client PROPERTIES
                       OUTPUT_NAME hostmap
                       POSITION_INDEPENDENT_CODE ON)
 target_compile_features(hostmap_client PUBLIC cxx_std_20)
-target_include_directories(hostmap_client PUBLIC include PRIVATE src)
+# The public headers, as a set: with the include path for whoever builds, and for cmake --install.
+file(GLOB public_headers CONFIGURE_DEPENDS include/hostmap/*.hpp)
+target_sources(hostmap_client PUBLIC FILE_SET HEADERS BASE_DIRS include FILES ${public_headers})
+target_include_directories(hostmap_client PRIVATE src)
 target_include_directories(hostmap_client SYSTEM PRIVATE "${HOSTMAP_XXHASH_INCLUDE}")
 
 if(HOSTMAP_APPS)

@@ -22,4 +22,5 @@ foreach(source IN LISTS app_sources)
     target_include_directories(${program} PRIVATE src)
   endif()
   add_dependencies(hostmap_programs ${program})
+  set_property(GLOBAL APPEND PROPERTY HOSTMAP_PROGRAM_TARGETS ${program})  # for cmake --install
 endforeach()

@@ -8,12 +8,14 @@
 #   scripts/check_*                -> style.NAME, and style.NAME.canary: the check must fail on a
 #                                     bad tree
 #   scripts/check_client_library   -> library.client, in release builds
+#   test/client/must_not_compile   -> library.misuse: what the public headers must refuse
+#   test/package/package_test      -> package.WAY: README's program, built by a user's project; needs the programs
 #
 # Labels:   quick    all others
 #           slow     "Slow" in the suite's or test's name
 #           soak     "Soak" in it: hours, by hand
 #           process  all in test/process and test/client: they start hostmap's programs
-#           model, library, style   those of that name
+#           model, library, package, style   those of that name
 # and those that test/labels.txt gives, a line each: LABEL REGULAR-EXPRESSION [# why]. Of these,
 #           no_asan, no_tsan, no_infinite   keep a test out of that build of `./dev test all`
 #           serial                          nothing else runs beside it
@@ -133,7 +135,7 @@ foreach(folder IN LISTS test_folders)
 endforeach()
 
 # hostmap_add_test(KIND NAME TIER COMMAND…): a test that is no GoogleTest: its name is KIND.NAME,
-# its labels are KIND (model, library, style) and TIER (quick, slow).
+# its labels are KIND (model, library, package, style) and TIER (quick, slow).
 function(hostmap_add_test kind name tier)
   add_test(NAME ${kind}.${name} COMMAND ${ARGN})
   set_tests_properties(${kind}.${name} PROPERTIES
@@ -175,6 +177,22 @@ if(CMAKE_BUILD_TYPE STREQUAL "RelWithDebInfo" AND NOT HOSTMAP_SANITIZE AND NOT H
   set(script "${PROJECT_SOURCE_DIR}/scripts/check_client_library")
   hostmap_add_test(library client quick "${script}" "$<TARGET_FILE:hostmap_client>")
   hostmap_add_test(library client.canary quick "${script}" --self-test)
+endif()
+
+# How others use the library; what instruments a build is no part of that.
+if(NOT HOSTMAP_SANITIZE AND NOT HOSTMAP_COVERAGE)
+  set(script "${PROJECT_SOURCE_DIR}/test/client/must_not_compile/check_misuse")
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    hostmap_add_test(library misuse quick "${script}" --compiler "${CMAKE_CXX_COMPILER}")
+    hostmap_add_test(library misuse.canary quick "${script}" --self-test --compiler "${CMAKE_CXX_COMPILER}")
+  endif()
+
+  set(script "${PROJECT_SOURCE_DIR}/test/package/package_test")
+  foreach(way find_package add_subdirectory pkg_config)
+    hostmap_add_test(package ${way} quick "${script}" "${PROJECT_BINARY_DIR}" ${way})
+    set_tests_properties(package.${way} PROPERTIES SKIP_RETURN_CODE 77)
+  endforeach()
+  hostmap_add_test(package canary slow "${script}" "${PROJECT_BINARY_DIR}" --self-test)
 endif()
 
 # Style: fast enough to be quick tests.

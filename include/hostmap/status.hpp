@@ -82,7 +82,7 @@ class [[nodiscard]] Status {
   Status(StatusCode code) noexcept : code_(code) {}  // NOLINT(google-explicit-constructor)
   /// `detail` replaces the code's usual sentence; out of memory it is dropped.
   Status(StatusCode code, std::string_view detail) noexcept : code_(code) { set_detail(detail); }
-  Status(const Status& other) noexcept : code_(other.code_), size_(other.size_) {
+  Status(const Status& other) noexcept : code_(other.code_), own_memory_(other.own_memory_), size_(other.size_) {
     if (other.detail_) set_detail(*other.detail_);
   }
   Status& operator=(const Status& other) noexcept {
@@ -100,12 +100,22 @@ class [[nodiscard]] Status {
     return status;
   }
 
+  /// kFull for lack of memory in this process, not in the server. Allocates nothing.
+  static Status out_of_memory() noexcept {
+    Status status(StatusCode::kFull);
+    status.own_memory_ = true;
+    return status;
+  }
+
   bool ok() const noexcept { return code_ == StatusCode::kOk; }
   StatusCode code() const noexcept { return code_; }
   /// Bytes needed, with kBufferTooSmall; otherwise 0.
   std::uint64_t size() const noexcept { return size_; }
   /// One sentence without a full stop. Valid as long as this Status.
-  std::string_view message() const noexcept { return detail_ ? std::string_view(*detail_) : describe(code_); }
+  std::string_view message() const noexcept {
+    if (detail_) return *detail_;
+    return own_memory_ ? "this process is out of memory" : describe(code_);
+  }
   friend bool operator==(const Status& status, StatusCode code) noexcept { return status.code_ == code; }
 
  private:
@@ -118,6 +128,7 @@ class [[nodiscard]] Status {
   }
 
   StatusCode code_ = StatusCode::kOk;
+  bool own_memory_ = false;
   std::uint64_t size_ = 0;
   std::unique_ptr<std::string> detail_;
 };

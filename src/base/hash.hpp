@@ -31,13 +31,15 @@ struct Spread {
   std::uint64_t fraction;  // what remains of the top bits, uniform over 64 bits: chooses the base bucket
 };
 
+__extension__ using Uint128 = unsigned __int128;  // a user may build this with -Wpedantic
+
 inline Spread spread_over_shards(std::uint64_t hash, std::uint32_t shards) noexcept {
-  const auto product = static_cast<unsigned __int128>(hash) * shards;
+  const auto product = static_cast<Uint128>(hash) * shards;
   return {static_cast<std::uint32_t>(product >> 64), static_cast<std::uint64_t>(product)};
 }
 
 inline std::uint64_t scale(std::uint64_t fraction, std::uint64_t range) noexcept {
-  return static_cast<std::uint64_t>((static_cast<unsigned __int128>(fraction) * range) >> 64);
+  return static_cast<std::uint64_t>((static_cast<Uint128>(fraction) * range) >> 64);
 }
 
 inline std::uint64_t level_bits(std::uint64_t hash) noexcept { return hash >> 16; }

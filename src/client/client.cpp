@@ -56,8 +56,6 @@ constexpr std::size_t kGroup = 16;
 
 bool is_key(const Bytes& key) noexcept { return key.size() - 1 < kMaxKeyBytes; }
 
-Status out_of_memory() noexcept { return {StatusCode::kFull, "this process is out of memory"}; }
-
 // Writes that failed behind the back of their calls, until a flush tells of them.
 class Failures {
  public:
@@ -172,7 +170,7 @@ Result<Session*> Client::Impl::renew(Session* ended, Deadline& deadline) noexcep
     if (!session) return session.status();
     fresh = session->release();
   } catch (...) {
-    return out_of_memory();
+    return Status::out_of_memory();
   }
   fresh->previous.reset(newest.load(std::memory_order_relaxed));  // relaxed: under the mutex
   // [session.list] release; pairs with [session.walk]: a fork at any moment finds the list whole
@@ -425,7 +423,7 @@ Result<std::uint64_t> Client::Impl::read(const Bytes& key, const ValueTarget& ta
       case ReadOutcome::kTooSmall:
         return Status::buffer_too_small(found.size);
       case ReadOutcome::kOutOfMemory:
-        return out_of_memory();
+        return Status::out_of_memory();
       case ReadOutcome::kContended: {
         session.end().counters().read_fallbacks.fetch_add(1, std::memory_order_relaxed);  // relaxed: a counter
         Result<std::uint64_t> value = read_by_ring(session, key, target, limit);
@@ -483,7 +481,7 @@ Result<std::uint64_t> Client::Impl::read_by_ring(Session& session, const Bytes& 
     if (code != StatusCode::kOk) return code;
     if (!target.wanted()) return head.total_bytes;
     if (!fits) return Status::buffer_too_small(head.total_bytes);
-    if (to == nullptr) return out_of_memory();
+    if (to == nullptr) return Status::out_of_memory();
     received += piece;
     if (received == head.total_bytes) return head.total_bytes;
     cursor = {received, head.entry, head.generation};
@@ -571,7 +569,7 @@ Status Client::scan_with(Bytes prefix, Visitor each, void* target) {
     try {
       step = scan.next();
     } catch (const std::bad_alloc&) {
-      return out_of_memory();
+      return Status::out_of_memory();
     }
     if (!impl.still_current(*session) || step == TableScan::Step::kClosed) return StatusCode::kClosed;
     if (step == TableScan::Step::kDone) return {};
@@ -617,12 +615,12 @@ Result<Client> Client::connect(const Options& options) noexcept {
       return Status(StatusCode::kInvalid, "the timeout is not above zero");
     }
     auto impl = std::make_unique<Impl>(options, std::move(*name));
-    if (!impl->fork_mark.usable()) return out_of_memory();
+    if (!impl->fork_mark.usable()) return Status::out_of_memory();
     Deadline limit = impl->deadline();
     if (Status status = impl->connect_first(limit); !status.ok()) return status;
     return Client(std::move(impl));
   } catch (...) {
-    return out_of_memory();
+    return Status::out_of_memory();
   }
 }
 

@@ -280,7 +280,7 @@ Result<ClientChannel*> ClientEnd::channel(std::uint32_t channel, WorkerView work
   try {
     channels_[channel].reset(new ClientChannel(*this, channel, worker));
   } catch (...) {
-    return Status(StatusCode::kFull, "this process is out of memory");
+    return Status::out_of_memory();
   }
   return channels_[channel].get();
 }

@@ -1,0 +1,12 @@
+// One text is no list of keys: its characters are not what is meant.
+// refused with: could not convert|cannot convert|no matching function
+#include <hostmap/client.hpp>
+
+auto use(hostmap::Client& map, std::span<const std::string_view> keys) {
+#ifdef MISUSE
+  static_cast<void>(keys);
+  return map.multi_get("k");
+#else
+  return map.multi_get(keys);
+#endif
+}

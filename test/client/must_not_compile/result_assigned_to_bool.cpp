@@ -1,0 +1,12 @@
+// The bool of a Result is explicit: a value "false" that was got must not become true.
+// refused with: cannot convert .*hostmap::Result<.* to .bool.
+#include <hostmap/client.hpp>
+
+bool use(hostmap::Client& map) {
+#ifdef MISUSE
+  bool found = map.get("k");
+#else
+  bool found = static_cast<bool>(map.get("k"));
+#endif
+  return found;
+}

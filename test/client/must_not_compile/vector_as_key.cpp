@@ -1,0 +1,11 @@
+// A vector of numbers has no bytes that everybody agrees on, either.
+// refused with: could not convert|cannot convert|no matching function
+#include <hostmap/client.hpp>
+
+auto use(hostmap::Client& map) {
+#ifdef MISUSE
+  return map.get(std::vector<int>{});
+#else
+  return map.get("k");
+#endif
+}
