@@ -213,15 +213,6 @@ std::vector<Series> run_rounds(std::vector<Contestant>& contestants, const Patte
   return series;
 }
 
-void load_hostmap(const Instance& instance, std::uint64_t entries) {
-  Child loader(
-      {.program = own_program(), .arguments = {"--role", "get-loader", instance.name(), std::to_string(entries)}});
-  loader.wait(180s);
-  if (const std::uint64_t loaded = instance.stat("entries"); loaded != entries) {
-    throw std::runtime_error(fmt::format("hostmap has {} entries, not {}", loaded, entries));
-  }
-}
-
 /// The number of the rival with the least median among those that the goal names.
 std::size_t best_rival(const std::vector<Series>& series) {
   std::size_t best = 0;

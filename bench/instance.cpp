@@ -64,4 +64,13 @@ void Instance::stop() {
   server_.wait(30s);
 }
 
+void load_hostmap(const Instance& instance, std::uint64_t entries) {
+  Child loader(
+      {.program = own_program(), .arguments = {"--role", "get-loader", instance.name(), std::to_string(entries)}});
+  loader.wait(180s);
+  if (const std::uint64_t loaded = instance.stat("entries"); loaded != entries) {
+    throw std::runtime_error(fmt::format("hostmap has {} entries, not {}", loaded, entries));
+  }
+}
+
 }  // namespace hostmap::bench

@@ -32,6 +32,9 @@ class Instance {
   Child server_;
 };
 
+/// Loads the entries of workload.hpp, by a client in a process of its own; throws unless all are there then.
+void load_hostmap(const Instance& instance, std::uint64_t entries);
+
 /// "hostmap-bench-PID-NUMBER": names of regions and instances of this run, a new one each time.
 [[nodiscard]] std::string unique_name();
 

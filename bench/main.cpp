@@ -27,14 +27,24 @@ namespace {
 
 constexpr std::array kQuestions{
     Question{"get", "a read from another process against maps inside one's own", ask_get},
+    Question{"multi-get", "several keys at once against one by one, table in DRAM", ask_multi_get},
+    Question{"put-sync", "a put that waits for its answer, against the bare ring and Redis", ask_put_sync},
     Question{"load64", "64 load clients at once against the sketch's design", ask_load64},
     Question{"idle", "what a server and 64 idle clients cost", ask_idle},
+    Question{"instructions", "how many instructions a get and a put are", ask_instructions},
 };
 
 constexpr std::array kRoles{
-    Role{"get-loader", 2, play_get_loader},   Role{"get-reader", 3, play_get_reader},
-    Role{"idle-client", 2, play_idle_client}, Role{"sketch-server", 3, sketch::serve},
-    Role{"sketch-load", 4, sketch::load},     Role{"sketch-idle", 2, sketch::idle},
+    Role{"get-loader", 2, play_get_loader},
+    Role{"get-reader", 3, play_get_reader},
+    Role{"idle-client", 2, play_idle_client},
+    Role{"sketch-server", 3, sketch::serve},
+    Role{"sketch-load", 4, sketch::load},
+    Role{"sketch-idle", 2, sketch::idle},
+    Role{"multi-get-reader", 2, play_multi_get_reader},
+    Role{"put-sync-client", 1, play_put_sync_client},
+    Role{"put-sync-redis", 1, play_put_sync_redis},
+    Role{"count", 2, play_count},
 };
 
 int play_role(std::span<char* const> arguments) {
@@ -48,7 +58,7 @@ int play_role(std::span<char* const> arguments) {
 
 void list_questions() {
   for (const Question& question : kQuestions) {
-    fmt::print("{:<8} {}\n", question.name, question.summary);
+    fmt::print("{:<13} {}\n", question.name, question.summary);
   }
 }
 

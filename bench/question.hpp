@@ -1,5 +1,4 @@
-// What a question is: the shape that get.cpp, load64.cpp and idle.cpp share. main.cpp
-// lists them all.
+// What a question is: the shape that the other files of this folder share. main.cpp lists them all.
 //
 // A question runs hostmap and its rivals on the same work in one run, interleaved, prints a table
 // and adds its findings to the report. The processes that it needs are roles: this same program,
@@ -43,11 +42,18 @@ struct Role {
 };
 
 void ask_get(Session& session);
+void ask_multi_get(Session& session);
+void ask_put_sync(Session& session);
 void ask_load64(Session& session);
 void ask_idle(Session& session);
+void ask_instructions(Session& session);
 
 int play_get_loader(std::span<char* const> arguments);
 int play_get_reader(std::span<char* const> arguments);
+int play_multi_get_reader(std::span<char* const> arguments);
+int play_put_sync_client(std::span<char* const> arguments);
+int play_put_sync_redis(std::span<char* const> arguments);
 int play_idle_client(std::span<char* const> arguments);
+int play_count(std::span<char* const> arguments);
 
 }  // namespace hostmap::bench

@@ -7,6 +7,8 @@ find_package(TBB REQUIRED)
 find_package(absl REQUIRED)
 find_package(Boost REQUIRED)
 find_package(libcuckoo REQUIRED)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(hiredis REQUIRED IMPORTED_TARGET hiredis)
 
 file(GLOB bench_sources CONFIGURE_DEPENDS bench/*.cpp bench/rivals/*.cpp)
 if(NOT bench_sources)
@@ -18,6 +20,6 @@ target_include_directories(hostmap-bench PRIVATE bench)
 target_compile_definitions(hostmap-bench PRIVATE "HOSTMAP_VERSION=\"${PROJECT_VERSION}\"")
 target_link_libraries(hostmap-bench PRIVATE
                       hostmap_server_parts CLI11::CLI11 fmt::fmt Threads::Threads
-                      TBB::tbb absl::flat_hash_map Boost::headers libcuckoo::libcuckoo)
+                      TBB::tbb absl::flat_hash_map Boost::headers libcuckoo::libcuckoo PkgConfig::hiredis)
 # The benchmarks start the server and the load clients that lie beside them.
 add_dependencies(hostmap-bench hostmap_programs)

@@ -35,6 +35,9 @@ set(test_labels_file "${PROJECT_SOURCE_DIR}/test/labels.txt")
 set(test_environment
     "HOSTMAP_BIN_DIR=${PROJECT_BINARY_DIR}"
     "HOSTMAP_SOURCE_DIR=${PROJECT_SOURCE_DIR}")
+# Costs: what takes long begins first.
+set(quick_cost 1)
+set(slow_cost 200)
 set(quick_timeout_seconds 120)
 set(slow_timeout_seconds 600)
 set(soak_timeout_seconds 43200)
@@ -141,6 +144,7 @@ function(hostmap_add_test kind name tier)
   set_tests_properties(${kind}.${name} PROPERTIES
                        LABELS "${kind};${tier}"
                        TIMEOUT ${${tier}_timeout_seconds}
+                       COST ${${tier}_cost}
                        ENVIRONMENT "${test_environment}")
 endfunction()
 
@@ -192,6 +196,10 @@ if(NOT HOSTMAP_SANITIZE AND NOT HOSTMAP_COVERAGE)
     hostmap_add_test(package ${way} quick "${script}" "${PROJECT_BINARY_DIR}" ${way})
     set_tests_properties(package.${way} PROPERTIES SKIP_RETURN_CODE 77)
   endforeach()
+  set(readme_script "${PROJECT_SOURCE_DIR}/test/package/readme_test")
+  hostmap_add_test(package readme quick "${readme_script}" "${PROJECT_BINARY_DIR}")
+  hostmap_add_test(package readme.canary quick "${readme_script}" --self-test)
+  set_tests_properties(package.readme PROPERTIES SKIP_RETURN_CODE 77)
   hostmap_add_test(package canary slow "${script}" "${PROJECT_BINARY_DIR}" --self-test)
 endif()
 

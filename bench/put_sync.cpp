@@ -1,0 +1,225 @@
+// Question `put-sync`: what does a put cost that waits for its answer?
+//
+// A message there and one back: so its floor is the bare ring's round trip, the same records between two threads on the same
+// two CPUs with nothing behind them. Redis over a unix socket is what people have. All take turns in every round, because the
+// way between two cores of a virtual machine changes from minute to minute.
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <fmt/format.h>
+#include <functional>
+#include <iostream>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <hostmap/client.hpp>
+
+#include "base/platform.hpp"
+#include "buffer/ring.hpp"
+#include "floors.hpp"
+#include "harness.hpp"
+#include "instance.hpp"
+#include "other_load.hpp"
+#include "process.hpp"
+#include "question.hpp"
+#include "rivals/redis.hpp"
+#include "workload.hpp"
+
+namespace hostmap::bench {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::uint64_t kEntries = 1'000;
+constexpr std::uint64_t kPuts = 100'000;
+constexpr std::uint64_t kRedisPuts = 5'000;
+constexpr unsigned kDefaultRounds = 9;
+constexpr double kGoalOfRing = 1.3;
+constexpr double kGoalOfRedis = 1.0 / 80;
+
+std::span<const std::byte> bytes_of(const std::uint64_t& word) { return std::as_bytes(std::span(&word, 1)); }
+
+/// Nanoseconds of each of `count` calls of put(key, value), the first tenth untimed.
+double time_puts(std::uint64_t count, const std::function<void(std::uint64_t, std::uint64_t)>& put) {
+  Random random(7);
+  for (std::uint64_t i = 0; i < count / 10; ++i) put(key_of(random.below(kEntries)), i);
+  const Clock::time_point start = Clock::now();
+  for (std::uint64_t i = 0; i < count; ++i) put(key_of(random.below(kEntries)), i);
+  return std::chrono::duration<double, std::nano>(Clock::now() - start).count() / static_cast<double>(count);
+}
+
+/// A put's record there and an answer's record back, polled and never slept for, by the project's own ring.
+class BareRing {
+ public:
+  /// Nanoseconds of one round trip.
+  static double measure(std::pair<int, int> cpus) {
+    BareRing ring;
+    std::jthread server([&] {
+      pin_to(cpus.first);
+      ring.serve();
+    });
+    double nanoseconds = 0;
+    std::jthread client([&] {
+      pin_to(cpus.second);
+      nanoseconds = ring.ask();
+    });
+    client.join();
+    server.join();
+    return nanoseconds;
+  }
+
+ private:
+  static constexpr std::uint64_t kBytes = 65536;
+  static constexpr std::uint64_t kRoundTrips = kPuts + kPuts / 10;
+  static constexpr std::uint64_t kRequest = record_bytes(16);
+  static constexpr std::uint64_t kAnswer = record_bytes(0);
+
+  void serve() {
+    RingConsumer requests(RingView(requests_.data(), kBytes, kNonce), 0);
+    RingProducer answers(RingView(answers_.data(), kBytes, kNonce), 0);
+    std::array<std::byte, 16> copy;
+    for (std::uint64_t done = 0; done < kRoundTrips; ++done) {
+      while (!requests.poll()) cpu_relax();
+      std::memcpy(copy.data(), requests.record() + kRecordHeadBytes, copy.size());
+      requests.advance(kRequest);
+      const std::uint64_t header = 256 + (copy[0] == std::byte{0} ? 0 : 1);
+      std::memcpy(answers.begin(kAnswer) + 8, &header, sizeof header);
+      answers.publish(kAnswer);
+    }
+  }
+
+  double ask() {
+    RingProducer requests(RingView(requests_.data(), kBytes, kNonce), 0);
+    RingConsumer answers(RingView(answers_.data(), kBytes, kNonce), 0);
+    std::uint64_t done = 0;
+    const auto one = [&] {
+      const std::array<std::uint64_t, 3> words{1, done, done};
+      std::memcpy(requests.begin(kRequest) + 8, words.data(), sizeof words);
+      requests.publish(kRequest);
+      while (!answers.poll()) cpu_relax();
+      answers.advance(kAnswer);
+      ++done;
+    };
+    while (done < kRoundTrips - kPuts) one();
+    const Clock::time_point start = Clock::now();
+    while (done < kRoundTrips) one();
+    return std::chrono::duration<double, std::nano>(Clock::now() - start).count() / kPuts;
+  }
+
+  static constexpr std::uint64_t kNonce = 0x1234'5678'9abc'def1;
+  alignas(4096) std::array<std::byte, kBytes> requests_{};
+  alignas(4096) std::array<std::byte, kBytes> answers_{};
+};
+
+}  // namespace
+
+// In the client's process: a line on standard input is a round.
+int play_put_sync_client(std::span<char* const> arguments) {
+  Options options;
+  options.name = arguments[0];
+  Result<Client> client = Client::connect(options);
+  if (!client) throw std::runtime_error(fmt::format("connect: {}", client.status().message()));
+  for (std::string line; std::getline(std::cin, line);) {
+    fmt::print("{}\n", time_puts(kPuts, [&](std::uint64_t key, std::uint64_t value) {
+                 if (const Status status = client->put(bytes_of(key), bytes_of(value)); !status.ok()) {
+                   throw std::runtime_error(fmt::format("put: {}", status.message()));
+                 }
+               }));
+    std::fflush(stdout);
+  }
+  return 0;
+}
+
+int play_put_sync_redis(std::span<char* const> arguments) {
+  RedisClient client(arguments[0]);
+  for (std::string line; std::getline(std::cin, line);) {
+    fmt::print("{}\n", time_puts(kRedisPuts, [&](std::uint64_t key, std::uint64_t value) {
+                 client.set(bytes_of(key), bytes_of(value));
+               }));
+    std::fflush(stdout);
+  }
+  return 0;
+}
+
+void ask_put_sync(Session& session) {
+  const Floors& floors = session.floors.get();
+  const std::vector<int> cpus = allowed_cpus();
+  if (cpus.size() < 2) {
+    session.progress.step("put-sync · skipped, needs two CPUs");
+    return;
+  }
+  session.progress.step("put-sync");
+  const OtherLoad others;
+  Instance instance({});
+  const RedisServer redis;
+  Child hostmap(
+      {.program = own_program(), .arguments = {"--role", "put-sync-client", instance.name()}, .cpu = cpus[1]});
+  Child redis_client(
+      {.program = own_program(), .arguments = {"--role", "put-sync-redis", redis.socket()}, .cpu = cpus[1]});
+  const auto round_of = [](Child& child) {
+    child.say("round");
+    return std::strtod(child.hear(120s).c_str(), nullptr);
+  };
+  const unsigned rounds = session.choices.rounds == 0 ? kDefaultRounds : session.choices.rounds;
+  std::array<Series, 3> series;
+  interleave(rounds, series.size(), [&](unsigned round, std::size_t contestant) {
+    session.progress.detail(fmt::format("round {} of {}", round + 1, rounds));
+    series[contestant].add(contestant == 0   ? round_of(hostmap)
+                           : contestant == 1 ? BareRing::measure({cpus[0], cpus[1]})
+                                             : round_of(redis_client));
+  });
+  for (Child* child : {&hostmap, &redis_client}) {
+    child->close_input();
+    child->wait(30s);
+  }
+  instance.stop();
+  const Ratio of_ring = ratio_of(series[0], series[1]);
+  const Ratio of_redis = ratio_of(series[0], series[2]);
+  Finding ring{.name = "put-sync/ring",
+               .unit = "ns",
+               .hostmap = series[0].median(),
+               .rivals = {{"bare ring", series[1].median()}},
+               .floor = floors.ping_pong_round_trip,
+               .ratio = of_ring,
+               .goal = kGoalOfRing};
+  Finding redis_finding{.name = "put-sync/redis",
+                        .unit = "ns",
+                        .hostmap = series[0].median(),
+                        .rivals = {{"redis, unix socket", series[2].median()}},
+                        .floor = floors.ping_pong_round_trip,
+                        .ratio = of_redis,
+                        .goal = kGoalOfRedis};
+  session.report.add(ring);
+  session.report.add(redis_finding);
+
+  session.progress.clear();
+  Table table(fmt::format("put-sync · {} entries of 8 + 8 bytes · ns a put, median of {} rounds",
+                          format_count(kEntries), rounds),
+              {"", "ns", "hostmap : this", "goal", ""});
+  table.row({{"hostmap", Tone::kStrong}, {format_series(series[0]), Tone::kStrong}, {""}, {""}, {""}});
+  table.row({{"redis, unix socket"},
+             {format_series(series[2])},
+             {fmt::format("1 : {:.0f}", 1 / of_redis.median)},
+             {"1 : 80"},
+             verdict(*redis_finding.goal_met())});
+  table.row({{"floor: bare ring", Tone::kFaint},
+             {format_series(series[1]), Tone::kFaint},
+             {format_ratio(of_ring)},
+             {fmt::format("≤ {:.1f}", kGoalOfRing)},
+             verdict(*ring.goal_met())});
+  table.row({{"floor: one line and back", Tone::kFaint},
+             {format_figure(*floors.ping_pong_round_trip), Tone::kFaint},
+             {format_figure(series[0].median() / *floors.ping_pong_round_trip)},
+             {""},
+             {""}});
+  table.note(others.sentence());
+  table.print();
+}
+
+}  // namespace hostmap::bench
