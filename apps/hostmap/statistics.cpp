@@ -68,8 +68,8 @@ std::string table_of(const Statistics& s) {
   line("puts", grouped(s.puts), fmt::format("{} refused", grouped(s.refused)));
   line("erases", grouped(s.erases));
   line("gets by ring", grouped(s.gets_by_ring),
-       fmt::format("direct gets are not counted; {} retries, {} of them came here", grouped(s.read_retries),
-                   grouped(s.read_fallbacks)));
+       fmt::format("direct gets are not counted; {} of their looks were repeated, {} gets came here after too many",
+                   grouped(s.read_retries), grouped(s.read_fallbacks)));
   if (s.timeout_rescues != 0)
     line("rescues", grouped(s.timeout_rescues), "waits that only a timeout ended: please report this");
   if (s.populate_failures != 0) line("out of pages", grouped(s.populate_failures), "times the file system was full");

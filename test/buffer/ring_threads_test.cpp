@@ -179,7 +179,8 @@ void kill_producers(int kills) {
 
 TEST(RingKillTest, AfterAKilledProducerTheRecordsAreAPrefixAndWhole) { kill_producers(times(500, 50)); }
 
-TEST(RingKillSlowTest, AfterAKilledProducerTheRecordsAreAPrefixAndWhole) { kill_producers(times(20'000, 1000)); }
+TEST(RingKillSlowTest, AfterAKilledProducerTheRecordsAreAPrefixAndWhole) { kill_producers(times(5'000, 1000)); }
+TEST(RingKillSoakTest, AfterAKilledProducerTheRecordsAreAPrefixAndWhole) { kill_producers(100'000); }
 
 // The consumer's death loses nothing either: its successor goes on where its position stands.
 TEST(RingKillTest, ANewConsumerGoesOnWhereTheKilledOneHadCome) {
