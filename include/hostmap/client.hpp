@@ -61,7 +61,9 @@ class Client {
   /// allocates.
   /// Errors: kNoServer, kOtherVersion, kPermission, kFull (no connection, memory, descriptor or address space left),
   /// kInvalid (name, dir, a timeout that is not above 0), kTimeout, kInternal (the regions are damaged).
-  static Result<Client> connect(const Options& options = {}) noexcept;
+  static Result<Client> connect(const Options& options) noexcept;
+  /// With the default options.
+  static Result<Client> connect() noexcept;
 
   /// One that was moved from can only be assigned to or destroyed. Not while another thread uses either.
   Client(Client&&) noexcept;

@@ -1,0 +1,149 @@
+// Client::Impl: what stands behind a Client: its session, its writes that nobody has reported yet, and how a fork is noticed.
+//
+//   client.cpp   life: connecting, connecting anew, forks
+//   writes.cpp   whatever waits for room or an answer in a write channel
+//   reads.cpp    gets of every kind, by direct reads and by ring; scan and size
+//
+// Threads: reads from any number of threads; everything else, and what is marked so below, belongs to the one that writes.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+#include <span>
+#include <string>
+#include <sys/mman.h>
+#include <utility>
+
+#include <hostmap/client.hpp>
+
+#include "client/session.hpp"
+
+namespace hostmap {
+
+// A word that reads 1 in the process that made it and 0 in its children: how a fork is noticed without a system call.
+class ForkMark {
+ public:
+  ForkMark() noexcept {
+    void* page = ::mmap(nullptr, kPageSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED) return;
+    if (::madvise(page, kPageSize, MADV_WIPEONFORK) != 0) {
+      ::munmap(page, kPageSize);
+      return;
+    }
+    word_ = static_cast<std::atomic<int>*>(page);
+    set();
+  }
+  ~ForkMark() {
+    if (word_ != nullptr) ::munmap(word_, kPageSize);
+  }
+  ForkMark(const ForkMark&) = delete;
+  ForkMark& operator=(const ForkMark&) = delete;
+
+  bool usable() const noexcept { return word_ != nullptr; }
+  bool in_child() const noexcept { return word_->load(std::memory_order_relaxed) == 0; }  // relaxed: of this process
+  void set() noexcept { word_->store(1, std::memory_order_relaxed); }                     // relaxed: likewise
+
+ private:
+  std::atomic<int>* word_ = nullptr;
+};
+
+// Writes that failed behind the back of their calls, until a flush tells of them.
+class Failures {
+ public:
+  void add(std::uint64_t count, StatusCode code, bool late) noexcept {
+    if (count == 0) return;
+    if (count_ == 0) first_ = code;
+    count_ += count;
+    some_late_ = some_late_ || late;
+  }
+  Status status() const noexcept {
+    if (count_ == 0) return {};
+    try {
+      const std::string what =
+          some_late_ ? "writes failed, queued ones or those of calls that timed out: " : "queued writes refused: ";
+      return {first_, what + std::to_string(count_) + "; the first one because: " + std::string(describe(first_))};
+    } catch (...) {
+      return first_;
+    }
+  }
+
+ private:
+  std::uint64_t count_ = 0;
+  StatusCode first_ = StatusCode::kOk;
+  bool some_late_ = false;  // of calls that had timed out
+};
+
+struct Client::Impl {
+  Impl(Options chosen, InstanceName instance) : options(std::move(chosen)), name(std::move(instance)) {}
+  ~Impl() {
+    if (fork_mark.usable() && fork_mark.in_child()) disown_all();
+    std::unique_ptr<Session> session(newest.load(std::memory_order_relaxed));  // relaxed: nobody else is left
+    while (session != nullptr) session = std::move(session->previous);
+  }
+
+  Deadline deadline() const noexcept { return Deadline(options.timeout); }
+
+  // The session to use now; connects anew if the last one has ended, or is a parent's.
+  Result<Session*> current(Deadline& deadline) noexcept {
+    if (fork_mark.in_child()) [[unlikely]]
+      become_child();
+    if (Session* session = current_if_usable(); session != nullptr) [[likely]]
+      return session;
+    // [session.use] acquire; pairs with [session.renew]
+    return renew(session_now.load(std::memory_order_acquire), deadline);
+  }
+
+  // The same without connecting: null when there is more to do.
+  Session* current_if_usable() noexcept {
+    if (fork_mark.in_child()) [[unlikely]]
+      return nullptr;
+    // [session.use] acquire; pairs with [session.renew]
+    Session* session = session_now.load(std::memory_order_acquire);
+    return session != nullptr && !session->closed() ? session : nullptr;
+  }
+
+  Result<Session*> renew(Session* ended, Deadline& deadline) noexcept;
+  Status connect_first(Deadline& deadline) noexcept;
+  void become_child() noexcept;
+  void disown_all() noexcept;
+
+  Status queue(const Bytes& key, const Bytes& value) noexcept;
+  void write_to(Session* session) noexcept;
+  Status mutate(Op op, const Bytes& key, const ValueParts& value, std::uint64_t largest,
+                std::int64_t* number = nullptr) noexcept;
+  Status ask(Session& session, std::uint32_t lane, Op op, std::span<const std::byte> key, const ValueParts& value,
+             std::int64_t* number, Deadline& limit) noexcept;
+  Session* session_to_read() noexcept;
+  bool still_current(const Session* session) const noexcept;
+  Result<std::uint64_t> read(const Bytes& key, const ValueTarget& target) noexcept;
+  Result<std::uint64_t> read_by_ring(Session& session, const Bytes& key, const ValueTarget& target,
+                                     Deadline& deadline) noexcept;
+  Status await_own_writes(Session& session, std::uint32_t lane, Deadline& deadline) noexcept;
+  Status await_own_writes(Session& session, Deadline& deadline) noexcept;
+  Result<Session*> current_with_own_writes(Deadline& deadline) noexcept;
+
+  Options options;
+  InstanceName name;
+  ForkMark fork_mark;
+  std::atomic<Session*> session_now{nullptr};
+  // The writing thread's: the session that it wrote to last, whether queued writes of earlier ones were never reported, and
+  // what the next flush has to tell.
+  Session* written = nullptr;
+  bool writes_lost = false;
+  Failures failures;
+  std::timed_mutex renew_mutex;           // guards `newest`
+  std::timed_mutex read_mutex;            // guards the read channels
+  std::atomic<Session*> newest{nullptr};  // owned; the others hang on it
+};
+
+inline std::span<const std::byte> span_of(const Bytes& bytes) noexcept { return {bytes.data(), bytes.size()}; }
+
+inline Status key_status(const Bytes& key) noexcept {
+  if (key.size() == 0) return {StatusCode::kInvalid, "the key is empty; a key has 1 to 65,536 bytes"};
+  return {StatusCode::kTooLarge, "the key is longer than 65,536 bytes"};
+}
+
+inline bool is_key(const Bytes& key) noexcept { return key.size() - 1 < kMaxKeyBytes; }
+
+}  // namespace hostmap

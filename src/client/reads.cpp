@@ -1,0 +1,278 @@
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <new>
+#include <sched.h>
+
+#include "client/impl.hpp"
+#include "table/reader_scan.hpp"
+
+namespace hostmap {
+
+namespace {
+
+// How many gets of a multi_get are under way at once: about as many lines as a core keeps outstanding.
+constexpr std::size_t kGroup = 16;
+
+}  // namespace
+
+Status Client::Impl::await_own_writes(Session& session, std::uint32_t lane, Deadline& limit) noexcept {
+  const std::uint64_t position = session.queued_position(lane);
+  if (position == 0) [[likely]]
+    return {};
+  const Result<ClientChannel*> channel = session.channel(lane, limit);
+  if (!channel) return channel.status();
+  return (*channel)->await_consumed(position, limit);
+}
+
+Status Client::Impl::await_own_writes(Session& session, Deadline& limit) noexcept {
+  for (std::uint32_t lane = 0; lane < session.lanes(); ++lane) {
+    if (Status status = await_own_writes(session, lane, limit); !status.ok()) return status;
+  }
+  return {};
+}
+
+// The session to use for what concerns every lane, with all that this client has queued applied.
+Result<Session*> Client::Impl::current_with_own_writes(Deadline& limit) noexcept {
+  for (;;) {
+    const Result<Session*> session = current(limit);
+    if (!session) return session.status();
+    Status status = await_own_writes(**session, limit);
+    if (status.ok()) return *session;
+    if (!(status == StatusCode::kClosed)) return status;  // else the table is gone with the writes; flush will say so
+  }
+}
+
+// The session that direct reads may use at once; null when there is more to do: other threads' or this one's writes to wait
+// for, a fork to notice, a server to find.
+Session* Client::Impl::session_to_read() noexcept {
+  if (options.reads != Reads::kDirect || fork_mark.in_child()) return nullptr;
+  // [session.use] acquire; pairs with [session.renew]
+  Session* session = session_now.load(std::memory_order_acquire);
+  return session != nullptr && !session->any_queued() ? session : nullptr;
+}
+
+// Is what was just read by way of `session` to be believed? If the session was retired meanwhile, it may be zeroes.
+bool Client::Impl::still_current(const Session* session) const noexcept {
+  std::atomic_thread_fence(std::memory_order_acquire);  // [session.check] acquire; pairs with [session.retire]
+  return session_now.load(std::memory_order_relaxed) == session;  // relaxed: behind the fence
+}
+
+Result<std::uint64_t> Client::Impl::read(const Bytes& key, const ValueTarget& target) noexcept {
+  if (!is_key(key)) return key_status(key);
+  Deadline limit = deadline();
+  for (;;) {
+    Session* usable = session_to_read();
+    if (usable == nullptr) {
+      const Result<Session*> at = current(limit);
+      if (!at) return at.status();
+      usable = *at;
+      const std::uint32_t lane = usable->reader().shard_of(span_of(key));
+      if (Status status = await_own_writes(*usable, lane, limit); !status.ok()) {
+        if (status == StatusCode::kClosed) continue;  // the table is gone with the writes; flush will say so
+        return status;
+      }
+    }
+    Session& session = *usable;
+    if (options.reads == Reads::kRing) {
+      Result<std::uint64_t> value = read_by_ring(session, key, target, limit);
+      if (!value && value.status() == StatusCode::kClosed && limit.left() != 0) continue;
+      return value;
+    }
+    const TableReader::Result found = session.reader().get(span_of(key), target);
+    if (!still_current(&session)) [[unlikely]]
+      continue;
+    if (found.retries != 0) [[unlikely]] {
+      session.end().counters().read_retries.fetch_add(found.retries, std::memory_order_relaxed);  // relaxed: a counter
+    }
+    switch (found.outcome) {
+      case ReadOutcome::kHit:
+        return found.size;
+      case ReadOutcome::kMiss:
+        return StatusCode::kNotFound;
+      case ReadOutcome::kTooSmall:
+        return Status::buffer_too_small(found.size);
+      case ReadOutcome::kOutOfMemory:
+        return Status::out_of_memory();
+      case ReadOutcome::kContended: {
+        session.end().counters().read_fallbacks.fetch_add(1, std::memory_order_relaxed);  // relaxed: a counter
+        Result<std::uint64_t> value = read_by_ring(session, key, target, limit);
+        if (value || !(value.status() == StatusCode::kClosed)) return value;
+        if (const Result<Session*> renewed = renew(&session, limit); !renewed) return renewed.status();
+        break;
+      }
+      case ReadOutcome::kClosed: {
+        const Result<Session*> renewed = renew(&session, limit);
+        if (!renewed) return renewed.status();
+        break;
+      }
+    }
+  }
+}
+
+Result<std::uint64_t> Client::Impl::read_by_ring(Session& session, const Bytes& key, const ValueTarget& target,
+                                                 Deadline& limit) noexcept {
+  if (!lock_within(read_mutex, limit)) return StatusCode::kTimeout;
+  const std::lock_guard<std::timed_mutex> lock(read_mutex, std::adopt_lock);
+  const std::uint32_t lane = session.reader().shard_of(span_of(key));
+  const Result<ClientChannel*> opened = session.channel(session.lanes() + lane, limit);
+  if (!opened) return opened.status();
+  ClientChannel& channel = **opened;
+
+  PieceCursor cursor{};
+  std::uint64_t received = 0;
+  std::byte* to = nullptr;
+  for (;;) {
+    std::span<const std::byte> more;
+    if (received != 0) more = {reinterpret_cast<const std::byte*>(&cursor), sizeof cursor};
+    if (Status status = channel.send_any(Op::kGet, true, span_of(key), more, limit); !status.ok()) return status;
+    const Result<ClientChannel::Answer> answer = channel.await_answer(limit);
+    if (!answer) return answer.status();
+    const StatusCode code = answer->code;
+    const std::span<const std::byte> bytes = answer->value;
+    PieceHead head{};
+    if (code == StatusCode::kOk && bytes.size() >= sizeof head) std::memcpy(&head, bytes.data(), sizeof head);
+    const std::uint64_t piece = bytes.size() >= sizeof head ? bytes.size() - sizeof head : 0;
+    if (code == StatusCode::kOk && (bytes.size() < sizeof head || piece > head.total_bytes - received ||
+                                    (piece == 0 && received < head.total_bytes))) {
+      session.end().break_off();
+      return Status(StatusCode::kInternal, kSenselessAnswer);
+    }
+    const bool fits = target.fits(head.total_bytes);
+    if (code == StatusCode::kOk && target.wanted() && fits) {
+      if (received == 0) to = target.room(head.total_bytes);
+      if (to != nullptr && piece != 0) std::memcpy(to + received, bytes.data() + sizeof head, piece);
+    }
+    channel.release();
+    if (code == StatusCode::kMismatch) {  // another value by now: start over
+      received = 0;
+      continue;
+    }
+    if (code != StatusCode::kOk) return code;
+    if (!target.wanted()) return head.total_bytes;
+    if (!fits) return Status::buffer_too_small(head.total_bytes);
+    if (to == nullptr) return Status::out_of_memory();
+    received += piece;
+    if (received == head.total_bytes) return head.total_bytes;
+    cursor = {received, head.entry, head.generation};
+  }
+}
+
+Result<std::string> Client::get(Bytes key) noexcept {
+  std::string value;
+  const Result<std::uint64_t> size = impl_->read(key, ValueTarget::string(value));
+  if (!size) return size.status();
+  return value;
+}
+
+Result<std::size_t> Client::get_into(Bytes key, std::span<std::byte> buffer) noexcept {
+  if (key.size() == 8 && buffer.size() >= 8) {
+    std::uint64_t word;
+    std::uint64_t value;
+    std::memcpy(&word, key.data(), sizeof word);
+    const Session* session = impl_->session_to_read();
+    if (session != nullptr && session->reader().get_pair(word, value) && impl_->still_current(session)) [[likely]] {
+      std::memcpy(buffer.data(), &value, sizeof value);
+      return sizeof value;
+    }
+  }
+  const Result<std::uint64_t> size = impl_->read(key, ValueTarget::buffer(buffer));
+  if (!size) return size.status();
+  return static_cast<std::size_t>(*size);
+}
+
+std::vector<Result<std::string>> Client::multi_get(std::span<const std::string_view> keys) noexcept {
+  std::vector<Result<std::string>> results;
+  try {
+    results.reserve(keys.size());
+  } catch (...) {
+    return {};
+  }
+  Impl& impl = *impl_;
+  std::array<std::uint64_t, kGroup> hashes;
+  for (std::size_t begin = 0; begin < keys.size(); begin += kGroup) {
+    const std::span<const std::string_view> group = keys.subspan(begin, std::min(kGroup, keys.size() - begin));
+    // All buckets of a group are asked for before the first is looked at, then all entries. Not the keys' first look-up is
+    // what costs, but the way to memory.
+    Session* session = impl.session_to_read();
+    if (session != nullptr) {
+      const TableReader& reader = session->reader();
+      for (std::size_t i = 0; i < group.size(); ++i) {
+        if (group[i].empty()) continue;
+        hashes[i] = reader.hash_of(span_of(group[i]));
+        reader.prefetch_bucket(span_of(group[i]), hashes[i]);
+      }
+      for (std::size_t i = 0; i < group.size(); ++i) {
+        if (!group[i].empty()) reader.prefetch_entry(span_of(group[i]), hashes[i]);
+      }
+    }
+    for (std::size_t i = 0; i < group.size(); ++i) {
+      std::string value;
+      const ValueTarget target = ValueTarget::string(value);
+      if (session != nullptr && is_key(group[i])) {
+        const TableReader::Result found = session->reader().get_hashed(span_of(group[i]), hashes[i], target);
+        if (found.outcome == ReadOutcome::kHit && impl.still_current(session)) [[likely]] {
+          results.emplace_back(std::move(value));
+          continue;
+        }
+      }
+      const Result<std::uint64_t> size = impl.read(group[i], target);
+      if (size) {
+        results.emplace_back(std::move(value));
+      } else {
+        results.emplace_back(size.status());
+      }
+    }
+  }
+  return results;
+}
+
+Status Client::scan_with(Bytes prefix, Visitor each, void* target) {
+  Impl& impl = *impl_;
+  Deadline patience = impl.deadline();
+  const Result<Session*> session = impl.current_with_own_writes(patience);
+  if (!session) return session.status();
+  std::string value;
+  TableScan scan((*session)->reader(), span_of(prefix));
+  for (;;) {
+    TableScan::Step step = TableScan::Step::kContended;
+    try {
+      step = scan.next();
+    } catch (const std::bad_alloc&) {
+      return Status::out_of_memory();
+    }
+    if (!impl.still_current(*session) || step == TableScan::Step::kClosed) return StatusCode::kClosed;
+    if (step == TableScan::Step::kDone) return {};
+    if (step == TableScan::Step::kContended) {
+      if (patience.left() == 0) return StatusCode::kTimeout;
+      ::sched_yield();
+      continue;
+    }
+    patience = impl.deadline();
+    for (const TableScan::Item& item : scan.items()) {
+      std::string_view found(reinterpret_cast<const char*>(&item.value), sizeof item.value);
+      if (!item.is_pair) {
+        const Result<std::uint64_t> size = impl.read(std::string_view(item.key), ValueTarget::string(value));
+        if (!size && size.status() == StatusCode::kNotFound) continue;  // gone since
+        if (!size) return size.status();
+        found = value;
+      }
+      if (!each(target, item.key, found)) return {};
+    }
+  }
+}
+
+Result<std::uint64_t> Client::size() noexcept {
+  Impl& impl = *impl_;
+  Deadline limit = impl.deadline();
+  for (;;) {
+    const Result<Session*> session = impl.current_with_own_writes(limit);
+    if (!session) return session.status();
+    const std::uint64_t keys = (*session)->reader().count_keys();
+    if (impl.still_current(*session)) return keys;
+  }
+}
+
+Status Client::exists(Bytes key) noexcept { return impl_->read(key, ValueTarget::none()).status(); }
+
+}  // namespace hostmap

@@ -1,0 +1,148 @@
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "client/impl.hpp"
+
+namespace hostmap {
+
+// Sends a write to its lane and waits for what it is answered. `largest`: of the user's values, in bytes. `number`: of an
+// increment, the new one.
+Status Client::Impl::mutate(Op op, const Bytes& key, const ValueParts& value, std::uint64_t largest,
+                            std::int64_t* number) noexcept {
+  if (!is_key(key)) return key_status(key);
+  Deadline limit = deadline();
+  const Result<Session*> session = current(limit);
+  if (!session) return session.status();
+  if (largest > (*session)->reader().max_value_bytes()) return StatusCode::kTooLarge;
+  return ask(**session, (*session)->reader().shard_of(span_of(key)), op, span_of(key), value, number, limit);
+}
+
+Status Client::Impl::ask(Session& session, std::uint32_t lane, Op op, std::span<const std::byte> key,
+                         const ValueParts& value, std::int64_t* number, Deadline& limit) noexcept {
+  const Result<ClientChannel*> channel = session.channel(lane, limit);
+  if (!channel) return channel.status();
+  if (Status status = (*channel)->send_any(op, true, key, value, limit); !status.ok()) return status;
+  const Result<ClientChannel::Answer> answer = (*channel)->await_answer(limit);
+  if (!answer) return answer.status();
+  const StatusCode code = answer->code;
+  if (number != nullptr && answer->value.size() == sizeof *number) {
+    std::memcpy(number, answer->value.data(), sizeof *number);
+  }
+  (*channel)->release();
+  session.note_applied(lane);  // the lane is in order: what was queued before this is applied, too
+  return code;
+}
+
+Status Client::put(Bytes key, Bytes value) noexcept {
+  return impl_->mutate(Op::kPut, key, span_of(value), value.size());
+}
+
+Status Client::insert(Bytes key, Bytes value) noexcept {
+  return impl_->mutate(Op::kInsert, key, span_of(value), value.size());
+}
+
+Status Client::erase(Bytes key) noexcept { return impl_->mutate(Op::kErase, key, {}, 0); }
+
+Status Client::compare_exchange(Bytes key, Bytes expected, Bytes desired) noexcept {
+  const Comparison comparison{expected.size()};
+  const std::span<const std::byte> head(reinterpret_cast<const std::byte*>(&comparison), sizeof comparison);
+  return impl_->mutate(Op::kCompareExchange, key, {head, span_of(expected), span_of(desired)},
+                       std::max(expected.size(), desired.size()));
+}
+
+Result<std::int64_t> Client::add(Bytes key, std::int64_t by) noexcept {
+  const std::span<const std::byte> bytes(reinterpret_cast<const std::byte*>(&by), sizeof by);
+  std::int64_t number = 0;
+  Status status = impl_->mutate(Op::kIncrement, key, bytes, 0, &number);
+  if (!status.ok()) return status;
+  return number;
+}
+
+Status Client::clear() noexcept {
+  Impl& impl = *impl_;
+  Deadline limit = impl.deadline();
+  // What this client has queued in other lanes comes before.
+  const Result<Session*> session = impl.current_with_own_writes(limit);
+  if (!session) return session.status();
+  return impl.ask(**session, kLaneOfClear, Op::kClear, {}, {}, nullptr, limit);
+}
+
+Status Client::put_async(Bytes key, Bytes value) noexcept {
+  if (!is_key(key)) return key_status(key);
+  // The usual case, without any of what the unusual ones need: the session lives, the channel is open and has room.
+  if (Session* session = impl_->current_if_usable(); session != nullptr && session == impl_->written) [[likely]] {
+    const std::uint32_t lane = session->reader().shard_of(span_of(key));
+    ClientChannel* channel = session->end().open_channel(lane);
+    if (channel != nullptr && value.size() <= session->reader().max_value_bytes() &&
+        channel->try_send(Op::kPut, span_of(key), span_of(value))) [[likely]] {
+      session->note_queued(lane, channel->sent());
+      return {};
+    }
+  }
+  return impl_->queue(key, value);
+}
+
+// From here on the writing thread writes to `session`; what it had queued elsewhere and never heard of is lost.
+void Client::Impl::write_to(Session* session) noexcept {
+  if (session == written) return;
+  writes_lost = writes_lost || (written != nullptr && written->any_unreported());
+  written = session;
+}
+
+Status Client::Impl::queue(const Bytes& key, const Bytes& value) noexcept {
+  Deadline limit = deadline();
+  const Result<Session*> session = current(limit);
+  if (!session) return session.status();
+  write_to(*session);
+  if (value.size() > (*session)->reader().max_value_bytes()) return StatusCode::kTooLarge;
+  const std::uint32_t lane = (*session)->reader().shard_of(span_of(key));
+  const Result<ClientChannel*> channel = (*session)->channel(lane, limit);
+  if (!channel) return channel.status();
+  Status status = (*channel)->send_any(Op::kPut, false, span_of(key), span_of(value), limit);
+  (*session)->note_queued(lane, (*channel)->sent());
+  return status;
+}
+
+Status Client::flush() noexcept {
+  Impl& impl = *impl_;
+  Deadline limit = impl.deadline();
+  const Result<Session*> session = impl.current(limit);
+  impl.write_to(session ? *session : nullptr);
+  if (std::exchange(impl.writes_lost, false)) return StatusCode::kClosed;
+  if (!session) return session.status();
+
+  // With its connection gone, what was queued on it is reported by this very status.
+  const auto failed = [&](Status status) {
+    if (status == StatusCode::kClosed) (*session)->note_all_reported();
+    return status;
+  };
+  const auto owes = [&](std::uint32_t lane) {
+    const ClientChannel* channel = (*session)->end().open_channel(lane);
+    return (*session)->unreported(lane) || (channel != nullptr && channel->owes_outcomes());
+  };
+  for (const bool sending : {true, false}) {
+    for (std::uint32_t lane = 0; lane < (*session)->lanes(); ++lane) {
+      if (!owes(lane)) continue;
+      const Result<ClientChannel*> channel = (*session)->channel(lane, limit);
+      if (!channel) return failed(channel.status());
+      if (sending) {
+        if (Status status = (*channel)->send_any(Op::kFlush, true, {}, {}, limit); !status.ok()) {
+          return failed(std::move(status));
+        }
+        continue;
+      }
+      const Result<ClientChannel::Answer> answer = (*channel)->await_answer(limit);
+      if (!answer) return failed(answer.status());
+      const ClientChannel::LateOutcomes late = (*channel)->take_late_outcomes();
+      impl.failures.add(late.failed, late.first, true);
+      impl.failures.add(refused_writes(answer->value), answer->code, false);
+      (*channel)->release();
+      (*session)->note_applied(lane);
+      (*session)->note_reported(lane);
+    }
+  }
+  return std::exchange(impl.failures, {}).status();
+}
+
+}  // namespace hostmap
