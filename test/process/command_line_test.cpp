@@ -12,6 +12,11 @@
 namespace hostmap::test {
 namespace {
 
+// Does the list of instances show this one in this state? The column is as wide as the longest name, other tests' too.
+bool shows(const std::string& listed, const std::string& name, const std::string& state) {
+  return std::regex_search(listed, std::regex("(^|\n)" + name + " +" + state));
+}
+
 std::vector<std::string> command(const Server& server, const std::vector<std::string>& arguments) {
   std::vector<std::string> words{program("hostmap"), "--name", server.name()};
   words.insert(words.end(), arguments.begin(), arguments.end());
@@ -391,7 +396,7 @@ TEST(CommandLine, AServerOfAnotherVersionIsExitCodeSixAndCanBeStopped) {
   for (const auto& arguments : commands_of_clients()) expect_refusal(hostmap(server, arguments), 6, {"version"});
   for (const char* verb : {"stat", "check"}) expect_refusal(hostmap(server, {verb}), 6, {"version"});
   const Ran listed = hostmap(server, {"ls"});
-  EXPECT_NE(listed.output.find(server.name() + "  other layout version"), std::string::npos) << listed.output;
+  EXPECT_TRUE(shows(listed.output, server.name(), "other layout version")) << listed.output;
   expect_silence(hostmap(server, {"stop"}));
   EXPECT_EQ(server.wait(), kSuccess);
 }
@@ -444,9 +449,7 @@ TEST(CommandLine, AStrangersServerIsNeitherShownNorStopped) {
   expect_refusal(run(command(server, {"stop"}), stranger), 4, {"user"});
   expect_refusal(run(command(server, {"check"}), stranger), 4, {});
   const Ran listed = run(command(server, {"ls"}), stranger);
-  // The column is as wide as the longest name that there is, other tests' too.
-  EXPECT_TRUE(std::regex_search(listed.output, std::regex("(^|\n)" + server.name() + " +no permission")))
-      << listed.output;
+  EXPECT_TRUE(shows(listed.output, server.name(), "no permission")) << listed.output;
   expect_silence(hostmap(server, {"ping"}));
 }
 
