@@ -104,15 +104,10 @@ bool Dispatcher::apply(const Request& request, const HashedKey& key) {
   return false;
 }
 
-// Is the value within its limit? If not, that is answered.
-bool Dispatcher::fits(const Request& request) {
-  if (request.value.size() <= table_.header().max_value_bytes) return true;
-  finish(request, StatusCode::kTooLarge, Effect::kNone);
-  return false;
-}
-
 void Dispatcher::put(const Request& request, const HashedKey& key) {
-  if (!fits(request)) return;
+  if (request.value.size() > table_.header().max_value_bytes) {
+    return finish(request, StatusCode::kTooLarge, Effect::kNone);
+  }
   const StatusCode code = shard_.put(key, request.value);
   if (code == StatusCode::kOk) ++counts_.puts;
   finish(request, code, code == StatusCode::kOk ? Effect::kSealed : Effect::kNone);

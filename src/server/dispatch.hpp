@@ -53,7 +53,6 @@ class Dispatcher {
   bool take_piece(const Request& request);
   bool finish_stream(const Request& request);
   void apply_whole(const Request& request, const HashedKey& key);
-  bool fits(const Request& request);
   void finish(const Request& request, StatusCode code, Effect effect, std::span<const std::byte> prefix = {},
               std::span<const std::byte> value = {});
 
