@@ -3,8 +3,11 @@
 #include <charconv>
 #include <chrono>
 #include <csignal>
+#include <filesystem>
 #include <fmt/format.h>
+#include <sched.h>
 #include <stdexcept>
+#include <string>
 #include <unistd.h>
 #include <utility>
 
@@ -41,6 +44,16 @@ Instance::~Instance() {
     stop();
   } catch (const std::exception& error) {
     fmt::print(stderr, "{}\n", error.what());
+  }
+}
+
+void Instance::pin_server(int cpu) const {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(static_cast<std::size_t>(cpu), &set);
+  for (const auto& task : std::filesystem::directory_iterator(fmt::format("/proc/{}/task", server_pid()))) {
+    const auto thread = static_cast<pid_t>(std::stol(task.path().filename().string()));
+    if (sched_setaffinity(thread, sizeof set, &set) != 0) throw std::runtime_error("sched_setaffinity failed");
   }
 }
 

@@ -22,6 +22,8 @@ class Instance {
 
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] pid_t server_pid() const { return server_.pid(); }
+  /// Binds each thread that the server has now to one CPU; how many CPUs it believes to have does not change.
+  void pin_server(int cpu) const;
   /// One figure of `hostmap stat --json`.
   [[nodiscard]] std::uint64_t stat(std::string_view figure) const;
   /// SIGTERM, then the server's end; throws unless it ends in order.

@@ -99,6 +99,16 @@ class OneThread {
     channel_->send(Op::kPut, false, bytes_of(key), bytes_of(value));
     if (++queued_ % Worker::kBatch == 0) serve();
   }
+  /// A put that is waited for: one sweep for it alone.
+  void put_and_wait(std::uint64_t index, std::uint64_t value) {
+    const std::uint64_t key = key_of(index);
+    Deadline deadline(1s);
+    if (!channel_->send_any(Op::kPut, true, bytes_of(key), bytes_of(value), deadline).ok() || !worker_->sweep() ||
+        !channel_->await_answer(deadline)) {
+      throw std::runtime_error("a put was not answered");
+    }
+    channel_->release();
+  }
   void serve() {
     while (worker_->sweep()) {
     }
@@ -144,6 +154,10 @@ int play_count(std::span<char* const> arguments) {
     all.serve();
     return 0;
   }
+  if (what == "put-sync") {
+    for (std::uint64_t i = 0; i < count; ++i) all.put_and_wait(random.below(kEntries), i);
+    return 0;
+  }
   const TableReader reader = all.reader();
   std::uint64_t sum = 0;
   for (std::uint64_t i = 0; i < count; ++i) {
@@ -167,7 +181,9 @@ void ask_instructions(Session& session) {
   session.progress.step("instructions");
   Table table(fmt::format("instructions · {} entries of 8 + 8 bytes, callgrind, one thread", format_count(kEntries)),
               {"", "instructions"});
-  for (const auto& [what, title] : {std::pair{"get", "a get: reader"}, std::pair{"put", "a put: client and worker"}}) {
+  for (const auto& [what, title] :
+       {std::pair{"get", "a get: reader"}, std::pair{"put", "a put of a batch: client and worker"},
+        std::pair{"put-sync", "a put that is waited for: both ends of the connection, one sweep"}}) {
     session.progress.detail(what);
     const double each =
         static_cast<double>(instructions_of(what, kMany) - instructions_of(what, kFew)) / (kMany - kFew);

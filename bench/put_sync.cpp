@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 #include <functional>
 #include <iostream>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -157,11 +158,12 @@ void ask_put_sync(Session& session) {
   session.progress.step("put-sync");
   const OtherLoad others;
   Instance instance({});
-  const RedisServer redis;
+  instance.pin_server(cpus[0]);  // as the bare ring's two ends are
+  std::optional<RedisServer> redis(std::in_place);
   Child hostmap(
       {.program = own_program(), .arguments = {"--role", "put-sync-client", instance.name()}, .cpu = cpus[1]});
   Child redis_client(
-      {.program = own_program(), .arguments = {"--role", "put-sync-redis", redis.socket()}, .cpu = cpus[1]});
+      {.program = own_program(), .arguments = {"--role", "put-sync-redis", redis->socket()}, .cpu = cpus[1]});
   const auto round_of = [](Child& child) {
     child.say("round");
     return std::strtod(child.hear(120s).c_str(), nullptr);
@@ -179,6 +181,7 @@ void ask_put_sync(Session& session) {
     child->wait(30s);
   }
   instance.stop();
+  redis.reset();  // waited for: its time is not that of other programs
   const Ratio of_ring = ratio_of(series[0], series[1]);
   const Ratio of_redis = ratio_of(series[0], series[2]);
   Finding ring{.name = "put-sync/ring",

@@ -32,14 +32,14 @@ set(CMAKE_CXX_STANDARD 20)
 set(CMAKE_CXX_STANDARD_REQUIRED ON)
 set(CMAKE_CXX_EXTENSIONS OFF)
 
-add_compile_options(-Wall -Wextra -Wconversion -Wshadow -fno-omit-frame-pointer)
+add_compile_options(-Wall -Wextra -Wconversion -Wshadow)
 if(HOSTMAP_WERROR)
   add_compile_options(-Werror)
 endif()
 
 if(HOSTMAP_SANITIZE)
   # A finding ends the program: a test must not pass with one.
-  add_compile_options("-fsanitize=${HOSTMAP_SANITIZE}" -fno-sanitize-recover=all)
+  add_compile_options("-fsanitize=${HOSTMAP_SANITIZE}" -fno-sanitize-recover=all -fno-omit-frame-pointer)
   add_link_options("-fsanitize=${HOSTMAP_SANITIZE}")
   if(HOSTMAP_SANITIZE STREQUAL "thread" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     # GCC warns of each fence, which its thread sanitizer cannot follow. The code has a variant

@@ -117,6 +117,7 @@ struct Client::Impl {
   Session* session_to_read() noexcept;
   bool still_current(const Session* session) const noexcept;
   Result<std::uint64_t> read(const Bytes& key, const ValueTarget& target) noexcept;
+  Result<std::size_t> read_into(Bytes key, std::span<std::byte> buffer) noexcept;
   Result<std::uint64_t> read_by_ring(Session& session, const Bytes& key, const ValueTarget& target,
                                      Deadline& deadline) noexcept;
   Status await_own_writes(Session& session, std::uint32_t lane, Deadline& deadline) noexcept;

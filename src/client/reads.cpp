@@ -45,7 +45,7 @@ Result<Session*> Client::Impl::current_with_own_writes(Deadline& limit) noexcept
 
 // The session that direct reads may use at once; null when there is more to do: other threads' or this one's writes to wait
 // for, a fork to notice, a server to find.
-Session* Client::Impl::session_to_read() noexcept {
+inline Session* Client::Impl::session_to_read() noexcept {
   if (options.reads != Reads::kDirect || fork_mark.in_child()) return nullptr;
   // [session.use] acquire; pairs with [session.renew]
   Session* session = session_now.load(std::memory_order_acquire);
@@ -53,7 +53,7 @@ Session* Client::Impl::session_to_read() noexcept {
 }
 
 // Is what was just read by way of `session` to be believed? If the session was retired meanwhile, it may be zeroes.
-bool Client::Impl::still_current(const Session* session) const noexcept {
+inline bool Client::Impl::still_current(const Session* session) const noexcept {
   std::atomic_thread_fence(std::memory_order_acquire);  // [session.check] acquire; pairs with [session.retire]
   return session_now.load(std::memory_order_relaxed) == session;  // relaxed: behind the fence
 }
@@ -165,8 +165,15 @@ Result<std::string> Client::get(Bytes key) noexcept {
   return value;
 }
 
+// What get_into() does when it is not the usual case: apart, so that the usual one saves no registers for it.
+[[gnu::noinline]] Result<std::size_t> Client::Impl::read_into(Bytes key, std::span<std::byte> buffer) noexcept {
+  const Result<std::uint64_t> size = read(key, ValueTarget::buffer(buffer));
+  if (!size) return size.status();
+  return static_cast<std::size_t>(*size);
+}
+
 Result<std::size_t> Client::get_into(Bytes key, std::span<std::byte> buffer) noexcept {
-  if (key.size() == 8 && buffer.size() >= 8) {
+  if (key.size() == 8 && buffer.size() >= 8) [[likely]] {
     std::uint64_t word;
     std::uint64_t value;
     std::memcpy(&word, key.data(), sizeof word);
@@ -176,9 +183,7 @@ Result<std::size_t> Client::get_into(Bytes key, std::span<std::byte> buffer) noe
       return sizeof value;
     }
   }
-  const Result<std::uint64_t> size = impl_->read(key, ValueTarget::buffer(buffer));
-  if (!size) return size.status();
-  return static_cast<std::size_t>(*size);
+  return impl_->read_into(key, buffer);
 }
 
 std::vector<Result<std::string>> Client::multi_get(std::span<const std::string_view> keys) noexcept {

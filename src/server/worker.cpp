@@ -14,6 +14,8 @@ namespace {
 // A channel that had nothing in this many sweeps in a row leaves the sweep.
 constexpr unsigned kIdleSweeps = 256;
 constexpr std::size_t kIdleLooks = 4;
+// Without work, this many sweeps go between two looks at the clock.
+constexpr unsigned kLooksPerClock = 16;
 // A parked worker looks around this often though nobody rang: a hostile process can move its futex sleeper elsewhere.
 constexpr std::int64_t kParkPatienceNs = 5'000'000'000;
 // The largest answer that needs no value: code alone, or a flush report.
@@ -93,6 +95,7 @@ void Worker::take_orders() {
 void Worker::run() {
   around_.line->cpu.store(static_cast<std::uint32_t>(::sched_getcpu()), std::memory_order_relaxed);  // relaxed: a hint
   std::int64_t idle_since = 0;
+  unsigned idle_looks = 0;
   for (;;) {
     // [orders.take] acquire; pairs with [orders.give]
     if (has_orders_.load(std::memory_order_acquire)) take_orders();
@@ -102,6 +105,12 @@ void Worker::run() {
     if (sweep()) {
       if (idle_since != 0) spin_.observe(monotonic_ns() - idle_since);
       idle_since = 0;
+      idle_looks = 0;
+      continue;
+    }
+    // At first only looks: the clock, and what else is done without work, would delay the taking of a request.
+    if (++idle_looks % kLooksPerClock != 0) {
+      cpu_relax();
       continue;
     }
     if (reclaim()) continue;

@@ -481,7 +481,7 @@ inline constexpr TablePlan plan_table(std::uint64_t memory_limit, std::uint32_t 
 //   64     constants, by the server
 //   128    client words: closed, channels wanted, rare-event counters
 //   256    server words: closed, channels open
-//   4096   channels[2 * lane_count], 256 bytes each: a client's half and a server's half
+//   4096   channels[2 * lane_count], 384 bytes each: the client's two parts and the server's
 //   then, from a page boundary, for each channel: request ring, answer ring (ring_bytes each, populated when first used)
 //
 // A channel is a ring pair. A connection has two per lane: channel `lane` carries the writes, by the one thread that may
@@ -520,22 +520,26 @@ HOSTMAP_AT(ServerWords, channels_refused, 16);
 // ChannelControl::waiting, a futex that the client sets and the worker clears.
 enum WaitWord : std::uint32_t { kNotWaiting = 0, kWaitingForAnswer = 1, kWaitingForRoom = 2 };
 
+// Three parts that lie apart: the worker looks at the first in every sweep, so the client must not dirty its line by taking an
+// answer; a call and its answer then move no line but the two of their records.
 struct ChannelControl {
-  // the client's half
+  // the client's, stored only when it is about to sleep
   HalfWord waiting;
   std::uint32_t reserved_half;
-  Word wake_at;           // kWaitingForRoom: wake when the requests consumed reach this position
+  Word wake_at;  // kWaitingForRoom: wake when the requests consumed reach this position
+  std::uint64_t reserved_waiting[14];
+  // the client's, stored with each answer that it takes; loaded only when the answer ring seems half full
   Word answers_consumed;  // position in the answer ring
-  std::uint64_t reserved_client[13];
-  // the server's half
+  std::uint64_t reserved_client[15];
+  // the server's
   Word requests_consumed;  // position in the request ring, published once a sweep
   std::uint64_t reserved_server[15];
 };
-HOSTMAP_SIZE(ChannelControl, 256, 8);
+HOSTMAP_SIZE(ChannelControl, 384, 8);
 HOSTMAP_AT(ChannelControl, waiting, 0);
 HOSTMAP_AT(ChannelControl, wake_at, 8);
-HOSTMAP_AT(ChannelControl, answers_consumed, 16);
-HOSTMAP_AT(ChannelControl, requests_consumed, 128);
+HOSTMAP_AT(ChannelControl, answers_consumed, 128);
+HOSTMAP_AT(ChannelControl, requests_consumed, 256);
 
 struct ConnectionHeader {
   RegionHeader region;

@@ -69,11 +69,7 @@ void ShardWriter::reset(PairBucket& primary) noexcept {
   PairBucket* overflow = pair_next(primary);
   // [clear.pairs] release; pairs with [pair.header]
   primary.header.store((header_version(header) + 1) << kVersionShift | fill_bits(), std::memory_order_release);
-  while (overflow != nullptr) {
-    PairBucket* next = pair_next(*overflow);
-    blocks_.release_overflow(kSlabPairOverflow, offset_of(overflow));
-    overflow = next;
-  }
+  release_pair_overflow(overflow);
 }
 
 void ShardWriter::reset(EntryBucket& primary) noexcept {

@@ -181,15 +181,30 @@ inline unsigned tags_sse2(const Word* line, std::uint16_t tag) noexcept {
 
 }  // namespace match_detail
 
+namespace match_detail {
+
+// Apart, so that the few instructions of the wide comparisons stay in line with their caller's.
+[[gnu::noinline]] inline unsigned equal_narrow(const Word* line, std::uint64_t key,
+                                               [[maybe_unused]] VectorWidth width) noexcept {
+#if defined(__x86_64__)
+  if (width == VectorWidth::kSse2) return equal_sse2(line, key);
+#endif
+  return equal_portable(line, key);
+}
+
+}  // namespace match_detail
+
 // Bit i (1 to 7) of the result: words i of the line equals `key`. Bit 0 means nothing.
-inline unsigned match_keys(const PairBucket& bucket, std::uint64_t key, VectorWidth width) noexcept {
+[[gnu::always_inline]] inline unsigned match_keys(const PairBucket& bucket, std::uint64_t key,
+                                                  VectorWidth width) noexcept {
   const Word* line = &bucket.header;
 #if defined(__x86_64__)
-  if (width == VectorWidth::kAvx512) return match_detail::equal_avx512(line, key);
-  if (width == VectorWidth::kAvx2) return match_detail::equal_avx2(line, key);
-  if (width == VectorWidth::kSse2) return match_detail::equal_sse2(line, key);
+  if (width == VectorWidth::kAvx512) [[likely]]
+    return match_detail::equal_avx512(line, key);
+  if (width == VectorWidth::kAvx2) [[likely]]
+    return match_detail::equal_avx2(line, key);
 #endif
-  return match_detail::equal_portable(line, key);
+  return match_detail::equal_narrow(line, key, width);
 }
 
 // Bit i (1 to 7): cell word i carries `tag`.

@@ -191,14 +191,31 @@ TableReader::Step TableReader::miss_in_pairs(const Lookup& lookup) const noexcep
     }
     if ((header & kOverflowBit) == 0) [[likely]]
       return Step::kMiss;
-    const std::uint64_t offset = bucket->link.load(kRelaxed) & kOffsetMask;  // relaxed: checked with the header
-    // [arena.clamp] acquire; pairs with [arena.grow]
-    const std::uint64_t end = arena_offset_ + header_arena(kAcquire);
-    if (offset < arena_offset_ || offset + sizeof(PairBucket) > end || offset % sizeof(PairBucket) != 0)
-      return Step::kAgain;
-    bucket = at<PairBucket>(offset);
+    bucket = overflow_of(*bucket);
+    if (bucket == nullptr) return Step::kAgain;
   }
   return Step::kAgain;
+}
+
+// get_pair() from the second bucket of a chain on.
+[[gnu::noinline]] bool TableReader::get_overflowed_pair(const PairBucket& primary, std::uint64_t key,
+                                                        std::uint64_t fill, std::uint64_t& value) const noexcept {
+  const PairBucket* bucket = &primary;
+  for (unsigned length = 1; length < kMaxChain; ++length) {
+    bucket = overflow_of(*bucket);
+    if (bucket == nullptr) return false;
+    // [pair.header-overflow] acquire; pairs with [pair.insert]
+    const std::uint64_t header = bucket->header.load(kAcquire);
+    const unsigned found = match_keys(*bucket, key, width_) & static_cast<unsigned>(header & kOccupiedMask);
+    if (header_fill(header) != (fill & 0xff)) return false;
+    if (found != 0) {
+      value = bucket->values[first_place(found) - 1].load(kRelaxed);  // relaxed: one word, checked below
+      std::atomic_thread_fence(kAcquire);              // [pair.check-overflow] acquire; pairs with [pair.reuse]
+      return bucket->header.load(kRelaxed) == header;  // relaxed: behind the fence
+    }
+    if ((header & kOverflowBit) == 0) return false;
+  }
+  return false;
 }
 
 TableReader::Result TableReader::get_hashed(std::span<const std::byte> key, std::uint64_t hash,

@@ -97,9 +97,12 @@ class TableReader {
   // How many keys there are. Exact when nobody writes.
   std::uint64_t count_keys() const noexcept;
 
-  // The usual get in one straight line: the pair of an 8-byte key, in the first bucket of its chain, undisturbed. The steps
-  // are those of look_in_pairs(), without what they need to go on. False says nothing: get() looks properly.
-  bool get_pair(std::uint64_t key, std::uint64_t& value) const noexcept {
+  // The usual get in one straight line: the pair of an 8-byte key, undisturbed. The steps are those of look_in_pairs(),
+  // without what they need to go on. False says nothing: get() looks properly.
+  //
+  // Inlined by force: a processor overlaps the memory accesses of as many gets as its window of instructions (some hundreds)
+  // holds, so from memory a get that is a third shorter is a third faster.
+  [[gnu::always_inline]] bool get_pair(std::uint64_t key, std::uint64_t& value) const noexcept {
     const std::uint64_t hash = hash_word(key, seed_);
     const Spread spread = shard_count_ == 1 ? Spread{0, hash} : spread_over_shards(hash, shard_count_);
     const Shard& shard = shards_[spread.shard];
@@ -114,7 +117,10 @@ class TableReader {
     // [pair.header-pair] acquire; pairs with [pair.insert]
     const std::uint64_t header = bucket.header.load(std::memory_order_acquire);
     const unsigned found = match_keys(bucket, key, width_) & static_cast<unsigned>(header & kOccupiedMask);
-    if (found == 0 || header_fill(header) != (fill & 0xff)) return false;
+    if (header_fill(header) != (fill & 0xff)) [[unlikely]]
+      return false;
+    if (found == 0) [[unlikely]]
+      return (header & kOverflowBit) != 0 && get_overflowed_pair(bucket, key, fill, value);
     // relaxed: one word, checked below
     value = bucket.values[std::countr_zero(found) - 1].load(std::memory_order_relaxed);
     std::atomic_thread_fence(std::memory_order_acquire);  // [pair.check-pair] acquire; pairs with [pair.reuse]
@@ -136,6 +142,8 @@ class TableReader {
   struct Lookup;
   enum class Step : std::uint8_t { kHit, kMiss, kTooSmall, kAgain, kClosed, kOutOfMemory };
 
+  bool get_overflowed_pair(const PairBucket& primary, std::uint64_t key, std::uint64_t fill,
+                           std::uint64_t& value) const noexcept;
   Result get_entry(std::span<const std::byte> key, std::uint64_t hash, const ValueTarget& target) const noexcept;
   Step look_in_pairs(Lookup& lookup) const noexcept;
   Step miss_in_pairs(const Lookup& lookup) const noexcept;
@@ -143,6 +151,15 @@ class TableReader {
   Step copy_value(Lookup& lookup, const EntryBucket& primary, std::uint64_t header, std::uint64_t offset,
                   std::uint64_t value_bytes) const noexcept;
   bool pairs_unchanged(const Lookup& lookup) const noexcept;
+  // The bucket that a chain goes on with; null when the link leads nowhere, as the bucket was changed meanwhile.
+  const PairBucket* overflow_of(const PairBucket& bucket) const noexcept {
+    // relaxed: checked with the header
+    const std::uint64_t offset = bucket.link.load(std::memory_order_relaxed) & kOffsetMask;
+    // [arena.clamp] acquire; pairs with [arena.grow]
+    const std::uint64_t end = arena_offset_ + header_arena(std::memory_order_acquire);
+    if (offset < arena_offset_ || offset + sizeof(PairBucket) > end || offset % sizeof(PairBucket) != 0) return nullptr;
+    return at<PairBucket>(offset);
+  }
   // Bytes of the arena that are populated, so may be looked at.
   std::uint64_t header_arena(std::memory_order order) const noexcept { return header().arena_populated.load(order); }
   template <typename T>

@@ -150,7 +150,36 @@ bool ShardWriter::split_pairs() {
   }
   shard_.pair_state.store(next, std::memory_order_release);  // [split.end] release; pairs with [state.read]
   stats_.splits.store(stats_.splits.load(kRelaxed) + 1, kRelaxed);
+  gather_pairs(pairs_[from]);
   return true;
+}
+
+// Brings what is left in a chain's overflow buckets back into its first one, if it fits there: half of an overfull bucket has
+// just moved away, and a get that needs a second bucket takes three times as long. One store of the header shows the pairs in
+// their new places and unlinks the old ones, so a kill leaves either.
+void ShardWriter::gather_pairs(PairBucket& primary) noexcept {
+  std::uint64_t header = primary.header.load(kRelaxed);
+  if ((header & kOverflowBit) == 0) return;
+  std::uint64_t left = 0;
+  for (const PairBucket* bucket = &primary; bucket != nullptr; bucket = pair_next(*bucket)) {
+    left += static_cast<unsigned>(std::popcount(bucket->header.load(kRelaxed) & kOccupiedMask));
+  }
+  if (left > kPlaces) return;
+  PairBucket* const overflow = pair_next(primary);
+  // The free places have held other pairs: the header that took those out must be seen before these words are.
+  std::atomic_thread_fence(std::memory_order_release);  // [pair.gather-fence] release; pairs with [pair.check]
+  for (const PairBucket* bucket = overflow; bucket != nullptr; bucket = pair_next(*bucket)) {
+    for (std::uint64_t from = bucket->header.load(kRelaxed) & kOccupiedMask; from != 0; from &= from - 1) {
+      const auto source = static_cast<unsigned>(std::countr_zero(from));
+      const auto place = static_cast<unsigned>(std::countr_zero(~header & kOccupiedMask));
+      primary.keys[place - 1].store(bucket->keys[source - 1].load(kRelaxed), kRelaxed);
+      primary.values[place - 1].store(bucket->values[source - 1].load(kRelaxed), kRelaxed);
+      header |= std::uint64_t{1} << place;
+    }
+  }
+  // [pair.gather] release; pairs with [pair.header]
+  primary.header.store((header & ~kOverflowBit) + kVersionStep, std::memory_order_release);
+  release_pair_overflow(overflow);
 }
 
 bool ShardWriter::split_entries() {

@@ -173,6 +173,15 @@ ShardWriter::PairPlace ShardWriter::link_pair_bucket(PairBucket* primary) {
   return {bucket, 1};
 }
 
+// Gives back the overflow buckets from `bucket` on, which no chain leads to any more.
+void ShardWriter::release_pair_overflow(PairBucket* bucket) noexcept {
+  while (bucket != nullptr) {
+    PairBucket* next = pair_next(*bucket);
+    blocks_.release_overflow(kSlabPairOverflow, offset_of(bucket));
+    bucket = next;
+  }
+}
+
 Word* ShardWriter::link_entry_bucket(EntryBucket* primary) {
   EntryBucket* last = primary;
   unsigned length = 1;

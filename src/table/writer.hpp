@@ -135,6 +135,7 @@ class ShardWriter {
   PairPlace find_pair(PairBucket* primary, std::uint64_t key, PairPlace* free_place) const noexcept;
   EntryPlace find_entry(EntryBucket* primary, const HashedKey& key, Word** free_cell) const noexcept;
   PairPlace link_pair_bucket(PairBucket* primary);  // an empty place in a new bucket at the chain's end
+  void release_pair_overflow(PairBucket* bucket) noexcept;
   Word* link_entry_bucket(EntryBucket* primary);
   StatusCode put_pair(const HashedKey& key, std::uint64_t value);
   StatusCode put_entry(const HashedKey& key, std::span<const std::byte> value);
@@ -168,6 +169,7 @@ class ShardWriter {
   // split.cpp
   void grow();
   bool split_pairs();
+  void gather_pairs(PairBucket& primary) noexcept;
   bool split_entries();
   bool ground_ready(GrowingArea& area, std::uint64_t bytes, bool overdue);
 

@@ -635,6 +635,7 @@ class FormsModel {
     request.store(kNew.header, Header(version, request.load(kFillNumber) & 3, pair != kNowhere, false).word());
     request.store(kState, kept | kPointer | kSplitting);
     finish_split(request);
+    gather(request);
     offer(request);
   }
 
@@ -664,6 +665,16 @@ class FormsModel {
     if (has_overflow) header = header.linked(header_of(request, kOverflow).is_occupied);
     request.store(kOld.header, header.word());
     request.store(kState, request.load(kState) & ~kSplitting);
+  }
+
+  // What is left in the overflow bucket comes back to its owner, as in pairs_model.cpp.
+  void gather(Request<Server>& request) const {
+    const Header header = header_of(request, kOld);
+    if (!header.has_overflow || header.is_occupied) return;
+    request.release_fence();
+    request.store(kOld.key(), request.load(kOverflow.key()), Order::kRelaxed);
+    request.store(kOld.value(), request.load(kOverflow.value()), Order::kRelaxed);
+    request.store(kOld.header, header.next().occupied(true).linked(false).word());
   }
 
   const Rules rules_;

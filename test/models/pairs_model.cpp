@@ -16,6 +16,9 @@
 //   split      new bucket filled, its version raised, too; state {pointer + 1, splitting}
 //              (release); then one header store per old bucket takes away what moved (the overflow
 //              bucket's first) and unlinks it where it is empty; state without splitting (release)
+//   gather     after a split: what is left in the overflow bucket is copied into free places of its
+//              owner (release fence before), whose header then {version + 1, bits on, no overflow}
+//              (release): one store; the overflow bucket's own header stays until it is linked again
 //   clear      fill + 1, one store; a bucket of another fill is empty, and is reset on first touch
 //   recovery   splitting set: the removal is done again, whatever the bucket's fill
 // The reader's:
@@ -98,6 +101,7 @@ enum class Access {
   kLinkedHeaderStore,
   kEraseHeaderStore,
   kRemovalHeaderStore,
+  kGatherHeaderStore,
   kStateStore,
 };
 
@@ -113,6 +117,7 @@ struct Rules {
   bool version_survives_reuse = true;
   bool clears_only_what_is_swept = true;
   bool recovery_repeats_removal = true;
+  bool gathers = true;  // after a split; false holds, too
   bool reader_checks_header = true;
   bool reader_checks_header_of_place = true;  // else the primary's
   bool reader_checks_headers_on_miss = true;
@@ -423,7 +428,25 @@ class PairsModel {
     request.store(kState, kPointer | kSplitting, release(Access::kStateStore));
     remove_moved(request);
     request.store(kState, kPointer);
+    if (rules_.gathers) gather(request);
     offer(request);
+  }
+
+  void gather(Request<Server>& request) const {
+    const Header header = header_of(request, kOld);
+    if (!header.has_overflow) return;
+    Header gathered = header.next().linked(false);
+    for (int from = 0; from < kOverflow.places; ++from) {
+      if (!header_of(request, kOverflow).holds(from)) continue;
+      int to = 0;
+      while (to < kOld.places && gathered.holds(to)) ++to;
+      if (to == kOld.places) return;
+      if (rules_.release_fence_before_reuse) request.release_fence();
+      request.store(kOld.key(to), request.load(kOverflow.key(from)), Order::kRelaxed);
+      request.store(kOld.value(to), request.load(kOverflow.value(from)), Order::kRelaxed);
+      gathered = gathered.with(to);
+    }
+    request.store(kOld.header, gathered.word(), release(Access::kGatherHeaderStore));
   }
 
   void remove_moved(Request<Server>& request) const {
@@ -499,6 +522,13 @@ std::vector<Case> cases() {
       holds("C++ order, clear", kCpp, {{4, 6}}, {.clears = 2}),
       holds("C++ order, clears by another worker", kCpp, {{3, 4}, 0, 2}, {.starts_full = true}),
       holds("C++ order, clear by another worker, a kill", kCpp, {{2, 3}, 1, 1}, {}),
+      holds("program order, chain full, nothing is gathered", kProgram, {{3, 5}, 2},
+            {.moving = kKStays, .starts_full = true, .gathers = false}),
+      holds("program order, two kills, chain full, K stays and is gathered", kProgram, {{3, 5}, 2},
+            {.moving = kKStays, .starts_full = true}),
+      holds("C++ order, chain full, K stays and is gathered", kCpp, {{4, 6}}, {.moving = kKStays, .starts_full = true}),
+      holds("C++ order, a kill, clear, chain full, K stays and is gathered", kCpp, {{3, 5}, 1},
+            {.moving = kKStays, .starts_full = true, .clears = 1}),
       holds("program order, pairs alone: a miss needs neither headers nor fill again", kProgram, {{3, 4}, 1, 1},
             {.reader_checks_headers_on_miss = false, .reader_checks_fill_on_miss = false}),
       holds("program order, chain full, pairs alone: the same", kProgram, {{3, 4}, 1, 1},
@@ -530,6 +560,10 @@ std::vector<Case> cases() {
       broken("header of an insert stored relaxed", kCpp, {{4, 4}}, {.relaxed = Access::kInsertHeaderStore}),
       broken("header of a linked overflow bucket stored relaxed", kCpp, {{4, 4}},
              {.starts_full = true, .relaxed = Access::kLinkedHeaderStore}),
+      broken("header of a gathered chain stored relaxed", kCpp, {{4, 4}},
+             {.moving = kKStays, .starts_full = true, .relaxed = Access::kGatherHeaderStore}),
+      broken("K is gathered, and a miss without the headers again", kProgram, {{5, 6}},
+             {.moving = kKStays, .starts_full = true, .reader_checks_headers_on_miss = false}),
       broken("header of an erase stored relaxed", kCpp, {{4, 4}}, {.relaxed = Access::kEraseHeaderStore}),
       broken("headers that a split leaves stored relaxed", kCpp, {{4, 4}}, {.relaxed = Access::kRemovalHeaderStore}),
       broken("state stored relaxed", kCpp, {{4, 4}, 1}, {.relaxed = Access::kStateStore}),

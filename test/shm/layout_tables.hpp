@@ -209,6 +209,7 @@ inline std::vector<LayoutTable> struct_tables() {
             {FIELD(ChannelControl, waiting, "futex: 0 no, 1 for an answer, 2 for room; the worker clears it"),
              FIELD(ChannelControl, reserved_half, kReserved),
              FIELD(ChannelControl, wake_at, "waiting for room: wake when so much is consumed"),
+             FIELD(ChannelControl, reserved_waiting, kReserved),
              FIELD(ChannelControl, answers_consumed, "position in the answer ring"),
              FIELD(ChannelControl, reserved_client, kReserved),
              FIELD(ChannelControl, requests_consumed, "position in the request ring, once a sweep"),

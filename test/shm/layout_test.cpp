@@ -93,7 +93,8 @@ TEST(LayoutTest, HotWordsOfDifferentWritersLieALinePairApart) {
   EXPECT_EQ(sizeof(ShardHeader), kLinePair);
   EXPECT_GE(offsetof(TableHeader, fill) - offsetof(TableHeader, membarrier), kLinePair);
   EXPECT_EQ(offsetof(ConnectionHeader, server) - offsetof(ConnectionHeader, client), kLinePair);
-  EXPECT_EQ(offsetof(ChannelControl, requests_consumed) - offsetof(ChannelControl, waiting), kLinePair);
+  EXPECT_EQ(offsetof(ChannelControl, answers_consumed) - offsetof(ChannelControl, waiting), kLinePair);
+  EXPECT_EQ(offsetof(ChannelControl, requests_consumed) - offsetof(ChannelControl, answers_consumed), kLinePair);
   EXPECT_EQ(sizeof(Intent) % kLinePair, 0u);
 }
 
