@@ -1,0 +1,75 @@
+#include <bit>
+#include <gtest/gtest.h>
+#include <map>
+
+#include "table_fixture.hpp"
+
+namespace hostmap::test {
+namespace {
+
+struct Chains {
+  std::map<std::uint64_t, unsigned> places;  // of each key
+  std::uint64_t overflow_buckets = 0;
+  std::uint64_t overflowed_pairs = 0;
+  std::uint64_t chains_that_would_fit = 0;  // into their first bucket, but go on
+};
+
+// Walks over all pair buckets as they lie in memory.
+Chains chains_of(TestTable& table) {
+  Chains found;
+  const ShardHeader& shard = table.header().shards[0];
+  const auto* buckets = table.table().region().at<PairBucket>(shard.pairs_offset);
+  const std::uint64_t count = state_buckets(shard.pair_state.load(), shard.pairs_base);
+  for (std::uint64_t i = 0; i < count; ++i) {
+    unsigned pairs = 0;
+    for (const PairBucket* bucket = &buckets[i];;) {
+      const std::uint64_t header = bucket->header.load();
+      for (std::uint64_t left = header & kOccupiedMask; left != 0; left &= left - 1) {
+        ++found.places[bucket->keys[std::countr_zero(left) - 1].load()];
+        ++pairs;
+        if (bucket != &buckets[i]) ++found.overflowed_pairs;
+      }
+      if ((header & kOverflowBit) == 0) break;
+      ++found.overflow_buckets;
+      bucket = table.table().region().at<PairBucket>(bucket->link.load() & kOffsetMask);
+    }
+    if (pairs <= kPlaces && (buckets[i].header.load() & kOverflowBit) != 0) ++found.chains_that_would_fit;
+  }
+  return found;
+}
+
+TEST(SplitTest, WhatIsLeftOfAnOverfullBucketComesBackIntoIt) {
+  TestTable table;
+  std::uint64_t splits_seen = 0;
+  bool overflowed = false;
+  for (std::uint64_t key = 0; key < 20'000; ++key) {
+    ASSERT_EQ(table.put(text_of(key), text_of(~key)), StatusCode::kOk);
+    const std::uint64_t splits = table.header().lane_stats[0].splits.load();
+    if (splits / 64 == splits_seen / 64) continue;
+    splits_seen = splits;
+    const Chains chains = chains_of(table);
+    overflowed = overflowed || chains.overflow_buckets != 0;
+    ASSERT_EQ(chains.places.size(), key + 1);
+    for (const auto& [word, places] : chains.places) ASSERT_EQ(places, 1u) << word;
+    ASSERT_EQ(chains.chains_that_would_fit, 0u) << "after " << splits << " splits";
+  }
+  EXPECT_TRUE(overflowed) << "no bucket was ever overfull: this test has shown nothing";
+}
+
+TEST(SplitTest, TheStraightGetFindsOverflowedPairs) {
+  TestTable table;
+  constexpr std::uint64_t kKeys = 20'000;
+  for (std::uint64_t key = 0; key < kKeys; ++key) ASSERT_EQ(table.put(text_of(key), text_of(~key)), StatusCode::kOk);
+  ASSERT_GT(chains_of(table).overflowed_pairs, 0u);
+  const TableReader reader = table.reader();
+  for (std::uint64_t key = 0; key < kKeys; ++key) {
+    std::uint64_t value = 0;
+    ASSERT_TRUE(reader.get_pair(key, value)) << key;
+    ASSERT_EQ(value, ~key);
+  }
+  std::uint64_t value = 0;
+  for (std::uint64_t key = kKeys; key < 2 * kKeys; ++key) ASSERT_FALSE(reader.get_pair(key, value)) << key;
+}
+
+}  // namespace
+}  // namespace hostmap::test
