@@ -183,21 +183,21 @@ if(CMAKE_BUILD_TYPE STREQUAL "RelWithDebInfo" AND NOT HOSTMAP_SANITIZE AND NOT H
   hostmap_add_test(library client.canary quick "${script}" --self-test)
 endif()
 
-# How others use the library; what instruments a build is no part of that.
+# How others use the library; what instruments a build is no part of that. Most of it is compiling: slow.
 if(NOT HOSTMAP_SANITIZE AND NOT HOSTMAP_COVERAGE)
   set(script "${PROJECT_SOURCE_DIR}/test/client/must_not_compile/check_misuse")
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-    hostmap_add_test(library misuse quick "${script}" --compiler "${CMAKE_CXX_COMPILER}")
-    hostmap_add_test(library misuse.canary quick "${script}" --self-test --compiler "${CMAKE_CXX_COMPILER}")
+    hostmap_add_test(library misuse slow "${script}" --compiler "${CMAKE_CXX_COMPILER}")
+    hostmap_add_test(library misuse.canary slow "${script}" --self-test --compiler "${CMAKE_CXX_COMPILER}")
   endif()
 
   set(script "${PROJECT_SOURCE_DIR}/test/package/package_test")
   foreach(way find_package add_subdirectory pkg_config)
-    hostmap_add_test(package ${way} quick "${script}" "${PROJECT_BINARY_DIR}" ${way})
+    hostmap_add_test(package ${way} slow "${script}" "${PROJECT_BINARY_DIR}" ${way})
     set_tests_properties(package.${way} PROPERTIES SKIP_RETURN_CODE 77)
   endforeach()
   set(readme_script "${PROJECT_SOURCE_DIR}/test/package/readme_test")
-  hostmap_add_test(package readme quick "${readme_script}" "${PROJECT_BINARY_DIR}")
+  hostmap_add_test(package readme slow "${readme_script}" "${PROJECT_BINARY_DIR}")
   hostmap_add_test(package readme.canary quick "${readme_script}" --self-test)
   set_tests_properties(package.readme PROPERTIES SKIP_RETURN_CODE 77)
   hostmap_add_test(package canary slow "${script}" "${PROJECT_BINARY_DIR}" --self-test)
