@@ -63,6 +63,8 @@ int main(int argc, char** argv) {
   app.add_option("--max-connections", max_connections.text, "clients at once (default: 1024)");
   app.add_option("--ring-size", ring_size.text, "of each ring, a power of two (default: 64K)");
   app.add_option("--max-value", max_value.text, "longest value (default: 64M)");
+  app.add_flag("--keep", options.keep, "when stopped, leave the map for the next start, clients waiting");
+  app.add_flag("--fresh", options.fresh, "discard what a server that died or was stopped with --keep has left");
   app.add_option("--dir", options.dir, "folder of the regions, on tmpfs or hugetlbfs (default: /dev/shm)");
   try {
     app.parse(argc, argv);
@@ -94,14 +96,21 @@ int main(int argc, char** argv) {
     return fail(server.status(), server.status() == StatusCode::kOtherVersion ? kExitOtherVersion : kExitFalse);
   }
   const CheckedOptions& served = (*server)->options();
+  if (served.buckets != options.buckets || served.max_connections != options.max_connections ||
+      served.ring_bytes != options.ring_bytes || served.max_value_bytes != options.max_value_bytes ||
+      (options.memory != 0 && served.memory != options.memory)) {
+    log_line("the map goes on with the options of its first start; --fresh starts over with other ones");
+  }
   fmt::print("ready name={} buckets={} workers={} memory={}\n", served.name.name(), served.buckets, served.workers,
              served.memory);
   std::fflush(stdout);
   notify_service_manager("READY=1");
 
-  const int signal = await_termination();
+  const Termination end = await_termination();
   notify_service_manager("STOPPING=1");
-  if (signal != 0) log_line(fmt::format("signal {}: draining and stopping", signal));
-  (*server)->stop();
+  if (end.signal != 0) log_line(fmt::format("signal {}: draining and stopping", end.signal));
+  (*server)->stop(end.wish == kWishKeep   ? Server::Ending::kKeep
+                  : end.wish == kWishDrop ? Server::Ending::kDrop
+                                          : Server::Ending::kAsOptions);
   return failed ? kExitFalse : kExitDone;
 }

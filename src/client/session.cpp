@@ -84,8 +84,9 @@ Result<std::unique_ptr<Session>> Session::open(const InstanceName& name, Deadlin
 }
 
 Result<ClientChannel*> Session::channel(std::uint32_t channel, Deadline& deadline) {
-  const std::uint32_t worker = reader_.header().lane_worker[channel % lanes_] % kMaxLanes;
-  return end_->channel(channel, {&reader_.header().workers[worker], &master_.worker_bell(worker)}, &master_, deadline);
+  const TableHeader& table = reader_.header();
+  return end_->channel(channel, {&table.lane_worker[channel % lanes_], table.workers, &master_.worker_bell(0)}, &master_,
+                       deadline);
 }
 
 void Session::retire() noexcept {

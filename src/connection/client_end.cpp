@@ -38,8 +38,9 @@ ClientChannel::ClientChannel(ClientEnd& end, std::uint32_t channel, WorkerView w
 // Spinning is of use only while the worker can run elsewhere.
 std::int64_t ClientChannel::spin_limit() const noexcept {
   // relaxed, both: hints
-  if (worker_.line->crowded.load(std::memory_order_relaxed) != 0) return 0;
-  if (worker_.line->cpu.load(std::memory_order_relaxed) == static_cast<std::uint32_t>(::sched_getcpu())) return 0;
+  const WorkerLine& worker = worker_.line();
+  if (worker.crowded.load(std::memory_order_relaxed) != 0) return 0;
+  if (worker.cpu.load(std::memory_order_relaxed) == static_cast<std::uint32_t>(::sched_getcpu())) return 0;
   return AdaptiveSpin::kLongestNs;
 }
 
@@ -185,7 +186,7 @@ void ClientChannel::pass_over(const Answer& late) noexcept {
   if (late_.failed == 0 && failed != 0) late_.first = late.code;
   late_.failed += failed;
   release();
-  wake_worker_if_parked(*worker_.line, *worker_.bell, expedited_);  // it may have waited for this room
+  wake_worker();  // it may have waited for this room
 }
 
 void ClientChannel::release() noexcept {

@@ -33,10 +33,17 @@
 
 namespace hostmap {
 
-// What a client needs to know of the worker that serves a lane: its line in the table (read-only) and its bell.
+// What a client needs to know of the worker that serves a lane: its line in the table (read-only) and its bell. Which worker
+// that is may change when a server is restarted, so it is asked each time.
 struct WorkerView {
-  const WorkerLine* line = nullptr;
-  Bell* bell = nullptr;
+  const LaneWorker* number = nullptr;
+  const WorkerLine* lines = nullptr;  // of all workers
+  Bell* bells = nullptr;              // likewise
+
+  // relaxed: a record that is published too late for the old worker is found by the new one's first sweep
+  std::uint32_t worker() const noexcept { return number->load(std::memory_order_relaxed) % kMaxLanes; }
+  const WorkerLine& line() const noexcept { return lines[worker()]; }
+  Bell& bell() const noexcept { return bells[worker()]; }
 };
 
 // Of an answer that no server sends: the connection is broken off, and the next call connects anew.
@@ -111,7 +118,11 @@ class ClientChannel {
   ClientChannel(ClientEnd& end, std::uint32_t channel, WorkerView worker) noexcept;
   void publish(std::uint64_t size) noexcept {
     requests_.publish(size);
-    wake_worker_if_parked(*worker_.line, *worker_.bell, expedited_);
+    wake_worker();
+  }
+  void wake_worker() noexcept {
+    fence_after_publishing(expedited_);
+    ring_if_parked(worker_.line(), worker_.bell());
   }
   std::int64_t spin_limit() const noexcept;
   template <typename Ready>

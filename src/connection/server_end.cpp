@@ -18,10 +18,8 @@ void write_constants(ConnectionHeader& header, const ServerEnd::Identity& identi
   header.lane_count = identity.lanes;
 }
 
-void close_and_wake(std::byte* memory, std::uint32_t channels) noexcept {
+void wake(std::byte* memory, std::uint32_t channels) noexcept {
   auto& header = *reinterpret_cast<ConnectionHeader*>(memory);
-  // [connection.close] release; pairs with [connection.closed]
-  header.server.closed.store(1, std::memory_order_release);
   std::atomic_thread_fence(std::memory_order_seq_cst);  // [connection.close-fence] seq_cst; pairs with [wait.client]
   for (std::uint32_t i = 0; i < channels; ++i) {
     auto& control = *reinterpret_cast<ChannelControl*>(memory + channel_control_offset(i));
@@ -31,6 +29,12 @@ void close_and_wake(std::byte* memory, std::uint32_t channels) noexcept {
   header.server.opened.fetch_add(
       1, std::memory_order_release);  // [connection.close-opened] release; pairs with [channel.open-futex]
   futex_wake(header.server.opened, INT_MAX);
+}
+
+void close_and_wake(std::byte* memory, std::uint32_t channels) noexcept {
+  // [connection.close] release; pairs with [connection.closed]
+  reinterpret_cast<ConnectionHeader*>(memory)->server.closed.store(1, std::memory_order_release);
+  wake(memory, channels);
 }
 
 }  // namespace
@@ -58,6 +62,23 @@ Result<std::unique_ptr<ServerEnd>> ServerEnd::create(const std::string& path, co
     return status;
   }
   end->region_.publish();
+  return end;
+}
+
+Result<std::unique_ptr<ServerEnd>> ServerEnd::adopt(const std::string& path, const Identity& identity,
+                                                    std::uint64_t channels_open) {
+  Result<Region> region = Region::attach(path, RegionKind::kConnection, Access::kReadWrite);
+  if (!region) return region.status();
+  const auto* header = region->at<ConnectionHeader>(0);
+  if (region->bytes() < connection_bytes(identity.lanes, identity.ring_bytes) || header->serial != identity.serial ||
+      header->id != identity.id) {
+    return Status(StatusCode::kInvalid, path + " is another connection's");
+  }
+  std::byte* memory = region->data();
+  std::unique_ptr<ServerEnd> end(new ServerEnd(std::move(*region), memory, identity));
+  end->channels_open_ = channels_open;
+  // [channel.opened] release; pairs with [channel.open]: a kill may have come between the journal's word and this one
+  end->header_->server.channels_open.store(channels_open, std::memory_order_release);
   return end;
 }
 
@@ -96,6 +117,8 @@ std::uint64_t ServerEnd::channels_wanted() const noexcept {
   const std::uint64_t possible = channels == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << channels) - 1;
   return wanted & possible & ~channels_open_ & ~channels_refused_;
 }
+
+void ServerEnd::wake_sleepers() noexcept { wake(memory_, 2 * identity_.lanes); }
 
 void ServerEnd::close() noexcept { close_and_wake(memory_, 2 * identity_.lanes); }
 

@@ -33,6 +33,10 @@ class ServerEnd {
   // Creates, populates (but for the rings) and publishes the region. kFull: no memory or file; kInvalid: the name is taken.
   static Result<std::unique_ptr<ServerEnd>> create(const std::string& path, const Identity& identity,
                                                    std::uint64_t incarnation);
+  // Takes over the region of a connection whose server died. `channels_open`: as the journal says; their rings are populated.
+  // kInvalid: it is not that connection's region.
+  static Result<std::unique_ptr<ServerEnd>> adopt(const std::string& path, const Identity& identity,
+                                                  std::uint64_t channels_open);
   // For tests without a server: on memory of connection_bytes(), zeroed.
   static std::unique_ptr<ServerEnd> over(std::byte* memory, const Identity& identity);
 
@@ -40,6 +44,7 @@ class ServerEnd {
   Status populate_channel(std::uint32_t channel);
   void open_channel(std::uint32_t channel) noexcept;
   void refuse_channel(std::uint32_t channel) noexcept;
+  std::uint64_t channels_open() const noexcept { return channels_open_; }
   // Channels that the client asks for and that are neither open nor refused.
   std::uint64_t channels_wanted() const noexcept;
 
@@ -47,6 +52,8 @@ class ServerEnd {
     // [client.closed] acquire; pairs with [client.close]: all that the client sent is published
     return header_->client.closed.load(std::memory_order_acquire) != 0;
   }
+  // Wakes whoever of the client sleeps: the server that he waits for is another one now.
+  void wake_sleepers() noexcept;
   // Nothing more will be answered: tells the client and wakes whoever of it sleeps. Any thread.
   void close() noexcept;
 

@@ -19,6 +19,7 @@ class IntentWriter {
 
   struct RequestPart {
     std::uint64_t serial;  // of the connection
+    std::uint64_t channel;
     std::uint64_t request_position;
     std::uint64_t request_next;
     std::uint64_t answer_position;  // equal to answer_next: no answer is wanted
@@ -47,6 +48,7 @@ class IntentWriter {
     // relaxed, all of them: between the two seals their order does not matter
     constexpr auto kRelaxed = std::memory_order_relaxed;
     i.serial.store(request.serial, kRelaxed);
+    i.channel.store(request.channel, kRelaxed);
     i.request_position.store(request.request_position, kRelaxed);
     i.request_next.store(request.request_next, kRelaxed);
     i.answer_position.store(request.answer_position, kRelaxed);

@@ -34,6 +34,13 @@ bool parse_decimal(std::span<const std::byte> bytes, std::int64_t& number) noexc
   return std::ranges::equal(Decimal(number).bytes(), bytes);
 }
 
+// ChannelMemo::refused: {count:56 | the first one's code:8}.
+std::uint64_t refused_count(std::uint64_t refused) noexcept { return refused >> 8; }
+StatusCode refused_code(std::uint64_t refused) noexcept { return static_cast<StatusCode>(refused & 0xff); }
+std::uint64_t one_more_refused(std::uint64_t refused, StatusCode code) noexcept {
+  return refused == 0 ? std::uint64_t{1} << 8 | static_cast<std::uint64_t>(code) : refused + (std::uint64_t{1} << 8);
+}
+
 }  // namespace
 
 bool Dispatcher::prepare(const Request& request, HashedKey& key) const noexcept {
@@ -51,8 +58,8 @@ void Dispatcher::begin(const Request& request, StatusCode code, std::uint64_t an
   const std::uint64_t next =
       request.wants_answer ? answer + channel_.answers.needed(record_bytes(answer_bytes)) : answer;
   const AnswerHead head{static_cast<std::uint8_t>(code), request_mark(request.position), answer_bytes};
-  shard_.intent().begin({channel_.end->identity().serial, request.position, request.next_position, answer, next,
-                         encode(head), answer_payload});
+  shard_.intent().begin({channel_.end->identity().serial, channel_.channel, request.position, request.next_position,
+                         answer, next, encode(head), answer_payload});
 }
 
 bool Dispatcher::apply(const Request& request, const HashedKey& key) {
@@ -83,15 +90,10 @@ bool Dispatcher::apply(const Request& request, const HashedKey& key) {
       clear(request);
       return true;
     case Op::kFlush: {
-      // What went wrong since the last flush. The answer tells, and only then is it forgotten.
-      ChannelPosition& position = *channel_.position;
-      // relaxed, all of them: this worker alone writes and reads them
-      const FlushReport report{position.refused.load(std::memory_order_relaxed)};
-      const auto code = static_cast<StatusCode>(position.refused_code.load(std::memory_order_relaxed));
-      finish(request, report.refused == 0 ? StatusCode::kOk : code, Effect::kNone, bytes_of(report));
-      // relaxed, both: likewise
-      position.refused.store(0, std::memory_order_relaxed);
-      position.refused_code.store(0, std::memory_order_relaxed);
+      // What went wrong since the last flush. It is forgotten when the answer counts, and not before.
+      const std::uint64_t refused = channel_.memos.refused();
+      if (refused != 0) channel_.memos.set_refused(0, request.next_position);
+      finish(request, refused_code(refused), Effect::kNone, bytes_of(FlushReport{refused_count(refused)}));
       return true;
     }
     case Op::kStream:
@@ -207,8 +209,12 @@ bool Dispatcher::begin_stream(const Request& request) {
       }
     }
   }
-  channel_.position->stream_entry.store(
-      stream.entry, std::memory_order_release);  // [stream.entry] release; pairs with [position.next]
+  ChannelPosition& position = *channel_.position;
+  // [stream.entry] release; pairs with [position.next]
+  position.stream_entry.store(stream.entry, std::memory_order_release);
+  // [stream.head] release; pairs with [position.next]
+  position.stream_head.store(encode(stream.head()), std::memory_order_release);
+  channel_.memos.set_received(0, request.next_position);
   finish(request, StatusCode::kOk, Effect::kNone);
   return true;
 }
@@ -223,8 +229,7 @@ bool Dispatcher::take_piece(const Request& request) {
     copy_shared(to + stream.received, request.value.data(), request.value.size());
   }
   stream.received += request.value.size();
-  // relaxed: told to a restart together with the position, which is stored behind it
-  channel_.position->stream_received.store(stream.received, std::memory_order_relaxed);
+  channel_.memos.set_received(last ? kNoStream : stream.received, request.next_position);
   if (last) return finish_stream(request);
   finish(request, StatusCode::kOk, Effect::kNone);
   return true;
@@ -283,7 +288,6 @@ void Dispatcher::drop_stream() noexcept {
   stream.op = Op::kPadding;
   stream.entry = 0;
   stream.bytes = {};
-  channel_.position->stream_entry.store(0, std::memory_order_relaxed);  // relaxed: as stream_received
 }
 
 // What changed the table is sealed already; everything else is sealed here, if it has an answer: a restart must see whether
@@ -301,17 +305,14 @@ void Dispatcher::finish(const Request& request, StatusCode code, Effect effect, 
     channel_.answers.publish(size);
     channel_.answered = true;
   } else if (code != StatusCode::kOk && code != StatusCode::kNotFound) {
-    // relaxed, all of them: this worker alone writes and reads them
-    const std::uint64_t before = position.refused.load(std::memory_order_relaxed);
-    if (before == 0) position.refused_code.store(static_cast<std::uint64_t>(code), std::memory_order_relaxed);
-    position.refused.store(before + 1, std::memory_order_relaxed);
+    channel_.memos.set_refused(one_more_refused(channel_.memos.refused(), code), request.next_position);
   }
   // A flush only repeats what was refused before.
   if ((code == StatusCode::kFull || code == StatusCode::kTooLarge) && request.op != Op::kFlush) ++counts_.refused;
   if (effect == Effect::kSealed || request.wants_answer) shard_.intent().applied();
   // [position.answer] release; pairs with [position.next]
   position.answer_next.store(channel_.answers.head(), std::memory_order_release);
-  // [position.next] release; pairs with [stream.entry]: whoever restarts finds all that was stored before it
+  // [position.next] release; pairs with [memo.position]: whoever restarts finds all that was stored before it
   position.request_next.store(request.next_position, std::memory_order_release);
   if (effect == Effect::kSealed) shard_.upkeep();
 }

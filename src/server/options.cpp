@@ -127,6 +127,8 @@ Result<CheckedOptions> check_options(const ServerOptions& options) {
                          static_cast<std::uint32_t>(options.max_connections),
                          options.ring_bytes,
                          options.max_value_bytes,
+                         options.keep,
+                         options.fresh,
                          {}};
   if (checked.workers == 0) checked.workers = default_workers(options.buckets);
   if (checked.memory == 0) checked.memory = std::min(kDefaultMemory, available / 2);

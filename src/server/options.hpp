@@ -20,6 +20,8 @@ struct ServerOptions {
   std::uint64_t max_connections = 1024;
   std::uint64_t ring_bytes = 64 * 1024;
   std::uint64_t max_value_bytes = std::uint64_t{64} << 20;
+  bool keep = false;   // a stop leaves the regions for the next start
+  bool fresh = false;  // what a dead server left is discarded
 };
 
 // Options that can be served as they stand.
@@ -31,6 +33,8 @@ struct CheckedOptions {
   std::uint32_t max_connections;
   std::uint64_t ring_bytes;
   std::uint64_t max_value_bytes;
+  bool keep;
+  bool fresh;
   std::string warning;  // for the log; empty if all is well
 };
 

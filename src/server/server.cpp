@@ -15,8 +15,6 @@ namespace hostmap {
 
 namespace {
 
-constexpr std::uint32_t kLeastMailboxes = 1024;
-
 std::uint64_t random_word() noexcept {
   std::uint64_t word = 0;
   while (::getrandom(&word, sizeof word, 0) != static_cast<ssize_t>(sizeof word)) {
@@ -49,35 +47,101 @@ void raise_descriptor_limit() noexcept {
 Result<std::unique_ptr<Server>> Server::start(CheckedOptions options, Log log, std::function<void()> fatal) {
   std::unique_ptr<Server> server(new Server(std::move(options), std::move(log)));
   raise_descriptor_limit();
-  const bool membarrier = membarrier_available();
-  if (Status status = server->create_journal(); !status.ok()) {
-    server->stopped_ = true;  // nothing is ours to remove
-    return status;
-  }
-  for (const auto& create : {std::function<Status()>([&] { return server->create_table(membarrier); }),
-                             std::function<Status()>([&] { return server->create_master(); }),
-                             std::function<Status()>([&] { return server->start_threads(membarrier, fatal); })}) {
-    if (Status status = guarded(create); !status.ok()) {
+  server->stopped_ = true;  // until all of it stands, nothing is ours to remove
+  Result<UniqueFd> lock = lock_named_file(server->options_.name.journal());
+  if (!lock) return lock.status();
+  bool inherited = false;
+  if (Status status = guarded([&] { return server->inherit(*lock, inherited); }); !status.ok()) return status;
+  Status status;
+  if (inherited) {
+    // What is left stays for the next attempt, whatever fails here.
+    status = guarded([&] { return server->take_over(); });
+    if (status.ok()) status = guarded([&] { return server->start_threads(fatal); });
+    if (!status.ok()) return status;
+  } else {
+    status = server->create_journal(std::move(*lock));
+    if (!status.ok()) return status;
+    const std::function<Status()> steps[] = {[&] { return server->create_table(membarrier_available()); },
+                                             [&] { return server->create_master(); },
+                                             [&] { return server->start_threads(fatal); }};
+    for (const auto& create : steps) {
+      if (status = guarded(create); status.ok()) continue;
       // The names are ours: what was there before is discarded, and the journal's lock is held.
       ::unlink(server->options_.name.table().c_str());
       server->unlink_all();
-      server->stopped_ = true;
       return status;
     }
   }
+  server->stopped_ = false;
   return server;
 }
 
 Server::~Server() { stop(); }
 
-// Locks the name, removes what a dead server left under it, and lays out the journal.
-Status Server::create_journal() {
-  Result<UniqueFd> lock = lock_named_file(options_.name.journal());
-  if (!lock) return lock.status();
-  const off_t old_size = ::lseek(lock->get(), 0, SEEK_END);
-  std::uint64_t old_bytes = 0;
-  Status old = check_region_header(lock->get(), old_bytes, options_.name.journal(), RegionKind::kJournal);
-  if (old == StatusCode::kOtherVersion) return old;
+// Looks whether a dead server has left what can be gone on with, and maps it. The lock is the caller's again if not.
+Status Server::inherit(UniqueFd& lock, bool& inherited) {
+  const std::string path = options_.name.journal();
+  std::uint64_t bytes = 0;
+  Status found = check_region_header(lock.get(), bytes, path, RegionKind::kJournal);
+  if (found == StatusCode::kOtherVersion) return found;
+  if (!found.ok() || options_.fresh) return {};
+  Result<Region> journal = Region::adopt(std::move(lock), path, bytes);
+  if (!journal) return journal.status();
+  Result<Inheritance> inheritance = attach_inheritance(options_.name, *journal);
+  if (inheritance) {
+    inheritance_ = std::move(*inheritance);
+    inherited = true;
+    return {};
+  }
+  lock = journal->release_file();
+  if (inheritance.status() == StatusCode::kOtherVersion || inheritance.status() == StatusCode::kFull) {
+    return inheritance.status();
+  }
+  log_("what a server that died has left cannot be gone on with, starting empty: " +
+       std::string(inheritance.status().message()));
+  return {};
+}
+
+// Goes on with what a dead server has left.
+Status Server::take_over() {
+  const std::int64_t begin = monotonic_ns();
+  settle_inheritance(options_.name, inheritance_);
+  journal_region_ = std::move(inheritance_.journal);
+  master_ = std::move(inheritance_.master);
+  table_ = std::move(inheritance_.table);
+  incarnation_ = journal_region_.header().incarnation;
+  const JournalHeader& journal = *journal_region_.at<JournalHeader>(0);
+  TableHeader& table = table_->header();
+  options_.buckets = table.initial_buckets;
+  options_.memory = table.memory_limit;
+  options_.max_value_bytes = table.max_value_bytes;
+  options_.max_connections = journal.max_connections;
+  options_.ring_bytes = journal.ring_bytes;
+  options_.workers = std::min(options_.workers, journal.lane_count);
+
+  Result<UniqueFd> alive = create_locked_file(options_.name.alive(), 0600);
+  if (!alive) return alive.status();
+  alive_ = std::move(*alive);
+  auto& master = *master_.at<MasterHeader>(0);
+  master.mailbox_count = mailboxes_for(journal.max_connections);
+  master.lane_count = journal.lane_count;
+  // relaxed, both: figures for people
+  ServerStats& stats = table.server_stats;
+  stats.recoveries.store(stats.recoveries.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  stats.replayed.store(stats.replayed.load(std::memory_order_relaxed) + inheritance_.replayed, std::memory_order_relaxed);
+  if (inheritance_.dropped != 0) {
+    log_("repaired the table: " + std::to_string(inheritance_.dropped) + " places and links that led nowhere were emptied");
+  }
+  log_("recovered entries=" + std::to_string(inheritance_.entries) +
+       " connections=" + std::to_string(inheritance_.connections.size()) +
+       " replayed=" + std::to_string(inheritance_.replayed) +
+       " ms=" + std::to_string((monotonic_ns() - begin) / 1'000'000));
+  return {};
+}
+
+// Removes what a dead server left under the name, and lays out the journal.
+Status Server::create_journal(UniqueFd lock) {
+  const off_t old_size = ::lseek(lock.get(), 0, SEEK_END);
   Result<std::uint64_t> discarded = discard_left_over_regions(options_.name);
   if (!discarded) {
     if (old_size == 0) ::unlink(options_.name.journal().c_str());
@@ -88,8 +152,8 @@ Status Server::create_journal() {
 
   const TablePlan plan = plan_table(options_.memory, options_.workers);
   const std::uint64_t bytes = journal_bytes(options_.max_connections, options_.workers, plan.arena_bytes / kSlabBytes);
-  if (::ftruncate(lock->get(), 0) != 0) return {StatusCode::kInvalid, "cannot empty " + options_.name.journal()};
-  Result<Region> journal = Region::adopt(std::move(*lock), options_.name.journal(), bytes);
+  if (::ftruncate(lock.get(), 0) != 0) return {StatusCode::kInvalid, "cannot empty " + options_.name.journal()};
+  Result<Region> journal = Region::adopt(std::move(lock), options_.name.journal(), bytes);
   Status status = journal ? journal->populate(0, round_up(bytes, std::uint64_t{kPageSize})) : journal.status();
   if (!status.ok()) {
     ::unlink(options_.name.journal().c_str());
@@ -103,6 +167,7 @@ Status Server::create_journal() {
   header.lane_count = options_.workers;
   header.slab_count = plan.arena_bytes / kSlabBytes;
   header.ring_bytes = options_.ring_bytes;
+  header.checksum = checksum_of(header);
   journal_region_.publish();
   return {};
 }
@@ -119,22 +184,30 @@ Status Server::create_table(bool membarrier) {
   Result<std::unique_ptr<Table>> table = Table::create(options_.name.table(), options, Journal(journal_region_));
   if (!table) return table.status();
   table_ = std::move(*table);
-  TableHeader& header = table_->header();
-  // relaxed, all of them: publish() below stands behind them
-  header.server_generation.store(1, std::memory_order_relaxed);
-  header.server_pid.store(static_cast<std::uint32_t>(::getpid()), std::memory_order_relaxed);
-  header.server_stats.workers.store(options_.workers, std::memory_order_relaxed);
-  for (std::uint32_t lane = 0; lane < options_.workers; ++lane)
-    header.lane_worker[lane] = static_cast<std::uint8_t>(lane);
+  introduce();
   table_->region().publish();
   return {};
+}
+
+// Tells readers of the table who serves it now.
+void Server::introduce() noexcept {
+  TableHeader& header = table_->header();
+  // relaxed, all of them: seen late, they cost a needless bell; the first sweep finds who rang in vain
+  for (WorkerLine& line : header.workers) line.parked.store(0, std::memory_order_relaxed);
+  for (std::uint32_t lane = 0; lane < table_->shard_count(); ++lane) {
+    header.lane_worker[lane].store(static_cast<std::uint8_t>(lane % options_.workers), std::memory_order_relaxed);
+  }
+  header.server_pid.store(static_cast<std::uint32_t>(::getpid()), std::memory_order_relaxed);
+  header.server_stats.workers.store(options_.workers, std::memory_order_relaxed);
+  header.server_generation.store(header.server_generation.load(std::memory_order_relaxed) + 1,
+                                 std::memory_order_release);  // [server.generation] release; nobody needs it yet
 }
 
 Status Server::create_master() {
   Result<UniqueFd> alive = create_locked_file(options_.name.alive(), 0600);
   if (!alive) return alive.status();
   alive_ = std::move(*alive);
-  const std::uint32_t mailboxes = std::max(kLeastMailboxes, options_.max_connections);
+  const std::uint32_t mailboxes = mailboxes_for(options_.max_connections);
   Result<Region> master = Region::create(options_.name.master(), master_bytes(mailboxes), 0600);
   if (!master) return master.status();
   master_ = std::move(*master);
@@ -146,20 +219,26 @@ Status Server::create_master() {
   return {};
 }
 
-Status Server::start_threads(bool membarrier, std::function<void()> fatal) {
+Status Server::start_threads(std::function<void()> fatal) {
   MasterHeader& master = *master_.at<MasterHeader>(0);
+  const bool membarrier = table_->header().membarrier != 0;
+  introduce();
   for (std::uint32_t i = 0; i < options_.workers; ++i) {
+    std::vector<std::uint32_t> lanes;
+    for (std::uint32_t lane = i; lane < table_->shard_count(); lane += options_.workers) lanes.push_back(lane);
     const Worker::Surroundings around{table_.get(),
                                       Journal(journal_region_),
                                       &table_->header().workers[i],
                                       std::span(master.worker_bells).first(options_.workers),
                                       membarrier,
                                       &master.server_bell.rings};
-    workers_.push_back(std::make_unique<Worker>(around, i, std::vector<std::uint32_t>{i}));
+    workers_.push_back(std::make_unique<Worker>(around, i, std::move(lanes)));
     workers_.back()->start();
   }
   service_ = std::make_unique<Service>(Service::Surroundings{
       &options_, &master_, table_.get(), Journal(journal_region_), &workers_, incarnation_, log_, std::move(fatal)});
+  for (std::unique_ptr<ServerEnd>& end : inheritance_.connections) service_->adopt(std::move(end));
+  inheritance_.connections.clear();
   service_->start();
   if (!options_.warning.empty()) log_("warning: " + options_.warning);
   if (large_pages_refused()) {
@@ -171,11 +250,13 @@ Status Server::start_threads(bool membarrier, std::function<void()> fatal) {
   return {};
 }
 
-void Server::stop() {
+void Server::stop(Ending ending) {
   if (stopped_) return;
   stopped_ = true;
   service_->stop();
   for (const auto& worker : workers_) worker->stop();
+  // The next start finds what a killed server would leave: clients wait for it as they would then.
+  if (ending == Ending::kKeep || (ending == Ending::kAsOptions && options_.keep)) return;
   // Everybody who looks at the table or waits for an answer learns that this is the end, and connects anew.
   // [region.close] release; pairs with [region.attach]
   master_.header().state.store(kRegionClosed, std::memory_order_release);

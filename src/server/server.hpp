@@ -1,8 +1,9 @@
 // Server: one instance from start to stop.
 //
-//   start   lock the journal -> discard what a dead server left -> journal, table, alive file, master (published last)
-//           -> workers -> service
-//   stop    accept nobody -> workers drain every ring -> clients and readers are told -> everything is unlinked
+//   start   lock the journal -> go on with what a dead server left, or discard it and make journal, table, alive file and
+//           master (published last) -> workers -> service
+//   stop    accept nobody -> workers drain every ring -> regions are kept; or clients and readers are told, and everything
+//           is unlinked
 //
 // start() and stop() belong to one thread.
 #pragma once
@@ -15,6 +16,7 @@
 #include <hostmap/status.hpp>
 
 #include "server/options.hpp"
+#include "server/restart.hpp"
 #include "server/service.hpp"
 #include "server/worker.hpp"
 #include "table/table.hpp"
@@ -23,25 +25,28 @@ namespace hostmap {
 
 class Server {
  public:
-  // Creates the instance and serves it. `log` gets a line at a time, from any thread; `fatal` is called once if the server
+  // Creates the instance, or takes over a dead server's, and serves it. `log` gets a line at a time, from any thread; `fatal` is called once if the server
   // can serve nobody any more. Errors: kAlreadyExists (a server of this name runs), kOtherVersion, kPermission, kFull.
   static Result<std::unique_ptr<Server>> start(CheckedOptions options, Log log, std::function<void()> fatal);
   ~Server();
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
-  // Drains, tells everybody and removes the regions. Idempotent.
-  void stop();
+  // Drains. Then the regions are kept for the next start, or everybody is told and they are removed. Idempotent.
+  enum class Ending : std::uint8_t { kAsOptions, kKeep, kDrop };
+  void stop(Ending ending = Ending::kAsOptions);
 
   const CheckedOptions& options() const noexcept { return options_; }
 
  private:
   Server(CheckedOptions options, Log log) : options_(std::move(options)), log_(std::move(log)) {}
-  Status create_regions();
-  Status create_journal();
+  Status inherit(UniqueFd& lock, bool& inherited);
+  Status take_over();
+  Status create_journal(UniqueFd lock);
   Status create_table(bool membarrier);
   Status create_master();
-  Status start_threads(bool membarrier, std::function<void()> fatal);
+  void introduce() noexcept;
+  Status start_threads(std::function<void()> fatal);
   void unlink_all() noexcept;
 
   CheckedOptions options_;
@@ -51,6 +56,7 @@ class Server {
   Region journal_region_;
   std::unique_ptr<Table> table_;
   Region master_;
+  Inheritance inheritance_;  // on the way from inherit() to start_threads()
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<Service> service_;
   bool stopped_ = false;

@@ -51,6 +51,20 @@ Service::~Service() {
   if (thread_.joinable()) stop();
 }
 
+void Service::adopt(std::unique_ptr<ServerEnd> end) {
+  const ServerEnd::Identity identity = end->identity();
+  std::erase(free_indices_, identity.index);
+  Connection& kept = connections_[identity.serial];
+  kept.end = std::move(end);
+  kept.path = around_.options->name.connection(identity.id);
+  kept.life = lock_holder(kept.end->region().fd()).held ? Life::kLive : Life::kWaiting;
+  kept.look_at_ns = kept.life == Life::kLive ? 0 : monotonic_ns() + kLockPatienceNs;
+  for (std::uint64_t open = kept.end->channels_open(); open != 0; open &= open - 1) {
+    attach_channel(kept, static_cast<std::uint32_t>(std::countr_zero(open)));
+  }
+  kept.end->wake_sleepers();
+}
+
 void Service::start() {
   thread_ = std::thread([this] { run(); });
   pthread_setname_np(thread_.native_handle(), "service");
@@ -148,10 +162,9 @@ void Service::accept(std::uint64_t id, std::int64_t now) {
 
   for (std::uint32_t channel = 0; channel < 2 * identity.lanes; ++channel) {
     ChannelPosition& position = around_.journal.position(identity.index, channel);
-    for (Word* word : {&position.request_next, &position.answer_next, &position.refused, &position.refused_code,
-                       &position.stream_entry, &position.stream_received}) {
-      word->store(0, std::memory_order_relaxed);  // relaxed: the serial, stored behind it, makes the record valid
-    }
+    position.request_next.store(0, std::memory_order_relaxed);  // relaxed: the serial, stored behind it, makes it valid
+    position.answer_next.store(0, std::memory_order_relaxed);   // relaxed: likewise
+    ChannelMemos::clear(position);
   }
   ConnectionRecord& record = around_.journal.connection(identity.index);
   // relaxed, all four: likewise
@@ -212,21 +225,26 @@ void Service::look_after(Connection& connection, std::int64_t now) {
   }
 }
 
-bool Service::open_channel(Connection& connection, std::uint32_t channel) {
+void Service::open_channel(Connection& connection, std::uint32_t channel) {
   const ServerEnd::Identity& identity = connection.end->identity();
   ConnectionRecord& record = around_.journal.connection(identity.index);
   const std::uint64_t open =
       record.channels_open.load(std::memory_order_relaxed) | std::uint64_t{1} << channel;  // relaxed: this thread alone
   record.channels_open.store(open, std::memory_order_release);  // [channels.record] release; pairs with [serial.record]
+  attach_channel(connection, channel);
+  connection.end->open_channel(channel);
+}
+
+// Hands a channel to the worker of its lane.
+void Service::attach_channel(Connection& connection, std::uint32_t channel) {
+  const ServerEnd::Identity& identity = connection.end->identity();
   auto server_channel =
       std::make_unique<ServerChannel>(*connection.end, channel, around_.journal.position(identity.index, channel));
+  // [consumed.publish] release; pairs with [consumed.load]: of a dead server's sweep the client may not know yet
+  server_channel->control->requests_consumed.store(server_channel->requests.position(), std::memory_order_release);
   for (const auto& worker : *around_.workers) {
-    if (!worker->owns(server_channel->lane)) continue;
-    worker->attach(std::move(server_channel));
-    connection.end->open_channel(channel);
-    return true;
+    if (worker->owns(server_channel->lane)) return worker->attach(std::move(server_channel));
   }
-  return false;
 }
 
 void Service::drop(Connection& connection) {

@@ -45,6 +45,8 @@ class Service {
   Service(const Service&) = delete;
   Service& operator=(const Service&) = delete;
 
+  // Before start(): serves a connection of a server that died.
+  void adopt(std::unique_ptr<ServerEnd> end);
   void start();
   // Accepts nobody any more and ends the thread. The connections stay as they are.
   void stop();
@@ -69,7 +71,8 @@ class Service {
   Connection* find(std::uint64_t id);
   void attached(Connection& connection, std::int64_t now);
   void look_after(Connection& connection, std::int64_t now);
-  bool open_channel(Connection& connection, std::uint32_t channel);
+  void open_channel(Connection& connection, std::uint32_t channel);
+  void attach_channel(Connection& connection, std::uint32_t channel);
   void reap_if_dead(Connection& connection, std::int64_t now);
   void drop(Connection& connection);
   bool free_if_released(Connection& connection);

@@ -288,7 +288,6 @@ void Worker::drain(ServerChannel& channel) {
   const std::uint64_t end = channel.requests.position() + channel.requests.view().capacity();
   while (channel.requests.position() < end && serve(channel)) {
   }
-  Dispatcher(*around_.table, channel).drop_stream();
 }
 
 void Worker::ring_others() noexcept {
@@ -313,6 +312,7 @@ void Worker::forget(ServerEnd& end) {
         continue;
       }
       drain(*(*list)[i]);
+      Dispatcher(*around_.table, *(*list)[i]).drop_stream();
       (*list)[i] = std::move(list->back());
       list->pop_back();
     }

@@ -15,6 +15,7 @@
 // 3. Between the intent of one request and the next read of a ring nothing can fail.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
@@ -26,6 +27,7 @@
 
 #include "connection/server_end.hpp"
 #include "journal/journal.hpp"
+#include "journal/memos.hpp"
 #include "message/codec.hpp"
 #include "table/table.hpp"
 #include "wait/park.hpp"
@@ -41,8 +43,15 @@ struct ServerChannel {
         lane(number % owner.identity().lanes),
         control(&owner.control(number)),
         position(&where),
-        requests(owner.request_ring(number), 0),
-        answers(owner.answer_ring(number), 0) {}
+        // relaxed, both: the service thread's own stores, or a dead server's
+        requests(owner.request_ring(number), where.request_next.load(std::memory_order_relaxed)),
+        answers(owner.answer_ring(number), where.answer_next.load(std::memory_order_relaxed)),
+        memos(where) {
+    // Of a channel that is taken over the client says how far it is; until it does, there is no room.
+    const std::uint64_t capacity = answers.view().capacity();
+    answers_consumed = answers.head() - std::min(answers.head(), capacity);
+    if (memos.received() != kNoStream) stream.resume(where, memos.received());
+  }
 
   ServerEnd* end;
   std::uint32_t channel;
@@ -51,6 +60,7 @@ struct ServerChannel {
   ChannelPosition* position;
   RingConsumer requests;
   RingProducer answers;
+  ChannelMemos memos;
   std::uint64_t answers_consumed = 0;  // as the client last said; only its own answers depend on it
   unsigned idle_sweeps = 0;
   bool answered = false;  // in this sweep
@@ -75,6 +85,20 @@ struct ServerChannel {
     StatusCode refused = StatusCode::kOk;  // why the pieces are thrown away
     std::vector<std::byte> bytes;          // of an erase or get for which there was no block
     std::uint64_t total() const noexcept { return key_bytes + value_bytes; }
+    RequestHead head() const noexcept { return {op, static_cast<std::uint8_t>(refused), key_bytes, value_bytes}; }
+    // Takes up what a server that died had received.
+    void resume(const ChannelPosition& where, std::uint64_t received_bytes) noexcept {
+      // relaxed, both: likewise
+      const RequestHead said = decode_request_head(where.stream_head.load(std::memory_order_relaxed));
+      op = said.op;
+      key_bytes = said.key_bytes;
+      value_bytes = said.value_bytes;
+      refused = static_cast<StatusCode>(said.flags);
+      received = received_bytes;
+      entry = where.stream_entry.load(std::memory_order_relaxed);
+    }
+    // Were its pieces in the memory of the server that died?
+    bool lost() const noexcept { return op != Op::kPadding && refused == StatusCode::kOk && entry == 0 && bytes.empty(); }
   } stream;
 };
 

@@ -23,8 +23,10 @@ namespace hostmap {
 
 using Word = std::atomic<std::uint64_t>;
 using HalfWord = std::atomic<std::uint32_t>;
+using LaneWorker = std::atomic<std::uint8_t>;
 static_assert(Word::is_always_lock_free && sizeof(Word) == 8 && alignof(Word) == 8);
 static_assert(HalfWord::is_always_lock_free && sizeof(HalfWord) == 4 && alignof(HalfWord) == 4);
+static_assert(LaneWorker::is_always_lock_free && sizeof(LaneWorker) == 1);
 
 #define HOSTMAP_AT(type, member, offset) \
   static_assert(offsetof(type, member) == (offset), "layout changed: " #type "::" #member)
@@ -305,7 +307,9 @@ struct ShardHeader {
   std::uint64_t pairs_base;
   std::uint64_t entries_offset;
   std::uint64_t entries_base;
-  std::uint64_t reserved[10];
+  std::uint64_t reserved[8];
+  Word pairs_populated;    // bytes of its pair buckets that have pages; the server's alone
+  Word entries_populated;  // likewise of its entry buckets
 };
 HOSTMAP_SIZE(ShardHeader, 128, 8);
 HOSTMAP_AT(ShardHeader, pair_state, 0);
@@ -314,6 +318,8 @@ HOSTMAP_AT(ShardHeader, pairs_offset, 16);
 HOSTMAP_AT(ShardHeader, pairs_base, 24);
 HOSTMAP_AT(ShardHeader, entries_offset, 32);
 HOSTMAP_AT(ShardHeader, entries_base, 40);
+HOSTMAP_AT(ShardHeader, pairs_populated, 112);
+HOSTMAP_AT(ShardHeader, entries_populated, 120);
 
 struct WorkerLine {
   HalfWord parked;   // 1: it sleeps or is about to: ring its bell
@@ -405,12 +411,15 @@ struct TableHeader {
   std::uint64_t arena_offset;
   std::uint64_t arena_bytes;  // at most; populated are arena_populated
   std::uint64_t membarrier;   // 1: workers fence for their clients when they park
-  std::uint64_t reserved_constants[15];
+  std::uint64_t checksum;     // of all that stands above and of the shards' constants
+  std::uint64_t reserved_constants[14];
   alignas(kLinePair) Word fill;
-  Word arena_populated;
+  Word arena_populated;        // bytes that have pages and generations: all that readers may look at
+  Word generations_allocated;  // bytes that have pages; the server's alone
+  Word arena_allocated;        // likewise
   alignas(kLinePair) Word server_generation;
-  HalfWord server_pid;  // for people
-  std::uint8_t lane_worker[kMaxLanes];
+  HalfWord server_pid;               // for people
+  LaneWorker lane_worker[kMaxLanes];  // which worker serves a lane; changes when a server starts
   std::uint8_t reserved_server[3668];
   ShardHeader shards[kMaxLanes];
   WorkerLine workers[kMaxLanes];
@@ -427,8 +436,11 @@ HOSTMAP_AT(TableHeader, generations_offset, 104);
 HOSTMAP_AT(TableHeader, arena_offset, 112);
 HOSTMAP_AT(TableHeader, arena_bytes, 120);
 HOSTMAP_AT(TableHeader, membarrier, 128);
+HOSTMAP_AT(TableHeader, checksum, 136);
 HOSTMAP_AT(TableHeader, fill, 256);
 HOSTMAP_AT(TableHeader, arena_populated, 264);
+HOSTMAP_AT(TableHeader, generations_allocated, 272);
+HOSTMAP_AT(TableHeader, arena_allocated, 280);
 HOSTMAP_AT(TableHeader, server_generation, 384);
 HOSTMAP_AT(TableHeader, server_pid, 392);
 HOSTMAP_AT(TableHeader, lane_worker, 396);
@@ -607,7 +619,7 @@ inline constexpr std::uint64_t max_record_bytes(std::uint64_t ring_bytes) noexce
 //   128    serials          last connection serial given
 //   4096   intents[32]      one per lane: what the worker is about to do
 //   12288  connections[max_connections]               64 bytes each
-//   then   positions[max_connections][2 * lane_count]  64 bytes each, one per channel
+//   then   positions[max_connections][2 * lane_count]  128 bytes each, one per channel
 //   then   slab_classes[arena_bytes / slab]         1 byte each
 
 // Intent::seal.
@@ -644,7 +656,7 @@ struct Intent {
   Word move_cell;  // a move's cell: offset
   Word move_word;  // and its word
   Word answer[2];  // header word and, for numbers, the payload
-  Word reserved;
+  Word channel;    // of the connection
   // Not part of the sealed record: the primary bucket of the entry chain that is being changed, by requests and upkeep alike.
   Word touched;
   Word reserved_line[15];
@@ -664,6 +676,7 @@ HOSTMAP_AT(Intent, new_word, 80);
 HOSTMAP_AT(Intent, move_cell, 88);
 HOSTMAP_AT(Intent, move_word, 96);
 HOSTMAP_AT(Intent, answer, 104);
+HOSTMAP_AT(Intent, channel, 120);
 HOSTMAP_AT(Intent, touched, 128);
 
 struct ConnectionRecord {
@@ -681,23 +694,35 @@ HOSTMAP_AT(ConnectionRecord, request_nonce, 16);
 HOSTMAP_AT(ConnectionRecord, answer_nonce, 24);
 HOSTMAP_AT(ConnectionRecord, channels_open, 32);
 
+// What requests leave behind besides their effect on the table. A request that changes it writes the one of two memos that
+// does not count; which one counts is decided by the store of `request_next`, as everything else about the request is: the one
+// with the higher position that is not above request_next.
+struct ChannelMemo {
+  Word position;  // behind the request that left it
+  Word refused;   // fire-and-forget writes refused since the last flush, and the first one's StatusCode: {count:56 | code:8}
+  Word received;  // bytes of the request that arrives in pieces, so far; kNoStream: there is none
+};
+HOSTMAP_SIZE(ChannelMemo, 24, 8);
+HOSTMAP_AT(ChannelMemo, position, 0);
+HOSTMAP_AT(ChannelMemo, refused, 8);
+HOSTMAP_AT(ChannelMemo, received, 16);
+inline constexpr std::uint64_t kNoStream = ~std::uint64_t{0};
+
 // Where one channel of one connection stands. The rings' own words are only what the peer is told.
 struct ChannelPosition {
   Word request_next;
   Word answer_next;
-  Word refused;          // fire-and-forget writes refused since the last flush
-  Word refused_code;     // the first one's StatusCode
-  Word stream_entry;     // offset of the entry that a streamed put fills; 0: none
-  Word stream_received;  // bytes of its value so far
-  Word reserved[2];
+  Word stream_entry;  // of the request that arrives in pieces: offset of the entry that they fill; 0: none
+  Word stream_head;   // and its header word, with the StatusCode in place of the flags if the pieces are thrown away
+  ChannelMemo memos[2];
+  Word reserved[6];
 };
-HOSTMAP_SIZE(ChannelPosition, 64, 8);
+HOSTMAP_SIZE(ChannelPosition, 128, 8);
 HOSTMAP_AT(ChannelPosition, request_next, 0);
 HOSTMAP_AT(ChannelPosition, answer_next, 8);
-HOSTMAP_AT(ChannelPosition, refused, 16);
-HOSTMAP_AT(ChannelPosition, refused_code, 24);
-HOSTMAP_AT(ChannelPosition, stream_entry, 32);
-HOSTMAP_AT(ChannelPosition, stream_received, 40);
+HOSTMAP_AT(ChannelPosition, stream_entry, 16);
+HOSTMAP_AT(ChannelPosition, stream_head, 24);
+HOSTMAP_AT(ChannelPosition, memos, 32);
 
 struct JournalHeader {
   RegionHeader region;
@@ -705,7 +730,8 @@ struct JournalHeader {
   std::uint32_t lane_count;
   std::uint64_t slab_count;
   std::uint64_t ring_bytes;
-  std::uint64_t reserved_constants[5];
+  std::uint64_t checksum;  // of all that stands above
+  std::uint64_t reserved_constants[4];
   Word serials;
   std::uint8_t reserved[3960];
   Intent intents[kMaxLanes];
@@ -715,6 +741,7 @@ HOSTMAP_AT(JournalHeader, max_connections, 64);
 HOSTMAP_AT(JournalHeader, lane_count, 68);
 HOSTMAP_AT(JournalHeader, slab_count, 72);
 HOSTMAP_AT(JournalHeader, ring_bytes, 80);
+HOSTMAP_AT(JournalHeader, checksum, 88);
 HOSTMAP_AT(JournalHeader, serials, 128);
 HOSTMAP_AT(JournalHeader, intents, 4096);
 
@@ -738,6 +765,6 @@ inline constexpr std::uint64_t kFingerprint =
     kHashId * 0x9e37'79b9'7f4a'7c15 ^
     (sizeof(TableHeader) * 31 + sizeof(PairBucket) * 37 + sizeof(EntryBucket) * 41 + sizeof(ConnectionHeader) * 43 +
      sizeof(ChannelControl) * 47 + sizeof(Intent) * 53 + sizeof(JournalHeader) * 59 + sizeof(MasterHeader) * 61 +
-     kSlabBytes * 67 + kMaxLanes * 71);
+     kSlabBytes * 67 + kMaxLanes * 71 + sizeof(ChannelPosition) * 73);
 
 }  // namespace hostmap

@@ -73,6 +73,12 @@ void Region::unmap() noexcept {
   fd_.reset();
 }
 
+UniqueFd Region::release_file() noexcept {
+  UniqueFd file = std::move(fd_);
+  unmap();
+  return file;
+}
+
 void unlink_if_same(const std::string& path, int fd) noexcept {
   struct stat mine {};
   struct stat named {};

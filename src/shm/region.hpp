@@ -61,6 +61,8 @@ class Region {
   // of the same name.
   void unlink_name() const noexcept;
   void unmap() noexcept;
+  // Unmaps, and gives the file back open: closing it would drop its lock.
+  UniqueFd release_file() noexcept;
   // Exchanges the mapping for private zeroed memory and closes the file: its pages are let go, while threads that still
   // look at the mapping see zeroes and no fault.
   // False: the system refused, and the mapping is what it was.

@@ -27,12 +27,22 @@ void block_termination_signals() noexcept {
   ::signal(SIGXFSZ, SIG_IGN);
 }
 
-int await_termination() noexcept {
+Termination await_termination() noexcept {
   const sigset_t set = termination_signals();
   for (;;) {
-    const int number = ::sigwaitinfo(&set, nullptr);
-    if (number > 0) return number == SIGUSR1 ? 0 : number;
+    siginfo_t facts{};
+    const int number = ::sigwaitinfo(&set, &facts);
+    if (number <= 0) continue;
+    const int said = facts.si_code == SI_QUEUE ? facts.si_value.sival_int : kWishNothing;
+    return {number == SIGUSR1 ? 0 : number,
+            said == kWishKeep || said == kWishDrop ? static_cast<TerminationWish>(said) : kWishNothing};
   }
+}
+
+bool send_termination(int pid, TerminationWish wish) noexcept {
+  sigval value{};
+  value.sival_int = wish;
+  return ::sigqueue(pid, SIGTERM, value) == 0;
 }
 
 void request_termination() noexcept { ::kill(::getpid(), SIGUSR1); }

@@ -7,8 +7,19 @@ namespace hostmap {
 // Blocks SIGINT and SIGTERM in this thread and all that it starts. To be called first in main().
 void block_termination_signals() noexcept;
 
-// Sleeps until SIGINT or SIGTERM arrives, or until request_termination(). Returns the signal's number, 0 for a request.
-int await_termination() noexcept;
+// What a signal may say beside its number, by sigqueue(): how this one stop is to end, whatever the options say.
+enum TerminationWish : int { kWishNothing = 0, kWishKeep = 1, kWishDrop = 2 };
+
+struct Termination {
+  int signal;  // 0: request_termination()
+  TerminationWish wish;
+};
+
+// Sleeps until SIGINT or SIGTERM arrives, or until request_termination().
+Termination await_termination() noexcept;
+
+// Asks the server `pid` to stop. False: it is gone, or not ours to stop (errno).
+bool send_termination(int pid, TerminationWish wish) noexcept;
 
 // Ends await_termination() from another thread.
 void request_termination() noexcept;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <bit>
 
+#include "table/census.hpp"
+
 namespace hostmap {
 
 namespace {
@@ -20,8 +22,10 @@ SlabPool::SlabPool(Region& table, Journal& journal, MemoryBudget& budget, Popula
       arena_offset_(table.at<TableHeader>(0)->arena_offset),
       generations_(table.at<PageGeneration>(table.at<TableHeader>(0)->generations_offset)),
       generation_area_(table, budget, table.at<TableHeader>(0)->generations_offset,
-                       table.at<TableHeader>(0)->arena_bytes / kPageSize * sizeof(PageGeneration)),
-      arena_(table, budget, arena_offset_, table.at<TableHeader>(0)->arena_bytes) {}
+                       table.at<TableHeader>(0)->arena_bytes / kPageSize * sizeof(PageGeneration),
+                       table.at<TableHeader>(0)->generations_allocated),
+      arena_(table, budget, arena_offset_, table.at<TableHeader>(0)->arena_bytes,
+             table.at<TableHeader>(0)->arena_allocated) {}
 
 std::uint64_t SlabPool::find(std::uint64_t count) noexcept {
   if (count > free_slabs_) return kNone;
@@ -76,6 +80,23 @@ void SlabPool::adopt_populated() {
   mark(before, now - before, true);
   // [arena.grow] release; pairs with [arena.clamp]: no reader looks behind it
   table_.at<TableHeader>(0)->arena_populated.store(now * kSlabBytes, std::memory_order_release);
+}
+
+void SlabPool::adopt(const ArenaCensus& census) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  slabs_ = census.slabs().size();
+  free_bits_.assign(slabs_ / kWordBits + 1, 0);
+  free_slabs_ = 0;
+  first_free_word_ = 0;
+  for (std::uint64_t slab = 0; slab < slabs_; ++slab) {
+    const ArenaCensus::Slab& found = census.slabs()[slab];
+    const bool overflow = found.kind == kSlabPairOverflow || found.kind == kSlabEntryOverflow;
+    if (overflow || found.owner != ArenaCensus::kNobody) continue;
+    journal_.slab_class(slab).store(kSlabFree, std::memory_order_release);  // [slab.free] release; pairs with [slab.class]
+    mark(slab, 1, true);
+  }
+  ServerStats& stats = table_.at<TableHeader>(0)->server_stats;
+  stats.arena_free_bytes.store(free_slabs_ * kSlabBytes, std::memory_order_relaxed);  // relaxed: a figure for people
 }
 
 std::uint64_t SlabPool::take(std::uint64_t count, SlabKind kind) {
@@ -143,15 +164,18 @@ void account(Word& figure, std::int64_t bytes) noexcept {
   figure.store(now + static_cast<std::uint64_t>(bytes), std::memory_order_relaxed);
 }
 
-std::uint64_t overflow_size(SlabKind kind) noexcept {
-  return kind == kSlabPairOverflow ? sizeof(PairBucket) : sizeof(EntryBucket);
-}
-
 }  // namespace
 
 BlockAllocator::Slab* BlockAllocator::new_slab(unsigned size_class) {
   const std::uint64_t number = pool_.take(1, static_cast<SlabKind>(kSlabFirstClass + size_class));
   if (number == SlabPool::kNone) return nullptr;
+  Slab* slab = add_slab(number, size_class);
+  list(*slab);
+  return slab;
+}
+
+// A slab with all its blocks free, not listed.
+BlockAllocator::Slab* BlockAllocator::add_slab(std::uint64_t number, unsigned size_class) {
   auto slab = std::make_unique<Slab>();
   slab->number = number;
   slab->size_class = size_class;
@@ -164,8 +188,46 @@ BlockAllocator::Slab* BlockAllocator::new_slab(unsigned size_class) {
   if (number >= slabs_.size()) slabs_.resize(number + number / 2 + 1);
   Slab* raw = slab.get();
   slabs_[number] = std::move(slab);
-  list(*raw);
   return raw;
+}
+
+void BlockAllocator::adopt(const ArenaCensus& census, std::uint32_t shard) {
+  for (auto& list : partial_) list.clear();
+  slabs_.clear();
+  for (auto& list : free_overflow_) list.clear();
+  std::uint64_t entry_bytes = 0;
+  std::uint64_t overflow_bytes = 0;
+  for (std::uint64_t number = 0; number < census.slabs().size(); ++number) {
+    const ArenaCensus::Slab& found = census.slabs()[number];
+    if (found.kind == kSlabPairOverflow || found.kind == kSlabEntryOverflow) {
+      if (found.owner != shard && !(found.owner == ArenaCensus::kNobody && shard == 0)) continue;
+      const auto kind = static_cast<SlabKind>(found.kind);
+      const std::uint64_t size = overflow_size(kind);
+      for (std::uint64_t block = kSlabBytes / size; block-- > 0;) {
+        if (!found.used.empty() && (found.used[block / kWordBits] >> block % kWordBits & 1) != 0) {
+          overflow_bytes += size;
+        } else {
+          free_overflow_[kind == kSlabPairOverflow ? 0 : 1].push_back(pool_.slab_offset(number) + block * size);
+        }
+      }
+      continue;
+    }
+    if (found.owner != shard) continue;
+    if (found.kind < kSlabFirstClass) {
+      entry_bytes += kSlabBytes;  // of a run
+      continue;
+    }
+    Slab& slab = *add_slab(number, found.kind - kSlabFirstClass);
+    for (std::size_t word = 0; word < slab.free_bits.size(); ++word) {
+      slab.free_bits[word] &= ~found.used[word];
+      slab.used += static_cast<unsigned>(std::popcount(found.used[word]));
+    }
+    if (slab.used < slab.blocks) list(slab);
+    entry_bytes += slab.used * class_bytes(slab.size_class);
+  }
+  // relaxed, both: figures for people, and nothing runs yet
+  stats_.entry_bytes.store(entry_bytes, std::memory_order_relaxed);
+  stats_.overflow_bytes.store(overflow_bytes, std::memory_order_relaxed);
 }
 
 void BlockAllocator::list(Slab& slab) {

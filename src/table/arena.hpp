@@ -86,12 +86,22 @@ inline constexpr std::uint64_t block_bytes(std::uint64_t bytes) noexcept {
   return bytes <= kLargestBlock ? class_bytes(size_class(bytes)) : round_up(bytes, kSlabBytes);
 }
 
+// Of one overflow bucket.
+inline constexpr std::uint64_t overflow_size(SlabKind kind) noexcept {
+  return kind == kSlabPairOverflow ? sizeof(PairBucket) : sizeof(EntryBucket);
+}
+
+class ArenaCensus;
+
 class SlabPool {
  public:
   static constexpr std::uint64_t kNone = ~std::uint64_t{0};
 
   // The table's header must carry the plan's offsets. Nothing is populated yet.
   SlabPool(Region& table, Journal& journal, MemoryBudget& budget, Populator& populator);
+
+  // At a restart: what nobody uses is free, but for slabs of overflow buckets, which stay such.
+  void adopt(const ArenaCensus& census);
 
   // `count` adjacent slabs, marked `kind` in the journal (the first one; the rest as kSlabRunRest). kNone: no memory.
   std::uint64_t take(std::uint64_t count, SlabKind kind);
@@ -136,6 +146,9 @@ class BlockAllocator {
  public:
   BlockAllocator(SlabPool& pool, LaneStats& stats);
 
+  // At a restart: takes over what the census found to be this shard's. Overflow buckets that nobody uses go to shard 0.
+  void adopt(const ArenaCensus& census, std::uint32_t shard);
+
   // Offset of a block for an entry of `bytes`; 0: no memory. Its generation is raised, and a release fence stands behind
   // that: bytes may be written.
   std::uint64_t allocate(std::uint64_t bytes);
@@ -159,6 +172,7 @@ class BlockAllocator {
   static constexpr unsigned kNotListed = ~0u;
 
   Slab* new_slab(unsigned size_class);
+  Slab* add_slab(std::uint64_t number, unsigned size_class);
   void list(Slab& slab);
   void unlist(Slab& slab) noexcept;
 

@@ -26,6 +26,8 @@ void MemoryBudget::give_back(std::uint64_t bytes) noexcept { stats_.memory_bytes
 
 void MemoryBudget::count_huge(std::uint64_t bytes) noexcept { stats_.huge_page_bytes.fetch_add(bytes, kRelaxed); }
 
+void MemoryBudget::recount(std::uint64_t bytes) noexcept { stats_.memory_bytes.store(bytes, kRelaxed); }
+
 void MemoryBudget::count_failure() noexcept { stats_.populate_failures.fetch_add(1, kRelaxed); }
 
 std::uint64_t GrowingArea::next_step() const noexcept {

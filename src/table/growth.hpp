@@ -25,6 +25,8 @@ class MemoryBudget {
   void give_back(std::uint64_t bytes) noexcept;
   void count_huge(std::uint64_t bytes) noexcept;
   void count_failure() noexcept;
+  // At a restart: so much is populated.
+  void recount(std::uint64_t bytes) noexcept;
   std::uint64_t limit() const noexcept { return limit_; }
 
  private:
@@ -35,8 +37,10 @@ class MemoryBudget {
 // Any thread; extend_to() serialises its callers.
 class GrowingArea {
  public:
-  GrowingArea(Region& region, MemoryBudget& budget, std::uint64_t offset, std::uint64_t max_bytes) noexcept
-      : region_(region), budget_(budget), offset_(offset), max_bytes_(max_bytes) {}
+  // `populated`: in the region, so that a restart knows it; what it says is counted in the budget.
+  GrowingArea(Region& region, MemoryBudget& budget, std::uint64_t offset, std::uint64_t max_bytes,
+              Word& populated) noexcept
+      : region_(region), budget_(budget), offset_(offset), max_bytes_(max_bytes), populated_(populated) {}
 
   std::uint64_t offset() const noexcept { return offset_; }
   std::uint64_t max_bytes() const noexcept { return max_bytes_; }
@@ -63,7 +67,7 @@ class GrowingArea {
   std::uint64_t offset_;
   std::uint64_t max_bytes_;
   std::mutex mutex_;
-  std::atomic<std::uint64_t> populated_{0};
+  Word& populated_;
   std::atomic<bool> requested_{false};
 };
 

@@ -38,7 +38,32 @@ std::uint64_t grown(std::uint64_t state, std::uint64_t base) noexcept {
 
 bool moves(std::uint64_t hash, unsigned level) noexcept { return (level_bits(hash) >> level & 1) != 0; }
 
+// The state before the split that led to this one.
+struct Unsplit {
+  unsigned level;
+  std::uint64_t from;  // the bucket that was split
+};
+Unsplit unsplit(std::uint64_t state, std::uint64_t base) noexcept {
+  if (state_split(state) != 0) return {state_level(state), state_split(state) - 1};
+  return {state_level(state) - 1, (base << (state_level(state) - 1)) - 1};
+}
+
 }  // namespace
+
+void ShardWriter::repeat_removal() noexcept {
+  if (const std::uint64_t state = shard_.pair_state.load(kRelaxed); (state & kStateSplitting) != 0) {
+    const Unsplit before = unsplit(state, shard_.pairs_base);
+    remove_moved(pairs_to_move(pairs_ + before.from, before.level));
+    shard_.pair_state.store(state & ~kStateSplitting,
+                            std::memory_order_release);  // [split.end] release; pairs with [state.read]
+  }
+  if (const std::uint64_t state = shard_.entry_state.load(kRelaxed); (state & kStateSplitting) != 0) {
+    const Unsplit before = unsplit(state, shard_.entries_base);
+    remove_moved(entries_to_move(entries_ + before.from, before.level));
+    shard_.entry_state.store(state & ~kStateSplitting,
+                             std::memory_order_release);  // [split.end-entries] release; pairs with [state.read]
+  }
+}
 
 void ShardWriter::grow() {
   const auto overloaded = [](std::uint64_t keys, std::uint64_t buckets, std::uint64_t halves_per_bucket) {
@@ -81,30 +106,49 @@ bool ShardWriter::ground_ready(GrowingArea& area, std::uint64_t bytes, bool over
   return overdue && area.extend_to(bytes);
 }
 
+ShardWriter::OldPairs ShardWriter::pairs_to_move(PairBucket* primary, unsigned level) const noexcept {
+  OldPairs old;
+  for (PairBucket* bucket = primary; bucket != nullptr && old.length < kMaxChain; bucket = pair_next(*bucket)) {
+    OldPairs::Bucket& found = old.chain[old.length++];
+    found = {bucket, 0};
+    for (std::uint64_t left = bucket->header.load(kRelaxed) & kOccupiedMask; left != 0; left &= left - 1) {
+      const auto place = static_cast<unsigned>(std::countr_zero(left));
+      const std::uint64_t key = bucket->keys[place - 1].load(kRelaxed);
+      if (moves(hash_word(key, header_.hash_seed), level)) found.moved |= std::uint64_t{1} << place;
+    }
+  }
+  return old;
+}
+
+// The chain's end first: an emptied last bucket is unlinked by the same store that takes its owner's pairs out.
+void ShardWriter::remove_moved(const OldPairs& old) noexcept {
+  bool drop_next = false;
+  for (unsigned i = old.length; i-- > 0;) {
+    PairBucket& bucket = *old.chain[i].bucket;
+    std::uint64_t header = bucket.header.load(kRelaxed) & ~old.chain[i].moved;
+    if (drop_next) header &= ~kOverflowBit;
+    bucket.header.store(header + kVersionStep,
+                        std::memory_order_release);  // [split.remove] release; pairs with [pair.header]
+    if (drop_next) blocks_.release_overflow(kSlabPairOverflow, offset_of(old.chain[i + 1].bucket));
+    drop_next = i != 0 && (header & (kOccupiedMask | kOverflowBit)) == 0;
+  }
+}
+
 bool ShardWriter::split_pairs() {
   const std::uint64_t state = shard_.pair_state.load(kRelaxed);
   const unsigned level = state_level(state);
   const std::uint64_t from = state_split(state);
   const std::uint64_t to = from + (shard_.pairs_base << level);
 
-  struct Old {
-    PairBucket* bucket;
-    std::uint64_t moved;  // occupancy bits
-  };
-  std::array<Old, kMaxChain> chain;
-  unsigned length = 0;
+  const OldPairs old = pairs_to_move(fresh(pairs_ + from), level);
   std::array<std::pair<std::uint64_t, std::uint64_t>, kMaxChain * kPlaces> moving;
   unsigned moved = 0;
-  for (PairBucket* bucket = fresh(pairs_ + from); bucket != nullptr; bucket = pair_next(*bucket)) {
-    Old old{bucket, 0};
-    for (std::uint64_t left = bucket->header.load(kRelaxed) & kOccupiedMask; left != 0; left &= left - 1) {
+  for (unsigned i = 0; i < old.length; ++i) {
+    for (std::uint64_t left = old.chain[i].moved; left != 0; left &= left - 1) {
       const auto place = static_cast<unsigned>(std::countr_zero(left));
-      const std::uint64_t key = bucket->keys[place - 1].load(kRelaxed);
-      if (!moves(hash_word(key, header_.hash_seed), level)) continue;
-      old.moved |= std::uint64_t{1} << place;
-      moving[moved++] = {key, bucket->values[place - 1].load(kRelaxed)};
+      const PairBucket& bucket = *old.chain[i].bucket;
+      moving[moved++] = {bucket.keys[place - 1].load(kRelaxed), bucket.values[place - 1].load(kRelaxed)};
     }
-    chain[length++] = old;
   }
 
   // The new chain, its last bucket first, so that each header can name its successor.
@@ -137,17 +181,7 @@ bool ShardWriter::split_pairs() {
   // [split.publish] release; pairs with [state.read]: the new bucket is complete
   shard_.pair_state.store(next | kStateSplitting, std::memory_order_release);
 
-  // Removal, the chain's end first: an emptied last bucket is unlinked by the same store that takes its owner's pairs out.
-  bool drop_next = false;
-  for (unsigned i = length; i-- > 0;) {
-    PairBucket& bucket = *chain[i].bucket;
-    std::uint64_t header = bucket.header.load(kRelaxed) & ~chain[i].moved;
-    if (drop_next) header &= ~kOverflowBit;
-    bucket.header.store(header + kVersionStep,
-                        std::memory_order_release);  // [split.remove] release; pairs with [pair.header]
-    if (drop_next) blocks_.release_overflow(kSlabPairOverflow, offset_of(chain[i + 1].bucket));
-    drop_next = i != 0 && (header & (kOccupiedMask | kOverflowBit)) == 0;
-  }
+  remove_moved(old);
   shard_.pair_state.store(next, std::memory_order_release);  // [split.end] release; pairs with [state.read]
   stats_.splits.store(stats_.splits.load(kRelaxed) + 1, kRelaxed);
   gather_pairs(pairs_[from]);
@@ -182,20 +216,10 @@ void ShardWriter::gather_pairs(PairBucket& primary) noexcept {
   release_pair_overflow(overflow);
 }
 
-bool ShardWriter::split_entries() {
-  const std::uint64_t state = shard_.entry_state.load(kRelaxed);
-  const unsigned level = state_level(state);
-  const std::uint64_t from = state_split(state);
-  const std::uint64_t to = from + (shard_.entries_base << level);
-
-  EntryBucket* primary = fresh(entries_ + from);
-  std::array<EntryBucket*, kMaxChain> chain;
-  unsigned length = 0;
-  std::array<Word*, kMaxChain * kPlaces> cells;  // that move
-  std::array<std::uint64_t, kMaxChain * kPlaces> moving;
-  unsigned moved = 0;
-  for (EntryBucket* bucket = primary; bucket != nullptr;) {
-    chain[length++] = bucket;
+ShardWriter::OldEntries ShardWriter::entries_to_move(EntryBucket* primary, unsigned level) const noexcept {
+  OldEntries old;
+  for (EntryBucket* bucket = primary; bucket != nullptr && old.length < kMaxChain;) {
+    old.chain[old.length++] = bucket;
     EntryBucket* next = nullptr;
     for (Word& cell : bucket->cells) {
       const std::uint64_t word = cell.load(kRelaxed);
@@ -206,12 +230,44 @@ bool ShardWriter::split_entries() {
       }
       const std::uint64_t meta = table_.at<Word>(cell_offset(word))->load(kRelaxed);
       const std::uint64_t hash = hash_bytes(entry_payload(cell_offset(word)), meta_key_bytes(meta), header_.hash_seed);
-      if (!moves(hash, level)) continue;
-      cells[moved] = &cell;
-      moving[moved++] = word;
+      if (moves(hash, level)) old.cells[old.moved++] = &cell;
     }
     bucket = next;
   }
+  return old;
+}
+
+void ShardWriter::remove_moved(const OldEntries& old) noexcept {
+  EntryBucket* primary = old.chain[0];
+  intent_.touch(offset_of(primary));
+  for (unsigned i = 0; i < old.moved; ++i) {
+    old.cells[i]->store(0, std::memory_order_release);  // [split.empty] release; pairs with [cell.load]
+  }
+  unsigned kept = old.length;
+  while (kept > 1) {
+    EntryBucket& last = *old.chain[kept - 1];
+    bool empty = true;
+    for (Word& cell : last.cells) empty = empty && cell.load(kRelaxed) == 0;
+    if (!empty) break;
+    // [split.unlink] release; pairs with [cell.load]
+    old.chain[kept - 2]->cells[kPlaces - 1].store(0, std::memory_order_release);
+    --kept;
+  }
+  if (old.moved != 0 || kept != old.length) {
+    // [split.raise] release; pairs with [cell.check]
+    primary->header.store(primary->header.load(kRelaxed) + kVersionStep, std::memory_order_release);
+  }
+  for (unsigned i = kept; i < old.length; ++i) blocks_.release_overflow(kSlabEntryOverflow, offset_of(old.chain[i]));
+}
+
+bool ShardWriter::split_entries() {
+  const std::uint64_t state = shard_.entry_state.load(kRelaxed);
+  const unsigned level = state_level(state);
+  const std::uint64_t from = state_split(state);
+  const std::uint64_t to = from + (shard_.entries_base << level);
+
+  const OldEntries old = entries_to_move(fresh(entries_ + from), level);
+  const unsigned moved = old.moved;
 
   // Each bucket of the new chain but the last gives its last cell to the link.
   const unsigned buckets = moved <= kPlaces ? 1 : 1 + (moved - kPlaces + kPlaces - 2) / (kPlaces - 1);
@@ -228,7 +284,7 @@ bool ShardWriter::split_entries() {
     EntryBucket& bucket = i == 0 ? entries_[to] : *table_.at<EntryBucket>(overflow[i]);
     const unsigned places = i + 1 < buckets ? kPlaces - 1 : kPlaces;
     for (unsigned place = 0; place < places; ++place) {
-      bucket.cells[place].store(placed < moved ? moving[placed] : 0, kRelaxed);
+      bucket.cells[place].store(placed < moved ? old.cells[placed]->load(kRelaxed) : 0, kRelaxed);
       if (placed < moved) ++placed;
     }
     if (i + 1 < buckets) bucket.cells[kPlaces - 1].store(make_cell(0, overflow[i + 1]), kRelaxed);
@@ -242,25 +298,7 @@ bool ShardWriter::split_entries() {
   // [split.publish-entries] release; pairs with [state.read]: the new bucket is complete
   shard_.entry_state.store(next | kStateSplitting, std::memory_order_release);
 
-  intent_.touch(offset_of(primary));
-  for (unsigned i = 0; i < moved; ++i) {
-    cells[i]->store(0, std::memory_order_release);  // [split.empty] release; pairs with [cell.load]
-  }
-  unsigned dropped = length;
-  while (dropped > 1) {
-    EntryBucket& last = *chain[dropped - 1];
-    bool empty = true;
-    for (Word& cell : last.cells) empty = empty && cell.load(kRelaxed) == 0;
-    if (!empty) break;
-    // [split.unlink] release; pairs with [cell.load]
-    chain[dropped - 2]->cells[kPlaces - 1].store(0, std::memory_order_release);
-    --dropped;
-  }
-  if (moved != 0 || dropped != length) {
-    // [split.raise] release; pairs with [cell.check]
-    primary->header.store(primary->header.load(kRelaxed) + kVersionStep, std::memory_order_release);
-  }
-  for (unsigned i = dropped; i < length; ++i) blocks_.release_overflow(kSlabEntryOverflow, offset_of(chain[i]));
+  remove_moved(old);
   shard_.entry_state.store(next, std::memory_order_release);  // [split.end-entries] release; pairs with [state.read]
   stats_.splits.store(stats_.splits.load(kRelaxed) + 1, kRelaxed);
   return true;

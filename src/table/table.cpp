@@ -1,5 +1,9 @@
 #include "table/table.hpp"
 
+#include <cstddef>
+
+#include "table/census.hpp"
+
 namespace hostmap {
 
 namespace {
@@ -25,6 +29,19 @@ void write_table_header(TableHeader& header, const TableOptions& options) noexce
   }
 }
 
+// Of all that a server stores once and believes later. A region is as good as what its head says.
+std::uint64_t checksum_of(const TableHeader& header) noexcept {
+  const auto* bytes = reinterpret_cast<const std::byte*>(&header);
+  std::uint64_t sum = hash_bytes(bytes, offsetof(RegionHeader, state), 0);
+  sum = hash_bytes(bytes + sizeof(RegionHeader), offsetof(TableHeader, checksum) - sizeof(RegionHeader), sum);
+  for (const ShardHeader& shard : header.shards) {
+    sum = hash_bytes(&shard.pairs_offset, offsetof(ShardHeader, reserved) - offsetof(ShardHeader, pairs_offset), sum);
+  }
+  return sum;
+}
+
+constexpr std::uint64_t kHeadBytes = round_up(sizeof(TableHeader), kPageSize);
+
 }  // namespace
 
 Table::Table(Region region, const TableOptions& options, Journal journal)
@@ -43,15 +60,15 @@ Result<std::unique_ptr<Table>> Table::create(const std::string& path, const Tabl
   const TablePlan plan = plan_table(options.memory_limit, options.shards);
   Result<Region> region = Region::create(path, plan.file_bytes, 0600);
   if (!region) return region.status();
-  if (Status status = region->populate(0, round_up(sizeof(TableHeader), kPageSize)); !status.ok()) {
+  if (Status status = region->populate(0, kHeadBytes); !status.ok()) {
     region->unlink_name();
     return status;
   }
   region->write_header(RegionKind::kTable, options.incarnation);
   write_table_header(*region->at<TableHeader>(0), options);
+  region->at<TableHeader>(0)->checksum = checksum_of(*region->at<TableHeader>(0));
   std::unique_ptr<Table> table(new Table(std::move(*region), options, journal));
-  const std::uint64_t head = round_up(sizeof(TableHeader), kPageSize);
-  if (!table->budget_.reserve(head) || !table->open()) {
+  if (!table->budget_.reserve(kHeadBytes) || !table->open()) {
     // relaxed: nothing runs yet
     const bool limited = table->header().server_stats.populate_failures.load(std::memory_order_relaxed) == 0;
     return Status(
@@ -61,6 +78,51 @@ Result<std::unique_ptr<Table>> Table::create(const std::string& path, const Tabl
                      : "the file system has free; give it more (in a container --shm-size) or use another --dir"));
   }
   return table;
+}
+
+Result<std::unique_ptr<Table>> Table::attach(Region region, Journal journal) {
+  const auto damaged = [](const char* what) { return Status(StatusCode::kInvalid, std::string("the table's ") + what); };
+  if (region.bytes() < sizeof(TableHeader)) return damaged("region is too short");
+  const TableHeader& header = *region.at<TableHeader>(0);
+  if (header.checksum != checksum_of(header)) return damaged("header is damaged");
+  const TablePlan plan = plan_table(header.memory_limit, header.shard_count);
+  // relaxed, both: what a dead server left; its lock has been taken since
+  const std::uint64_t arena = header.arena_populated.load(std::memory_order_relaxed);
+  const std::uint64_t generations = header.generations_allocated.load(std::memory_order_relaxed);
+  if (header.shard_count != journal.lanes() || plan.file_bytes > region.bytes() ||
+      header.arena_allocated.load(std::memory_order_relaxed) > plan.arena_bytes || arena % kSlabBytes != 0 ||
+      arena > header.arena_allocated.load(std::memory_order_relaxed) ||
+      arena / kPageSize > generations / sizeof(PageGeneration) || generations > plan.generations_bytes) {
+    return damaged("header makes no sense");
+  }
+  TableOptions options;
+  options.memory_limit = header.memory_limit;
+  options.shards = header.shard_count;
+  options.hash_seed = header.hash_seed;
+  std::unique_ptr<Table> table(new Table(std::move(region), options, journal));
+  for (const auto& shard : table->shards_) {
+    if (!shard->plausible()) return damaged("split states make no sense");
+  }
+  return table;
+}
+
+std::uint64_t Table::adopt(const std::vector<Stream>& streams, std::vector<std::size_t>& lost) {
+  ArenaCensus census(header(), journal_);
+  std::uint64_t dropped = 0;
+  for (const auto& shard : shards_) dropped += shard->survey(census);
+  for (std::size_t i = 0; i < streams.size(); ++i) {
+    if (!census.count_entry(streams[i].shard, streams[i].entry, streams[i].bytes)) lost.push_back(i);
+  }
+  pool_->adopt(census);
+  // relaxed, both: nothing runs yet
+  std::uint64_t populated = kHeadBytes + header().generations_allocated.load(std::memory_order_relaxed) +
+                            header().arena_allocated.load(std::memory_order_relaxed);
+  for (const auto& shard : shards_) {
+    shard->adopt(census);
+    populated += shard->populated_bytes();
+  }
+  budget_.recount(populated);
+  return dropped;
 }
 
 bool Table::open() {

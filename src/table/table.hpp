@@ -31,6 +31,17 @@ class Table {
   // for the initial buckets.
   static Result<std::unique_ptr<Table>> create(const std::string& path, const TableOptions& options, Journal journal);
 
+  // Maps and checks the region that a dead server left; nothing of it is changed. kInvalid: it cannot be gone on with, and why.
+  static Result<std::unique_ptr<Table>> attach(Region region, Journal journal);
+  // After the shards were settled: `streams` hold entries that nothing links yet. Returns how many places and links led
+  // nowhere and were dropped. `lost`: numbers of the streams whose entries do.
+  struct Stream {
+    std::uint32_t shard;
+    std::uint64_t entry;
+    std::uint64_t bytes;  // of the entry
+  };
+  std::uint64_t adopt(const std::vector<Stream>& streams, std::vector<std::size_t>& lost);
+
   Region& region() noexcept { return region_; }
   TableHeader& header() noexcept { return *region_.at<TableHeader>(0); }
   ShardWriter& shard(std::uint32_t index) noexcept { return *shards_[index]; }

@@ -16,6 +16,7 @@
 //    the table's fill as this writer saw it at the beginning of a request: a clear meanwhile comes after the request.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -113,6 +114,25 @@ class ShardWriter {
   // Tells readers to connect anew.
   void close() noexcept;
 
+  // What a restart does with the shard of a server that died, in this order and before a worker runs; a kill in between lets
+  // the next one begin again (recovery.cpp).
+  //
+  // Do the shard's words describe what the region holds?
+  bool plausible() const noexcept;
+  // Settles the request that was under way by the lane's sealed record, and readers' view of the chain it had touched.
+  enum class Settled : std::uint8_t {
+    kNothing,     // there was none, or it has not begun: its record is still in the ring
+    kApplied,     // it is in the table
+    kAnswerTells  // it changes nothing: whether it was answered is to be seen in the ring
+  };
+  Settled settle(const Intent& intent) noexcept;
+  // Does the removal of a split again that was under way.
+  void repeat_removal() noexcept;
+  // Counts keys and what they use of the arena. Returns how many places and links led nowhere and were dropped.
+  std::uint64_t survey(ArenaCensus& census) noexcept;
+  void adopt(const ArenaCensus& census);
+  std::uint64_t populated_bytes() const noexcept { return pair_area_.populated() + entry_area_.populated(); }
+
  private:
   struct PairPlace {
     PairBucket* bucket = nullptr;
@@ -170,6 +190,31 @@ class ShardWriter {
   void grow();
   bool split_pairs();
   void gather_pairs(PairBucket& primary) noexcept;
+  struct OldPairs {
+    struct Bucket {
+      PairBucket* bucket;
+      std::uint64_t moved;  // occupancy bits
+    };
+    std::array<Bucket, kMaxChain> chain;
+    unsigned length = 0;
+  };
+  struct OldEntries {
+    std::array<EntryBucket*, kMaxChain> chain;
+    unsigned length = 0;
+    std::array<Word*, kMaxChain * kPlaces> cells;  // that move
+    unsigned moved = 0;
+  };
+  OldPairs pairs_to_move(PairBucket* primary, unsigned level) const noexcept;
+  OldEntries entries_to_move(EntryBucket* primary, unsigned level) const noexcept;
+  void remove_moved(const OldPairs& old) noexcept;
+  void remove_moved(const OldEntries& old) noexcept;
+
+  // recovery.cpp
+  bool is_entry_bucket(std::uint64_t offset) const noexcept;
+  bool lies_within(std::uint64_t offset, std::uint64_t size) const noexcept;
+  void unlink_cell(std::uint64_t cell, std::uint64_t word) noexcept;
+  std::uint64_t survey_pairs(ArenaCensus& census) noexcept;
+  std::uint64_t survey_entries(ArenaCensus& census) noexcept;
   bool split_entries();
   bool ground_ready(GrowingArea& area, std::uint64_t bytes, bool overdue);
 

@@ -84,16 +84,23 @@ class WorkerPark {
   std::uint32_t seen_ = 0;
 };
 
-// B2 and B3: after the record is published. `expedited`: this process is registered and the server fences for it.
-inline void wake_worker_if_parked(const WorkerLine& line, Bell& bell, bool expedited) noexcept {
+// B2: after the record is published. `expedited`: this process is registered and the server fences for it.
+inline void fence_after_publishing(bool expedited) noexcept {
   if (expedited) {
     // The processor may still hold the record back when `parked` is loaded; A3 waits for that. The compiler may not.
     std::atomic_signal_fence(std::memory_order_seq_cst);  // [park.publish] seq_cst; pairs with [park.membarrier]
   } else {
     std::atomic_thread_fence(std::memory_order_seq_cst);  // [park.publish-fence] seq_cst; pairs with [park.membarrier]
   }
-  // relaxed: ordered by the fence above, here or in A3
+}
+// B3: which worker it is may be asked only now.
+inline void ring_if_parked(const WorkerLine& line, Bell& bell) noexcept {
+  // relaxed: ordered by the fence, here or in A3
   if (line.parked.load(std::memory_order_relaxed) != 0) futex_add_and_wake(bell.rings);
+}
+inline void wake_worker_if_parked(const WorkerLine& line, Bell& bell, bool expedited) noexcept {
+  fence_after_publishing(expedited);
+  ring_if_parked(line, bell);
 }
 
 // C1 and C2: then look once more, and sleep() or cancel.

@@ -80,7 +80,7 @@ class WorkerTest : public testing::TestWithParam<bool> {  // are clients registe
     client.connection = connections_.back().get();
     client.end = ClientEnd::over(client.connection->memory.data(), expedited_);
     Deadline deadline(kWatchdog);
-    const WorkerView view{&table_.header().workers[0], &bell_};
+    const WorkerView view{table_.header().lane_worker, table_.header().workers, &bell_};
     client.writes = *client.end->channel(0, view, nullptr, deadline);
     client.reads = *client.end->channel(1, view, nullptr, deadline);
     return client;

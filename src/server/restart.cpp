@@ -1,0 +1,233 @@
+#include "server/restart.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <unordered_set>
+
+#include "message/wire.hpp"
+#include "server/worker.hpp"
+
+namespace hostmap {
+
+namespace {
+
+// relaxed: a dead server's stores; its lock has been taken since, and no other thread runs yet. What is stored is published by
+// the start of the workers' threads.
+constexpr auto kRelaxed = std::memory_order_relaxed;
+
+constexpr std::uint32_t kLeastMailboxes = 1024;
+
+Status damaged(const std::string& what) { return {StatusCode::kInvalid, what}; }
+
+bool is_ours(const Region& region) noexcept {
+  struct stat facts {};
+  return ::fstat(region.fd(), &facts) == 0 && facts.st_uid == ::geteuid();
+}
+
+Status check_journal(const Region& journal, const std::string& path) {
+  std::uint64_t bytes = journal.bytes();
+  if (Status status = check_region_header(journal.fd(), bytes, path, RegionKind::kJournal); !status.ok()) return status;
+  if (bytes < sizeof(JournalHeader)) return damaged("the journal is too short");
+  const JournalHeader& header = *journal.at<JournalHeader>(0);
+  if (header.checksum != checksum_of(header)) return damaged("the journal's header is damaged");
+  if (header.max_connections == 0 || header.max_connections > kMaxConnections || header.lane_count == 0 ||
+      header.lane_count > kMaxLanes || !is_power_of_two(header.ring_bytes) ||
+      journal_bytes(header.max_connections, header.lane_count, header.slab_count) > bytes) {
+    return damaged("the journal's header makes no sense");
+  }
+  return {};
+}
+
+// The connection that a lane's record names, and its channel.
+struct Asker {
+  ServerEnd* end = nullptr;
+  std::uint32_t channel = 0;
+};
+
+Asker asker_of(const Intent& intent, std::uint32_t lane, const Inheritance& inheritance) noexcept {
+  const std::uint64_t channel = intent.channel.load(kRelaxed);
+  for (const auto& end : inheritance.connections) {
+    const ServerEnd::Identity& identity = end->identity();
+    if (identity.serial != intent.serial.load(kRelaxed)) continue;
+    if (channel >= 2 * identity.lanes || channel % identity.lanes != lane) return {};
+    return {end.get(), static_cast<std::uint32_t>(channel)};
+  }
+  return {};
+}
+
+// Where the answer of a record lies, behind the padding that may come before it.
+std::uint64_t answer_bytes_of(const Intent& intent) noexcept {
+  return record_bytes(decode_answer_head(intent.answer[0].load(kRelaxed)).value_bytes);
+}
+
+// Writes the record's answer, which may lie there already: then it is the same.
+void answer_again(const Intent& intent, const Asker& asker) noexcept {
+  const std::uint64_t position = intent.answer_position.load(kRelaxed);
+  const std::uint64_t next = intent.answer_next.load(kRelaxed);
+  const std::uint64_t size = answer_bytes_of(intent);
+  RingProducer answers(asker.end->answer_ring(asker.channel), position);
+  if (position == next || size > record_bytes(sizeof(std::uint64_t)) || position + answers.needed(size) != next) return;
+  std::byte* record = answers.begin(size);
+  const std::uint64_t words[] = {intent.answer[0].load(kRelaxed), intent.answer[1].load(kRelaxed)};
+  std::memcpy(record + 8, words, size == record_bytes(0) ? sizeof words[0] : sizeof words);
+  answers.publish(size);
+}
+
+bool was_answered(const Intent& intent, const Asker& asker) noexcept {
+  const std::uint64_t position = intent.answer_next.load(kRelaxed) - answer_bytes_of(intent);
+  const RingView ring = asker.end->answer_ring(asker.channel);
+  return ring.word(position).load(kRelaxed) == ring.tag(position);
+}
+
+// The request of a lane's record, which may have been under way. True: it had been, and was applied.
+bool settle_request(std::uint32_t lane, Inheritance& inheritance) {
+  const Journal journal(inheritance.journal);
+  Intent& intent = journal.intent(lane);
+  const bool under_way = intent.seal.load(kRelaxed) == kSealIntent;
+  const ShardWriter::Settled settled = inheritance.table->shard(lane).settle(intent);
+  const Asker asker = asker_of(intent, lane, inheritance);
+  bool done = settled == ShardWriter::Settled::kApplied;
+  if (asker.end != nullptr) {
+    if (done) answer_again(intent, asker);
+    if (settled == ShardWriter::Settled::kAnswerTells) done = was_answered(intent, asker);
+    ChannelPosition& where = journal.position(asker.end->identity().index, asker.channel);
+    if (done && intent.request_next.load(kRelaxed) > where.request_next.load(kRelaxed)) {
+      // [position.answer] release; pairs with [position.next]
+      where.answer_next.store(intent.answer_next.load(kRelaxed), std::memory_order_release);
+      // [position.next] release; pairs with [memo.position]
+      where.request_next.store(intent.request_next.load(kRelaxed), std::memory_order_release);
+    }
+  }
+  inheritance.table->shard(lane).repeat_removal();
+  intent.seal.store(kSealOpen, std::memory_order_release);  // [intent.reopen] release; pairs with [intent.sealed]
+  return under_way && settled == ShardWriter::Settled::kApplied;
+}
+
+void attach_connections(const InstanceName& name, Inheritance& inheritance) {
+  const Journal journal(inheritance.journal);
+  for (std::uint32_t index = 0; index < journal.max_connections(); ++index) {
+    ConnectionRecord& record = journal.connection(index);
+    ServerEnd::Identity identity;
+    identity.serial = record.serial.load(kRelaxed);
+    if (identity.serial == 0) continue;
+    identity.id = record.id.load(kRelaxed);
+    identity.request_nonce = record.request_nonce.load(kRelaxed);
+    identity.answer_nonce = record.answer_nonce.load(kRelaxed);
+    identity.ring_bytes = journal.header().ring_bytes;
+    identity.lanes = journal.lanes();
+    identity.index = index;
+    // Its region is made before its record and removed before it, too: it is missing, or it is this client's.
+    Result<std::unique_ptr<ServerEnd>> end =
+        ServerEnd::adopt(name.connection(identity.id), identity, record.channels_open.load(kRelaxed));
+    if (end) {
+      inheritance.connections.push_back(std::move(*end));
+    } else {
+      record.serial.store(0, std::memory_order_release);  // [serial.record] release; pairs with [serial.give]
+    }
+  }
+}
+
+void give_up(ServerEnd& end, const Journal& journal) {
+  end.close();
+  end.region().unlink_name();
+  // [serial.record] release; pairs with [serial.give]
+  journal.connection(end.identity().index).serial.store(0, std::memory_order_release);
+}
+
+// Entries that requests in pieces are filling, of those connections that can go on.
+std::vector<Table::Stream> streams_of(Inheritance& inheritance, std::vector<std::size_t>& owners,
+                                      std::unordered_set<std::size_t>& lost) {
+  const Journal journal(inheritance.journal);
+  std::vector<Table::Stream> streams;
+  for (std::size_t i = 0; i < inheritance.connections.size(); ++i) {
+    ServerEnd& end = *inheritance.connections[i];
+    for (std::uint32_t channel = 0; channel < 2 * end.identity().lanes; ++channel) {
+      if ((end.channels_open() >> channel & 1) == 0) continue;
+      const ServerChannel taken(end, channel, journal.position(end.identity().index, channel));
+      if (taken.stream.op == Op::kPadding || taken.stream.refused != StatusCode::kOk) continue;
+      if (taken.stream.lost() || taken.stream.received > taken.stream.total()) {
+        lost.insert(i);
+        continue;
+      }
+      streams.push_back({taken.lane, taken.stream.entry, entry_bytes(taken.stream.key_bytes, taken.stream.value_bytes)});
+      owners.push_back(i);
+    }
+  }
+  return streams;
+}
+
+// Regions of clients whose server died before it had noted them.
+void remove_strays(const InstanceName& name, const Inheritance& inheritance) {
+  std::unordered_set<std::string> known;
+  for (const auto& end : inheritance.connections) known.insert(name.connection(end->identity().id));
+  for (const std::string& path : name.connection_files()) {
+    struct stat facts {};
+    if (known.count(path) == 0 && ::lstat(path.c_str(), &facts) == 0 && facts.st_uid == ::geteuid()) {
+      ::unlink(path.c_str());
+    }
+  }
+}
+
+}  // namespace
+
+std::uint64_t checksum_of(const JournalHeader& header) noexcept {
+  const auto* bytes = reinterpret_cast<const std::byte*>(&header);
+  const std::uint64_t sum = hash_bytes(bytes, offsetof(RegionHeader, state), 0);
+  return hash_bytes(bytes + sizeof(RegionHeader), offsetof(JournalHeader, checksum) - sizeof(RegionHeader), sum);
+}
+
+std::uint32_t mailboxes_for(std::uint32_t max_connections) noexcept {
+  return std::max(kLeastMailboxes, max_connections);
+}
+
+Result<Inheritance> attach_inheritance(const InstanceName& name, Region& journal) {
+  if (Status status = check_journal(journal, name.journal()); !status.ok()) return status;
+  const std::uint64_t incarnation = journal.header().incarnation;
+  Inheritance inheritance;
+  Result<Region> master = Region::attach(name.master(), RegionKind::kMaster, Access::kReadWrite);
+  if (!master) return master.status();
+  const JournalHeader& header = *journal.at<JournalHeader>(0);
+  if (!is_ours(*master) || master->bytes() < master_bytes(mailboxes_for(header.max_connections)) ||
+      master->header().incarnation != incarnation) {
+    return damaged("the master region is another server's");
+  }
+  Result<Region> region = Region::attach(name.table(), RegionKind::kTable, Access::kReadWrite);
+  if (!region) return region.status();
+  if (!is_ours(*region) || region->header().incarnation != incarnation) {
+    return damaged("the table is another server's");
+  }
+  Result<std::unique_ptr<Table>> table = Table::attach(std::move(*region), Journal(journal));
+  if (!table) return table.status();
+  inheritance.master = std::move(*master);
+  inheritance.table = std::move(*table);
+  inheritance.journal = std::move(journal);
+  return inheritance;
+}
+
+void settle_inheritance(const InstanceName& name, Inheritance& inheritance) {
+  const Journal journal(inheritance.journal);
+  attach_connections(name, inheritance);
+  for (std::uint32_t lane = 0; lane < journal.lanes(); ++lane) {
+    if (settle_request(lane, inheritance)) ++inheritance.replayed;
+  }
+  std::vector<std::size_t> owners;
+  std::unordered_set<std::size_t> lost;
+  const std::vector<Table::Stream> streams = streams_of(inheritance, owners, lost);
+  std::vector<std::size_t> without_entry;
+  inheritance.dropped = inheritance.table->adopt(streams, without_entry);
+  for (const std::size_t stream : without_entry) lost.insert(owners[stream]);
+  for (std::size_t i = inheritance.connections.size(); i-- > 0;) {
+    if (lost.count(i) == 0) continue;
+    give_up(*inheritance.connections[i], journal);
+    inheritance.connections.erase(inheritance.connections.begin() + static_cast<std::ptrdiff_t>(i));
+  }
+  remove_strays(name, inheritance);
+  const TableHeader& table = inheritance.table->header();
+  for (std::uint32_t lane = 0; lane < journal.lanes(); ++lane) {
+    inheritance.entries += table.lane_stats[lane].pair_keys.load(kRelaxed) + table.lane_stats[lane].entry_keys.load(kRelaxed);
+  }
+}
+
+}  // namespace hostmap

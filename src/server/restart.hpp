@@ -1,0 +1,49 @@
+// Restart: going on where a server that died (or stopped with --keep) left off: with its table, its journal and its clients.
+//
+//   attach   maps the regions and looks at them; nothing is changed, and what cannot be gone on with is told
+//   settle   the requests that were under way, splits, the arena; then the instance is as if its server had just been idle
+//
+// Both may be killed anywhere and begun again by the next server.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <hostmap/status.hpp>
+
+#include "connection/server_end.hpp"
+#include "journal/journal.hpp"
+#include "shm/names.hpp"
+#include "table/table.hpp"
+
+namespace hostmap {
+
+// A dead server's regions, mapped.
+struct Inheritance {
+  Region journal;
+  Region master;
+  std::unique_ptr<Table> table;
+  std::vector<std::unique_ptr<ServerEnd>> connections;
+
+  // What settle() found.
+  std::uint64_t entries = 0;
+  std::uint64_t replayed = 0;  // requests that were under way and had been applied: answered by their record
+  std::uint64_t dropped = 0;   // cells and links that led nowhere
+};
+
+// `journal` is mapped and locked; on failure it stays the caller's. Errors: kInvalid with the reason (damage, a start or stop
+// that was cut off), kOtherVersion.
+Result<Inheritance> attach_inheritance(const InstanceName& name, Region& journal);
+
+// Settles everything, and removes connections that cannot be taken over.
+void settle_inheritance(const InstanceName& name, Inheritance& inheritance);
+
+// Of the journal's constants.
+std::uint64_t checksum_of(const JournalHeader& header) noexcept;
+
+// A master's mailboxes: one for each connection, and not too few.
+std::uint32_t mailboxes_for(std::uint32_t max_connections) noexcept;
+
+}  // namespace hostmap

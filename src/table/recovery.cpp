@@ -1,0 +1,196 @@
+// What a restart makes of the table that a dead server left. Between any two stores it may have been killed, and so may we.
+//
+//   settle            the chain that `touched` names gets a higher version, so that nobody who stood in it believes what he
+//                     has read; the record tells whether its request is in the table; half a move is undone or finished
+//   repeat_removal    split.cpp
+//   survey, adopt     everything that is reachable is used, the rest of the arena is free
+//
+// Readers look on all the time. docs/concurrency.md, "Restart", has the argument; models exactly_once, pairs, entries and
+// forms have the kills.
+#include <bit>
+#include <cstring>
+
+#include "table/census.hpp"
+#include "table/writer.hpp"
+
+namespace hostmap {
+
+namespace {
+
+constexpr auto kRelaxed = std::memory_order_relaxed;  // relaxed: as in writer.cpp, one writer
+
+// Buckets whose entries' first words are asked for ahead: enough to hide the way to memory.
+constexpr std::uint64_t kAhead = 8;
+
+}  // namespace
+
+bool ShardWriter::lies_within(std::uint64_t offset, std::uint64_t size) const noexcept {
+  return offset % 8 == 0 && offset >= sizeof(TableHeader) && offset < table_.bytes() && size <= table_.bytes() - offset;
+}
+
+bool ShardWriter::is_entry_bucket(std::uint64_t offset) const noexcept {
+  return offset >= shard_.entries_offset && (offset - shard_.entries_offset) % sizeof(EntryBucket) == 0 &&
+         (offset - shard_.entries_offset) / sizeof(EntryBucket) <
+             state_buckets(shard_.entry_state.load(kRelaxed), shard_.entries_base);
+}
+
+bool ShardWriter::plausible() const noexcept {
+  const auto fits = [](std::uint64_t state, std::uint64_t base, std::uint64_t size, const GrowingArea& area) {
+    constexpr unsigned kMostLevels = 40;
+    return state_level(state) < kMostLevels && state_split(state) < base << state_level(state) &&
+           area.populated() <= area.max_bytes() && state_buckets(state, base) <= area.populated() / size;
+  };
+  return fits(shard_.pair_state.load(kRelaxed), shard_.pairs_base, sizeof(PairBucket), pair_area_) &&
+         fits(shard_.entry_state.load(kRelaxed), shard_.entries_base, sizeof(EntryBucket), entry_area_);
+}
+
+// Half a move has left an entry that nobody must find: its cell is emptied, if it still is that move's.
+void ShardWriter::unlink_cell(std::uint64_t cell, std::uint64_t word) noexcept {
+  if (!lies_within(cell, sizeof(Word)) || !lies_within(cell_offset(word), kEntryMetaBytes + 8)) return;
+  Word& place = *table_.at<Word>(cell);
+  if (place.load(kRelaxed) != word) return;
+  std::uint64_t key;
+  std::memcpy(&key, entry_payload(cell_offset(word)), sizeof key);
+  const std::uint64_t hash = hash_word(key, header_.hash_seed);
+  const Spread spread = spread_over_shards(hash, header_.shard_count);
+  EntryBucket* primary =
+      entries_ + bucket_index(shard_.entry_state.load(kRelaxed), shard_.entries_base, spread.fraction, hash);
+  swing_cell(primary, place, 0);
+}
+
+ShardWriter::Settled ShardWriter::settle(const Intent& intent) noexcept {
+  // What a reader may have read of this chain can be taken for free below: he must look again first.
+  if (const std::uint64_t touched = intent.touched.load(kRelaxed); is_entry_bucket(touched)) {
+    Word& header = table_.at<EntryBucket>(touched)->header;
+    // [recovery.raise] release; pairs with [cell.check]
+    header.store(header.load(kRelaxed) + kVersionStep, std::memory_order_release);
+    std::atomic_thread_fence(std::memory_order_release);  // [recovery.raise-fence] release; pairs with [cell.check]
+  }
+  const std::uint64_t seal = intent.seal.load(kRelaxed);
+  const auto kind = static_cast<IntentKind>(intent.kind.load(kRelaxed));
+  if (seal == kSealOpen) return Settled::kNothing;
+  if (kind == IntentKind::kNothing) return Settled::kAnswerTells;
+  if (seal == kSealApplied) return Settled::kApplied;
+
+  const std::uint64_t bucket = intent.bucket.load(kRelaxed);
+  const std::uint64_t place = intent.place.load(kRelaxed);
+  const std::uint64_t word = intent.new_word.load(kRelaxed);
+  const auto bit_is_on = [&] {
+    return lies_within(bucket, sizeof(PairBucket)) &&
+           (table_.at<PairBucket>(bucket)->header.load(kRelaxed) >> (place & 7) & 1) != 0;
+  };
+  bool applied = false;
+  switch (kind) {
+    case IntentKind::kValue:
+    case IntentKind::kCell:
+    case IntentKind::kFill:
+      applied = lies_within(place, sizeof(Word)) && table_.at<Word>(place)->load(kRelaxed) == word;
+      break;
+    case IntentKind::kPairInsert:
+      applied = bit_is_on();
+      break;
+    case IntentKind::kPairErase:
+      applied = !bit_is_on();
+      break;
+    case IntentKind::kMoveToEntry:
+      applied = !bit_is_on();
+      if (!applied) unlink_cell(intent.move_cell.load(kRelaxed), intent.move_word.load(kRelaxed));
+      break;
+    case IntentKind::kMoveToPair:
+      applied = bit_is_on();
+      if (applied) unlink_cell(intent.move_cell.load(kRelaxed), intent.move_word.load(kRelaxed));
+      break;
+    case IntentKind::kNothing:
+      break;
+  }
+  return applied ? Settled::kApplied : Settled::kNothing;
+}
+
+std::uint64_t ShardWriter::survey(ArenaCensus& census) noexcept {
+  fill_ = header_.fill.load(kRelaxed);
+  const std::uint64_t dropped = survey_pairs(census) + survey_entries(census);
+  stats_.fill.store(fill_, kRelaxed);
+  swept_ = stats_.swept_fill.load(kRelaxed) == fill_;
+  swept_pairs_ = swept_entries_ = 0;
+  grown_ = true;
+  return dropped;
+}
+
+std::uint64_t ShardWriter::survey_pairs(ArenaCensus& census) noexcept {
+  const auto shard = static_cast<std::uint32_t>(&shard_ - header_.shards);
+  const std::uint64_t buckets = state_buckets(shard_.pair_state.load(kRelaxed), shard_.pairs_base);
+  std::uint64_t keys = 0;
+  std::uint64_t dropped = 0;
+  for (std::uint64_t i = 0; i < buckets; ++i) {
+    PairBucket* bucket = &pairs_[i];
+    const bool live = !is_stale(bucket->header);  // a cleared chain's buckets are used until it is reset
+    for (unsigned length = 1;; ++length) {
+      const std::uint64_t header = bucket->header.load(kRelaxed);
+      if (live) keys += static_cast<unsigned>(std::popcount(header & kOccupiedMask));
+      if ((header & kOverflowBit) == 0) break;
+      const std::uint64_t link = bucket->link.load(kRelaxed) & kOffsetMask;
+      if (length < kMaxChain && census.count_overflow(shard, kSlabPairOverflow, link)) {
+        bucket = table_.at<PairBucket>(link);
+        continue;
+      }
+      // [recovery.drop] release; pairs with [pair.header]
+      bucket->header.store((header & ~kOverflowBit) + kVersionStep, std::memory_order_release);
+      ++dropped;
+      break;
+    }
+  }
+  stats_.pair_keys.store(keys, kRelaxed);
+  return dropped;
+}
+
+std::uint64_t ShardWriter::survey_entries(ArenaCensus& census) noexcept {
+  const auto shard = static_cast<std::uint32_t>(&shard_ - header_.shards);
+  const std::uint64_t buckets = state_buckets(shard_.entry_state.load(kRelaxed), shard_.entries_base);
+  std::uint64_t keys = 0;
+  std::uint64_t dropped = 0;
+  const auto ask_for = [&](const EntryBucket& bucket) {
+    for (const Word& cell : bucket.cells) {
+      const std::uint64_t offset = cell_offset(cell.load(kRelaxed));
+      if (census.may_be_entry(offset)) __builtin_prefetch(table_.at<std::byte>(offset));
+    }
+  };
+  for (std::uint64_t i = 0; i < std::min(kAhead, buckets); ++i) ask_for(entries_[i]);
+  for (std::uint64_t i = 0; i < buckets; ++i) {
+    if (i + kAhead < buckets) ask_for(entries_[i + kAhead]);
+    EntryBucket* primary = &entries_[i];
+    const bool live = !is_stale(primary->header);
+    unsigned length = 1;
+    for (EntryBucket* bucket = primary; bucket != nullptr;) {
+      EntryBucket* next = nullptr;
+      for (unsigned place = 0; place < kPlaces; ++place) {
+        Word& cell = bucket->cells[place];
+        const std::uint64_t word = cell.load(kRelaxed);
+        if (word == 0) continue;
+        const std::uint64_t offset = cell_offset(word);
+        if (place == kPlaces - 1 && is_link(word)) {
+          if (length++ < kMaxChain && census.count_overflow(shard, kSlabEntryOverflow, offset)) {
+            next = table_.at<EntryBucket>(offset);
+            continue;
+          }
+        } else if (census.may_be_entry(offset)) {
+          const std::uint64_t meta = table_.at<Word>(offset)->load(kRelaxed);
+          if (census.count_entry(shard, offset, entry_bytes(meta_key_bytes(meta), meta_value_bytes(meta)))) {
+            if (live) ++keys;
+            continue;
+          }
+        }
+        swing_cell(primary, cell, 0);
+        ++dropped;
+      }
+      bucket = next;
+    }
+  }
+  stats_.entry_keys.store(keys, kRelaxed);
+  return dropped;
+}
+
+void ShardWriter::adopt(const ArenaCensus& census) {
+  blocks_.adopt(census, static_cast<std::uint32_t>(&shard_ - header_.shards));
+}
+
+}  // namespace hostmap
