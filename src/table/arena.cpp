@@ -84,14 +84,13 @@ void SlabPool::adopt_populated() {
 
 void SlabPool::adopt(const ArenaCensus& census) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  slabs_ = census.slabs().size();
+  slabs_ = census.slabs();
   free_bits_.assign(slabs_ / kWordBits + 1, 0);
   free_slabs_ = 0;
   first_free_word_ = 0;
   for (std::uint64_t slab = 0; slab < slabs_; ++slab) {
-    const ArenaCensus::Slab& found = census.slabs()[slab];
-    const bool overflow = found.kind == kSlabPairOverflow || found.kind == kSlabEntryOverflow;
-    if (overflow || found.owner != ArenaCensus::kNobody) continue;
+    const bool overflow = census.kind(slab) == kSlabPairOverflow || census.kind(slab) == kSlabEntryOverflow;
+    if (overflow || census.owner(slab) != ArenaCensus::kNobody) continue;
     journal_.slab_class(slab).store(kSlabFree, std::memory_order_release);  // [slab.free] release; pairs with [slab.class]
     mark(slab, 1, true);
   }
@@ -197,14 +196,15 @@ void BlockAllocator::adopt(const ArenaCensus& census, std::uint32_t shard) {
   for (auto& list : free_overflow_) list.clear();
   std::uint64_t entry_bytes = 0;
   std::uint64_t overflow_bytes = 0;
-  for (std::uint64_t number = 0; number < census.slabs().size(); ++number) {
-    const ArenaCensus::Slab& found = census.slabs()[number];
-    if (found.kind == kSlabPairOverflow || found.kind == kSlabEntryOverflow) {
-      if (found.owner != shard && !(found.owner == ArenaCensus::kNobody && shard == 0)) continue;
-      const auto kind = static_cast<SlabKind>(found.kind);
+  for (std::uint64_t number = 0; number < census.slabs(); ++number) {
+    const std::uint32_t owner = census.owner(number);
+    const std::uint64_t* used = census.used(number);
+    const auto kind = static_cast<SlabKind>(census.kind(number));
+    if (kind == kSlabPairOverflow || kind == kSlabEntryOverflow) {
+      if (owner != shard && !(owner == ArenaCensus::kNobody && shard == 0)) continue;
       const std::uint64_t size = overflow_size(kind);
       for (std::uint64_t block = kSlabBytes / size; block-- > 0;) {
-        if (!found.used.empty() && (found.used[block / kWordBits] >> block % kWordBits & 1) != 0) {
+        if ((used[block / kWordBits] >> block % kWordBits & 1) != 0) {
           overflow_bytes += size;
         } else {
           free_overflow_[kind == kSlabPairOverflow ? 0 : 1].push_back(pool_.slab_offset(number) + block * size);
@@ -212,15 +212,15 @@ void BlockAllocator::adopt(const ArenaCensus& census, std::uint32_t shard) {
       }
       continue;
     }
-    if (found.owner != shard) continue;
-    if (found.kind < kSlabFirstClass) {
+    if (owner != shard) continue;
+    if (kind < kSlabFirstClass) {
       entry_bytes += kSlabBytes;  // of a run
       continue;
     }
-    Slab& slab = *add_slab(number, found.kind - kSlabFirstClass);
+    Slab& slab = *add_slab(number, static_cast<unsigned>(kind - kSlabFirstClass));
     for (std::size_t word = 0; word < slab.free_bits.size(); ++word) {
-      slab.free_bits[word] &= ~found.used[word];
-      slab.used += static_cast<unsigned>(std::popcount(found.used[word]));
+      slab.free_bits[word] &= ~used[word];
+      slab.used += static_cast<unsigned>(std::popcount(used[word]));
     }
     if (slab.used < slab.blocks) list(slab);
     entry_bytes += slab.used * class_bytes(slab.size_class);

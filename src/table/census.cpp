@@ -1,30 +1,39 @@
 #include "table/census.hpp"
 
+#include <atomic>
+
 namespace hostmap {
 
 namespace {
 
 constexpr std::uint64_t kWordBits = 64;
+// relaxed: what threads find is put together when they have ended
+constexpr auto kRelaxed = std::memory_order_relaxed;
 
 }  // namespace
 
-ArenaCensus::ArenaCensus(const TableHeader& header, Journal journal) : arena_offset_(header.arena_offset) {
-  // relaxed, all of them: what a dead server left; its lock has been taken since
-  slabs_.resize(header.arena_populated.load(std::memory_order_relaxed) / kSlabBytes);
-  for (std::uint64_t i = 0; i < slabs_.size(); ++i) {
-    slabs_[i].kind = journal.slab_class(i).load(std::memory_order_relaxed);
-  }
+ArenaCensus::ArenaCensus(const TableHeader& header, Journal journal)
+    : arena_offset_(header.arena_offset),
+      // relaxed, both: what a dead server left; its lock has been taken since
+      kinds_(header.arena_populated.load(std::memory_order_relaxed) / kSlabBytes),
+      owners_(kinds_.size(), kNobody),
+      used_(kinds_.size() * kUsedWords) {
+  for (std::uint64_t i = 0; i < kinds_.size(); ++i) kinds_[i] = journal.slab_class(i).load(std::memory_order_relaxed);
 }
 
-bool ArenaCensus::use(Slab& slab, std::uint32_t shard, std::uint64_t block, std::uint64_t blocks) {
-  if (block >= blocks || (slab.owner != kNobody && slab.owner != shard)) return false;
-  if (slab.used.empty()) slab.used.assign((blocks + kWordBits - 1) / kWordBits, 0);
-  std::uint64_t& word = slab.used[block / kWordBits];
+bool ArenaCensus::use(std::uint64_t slab, std::uint32_t shard, std::uint64_t block, std::uint64_t blocks) {
+  if (block >= blocks || !belongs_to(slab, shard)) return false;
+  const std::atomic_ref<std::uint64_t> word(used_[slab * kUsedWords + block / kWordBits]);
   const std::uint64_t bit = std::uint64_t{1} << block % kWordBits;
-  if ((word & bit) != 0) return false;
-  word |= bit;
-  slab.owner = shard;
-  return true;
+  return (word.fetch_or(bit, kRelaxed) & bit) == 0;
+}
+
+// Makes it the shard's if it is nobody's yet.
+bool ArenaCensus::belongs_to(std::uint64_t slab, std::uint32_t shard) noexcept {
+  const std::atomic_ref<std::uint8_t> owner(owners_[slab]);
+  std::uint8_t now = owner.load(kRelaxed);
+  const auto wanted = static_cast<std::uint8_t>(shard);
+  return now == wanted || (now == kNobody && owner.compare_exchange_strong(now, wanted, kRelaxed)) || now == wanted;
 }
 
 bool ArenaCensus::count_entry(std::uint32_t shard, std::uint64_t offset, std::uint64_t bytes) {
@@ -33,25 +42,28 @@ bool ArenaCensus::count_entry(std::uint32_t shard, std::uint64_t offset, std::ui
   const std::uint64_t within = (offset - arena_offset_) % kSlabBytes;
   if (bytes > kLargestBlock) {
     const std::uint64_t count = block_bytes(bytes) / kSlabBytes;
-    if (within != 0 || count > slabs_.size() - first) return false;
+    if (within != 0 || count > kinds_.size() - first) return false;
     for (std::uint64_t i = 0; i < count; ++i) {
-      const Slab& slab = slabs_[first + i];
-      if (slab.kind != (i == 0 ? kSlabRunHead : kSlabRunRest) || slab.owner != kNobody) return false;
+      if (kinds_[first + i] != (i == 0 ? kSlabRunHead : kSlabRunRest)) return false;
     }
-    for (std::uint64_t i = 0; i < count; ++i) slabs_[first + i].owner = shard;
+    // A run is one block: whoever counts its first slab has it.
+    if (!use(first, shard, 0, 1)) return false;
+    for (std::uint64_t i = 1; i < count; ++i) {
+      if (!belongs_to(first + i, shard)) return false;
+    }
     return true;
   }
   const unsigned wanted = size_class(bytes);
-  if (slabs_[first].kind != kSlabFirstClass + wanted || within % class_bytes(wanted) != 0) return false;
-  return use(slabs_[first], shard, within / class_bytes(wanted), kSlabBytes / class_bytes(wanted));
+  const std::uint64_t size = class_bytes(wanted);
+  if (kinds_[first] != kSlabFirstClass + wanted || within % size != 0) return false;
+  return use(first, shard, within / size, kSlabBytes / size);
 }
 
 bool ArenaCensus::count_overflow(std::uint32_t shard, SlabKind kind, std::uint64_t offset) {
   const std::uint64_t size = overflow_size(kind);
-  if (offset < arena_offset_ || (offset - arena_offset_) / kSlabBytes >= slabs_.size() || offset % size != 0) return false;
-  Slab& slab = slabs_[(offset - arena_offset_) / kSlabBytes];
-  if (slab.kind != kind) return false;
-  return use(slab, shard, (offset - arena_offset_) % kSlabBytes / size, kSlabBytes / size);
+  if (offset < arena_offset_ || (offset - arena_offset_) / kSlabBytes >= kinds_.size() || offset % size != 0) return false;
+  const std::uint64_t slab = (offset - arena_offset_) / kSlabBytes;
+  return kinds_[slab] == kind && use(slab, shard, (offset - arena_offset_) % kSlabBytes / size, kSlabBytes / size);
 }
 
 }  // namespace hostmap

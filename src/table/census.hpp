@@ -5,6 +5,8 @@
 // 1. A block or overflow bucket is counted once: a second way to it is refused, as is whatever does not lie where its slab
 //    says that blocks lie.
 // 2. Nothing of the region or the journal is changed by counting.
+//
+// Threads: any number may count at once.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +18,7 @@ namespace hostmap {
 
 class ArenaCensus {
  public:
-  static constexpr std::uint32_t kNobody = ~std::uint32_t{0};
+  static constexpr std::uint8_t kNobody = 0xff;
 
   ArenaCensus(const TableHeader& header, Journal journal);
 
@@ -25,21 +27,31 @@ class ArenaCensus {
   bool count_overflow(std::uint32_t shard, SlabKind kind, std::uint64_t offset);
   // May the first words of an entry at `offset` be looked at?
   bool may_be_entry(std::uint64_t offset) const noexcept {
-    return offset >= arena_offset_ && offset % 8 == 0 && offset + kSmallestBlock <= arena_offset_ + slabs_.size() * kSlabBytes;
+    return offset >= arena_offset_ && offset % 8 == 0 && offset + kSmallestBlock <= arena_offset_ + kinds_.size() * kSlabBytes;
   }
 
-  struct Slab {
-    std::uint32_t owner = kNobody;    // shard
-    std::uint8_t kind = kSlabFree;    // as in the journal
-    std::vector<std::uint64_t> used;  // bits, one for each block; none: empty, or part of a run
-  };
-  const std::vector<Slab>& slabs() const noexcept { return slabs_; }
+  // Begins to load what counting an entry at `offset` needs.
+  void prefetch(std::uint64_t offset) const noexcept {
+    __builtin_prefetch(&used_[(offset - arena_offset_) / kSlabBytes * kUsedWords], 1);
+  }
+
+  std::uint64_t slabs() const noexcept { return kinds_.size(); }
+  std::uint8_t kind(std::uint64_t slab) const noexcept { return kinds_[slab]; }     // as in the journal
+  std::uint32_t owner(std::uint64_t slab) const noexcept { return owners_[slab]; }  // shard, or kNobody
+  // A bit for each block of the slab.
+  const std::uint64_t* used(std::uint64_t slab) const noexcept { return &used_[slab * kUsedWords]; }
 
  private:
-  bool use(Slab& slab, std::uint32_t shard, std::uint64_t block, std::uint64_t blocks);
+  // Of the smallest blocks; the others need a part of them, at the beginning.
+  static constexpr std::uint64_t kUsedWords = kSlabBytes / kSmallestBlock / 64;
+  bool belongs_to(std::uint64_t slab, std::uint32_t shard) noexcept;
+  bool use(std::uint64_t slab, std::uint32_t shard, std::uint64_t block, std::uint64_t blocks);
 
   std::uint64_t arena_offset_;
-  std::vector<Slab> slabs_;
+  std::vector<std::uint8_t> kinds_;
+  std::vector<std::uint8_t> owners_;
+  // Zeroed by the system, and in pages of its own: what no slab of many small blocks needs is never touched.
+  std::vector<std::uint64_t> used_;
 };
 
 }  // namespace hostmap

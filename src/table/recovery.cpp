@@ -7,8 +7,10 @@
 //
 // Readers look on all the time. docs/concurrency.md, "Restart", has the argument; models exactly_once, pairs, entries and
 // forms have the kills.
+#include <algorithm>
 #include <bit>
 #include <cstring>
+#include <thread>
 
 #include "table/census.hpp"
 #include "table/writer.hpp"
@@ -20,7 +22,8 @@ namespace {
 constexpr auto kRelaxed = std::memory_order_relaxed;  // relaxed: as in writer.cpp, one writer
 
 // Buckets whose entries' first words are asked for ahead: enough to hide the way to memory.
-constexpr std::uint64_t kAhead = 8;
+constexpr std::uint64_t kAhead = 6;
+constexpr std::uint64_t kBucketsWorthAThread = 100'000;
 
 }  // namespace
 
@@ -106,7 +109,7 @@ ShardWriter::Settled ShardWriter::settle(const Intent& intent) noexcept {
   return applied ? Settled::kApplied : Settled::kNothing;
 }
 
-std::uint64_t ShardWriter::survey(ArenaCensus& census) noexcept {
+std::uint64_t ShardWriter::survey(ArenaCensus& census) {
   fill_ = header_.fill.load(kRelaxed);
   const std::uint64_t dropped = survey_pairs(census) + survey_entries(census);
   stats_.fill.store(fill_, kRelaxed);
@@ -143,22 +146,50 @@ std::uint64_t ShardWriter::survey_pairs(ArenaCensus& census) noexcept {
   return dropped;
 }
 
-std::uint64_t ShardWriter::survey_entries(ArenaCensus& census) noexcept {
-  const auto shard = static_cast<std::uint32_t>(&shard_ - header_.shards);
+std::uint64_t ShardWriter::survey_entries(ArenaCensus& census) {
   const std::uint64_t buckets = state_buckets(shard_.entry_state.load(kRelaxed), shard_.entries_base);
+  // Each entry's first words must be read, a random access each: cpus share that.
+  const std::uint64_t threads =
+      std::clamp<std::uint64_t>(buckets / kBucketsWorthAThread, 1, std::max(1u, std::thread::hardware_concurrency()));
+  std::vector<EntrySurvey> parts(threads);
+  {
+    std::vector<std::jthread> others;
+    for (std::uint64_t i = 0; i < threads; ++i) {
+      const std::uint64_t first = buckets * i / threads;
+      const std::uint64_t last = buckets * (i + 1) / threads;
+      if (i + 1 == threads) {
+        survey_entries(census, first, last, parts[i]);
+      } else {
+        others.emplace_back([this, &census, first, last, &part = parts[i]] { survey_entries(census, first, last, part); });
+      }
+    }
+  }
   std::uint64_t keys = 0;
   std::uint64_t dropped = 0;
+  for (EntrySurvey& part : parts) {
+    keys += part.keys;
+    dropped += part.nowhere.size();
+    for (const auto& [primary, cell] : part.nowhere) swing_cell(primary, *cell, 0);
+  }
+  stats_.entry_keys.store(keys, kRelaxed);
+  return dropped;
+}
+
+void ShardWriter::survey_entries(ArenaCensus& census, std::uint64_t first, std::uint64_t last, EntrySurvey& found) const {
+  const auto shard = static_cast<std::uint32_t>(&shard_ - header_.shards);
   const auto ask_for = [&](const EntryBucket& bucket) {
     for (const Word& cell : bucket.cells) {
       const std::uint64_t offset = cell_offset(cell.load(kRelaxed));
-      if (census.may_be_entry(offset)) __builtin_prefetch(table_.at<std::byte>(offset));
+      if (!census.may_be_entry(offset)) continue;
+      __builtin_prefetch(table_.at<std::byte>(offset));
+      census.prefetch(offset);
     }
   };
-  for (std::uint64_t i = 0; i < std::min(kAhead, buckets); ++i) ask_for(entries_[i]);
-  for (std::uint64_t i = 0; i < buckets; ++i) {
-    if (i + kAhead < buckets) ask_for(entries_[i + kAhead]);
+  for (std::uint64_t i = first; i < std::min(first + kAhead, last); ++i) ask_for(entries_[i]);
+  for (std::uint64_t i = first; i < last; ++i) {
+    if (i + kAhead < last) ask_for(entries_[i + kAhead]);
     EntryBucket* primary = &entries_[i];
-    const bool live = !is_stale(primary->header);
+    const bool live = !is_stale(primary->header);  // a cleared chain's entries are used until it is reset
     unsigned length = 1;
     for (EntryBucket* bucket = primary; bucket != nullptr;) {
       EntryBucket* next = nullptr;
@@ -175,18 +206,15 @@ std::uint64_t ShardWriter::survey_entries(ArenaCensus& census) noexcept {
         } else if (census.may_be_entry(offset)) {
           const std::uint64_t meta = table_.at<Word>(offset)->load(kRelaxed);
           if (census.count_entry(shard, offset, entry_bytes(meta_key_bytes(meta), meta_value_bytes(meta)))) {
-            if (live) ++keys;
+            if (live) ++found.keys;
             continue;
           }
         }
-        swing_cell(primary, cell, 0);
-        ++dropped;
+        found.nowhere.emplace_back(primary, &cell);
       }
       bucket = next;
     }
   }
-  stats_.entry_keys.store(keys, kRelaxed);
-  return dropped;
 }
 
 void ShardWriter::adopt(const ArenaCensus& census) {

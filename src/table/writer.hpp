@@ -20,6 +20,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <utility>
+#include <vector>
 
 #include <hostmap/status.hpp>
 
@@ -129,7 +131,7 @@ class ShardWriter {
   // Does the removal of a split again that was under way.
   void repeat_removal() noexcept;
   // Counts keys and what they use of the arena. Returns how many places and links led nowhere and were dropped.
-  std::uint64_t survey(ArenaCensus& census) noexcept;
+  std::uint64_t survey(ArenaCensus& census);
   void adopt(const ArenaCensus& census);
   std::uint64_t populated_bytes() const noexcept { return pair_area_.populated() + entry_area_.populated(); }
 
@@ -214,7 +216,12 @@ class ShardWriter {
   bool lies_within(std::uint64_t offset, std::uint64_t size) const noexcept;
   void unlink_cell(std::uint64_t cell, std::uint64_t word) noexcept;
   std::uint64_t survey_pairs(ArenaCensus& census) noexcept;
-  std::uint64_t survey_entries(ArenaCensus& census) noexcept;
+  struct EntrySurvey {
+    std::uint64_t keys = 0;
+    std::vector<std::pair<EntryBucket*, Word*>> nowhere;  // cells that lead nowhere, and their chains
+  };
+  std::uint64_t survey_entries(ArenaCensus& census);
+  void survey_entries(ArenaCensus& census, std::uint64_t first, std::uint64_t last, EntrySurvey& found) const;
   bool split_entries();
   bool ground_ready(GrowingArea& area, std::uint64_t bytes, bool overdue);
 
