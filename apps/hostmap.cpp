@@ -65,6 +65,8 @@ struct Arguments {
   std::string prefix;
   ScanFormat format;
   bool json = false;
+  bool keep = false;
+  bool drop = false;
 };
 
 CLI::App* add_command(CLI::App& app, const char* name, const char* description, const char* example) {
@@ -103,8 +105,8 @@ void describe_options(CLI::App& app, Arguments& arguments) {
   CLI::App* stat = add_command(app, "stat", "Shows what a server holds and has done", "hostmap stat --json");
   add_command(app, "ls", "Lists the instances in the folder", "hostmap ls");
   add_command(app, "ping", "Waits for one answer of the server", "hostmap --timeout 1 ping && echo it answers");
-  add_command(app, "stop", "Ends the server as SIGTERM does, and waits until it has ended",
-              "hostmap --name scratch stop");
+  CLI::App* stop = add_command(app, "stop", "Ends the server as SIGTERM does, and waits until it has ended",
+                               "hostmap --name scratch stop");
   add_command(app, "check", "Looks whether the table is what it should be, while the server goes on", "hostmap check");
 
   for (CLI::App* command : {put, get, erase, exists, incr}) {
@@ -115,6 +117,8 @@ void describe_options(CLI::App& app, Arguments& arguments) {
   scan->add_option("PREFIX", arguments.prefix, "of the keys");
   scan->add_flag("--values", arguments.format.values, "a tab and the value behind each key");
   scan->add_flag("-0", arguments.format.raw, "keys and values as they are, each with a NUL byte behind it");
+  CLI::Option* keep = stop->add_flag("--keep", arguments.keep, "leave the map for the next start, clients waiting");
+  stop->add_flag("--drop", arguments.drop, "remove the map, even if the server was started with --keep")->excludes(keep);
   stat->add_flag("--json", arguments.json, "as JSON, for programs");
 }
 
@@ -159,7 +163,10 @@ int run(const std::string& command, Arguments& arguments) {
   if (command == "stat") return stat(*instance, arguments.json);
   if (command == "ls") return list(instance->dir());
   if (command == "ping") return ping(options);
-  if (command == "stop") return stop(*instance, options.timeout);
+  if (command == "stop") {
+    const TerminationWish wish = arguments.keep ? kWishKeep : arguments.drop ? kWishDrop : kWishNothing;
+    return stop(*instance, wish, options.timeout);
+  }
   return check(*instance);
 }
 

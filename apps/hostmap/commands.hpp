@@ -7,6 +7,7 @@
 #include <hostmap/options.hpp>
 
 #include "shm/names.hpp"
+#include "signal/termination.hpp"
 
 namespace hostmap::apps {
 
@@ -30,6 +31,6 @@ int check(const InstanceName& name);
 
 // instances.cpp: by the files and locks of the instances
 int list(const std::string& dir);
-int stop(const InstanceName& name, std::chrono::nanoseconds timeout);
+int stop(const InstanceName& name, TerminationWish wish, std::chrono::nanoseconds timeout);
 
 }  // namespace hostmap::apps

@@ -124,12 +124,28 @@ std::string table_of(const std::vector<Row>& rows) {
 
 // By number: the header that glibc 2.36 has for them cannot be used from C++.
 int open_process(pid_t pid) { return static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)); }
-bool send_signal(int process, int signal) { return ::syscall(SYS_pidfd_send_signal, process, signal, nullptr, 0) == 0; }
+// SIGTERM; a wish goes with it as sigqueue() would send it.
+bool send_termination(int process, TerminationWish wish) {
+  siginfo_t facts{};
+  facts.si_signo = SIGTERM;
+  facts.si_code = SI_QUEUE;
+  facts.si_pid = ::getpid();
+  facts.si_uid = ::getuid();
+  facts.si_value.sival_int = wish;
+  siginfo_t* said = wish == kWishNothing ? nullptr : &facts;
+  return ::syscall(SYS_pidfd_send_signal, process, SIGTERM, said, 0) == 0;
+}
 
 // How long to sleep at most between two looks at the lock: a server may drop it some time before its process has ended.
 constexpr std::int64_t kLookEveryMs = 20;
 
 int no_server(const InstanceName& name) {
+  if (::access(name.journal().c_str(), F_OK) == 0) {
+    return fail(fmt::format("no server '{}' runs in {}, but one has left its map there; hostmap-server --name {} goes on "
+                            "with it, and with --fresh discards it",
+                            name.name(), name.dir(), name.name()),
+                kExitNoServer);
+  }
   return fail(
       fmt::format("no server '{}' runs in {}; see which do: hostmap --dir {} ls", name.name(), name.dir(), name.dir()),
       kExitNoServer);
@@ -152,7 +168,7 @@ int list(const std::string& dir) {
   return output.finish();
 }
 
-int stop(const InstanceName& name, std::chrono::nanoseconds timeout) {
+int stop(const InstanceName& name, TerminationWish wish, std::chrono::nanoseconds timeout) {
   Deadline deadline(timeout);
   // The lock alone says who it is, whatever version it has: so a server of another version can be stopped, too.
   const Result<RegionFile> alive = open_region_file(name.alive(), Access::kReadOnly);
@@ -173,7 +189,7 @@ int stop(const InstanceName& name, std::chrono::nanoseconds timeout) {
   };
   // Asked again now that the process is pinned: its number may have gone to another one before.
   if (!still_holds()) return no_server(name);
-  const int error = !process ? open_error : send_signal(process.get(), SIGTERM) ? 0 : errno;
+  const int error = !process ? open_error : send_termination(process.get(), wish) ? 0 : errno;
   if (error != 0 && error != ESRCH) {  // ESRCH: it has ended by itself
     return fail(fmt::format("cannot signal the server '{}' (pid {}): {}; run as its user", name.name(), holder.pid,
                             std::strerror(error)),

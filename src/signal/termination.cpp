@@ -39,12 +39,6 @@ Termination await_termination() noexcept {
   }
 }
 
-bool send_termination(int pid, TerminationWish wish) noexcept {
-  sigval value{};
-  value.sival_int = wish;
-  return ::sigqueue(pid, SIGTERM, value) == 0;
-}
-
 void request_termination() noexcept { ::kill(::getpid(), SIGUSR1); }
 
 }  // namespace hostmap

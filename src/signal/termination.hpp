@@ -18,9 +18,6 @@ struct Termination {
 // Sleeps until SIGINT or SIGTERM arrives, or until request_termination().
 Termination await_termination() noexcept;
 
-// Asks the server `pid` to stop. False: it is gone, or not ours to stop (errno).
-bool send_termination(int pid, TerminationWish wish) noexcept;
-
 // Ends await_termination() from another thread.
 void request_termination() noexcept;
 
