@@ -15,7 +15,7 @@ namespace {
 
 // Request number `n`: every field tells it.
 IntentWriter::RequestPart request_part(std::uint64_t n) {
-  return {n * 1000 + 1, n * 1000 + 2, n * 1000 + 3, n * 1000 + 4, n * 1000 + 5, n * 1000 + 6};
+  return {n * 1000 + 1, n * 1000 + 7, n * 1000 + 2, n * 1000 + 3, n * 1000 + 4, n * 1000 + 5, n * 1000 + 6};
 }
 IntentWriter::TablePart table_part(std::uint64_t n) {
   return {static_cast<IntentKind>(n % 8),

@@ -1,0 +1,269 @@
+// The regions of an instance without a server, so that a test can look at them between any two instructions of a worker, copy
+// them as a kill would leave them, and go on from the copy.
+#pragma once
+
+#include <cstring>
+#include <fcntl.h>
+#include <map>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <unistd.h>
+#include <vector>
+
+#include "connection/client_end.hpp"
+#include "server/restart.hpp"
+#include "server/worker.hpp"
+#include "support/instance.hpp"
+#include "table/reader_check.hpp"
+
+namespace hostmap::test {
+
+inline std::span<const std::byte> as_bytes_of(std::string_view text) { return std::as_bytes(std::span(text)); }
+
+// One request of a client, and what it is answered.
+struct Call {
+  Op op = Op::kPut;
+  std::string key = {};
+  std::string value = {};
+  std::string expected = {};  // of compare_exchange
+  bool answered = true;
+  StatusCode code = StatusCode::kOk;
+};
+
+using Content = std::map<std::string, std::string>;
+
+// Files and their bytes at one moment.
+struct Image {
+  struct Part {
+    int file;  // 0 journal, 1 table, 2 master, 3 connection
+    std::uint64_t offset;
+    std::vector<std::byte> bytes;
+    bool operator==(const Part&) const = default;
+  };
+  std::uint64_t sizes[4] = {};
+  std::vector<Part> parts;
+  bool operator==(const Image& other) const { return parts == other.parts; }
+};
+
+class Regions {
+ public:
+  static constexpr std::uint64_t kRing = 4096;
+  static constexpr std::uint64_t kId = 1;
+
+  explicit Regions(std::uint64_t buckets = 2) : name_(*InstanceName::parse(unique_name(), "")) {
+    constexpr std::uint64_t kMemory = std::uint64_t{1} << 20;
+    const TablePlan plan = plan_table(kMemory, 1);
+    journal_ = must(Region::create(name_.journal(), journal_bytes(2, 1, plan.arena_bytes / kSlabBytes), 0600));
+    populate(journal_, journal_.bytes());
+    journal_.write_header(RegionKind::kJournal, kIncarnation);
+    auto& header = *journal_.at<JournalHeader>(0);
+    header.max_connections = 2;
+    header.lane_count = 1;
+    header.slab_count = plan.arena_bytes / kSlabBytes;
+    header.ring_bytes = kRing;
+    header.checksum = checksum_of(header);
+    journal_.publish();
+
+    TableOptions options;
+    options.buckets = buckets;
+    options.memory_limit = kMemory;
+    options.hash_seed = 0x5eed;
+    options.incarnation = kIncarnation;
+    table_ = must(Table::create(name_.table(), options, Journal(journal_)));
+    table_->region().publish();
+
+    master_ = must(Region::create(name_.master(), master_bytes(mailboxes_for(2)), 0600));
+    populate(master_, master_.bytes());
+    master_.write_header(RegionKind::kMaster, kIncarnation);
+    master_.publish();
+
+    ServerEnd::Identity identity;
+    identity.id = kId;
+    identity.serial = 1;
+    identity.request_nonce = 0x1234'5678'9abc'def1;
+    identity.answer_nonce = 0xfedc'ba98'7654'3211;
+    identity.ring_bytes = kRing;
+    end_ = must(ServerEnd::create(name_.connection(kId), identity, kIncarnation));
+    end_->open_channel(0);
+    Journal journal(journal_);
+    ConnectionRecord& record = journal.connection(0);
+    record.id.store(kId);
+    record.request_nonce.store(identity.request_nonce);
+    record.answer_nonce.store(identity.answer_nonce);
+    record.channels_open.store(1);
+    for (std::uint32_t channel = 0; channel < 2; ++channel) ChannelMemos::clear(journal.position(0, channel));
+    record.serial.store(1);
+    start_worker();
+    client_ = ClientEnd::over(end_->region().data(), false);
+    Deadline deadline(std::chrono::seconds(60));
+    channel_ = must(client_->channel(0, {table_->header().lane_worker, table_->header().workers, bells()}, nullptr, deadline));
+  }
+
+  // What a kill has left, under another name; nothing is mapped yet.
+  static InstanceName lay_out(const Image& image) {
+    InstanceName name = *InstanceName::parse(unique_name(), "");
+    for (int file = 0; file < 4; ++file) {
+      Region region = must(Region::create(path_of(name, file), image.sizes[file], 0600));
+      for (const Image::Part& part : image.parts) {
+        if (part.file != file || part.bytes.empty()) continue;
+        if (!region.populate(part.offset, part.bytes.size()).ok()) throw std::runtime_error("no memory");
+        std::memcpy(region.data() + part.offset, part.bytes.data(), part.bytes.size());
+      }
+    }
+    return name;
+  }
+
+  // The next server's part.
+  explicit Regions(const InstanceName& name) : name_(name) {
+    inherited_ = attach(name_);
+    settle_inheritance(name_, inherited_);
+    journal_ = std::move(inherited_.journal);
+    table_ = std::move(inherited_.table);
+    master_ = std::move(inherited_.master);
+    if (!inherited_.connections.empty()) end_ = std::move(inherited_.connections[0]);
+    start_worker();
+  }
+  static Inheritance attach(const InstanceName& name) {
+    UniqueFd file(::open(name.journal().c_str(), O_RDWR | O_CLOEXEC));
+    const auto bytes = static_cast<std::uint64_t>(::lseek(file.get(), 0, SEEK_END));
+    Region journal = must(Region::adopt(std::move(file), name.journal(), bytes));
+    return must(attach_inheritance(name, journal));
+  }
+
+  ~Regions() { remove(name_); }
+  static void remove(const InstanceName& name) {
+    for (int file = 0; file < 4; ++file) ::unlink(path_of(name, file).c_str());
+  }
+  Regions(const Regions&) = delete;
+  Regions& operator=(const Regions&) = delete;
+
+  const InstanceName& name() const { return name_; }
+  Table& table() { return *table_; }
+  std::uint64_t replayed() const { return inherited_.replayed; }
+  std::uint64_t dropped() const { return inherited_.dropped; }
+  bool has_connection() const { return end_ != nullptr; }
+
+  void send(const Call& call) {
+    Deadline deadline(std::chrono::seconds(60));
+    const Comparison comparison{call.expected.size()};
+    const ValueParts value =
+        call.op == Op::kCompareExchange
+            ? ValueParts(std::as_bytes(std::span(&comparison, 1)), as_bytes_of(call.expected), as_bytes_of(call.value))
+            : ValueParts(as_bytes_of(call.value));
+    if (!channel_->send_any(call.op, call.answered, as_bytes_of(call.key), value, deadline).ok()) {
+      throw std::runtime_error("a request cannot be sent");
+    }
+  }
+  StatusCode receive() {
+    Deadline deadline(std::chrono::seconds(60));
+    const auto answer = channel_->await_answer(deadline);
+    if (!answer) throw std::runtime_error("no answer");
+    const StatusCode code = answer->code;
+    channel_->release();
+    return code;
+  }
+  void work() {
+    while (worker_->sweep()) {
+    }
+  }
+  void call(const Call& call) {
+    send(call);
+    work();
+    if (call.answered && receive() != call.code) throw std::runtime_error("an answer is not the expected one");
+  }
+  // Where the next answer will lie.
+  std::uint64_t answer_position() { return Journal(journal_).position(0, 0).answer_next.load(); }
+  std::uint64_t request_position() { return Journal(journal_).position(0, 0).request_next.load(); }
+  std::uint64_t refused() { return ChannelMemos(Journal(journal_).position(0, 0)).refused(); }
+  // The answers that lie in the ring from `position` on.
+  std::vector<StatusCode> answers_from(std::uint64_t position) {
+    std::vector<StatusCode> codes;
+    RingConsumer ring(end_->answer_ring(0), position);
+    while (ring.poll()) {
+      std::uint64_t word;
+      std::memcpy(&word, ring.record() + 8, sizeof word);
+      const AnswerHead head = decode_answer_head(word);
+      codes.push_back(static_cast<StatusCode>(head.code));
+      ring.advance(record_bytes(head.value_bytes));
+    }
+    return codes;
+  }
+
+  // All that a scan finds.
+  Content content(const std::vector<std::string>& keys) {
+    Content found;
+    const TableReader reader(table_->region().data(), table_->region().bytes());
+    for (const std::string& key : keys) {
+      std::string value;
+      if (reader.get(as_bytes_of(key), ValueTarget::string(value)).outcome == ReadOutcome::kHit) found[key] = value;
+    }
+    return found;
+  }
+  std::vector<std::string> findings() {
+    const TableReader reader(table_->region().data(), table_->region().bytes());
+    return TableCheck(reader).run().findings;
+  }
+  // What is used, as the running server counts it.
+  std::vector<std::uint64_t> usage() {
+    const LaneStats& lane = table_->header().lane_stats[0];
+    return {lane.pair_keys.load(), lane.entry_keys.load(), lane.entry_bytes.load(), lane.overflow_bytes.load()};
+  }
+
+  Image image() {
+    Image image;
+    const TableHeader& header = table_->header();
+    const ShardHeader& shard = header.shards[0];
+    add(image, 0, journal_, 0, journal_.bytes());
+    add(image, 1, table_->region(), 0, round_up(sizeof(TableHeader), kPageSize));
+    add(image, 1, table_->region(), shard.pairs_offset, shard.pairs_populated.load());
+    add(image, 1, table_->region(), shard.entries_offset, shard.entries_populated.load());
+    add(image, 1, table_->region(), header.generations_offset, header.generations_allocated.load());
+    add(image, 1, table_->region(), header.arena_offset, header.arena_allocated.load());
+    add(image, 2, master_, 0, sizeof(RegionHeader));
+    add(image, 3, end_->region(), 0, request_ring_offset(1, 1, kRing));
+    return image;
+  }
+
+ private:
+  static constexpr std::uint64_t kIncarnation = 0x1234;
+  template <typename T>
+  static T must(Result<T> result) {
+    if (!result) throw std::runtime_error(std::string(result.status().message()));
+    return std::move(*result);
+  }
+  static void populate(Region& region, std::uint64_t bytes) {
+    if (!region.populate(0, round_up(bytes, std::uint64_t{kPageSize})).ok()) throw std::runtime_error("no memory");
+  }
+  static std::string path_of(const InstanceName& name, int file) {
+    return file == 0 ? name.journal() : file == 1 ? name.table() : file == 2 ? name.master() : name.connection(kId);
+  }
+  static void add(Image& image, int file, const Region& region, std::uint64_t offset, std::uint64_t bytes) {
+    image.sizes[file] = region.bytes();
+    image.parts.push_back({file, offset, {region.data() + offset, region.data() + offset + bytes}});
+  }
+  Bell* bells() { return master_.at<MasterHeader>(0)->worker_bells; }
+  void start_worker() {
+    worker_ = std::make_unique<Worker>(
+        Worker::Surroundings{table_.get(), Journal(journal_), &table_->header().workers[0], std::span(bells(), 1), false,
+                             &master_.at<MasterHeader>(0)->server_bell.rings},
+        0, std::vector<std::uint32_t>{0});
+    if (end_ != nullptr) {
+      worker_->attach(std::make_unique<ServerChannel>(*end_, 0, Journal(journal_).position(0, 0)));
+      worker_->take_orders();
+    }
+  }
+
+  InstanceName name_;
+  Inheritance inherited_;
+  Region journal_;
+  Region master_;
+  std::unique_ptr<Table> table_;
+  std::unique_ptr<ServerEnd> end_;
+  std::unique_ptr<Worker> worker_;
+  std::unique_ptr<ClientEnd> client_;
+  ClientChannel* channel_ = nullptr;
+};
+
+}  // namespace hostmap::test
