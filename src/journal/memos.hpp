@@ -16,15 +16,16 @@ class ChannelMemos {
  public:
   // Takes up where the channel stands: at request_next.
   explicit ChannelMemos(ChannelPosition& where) noexcept : memos_(where.memos) {
-    // relaxed, all of them: this thread's own, or a dead server's, whose lock has been taken since
-    const std::uint64_t now = where.request_next.load(std::memory_order_relaxed);
+    // relaxed: this thread's own, or a dead server's, whose lock has been taken since
+    constexpr auto kRelaxed = std::memory_order_relaxed;
+    const std::uint64_t now = where.request_next.load(kRelaxed);
     for (unsigned i = 0; i < 2; ++i) {
-      positions_[i] = memos_[i].position.load(std::memory_order_relaxed);
+      positions_[i] = memos_[i].position.load(kRelaxed);
       if (positions_[i] > now) positions_[i] = 0;  // of a request that did not come to its end
     }
     counts_ = positions_[1] > positions_[0] ? 1 : 0;
-    refused_ = memos_[counts_].refused.load(std::memory_order_relaxed);
-    received_ = memos_[counts_].received.load(std::memory_order_relaxed);
+    refused_ = memos_[counts_].refused.load(kRelaxed);
+    received_ = memos_[counts_].received.load(kRelaxed);
   }
 
   // Writes refused since the last flush, {count:56 | first StatusCode:8}, and bytes of a stream, or kNoStream.
@@ -39,13 +40,16 @@ class ChannelMemos {
     received_ = received;
     write(next_position);
   }
-  // Of a new connection, before anybody uses it.
+  // Where a channel of a new connection stands.
   static void clear(ChannelPosition& where) noexcept {
-    // relaxed, all of them: published with the connection's record
+    // relaxed: published with the connection's record
+    constexpr auto kRelaxed = std::memory_order_relaxed;
+    where.request_next.store(0, kRelaxed);
+    where.answer_next.store(0, kRelaxed);
     for (ChannelMemo& memo : where.memos) {
-      memo.position.store(0, std::memory_order_relaxed);
-      memo.refused.store(0, std::memory_order_relaxed);
-      memo.received.store(kNoStream, std::memory_order_relaxed);
+      memo.position.store(0, kRelaxed);
+      memo.refused.store(0, kRelaxed);
+      memo.received.store(kNoStream, kRelaxed);
     }
   }
 

@@ -161,10 +161,7 @@ void Service::accept(std::uint64_t id, std::int64_t now) {
   connection.look_at_ns = now + kLockPatienceNs;
 
   for (std::uint32_t channel = 0; channel < 2 * identity.lanes; ++channel) {
-    ChannelPosition& position = around_.journal.position(identity.index, channel);
-    position.request_next.store(0, std::memory_order_relaxed);  // relaxed: the serial, stored behind it, makes it valid
-    position.answer_next.store(0, std::memory_order_relaxed);   // relaxed: likewise
-    ChannelMemos::clear(position);
+    ChannelMemos::clear(around_.journal.position(identity.index, channel));
   }
   ConnectionRecord& record = around_.journal.connection(identity.index);
   // relaxed, all four: likewise

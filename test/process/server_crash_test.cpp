@@ -1,4 +1,4 @@
-// SIGKILL of the server: until recovery comes, the next one starts empty, and living clients connect anew.
+// SIGKILL of the server and a start with --fresh: what was there is discarded, and living clients connect anew.
 #include <chrono>
 #include <gtest/gtest.h>
 #include <thread>
@@ -6,7 +6,6 @@
 
 #include "process/support/peer.hpp"
 #include "process/support/server.hpp"
-#include "support/seed.hpp"
 
 namespace hostmap::test {
 namespace {
@@ -21,7 +20,7 @@ TEST(ServerCrash, TheNextServerSaysWhatItDiscardedAndStartsEmpty) {
   dead.kill();
   EXPECT_EQ(first.connection_files().size(), 2u);
 
-  Server second({}, {first.name()});
+  Server second({"--fresh"}, {first.name()});
   const std::vector<std::string> log = lines_of(second.errors());
   ASSERT_EQ(log.size(), 1u) << second.errors();
   // master, table, journal and two connections
@@ -39,32 +38,6 @@ TEST(ServerCrash, AStartAfterAnOrderlyStopDiscardsNothing) {
     EXPECT_EQ(server.errors(), "");
   }
 }
-
-class ServerCrashReads : public testing::TestWithParam<Reads> {};
-
-TEST_P(ServerCrashReads, ALivingClientGoesOnWithTheNextServer) {
-  const std::string name = unique_name();
-  Result<Client> client = StatusCode::kNoServer;
-  for (int round = 0; round < 10; ++round) {
-    SCOPED_TRACE(round);
-    Server server({"10", "--workers", round % 2 == 0 ? "1" : "4"}, {name});
-    if (!client) client = server.connect(kPatience, GetParam());
-    EXPECT_EQ(client->get("key").status().code(), StatusCode::kNotFound);
-    EXPECT_TRUE(client->put("key", "value" + std::to_string(round)).ok());
-    EXPECT_EQ(*client->get("key"), "value" + std::to_string(round));
-    EXPECT_TRUE(client->erase("key").ok());
-    EXPECT_TRUE(client->put("key", "last").ok());
-    server.kill();
-    if (GetParam() == Reads::kDirect) {
-      EXPECT_EQ(*client->get("key"), "last") << "nobody is there, but the table can be read";
-    }
-  }
-  client = StatusCode::kNoServer;
-  Server last({}, {name});
-}
-
-INSTANTIATE_TEST_SUITE_P(Crash, ServerCrashReads, testing::Values(Reads::kDirect, Reads::kRing),
-                         [](const auto& test) { return test.param == Reads::kDirect ? "Direct" : "Ring"; });
 
 TEST(ServerCrash, BlockedClientsWakeWhenTheNextServerStarts) {
   Server first({"10", "--workers", "1"});
@@ -97,7 +70,7 @@ TEST(ServerCrash, BlockedClientsWakeWhenTheNextServerStarts) {
   // Nobody can tell them yet that it is dead: they wait.
   EXPECT_EQ(putting.program().next_line(std::chrono::milliseconds(200)), std::nullopt);
 
-  Server second({}, {first.name()});
+  Server second({"--fresh"}, {first.name()});
   for (Peer* peer : {&putting, &erasing, &streaming, &big}) {
     const Reply reply = peer->reply();
     EXPECT_EQ(reply, StatusCode::kClosed);
@@ -128,7 +101,7 @@ TEST(ServerCrash, LostWritesAreReportedByOneFlush) {
     EXPECT_EQ(peer.put_async("key", "value"), StatusCode::kOk);
     if (blocked) peer.say("flush");
     first.kill();
-    Server second({}, {first.name()});
+    Server second({"--fresh"}, {first.name()});
     EXPECT_EQ(blocked ? peer.reply() : peer.flush(), StatusCode::kClosed);
     EXPECT_EQ(peer.flush(), StatusCode::kOk);
     EXPECT_EQ(peer.put_async("key", "value"), StatusCode::kOk);
@@ -149,37 +122,6 @@ TEST(ServerCrash, WithoutANextServerABlockedCallEndsAtItsDeadline) {
   EXPECT_NE(reply.text.find("outcome is unknown"), std::string::npos) << reply;
   server.remove_regions();
 }
-
-// Kills at random moments under load; the full size of FAULTS is a thousand.
-void crash_again_and_again(int rounds) {
-  std::printf("%d crashes of 1000\n", rounds);
-  Random random;
-  const std::string name = unique_name();
-  std::vector<Peer> peers;
-  for (int i = 0; i < 4; ++i) peers.push_back(Peer::unconnected());
-  PeerSetup patient;
-  patient.wait_for_server = true;
-  for (int round = 0; round < rounds; ++round) {
-    Server server({"10", "--workers", round % 2 == 0 ? "1" : "4"}, {name});
-    const std::vector<std::string> log = lines_of(server.errors());
-    ASSERT_EQ(log.size(), round == 0 ? 0u : 1u) << server.errors();
-    ASSERT_EQ(server.stat("entries"), 0u) << "nothing of the last one is left";
-    for (std::size_t i = 0; i < peers.size(); ++i) {
-      ASSERT_EQ(peers[i].connect(server, patient), StatusCode::kOk);
-      peers[i].say("hammer key" + std::to_string(i) + " 600000");
-    }
-    std::this_thread::sleep_for(std::chrono::microseconds(random.below(30'000)));
-    server.kill();
-    for (Peer& peer : peers) {
-      peer.kill();
-      peer = Peer::unconnected();
-    }
-  }
-  Server last({}, {name});
-}
-
-TEST(ServerCrash, CrashesUnderLoadAreNoObstacleForTheNextStart) { crash_again_and_again(20); }
-TEST(ServerCrashSlow, HundredsOfCrashesUnderLoadAreNoObstacleForTheNextStart) { crash_again_and_again(500); }
 
 }  // namespace
 }  // namespace hostmap::test

@@ -84,8 +84,6 @@ TEST(ServerOptions, CountsOutOfBoundsAreRefused) {
 
 TEST(ServerOptions, OptionsThatThisVersionDoesNotHaveAreRefused) {
   expect_all_refused({
-      {{"--keep"}, {"--keep"}},
-      {{"--fresh"}, {"--fresh"}},
       {{"--group", "users"}, {"--group"}},
       {{"--bogus"}, {"--bogus"}},
       {{"-x"}, {"-x"}},

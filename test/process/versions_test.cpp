@@ -86,7 +86,7 @@ TEST_P(OtherVersion, AServerOnRegionsOfAnotherBuildRefusesByName) {
   expect_refusal(run_server({}, left.server().name()), 6, {left.path(GetParam()), "build"});
 }
 
-INSTANTIATE_TEST_SUITE_P(Regions, OtherVersion, testing::Values("master", "table", "journal", "connection"),
+INSTANTIATE_TEST_SUITE_P(Regions, OtherVersion, testing::Values("master", "table", "journal"),
                          [](const auto& test) { return std::string(test.param); });
 
 TEST(OtherVersionOfTheServer, IsRefusedByNameByClientsAndStat) {

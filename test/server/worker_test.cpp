@@ -45,6 +45,7 @@ struct TestConnection {
     identity.index = index;
     server = ServerEnd::over(memory.data(), identity);
     for (std::uint32_t channel = 0; channel < 2 * lanes; ++channel) {
+      ChannelMemos::clear(journal.position(index, channel));
       worker.attach(std::make_unique<ServerChannel>(*server, channel, journal.position(index, channel)));
     }
   }
