@@ -211,19 +211,23 @@ class Regions {
     return {lane.pair_keys.load(), lane.entry_keys.load(), lane.entry_bytes.load(), lane.overflow_bytes.load()};
   }
 
-  Image image() {
+  Image image() { return image_of(journal_, table_->region(), master_, end_->region()); }
+  static Image image_of(const Region& journal, const Region& table, const Region& master, const Region& connection) {
     Image image;
-    const TableHeader& header = table_->header();
+    const TableHeader& header = *table.at<TableHeader>(0);
     const ShardHeader& shard = header.shards[0];
-    add(image, 0, journal_, 0, journal_.bytes());
-    add(image, 1, table_->region(), 0, round_up(sizeof(TableHeader), kPageSize));
-    add(image, 1, table_->region(), shard.pairs_offset, shard.pairs_populated.load());
-    add(image, 1, table_->region(), shard.entries_offset, shard.entries_populated.load());
-    add(image, 1, table_->region(), header.generations_offset, header.generations_allocated.load());
-    add(image, 1, table_->region(), header.arena_offset, header.arena_allocated.load());
-    add(image, 2, master_, 0, sizeof(RegionHeader));
-    add(image, 3, end_->region(), 0, request_ring_offset(1, 1, kRing));
+    add(image, 0, journal, 0, journal.bytes());
+    add(image, 1, table, 0, round_up(sizeof(TableHeader), kPageSize));
+    add(image, 1, table, shard.pairs_offset, shard.pairs_populated.load());
+    add(image, 1, table, shard.entries_offset, shard.entries_populated.load());
+    add(image, 1, table, header.generations_offset, header.generations_allocated.load());
+    add(image, 1, table, header.arena_offset, header.arena_allocated.load());
+    add(image, 2, master, 0, sizeof(RegionHeader));
+    add(image, 3, connection, 0, request_ring_offset(1, 1, kRing));
     return image;
+  }
+  static Region connection_of(const InstanceName& name) {
+    return must(Region::attach(name.connection(kId), RegionKind::kConnection, Access::kReadWrite));
   }
 
  private:

@@ -3,6 +3,7 @@
 //
 // The worker is stepped in a forked child; what a kill would leave is what lies in the shared regions between two steps.
 // Each image that differs from the one before is laid out under another name and recovered.
+#include <functional>
 #include <gtest/gtest.h>
 
 #include "server/restart_fixture.hpp"
@@ -105,6 +106,11 @@ std::vector<Scenario> scenarios() {
         {.key = "key", .value = letters(2000, 's'), .answered = false},
         {.op = Op::kErase, .key = "key"},
         {.op = Op::kIncrement, .key = "n", .value = word(5)}}},
+      {"RefusedWritesAndFlush",
+       {{.key = "key", .value = forty}},
+       {{.key = "large", .value = letters(3000, 'l'), .answered = false},
+        {.key = "key", .value = "new", .answered = false},
+        {.op = Op::kFlush}}},
       {"SplitOfPairs", puts(0, 7, true), puts(7, 9, true), true},
       {"SplitOfEntries", puts(0, 9, false), puts(9, 11, false), true},
   };
@@ -135,6 +141,7 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
     std::vector<StatusCode> answers;
     std::uint64_t first_answer = 0;
     std::uint64_t end = 0;  // request position when all are done
+    std::uint64_t refused = 0;
   };
 
   static Expected expected_of(const Scenario& scenario) {
@@ -154,80 +161,184 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
     return expected;
   }
 
-  // What the next server makes of an image, and then of the requests that are still in the ring.
-  static void check(const Image& image, const Expected& expected) {
+  // What the next server makes of an image, and then of the requests that are still in the ring: empty, or what is wrong.
+  static std::string violation(const Image& image, const Expected& expected) {
     const InstanceName name = Regions::lay_out(image);
-    check(name, expected);
-  }
-  static void check(const InstanceName& name, const Expected& expected) {
-    std::vector<std::uint64_t> usage;
-    {
-      Regions next(name);
-      ASSERT_TRUE(next.has_connection());
-      EXPECT_EQ(next.dropped(), 0u);
-      const Content found = next.content(expected.keys);
-      EXPECT_TRUE(std::find(expected.states.begin(), expected.states.end(), found) != expected.states.end())
-          << "recovered to what never was";
-      EXPECT_EQ(next.findings(), std::vector<std::string>());
-      next.work();
-      EXPECT_EQ(next.content(expected.keys), expected.states.back()) << "the rest of the requests";
-      EXPECT_EQ(next.answers_from(expected.first_answer), expected.answers);
-      EXPECT_EQ(next.request_position(), expected.end);
-      EXPECT_EQ(next.refused(), 0u);
-      EXPECT_EQ(next.findings(), std::vector<std::string>());
-      usage = next.usage();
+    Regions next(name);
+    const auto broken = [&next] {
+      const std::vector<std::string> findings = next.findings();
+      return findings.empty() ? std::string() : "the table is broken: " + findings.front();
+    };
+    if (!next.has_connection()) return "the connection is lost";
+    if (next.dropped() != 0) return "places led nowhere";
+    const Content found = next.content(expected.keys);
+    if (std::find(expected.states.begin(), expected.states.end(), found) == expected.states.end()) {
+      return "it went on with what never was";
     }
+    if (std::string what = broken(); !what.empty()) return what;
+    next.work();
+    if (next.content(expected.keys) != expected.states.back()) return "the rest of the requests made something else";
+    if (next.answers_from(expected.first_answer) != expected.answers) return "the answers are others";
+    if (next.request_position() != expected.end) return "the ring is not empty";
+    if (next.refused() != expected.refused) return "refused writes are counted wrong";
+    if (std::string what = broken(); !what.empty()) return "in the end " + what;
+    // What it counts as used is what can be reached.
+    const std::vector<std::uint64_t> usage = next.usage();
+    Regions again(Regions::lay_out(next.image()));
+    if (again.usage() != usage) return "it leaks, or has lost count";
+    return {};
   }
 
-  static Regions& prepare(std::unique_ptr<Regions>& regions, const Scenario& scenario, Expected& expected) {
+  static void prepare(std::unique_ptr<Regions>& regions, const Scenario& scenario, Expected& expected) {
     regions = std::make_unique<Regions>(scenario.overflow ? 64 : 2);
     for (const Call& call : scenario.before) regions->call(call);
     expected.first_answer = regions->answer_position();
     for (const Call& call : scenario.calls) regions->send(call);
-    return *regions;
+  }
+
+  // All distinct images on the way through a scenario, and what must come of them. Prints how many.
+  static std::vector<Image> step(const Scenario& scenario, Expected& expected) {
+    expected = expected_of(scenario);
+    std::unique_ptr<Regions> watched;
+    prepare(watched, scenario, expected);
+    run_unwatched(scenario, expected);
+    std::vector<Image> images;
+    const std::uint64_t steps = step_through([&] { watched->work(); }, [&](std::uint64_t) {
+      Image now = watched->image();
+      if (images.empty() || !(now == images.back())) images.push_back(std::move(now));
+    });
+    EXPECT_GT(steps, 0u);
+    EXPECT_GT(images.size(), 3u);
+    EXPECT_TRUE(images.back() == watched->image());
+    EXPECT_EQ(watched->content(expected.keys), expected.states.back()) << "the last image is that of the end";
+    std::printf("%s: %lu instructions, %zu distinct images", scenario.name, static_cast<unsigned long>(steps),
+                images.size());
+    return images;
+  }
+  static void run_unwatched(const Scenario& scenario, Expected& expected) {
+    std::unique_ptr<Regions> regions;
+    Expected own = expected;
+    prepare(regions, scenario, own);
+    const LaneStats& lane = regions->table().header().lane_stats[0];
+    const std::uint64_t splits = lane.splits.load();
+    const std::uint64_t overflow = lane.overflow_bytes.load();
+    regions->work();
+    EXPECT_EQ(regions->content(expected.keys), expected.states.back());
+    EXPECT_EQ(regions->answers_from(own.first_answer), expected.answers);
+    EXPECT_TRUE(!scenario.split || lane.splits.load() > splits);
+    EXPECT_TRUE(!scenario.overflow || lane.overflow_bytes.load() > overflow);
+    expected.end = regions->request_position();
+    expected.refused = regions->refused();
+  }
+
+  static void every_kill_is_gone_on_from(const Scenario& scenario) {
+    Expected expected;
+    const std::vector<Image> images = step(scenario, expected);
+    std::size_t violations = 0;
+    for (std::size_t i = 0; i < images.size(); ++i) {
+      const std::string what = violation(images[i], expected);
+      EXPECT_EQ(what, "") << "image " << i;
+      violations += what.empty() ? 0 : 1;
+    }
+    std::printf(", %zu recoveries, %zu violations\n", images.size(), violations);
+  }
+
+  // The next server is killed, too, at every instruction of its restart.
+  static void every_kill_of_a_restart_is_gone_on_from(const Scenario& scenario, Random& random) {
+    Expected expected;
+    const std::vector<Image> images = step(scenario, expected);
+    const std::size_t chosen = random.below(images.size());
+    const InstanceName name = Regions::lay_out(images[chosen]);
+    std::vector<Image> second;
+    std::uint64_t steps = 0;
+    {
+      Inheritance inheritance = Regions::attach(name);
+      const Region connection = Regions::connection_of(name);
+      steps = step_through([&] { settle_inheritance(name, inheritance); }, [&](std::uint64_t) {
+        Image now = Regions::image_of(inheritance.journal, inheritance.table->region(), inheritance.master, connection);
+        if (second.empty() || !(now == second.back())) second.push_back(std::move(now));
+      });
+    }
+    Regions::remove(name);
+    EXPECT_GT(steps, 0u);
+    std::size_t violations = 0;
+    for (std::size_t i = 0; i < second.size(); ++i) {
+      const std::string what = violation(second[i], expected);
+      EXPECT_EQ(what, "") << "image " << chosen << ", then " << i;
+      violations += what.empty() ? 0 : 1;
+    }
+    std::printf("; restart from image %zu: %lu instructions, %zu distinct images, %zu violations\n", chosen,
+                static_cast<unsigned long>(steps), second.size(), violations);
+  }
+};
+class RestartStepsSlow : public RestartSteps {};
+
+TEST_P(RestartSteps, AKillAtAnyInstructionIsGoneOnFrom) { every_kill_is_gone_on_from(GetParam()); }
+TEST_P(RestartStepsSlow, AKillAtAnyInstructionIsGoneOnFrom) { every_kill_is_gone_on_from(GetParam()); }
+TEST_P(RestartStepsSlow, AKillAtAnyInstructionOfTheRestartIsGoneOnFrom) {
+  Random random;
+  every_kill_of_a_restart_is_gone_on_from(GetParam(), random);
+}
+
+// Does it find what a restart without its steps would break? The steps are taken away from the images.
+class RestartCanary : public RestartSteps {
+ protected:
+  // Is some image a violation once `spoil` has changed its journal?
+  static bool found(const char* scenario, const std::function<void(JournalHeader&, ChannelPosition&)>& spoil) {
+    for (const Scenario& candidate : scenarios()) {
+      if (std::string(candidate.name) != scenario) continue;
+      Expected expected;
+      std::vector<Image> images = step(candidate, expected);
+      std::printf("\n");
+      for (Image& image : images) {
+        std::byte* journal = image.parts[0].bytes.data();
+        spoil(*reinterpret_cast<JournalHeader*>(journal),
+              *reinterpret_cast<ChannelPosition*>(journal + positions_offset(2)));
+        if (!violation(image, expected).empty()) return true;
+      }
+      return false;
+    }
+    throw std::runtime_error("no such scenario");
   }
 };
 
-TEST_P(RestartSteps, AKillAtAnyInstructionOfTheWorkerIsGoneOnFrom) {
-  const Scenario& scenario = GetParam();
-  Expected expected = expected_of(scenario);
-  std::unique_ptr<Regions> regions;
-  Regions& worked = prepare(regions, scenario, expected);
-  // First without being watched: where does it end, and in how many steps?
-  {
-    Expected unwatched = expected_of(scenario);
-    std::unique_ptr<Regions> others;
-    Regions& other = prepare(others, scenario, unwatched);
-    const std::uint64_t splits = other.table().header().lane_stats[0].splits.load();
-    const std::uint64_t overflow = other.table().header().lane_stats[0].overflow_bytes.load();
-    other.work();
-    ASSERT_EQ(other.content(expected.keys), expected.states.back());
-    ASSERT_EQ(other.answers_from(unwatched.first_answer), expected.answers);
-    expected.end = other.request_position();
-    if (scenario.split) {
-      ASSERT_GT(other.table().header().lane_stats[0].splits.load(), splits);
-    }
-    if (scenario.overflow) {
-      ASSERT_GT(other.table().header().lane_stats[0].overflow_bytes.load(), overflow);
-    }
-  }
-  std::vector<Image> images;
-  const std::uint64_t steps = step_through([&] { worked.work(); }, [&](std::uint64_t) {
-    Image now = worked.image();
-    if (images.empty() || !(now == images.back())) images.push_back(std::move(now));
-  });
-  ASSERT_GT(steps, 0u);
-  ASSERT_GT(images.size(), 3u);
-  std::printf("%s: %lu instructions, %zu distinct images\n", scenario.name, static_cast<unsigned long>(steps),
-              images.size());
-  for (std::size_t i = 0; i < images.size(); ++i) {
-    SCOPED_TRACE("image " + std::to_string(i));
-    check(images[i], expected);
-    if (HasFailure()) return;
-  }
+TEST_F(RestartCanary, WithoutTheRecordARequestIsAppliedTwice) {
+  EXPECT_TRUE(found("Increment", [](JournalHeader& journal, ChannelPosition&) { journal.intents[0].seal = kSealOpen; }));
+}
+TEST_F(RestartCanary, WithoutTheLookAtTheTableARequestIsLost) {
+  EXPECT_TRUE(found("Increment", [](JournalHeader& journal, ChannelPosition&) {
+    if (journal.intents[0].seal == kSealIntent) journal.intents[0].seal = kSealApplied;
+  }));
+}
+TEST_F(RestartCanary, WithoutItsCellHalfAMoveStays) {
+  const auto forget = [](JournalHeader& journal, ChannelPosition&) { journal.intents[0].move_cell = 0; };
+  EXPECT_TRUE(found("PairBecomesEntry", forget));
+  EXPECT_TRUE(found("EntryBecomesPair", forget));
+}
+TEST_F(RestartCanary, WithoutTheMemosAStreamIsLost) {
+  EXPECT_TRUE(found("StreamedPut", [](JournalHeader&, ChannelPosition& where) {
+    for (ChannelMemo& memo : where.memos) memo.received = kNoStream;
+  }));
+}
+TEST_F(RestartCanary, WithThePositionOfTheAnswerAloneTheRequestComesAgain) {
+  EXPECT_TRUE(found("IncrementAbsent", [](JournalHeader& journal, ChannelPosition&) {
+    journal.intents[0].request_next = journal.intents[0].request_position.load();
+  }));
 }
 
-INSTANTIATE_TEST_SUITE_P(Of, RestartSteps, testing::ValuesIn(scenarios()),
+std::vector<Scenario> some(bool quick) {
+  std::vector<Scenario> chosen;
+  for (Scenario& scenario : scenarios()) {
+    const std::string name = scenario.name;
+    const bool is_quick = name == "ErasePair" || name == "PairBecomesEntry" || name == "Increment" || name == "StreamedPut";
+    if (is_quick == quick) chosen.push_back(std::move(scenario));
+  }
+  return chosen;
+}
+
+INSTANTIATE_TEST_SUITE_P(Of, RestartSteps, testing::ValuesIn(some(true)),
+                         [](const auto& test) { return test.param.name; });
+INSTANTIATE_TEST_SUITE_P(Of, RestartStepsSlow, testing::ValuesIn(some(false)),
                          [](const auto& test) { return test.param.name; });
 
 }  // namespace
