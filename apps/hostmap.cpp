@@ -107,7 +107,8 @@ void describe_options(CLI::App& app, Arguments& arguments) {
   add_command(app, "ping", "Waits for one answer of the server", "hostmap --timeout 1 ping && echo it answers");
   CLI::App* stop = add_command(app, "stop", "Ends the server as SIGTERM does, and waits until it has ended",
                                "hostmap --name scratch stop");
-  add_command(app, "check", "Looks whether the table is what it should be, while the server goes on", "hostmap check");
+  add_command(app, "check", "Looks whether the table is what it should be, while the server goes on or after its end",
+              "hostmap check");
 
   for (CLI::App* command : {put, get, erase, exists, incr}) {
     command->add_option("KEY", arguments.key, "1 to 65,536 bytes")->required();
@@ -118,7 +119,8 @@ void describe_options(CLI::App& app, Arguments& arguments) {
   scan->add_flag("--values", arguments.format.values, "a tab and the value behind each key");
   scan->add_flag("-0", arguments.format.raw, "keys and values as they are, each with a NUL byte behind it");
   CLI::Option* keep = stop->add_flag("--keep", arguments.keep, "leave the map for the next start, clients waiting");
-  stop->add_flag("--drop", arguments.drop, "remove the map, even if the server was started with --keep")->excludes(keep);
+  stop->add_flag("--drop", arguments.drop, "remove the map, even if the server was started with --keep")
+      ->excludes(keep);
   stat->add_flag("--json", arguments.json, "as JSON, for programs");
 }
 

@@ -77,7 +77,8 @@ class OneThread {
     worker_->take_orders();
     client_ = ClientEnd::over(memory, true);
     Deadline deadline(1s);
-    channel_ = must(client_->channel(0, {&table_->header().lane_worker[0], table_->header().workers, &bell_}, nullptr, deadline));
+    channel_ = must(
+        client_->channel(0, {&table_->header().lane_worker[0], table_->header().workers, &bell_}, nullptr, deadline));
     for (std::uint64_t index = 0; index < kEntries; ++index) put(index, value_of(index));
     serve();
   }

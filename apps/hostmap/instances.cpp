@@ -141,10 +141,11 @@ constexpr std::int64_t kLookEveryMs = 20;
 
 int no_server(const InstanceName& name) {
   if (::access(name.journal().c_str(), F_OK) == 0) {
-    return fail(fmt::format("no server '{}' runs in {}, but one has left its map there; hostmap-server --name {} goes on "
-                            "with it, and with --fresh discards it",
-                            name.name(), name.dir(), name.name()),
-                kExitNoServer);
+    return fail(
+        fmt::format("no server '{}' runs in {}, but one has left its map there; hostmap-server --name {} goes on "
+                    "with it, and with --fresh discards it",
+                    name.name(), name.dir(), name.name()),
+        kExitNoServer);
   }
   return fail(
       fmt::format("no server '{}' runs in {}; see which do: hostmap --dir {} ls", name.name(), name.dir(), name.dir()),

@@ -85,8 +85,8 @@ Result<std::unique_ptr<Session>> Session::open(const InstanceName& name, Deadlin
 
 Result<ClientChannel*> Session::channel(std::uint32_t channel, Deadline& deadline) {
   const TableHeader& table = reader_.header();
-  return end_->channel(channel, {&table.lane_worker[channel % lanes_], table.workers, &master_.worker_bell(0)}, &master_,
-                       deadline);
+  return end_->channel(channel, {&table.lane_worker[channel % lanes_], table.workers, &master_.worker_bell(0)},
+                       &master_, deadline);
 }
 
 void Session::retire() noexcept {

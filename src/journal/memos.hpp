@@ -62,9 +62,10 @@ class ChannelMemos {
       spare = 1 - counts_;
     }
     ChannelMemo& memo = memos_[spare];
-    memo.refused.store(refused_, std::memory_order_release);  // [memo.refused] release; pairs with [position.next]
+    memo.refused.store(refused_, std::memory_order_release);    // [memo.refused] release; pairs with [position.next]
     memo.received.store(received_, std::memory_order_release);  // [memo.received] release; pairs with [position.next]
-    memo.position.store(next_position, std::memory_order_release);  // [memo.position] release; pairs with [position.next]
+    memo.position.store(next_position,
+                        std::memory_order_release);  // [memo.position] release; pairs with [position.next]
     positions_[spare] = next_position;
   }
 

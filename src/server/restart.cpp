@@ -151,7 +151,8 @@ std::vector<Table::Stream> streams_of(Inheritance& inheritance, std::vector<std:
         lost.insert(i);
         continue;
       }
-      streams.push_back({taken.lane, taken.stream.entry, entry_bytes(taken.stream.key_bytes, taken.stream.value_bytes)});
+      streams.push_back(
+          {taken.lane, taken.stream.entry, entry_bytes(taken.stream.key_bytes, taken.stream.value_bytes)});
       owners.push_back(i);
     }
   }
@@ -226,7 +227,8 @@ void settle_inheritance(const InstanceName& name, Inheritance& inheritance) {
   remove_strays(name, inheritance);
   const TableHeader& table = inheritance.table->header();
   for (std::uint32_t lane = 0; lane < journal.lanes(); ++lane) {
-    inheritance.entries += table.lane_stats[lane].pair_keys.load(kRelaxed) + table.lane_stats[lane].entry_keys.load(kRelaxed);
+    inheritance.entries +=
+        table.lane_stats[lane].pair_keys.load(kRelaxed) + table.lane_stats[lane].entry_keys.load(kRelaxed);
   }
 }
 

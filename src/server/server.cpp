@@ -128,13 +128,14 @@ Status Server::take_over() {
   // relaxed, both: figures for people
   ServerStats& stats = table.server_stats;
   stats.recoveries.store(stats.recoveries.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-  stats.replayed.store(stats.replayed.load(std::memory_order_relaxed) + inheritance_.replayed, std::memory_order_relaxed);
+  stats.replayed.store(stats.replayed.load(std::memory_order_relaxed) + inheritance_.replayed,
+                       std::memory_order_relaxed);
   if (inheritance_.dropped != 0) {
-    log_("repaired the table: " + std::to_string(inheritance_.dropped) + " places and links that led nowhere were emptied");
+    log_("repaired the table: " + std::to_string(inheritance_.dropped) +
+         " places and links that led nowhere were emptied");
   }
-  log_("recovered entries=" + std::to_string(inheritance_.entries) +
-       " connections=" + std::to_string(inheritance_.connections.size()) +
-       " replayed=" + std::to_string(inheritance_.replayed) +
+  log_("recovered entries=" + std::to_string(inheritance_.entries) + " connections=" +
+       std::to_string(inheritance_.connections.size()) + " replayed=" + std::to_string(inheritance_.replayed) +
        " ms=" + std::to_string((monotonic_ns() - begin) / 1'000'000));
   return {};
 }
@@ -192,15 +193,15 @@ Status Server::create_table(bool membarrier) {
 // Tells readers of the table who serves it now.
 void Server::introduce() noexcept {
   TableHeader& header = table_->header();
-  // relaxed, all of them: seen late, they cost a needless bell; the first sweep finds who rang in vain
-  for (WorkerLine& line : header.workers) line.parked.store(0, std::memory_order_relaxed);
+  // relaxed: seen late, they cost a needless bell; the first sweep finds who rang in vain
+  constexpr auto kRelaxed = std::memory_order_relaxed;
+  for (WorkerLine& line : header.workers) line.parked.store(0, kRelaxed);
   for (std::uint32_t lane = 0; lane < table_->shard_count(); ++lane) {
-    header.lane_worker[lane].store(static_cast<std::uint8_t>(lane % options_.workers), std::memory_order_relaxed);
+    header.lane_worker[lane].store(static_cast<std::uint8_t>(lane % options_.workers), kRelaxed);
   }
-  header.server_pid.store(static_cast<std::uint32_t>(::getpid()), std::memory_order_relaxed);
-  header.server_stats.workers.store(options_.workers, std::memory_order_relaxed);
-  header.server_generation.store(header.server_generation.load(std::memory_order_relaxed) + 1,
-                                 std::memory_order_release);  // [server.generation] release; nobody needs it yet
+  header.server_pid.store(static_cast<std::uint32_t>(::getpid()), kRelaxed);
+  header.server_stats.workers.store(options_.workers, kRelaxed);
+  header.server_generation.store(header.server_generation.load(kRelaxed) + 1, kRelaxed);
 }
 
 Status Server::create_master() {

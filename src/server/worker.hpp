@@ -88,17 +88,19 @@ struct ServerChannel {
     RequestHead head() const noexcept { return {op, static_cast<std::uint8_t>(refused), key_bytes, value_bytes}; }
     // Takes up what a server that died had received.
     void resume(const ChannelPosition& where, std::uint64_t received_bytes) noexcept {
-      // relaxed, both: likewise
+      // relaxed, both: a dead server's stores
       const RequestHead said = decode_request_head(where.stream_head.load(std::memory_order_relaxed));
       op = said.op;
       key_bytes = said.key_bytes;
       value_bytes = said.value_bytes;
       refused = static_cast<StatusCode>(said.flags);
       received = received_bytes;
-      entry = where.stream_entry.load(std::memory_order_relaxed);
+      entry = where.stream_entry.load(std::memory_order_relaxed);  // relaxed: likewise
     }
     // Were its pieces in the memory of the server that died?
-    bool lost() const noexcept { return op != Op::kPadding && refused == StatusCode::kOk && entry == 0 && bytes.empty(); }
+    bool lost() const noexcept {
+      return op != Op::kPadding && refused == StatusCode::kOk && entry == 0 && bytes.empty();
+    }
   } stream;
 };
 

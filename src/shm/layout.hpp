@@ -418,7 +418,7 @@ struct TableHeader {
   Word generations_allocated;  // bytes that have pages; the server's alone
   Word arena_allocated;        // likewise
   alignas(kLinePair) Word server_generation;
-  HalfWord server_pid;               // for people
+  HalfWord server_pid;                // for people
   LaneWorker lane_worker[kMaxLanes];  // which worker serves a lane; changes when a server starts
   std::uint8_t reserved_server[3668];
   ShardHeader shards[kMaxLanes];
@@ -699,7 +699,8 @@ HOSTMAP_AT(ConnectionRecord, channels_open, 32);
 // with the higher position that is not above request_next.
 struct ChannelMemo {
   Word position;  // behind the request that left it
-  Word refused;   // fire-and-forget writes refused since the last flush, and the first one's StatusCode: {count:56 | code:8}
+  Word
+      refused;  // fire-and-forget writes refused since the last flush, and the first one's StatusCode: {count:56 | code:8}
   Word received;  // bytes of the request that arrives in pieces, so far; kNoStream: there is none
 };
 HOSTMAP_SIZE(ChannelMemo, 24, 8);

@@ -91,7 +91,8 @@ void SlabPool::adopt(const ArenaCensus& census) {
   for (std::uint64_t slab = 0; slab < slabs_; ++slab) {
     const bool overflow = census.kind(slab) == kSlabPairOverflow || census.kind(slab) == kSlabEntryOverflow;
     if (overflow || census.owner(slab) != ArenaCensus::kNobody) continue;
-    journal_.slab_class(slab).store(kSlabFree, std::memory_order_release);  // [slab.free] release; pairs with [slab.class]
+    journal_.slab_class(slab).store(kSlabFree,
+                                    std::memory_order_release);  // [slab.free] release; pairs with [slab.class]
     mark(slab, 1, true);
   }
   ServerStats& stats = table_.at<TableHeader>(0)->server_stats;

@@ -7,18 +7,17 @@ namespace hostmap {
 namespace {
 
 constexpr std::uint64_t kWordBits = 64;
-// relaxed: what threads find is put together when they have ended
+// relaxed: a dead server's stores, whose lock has been taken since; and what threads find is put together when they have ended
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
 }  // namespace
 
 ArenaCensus::ArenaCensus(const TableHeader& header, Journal journal)
     : arena_offset_(header.arena_offset),
-      // relaxed, both: what a dead server left; its lock has been taken since
-      kinds_(header.arena_populated.load(std::memory_order_relaxed) / kSlabBytes),
+      kinds_(header.arena_populated.load(kRelaxed) / kSlabBytes),
       owners_(kinds_.size(), kNobody),
       used_(kinds_.size() * kUsedWords) {
-  for (std::uint64_t i = 0; i < kinds_.size(); ++i) kinds_[i] = journal.slab_class(i).load(std::memory_order_relaxed);
+  for (std::uint64_t i = 0; i < kinds_.size(); ++i) kinds_[i] = journal.slab_class(i).load(kRelaxed);
 }
 
 bool ArenaCensus::use(std::uint64_t slab, std::uint32_t shard, std::uint64_t block, std::uint64_t blocks) {
@@ -61,7 +60,8 @@ bool ArenaCensus::count_entry(std::uint32_t shard, std::uint64_t offset, std::ui
 
 bool ArenaCensus::count_overflow(std::uint32_t shard, SlabKind kind, std::uint64_t offset) {
   const std::uint64_t size = overflow_size(kind);
-  if (offset < arena_offset_ || (offset - arena_offset_) / kSlabBytes >= kinds_.size() || offset % size != 0) return false;
+  if (offset < arena_offset_ || (offset - arena_offset_) / kSlabBytes >= kinds_.size() || offset % size != 0)
+    return false;
   const std::uint64_t slab = (offset - arena_offset_) / kSlabBytes;
   return kinds_[slab] == kind && use(slab, shard, (offset - arena_offset_) % kSlabBytes / size, kSlabBytes / size);
 }

@@ -27,7 +27,8 @@ class ArenaCensus {
   bool count_overflow(std::uint32_t shard, SlabKind kind, std::uint64_t offset);
   // May the first words of an entry at `offset` be looked at?
   bool may_be_entry(std::uint64_t offset) const noexcept {
-    return offset >= arena_offset_ && offset % 8 == 0 && offset + kSmallestBlock <= arena_offset_ + kinds_.size() * kSlabBytes;
+    return offset >= arena_offset_ && offset % 8 == 0 &&
+           offset + kSmallestBlock <= arena_offset_ + kinds_.size() * kSlabBytes;
   }
 
   // Begins to load what counting an entry at `offset` needs.

@@ -160,7 +160,8 @@ std::uint64_t ShardWriter::survey_entries(ArenaCensus& census) {
       if (i + 1 == threads) {
         survey_entries(census, first, last, parts[i]);
       } else {
-        others.emplace_back([this, &census, first, last, &part = parts[i]] { survey_entries(census, first, last, part); });
+        others.emplace_back(
+            [this, &census, first, last, &part = parts[i]] { survey_entries(census, first, last, part); });
       }
     }
   }
@@ -175,7 +176,8 @@ std::uint64_t ShardWriter::survey_entries(ArenaCensus& census) {
   return dropped;
 }
 
-void ShardWriter::survey_entries(ArenaCensus& census, std::uint64_t first, std::uint64_t last, EntrySurvey& found) const {
+void ShardWriter::survey_entries(ArenaCensus& census, std::uint64_t first, std::uint64_t last,
+                                 EntrySurvey& found) const {
   const auto shard = static_cast<std::uint32_t>(&shard_ - header_.shards);
   const auto ask_for = [&](const EntryBucket& bucket) {
     for (const Word& cell : bucket.cells) {

@@ -81,7 +81,9 @@ Result<std::unique_ptr<Table>> Table::create(const std::string& path, const Tabl
 }
 
 Result<std::unique_ptr<Table>> Table::attach(Region region, Journal journal) {
-  const auto damaged = [](const char* what) { return Status(StatusCode::kInvalid, std::string("the table's ") + what); };
+  const auto damaged = [](const char* what) {
+    return Status(StatusCode::kInvalid, std::string("the table's ") + what);
+  };
   if (region.bytes() < sizeof(TableHeader)) return damaged("region is too short");
   const TableHeader& header = *region.at<TableHeader>(0);
   if (header.checksum != checksum_of(header)) return damaged("header is damaged");

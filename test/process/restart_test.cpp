@@ -18,7 +18,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
-const std::regex kRecovered("hostmap-server: recovered entries=([0-9]+) connections=([0-9]+) replayed=([0-9]+) ms=[0-9]+");
+const std::regex kRecovered(
+    "hostmap-server: recovered entries=([0-9]+) connections=([0-9]+) replayed=([0-9]+) ms=[0-9]+");
 
 // The figure `number` of the line that a restart says.
 std::uint64_t recovered(Server& server, int number) {
@@ -49,6 +50,23 @@ TEST(Restart, TheNextServerGoesOnWithTableAndClients) {
   EXPECT_EQ(living.put("key", "new"), StatusCode::kOk);
   EXPECT_EQ(living.get("other").text, Peer::told_of("value"));
   EXPECT_EQ(second.stat("connected"), 2u) << "nobody has connected anew";
+}
+
+TEST(Restart, CheckLooksAtWhatADeadServerLeft) {
+  Server first({"10"});
+  {
+    Client client = first.connect();
+    for (std::uint64_t i = 0; i < 500; ++i) {
+      ASSERT_TRUE(client.put(word_key(i), word_key(i)).ok());
+      ASSERT_TRUE(client.put("key " + std::to_string(i), "value").ok());
+    }
+  }
+  first.kill();
+  const Ran ran = run({test::program("hostmap"), "--name", first.name(), "check"});
+  EXPECT_EQ(ran.exit, kSuccess) << ran.errors;
+  EXPECT_NE(ran.output.find("ok: 1000 entries"), std::string::npos) << ran.output;
+  EXPECT_NE(ran.output.find("no server runs"), std::string::npos) << ran.output;
+  Server second({"10"}, {first.name()});
 }
 
 class RestartReads : public testing::TestWithParam<Reads> {};
@@ -178,7 +196,9 @@ void die_again_and_again(int rounds) {
         }
         const std::string word = word_key(round);
         for (std::uint64_t i = 0; i < 20; ++i) {
-          ASSERT_TRUE(client->put_async(word_key(static_cast<std::uint64_t>(number) << 32 | (round * 20 + i) % 512), word).ok());
+          ASSERT_TRUE(
+              client->put_async(word_key(static_cast<std::uint64_t>(number) << 32 | (round * 20 + i) % 512), word)
+                  .ok());
         }
         ASSERT_EQ(client->flush().code(), StatusCode::kOk);
         const std::string value = pattern(1'000 + round * 7'919 % 90'000, round);

@@ -98,7 +98,8 @@ class Regions {
     start_worker();
     client_ = ClientEnd::over(end_->region().data(), false);
     Deadline deadline(std::chrono::seconds(60));
-    channel_ = must(client_->channel(0, {table_->header().lane_worker, table_->header().workers, bells()}, nullptr, deadline));
+    channel_ =
+        must(client_->channel(0, {table_->header().lane_worker, table_->header().workers, bells()}, nullptr, deadline));
   }
 
   // What a kill has left, under another name; nothing is mapped yet.
@@ -250,8 +251,8 @@ class Regions {
   Bell* bells() { return master_.at<MasterHeader>(0)->worker_bells; }
   void start_worker() {
     worker_ = std::make_unique<Worker>(
-        Worker::Surroundings{table_.get(), Journal(journal_), &table_->header().workers[0], std::span(bells(), 1), false,
-                             &master_.at<MasterHeader>(0)->server_bell.rings},
+        Worker::Surroundings{table_.get(), Journal(journal_), &table_->header().workers[0], std::span(bells(), 1),
+                             false, &master_.at<MasterHeader>(0)->server_bell.rings},
         0, std::vector<std::uint32_t>{0});
     if (end_ != nullptr) {
       worker_->attach(std::make_unique<ServerChannel>(*end_, 0, Journal(journal_).position(0, 0)));

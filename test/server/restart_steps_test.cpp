@@ -27,7 +27,8 @@ std::string letters(std::size_t size, char letter) { return std::string(size, le
 std::vector<Call> puts(std::uint64_t first, std::uint64_t last, bool pairs) {
   std::vector<Call> calls;
   for (std::uint64_t i = first; i < last; ++i) {
-    calls.push_back({.key = pairs ? word(i) : "key " + std::to_string(i), .value = pairs ? word(~i) : letters(20, 'v')});
+    calls.push_back(
+        {.key = pairs ? word(i) : "key " + std::to_string(i), .value = pairs ? word(~i) : letters(20, 'v')});
   }
   return calls;
 }
@@ -203,10 +204,12 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
     prepare(watched, scenario, expected);
     run_unwatched(scenario, expected);
     std::vector<Image> images;
-    const std::uint64_t steps = step_through([&] { watched->work(); }, [&](std::uint64_t) {
-      Image now = watched->image();
-      if (images.empty() || !(now == images.back())) images.push_back(std::move(now));
-    });
+    const std::uint64_t steps = step_through([&] { watched->work(); },
+                                             [&](std::uint64_t) {
+                                               Image now = watched->image();
+                                               if (images.empty() || !(now == images.back()))
+                                                 images.push_back(std::move(now));
+                                             });
     EXPECT_GT(steps, 0u);
     EXPECT_GT(images.size(), 3u);
     EXPECT_TRUE(images.back() == watched->image());
@@ -254,10 +257,12 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
     {
       Inheritance inheritance = Regions::attach(name);
       const Region connection = Regions::connection_of(name);
-      steps = step_through([&] { settle_inheritance(name, inheritance); }, [&](std::uint64_t) {
-        Image now = Regions::image_of(inheritance.journal, inheritance.table->region(), inheritance.master, connection);
-        if (second.empty() || !(now == second.back())) second.push_back(std::move(now));
-      });
+      steps = step_through([&] { settle_inheritance(name, inheritance); },
+                           [&](std::uint64_t) {
+                             Image now = Regions::image_of(inheritance.journal, inheritance.table->region(),
+                                                           inheritance.master, connection);
+                             if (second.empty() || !(now == second.back())) second.push_back(std::move(now));
+                           });
     }
     Regions::remove(name);
     EXPECT_GT(steps, 0u);
@@ -303,7 +308,8 @@ class RestartCanary : public RestartSteps {
 };
 
 TEST_F(RestartCanary, WithoutTheRecordARequestIsAppliedTwice) {
-  EXPECT_TRUE(found("Increment", [](JournalHeader& journal, ChannelPosition&) { journal.intents[0].seal = kSealOpen; }));
+  EXPECT_TRUE(
+      found("Increment", [](JournalHeader& journal, ChannelPosition&) { journal.intents[0].seal = kSealOpen; }));
 }
 TEST_F(RestartCanary, WithoutTheLookAtTheTableARequestIsLost) {
   EXPECT_TRUE(found("Increment", [](JournalHeader& journal, ChannelPosition&) {
@@ -330,7 +336,8 @@ std::vector<Scenario> some(bool quick) {
   std::vector<Scenario> chosen;
   for (Scenario& scenario : scenarios()) {
     const std::string name = scenario.name;
-    const bool is_quick = name == "ErasePair" || name == "PairBecomesEntry" || name == "Increment" || name == "StreamedPut";
+    const bool is_quick =
+        name == "ErasePair" || name == "PairBecomesEntry" || name == "Increment" || name == "StreamedPut";
     if (is_quick == quick) chosen.push_back(std::move(scenario));
   }
   return chosen;

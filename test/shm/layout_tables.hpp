@@ -223,7 +223,8 @@ inline std::vector<LayoutTable> struct_tables() {
             {FIELD(JournalHeader, region, "as above"),
              FIELD(JournalHeader, max_connections, "records and rows of positions"),
              FIELD(JournalHeader, lane_count, "of the instance"), FIELD(JournalHeader, slab_count, "slab classes"),
-             FIELD(JournalHeader, ring_bytes, "of each ring"), FIELD(JournalHeader, checksum, "of all above"), FIELD(JournalHeader, reserved_constants, kReserved),
+             FIELD(JournalHeader, ring_bytes, "of each ring"), FIELD(JournalHeader, checksum, "of all above"),
+             FIELD(JournalHeader, reserved_constants, kReserved),
              FIELD(JournalHeader, serials, "last connection serial given"), FIELD(JournalHeader, reserved, kReserved),
              FIELD(JournalHeader, intents, "one per lane")}),
       TABLE(Intent, {FIELD(Intent, seal, "0 open, 1 complete, 2 applied and answered; stored last"),
@@ -254,10 +255,11 @@ inline std::vector<LayoutTable> struct_tables() {
            FIELD(ChannelPosition, stream_head, "and its header word, with a status in place of the flags"),
            FIELD(ChannelPosition, memos, "ChannelMemo each: the higher position not above request_next counts"),
            FIELD(ChannelPosition, reserved, kReserved)}),
-      TABLE(ChannelMemo,
-            {FIELD(ChannelMemo, position, "behind the request that left it"),
-             FIELD(ChannelMemo, refused, "unanswered writes refused since the last flush · 256 + the first one's status"),
-             FIELD(ChannelMemo, received, "bytes of the request in pieces so far; all ones: there is none")}),
+      TABLE(
+          ChannelMemo,
+          {FIELD(ChannelMemo, position, "behind the request that left it"),
+           FIELD(ChannelMemo, refused, "unanswered writes refused since the last flush · 256 + the first one's status"),
+           FIELD(ChannelMemo, received, "bytes of the request in pieces so far; all ones: there is none")}),
   };
 }
 
