@@ -91,7 +91,7 @@ TEST(Limits, Case23DescriptorsThatRunOutRefuseNewcomersAndKeepThoseInside) {
   EXPECT_TRUE(eventually([&] { return next.connect(server) == StatusCode::kOk; }));
 }
 
-TEST(Limits, Case23AServerWithLittleAddressSpaceServesOrSaysWhy) {
+TEST(LimitsSlow, Case23AServerWithLittleAddressSpaceServesOrSaysWhy) {
   int served = 0;
   int refused = 0;
   for (rlim_t megabytes = 10; megabytes <= 200; megabytes += megabytes < 90 ? 1 : 10) {

@@ -327,7 +327,7 @@ TEST_F(RestartCanary, WithoutTheMemosAStreamIsLost) {
   }));
 }
 TEST_F(RestartCanary, WithThePositionOfTheAnswerAloneTheRequestComesAgain) {
-  EXPECT_TRUE(found("IncrementAbsent", [](JournalHeader& journal, ChannelPosition&) {
+  EXPECT_TRUE(found("Increment", [](JournalHeader& journal, ChannelPosition&) {
     journal.intents[0].request_next = journal.intents[0].request_position.load();
   }));
 }
