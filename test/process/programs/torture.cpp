@@ -1,0 +1,515 @@
+// torture [--seconds N] [--seed S]: a server, clients and a load, all of which are killed and stopped at random moments; then
+// the question whether what every client was told can have happened.
+//
+// In rounds of at most 20 s, each on keys of its own:
+//
+//   clients   put, get, compare-exchange and increment keys that all share; insert and erase keys of their own, of which they
+//             know what must be there; values say whether they are whole. What they ask and are answered stands in files that
+//             outlive them. A killed client is followed by another one.
+//   server    is killed and started again, with another number of workers each time; is stopped and goes on
+//
+// After a round: each register's history must be linearizable (history.hpp), each counter's numbers must be there once.
+// Prints a line a round, and at the end one of JSON, which `./dev torture` is for. Exit code 0: nothing was wrong.
+#include <charconv>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <poll.h>
+#include <stdexcept>
+#include <string>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <thread>
+#include <unistd.h>
+#include <vector>
+
+#include <hostmap/client.hpp>
+
+#include "base/platform.hpp"
+#include "process/support/history.hpp"
+#include "process/support/sealed.hpp"
+#include "shm/names.hpp"
+
+namespace {
+
+using namespace hostmap;
+using namespace hostmap::test;
+using namespace std::chrono_literals;
+
+constexpr unsigned kRegisters = 24;  // every second one an 8-byte key
+constexpr unsigned kCounters = 4;
+constexpr unsigned kClients = 5;
+constexpr std::int64_t kRoundNs = 20'000'000'000;
+
+class Random {
+ public:
+  explicit Random(std::uint64_t seed) : state_(seed) {}
+  std::uint64_t next() { return mix(state_ += 0x9e37'79b9'7f4a'7c15); }
+  std::uint64_t below(std::uint64_t bound) { return next() % bound; }
+
+ private:
+  std::uint64_t state_;
+};
+
+std::string key_of(std::uint64_t round, unsigned number) {
+  if (number % 2 == 0) return word_key(round << 16 | number);
+  return "round " + std::to_string(round) + " key " + std::to_string(number);
+}
+std::string counter_of(std::uint64_t round, unsigned number) {
+  return "round " + std::to_string(round) + " counter " + std::to_string(number);
+}
+
+// Kinds of Operation::kFault.
+enum Fault : std::uint64_t { kTorn = 1, kLost = 2, kDoubled = 3, kFailed = 4 };
+
+// --- In a client's process -----------------------------------------------------------------------------------------------
+
+class Player {
+ public:
+  Player(const std::string& name, std::uint64_t number, std::uint64_t round, const std::string& file)
+      : number_(number), round_(round), history_(file, false), random_(mix(number)) {
+    Options options;
+    options.name = name;
+    options.timeout = 60s;
+    options.wait_for_server = true;
+    options.reads = number % 3 == 0 ? Reads::kRing : Reads::kDirect;
+    Result<Client> client = Client::connect(options);
+    if (!client) throw std::runtime_error(std::string(client.status().message()));
+    client_ = std::make_unique<Client>(std::move(*client));
+  }
+
+  // Until a line (or its end) comes on standard input.
+  void play() {
+    pollfd input{STDIN_FILENO, POLLIN, 0};
+    while (!history_.full() && ::poll(&input, 1, 0) == 0) {
+      const auto key = static_cast<unsigned>(random_.below(kRegisters));
+      switch (random_.below(10)) {
+        case 0:
+        case 1:
+        case 2:
+        case 3:
+          get(key);
+          break;
+        case 4:
+        case 5:
+          put(key);
+          break;
+        case 6:
+          exchange(key);
+          break;
+        case 7:
+          increment(static_cast<unsigned>(random_.below(kCounters)));
+          break;
+        case 8:
+          own();
+          break;
+        default:
+          queue();
+      }
+      ::usleep(static_cast<useconds_t>(random_.below(100)));
+    }
+  }
+
+ private:
+  std::uint64_t start(Operation::Kind kind, unsigned key, std::uint64_t written = 0) {
+    return history_.begin({monotonic_ns(), kOpen, key, kind, written, 0});
+  }
+  void end(std::uint64_t operation, std::uint64_t seen = 0) { history_.end(operation, monotonic_ns(), seen); }
+  void fault(Fault which) { end(start(Operation::kFault, 0), which); }
+
+  std::uint64_t fresh() { return number_ << 22 | ++written_; }
+  std::string value_of(std::uint64_t number, unsigned key) {
+    constexpr std::size_t kSizes[] = {8, 8, 8, 16, 100, 1'500, 30'000};
+    return sealed_value(number, key, kSizes[random_.below(std::size(kSizes))]);
+  }
+
+  std::optional<std::string> get(unsigned key) {
+    const std::uint64_t operation = start(Operation::kGet, key);
+    const Result<std::string> value = client_->get(key_of(round_, key));
+    if (!value && !(value.status() == StatusCode::kNotFound)) {
+      fault(kFailed);
+      return std::nullopt;
+    }
+    const std::optional<std::uint64_t> seen = value ? unseal(*value, key) : 0;
+    if (!seen) {
+      fault(kTorn);
+      return std::nullopt;
+    }
+    end(operation, *seen);
+    return value ? std::optional<std::string>(*value) : std::nullopt;
+  }
+  void put(unsigned key) {
+    const std::uint64_t number = fresh();
+    const std::string value = value_of(number, key);
+    const std::uint64_t operation = start(Operation::kPut, key, number);
+    if (!client_->put(key_of(round_, key), value).ok()) return fault(kFailed);
+    end(operation);
+  }
+  void queue() {
+    std::uint64_t operations[4];
+    for (std::uint64_t& operation : operations) {
+      const auto key = static_cast<unsigned>(random_.below(kRegisters));
+      const std::uint64_t number = fresh();
+      const std::string value = value_of(number, key);
+      operation = start(Operation::kPut, key, number);
+      if (!client_->put_async(key_of(round_, key), value).ok()) return fault(kFailed);
+    }
+    if (!client_->flush().ok()) return fault(kFailed);
+    for (const std::uint64_t operation : operations) end(operation);
+  }
+  void exchange(unsigned key) {
+    const std::optional<std::string> old = get(key);
+    if (!old) return;
+    const std::uint64_t number = fresh();
+    const std::string value = value_of(number, key);
+    const std::uint64_t operation = start(Operation::kExchange, key, number);
+    const StatusCode code = client_->compare_exchange(key_of(round_, key), *old, value).code();
+    if (code == StatusCode::kOk) return end(operation, *unseal(*old, key));
+    history_.forget(operation);
+    if (code != StatusCode::kMismatch) fault(kFailed);
+  }
+  void increment(unsigned counter) {
+    const std::uint64_t operation = start(Operation::kIncrement, counter);
+    const Result<std::int64_t> number = client_->increment(counter_of(round_, counter));
+    if (!number) return fault(kFailed);
+    end(operation, static_cast<std::uint64_t>(*number));
+  }
+  // A key that nobody else writes: what it must be is known.
+  void own() {
+    const std::string key = "own " + std::to_string(number_) + " " + std::to_string(random_.below(50));
+    const auto at = own_.find(key);
+    const Result<std::string> found = client_->get(key);
+    if (at == own_.end()) {
+      if (found) return fault(kDoubled);
+      const std::string value = value_of(fresh(), 7);
+      if (!client_->insert(key, value).ok()) return fault(kDoubled);
+      own_[key] = value;
+    } else {
+      if (!found || *found != at->second) return fault(kLost);
+      if (client_->insert(key, "x").code() != StatusCode::kAlreadyExists) return fault(kLost);
+      if (!client_->erase(key).ok()) return fault(kLost);
+      own_.erase(at);
+    }
+  }
+
+  std::uint64_t number_;
+  std::uint64_t round_;
+  History history_;
+  Random random_;
+  std::unique_ptr<Client> client_;
+  std::uint64_t written_ = 0;
+  std::map<std::string, std::string> own_;
+};
+
+// --- In the torturer's process -------------------------------------------------------------------------------------------
+
+class Process {
+ public:
+  Process() = default;
+  // `quiet`: what it says on stderr goes nowhere.
+  explicit Process(const std::vector<std::string>& command, bool quiet = false) {
+    int in[2];
+    int out[2];
+    if (::pipe2(in, O_CLOEXEC) != 0 || ::pipe2(out, O_CLOEXEC) != 0) throw std::runtime_error("no pipe");
+    pid_ = ::fork();
+    if (pid_ == 0) {
+      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+      ::dup2(in[0], STDIN_FILENO);
+      ::dup2(out[1], STDOUT_FILENO);
+      if (quiet) ::dup2(::open("/dev/null", O_WRONLY), STDERR_FILENO);
+      std::vector<char*> words;
+      for (const std::string& word : command) words.push_back(const_cast<char*>(word.c_str()));
+      words.push_back(nullptr);
+      ::execv(words[0], words.data());
+      ::_exit(127);
+    }
+    ::close(in[0]);
+    ::close(out[1]);
+    in_ = in[1];
+    out_ = out[0];
+  }
+  void signal(int number) const { ::kill(pid_, number); }
+  void say_end() {
+    if (in_ >= 0) ::close(std::exchange(in_, -1));
+  }
+  // All that it prints, to the end of the first line.
+  std::string line() const {
+    std::string text;
+    char letter;
+    while (::read(out_, &letter, 1) == 1 && letter != '\n') text += letter;
+    return text;
+  }
+  // Exit code; -1: killed, or it did not end within the watchdog's time.
+  int wait() {
+    say_end();
+    int status = 0;
+    for (int i = 0; i < 12'000; ++i) {
+      if (::waitpid(pid_, &status, WNOHANG) == pid_) {
+        ::close(out_);
+        pid_ = -1;
+        return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+      }
+      ::usleep(10'000);
+    }
+    return -1;
+  }
+  bool ended() const {
+    siginfo_t facts{};
+    return ::waitid(P_PID, static_cast<id_t>(pid_), &facts, WEXITED | WNOHANG | WNOWAIT) == 0 && facts.si_pid != 0;
+  }
+
+ private:
+  pid_t pid_ = -1;
+  int in_ = -1;
+  int out_ = -1;
+};
+
+struct Totals {
+  std::uint64_t kills_server = 0;
+  std::uint64_t kills_client = 0;
+  std::uint64_t ops = 0;
+  std::uint64_t lost = 0;
+  std::uint64_t duplicated = 0;
+  std::uint64_t nonlinearizable = 0;
+  std::uint64_t torn = 0;
+  std::uint64_t failed = 0;
+  std::int64_t longest_pause_ns = 0;
+  bool clean() const { return lost + duplicated + nonlinearizable + torn + failed == 0; }
+};
+
+class Torture {
+ public:
+  Torture(std::string self, std::uint64_t seed)
+      : self_(std::move(self)),
+        folder_(std::filesystem::path(self_).parent_path()),
+        name_("torture-" + std::to_string(::getpid())),
+        histories_(std::filesystem::temp_directory_path() / name_),
+        random_(seed) {
+    std::filesystem::create_directory(histories_);
+    start_server("4");
+  }
+  ~Torture() { std::filesystem::remove_all(histories_); }
+
+  void round(std::int64_t until_ns) {
+    ++round_;
+    struct Running {
+      Process process;
+      std::string file;
+    };
+    std::vector<Running> clients(kClients);
+    std::vector<std::string> files;
+    const auto start_client = [&](Running& client) {
+      client.file = histories_ / std::to_string(++clients_);
+      files.push_back(client.file);
+      History(client.file, true);
+      client.process =
+          Process({self_, "--client", name_, std::to_string(clients_), std::to_string(round_), client.file});
+    };
+    for (Running& client : clients) start_client(client);
+    while (monotonic_ns() < until_ns) {
+      ::usleep(static_cast<useconds_t>(2'000 + random_.below(120'000)));
+      Running& victim = clients[random_.below(kClients)];
+      switch (random_.below(8)) {
+        case 0:
+        case 1:
+        case 2:
+        case 3:
+          server_.signal(SIGKILL);
+          server_.wait();
+          ++totals_.kills_server;
+          if (random_.below(4) == 0) {  // the next one is killed on its way
+            Process hasty({folder_ / "hostmap-server", "--name", name_}, true);
+            ::usleep(static_cast<useconds_t>(random_.below(15'000)));
+            hasty.signal(SIGKILL);
+            hasty.wait();
+            ++totals_.kills_server;
+          }
+          ::usleep(static_cast<useconds_t>(random_.below(30'000)));
+          start_server(std::to_string(1 + random_.below(4)));
+          break;
+        case 4:
+          pause(server_);
+          break;
+        case 5:
+          pause(victim.process);
+          break;
+        default:
+          victim.process.signal(SIGKILL);
+          victim.process.wait();
+          ++totals_.kills_client;
+          start_client(victim);
+      }
+    }
+    for (Running& client : clients) client.process.say_end();
+    for (Running& client : clients) {
+      if (client.process.wait() != 0) {
+        std::fprintf(stderr, "a client did not end in order\n");
+        ++totals_.failed;
+      }
+    }
+    judge(files);
+    for (const std::string& file : files) std::filesystem::remove(file);
+  }
+
+  // The JSON line; true if nothing was wrong.
+  bool finish(std::uint64_t seed) {
+    const std::uint64_t rescues = figure("timeout_rescues");
+    server_.signal(SIGTERM);
+    if (server_.wait() != 0) ++totals_.failed;
+    std::uint64_t leaked = 0;
+    for (const auto& file : std::filesystem::directory_iterator("/dev/shm")) {
+      if (file.path().filename().string().starts_with(name_ + "-")) ++leaked;
+    }
+    std::printf(
+        "{\"seed\":%lu,\"kills_server\":%lu,\"kills_client\":%lu,\"ops\":%lu,\"lost\":%lu,\"duplicated\":%lu,"
+        "\"nonlinearizable\":%lu,\"torn\":%lu,\"failed\":%lu,\"leaked_regions\":%lu,\"timeout_rescues\":%lu,"
+        "\"longest_pause_ms\":%ld}\n",
+        static_cast<unsigned long>(seed), static_cast<unsigned long>(totals_.kills_server),
+        static_cast<unsigned long>(totals_.kills_client), static_cast<unsigned long>(totals_.ops),
+        static_cast<unsigned long>(totals_.lost), static_cast<unsigned long>(totals_.duplicated),
+        static_cast<unsigned long>(totals_.nonlinearizable), static_cast<unsigned long>(totals_.torn),
+        static_cast<unsigned long>(totals_.failed), static_cast<unsigned long>(leaked),
+        static_cast<unsigned long>(rescues), static_cast<long>(totals_.longest_pause_ns / 1'000'000));
+    return totals_.clean() && leaked == 0 && rescues == 0 && totals_.ops != 0;
+  }
+
+ private:
+  void start_server(const std::string& workers) {
+    server_ = Process({folder_ / "hostmap-server", "16", "--name", name_, "--workers", workers}, true);
+    const std::string ready = server_.line();
+    if (!ready.starts_with("ready ")) throw std::runtime_error("the server does not serve: " + ready);
+  }
+  void pause(Process& process) {
+    process.signal(SIGSTOP);
+    ::usleep(static_cast<useconds_t>(random_.below(50'000)));
+    process.signal(SIGCONT);
+  }
+  std::uint64_t figure(const std::string& wanted) {
+    Process stat({folder_ / "hostmap", "--name", name_, "stat", "--json"});
+    for (std::string line = stat.line(); !line.empty(); line = stat.line()) {
+      const std::size_t at = line.find("\"" + wanted + "\": ");
+      if (at == std::string::npos) continue;
+      std::uint64_t number = 0;
+      const char* begin = line.data() + at + wanted.size() + 4;
+      std::from_chars(begin, line.data() + line.size(), number);
+      stat.wait();
+      return number;
+    }
+    throw std::runtime_error("stat does not tell " + wanted);
+  }
+
+  void judge(const std::vector<std::string>& files) {
+    std::map<unsigned, std::vector<Operation>> registers;
+    std::map<unsigned, std::vector<Operation>> counters;
+    std::uint64_t operations = 0;
+    for (const std::string& file : files) {
+      for (const Operation& operation : History(file, false).read()) {
+        ++operations;
+        if (operation.end != kOpen) {
+          totals_.longest_pause_ns = std::max(totals_.longest_pause_ns, operation.end - operation.begin);
+        }
+        if (operation.kind == Operation::kFault) {
+          switch (operation.seen) {
+            case kTorn:
+              ++totals_.torn;
+              break;
+            case kLost:
+              ++totals_.lost;
+              break;
+            case kDoubled:
+              ++totals_.duplicated;
+              break;
+            default:
+              ++totals_.failed;
+          }
+        } else if (operation.kind == Operation::kIncrement) {
+          counters[operation.key].push_back(operation);
+        } else {
+          registers[operation.key].push_back(operation);
+        }
+      }
+    }
+    Options options;
+    options.name = name_;
+    options.timeout = 60s;
+    Result<Client> client = Client::connect(options);
+    if (!client) throw std::runtime_error(std::string(client.status().message()));
+    // What is there in the end is one more read of everybody's.
+    for (unsigned key = 0; key < kRegisters; ++key) {
+      Operation last{monotonic_ns(), kOpen, key, Operation::kGet, 0, 0};
+      const Result<std::string> value = client->get(key_of(round_, key));
+      const std::optional<std::uint64_t> seen = value ? unseal(*value, key) : 0;
+      if (!seen) ++totals_.torn;
+      last.seen = seen.value_or(0);
+      last.end = monotonic_ns();
+      registers[key].push_back(last);
+      const std::string what = contradiction_of_register(registers[key]);
+      if (what.empty()) continue;
+      ++totals_.nonlinearizable;
+      std::fprintf(stderr, "round %lu, key %u: %s\n", static_cast<unsigned long>(round_), key, what.c_str());
+    }
+    for (unsigned counter = 0; counter < kCounters; ++counter) {
+      const Result<std::string> value = client->get(counter_of(round_, counter));
+      const CounterVerdict verdict = verdict_of_counter(counters[counter], value ? std::stoull(*value) : 0);
+      totals_.lost += verdict.lost;
+      totals_.duplicated += verdict.duplicated;
+      totals_.nonlinearizable += verdict.out_of_order;
+    }
+    if (!client->clear().ok()) ++totals_.failed;
+    totals_.ops += operations;
+    std::fprintf(stderr, "round %lu: %lu operations by %zu clients, %lu servers killed so far%s\n",
+                 static_cast<unsigned long>(round_), static_cast<unsigned long>(operations), files.size(),
+                 static_cast<unsigned long>(totals_.kills_server), totals_.clean() ? "" : ", SOMETHING IS WRONG");
+  }
+
+  std::string self_;
+  std::filesystem::path folder_;
+  std::string name_;
+  std::filesystem::path histories_;
+  Random random_;
+  Process server_;
+  Totals totals_;
+  std::uint64_t round_ = 0;
+  std::uint64_t clients_ = 0;
+};
+
+std::uint64_t number_of(const char* text, const char* option) {
+  std::uint64_t number = 0;
+  const auto [rest, error] = std::from_chars(text, text + std::strlen(text), number);
+  if (error == std::errc() && *rest == '\0') return number;
+  std::fprintf(stderr, "torture: %s %s is no number\n", option, text);
+  std::exit(2);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
+  if (arguments.size() == 5 && arguments[0] == "--client") {
+    Player(arguments[1], std::stoull(arguments[2]), std::stoull(arguments[3]), arguments[4]).play();
+    return 0;
+  }
+  std::uint64_t seconds = 60;
+  std::uint64_t seed = static_cast<std::uint64_t>(std::chrono::system_clock::now().time_since_epoch().count());
+  for (int i = 1; i < argc; i += 2) {
+    const std::string option = argv[i];
+    if (i + 1 == argc || (option != "--seconds" && option != "--seed")) {
+      std::fprintf(stderr, "usage: torture [--seconds N] [--seed S]\n");
+      return 2;
+    }
+    (option == "--seconds" ? seconds : seed) = number_of(argv[i + 1], argv[i]);
+  }
+  std::fprintf(stderr, "torture: %lu s, seed %lu\n", static_cast<unsigned long>(seconds),
+               static_cast<unsigned long>(seed));
+  ::signal(SIGPIPE, SIG_IGN);
+  Torture torture(std::filesystem::read_symlink("/proc/self/exe"), seed);
+  const std::int64_t end = monotonic_ns() + static_cast<std::int64_t>(seconds) * 1'000'000'000;
+  while (monotonic_ns() < end) torture.round(std::min(end, monotonic_ns() + kRoundNs));
+  return torture.finish(seed) ? 0 : 1;
+}

@@ -1,0 +1,181 @@
+// Histories of what clients asked and were answered, written so that they outlive the client, and what can be concluded from
+// them: was there an order of all operations on a key, true to time, in which each makes sense?
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <fcntl.h>
+#include <limits>
+#include <map>
+#include <stdexcept>
+#include <string>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <vector>
+
+namespace hostmap::test {
+
+inline constexpr std::int64_t kOpen = std::numeric_limits<std::int64_t>::max();  // it never ended: outcome unknown
+
+// One operation on one key. A value is known by a number that no other write of the key has; 0: the key is absent.
+struct Operation {
+  enum Kind : std::uint32_t { kGet, kPut, kExchange, kIncrement, kFault };
+  std::int64_t begin = 0;  // CLOCK_MONOTONIC
+  std::int64_t end = kOpen;
+  std::uint32_t key = 0;
+  Kind kind = kGet;
+  std::uint64_t written = 0;  // put, exchange
+  std::uint64_t seen = 0;     // get; exchange: what it replaced; increment: the new number; fault: which
+};
+
+// Why the operations on a register cannot have happened one after the other; empty: they can. Gets, puts and compare-exchanges
+// that succeeded; a value is written once.
+//
+// Gibbons and Korach, "Testing Shared Memories" (1997): take each value's write and reads together. From the first end to the
+// last begin of them, if they are in this order, that value must stand in the register: two such zones must not overlap. A
+// value whose operations all overlap in one moment may be put there; that moment must not lie wholly within another's zone.
+inline std::string contradiction_of_register(const std::vector<Operation>& operations) {
+  struct Value {
+    std::int64_t write_begin = std::numeric_limits<std::int64_t>::min();
+    std::int64_t first_end = kOpen;
+    std::int64_t last_begin = std::numeric_limits<std::int64_t>::min();
+    bool written = false;
+    bool seen = false;
+    unsigned replaced = 0;
+  };
+  std::map<std::uint64_t, Value> values;
+  values[0].written = true;  // before all else
+  values[0].first_end = std::numeric_limits<std::int64_t>::min();
+  const auto name = [](std::uint64_t value) { return "value " + std::to_string(value); };
+  for (const Operation& op : operations) {
+    if (op.kind == Operation::kPut || op.kind == Operation::kExchange) {
+      Value& value = values[op.written];
+      if (value.written) return name(op.written) + " was written twice";
+      value.written = true;
+      value.write_begin = op.begin;
+      value.first_end = std::min(value.first_end, op.end);
+      value.last_begin = std::max(value.last_begin, op.begin);
+    }
+    const bool sees = (op.kind == Operation::kGet || op.kind == Operation::kExchange) && op.end != kOpen;
+    if (sees) {
+      Value& value = values[op.seen];
+      value.seen = true;
+      value.first_end = std::min(value.first_end, op.end);
+      value.last_begin = std::max(value.last_begin, op.begin);
+      if (op.kind == Operation::kExchange && ++value.replaced > 1) return name(op.seen) + " was exchanged twice";
+    }
+  }
+  struct Zone {
+    std::int64_t from;
+    std::int64_t to;
+    std::uint64_t value;
+  };
+  std::vector<Zone> stands;   // from the first end to the last begin
+  std::vector<Zone> moments;  // from the last begin to the first end
+  for (const auto& [number, value] : values) {
+    if (!value.written) return name(number) + " was seen, but never written";
+    if (value.first_end < value.write_begin) return name(number) + " was seen before it was written";
+    // What nobody saw and whose call never ended need not have happened.
+    if (number != 0 && !value.seen && value.first_end == kOpen) continue;
+    if (value.first_end < value.last_begin) {
+      stands.push_back({value.first_end, value.last_begin, number});
+    } else {
+      moments.push_back({value.last_begin, value.first_end, number});
+    }
+  }
+  std::sort(stands.begin(), stands.end(), [](const Zone& a, const Zone& b) { return a.from < b.from; });
+  for (std::size_t i = 1; i < stands.size(); ++i) {
+    if (stands[i].from < stands[i - 1].to) {
+      return name(stands[i - 1].value) + " and " + name(stands[i].value) + " must both stand at one time";
+    }
+  }
+  for (const Zone& moment : moments) {
+    auto at = std::upper_bound(stands.begin(), stands.end(), moment.from,
+                               [](std::int64_t from, const Zone& zone) { return from < zone.from; });
+    if (at == stands.begin()) continue;
+    --at;
+    if (at->from < moment.from && moment.to < at->to) {
+      return name(moment.value) + " has its only moment while " + name(at->value) + " stands";
+    }
+  }
+  return {};
+}
+
+// The same for a number that is only incremented, by 1: lost and duplicated are told apart. `last`: what it was in the end.
+struct CounterVerdict {
+  std::uint64_t lost = 0;
+  std::uint64_t duplicated = 0;
+  std::uint64_t out_of_order = 0;
+};
+inline CounterVerdict verdict_of_counter(std::vector<Operation> operations, std::uint64_t last) {
+  CounterVerdict verdict;
+  const auto open =
+      std::stable_partition(operations.begin(), operations.end(), [](const Operation& op) { return op.end != kOpen; });
+  const auto ended = static_cast<std::uint64_t>(open - operations.begin());
+  const std::uint64_t all = operations.size();
+  operations.erase(open, operations.end());
+  if (last < ended) verdict.lost += ended - last;
+  if (last > all) verdict.duplicated += last - all;
+  std::sort(operations.begin(), operations.end(), [](const auto& a, const auto& b) { return a.seen < b.seen; });
+  std::int64_t latest_begin = std::numeric_limits<std::int64_t>::min();
+  for (std::size_t i = 0; i < operations.size(); ++i) {
+    if (i != 0 && operations[i].seen == operations[i - 1].seen) ++verdict.duplicated;
+    if (operations[i].seen == 0 || operations[i].seen > last) ++verdict.lost;
+    // Whoever got a lower number must not have begun after this one had ended.
+    if (operations[i].end < latest_begin) ++verdict.out_of_order;
+    latest_begin = std::max(latest_begin, operations[i].begin);
+  }
+  return verdict;
+}
+
+// A file of operations, mapped: what stands there when its writer is killed can be read by others.
+class History {
+ public:
+  static constexpr std::uint64_t kMost = 1'000'000;
+
+  History(const std::string& path, bool create) {
+    const int fd = ::open(path.c_str(), create ? O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC : O_RDWR | O_CLOEXEC, 0600);
+    if (fd < 0) throw std::runtime_error("cannot open " + path);
+    constexpr std::uint64_t kBytes = sizeof(Head) + kMost * sizeof(Operation);
+    if (create && ::ftruncate(fd, static_cast<off_t>(kBytes)) != 0) throw std::runtime_error("cannot size " + path);
+    void* memory = ::mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    ::close(fd);
+    if (memory == MAP_FAILED) throw std::runtime_error("cannot map " + path);
+    head_ = static_cast<Head*>(memory);
+  }
+  ~History() { ::munmap(head_, sizeof(Head) + kMost * sizeof(Operation)); }
+  History(const History&) = delete;
+  History& operator=(const History&) = delete;
+
+  bool full() const { return head_->count.load() + 64 > kMost; }
+  // The operation stands there, open, before the call is made. Its number is for end().
+  std::uint64_t begin(const Operation& operation) {
+    const std::uint64_t number = head_->count.load();
+    operations()[number] = operation;
+    head_->count.store(number + 1);
+    return number;
+  }
+  // `end` is stored last: a killed client's operation is ended wholly or not at all.
+  void end(std::uint64_t number, std::int64_t now, std::uint64_t seen) {
+    operations()[number].seen = seen;
+    std::atomic_ref<std::int64_t>(operations()[number].end).store(now);
+  }
+  // It did not happen, for certain (a compare-exchange that did not match).
+  void forget(std::uint64_t number) {
+    operations()[number].kind = Operation::kGet;
+    operations()[number].end = kOpen;
+  }
+  std::vector<Operation> read() const { return {operations(), operations() + head_->count.load()}; }
+
+ private:
+  struct Head {
+    std::atomic<std::uint64_t> count;
+    std::uint64_t reserved[7];
+  };
+  Operation* operations() const { return reinterpret_cast<Operation*>(head_ + 1); }
+  Head* head_;
+};
+
+}  // namespace hostmap::test
