@@ -105,7 +105,8 @@ bool settle_request(std::uint32_t lane, Inheritance& inheritance) {
   return under_way && settled == ShardWriter::Settled::kApplied;
 }
 
-void attach_connections(const InstanceName& name, Inheritance& inheritance) {
+// kFull: this process may not have as many descriptors or mappings as the last one had.
+Status attach_connections(const InstanceName& name, Inheritance& inheritance) {
   const Journal journal(inheritance.journal);
   for (std::uint32_t index = 0; index < journal.max_connections(); ++index) {
     ConnectionRecord& record = journal.connection(index);
@@ -123,10 +124,13 @@ void attach_connections(const InstanceName& name, Inheritance& inheritance) {
         ServerEnd::adopt(name.connection(identity.id), identity, record.channels_open.load(kRelaxed));
     if (end) {
       inheritance.connections.push_back(std::move(*end));
+    } else if (end.status() == StatusCode::kFull) {
+      return end.status();
     } else {
       record.serial.store(0, std::memory_order_release);  // [serial.record] release; pairs with [serial.give]
     }
   }
+  return {};
 }
 
 void give_up(ServerEnd& end, const Journal& journal) {
@@ -207,9 +211,9 @@ Result<Inheritance> attach_inheritance(const InstanceName& name, Region& journal
   return inheritance;
 }
 
-void settle_inheritance(const InstanceName& name, Inheritance& inheritance) {
+Status settle_inheritance(const InstanceName& name, Inheritance& inheritance) {
   const Journal journal(inheritance.journal);
-  attach_connections(name, inheritance);
+  if (Status status = attach_connections(name, inheritance); !status.ok()) return status;
   for (std::uint32_t lane = 0; lane < journal.lanes(); ++lane) {
     if (settle_request(lane, inheritance)) ++inheritance.replayed;
   }
@@ -229,6 +233,7 @@ void settle_inheritance(const InstanceName& name, Inheritance& inheritance) {
   for (std::uint32_t lane = 0; lane < journal.lanes(); ++lane) {
     inheritance.entries +=
         table.lane_stats[lane].pair_keys.load(kRelaxed) + table.lane_stats[lane].entry_keys.load(kRelaxed);
+    return {};
   }
 }
 

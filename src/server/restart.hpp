@@ -37,8 +37,9 @@ struct Inheritance {
 // that was cut off), kOtherVersion.
 Result<Inheritance> attach_inheritance(const InstanceName& name, Region& journal);
 
-// Settles everything, and removes connections that cannot be taken over.
-void settle_inheritance(const InstanceName& name, Inheritance& inheritance);
+// Settles everything, and removes connections that cannot be taken over. kFull: not enough descriptors or memory; whoever has
+// more may try again.
+Status settle_inheritance(const InstanceName& name, Inheritance& inheritance);
 
 // Of the journal's constants.
 std::uint64_t checksum_of(const JournalHeader& header) noexcept;

@@ -105,7 +105,7 @@ Status Server::inherit(UniqueFd& lock, bool& inherited) {
 // Goes on with what a dead server has left.
 Status Server::take_over() {
   const std::int64_t begin = monotonic_ns();
-  settle_inheritance(options_.name, inheritance_);
+  if (Status status = settle_inheritance(options_.name, inheritance_); !status.ok()) return status;
   journal_region_ = std::move(inheritance_.journal);
   master_ = std::move(inheritance_.master);
   table_ = std::move(inheritance_.table);

@@ -69,6 +69,20 @@ TEST(Restart, CheckLooksAtWhatADeadServerLeft) {
   Server second({"10"}, {first.name()});
 }
 
+TEST(Restart, WithTooFewDescriptorsItSaysSoAndNobodyIsLost) {
+  Server first({"10"});
+  std::vector<Client> clients;
+  for (int i = 0; i < 40; ++i) clients.push_back(first.connect());
+  first.kill();
+  ProcessSetup poor;
+  poor.limits = {{RLIMIT_NOFILE, 30}};
+  expect_refusal(run_server({"10"}, first.name(), poor), 1, {"ulimit -n"});
+  Server second({"10"}, {first.name()});
+  EXPECT_EQ(recovered(second, 2), 40u);
+  for (Client& client : clients) EXPECT_TRUE(client.put("key", "value").ok());
+  EXPECT_EQ(second.stat("connected"), 40u);
+}
+
 class RestartReads : public testing::TestWithParam<Reads> {};
 
 TEST_P(RestartReads, AClientGoesOnFromServerToServer) {

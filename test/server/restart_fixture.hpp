@@ -119,7 +119,7 @@ class Regions {
   // The next server's part.
   explicit Regions(const InstanceName& name) : name_(name) {
     inherited_ = attach(name_);
-    settle_inheritance(name_, inherited_);
+    if (!settle_inheritance(name_, inherited_).ok()) throw std::runtime_error("nothing settled");
     journal_ = std::move(inherited_.journal);
     table_ = std::move(inherited_.table);
     master_ = std::move(inherited_.master);

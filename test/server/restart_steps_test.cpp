@@ -257,7 +257,7 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
     {
       Inheritance inheritance = Regions::attach(name);
       const Region connection = Regions::connection_of(name);
-      steps = step_through([&] { settle_inheritance(name, inheritance); },
+      steps = step_through([&] { static_cast<void>(settle_inheritance(name, inheritance)); },
                            [&](std::uint64_t) {
                              Image now = Regions::image_of(inheritance.journal, inheritance.table->region(),
                                                            inheritance.master, connection);
