@@ -233,8 +233,8 @@ Status settle_inheritance(const InstanceName& name, Inheritance& inheritance) {
   for (std::uint32_t lane = 0; lane < journal.lanes(); ++lane) {
     inheritance.entries +=
         table.lane_stats[lane].pair_keys.load(kRelaxed) + table.lane_stats[lane].entry_keys.load(kRelaxed);
-    return {};
   }
+  return {};
 }
 
 }  // namespace hostmap
