@@ -2,11 +2,17 @@
 // connections' to the rendezvous thread.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "shm/region.hpp"
 
 namespace hostmap {
+
+// What JournalHeader::checksum must be.
+inline std::uint64_t checksum_of(const JournalHeader& header) noexcept {
+  return checksum_of_head(header.region, offsetof(JournalHeader, checksum));
+}
 
 class Journal {
  public:

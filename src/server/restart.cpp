@@ -1,10 +1,11 @@
 #include "server/restart.hpp"
 
-#include <algorithm>
+#include <bit>
 #include <cstring>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <unordered_set>
+#include <utility>
 
 #include "message/wire.hpp"
 #include "server/worker.hpp"
@@ -17,8 +18,6 @@ namespace {
 // the start of the workers' threads.
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
-constexpr std::uint32_t kLeastMailboxes = 1024;
-
 Status damaged(const std::string& what) { return {StatusCode::kInvalid, what}; }
 
 bool is_ours(const Region& region) noexcept {
@@ -26,15 +25,13 @@ bool is_ours(const Region& region) noexcept {
   return ::fstat(region.fd(), &facts) == 0 && facts.st_uid == ::geteuid();
 }
 
-Status check_journal(const Region& journal, const std::string& path) {
-  std::uint64_t bytes = journal.bytes();
-  if (Status status = check_region_header(journal.fd(), bytes, path, RegionKind::kJournal); !status.ok()) return status;
-  if (bytes < sizeof(JournalHeader)) return damaged("the journal is too short");
+Status check_journal(const Region& journal) {
+  if (journal.bytes() < sizeof(JournalHeader)) return damaged("the journal is too short");
   const JournalHeader& header = *journal.at<JournalHeader>(0);
   if (header.checksum != checksum_of(header)) return damaged("the journal's header is damaged");
   if (header.max_connections == 0 || header.max_connections > kMaxConnections || header.lane_count == 0 ||
       header.lane_count > kMaxLanes || !is_power_of_two(header.ring_bytes) ||
-      journal_bytes(header.max_connections, header.lane_count, header.slab_count) > bytes) {
+      journal_bytes(header.max_connections, header.lane_count, header.slab_count) > journal.bytes()) {
     return damaged("the journal's header makes no sense");
   }
   return {};
@@ -140,23 +137,20 @@ void give_up(ServerEnd& end, const Journal& journal) {
   journal.connection(end.identity().index).serial.store(0, std::memory_order_release);
 }
 
-// Entries that requests in pieces are filling, of those connections that can go on.
-std::vector<Table::Stream> streams_of(Inheritance& inheritance, std::vector<std::size_t>& owners,
-                                      std::unordered_set<std::size_t>& lost) {
+// Entries that requests in pieces are filling, and whose they are: numbers of connections. Without an entry, the pieces were in
+// the memory of the server that died.
+std::vector<Table::Stream> streams_of(Inheritance& inheritance, std::vector<std::size_t>& owners) {
   const Journal journal(inheritance.journal);
   std::vector<Table::Stream> streams;
   for (std::size_t i = 0; i < inheritance.connections.size(); ++i) {
     ServerEnd& end = *inheritance.connections[i];
-    for (std::uint32_t channel = 0; channel < 2 * end.identity().lanes; ++channel) {
-      if ((end.channels_open() >> channel & 1) == 0) continue;
+    for (std::uint64_t open = end.channels_open(); open != 0; open &= open - 1) {
+      const auto channel = static_cast<std::uint32_t>(std::countr_zero(open));
       const ServerChannel taken(end, channel, journal.position(end.identity().index, channel));
-      if (taken.stream.op == Op::kPadding || taken.stream.refused != StatusCode::kOk) continue;
-      if (taken.stream.lost() || taken.stream.received > taken.stream.total()) {
-        lost.insert(i);
-        continue;
-      }
-      streams.push_back(
-          {taken.lane, taken.stream.entry, entry_bytes(taken.stream.key_bytes, taken.stream.value_bytes)});
+      const ServerChannel::Stream& stream = taken.stream;
+      if (stream.op == Op::kPadding || stream.refused != StatusCode::kOk) continue;
+      const std::uint64_t entry = stream.received <= stream.total() ? stream.entry : 0;
+      streams.push_back({taken.lane, entry, entry_bytes(stream.key_bytes, stream.value_bytes)});
       owners.push_back(i);
     }
   }
@@ -177,18 +171,8 @@ void remove_strays(const InstanceName& name, const Inheritance& inheritance) {
 
 }  // namespace
 
-std::uint64_t checksum_of(const JournalHeader& header) noexcept {
-  const auto* bytes = reinterpret_cast<const std::byte*>(&header);
-  const std::uint64_t sum = hash_bytes(bytes, offsetof(RegionHeader, state), 0);
-  return hash_bytes(bytes + sizeof(RegionHeader), offsetof(JournalHeader, checksum) - sizeof(RegionHeader), sum);
-}
-
-std::uint32_t mailboxes_for(std::uint32_t max_connections) noexcept {
-  return std::max(kLeastMailboxes, max_connections);
-}
-
 Result<Inheritance> attach_inheritance(const InstanceName& name, Region& journal) {
-  if (Status status = check_journal(journal, name.journal()); !status.ok()) return status;
+  if (Status status = check_journal(journal); !status.ok()) return status;
   const std::uint64_t incarnation = journal.header().incarnation;
   Inheritance inheritance;
   Result<Region> master = Region::attach(name.master(), RegionKind::kMaster, Access::kReadWrite);
@@ -218,16 +202,14 @@ Status settle_inheritance(const InstanceName& name, Inheritance& inheritance) {
     if (settle_request(lane, inheritance)) ++inheritance.replayed;
   }
   std::vector<std::size_t> owners;
-  std::unordered_set<std::size_t> lost;
-  const std::vector<Table::Stream> streams = streams_of(inheritance, owners, lost);
-  std::vector<std::size_t> without_entry;
-  inheritance.dropped = inheritance.table->adopt(streams, without_entry);
-  for (const std::size_t stream : without_entry) lost.insert(owners[stream]);
-  for (std::size_t i = inheritance.connections.size(); i-- > 0;) {
-    if (lost.count(i) == 0) continue;
-    give_up(*inheritance.connections[i], journal);
-    inheritance.connections.erase(inheritance.connections.begin() + static_cast<std::ptrdiff_t>(i));
+  const std::vector<Table::Stream> streams = streams_of(inheritance, owners);
+  std::vector<std::size_t> lost;
+  inheritance.dropped = inheritance.table->adopt(streams, lost);
+  for (const std::size_t stream : lost) {
+    std::unique_ptr<ServerEnd>& end = inheritance.connections[owners[stream]];
+    if (end != nullptr) give_up(*std::exchange(end, nullptr), journal);
   }
+  std::erase(inheritance.connections, nullptr);
   remove_strays(name, inheritance);
   const TableHeader& table = inheritance.table->header();
   for (std::uint32_t lane = 0; lane < journal.lanes(); ++lane) {

@@ -22,6 +22,7 @@ namespace hostmap {
 
 // A dead server's regions, mapped.
 struct Inheritance {
+  explicit operator bool() const noexcept { return table != nullptr; }
   Region journal;
   Region master;
   std::unique_ptr<Table> table;
@@ -33,18 +34,12 @@ struct Inheritance {
   std::uint64_t dropped = 0;   // cells and links that led nowhere
 };
 
-// `journal` is mapped and locked; on failure it stays the caller's. Errors: kInvalid with the reason (damage, a start or stop
-// that was cut off), kOtherVersion.
+// `journal` is locked, mapped, and by its header a journal; on failure it stays the caller's. Errors: kInvalid with the reason
+// (damage, a start or stop that was cut off), kOtherVersion, kFull.
 Result<Inheritance> attach_inheritance(const InstanceName& name, Region& journal);
 
 // Settles everything, and removes connections that cannot be taken over. kFull: not enough descriptors or memory; whoever has
 // more may try again.
 Status settle_inheritance(const InstanceName& name, Inheritance& inheritance);
-
-// Of the journal's constants.
-std::uint64_t checksum_of(const JournalHeader& header) noexcept;
-
-// A master's mailboxes: one for each connection, and not too few.
-std::uint32_t mailboxes_for(std::uint32_t max_connections) noexcept;
 
 }  // namespace hostmap

@@ -50,10 +50,9 @@ Result<std::unique_ptr<Server>> Server::start(CheckedOptions options, Log log, s
   server->stopped_ = true;  // until all of it stands, nothing is ours to remove
   Result<UniqueFd> lock = lock_named_file(server->options_.name.journal());
   if (!lock) return lock.status();
-  bool inherited = false;
-  if (Status status = guarded([&] { return server->inherit(*lock, inherited); }); !status.ok()) return status;
-  Status status;
-  if (inherited) {
+  Status status = guarded([&] { return server->inherit(*lock); });
+  if (!status.ok()) return status;
+  if (server->inheritance_) {
     // What is left stays for the next attempt, whatever fails here.
     status = guarded([&] { return server->take_over(); });
     if (status.ok()) status = guarded([&] { return server->start_threads(fatal); });
@@ -78,8 +77,9 @@ Result<std::unique_ptr<Server>> Server::start(CheckedOptions options, Log log, s
 
 Server::~Server() { stop(); }
 
-// Looks whether a dead server has left what can be gone on with, and maps it. The lock is the caller's again if not.
-Status Server::inherit(UniqueFd& lock, bool& inherited) {
+// Looks whether a dead server has left what can be gone on with, and maps it: inheritance_. The lock is the caller's again if
+// not.
+Status Server::inherit(UniqueFd& lock) {
   const std::string path = options_.name.journal();
   std::uint64_t bytes = 0;
   Status found = check_region_header(lock.get(), bytes, path, RegionKind::kJournal);
@@ -90,7 +90,6 @@ Status Server::inherit(UniqueFd& lock, bool& inherited) {
   Result<Inheritance> inheritance = attach_inheritance(options_.name, *journal);
   if (inheritance) {
     inheritance_ = std::move(*inheritance);
-    inherited = true;
     return {};
   }
   lock = journal->release_file();
@@ -185,7 +184,6 @@ Status Server::create_table(bool membarrier) {
   Result<std::unique_ptr<Table>> table = Table::create(options_.name.table(), options, Journal(journal_region_));
   if (!table) return table.status();
   table_ = std::move(*table);
-  introduce();
   table_->region().publish();
   return {};
 }

@@ -25,8 +25,8 @@ namespace hostmap {
 
 class Server {
  public:
-  // Creates the instance, or takes over a dead server's, and serves it. `log` gets a line at a time, from any thread; `fatal` is called once if the server
-  // can serve nobody any more. Errors: kAlreadyExists (a server of this name runs), kOtherVersion, kPermission, kFull.
+  // Creates the instance, or takes over a dead server's, and serves it. `log` gets a line at a time, from any thread; `fatal`
+  // is called once if the server can serve nobody any more. Errors: kAlreadyExists (a server of this name runs), kOtherVersion, kPermission, kFull.
   static Result<std::unique_ptr<Server>> start(CheckedOptions options, Log log, std::function<void()> fatal);
   ~Server();
   Server(const Server&) = delete;
@@ -40,7 +40,7 @@ class Server {
 
  private:
   Server(CheckedOptions options, Log log) : options_(std::move(options)), log_(std::move(log)) {}
-  Status inherit(UniqueFd& lock, bool& inherited);
+  Status inherit(UniqueFd& lock);
   Status take_over();
   Status create_journal(UniqueFd lock);
   Status create_table(bool membarrier);

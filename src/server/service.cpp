@@ -164,7 +164,7 @@ void Service::accept(std::uint64_t id, std::int64_t now) {
     ChannelMemos::clear(around_.journal.position(identity.index, channel));
   }
   ConnectionRecord& record = around_.journal.connection(identity.index);
-  // relaxed, all four: likewise
+  // relaxed, all four: the serial, stored behind them, makes the record valid
   record.id.store(id, std::memory_order_relaxed);
   record.request_nonce.store(identity.request_nonce, std::memory_order_relaxed);
   record.answer_nonce.store(identity.answer_nonce, std::memory_order_relaxed);

@@ -97,10 +97,6 @@ struct ServerChannel {
       received = received_bytes;
       entry = where.stream_entry.load(std::memory_order_relaxed);  // relaxed: likewise
     }
-    // Were its pieces in the memory of the server that died?
-    bool lost() const noexcept {
-      return op != Op::kPadding && refused == StatusCode::kOk && entry == 0 && bytes.empty();
-    }
   } stream;
 };
 

@@ -74,6 +74,13 @@ HOSTMAP_AT(RegionHeader, incarnation, 32);
 HOSTMAP_AT(RegionHeader, state, 40);
 HOSTMAP_AT(RegionHeader, reserved, 48);
 
+// Of the constants of a region's head: what never changes in this header, and what follows it up to byte `end` of the region.
+inline std::uint64_t checksum_of_head(const RegionHeader& header, std::uint64_t end) noexcept {
+  const auto* bytes = reinterpret_cast<const std::byte*>(&header);
+  const std::uint64_t sum = hash_bytes(bytes, offsetof(RegionHeader, state), 0);
+  return hash_bytes(bytes + sizeof(RegionHeader), end - sizeof(RegionHeader), sum);
+}
+
 // ---------------------------------------------------------------------------------------------------------------------
 // Limits that size structs.
 
@@ -141,6 +148,11 @@ HOSTMAP_AT(MasterHeader, counter, 128);
 HOSTMAP_AT(MasterHeader, server_bell, 256);
 HOSTMAP_AT(MasterHeader, worker_bells, 384);
 
+// One for each connection, and not too few.
+inline constexpr std::uint32_t mailboxes_for(std::uint32_t max_connections) noexcept {
+  constexpr std::uint32_t kLeast = 1024;
+  return max_connections < kLeast ? kLeast : max_connections;
+}
 inline constexpr std::uint64_t kMailboxesOffset = 8192;
 inline constexpr std::uint64_t master_bytes(std::uint32_t mailboxes) noexcept {
   return round_up(kMailboxesOffset + mailboxes * sizeof(Mailbox), std::uint64_t{kPageSize});
@@ -699,8 +711,7 @@ HOSTMAP_AT(ConnectionRecord, channels_open, 32);
 // with the higher position that is not above request_next.
 struct ChannelMemo {
   Word position;  // behind the request that left it
-  Word
-      refused;  // fire-and-forget writes refused since the last flush, and the first one's StatusCode: {count:56 | code:8}
+  Word refused;   // fire-and-forget writes refused since the last flush: {count:56 | StatusCode of the first one:8}
   Word received;  // bytes of the request that arrives in pieces, so far; kNoStream: there is none
 };
 HOSTMAP_SIZE(ChannelMemo, 24, 8);

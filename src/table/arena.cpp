@@ -89,8 +89,7 @@ void SlabPool::adopt(const ArenaCensus& census) {
   free_slabs_ = 0;
   first_free_word_ = 0;
   for (std::uint64_t slab = 0; slab < slabs_; ++slab) {
-    const bool overflow = census.kind(slab) == kSlabPairOverflow || census.kind(slab) == kSlabEntryOverflow;
-    if (overflow || census.owner(slab) != ArenaCensus::kNobody) continue;
+    if (holds_overflow(census.kind(slab)) || census.owner(slab) != ArenaCensus::kNobody) continue;
     journal_.slab_class(slab).store(kSlabFree,
                                     std::memory_order_release);  // [slab.free] release; pairs with [slab.class]
     mark(slab, 1, true);
@@ -201,7 +200,7 @@ void BlockAllocator::adopt(const ArenaCensus& census, std::uint32_t shard) {
     const std::uint32_t owner = census.owner(number);
     const std::uint64_t* used = census.used(number);
     const auto kind = static_cast<SlabKind>(census.kind(number));
-    if (kind == kSlabPairOverflow || kind == kSlabEntryOverflow) {
+    if (holds_overflow(kind)) {
       if (owner != shard && !(owner == ArenaCensus::kNobody && shard == 0)) continue;
       const std::uint64_t size = overflow_size(kind);
       for (std::uint64_t block = kSlabBytes / size; block-- > 0;) {

@@ -86,6 +86,9 @@ inline constexpr std::uint64_t block_bytes(std::uint64_t bytes) noexcept {
   return bytes <= kLargestBlock ? class_bytes(size_class(bytes)) : round_up(bytes, kSlabBytes);
 }
 
+inline constexpr bool holds_overflow(std::uint8_t kind) noexcept {
+  return kind == kSlabPairOverflow || kind == kSlabEntryOverflow;
+}
 // Of one overflow bucket.
 inline constexpr std::uint64_t overflow_size(SlabKind kind) noexcept {
   return kind == kSlabPairOverflow ? sizeof(PairBucket) : sizeof(EntryBucket);

@@ -9,7 +9,6 @@
 // forms have the kills.
 #include <algorithm>
 #include <bit>
-#include <cstring>
 #include <thread>
 
 #include "table/census.hpp"
@@ -52,13 +51,11 @@ void ShardWriter::unlink_cell(std::uint64_t cell, std::uint64_t word) noexcept {
   if (!lies_within(cell, sizeof(Word)) || !lies_within(cell_offset(word), kEntryMetaBytes + 8)) return;
   Word& place = *table_.at<Word>(cell);
   if (place.load(kRelaxed) != word) return;
-  std::uint64_t key;
-  std::memcpy(&key, entry_payload(cell_offset(word)), sizeof key);
-  const std::uint64_t hash = hash_word(key, header_.hash_seed);
-  const Spread spread = spread_over_shards(hash, header_.shard_count);
-  EntryBucket* primary =
-      entries_ + bucket_index(shard_.entry_state.load(kRelaxed), shard_.entries_base, spread.fraction, hash);
-  swing_cell(primary, place, 0);
+  HashedKey key;
+  key.bytes = {entry_payload(cell_offset(word)), sizeof(std::uint64_t)};
+  key.hash = hash_word(key.word(), header_.hash_seed);
+  key.fraction = spread_over_shards(key.hash, header_.shard_count).fraction;
+  swing_cell(entry_home(key), place, 0);
 }
 
 ShardWriter::Settled ShardWriter::settle(const Intent& intent) noexcept {
@@ -120,7 +117,6 @@ std::uint64_t ShardWriter::survey(ArenaCensus& census) {
 }
 
 std::uint64_t ShardWriter::survey_pairs(ArenaCensus& census) noexcept {
-  const auto shard = static_cast<std::uint32_t>(&shard_ - header_.shards);
   const std::uint64_t buckets = state_buckets(shard_.pair_state.load(kRelaxed), shard_.pairs_base);
   std::uint64_t keys = 0;
   std::uint64_t dropped = 0;
@@ -132,7 +128,7 @@ std::uint64_t ShardWriter::survey_pairs(ArenaCensus& census) noexcept {
       if (live) keys += static_cast<unsigned>(std::popcount(header & kOccupiedMask));
       if ((header & kOverflowBit) == 0) break;
       const std::uint64_t link = bucket->link.load(kRelaxed) & kOffsetMask;
-      if (length < kMaxChain && census.count_overflow(shard, kSlabPairOverflow, link)) {
+      if (length < kMaxChain && census.count_overflow(number(), kSlabPairOverflow, link)) {
         bucket = table_.at<PairBucket>(link);
         continue;
       }
@@ -178,7 +174,6 @@ std::uint64_t ShardWriter::survey_entries(ArenaCensus& census) {
 
 void ShardWriter::survey_entries(ArenaCensus& census, std::uint64_t first, std::uint64_t last,
                                  EntrySurvey& found) const {
-  const auto shard = static_cast<std::uint32_t>(&shard_ - header_.shards);
   const auto ask_for = [&](const EntryBucket& bucket) {
     for (const Word& cell : bucket.cells) {
       const std::uint64_t offset = cell_offset(cell.load(kRelaxed));
@@ -201,13 +196,13 @@ void ShardWriter::survey_entries(ArenaCensus& census, std::uint64_t first, std::
         if (word == 0) continue;
         const std::uint64_t offset = cell_offset(word);
         if (place == kPlaces - 1 && is_link(word)) {
-          if (length++ < kMaxChain && census.count_overflow(shard, kSlabEntryOverflow, offset)) {
+          if (length++ < kMaxChain && census.count_overflow(number(), kSlabEntryOverflow, offset)) {
             next = table_.at<EntryBucket>(offset);
             continue;
           }
         } else if (census.may_be_entry(offset)) {
           const std::uint64_t meta = table_.at<Word>(offset)->load(kRelaxed);
-          if (census.count_entry(shard, offset, entry_bytes(meta_key_bytes(meta), meta_value_bytes(meta)))) {
+          if (census.count_entry(number(), offset, entry_bytes(meta_key_bytes(meta), meta_value_bytes(meta)))) {
             if (live) ++found.keys;
             continue;
           }
@@ -219,8 +214,6 @@ void ShardWriter::survey_entries(ArenaCensus& census, std::uint64_t first, std::
   }
 }
 
-void ShardWriter::adopt(const ArenaCensus& census) {
-  blocks_.adopt(census, static_cast<std::uint32_t>(&shard_ - header_.shards));
-}
+void ShardWriter::adopt(const ArenaCensus& census) { blocks_.adopt(census, number()); }
 
 }  // namespace hostmap

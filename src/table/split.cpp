@@ -106,6 +106,17 @@ bool ShardWriter::ground_ready(GrowingArea& area, std::uint64_t bytes, bool over
   return overdue && area.extend_to(bytes);
 }
 
+// Overflow buckets for a new chain of `buckets`, from its second one on. All or none.
+bool ShardWriter::take_overflow(SlabKind kind, unsigned buckets, Overflow& overflow) {
+  for (unsigned i = 1; i < buckets; ++i) {
+    overflow[i] = blocks_.allocate_overflow(kind);
+    if (overflow[i] != 0) continue;
+    for (unsigned taken = 1; taken < i; ++taken) blocks_.release_overflow(kind, overflow[taken]);
+    return false;
+  }
+  return true;
+}
+
 ShardWriter::OldPairs ShardWriter::pairs_to_move(PairBucket* primary, unsigned level) const noexcept {
   OldPairs old;
   for (PairBucket* bucket = primary; bucket != nullptr && old.length < kMaxChain; bucket = pair_next(*bucket)) {
@@ -153,13 +164,8 @@ bool ShardWriter::split_pairs() {
 
   // The new chain, its last bucket first, so that each header can name its successor.
   const unsigned buckets = moved <= kPlaces ? 1 : (moved + kPlaces - 1) / kPlaces;
-  std::array<std::uint64_t, kMaxChain> overflow{};
-  for (unsigned i = 1; i < buckets; ++i) {
-    overflow[i] = blocks_.allocate_overflow(kSlabPairOverflow);
-    if (overflow[i] != 0) continue;
-    for (unsigned taken = 1; taken < i; ++taken) blocks_.release_overflow(kSlabPairOverflow, overflow[taken]);
-    return false;
-  }
+  Overflow overflow{};
+  if (!take_overflow(kSlabPairOverflow, buckets, overflow)) return false;
   for (unsigned i = buckets; i-- > 0;) {
     PairBucket& bucket = i == 0 ? pairs_[to] : *table_.at<PairBucket>(overflow[i]);
     const std::uint64_t version = header_version(bucket.header.load(kRelaxed)) + 1;
@@ -271,13 +277,8 @@ bool ShardWriter::split_entries() {
 
   // Each bucket of the new chain but the last gives its last cell to the link.
   const unsigned buckets = moved <= kPlaces ? 1 : 1 + (moved - kPlaces + kPlaces - 2) / (kPlaces - 1);
-  std::array<std::uint64_t, kMaxChain + 2> overflow{};
-  for (unsigned i = 1; i < buckets; ++i) {
-    overflow[i] = blocks_.allocate_overflow(kSlabEntryOverflow);
-    if (overflow[i] != 0) continue;
-    for (unsigned taken = 1; taken < i; ++taken) blocks_.release_overflow(kSlabEntryOverflow, overflow[taken]);
-    return false;
-  }
+  Overflow overflow{};
+  if (!take_overflow(kSlabEntryOverflow, buckets, overflow)) return false;
   std::atomic_thread_fence(std::memory_order_release);  // [split.cells] release; pairs with [cell.check]
   unsigned placed = 0;
   for (unsigned i = 0; i < buckets; ++i) {

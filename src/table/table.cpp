@@ -31,9 +31,7 @@ void write_table_header(TableHeader& header, const TableOptions& options) noexce
 
 // Of all that a server stores once and believes later. A region is as good as what its head says.
 std::uint64_t checksum_of(const TableHeader& header) noexcept {
-  const auto* bytes = reinterpret_cast<const std::byte*>(&header);
-  std::uint64_t sum = hash_bytes(bytes, offsetof(RegionHeader, state), 0);
-  sum = hash_bytes(bytes + sizeof(RegionHeader), offsetof(TableHeader, checksum) - sizeof(RegionHeader), sum);
+  std::uint64_t sum = checksum_of_head(header.region, offsetof(TableHeader, checksum));
   for (const ShardHeader& shard : header.shards) {
     sum = hash_bytes(&shard.pairs_offset, offsetof(ShardHeader, reserved) - offsetof(ShardHeader, pairs_offset), sum);
   }

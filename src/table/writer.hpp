@@ -206,12 +206,15 @@ class ShardWriter {
     std::array<Word*, kMaxChain * kPlaces> cells;  // that move
     unsigned moved = 0;
   };
+  using Overflow = std::array<std::uint64_t, kMaxChain + 2>;
+  bool take_overflow(SlabKind kind, unsigned buckets, Overflow& overflow);
   OldPairs pairs_to_move(PairBucket* primary, unsigned level) const noexcept;
   OldEntries entries_to_move(EntryBucket* primary, unsigned level) const noexcept;
   void remove_moved(const OldPairs& old) noexcept;
   void remove_moved(const OldEntries& old) noexcept;
 
   // recovery.cpp
+  std::uint32_t number() const noexcept { return static_cast<std::uint32_t>(&shard_ - header_.shards); }
   bool is_entry_bucket(std::uint64_t offset) const noexcept;
   bool lies_within(std::uint64_t offset, std::uint64_t size) const noexcept;
   void unlink_cell(std::uint64_t cell, std::uint64_t word) noexcept;

@@ -98,10 +98,6 @@ inline void ring_if_parked(const WorkerLine& line, Bell& bell) noexcept {
   // relaxed: ordered by the fence, here or in A3
   if (line.parked.load(std::memory_order_relaxed) != 0) futex_add_and_wake(bell.rings);
 }
-inline void wake_worker_if_parked(const WorkerLine& line, Bell& bell, bool expedited) noexcept {
-  fence_after_publishing(expedited);
-  ring_if_parked(line, bell);
-}
 
 // C1 and C2: then look once more, and sleep() or cancel.
 inline void begin_wait(ChannelControl& control, WaitWord why) noexcept {

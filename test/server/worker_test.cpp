@@ -269,7 +269,8 @@ TEST_P(WorkerTest, WhoSendsWhatNoClientSendsIsClosedAndOthersGoOn) {
     std::memset(record + 8, 1, 1016);
     std::memcpy(record + 8, &word, sizeof word);
     ring.publish(1024);
-    wake_worker_if_parked(table_.header().workers[0], bell_, false);
+    fence_after_publishing(false);
+    ring_if_parked(table_.header().workers[0], bell_);
     ServerEnd& end = *offender.connection->server;
     // ctest's watchdog ends this if it never comes.
     while (!offender.end->closed()) std::this_thread::yield();

@@ -72,8 +72,9 @@ class ExchangeClient {
     await_room(size);
     const std::span<const std::byte> bytes(reinterpret_cast<const std::byte*>(&value), sizeof value);
     encode_request(requests_.begin(size), Op::kPut, wants_answer, bytes, bytes);
-    requests_.publish(size);                                        // B1
-    wake_worker_if_parked(shared_.line, shared_.bell, expedited_);  // B2, B3
+    requests_.publish(size);                     // B1
+    fence_after_publishing(expedited_);          // B2
+    ring_if_parked(shared_.line, shared_.bell);  // B3
   }
 
   void await_room(std::uint64_t size) {

@@ -145,6 +145,11 @@ INSTANTIATE_TEST_SUITE_P(Both, ParkSlowTest, testing::Values(Mode::kFence, Mode:
 
 class ParkHalvesTest : public testing::Test {
  protected:
+  // What a client does after it has published.
+  void wake(bool expedited) {
+    fence_after_publishing(expedited);
+    ring_if_parked(line_, bell_);
+  }
   WorkerLine line_{};
   Bell bell_{};
   ChannelControl control_{};
@@ -153,12 +158,12 @@ class ParkHalvesTest : public testing::Test {
 TEST_F(ParkHalvesTest, ABellIsRungOnlyForAParkedWorker) {
   for (const bool expedited : {false, true}) {
     const std::uint32_t before = bell_.rings.load();
-    wake_worker_if_parked(line_, bell_, expedited);
+    wake(expedited);
     EXPECT_EQ(bell_.rings.load(), before);
     WorkerPark park(line_, bell_, false);
     park.prepare();
     EXPECT_EQ(line_.parked.load(), 1u);
-    wake_worker_if_parked(line_, bell_, expedited);
+    wake(expedited);
     EXPECT_EQ(bell_.rings.load(), before + 1);
     EXPECT_EQ(park.sleep(kNoTimeout), WaitOutcome::kChanged) << "rung before it slept: it does not sleep";
     EXPECT_EQ(line_.parked.load(), 0u);
@@ -178,7 +183,7 @@ TEST_F(ParkHalvesTest, ASleepThatEndsAtItsTimeoutIsStillParkedAndKnowsWhetherItW
     park.prepare();
     EXPECT_EQ(park.sleep(1'000'000), WaitOutcome::kTimedOut);
     EXPECT_EQ(line_.parked.load(), 1u);
-    if (rings) wake_worker_if_parked(line_, bell_, false);
+    if (rings) wake(false);
     EXPECT_EQ(park.rung(), rings);
     park.stay_awake();
     EXPECT_EQ(line_.parked.load(), 0u);
