@@ -46,6 +46,40 @@ bool ShardWriter::plausible() const noexcept {
          fits(shard_.entry_state.load(kRelaxed), shard_.entries_base, sizeof(EntryBucket), entry_area_);
 }
 
+// Do a chain's links, and of entries the keys, lie where they can be looked at? Damage is told by survey(); until then it must
+// only do no harm.
+bool ShardWriter::may_be_walked(const PairBucket& primary) const noexcept {
+  const PairBucket* bucket = &primary;
+  for (unsigned length = 1; (bucket->header.load(kRelaxed) & kOverflowBit) != 0; ++length) {
+    const std::uint64_t link = bucket->link.load(kRelaxed) & kOffsetMask;
+    if (length == kMaxChain || !lies_within(link, sizeof(PairBucket))) return false;
+    bucket = table_.at<PairBucket>(link);
+  }
+  return true;
+}
+
+bool ShardWriter::may_be_walked(const EntryBucket& primary) const noexcept {
+  const EntryBucket* bucket = &primary;
+  for (unsigned length = 1; bucket != nullptr; ++length) {
+    if (length > kMaxChain) return false;
+    const EntryBucket* next = nullptr;
+    for (const Word& cell : bucket->cells) {
+      const std::uint64_t word = cell.load(kRelaxed);
+      if (word == 0) continue;
+      const std::uint64_t offset = cell_offset(word);
+      if (is_link(word)) {
+        if (!lies_within(offset, sizeof(EntryBucket))) return false;
+        next = table_.at<EntryBucket>(offset);
+      } else if (!lies_within(offset, kEntryMetaBytes) ||
+                 !lies_within(offset, kEntryMetaBytes + meta_key_bytes(table_.at<Word>(offset)->load(kRelaxed)))) {
+        return false;
+      }
+    }
+    bucket = next;
+  }
+  return true;
+}
+
 // Half a move has left an entry that nobody must find: its cell is emptied, if it still is that move's.
 void ShardWriter::unlink_cell(std::uint64_t cell, std::uint64_t word) noexcept {
   if (!lies_within(cell, sizeof(Word)) || !lies_within(cell_offset(word), kEntryMetaBytes + 8)) return;

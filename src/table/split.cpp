@@ -53,13 +53,15 @@ Unsplit unsplit(std::uint64_t state, std::uint64_t base) noexcept {
 void ShardWriter::repeat_removal() noexcept {
   if (const std::uint64_t state = shard_.pair_state.load(kRelaxed); (state & kStateSplitting) != 0) {
     const Unsplit before = unsplit(state, shard_.pairs_base);
-    remove_moved(pairs_to_move(pairs_ + before.from, before.level));
+    PairBucket* from = pairs_ + before.from;
+    if (may_be_walked(*from)) remove_moved(pairs_to_move(from, before.level));
     shard_.pair_state.store(state & ~kStateSplitting,
                             std::memory_order_release);  // [split.end] release; pairs with [state.read]
   }
   if (const std::uint64_t state = shard_.entry_state.load(kRelaxed); (state & kStateSplitting) != 0) {
     const Unsplit before = unsplit(state, shard_.entries_base);
-    remove_moved(entries_to_move(entries_ + before.from, before.level));
+    EntryBucket* from = entries_ + before.from;
+    if (may_be_walked(*from)) remove_moved(entries_to_move(from, before.level));
     shard_.entry_state.store(state & ~kStateSplitting,
                              std::memory_order_release);  // [split.end-entries] release; pairs with [state.read]
   }

@@ -217,6 +217,8 @@ class ShardWriter {
   std::uint32_t number() const noexcept { return static_cast<std::uint32_t>(&shard_ - header_.shards); }
   bool is_entry_bucket(std::uint64_t offset) const noexcept;
   bool lies_within(std::uint64_t offset, std::uint64_t size) const noexcept;
+  bool may_be_walked(const PairBucket& primary) const noexcept;
+  bool may_be_walked(const EntryBucket& primary) const noexcept;
   void unlink_cell(std::uint64_t cell, std::uint64_t word) noexcept;
   std::uint64_t survey_pairs(ArenaCensus& census) noexcept;
   struct EntrySurvey {

@@ -332,6 +332,51 @@ TEST_F(RestartCanary, WithThePositionOfTheAnswerAloneTheRequestComesAgain) {
   }));
 }
 
+// A split that was under way, in a chain that memory damage has made lead nowhere: the restart says so and goes on.
+class RestartDamage : public RestartSteps {
+ protected:
+  // Recovers each image in which a form's split is under way, once `damage` has been done to its first bucket.
+  template <typename Bucket>
+  static std::size_t recovered(const char* name, const std::function<void(Bucket&)>& damage) {
+    std::size_t count = 0;
+    for (const Scenario& scenario : scenarios()) {
+      if (std::string(scenario.name) != name) continue;
+      Expected expected;
+      for (Image& image : step(scenario, expected)) {
+        auto& header = *reinterpret_cast<TableHeader*>(image.parts[1].bytes.data());
+        constexpr bool kPairs = std::is_same_v<Bucket, PairBucket>;
+        const std::uint64_t state = kPairs ? header.shards[0].pair_state : header.shards[0].entry_state;
+        if ((state & kStateSplitting) == 0) continue;
+        const std::uint64_t from = state_split(state) != 0 ? state_split(state) - 1 : header.shards[0].pairs_base - 1;
+        damage(reinterpret_cast<Bucket*>(image.parts[kPairs ? 2 : 3].bytes.data())[from]);
+        Regions next(Regions::lay_out(image));
+        EXPECT_GT(next.dropped(), 0u);
+        next.work();
+        EXPECT_EQ(next.request_position(), expected.end) << "it goes on";
+        ++count;
+      }
+      std::printf(", %zu of them recovered from damage\n", count);
+    }
+    return count;
+  }
+};
+
+constexpr std::uint64_t kNowhere = kOffsetMask & ~std::uint64_t{127};
+
+TEST_F(RestartDamage, ALinkOfPairsThatLeadsNowhere) {
+  EXPECT_GT(recovered<PairBucket>("SplitOfPairs",
+                                  [](PairBucket& bucket) {
+                                    bucket.link = kNowhere;
+                                    bucket.header = bucket.header | kOverflowBit;
+                                  }),
+            0u);
+}
+TEST_F(RestartDamage, ACellThatLeadsNowhere) {
+  EXPECT_GT(
+      recovered<EntryBucket>("SplitOfEntries", [](EntryBucket& bucket) { bucket.cells[2] = make_cell(7, kNowhere); }),
+      0u);
+}
+
 std::vector<Scenario> some(bool quick) {
   std::vector<Scenario> chosen;
   for (Scenario& scenario : scenarios()) {
