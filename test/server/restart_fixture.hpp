@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include <vector>
 
+#include "../table/table_fixture.hpp"
 #include "connection/client_end.hpp"
 #include "server/restart.hpp"
 #include "server/worker.hpp"
@@ -19,8 +20,6 @@
 #include "table/reader_check.hpp"
 
 namespace hostmap::test {
-
-inline std::span<const std::byte> as_bytes_of(std::string_view text) { return std::as_bytes(std::span(text)); }
 
 // One request of a client, and what it is answered.
 struct Call {
@@ -149,11 +148,10 @@ class Regions {
   void send(const Call& call) {
     Deadline deadline(std::chrono::seconds(60));
     const Comparison comparison{call.expected.size()};
-    const ValueParts value =
-        call.op == Op::kCompareExchange
-            ? ValueParts(std::as_bytes(std::span(&comparison, 1)), as_bytes_of(call.expected), as_bytes_of(call.value))
-            : ValueParts(as_bytes_of(call.value));
-    if (!channel_->send_any(call.op, call.answered, as_bytes_of(call.key), value, deadline).ok()) {
+    const ValueParts value = call.op == Op::kCompareExchange ? ValueParts(std::as_bytes(std::span(&comparison, 1)),
+                                                                          bytes_of(call.expected), bytes_of(call.value))
+                                                             : ValueParts(bytes_of(call.value));
+    if (!channel_->send_any(call.op, call.answered, bytes_of(call.key), value, deadline).ok()) {
       throw std::runtime_error("a request cannot be sent");
     }
   }
@@ -192,13 +190,13 @@ class Regions {
     return codes;
   }
 
-  // All that a scan finds.
+  // Of these keys, what a reader finds.
   Content content(const std::vector<std::string>& keys) {
     Content found;
     const TableReader reader(table_->region().data(), table_->region().bytes());
     for (const std::string& key : keys) {
-      std::string value;
-      if (reader.get(as_bytes_of(key), ValueTarget::string(value)).outcome == ReadOutcome::kHit) found[key] = value;
+      const Found at = get(reader, key);
+      if (at.outcome == ReadOutcome::kHit) found[key] = at.value;
     }
     return found;
   }

@@ -21,14 +21,13 @@ struct Scenario {
   bool overflow = false;         // it must have linked an overflow bucket
 };
 
-std::string word(std::uint64_t number) { return {reinterpret_cast<const char*>(&number), sizeof number}; }
 std::string letters(std::size_t size, char letter) { return std::string(size, letter); }
 
 std::vector<Call> puts(std::uint64_t first, std::uint64_t last, bool pairs) {
   std::vector<Call> calls;
   for (std::uint64_t i = first; i < last; ++i) {
     calls.push_back(
-        {.key = pairs ? word(i) : "key " + std::to_string(i), .value = pairs ? word(~i) : letters(20, 'v')});
+        {.key = pairs ? text_of(i) : "key " + std::to_string(i), .value = pairs ? text_of(~i) : letters(20, 'v')});
   }
   return calls;
 }
@@ -64,29 +63,30 @@ Content apply(Content content, const std::vector<Call>& calls) {
 }
 
 std::vector<Scenario> scenarios() {
-  const std::string pair = word(7);
+  const std::string pair = text_of(7);
   const std::string forty = letters(40, 'o');
   std::vector<Scenario> all{
-      {"InsertPair", {}, {{.key = pair, .value = word(1)}}},
-      {"OverwritePair", {{.key = pair, .value = word(1)}}, {{.key = pair, .value = word(2)}}},
-      {"ErasePair", {{.key = pair, .value = word(1)}}, {{.op = Op::kErase, .key = pair}}},
+      {"InsertPair", {}, {{.key = pair, .value = text_of(1)}}},
+      {"OverwritePair", {{.key = pair, .value = text_of(1)}}, {{.key = pair, .value = text_of(2)}}},
+      {"ErasePair", {{.key = pair, .value = text_of(1)}}, {{.op = Op::kErase, .key = pair}}},
       {"InsertEntry", {}, {{.key = "key", .value = forty}}},
       {"OverwriteSame", {{.key = "key", .value = forty}}, {{.key = "key", .value = letters(40, 'n')}}},
       {"OverwriteLarger", {{.key = "key", .value = forty}}, {{.key = "key", .value = letters(900, 'n')}}},
       {"OverwriteSmaller", {{.key = "key", .value = forty}}, {{.key = "key", .value = "n"}}},
       {"OverwriteInPlace",
-       {{.key = "a sixteen b. key", .value = word(1)}},
-       {{.key = "a sixteen b. key", .value = word(2)}}},
+       {{.key = "a sixteen b. key", .value = text_of(1)}},
+       {{.key = "a sixteen b. key", .value = text_of(2)}}},
       {"EraseEntry", {{.key = "key", .value = forty}}, {{.op = Op::kErase, .key = "key"}}},
-      {"PairBecomesEntry", {{.key = pair, .value = word(1)}}, {{.key = pair, .value = forty}}},
-      {"EntryBecomesPair", {{.key = pair, .value = forty}}, {{.key = pair, .value = word(1)}}},
-      {"IncrementAbsent", {}, {{.op = Op::kIncrement, .key = "n", .value = word(5)}}},
+      {"PairBecomesEntry", {{.key = pair, .value = text_of(1)}}, {{.key = pair, .value = forty}}},
+      {"EntryBecomesPair", {{.key = pair, .value = forty}}, {{.key = pair, .value = text_of(1)}}},
+      {"IncrementAbsent", {}, {{.op = Op::kIncrement, .key = "n", .value = text_of(5)}}},
       {"Increment",
-       {{.op = Op::kIncrement, .key = "n", .value = word(5)}},
-       {{.op = Op::kIncrement, .key = "n", .value = word(1)}}},
+       {{.op = Op::kIncrement, .key = "n", .value = text_of(5)}},
+       {{.op = Op::kIncrement, .key = "n", .value = text_of(1)}}},
       {"IncrementOfAPair",
        {{.key = pair, .value = "10000000"}},
-       {{.op = Op::kIncrement, .key = pair, .value = word(1)}, {.op = Op::kIncrement, .key = pair, .value = word(1)}}},
+       {{.op = Op::kIncrement, .key = pair, .value = text_of(1)},
+        {.op = Op::kIncrement, .key = pair, .value = text_of(1)}}},
       {"CompareExchangeHit",
        {{.key = "key", .value = forty}},
        {{.op = Op::kCompareExchange, .key = "key", .value = "new", .expected = forty}}},
@@ -102,11 +102,11 @@ std::vector<Scenario> scenarios() {
       {"StreamedPut", {{.key = "key", .value = forty}}, {{.key = "key", .value = letters(2500, 's')}}},
       {"Batch",
        {{.key = "key", .value = forty}},
-       {{.key = pair, .value = word(1), .answered = false},
-        {.op = Op::kIncrement, .key = "n", .value = word(5)},
+       {{.key = pair, .value = text_of(1), .answered = false},
+        {.op = Op::kIncrement, .key = "n", .value = text_of(5)},
         {.key = "key", .value = letters(2000, 's'), .answered = false},
         {.op = Op::kErase, .key = "key"},
-        {.op = Op::kIncrement, .key = "n", .value = word(5)}}},
+        {.op = Op::kIncrement, .key = "n", .value = text_of(5)}}},
       {"RefusedWritesAndFlush",
        {{.key = "key", .value = forty}},
        {{.key = "large", .value = letters(3000, 'l'), .answered = false},
@@ -122,9 +122,10 @@ std::vector<Scenario> scenarios() {
     Regions probe(64);
     std::vector<Call> same;
     for (std::uint64_t i = 0; same.size() < 9; ++i) {
-      Call call{.key = pairs ? word(i) : "key " + std::to_string(i), .value = pairs ? word(i) : std::string("value")};
+      Call call{.key = pairs ? text_of(i) : "key " + std::to_string(i),
+                .value = pairs ? text_of(i) : std::string("value")};
       std::uint32_t shard;
-      const HashedKey key = probe.table().hash(as_bytes_of(call.key), shard);
+      const HashedKey key = probe.table().hash(bytes_of(call.key), shard);
       if (bucket_index(make_state(0, 0), 64, key.fraction, key.hash) == 5) same.push_back(call);
     }
     scenario.before.assign(same.begin(), same.begin() + 7);

@@ -23,8 +23,6 @@
 #include <poll.h>
 #include <stdexcept>
 #include <string>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
 #include <vector>
@@ -33,8 +31,10 @@
 
 #include "base/platform.hpp"
 #include "process/support/history.hpp"
+#include "process/support/program.hpp"
 #include "process/support/sealed.hpp"
-#include "shm/names.hpp"
+#include "process/support/server.hpp"
+#include "support/seed.hpp"
 
 namespace {
 
@@ -45,17 +45,8 @@ using namespace std::chrono_literals;
 constexpr unsigned kRegisters = 24;  // every second one an 8-byte key
 constexpr unsigned kCounters = 4;
 constexpr unsigned kClients = 5;
+constexpr std::chrono::seconds kLongestCall{120};  // a watchdog: the deadline of each call is 60 s
 constexpr std::int64_t kRoundNs = 20'000'000'000;
-
-class Random {
- public:
-  explicit Random(std::uint64_t seed) : state_(seed) {}
-  std::uint64_t next() { return mix(state_ += 0x9e37'79b9'7f4a'7c15); }
-  std::uint64_t below(std::uint64_t bound) { return next() % bound; }
-
- private:
-  std::uint64_t state_;
-};
 
 std::string key_of(std::uint64_t round, unsigned number) {
   if (number % 2 == 0) return word_key(round << 16 | number);
@@ -73,7 +64,7 @@ enum Fault : std::uint64_t { kTorn = 1, kLost = 2, kDoubled = 3, kFailed = 4 };
 class Player {
  public:
   Player(const std::string& name, std::uint64_t number, std::uint64_t round, const std::string& file)
-      : number_(number), round_(round), history_(file, false), random_(mix(number)) {
+      : number_(number), round_(round), history_(file, false), random_(number) {
     Options options;
     options.name = name;
     options.timeout = 60s;
@@ -209,67 +200,6 @@ class Player {
 
 // --- In the torturer's process -------------------------------------------------------------------------------------------
 
-class Process {
- public:
-  Process() = default;
-  // `quiet`: what it says on stderr goes nowhere.
-  explicit Process(const std::vector<std::string>& command, bool quiet = false) {
-    int in[2];
-    int out[2];
-    if (::pipe2(in, O_CLOEXEC) != 0 || ::pipe2(out, O_CLOEXEC) != 0) throw std::runtime_error("no pipe");
-    pid_ = ::fork();
-    if (pid_ == 0) {
-      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-      ::dup2(in[0], STDIN_FILENO);
-      ::dup2(out[1], STDOUT_FILENO);
-      if (quiet) ::dup2(::open("/dev/null", O_WRONLY), STDERR_FILENO);
-      std::vector<char*> words;
-      for (const std::string& word : command) words.push_back(const_cast<char*>(word.c_str()));
-      words.push_back(nullptr);
-      ::execv(words[0], words.data());
-      ::_exit(127);
-    }
-    ::close(in[0]);
-    ::close(out[1]);
-    in_ = in[1];
-    out_ = out[0];
-  }
-  void signal(int number) const { ::kill(pid_, number); }
-  void say_end() {
-    if (in_ >= 0) ::close(std::exchange(in_, -1));
-  }
-  // All that it prints, to the end of the first line.
-  std::string line() const {
-    std::string text;
-    char letter;
-    while (::read(out_, &letter, 1) == 1 && letter != '\n') text += letter;
-    return text;
-  }
-  // Exit code; -1: killed, or it did not end within the watchdog's time.
-  int wait() {
-    say_end();
-    int status = 0;
-    for (int i = 0; i < 12'000; ++i) {
-      if (::waitpid(pid_, &status, WNOHANG) == pid_) {
-        ::close(out_);
-        pid_ = -1;
-        return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-      }
-      ::usleep(10'000);
-    }
-    return -1;
-  }
-  bool ended() const {
-    siginfo_t facts{};
-    return ::waitid(P_PID, static_cast<id_t>(pid_), &facts, WEXITED | WNOHANG | WNOWAIT) == 0 && facts.si_pid != 0;
-  }
-
- private:
-  pid_t pid_ = -1;
-  int in_ = -1;
-  int out_ = -1;
-};
-
 struct Totals {
   std::uint64_t kills_server = 0;
   std::uint64_t kills_client = 0;
@@ -298,58 +228,49 @@ class Torture {
 
   void round(std::int64_t until_ns) {
     ++round_;
-    struct Running {
-      Process process;
-      std::string file;
-    };
-    std::vector<Running> clients(kClients);
+    std::vector<Program> clients;
     std::vector<std::string> files;
-    const auto start_client = [&](Running& client) {
-      client.file = histories_ / std::to_string(++clients_);
-      files.push_back(client.file);
-      History(client.file, true);
-      client.process =
-          Process({self_, "--client", name_, std::to_string(clients_), std::to_string(round_), client.file});
+    const auto start_client = [&] {
+      files.push_back(histories_ / std::to_string(++clients_));
+      History(files.back(), true);
+      return Program({self_, "--client", name_, std::to_string(clients_), std::to_string(round_), files.back()});
     };
-    for (Running& client : clients) start_client(client);
+    while (clients.size() < kClients) clients.push_back(start_client());
     while (monotonic_ns() < until_ns) {
       ::usleep(static_cast<useconds_t>(2'000 + random_.below(120'000)));
-      Running& victim = clients[random_.below(kClients)];
+      Program& victim = clients[random_.below(kClients)];
       switch (random_.below(8)) {
         case 0:
         case 1:
         case 2:
         case 3:
-          server_.signal(SIGKILL);
-          server_.wait();
+          server_->kill();
           ++totals_.kills_server;
           if (random_.below(4) == 0) {  // the next one is killed on its way
-            Process hasty({folder_ / "hostmap-server", "--name", name_}, true);
+            Program hasty({folder_ / "hostmap-server", "--name", name_});
             ::usleep(static_cast<useconds_t>(random_.below(15'000)));
-            hasty.signal(SIGKILL);
-            hasty.wait();
+            hasty.kill();
             ++totals_.kills_server;
           }
           ::usleep(static_cast<useconds_t>(random_.below(30'000)));
           start_server(std::to_string(1 + random_.below(4)));
           break;
         case 4:
-          pause(server_);
+          pause(*server_);
           break;
         case 5:
-          pause(victim.process);
+          pause(victim);
           break;
         default:
-          victim.process.signal(SIGKILL);
-          victim.process.wait();
+          victim.kill();
           ++totals_.kills_client;
-          start_client(victim);
+          victim = start_client();
       }
     }
-    for (Running& client : clients) client.process.say_end();
-    for (Running& client : clients) {
-      if (client.process.wait() != 0) {
-        std::fprintf(stderr, "a client did not end in order\n");
+    for (Program& client : clients) client.close_input();
+    for (Program& client : clients) {
+      if (!(client.wait(kLongestCall) == kSuccess)) {
+        std::fprintf(stderr, "a client did not end in order: %s\n", client.errors().c_str());
         ++totals_.failed;
       }
     }
@@ -359,13 +280,11 @@ class Torture {
 
   // The JSON line; true if nothing was wrong.
   bool finish(std::uint64_t seed) {
-    const std::uint64_t rescues = figure("timeout_rescues");
-    server_.signal(SIGTERM);
-    if (server_.wait() != 0) ++totals_.failed;
-    std::uint64_t leaked = 0;
-    for (const auto& file : std::filesystem::directory_iterator("/dev/shm")) {
-      if (file.path().filename().string().starts_with(name_ + "-")) ++leaked;
-    }
+    const Ran stat = run({folder_ / "hostmap", "--name", name_, "stat", "--json"});
+    const std::uint64_t rescues = figures_of(stat.output).at("timeout_rescues");
+    server_->send(SIGTERM);
+    if (!(server_->wait() == kSuccess)) ++totals_.failed;
+    const std::size_t leaked = files_of_instance(name_).size();
     std::printf(
         "{\"seed\":%lu,\"kills_server\":%lu,\"kills_client\":%lu,\"ops\":%lu,\"lost\":%lu,\"duplicated\":%lu,"
         "\"nonlinearizable\":%lu,\"torn\":%lu,\"failed\":%lu,\"leaked_regions\":%lu,\"timeout_rescues\":%lu,"
@@ -381,27 +300,14 @@ class Torture {
 
  private:
   void start_server(const std::string& workers) {
-    server_ = Process({folder_ / "hostmap-server", "16", "--name", name_, "--workers", workers}, true);
-    const std::string ready = server_.line();
+    server_.emplace(Program({folder_ / "hostmap-server", "16", "--name", name_, "--workers", workers}));
+    const std::string ready = server_->hear();
     if (!ready.starts_with("ready ")) throw std::runtime_error("the server does not serve: " + ready);
   }
-  void pause(Process& process) {
-    process.signal(SIGSTOP);
+  void pause(const Program& program) {
+    program.send(SIGSTOP);
     ::usleep(static_cast<useconds_t>(random_.below(50'000)));
-    process.signal(SIGCONT);
-  }
-  std::uint64_t figure(const std::string& wanted) {
-    Process stat({folder_ / "hostmap", "--name", name_, "stat", "--json"});
-    for (std::string line = stat.line(); !line.empty(); line = stat.line()) {
-      const std::size_t at = line.find("\"" + wanted + "\": ");
-      if (at == std::string::npos) continue;
-      std::uint64_t number = 0;
-      const char* begin = line.data() + at + wanted.size() + 4;
-      std::from_chars(begin, line.data() + line.size(), number);
-      stat.wait();
-      return number;
-    }
-    throw std::runtime_error("stat does not tell " + wanted);
+    program.send(SIGCONT);
   }
 
   void judge(const std::vector<std::string>& files) {
@@ -473,7 +379,7 @@ class Torture {
   std::string name_;
   std::filesystem::path histories_;
   Random random_;
-  Process server_;
+  std::optional<Program> server_;
   Totals totals_;
   std::uint64_t round_ = 0;
   std::uint64_t clients_ = 0;

@@ -79,15 +79,19 @@ std::vector<std::string> Server::stat_command() const {
   return with_instance(test::program("hostmap"), {"stat", "--json"});
 }
 
-std::map<std::string, std::uint64_t> Server::stat() const {
-  const Ran ran = run(stat_command());
-  if (ran.exit != kSuccess) throw std::runtime_error("hostmap stat failed: " + ran.errors);
+std::map<std::string, std::uint64_t> figures_of(const std::string& json) {
   std::map<std::string, std::uint64_t> figures;
   static const std::regex figure("\"([a-z_]+)\": ([0-9]+)");
-  for (std::sregex_iterator at(ran.output.begin(), ran.output.end(), figure), end; at != end; ++at) {
+  for (std::sregex_iterator at(json.begin(), json.end(), figure), end; at != end; ++at) {
     figures[(*at)[1]] = std::stoull((*at)[2]);
   }
   return figures;
+}
+
+std::map<std::string, std::uint64_t> Server::stat() const {
+  const Ran ran = run(stat_command());
+  if (ran.exit != kSuccess) throw std::runtime_error("hostmap stat failed: " + ran.errors);
+  return figures_of(ran.output);
 }
 
 std::uint64_t Server::stat(const std::string& figure) const {

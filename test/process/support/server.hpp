@@ -38,6 +38,9 @@ std::optional<Ready> parse_ready(const std::string& line);
 // Names of the files in `dir` that belong to the instance `name`, sorted.
 std::vector<std::string> files_of_instance(const std::string& name, const std::string& dir = "/dev/shm");
 
+// The figures of `hostmap stat --json`, out of what it has printed.
+std::map<std::string, std::uint64_t> figures_of(const std::string& json);
+
 class Server {
  public:
   explicit Server(std::vector<std::string> arguments = {}, ServerSetup setup = {});
