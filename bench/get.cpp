@@ -100,7 +100,7 @@ class HostmapReader {
     std::uint64_t value = 0;
     const std::uint64_t missing = key_of(~std::uint64_t{0} - 1);
     const auto miss =
-        client_.get_into(std::as_bytes(std::span(&missing, 1)), std::as_writable_bytes(std::span(&value, 1)));
+        client_.get_into(bytes_of(missing), std::as_writable_bytes(std::span(&value, 1)));
     if (miss || miss.status().code() != StatusCode::kNotFound) {
       throw std::runtime_error("hostmap: a key that is not there is not reported as not found");
     }
@@ -108,7 +108,7 @@ class HostmapReader {
 
   bool find(std::uint64_t key, std::uint64_t& value) {
     return static_cast<bool>(
-        client_.get_into(std::as_bytes(std::span(&key, 1)), std::as_writable_bytes(std::span(&value, 1))));
+        client_.get_into(bytes_of(key), std::as_writable_bytes(std::span(&value, 1))));
   }
 
  private:
@@ -332,7 +332,7 @@ int play_get_loader(std::span<char* const> arguments) {
     const std::uint64_t index = load_order(position, entries);
     const std::uint64_t key = key_of(index);
     const std::uint64_t value = value_of(index);
-    const Status status = client.put_async(std::as_bytes(std::span(&key, 1)), std::as_bytes(std::span(&value, 1)));
+    const Status status = client.put_async(bytes_of(key), std::as_bytes(std::span(&value, 1)));
     if (!status.ok()) throw std::runtime_error(fmt::format("put_async: {}", status.message()));
   }
   const Status status = client.flush();

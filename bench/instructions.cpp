@@ -37,8 +37,6 @@ constexpr std::uint64_t kEntries = 1'000;
 constexpr std::uint64_t kFew = 20'000;
 constexpr std::uint64_t kMany = 60'000;
 
-std::span<const std::byte> bytes_of(const std::uint64_t& word) { return std::as_bytes(std::span(&word, 1)); }
-
 template <typename T>
 T must(Result<T> result) {
   if (!result) throw std::runtime_error(std::string(result.status().message()));

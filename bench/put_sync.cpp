@@ -44,8 +44,6 @@ constexpr unsigned kDefaultRounds = 9;
 constexpr double kGoalOfRing = 1.3;
 constexpr double kGoalOfRedis = 1.0 / 80;
 
-std::span<const std::byte> bytes_of(const std::uint64_t& word) { return std::as_bytes(std::span(&word, 1)); }
-
 /// Nanoseconds of each of `count` calls of put(key, value), the first tenth untimed.
 double time_puts(std::uint64_t count, const std::function<void(std::uint64_t, std::uint64_t)>& put) {
   Random random(7);

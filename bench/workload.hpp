@@ -57,6 +57,11 @@ class Random {
 [[nodiscard]] inline std::uint64_t key_of(std::uint64_t index) { return mix(index + 1); }
 [[nodiscard]] inline std::uint64_t value_of(std::uint64_t index) { return ~mix(index + 1); }
 
+/// A key or value as the calls take it.
+[[nodiscard]] inline std::span<const std::byte> bytes_of(const std::uint64_t& word) {
+  return std::as_bytes(std::span(&word, 1));
+}
+
 /// The index that is loaded at a position: another order than that of the indexes, so that the
 /// frequent keys of kZipf, which are the lowest indexes, do not lie side by side in memory.
 [[nodiscard]] inline std::uint64_t load_order(std::uint64_t position, std::uint64_t entries) {
