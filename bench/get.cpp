@@ -99,16 +99,14 @@ class HostmapReader {
     // Every error counts as a miss below: make sure here that a miss is told as one.
     std::uint64_t value = 0;
     const std::uint64_t missing = key_of(~std::uint64_t{0} - 1);
-    const auto miss =
-        client_.get_into(bytes_of(missing), std::as_writable_bytes(std::span(&value, 1)));
+    const auto miss = client_.get_into(bytes_of(missing), std::as_writable_bytes(std::span(&value, 1)));
     if (miss || miss.status().code() != StatusCode::kNotFound) {
       throw std::runtime_error("hostmap: a key that is not there is not reported as not found");
     }
   }
 
   bool find(std::uint64_t key, std::uint64_t& value) {
-    return static_cast<bool>(
-        client_.get_into(bytes_of(key), std::as_writable_bytes(std::span(&value, 1))));
+    return static_cast<bool>(client_.get_into(bytes_of(key), std::as_writable_bytes(std::span(&value, 1))));
   }
 
  private:
