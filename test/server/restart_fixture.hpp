@@ -2,10 +2,13 @@
 // them as a kill would leave them, and go on from the copy.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstring>
 #include <fcntl.h>
 #include <map>
 #include <memory>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -33,17 +36,44 @@ struct Call {
 
 using Content = std::map<std::string, std::string>;
 
-// Files and their bytes at one moment.
-struct Image {
+// All that lies in the files of an instance, where it lies.
+struct View {
   struct Part {
     int file;  // 0 journal, 1 table, 2 master, 3 connection
     std::uint64_t offset;
+    std::span<const std::byte> bytes;
+  };
+  std::uint64_t sizes[4] = {};
+  std::array<Part, 8> parts = {};
+};
+
+// A copy of it: the files at one moment.
+struct Image {
+  struct Part {
+    int file;
+    std::uint64_t offset;
     std::vector<std::byte> bytes;
-    bool operator==(const Part&) const = default;
   };
   std::uint64_t sizes[4] = {};
   std::vector<Part> parts;
-  bool operator==(const Image& other) const { return parts == other.parts; }
+
+  explicit Image(const View& view) {
+    std::copy(std::begin(view.sizes), std::end(view.sizes), sizes);
+    for (const View::Part& part : view.parts) {
+      parts.push_back({part.file, part.offset, {part.bytes.begin(), part.bytes.end()}});
+    }
+  }
+  bool shows(const View& view) const {
+    return std::equal(parts.begin(), parts.end(), view.parts.begin(), view.parts.end(),
+                      [](const Part& part, const View::Part& seen) {
+                        return part.offset == seen.offset && part.bytes.size() == seen.bytes.size() &&
+                               std::memcmp(part.bytes.data(), seen.bytes.data(), seen.bytes.size()) == 0;
+                      });
+  }
+  // Of a sequence, adds what is there now if that is not the last one already: most instructions change nothing.
+  static void add(std::vector<Image>& images, const View& now) {
+    if (images.empty() || !images.back().shows(now)) images.emplace_back(now);
+  }
 };
 
 class Regions {
@@ -210,20 +240,20 @@ class Regions {
     return {lane.pair_keys.load(), lane.entry_keys.load(), lane.entry_bytes.load(), lane.overflow_bytes.load()};
   }
 
-  Image image() { return image_of(journal_, table_->region(), master_, end_->region()); }
-  static Image image_of(const Region& journal, const Region& table, const Region& master, const Region& connection) {
-    Image image;
+  View view() { return view_of(journal_, table_->region(), master_, end_->region()); }
+  static View view_of(const Region& journal, const Region& table, const Region& master, const Region& connection) {
     const TableHeader& header = *table.at<TableHeader>(0);
     const ShardHeader& shard = header.shards[0];
-    add(image, 0, journal, 0, journal.bytes());
-    add(image, 1, table, 0, round_up(sizeof(TableHeader), kPageSize));
-    add(image, 1, table, shard.pairs_offset, shard.pairs_populated.load());
-    add(image, 1, table, shard.entries_offset, shard.entries_populated.load());
-    add(image, 1, table, header.generations_offset, header.generations_allocated.load());
-    add(image, 1, table, header.arena_offset, header.arena_allocated.load());
-    add(image, 2, master, 0, sizeof(RegionHeader));
-    add(image, 3, connection, 0, request_ring_offset(1, 1, kRing));
-    return image;
+    const auto part = [](int file, const Region& region, std::uint64_t offset, std::uint64_t bytes) {
+      return View::Part{file, offset, {region.data() + offset, bytes}};
+    };
+    return {{journal.bytes(), table.bytes(), master.bytes(), connection.bytes()},
+            {part(0, journal, 0, journal.bytes()), part(1, table, 0, round_up(sizeof(TableHeader), kPageSize)),
+             part(1, table, shard.pairs_offset, shard.pairs_populated.load()),
+             part(1, table, shard.entries_offset, shard.entries_populated.load()),
+             part(1, table, header.generations_offset, header.generations_allocated.load()),
+             part(1, table, header.arena_offset, header.arena_allocated.load()),
+             part(2, master, 0, sizeof(RegionHeader)), part(3, connection, 0, request_ring_offset(1, 1, kRing))}};
   }
   static Region connection_of(const InstanceName& name) {
     return must(Region::attach(name.connection(kId), RegionKind::kConnection, Access::kReadWrite));
@@ -241,10 +271,6 @@ class Regions {
   }
   static std::string path_of(const InstanceName& name, int file) {
     return file == 0 ? name.journal() : file == 1 ? name.table() : file == 2 ? name.master() : name.connection(kId);
-  }
-  static void add(Image& image, int file, const Region& region, std::uint64_t offset, std::uint64_t bytes) {
-    image.sizes[file] = region.bytes();
-    image.parts.push_back({file, offset, {region.data() + offset, region.data() + offset + bytes}});
   }
   Bell* bells() { return master_.at<MasterHeader>(0)->worker_bells; }
   void start_worker() {

@@ -186,7 +186,7 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
     if (std::string what = broken(); !what.empty()) return "in the end " + what;
     // What it counts as used is what can be reached.
     const std::vector<std::uint64_t> usage = next.usage();
-    Regions again(Regions::lay_out(next.image()));
+    Regions again(Regions::lay_out(Image(next.view())));
     if (again.usage() != usage) return "it leaks, or has lost count";
     return {};
   }
@@ -205,15 +205,11 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
     prepare(watched, scenario, expected);
     run_unwatched(scenario, expected);
     std::vector<Image> images;
-    const std::uint64_t steps = step_through([&] { watched->work(); },
-                                             [&](std::uint64_t) {
-                                               Image now = watched->image();
-                                               if (images.empty() || !(now == images.back()))
-                                                 images.push_back(std::move(now));
-                                             });
+    const std::uint64_t steps =
+        step_through([&] { watched->work(); }, [&](std::uint64_t) { Image::add(images, watched->view()); });
     EXPECT_GT(steps, 0u);
     EXPECT_GT(images.size(), 3u);
-    EXPECT_TRUE(images.back() == watched->image());
+    EXPECT_TRUE(images.back().shows(watched->view()));
     EXPECT_EQ(watched->content(expected.keys), expected.states.back()) << "the last image is that of the end";
     std::printf("%s: %lu instructions, %zu distinct images", scenario.name, static_cast<unsigned long>(steps),
                 images.size());
@@ -260,9 +256,8 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
       const Region connection = Regions::connection_of(name);
       steps = step_through([&] { static_cast<void>(settle_inheritance(name, inheritance)); },
                            [&](std::uint64_t) {
-                             Image now = Regions::image_of(inheritance.journal, inheritance.table->region(),
-                                                           inheritance.master, connection);
-                             if (second.empty() || !(now == second.back())) second.push_back(std::move(now));
+                             Image::add(second, Regions::view_of(inheritance.journal, inheritance.table->region(),
+                                                                 inheritance.master, connection));
                            });
     }
     Regions::remove(name);

@@ -3,6 +3,7 @@
 // Built on Child: it dies with the test, and no wait is without a watchdog. One thread at a time.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
 #include <string>
@@ -19,13 +20,16 @@ namespace hostmap::test {
 
 inline constexpr std::chrono::seconds kPatience{30};
 
-// Asks again and again until `condition()` is true; false when the watchdog's time is over.
+// Asks again and again, ever less often, until `condition()` is true; false when the watchdog's time is over. Conditions
+// that start a program cost more than what they wait for.
 template <typename Condition>
 bool eventually(Condition&& condition, std::chrono::milliseconds watchdog = kPatience) {
   const auto end = std::chrono::steady_clock::now() + watchdog;
+  std::chrono::milliseconds pause{5};
   while (!condition()) {
     if (std::chrono::steady_clock::now() > end) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    std::this_thread::sleep_for(pause);
+    pause = std::min(2 * pause, std::chrono::milliseconds(80));
   }
   return true;
 }

@@ -102,7 +102,7 @@ std::uint64_t Server::stat(const std::string& figure) const {
 }
 
 bool Server::connections_come_to(std::uint64_t count) const {
-  return eventually([&] { return stat("connections") == count && connection_files().size() == count; });
+  return eventually([&] { return connection_files().size() == count && stat("connections") == count; });
 }
 
 Options Server::options(std::chrono::nanoseconds timeout, Reads reads) const {
