@@ -83,27 +83,30 @@ void Service::run() {
     const std::uint32_t seen = bell_.rings.load(std::memory_order_acquire);
     // [service.stopping] acquire; pairs with [service.stop]
     if (stopping_.load(std::memory_order_acquire)) return;
-    const std::int64_t now = monotonic_ns();
-    for (const Rendezvous::Event& event : rendezvous_.collect(now)) handle(event, now);
-    const Reaper::Noticed noticed = reaper_.fetch();
-    for (const std::uint64_t serial : noticed.dead) {
-      const auto at = connections_.find(serial);
-      if (at == connections_.end()) continue;
-      at->second.visible = false;
-      at->second.look_at_ns = now;
-    }
-    if (noticed.files_changed) notice_removal();
-    for (auto at = connections_.begin(); at != connections_.end();) {
-      look_after(at->second, now);
-      at = free_if_released(at->second) ? connections_.erase(at) : std::next(at);
-    }
-    count_connections();
+    round(monotonic_ns());
     if (removed_ && connections_.empty() && !gave_up_) {
       gave_up_ = true;
       around_.fatal();
     }
     futex_wait(bell_.rings, seen, next_wait());
   }
+}
+
+void Service::round(std::int64_t now) {
+  for (const Rendezvous::Event& event : rendezvous_.collect(now)) handle(event, now);
+  const Reaper::Noticed noticed = reaper_.fetch();
+  for (const std::uint64_t serial : noticed.dead) {
+    const auto at = connections_.find(serial);
+    if (at == connections_.end()) continue;
+    at->second.visible = false;
+    at->second.look_at_ns = now;
+  }
+  if (noticed.files_changed) notice_removal();
+  for (auto at = connections_.begin(); at != connections_.end();) {
+    look_after(at->second, now);
+    at = free_if_released(at->second) ? connections_.erase(at) : std::next(at);
+  }
+  count_connections();
 }
 
 // A timer is needed only while somebody may die unseen.

@@ -1,7 +1,7 @@
 // Service: the thread that knows the connections. It sleeps on the master region's bell until somebody connects, wants a
 // channel, closes or dies; then it creates, opens, drops and frees.
 //
-// Threads: private, but for the constructor, stop() and the queries.
+// Threads: all but the constructor and stop() belongs to that thread, once start() has begun it.
 //
 // A connection's life:  waiting (made, nobody has locked it yet) -> live -> dropping (workers drain it) -> freed.
 // A region is freed only when its client has said that it is done, or the server holds its lock: so never under a client
@@ -53,6 +53,10 @@ class Service {
   // After stop(), and after the workers have ended: tells every client that this is the end, those who
   // were just connecting, too, and unlinks its region.
   void close_all();
+
+  // What it does between two sleeps; public for tests that drive it without its thread.
+  void round(std::int64_t now);
+  std::size_t connections() const noexcept { return connections_.size(); }
 
  private:
   enum class Life : std::uint8_t { kWaiting, kLive, kDropping };

@@ -47,6 +47,9 @@ struct View {
   std::array<Part, 8> parts = {};
 };
 
+// The size of a file that is not there.
+inline constexpr std::uint64_t kAbsent = ~std::uint64_t{0};
+
 // A copy of it: the files at one moment.
 struct Image {
   struct Part {
@@ -80,15 +83,20 @@ class Regions {
  public:
   static constexpr std::uint64_t kRing = 4096;
   static constexpr std::uint64_t kId = 1;
+  static constexpr std::uint32_t kMaxConnections = 2;
+  static constexpr std::uint64_t kIncarnation = 0x1234;
+  static constexpr std::uint64_t kAnswerNonce = 0xfedc'ba98'7654'3211;
 
-  explicit Regions(std::uint64_t buckets = 2) : name_(*InstanceName::parse(unique_name(), "")) {
+  // `connected`: one connection is there, and the worker serves it.
+  explicit Regions(std::uint64_t buckets = 2, bool connected = true) : name_(*InstanceName::parse(unique_name(), "")) {
     constexpr std::uint64_t kMemory = std::uint64_t{1} << 20;
     const TablePlan plan = plan_table(kMemory, 1);
-    journal_ = must(Region::create(name_.journal(), journal_bytes(2, 1, plan.arena_bytes / kSlabBytes), 0600));
+    journal_ =
+        must(Region::create(name_.journal(), journal_bytes(kMaxConnections, 1, plan.arena_bytes / kSlabBytes), 0600));
     populate(journal_, journal_.bytes());
     journal_.write_header(RegionKind::kJournal, kIncarnation);
     auto& header = *journal_.at<JournalHeader>(0);
-    header.max_connections = 2;
+    header.max_connections = kMaxConnections;
     header.lane_count = 1;
     header.slab_count = plan.arena_bytes / kSlabBytes;
     header.ring_bytes = kRing;
@@ -103,38 +111,24 @@ class Regions {
     table_ = must(Table::create(name_.table(), options, Journal(journal_)));
     table_->region().publish();
 
-    master_ = must(Region::create(name_.master(), master_bytes(mailboxes_for(2)), 0600));
+    master_ = must(Region::create(name_.master(), master_bytes(mailboxes_for(kMaxConnections)), 0600));
     populate(master_, master_.bytes());
     master_.write_header(RegionKind::kMaster, kIncarnation);
+    master_.at<MasterHeader>(0)->mailbox_count = mailboxes_for(kMaxConnections);
     master_.publish();
-
-    ServerEnd::Identity identity;
-    identity.id = kId;
-    identity.serial = 1;
-    identity.request_nonce = 0x1234'5678'9abc'def1;
-    identity.answer_nonce = 0xfedc'ba98'7654'3211;
-    identity.ring_bytes = kRing;
-    end_ = must(ServerEnd::create(name_.connection(kId), identity, kIncarnation));
-    end_->open_channel(0);
-    Journal journal(journal_);
-    ConnectionRecord& record = journal.connection(0);
-    record.id.store(kId);
-    record.request_nonce.store(identity.request_nonce);
-    record.answer_nonce.store(identity.answer_nonce);
-    record.channels_open.store(1);
-    for (std::uint32_t channel = 0; channel < 2; ++channel) ChannelMemos::clear(journal.position(0, channel));
-    record.serial.store(1);
-    start_worker();
-    client_ = ClientEnd::over(end_->region().data(), false);
-    Deadline deadline(std::chrono::seconds(60));
-    channel_ =
-        must(client_->channel(0, {table_->header().lane_worker, table_->header().workers, bells()}, nullptr, deadline));
+    make_worker();
+    if (connected) connect();
   }
 
   // What a kill has left, under another name; nothing is mapped yet.
   static InstanceName lay_out(const Image& image) {
     InstanceName name = *InstanceName::parse(unique_name(), "");
     for (int file = 0; file < 4; ++file) {
+      if (image.sizes[file] == kAbsent) continue;
+      if (image.sizes[file] == 0) {
+        const UniqueFd empty(::open(path_of(name, file).c_str(), O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600));
+        continue;
+      }
       Region region = must(Region::create(path_of(name, file), image.sizes[file], 0600));
       for (const Image::Part& part : image.parts) {
         if (part.file != file || part.bytes.empty()) continue;
@@ -145,15 +139,17 @@ class Regions {
     return name;
   }
 
-  // The next server's part.
-  explicit Regions(const InstanceName& name) : name_(name) {
+  // The next server's part. `serves`: its worker goes on with the connection; else that is the caller's to do.
+  explicit Regions(const InstanceName& name, bool serves = true) : name_(name) {
     inherited_ = attach(name_);
     if (!settle_inheritance(name_, inherited_).ok()) throw std::runtime_error("nothing settled");
     journal_ = std::move(inherited_.journal);
     table_ = std::move(inherited_.table);
     master_ = std::move(inherited_.master);
-    if (!inherited_.connections.empty()) end_ = std::move(inherited_.connections[0]);
-    start_worker();
+    make_worker();
+    if (!serves || inherited_.connections.empty()) return;
+    end_ = std::move(inherited_.connections[0]);
+    serve(*end_);
   }
   static Inheritance attach(const InstanceName& name) {
     UniqueFd file(::open(name.journal().c_str(), O_RDWR | O_CLOEXEC));
@@ -171,6 +167,10 @@ class Regions {
 
   const InstanceName& name() const { return name_; }
   Table& table() { return *table_; }
+  Region& journal() { return journal_; }
+  Region& master() { return master_; }
+  std::vector<std::unique_ptr<Worker>>& workers() { return workers_; }
+  std::vector<std::unique_ptr<ServerEnd>>& connections() { return inherited_.connections; }  // that nobody serves yet
   std::uint64_t replayed() const { return inherited_.replayed; }
   std::uint64_t dropped() const { return inherited_.dropped; }
   bool has_connection() const { return end_ != nullptr; }
@@ -194,7 +194,7 @@ class Regions {
     return code;
   }
   void work() {
-    while (worker_->sweep()) {
+    while (workers_[0]->sweep()) {
     }
   }
   void call(const Call& call) {
@@ -207,9 +207,10 @@ class Regions {
   std::uint64_t request_position() { return Journal(journal_).position(0, 0).request_next.load(); }
   std::uint64_t refused() { return ChannelMemos(Journal(journal_).position(0, 0)).refused(); }
   // The answers that lie in the ring from `position` on.
-  std::vector<StatusCode> answers_from(std::uint64_t position) {
+  std::vector<StatusCode> answers_from(std::uint64_t position) { return answers_in(end_->region(), position); }
+  static std::vector<StatusCode> answers_in(const Region& connection, std::uint64_t position) {
     std::vector<StatusCode> codes;
-    RingConsumer ring(end_->answer_ring(0), position);
+    RingConsumer ring({connection.data() + answer_ring_offset(0, 1, kRing), kRing, kAnswerNonce}, position);
     while (ring.poll()) {
       std::uint64_t word;
       std::memcpy(&word, ring.record() + 8, sizeof word);
@@ -219,6 +220,9 @@ class Regions {
     }
     return codes;
   }
+
+  // How a client's end of a connection finds the worker.
+  WorkerView worker_view() { return {table_->header().lane_worker, table_->header().workers, bells()}; }
 
   // Of these keys, what a reader finds.
   Content content(const std::vector<std::string>& keys) {
@@ -240,27 +244,30 @@ class Regions {
     return {lane.pair_keys.load(), lane.entry_keys.load(), lane.entry_bytes.load(), lane.overflow_bytes.load()};
   }
 
-  View view() { return view_of(journal_, table_->region(), master_, end_->region()); }
+  View view() {
+    const Region none;
+    return view_of(journal_, table_->region(), master_, end_ ? end_->region() : none);
+  }
   static View view_of(const Region& journal, const Region& table, const Region& master, const Region& connection) {
     const TableHeader& header = *table.at<TableHeader>(0);
     const ShardHeader& shard = header.shards[0];
     const auto part = [](int file, const Region& region, std::uint64_t offset, std::uint64_t bytes) {
-      return View::Part{file, offset, {region.data() + offset, bytes}};
+      return View::Part{file, offset, std::span<const std::byte>(region.data(), region.bytes()).subspan(offset, bytes)};
     };
-    return {{journal.bytes(), table.bytes(), master.bytes(), connection.bytes()},
-            {part(0, journal, 0, journal.bytes()), part(1, table, 0, round_up(sizeof(TableHeader), kPageSize)),
-             part(1, table, shard.pairs_offset, shard.pairs_populated.load()),
-             part(1, table, shard.entries_offset, shard.entries_populated.load()),
-             part(1, table, header.generations_offset, header.generations_allocated.load()),
-             part(1, table, header.arena_offset, header.arena_allocated.load()),
-             part(2, master, 0, sizeof(RegionHeader)), part(3, connection, 0, request_ring_offset(1, 1, kRing))}};
+    return {
+        {journal.bytes(), table.bytes(), master.bytes(), connection.bytes()},
+        {part(0, journal, 0, journal.bytes()), part(1, table, 0, round_up(sizeof(TableHeader), kPageSize)),
+         part(1, table, shard.pairs_offset, shard.pairs_populated.load()),
+         part(1, table, shard.entries_offset, shard.entries_populated.load()),
+         part(1, table, header.generations_offset, header.generations_allocated.load()),
+         part(1, table, header.arena_offset, header.arena_allocated.load()), part(2, master, 0, sizeof(RegionHeader)),
+         part(3, connection, 0, std::min(connection.bytes(), request_ring_offset(1, 1, kRing)))}};
   }
   static Region connection_of(const InstanceName& name) {
     return must(Region::attach(name.connection(kId), RegionKind::kConnection, Access::kReadWrite));
   }
 
  private:
-  static constexpr std::uint64_t kIncarnation = 0x1234;
   template <typename T>
   static T must(Result<T> result) {
     if (!result) throw std::runtime_error(std::string(result.status().message()));
@@ -273,15 +280,37 @@ class Regions {
     return file == 0 ? name.journal() : file == 1 ? name.table() : file == 2 ? name.master() : name.connection(kId);
   }
   Bell* bells() { return master_.at<MasterHeader>(0)->worker_bells; }
-  void start_worker() {
-    worker_ = std::make_unique<Worker>(
+  void make_worker() {
+    workers_.push_back(std::make_unique<Worker>(
         Worker::Surroundings{table_.get(), Journal(journal_), &table_->header().workers[0], std::span(bells(), 1),
                              false, &master_.at<MasterHeader>(0)->server_bell.rings},
-        0, std::vector<std::uint32_t>{0});
-    if (end_ != nullptr) {
-      worker_->attach(std::make_unique<ServerChannel>(*end_, 0, Journal(journal_).position(0, 0)));
-      worker_->take_orders();
-    }
+        0, std::vector<std::uint32_t>{0}));
+  }
+  void serve(ServerEnd& end) {
+    workers_[0]->attach(std::make_unique<ServerChannel>(end, 0, Journal(journal_).position(0, 0)));
+    workers_[0]->take_orders();
+  }
+  void connect() {
+    ServerEnd::Identity identity;
+    identity.id = kId;
+    identity.serial = 1;
+    identity.request_nonce = 0x1234'5678'9abc'def1;
+    identity.answer_nonce = kAnswerNonce;
+    identity.ring_bytes = kRing;
+    end_ = must(ServerEnd::create(name_.connection(kId), identity, kIncarnation));
+    end_->open_channel(0);
+    Journal journal(journal_);
+    ConnectionRecord& record = journal.connection(0);
+    record.id.store(kId);
+    record.request_nonce.store(identity.request_nonce);
+    record.answer_nonce.store(identity.answer_nonce);
+    record.channels_open.store(1);
+    for (std::uint32_t channel = 0; channel < 2; ++channel) ChannelMemos::clear(journal.position(0, channel));
+    record.serial.store(1);
+    serve(*end_);
+    client_ = ClientEnd::over(end_->region().data(), false);
+    Deadline deadline(std::chrono::seconds(60));
+    channel_ = must(client_->channel(0, worker_view(), nullptr, deadline));
   }
 
   InstanceName name_;
@@ -290,7 +319,7 @@ class Regions {
   Region master_;
   std::unique_ptr<Table> table_;
   std::unique_ptr<ServerEnd> end_;
-  std::unique_ptr<Worker> worker_;
+  std::vector<std::unique_ptr<Worker>> workers_;  // one
   std::unique_ptr<ClientEnd> client_;
   ClientChannel* channel_ = nullptr;
 };

@@ -1,0 +1,230 @@
+// kill -9 at every instruction of the service thread while it lets a client in, and while it lets one go that has closed or
+// died: whatever a kill leaves, the next server lets that client in, loses no place, and keeps no region.
+//
+// As in restart_steps_test.cpp: one round of the service is stepped in a forked child, each distinct image is laid out under
+// another name and recovered. The clients are processes of their own, for a lock tells apart processes only.
+#include <array>
+#include <atomic>
+#include <functional>
+#include <gtest/gtest.h>
+#include <thread>
+
+#include "server/restart_fixture.hpp"
+#include "server/service.hpp"
+#include "slot/reservation.hpp"
+#include "support/aligned_memory.hpp"
+#include "support/child.hpp"
+#include "support/stepper.hpp"
+#include "wait/futex.hpp"
+
+namespace hostmap::test {
+namespace {
+
+constexpr std::int64_t kSecond = 1'000'000'000;
+
+// A server without threads: whoever has it calls its rounds.
+class Host {
+ public:
+  Host() : regions(2, false), options(options_of(regions)), service(surroundings()) {}
+  // The next one, of what `image` shows.
+  explicit Host(const Image& image)
+      : regions(Regions::lay_out(image), false), options(options_of(regions)), service(surroundings()) {
+    for (auto& end : regions.connections()) service.adopt(std::move(end));
+  }
+
+  void round() {
+    service.round(now);
+    regions.workers()[0]->take_orders();
+    regions.work();
+    service.round(now);
+  }
+  MasterView master() {
+    MasterView view(regions.master().data());
+    view.set_mailboxes(view.header().mailbox_count);
+    return view;
+  }
+  std::string path(std::uint64_t id) const { return regions.name().connection(id); }
+  // Is nothing left of any connection? Empty, or what is.
+  std::string remains() {
+    if (service.connections() != 0) return "a connection without a client is kept";
+    if (!regions.name().connection_files().empty()) return "a region is left";
+    const Journal journal(regions.journal());
+    for (std::uint32_t i = 0; i < Regions::kMaxConnections; ++i) {
+      if (journal.connection(i).serial.load() != 0) return "a place is lost";
+    }
+    for (std::uint32_t i = 0; i < master().mailboxes(); ++i) {
+      if (mailbox_state(master().mailbox(i).word.load()) != kMailboxFree) return "a mailbox is lost";
+    }
+    return {};
+  }
+
+  Regions regions;
+  CheckedOptions options;
+  Service service;
+  std::int64_t now = monotonic_ns();
+
+ private:
+  static CheckedOptions options_of(Regions& regions) {
+    const TableHeader& table = regions.table().header();
+    return {regions.name(),
+            table.initial_buckets,
+            table.memory_limit,
+            1,
+            Regions::kMaxConnections,
+            Regions::kRing,
+            table.max_value_bytes,
+            false,
+            false,
+            {}};
+  }
+  Service::Surroundings surroundings() {
+    return {&options,           &regions.master(),     &regions.table(),          Journal(regions.journal()),
+            &regions.workers(), Regions::kIncarnation, [](const std::string&) {}, [] {}};
+  }
+};
+
+// How far a client is; in memory that it shares with the test.
+struct Progress {
+  std::atomic<int> put{0};      // it is inside, and its put was answered
+  std::atomic<int> may_end{0};  // it may say good-bye
+};
+
+enum ClientExit : int { kInside = 0, kNotLetIn = 2, kNotAnswered = 3, kRefused = 4 };
+
+// A client process: comes in with the id that it has asked for, or else with another one, puts, waits, leaves.
+int be_client(Host& host, std::uint64_t asked, Progress& progress) {
+  Deadline deadline(std::chrono::seconds(20));
+  MasterView master = host.master();
+  std::unique_ptr<ClientEnd> end;
+  for (std::uint64_t id = asked; end == nullptr; id = 0) {
+    if (deadline.left() == 0) return kNotLetIn;
+    if (id != 0) {
+      // A server died meanwhile: the mailbox still asks, or the answer is there.
+      while (master.mailbox(id).word.load() == mailbox_word(id, kMailboxAsked)) {
+        if (deadline.left() == 0) return kNotLetIn;
+        std::this_thread::yield();
+      }
+      if (master.mailbox(id).word.load() != mailbox_word(id, kMailboxReady)) continue;
+    } else {
+      const Result<std::uint64_t> reserved = reserve_connection(master, deadline);
+      if (!reserved) {
+        if (reserved.status() == StatusCode::kClosed) continue;
+        return reserved.status() == StatusCode::kFull ? kRefused : kNotLetIn;
+      }
+      id = *reserved;
+    }
+    Result<std::unique_ptr<ClientEnd>> attached = ClientEnd::attach(host.path(id), id, 1, false);
+    if (attached && confirm_attached(master, id).ok()) end = std::move(*attached);
+  }
+  const Result<ClientChannel*> channel = end->channel(0, host.regions.worker_view(), &master, deadline);
+  if (!channel) return kNotAnswered;
+  if (!(*channel)->send_any(Op::kPut, true, bytes_of("key"), bytes_of("value of a client"), deadline).ok()) {
+    return kNotAnswered;
+  }
+  const auto answer = (*channel)->await_answer(deadline);
+  if (!answer || answer->code != StatusCode::kOk) return kNotAnswered;
+  progress.put.store(1);
+  while (progress.may_end.load() == 0) std::this_thread::yield();
+  end->close();
+  return kInside;
+}
+
+class ConnectionSteps : public testing::Test {
+ protected:
+  // Runs a client beside the host's rounds until it is inside. Empty, or what is wrong.
+  static std::string comes_in(Host& host, std::uint64_t asked, Progress& progress, Child& client) {
+    client = Child::fork([&] { return be_client(host, asked, progress); });
+    while (progress.put.load() == 0 && client.running()) host.round();
+    if (progress.put.load() != 0) return {};
+    const Exit exit = client.wait();
+    return exit == exited(kRefused)       ? "a client is refused"
+           : exit == exited(kNotAnswered) ? "a client's put is not answered"
+                                          : "a client is not let in";
+  }
+
+  // What the next server makes of an image: empty, or what is wrong. `asked`: the id with which a client stands before it.
+  std::string violation(const Image& image, std::uint64_t asked) {
+    Host next(image);
+    for (const std::uint64_t id : {asked, std::uint64_t{0}}) {
+      Progress& progress = fresh_progress();
+      Child client;
+      if (std::string what = comes_in(next, id, progress, client); !what.empty()) return what;
+      progress.may_end.store(1);
+      if (client.wait() != kSuccess) return "a client does not end well";
+      next.now += 10 * kSecond;
+      next.round();
+      if (std::string what = next.remains(); !what.empty()) return what;
+    }
+    return {};
+  }
+
+  // Steps through `body`, which works on `host`, and recovers each distinct image. Prints a line.
+  void every_kill_is_gone_on_from(const char* name, Host& host, std::uint64_t asked,
+                                  const std::function<void()>& body) {
+    std::vector<Image> images;
+    const std::uint64_t steps = step_through(body, [&](std::uint64_t) { Image::add(images, view(host)); });
+    ASSERT_GT(steps, 0u);
+    ASSERT_GT(images.size(), 3u);
+    EXPECT_TRUE(images.back().shows(view(host)));
+    std::size_t violations = 0;
+    for (std::size_t i = 0; i < images.size(); ++i) {
+      const std::string what = violation(images[i], asked);
+      EXPECT_EQ(what, "") << "image " << i;
+      violations += what.empty() ? 0 : 1;
+    }
+    std::printf("%s: %lu instructions, %zu distinct images, %zu recoveries, %zu violations\n", name,
+                static_cast<unsigned long>(steps), images.size(), images.size(), violations);
+  }
+
+  // All that lies in the instance's files, the mailboxes and the one connection included.
+  View view(Host& host) {
+    View view = host.regions.view();
+    view.parts[6] = {2, 0, {host.regions.master().data(), kMailboxesOffset + kPageSize}};
+    const UniqueFd file(::open(host.path(Regions::kId).c_str(), O_RDONLY | O_CLOEXEC));
+    view.sizes[3] = file ? static_cast<std::uint64_t>(::lseek(file.get(), 0, SEEK_END)) : kAbsent;
+    const ssize_t got = file ? ::pread(file.get(), connection_.data(), connection_.size(), 0) : 0;
+    view.parts[7] = {3, 0, std::span<const std::byte>(connection_).first(static_cast<std::size_t>(got))};
+    return view;
+  }
+  Progress& fresh_progress() { return *new (memory_.data()) Progress; }
+
+ private:
+  const AlignedMemory memory_{kPageSize};
+  std::vector<std::byte> connection_ = std::vector<std::byte>(request_ring_offset(1, 1, Regions::kRing));
+};
+
+TEST_F(ConnectionSteps, Case2AServerKilledWhileItLetsAClientIn) {
+  Host host;
+  const MasterView master = host.master();
+  master.header().counter.store(Regions::kId);
+  master.mailbox(Regions::kId).word.store(mailbox_word(Regions::kId, kMailboxAsked));
+  every_kill_is_gone_on_from("Connect", host, Regions::kId, [&] { host.service.round(host.now); });
+  EXPECT_EQ(master.mailbox(Regions::kId).word.load(), mailbox_word(Regions::kId, kMailboxReady));
+}
+
+TEST_F(ConnectionSteps, Case14AServerKilledWhileItLetsAClientGoThatHasClosed) {
+  Host host;
+  Progress& progress = fresh_progress();
+  Child client;
+  ASSERT_EQ(comes_in(host, 0, progress, client), "");
+  progress.may_end.store(1);
+  ASSERT_EQ(client.wait(), kSuccess);
+  every_kill_is_gone_on_from("Close", host, 0, [&] { host.round(); });
+  EXPECT_TRUE(host.regions.name().connection_files().empty());
+}
+
+TEST_F(ConnectionSteps, Case14AServerKilledWhileItLetsAClientGoThatHasDied) {
+  Host host;
+  Progress& progress = fresh_progress();
+  Child client;
+  ASSERT_EQ(comes_in(host, 0, progress, client), "");
+  const HalfWord& bell = host.master().header().server_bell.rings;
+  const std::uint32_t rings = bell.load();
+  client.kill_and_wait();
+  while (bell.load() == rings) std::this_thread::yield();  // the reaper has noticed
+  every_kill_is_gone_on_from("Reap", host, 0, [&] { host.round(); });
+  EXPECT_TRUE(host.regions.name().connection_files().empty());
+}
+
+}  // namespace
+}  // namespace hostmap::test
