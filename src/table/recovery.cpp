@@ -234,7 +234,7 @@ void ShardWriter::survey_entries(ArenaCensus& census, std::uint64_t first, std::
             next = table_.at<EntryBucket>(offset);
             continue;
           }
-        } else if (census.may_be_entry(offset)) {
+        } else if (!is_link(word) && census.may_be_entry(offset)) {
           const std::uint64_t meta = table_.at<Word>(offset)->load(kRelaxed);
           if (census.count_entry(number(), offset, entry_bytes(meta_key_bytes(meta), meta_value_bytes(meta)))) {
             if (live) ++found.keys;

@@ -102,6 +102,29 @@ TEST(StepperTest, EveryStoreIsSeenAloneAndInOrder) {
   EXPECT_EQ(seen, 1 << 0 | 1 << 1 | 1 << 3) << "not: the second without the first";
 }
 
+TEST(StepperTest, AChildStandsStillWhereItIsToldToAndGoesOnOrIsKilled) {
+  const AlignedMemory memory(kPageSize);
+  auto& word = memory.at<std::atomic<int>>(0);
+  const auto body = [&] {
+    word.store(1);
+    word.store(2);
+  };
+  const std::uint64_t steps = step_through(body, [](std::uint64_t) {});
+  int seen = 0;
+  for (std::uint64_t step = 0; step <= steps + 1; ++step) {
+    for (const Afterwards afterwards : {Afterwards::kGoesOn, Afterwards::kIsKilled}) {
+      word.store(0);
+      int then = -1;
+      EXPECT_EQ(stop_at(
+                    body, step, [&] { then = word.load(); }, afterwards),
+                step > steps ? StoodAt::kEnd : StoodAt::kInstruction);
+      seen |= 1 << then;
+      EXPECT_EQ(word.load(), afterwards == Afterwards::kGoesOn ? 2 : then) << step;
+    }
+  }
+  EXPECT_EQ(seen, 7) << "before, between and after the stores";
+}
+
 TEST(StepperTest, SystemCallsAreShownBeforeTheyAreMade) {
   int shown = 0;
   const int code = trace_system_calls(

@@ -239,7 +239,7 @@ INSTANTIATE_TEST_SUITE_P(Ways, OperationsTest,
                                          Way{Reads::kRing, "4"}),
                          way_name);
 
-TEST(OperationBounds, KeysAndValuesAtTheirBoundsAndOneBeyond) {
+TEST(OperationBounds, Case26KeysAndValuesAtTheirBoundsAndOneBeyond) {
   Server server({"10", "--max-value", "1000"});
   Client map = server.connect();
   const std::string longest_key(65'536, 'k');

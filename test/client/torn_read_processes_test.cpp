@@ -93,9 +93,11 @@ void hunt_for(const Hunt& hunt, int writes) {
 }
 
 class TornReadProcessesTest : public testing::TestWithParam<Hunt> {};
-TEST_P(TornReadProcessesTest, ReadersOfOtherProcessesGetWholeAndEverNewerValues) { hunt_for(GetParam(), 20'000); }
+TEST_P(TornReadProcessesTest, Case12ReadersOfOtherProcessesGetWholeAndEverNewerValues) { hunt_for(GetParam(), 20'000); }
 class TornReadProcessesSlowTest : public testing::TestWithParam<Hunt> {};
-TEST_P(TornReadProcessesSlowTest, ReadersOfOtherProcessesGetWholeAndEverNewerValues) { hunt_for(GetParam(), 300'000); }
+TEST_P(TornReadProcessesSlowTest, Case12ReadersOfOtherProcessesGetWholeAndEverNewerValues) {
+  hunt_for(GetParam(), 300'000);
+}
 
 std::string hunt_name(const testing::TestParamInfo<Hunt>& info) { return info.param.name; }
 const auto kHunts =

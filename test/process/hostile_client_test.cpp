@@ -184,22 +184,23 @@ class HostileClientOfFourLanes : public HostileClient {
 
 TEST_F(HostileClientOfFourLanes, Case7AKeyOfAnotherLaneClosesTheConnection) {
   const std::uint64_t puts = server_.stat("puts");
-  int closed = 0;
-  for (int i = 0; i < 16; ++i) {
-    // The seed is the server's secret: about three of four keys belong to another lane than channel 0 serves.
+  std::uint64_t closed = 0;
+  std::uint64_t served = 0;
+  // The seed is the server's secret: about three of four keys belong to another lane than channel 0 serves.
+  for (int i = 0; (closed < 4 || served < 4) && i < 200; ++i) {
     const auto connection = RawConnection::connected(server_.instance());
     connection->send(Op::kPut, true, "key" + std::to_string(i), "value");
     const StatusCode code = connection->answer();
     ASSERT_TRUE(code == StatusCode::kOk || code == StatusCode::kClosed) << static_cast<int>(code);
-    if (code == StatusCode::kClosed) ++closed;
+    ++(code == StatusCode::kClosed ? closed : served);
     connection->header().client.closed.store(1);
     connection->ring_server();
     ASSERT_TRUE(server_.connections_come_to(1));
   }
-  EXPECT_GT(closed, 0);
-  EXPECT_LT(closed, 16);
-  EXPECT_EQ(server_.stat("poisoned"), static_cast<std::uint64_t>(closed));
-  EXPECT_EQ(server_.stat("puts"), puts + 16 - static_cast<std::uint64_t>(closed));
+  EXPECT_GE(closed, 4u);
+  EXPECT_GE(served, 4u);
+  EXPECT_EQ(server_.stat("poisoned"), closed);
+  EXPECT_EQ(server_.stat("puts"), puts + served);
 }
 
 TEST_F(HostileClient, Case7ForgedSequenceWordsAreNoMessages) {

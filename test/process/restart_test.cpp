@@ -111,10 +111,10 @@ TEST_P(RestartReads, AClientGoesOnFromServerToServer) {
 INSTANTIATE_TEST_SUITE_P(By, RestartReads, testing::Values(Reads::kDirect, Reads::kRing),
                          [](const auto& test) { return test.param == Reads::kDirect ? "Direct" : "Ring"; });
 
-TEST(Restart, Case18BlockedCallsEndAsIfNothingHadHappened) {
+void be_blocked_for(std::chrono::milliseconds absence) {
   Server first({"10", "--workers", "1"});
   PeerSetup patient;
-  patient.timeout = 60s;
+  patient.timeout = absence + 60s;
   PeerSetup by_ring = patient;
   by_ring.reads = Reads::kRing;
   Peer putting(first, patient);
@@ -134,7 +134,7 @@ TEST(Restart, Case18BlockedCallsEndAsIfNothingHadHappened) {
   getting.say("get erase");
   std::this_thread::sleep_for(300ms);
   first.kill();
-  EXPECT_EQ(putting.program().next_line(200ms), std::nullopt);
+  EXPECT_EQ(putting.program().next_line(absence), std::nullopt);
 
   Server second({"10", "--workers", "1"}, {first.name()});
   for (Peer* peer : {&putting, &erasing, &flushing, &big}) EXPECT_EQ(peer->reply(), StatusCode::kOk);
@@ -145,6 +145,9 @@ TEST(Restart, Case18BlockedCallsEndAsIfNothingHadHappened) {
   EXPECT_EQ(putting.get("flush").text, Peer::told_of("value"));
   EXPECT_EQ(putting.get("big").text, Peer::told_of(pattern(300'000, 1)));
 }
+
+TEST(Restart, Case18BlockedCallsEndAsIfNothingHadHappenedIn100Milliseconds) { be_blocked_for(100ms); }
+TEST(RestartSoak, Case18BlockedCallsEndAsIfNothingHadHappenedIn10Minutes) { be_blocked_for(10min); }
 
 TEST(Restart, WhatBecameOfATimedOutCallIsToldByFlush) {
   Server first({"10"});

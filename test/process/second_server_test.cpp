@@ -1,8 +1,10 @@
 // FAULTS 17: one server a name, alive or stopped.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "process/support/peer.hpp"
 #include "process/support/server.hpp"
+#include "shm/region.hpp"
 
 namespace hostmap::test {
 namespace {
@@ -46,6 +48,20 @@ TEST(SecondServer, Case17IsRefusedWhileTheFirstOneIsStoppedAndReadsGoOn) {
   first.send(SIGCONT);
   EXPECT_EQ(peer.reply(), StatusCode::kOk);
   EXPECT_EQ(*client.get("key7"), "new");
+}
+
+// The next server asks for a lock, and never whether a process of that number lives.
+TEST(SecondServer, Case17OneThatDiedIsTakenOverThoughItsPidBelongsToAnother) {
+  Server first({"10"});
+  ASSERT_EQ(first.connect().put("key", "value"), StatusCode::kOk);
+  first.kill();
+  {
+    const Result<Region> table = Region::attach(first.instance().table(), RegionKind::kTable, Access::kReadWrite);
+    ASSERT_TRUE(table);
+    table->at<TableHeader>(0)->server_pid.store(static_cast<std::uint32_t>(::getpid()));
+  }
+  Server second({"10"}, {first.name()});
+  EXPECT_EQ(*second.connect().get("key"), "value");
 }
 
 TEST(SecondServer, OfTwentyStartedAtOnceExactlyOneServes) {

@@ -70,7 +70,7 @@ class LeftOver {
 
 class OtherVersion : public testing::TestWithParam<const char*> {};
 
-TEST_P(OtherVersion, AServerOnRegionsOfAnotherVersionRefusesByNameAndTouchesNothing) {
+TEST_P(OtherVersion, Case16AServerOnRegionsOfAnotherVersionRefusesByNameAndTouchesNothing) {
   for (const std::uint32_t version : {kLayoutVersion + 1, kLayoutVersion - 1}) {
     const LeftOver left;
     left.patch(GetParam(), offsetof(RegionHeader, layout_version), version);
@@ -80,7 +80,7 @@ TEST_P(OtherVersion, AServerOnRegionsOfAnotherVersionRefusesByNameAndTouchesNoth
   }
 }
 
-TEST_P(OtherVersion, AServerOnRegionsOfAnotherBuildRefusesByName) {
+TEST_P(OtherVersion, Case16AServerOnRegionsOfAnotherBuildRefusesByName) {
   const LeftOver left;
   left.patch(GetParam(), offsetof(RegionHeader, fingerprint), kFingerprint + 1);
   expect_refusal(run_server({}, left.server().name()), 6, {left.path(GetParam()), "build"});
@@ -89,7 +89,7 @@ TEST_P(OtherVersion, AServerOnRegionsOfAnotherBuildRefusesByName) {
 INSTANTIATE_TEST_SUITE_P(Regions, OtherVersion, testing::Values("master", "table", "journal"),
                          [](const auto& test) { return std::string(test.param); });
 
-TEST(OtherVersionOfTheServer, IsRefusedByNameByClientsAndStat) {
+TEST(OtherVersionOfTheServer, Case16IsRefusedByNameByClientsAndStat) {
   for (const char* region : {"master", "table"}) {
     for (const bool version : {true, false}) {
       Server server;  // lives: the regions alone tell that it is another version

@@ -67,16 +67,21 @@ struct Image {
     }
   }
   bool shows(const View& view) const {
-    return std::equal(parts.begin(), parts.end(), view.parts.begin(), view.parts.end(),
-                      [](const Part& part, const View::Part& seen) {
-                        return part.offset == seen.offset && part.bytes.size() == seen.bytes.size() &&
-                               std::memcmp(part.bytes.data(), seen.bytes.data(), seen.bytes.size()) == 0;
-                      });
+    return std::equal(
+        parts.begin(), parts.end(), view.parts.begin(), view.parts.end(), [](const Part& part, const View::Part& seen) {
+          return part.offset == seen.offset && part.bytes.size() == seen.bytes.size() &&
+                 (seen.bytes.empty() || std::memcmp(part.bytes.data(), seen.bytes.data(), seen.bytes.size()) == 0);
+        });
   }
   // Of a sequence, adds what is there now if that is not the last one already: most instructions change nothing.
   static void add(std::vector<Image>& images, const View& now) {
     if (images.empty() || !images.back().shows(now)) images.emplace_back(now);
   }
+};
+
+// The next server does not go on with what it finds.
+struct Refused : std::runtime_error {
+  using std::runtime_error::runtime_error;
 };
 
 class Regions {
@@ -132,8 +137,11 @@ class Regions {
       Region region = must(Region::create(path_of(name, file), image.sizes[file], 0600));
       for (const Image::Part& part : image.parts) {
         if (part.file != file || part.bytes.empty()) continue;
-        if (!region.populate(part.offset, part.bytes.size()).ok()) throw std::runtime_error("no memory");
-        std::memcpy(region.data() + part.offset, part.bytes.data(), part.bytes.size());
+        // Written and not copied into the mapping: that would cost a fault for each page.
+        const auto bytes = static_cast<ssize_t>(part.bytes.size());
+        if (::pwrite(region.fd(), part.bytes.data(), part.bytes.size(), static_cast<off_t>(part.offset)) != bytes) {
+          throw std::runtime_error("no memory");
+        }
       }
     }
     return name;
@@ -142,7 +150,9 @@ class Regions {
   // The next server's part. `serves`: its worker goes on with the connection; else that is the caller's to do.
   explicit Regions(const InstanceName& name, bool serves = true) : name_(name) {
     inherited_ = attach(name_);
-    if (!settle_inheritance(name_, inherited_).ok()) throw std::runtime_error("nothing settled");
+    if (const Status status = settle_inheritance(name_, inherited_); !status.ok()) {
+      throw Refused(std::string(status.message()));
+    }
     journal_ = std::move(inherited_.journal);
     table_ = std::move(inherited_.table);
     master_ = std::move(inherited_.master);
@@ -153,9 +163,15 @@ class Regions {
   }
   static Inheritance attach(const InstanceName& name) {
     UniqueFd file(::open(name.journal().c_str(), O_RDWR | O_CLOEXEC));
-    const auto bytes = static_cast<std::uint64_t>(::lseek(file.get(), 0, SEEK_END));
+    std::uint64_t bytes = 0;
+    if (const Status status = check_region_header(file.get(), bytes, name.journal(), RegionKind::kJournal);
+        !status.ok()) {
+      throw Refused(std::string(status.message()));
+    }
     Region journal = must(Region::adopt(std::move(file), name.journal(), bytes));
-    return must(attach_inheritance(name, journal));
+    Result<Inheritance> inheritance = attach_inheritance(name, journal);
+    if (!inheritance) throw Refused(std::string(inheritance.status().message()));
+    return std::move(*inheritance);
   }
 
   ~Regions() { remove(name_); }
@@ -262,6 +278,9 @@ class Regions {
          part(1, table, header.generations_offset, header.generations_allocated.load()),
          part(1, table, header.arena_offset, header.arena_allocated.load()), part(2, master, 0, sizeof(RegionHeader)),
          part(3, connection, 0, std::min(connection.bytes(), request_ring_offset(1, 1, kRing)))}};
+  }
+  static Region table_of(const InstanceName& name) {
+    return must(Region::attach(name.table(), RegionKind::kTable, Access::kReadOnly));
   }
   static Region connection_of(const InstanceName& name) {
     return must(Region::attach(name.connection(kId), RegionKind::kConnection, Access::kReadWrite));

@@ -165,6 +165,23 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
     return expected;
   }
 
+  // Readers go on while nobody serves: what they meet is one of the contents, key by key, and never keeps them.
+  static std::string blocked_reads(const InstanceName& name, const Expected& expected) {
+    const Region table = Regions::table_of(name);
+    const TableReader reader(table.data(), table.bytes());
+    for (const std::string& key : expected.keys) {
+      const Found found = get(reader, key);
+      if (found.outcome != ReadOutcome::kHit && found.outcome != ReadOutcome::kMiss) return "a read is kept waiting";
+      const bool possible = std::any_of(expected.states.begin(), expected.states.end(), [&](const Content& state) {
+        const auto at = state.find(key);
+        return at == state.end() ? found.outcome == ReadOutcome::kMiss
+                                 : found.outcome == ReadOutcome::kHit && found.value == at->second;
+      });
+      if (!possible) return "a read without a server sees what never was";
+    }
+    return {};
+  }
+
   // As many of the calls must have taken effect, as the client has answers that say so.
   static std::ptrdiff_t acknowledged_calls(const InstanceName& name, const Expected& expected) {
     std::size_t answers = Regions::answers_in(Regions::connection_of(name), expected.first_answer).size();
@@ -180,6 +197,7 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
   static std::string violation(const Image& image, const Expected& expected) {
     const InstanceName name = Regions::lay_out(image);
     const std::ptrdiff_t acknowledged = acknowledged_calls(name, expected);
+    if (std::string what = blocked_reads(name, expected); !what.empty()) return what;
     Regions next(name);
     const auto broken = [&next] {
       const std::vector<std::string> findings = next.findings();

@@ -1,8 +1,10 @@
 #include "support/stepper.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -39,9 +41,22 @@ void abandon(pid_t pid, int status) {
   ::waitpid(pid, nullptr, 0);
 }
 
-}  // namespace
+// Waits for the child's next stop. False when it has not come within `limit`: it is asleep.
+bool stops_within(pid_t pid, int& status, std::chrono::milliseconds limit) {
+  for (int tries = 0; tries < 1000; ++tries) {
+    if (::waitpid(pid, &status, WNOHANG) == pid) return true;
+    ::sched_yield();
+  }
+  const auto end = std::chrono::steady_clock::now() + limit;
+  while (std::chrono::steady_clock::now() < end) {
+    if (::waitpid(pid, &status, WNOHANG) == pid) return true;
+    ::usleep(200);
+  }
+  return false;
+}
 
-std::uint64_t step_through(const std::function<void()>& body, const std::function<void(std::uint64_t)>& look) {
+// Forks `body` and waits until it is about to begin. 0, with a failure: that did not come about.
+pid_t begin_stepping(const std::function<void()>& body) {
   const pid_t pid = fork_traced([&body] {
     body();
     return 0;
@@ -53,6 +68,48 @@ std::uint64_t step_through(const std::function<void()>& body, const std::functio
     return 0;
   }
   ::ptrace(PTRACE_SETOPTIONS, pid, nullptr, PTRACE_O_EXITKILL);
+  return pid;
+}
+
+}  // namespace
+
+StoodAt stop_at(const std::function<void()>& body, std::uint64_t step, const std::function<void()>& meanwhile,
+                Afterwards afterwards) {
+  constexpr std::chrono::milliseconds kAsleepAfter{300};
+  constexpr std::chrono::seconds kWatchdog{30};
+  const pid_t pid = begin_stepping(body);
+  if (pid == 0) return StoodAt::kEnd;
+  StoodAt stood = StoodAt::kInstruction;
+  int status = 0;
+  for (std::uint64_t at = 0; at < step && stood == StoodAt::kInstruction; ++at) {
+    ::ptrace(PTRACE_SINGLESTEP, pid, nullptr, nullptr);
+    if (!stops_within(pid, status, kAsleepAfter)) {
+      stood = StoodAt::kAsleep;
+    } else if (!stopped_by(status, SIGTRAP)) {
+      stood = StoodAt::kEnd;
+    }
+  }
+  meanwhile();
+  if (afterwards == Afterwards::kIsKilled) {
+    ::kill(pid, SIGKILL);
+    ::waitpid(pid, nullptr, 0);
+    return stood;
+  }
+  if (stood == StoodAt::kAsleep) {  // its step ends when it is woken
+    if (!stops_within(pid, status, kWatchdog)) status = 0;
+  }
+  if (stood != StoodAt::kEnd) {
+    if (stood == StoodAt::kInstruction || stopped_by(status, SIGTRAP)) ::ptrace(PTRACE_CONT, pid, nullptr, nullptr);
+    if (!stops_within(pid, status, kWatchdog)) status = 0;
+  }
+  if (!stopped_by(status, SIGSTOP) || let_go(pid) != 0) abandon(pid, status);
+  return stood;
+}
+
+std::uint64_t step_through(const std::function<void()>& body, const std::function<void(std::uint64_t)>& look) {
+  const pid_t pid = begin_stepping(body);
+  if (pid == 0) return 0;
+  int status = 0;
   for (std::uint64_t steps = 0;; ++steps) {
     look(steps);
     ::ptrace(PTRACE_SINGLESTEP, pid, nullptr, nullptr);

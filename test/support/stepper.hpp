@@ -12,6 +12,14 @@ namespace hostmap::test {
 // end of `body`.
 std::uint64_t step_through(const std::function<void()>& body, const std::function<void(std::uint64_t)>& look);
 
+// Runs `body` in a forked child up to its instruction `step`, calls `meanwhile` in this process while it stands still there,
+// and then kills it, or lets it run on to its end. A child that comes to its end, or falls asleep, before that instruction
+// stands still there; with a failure if it does not end afterwards.
+enum class StoodAt : std::uint8_t { kInstruction, kAsleep, kEnd };
+enum class Afterwards : std::uint8_t { kGoesOn, kIsKilled };
+StoodAt stop_at(const std::function<void()>& body, std::uint64_t step, const std::function<void()>& meanwhile,
+                Afterwards afterwards);
+
 struct SystemCall {
   std::uint64_t number;
   std::uint64_t arguments[6];

@@ -100,7 +100,7 @@ TEST(TableTest, MemoryIsAHardLimitAndWhatIsThereStays) {
   EXPECT_EQ(table.put("key", std::string(100'000, 'x')), StatusCode::kOk);
 }
 
-TEST(TableTest, KeysForgedIntoOneBucketAreRefusedWhenTheChainIsFull) {
+TEST(TableTest, Case26KeysForgedIntoOneBucketAreRefusedWhenTheChainIsFull) {
   TestTable table({.buckets = 1});
   // With one bucket and no split allowed (the state says that there is no more ground), all keys are in one chain.
   std::uint32_t shard;
@@ -120,6 +120,33 @@ TEST(TableTest, KeysForgedIntoOneBucketAreRefusedWhenTheChainIsFull) {
   EXPECT_GT(state_buckets(table.header().shards[0].pair_state.load(), 1), 10u);
   for (std::uint64_t i = 0; i < stored; ++i) ASSERT_EQ(get(reader, text_of(i)).value, text_of(i));
   EXPECT_EQ(table.put(text_of(stored), text_of(1)), StatusCode::kOk);
+}
+
+// Who does not know the seed cannot choose a bucket: keys that all share one of a thousand under one seed lie under another
+// as any keys do.
+void keys_forged_for_another_seed_are_spread(std::uint64_t keys) {
+  TestTable guessed({.buckets = 1000, .seed = 1});
+  TestTable table({.buckets = 1000, .memory = std::uint64_t{256} << 20, .seed = 2});
+  std::uint32_t shard;
+  std::uint64_t forged = 0;
+  for (std::uint64_t word = 0; forged < keys; ++word) {
+    const std::string key = text_of(word);
+    const HashedKey hashed = guessed.table().hash(bytes_of(key), shard);
+    if (bucket_index(make_state(0, 0), 1000, hashed.fraction, hashed.hash) != 7) continue;
+    ASSERT_EQ(table.put(key, key), StatusCode::kOk);
+    ++forged;
+  }
+  EXPECT_EQ(table.keys(), keys);
+  const ShardHeader& header = table.header().shards[0];
+  const std::uint64_t buckets = state_buckets(header.pair_state.load(), header.pairs_base) * sizeof(PairBucket);
+  EXPECT_GT(buckets, keys / 7 * sizeof(PairBucket)) << "it has grown as for any keys";
+  EXPECT_LT(table.header().lane_stats[0].overflow_bytes.load(), buckets / 5);
+}
+TEST(TableTest, Case26HundredThousandKeysForgedForAnotherSeedAreSpread) {
+  keys_forged_for_another_seed_are_spread(100'000);
+}
+TEST(TableSlowTest, Case26AMillionKeysForgedForAnotherSeedAreSpread) {
+  keys_forged_for_another_seed_are_spread(1'000'000);
 }
 
 TEST(TableTest, ChainsOfEntriesAreBoundedAndSplitLikewise) {

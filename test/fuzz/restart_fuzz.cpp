@@ -1,0 +1,118 @@
+// A restart on regions that are damaged at random: it refuses them or repairs them, and the server that goes on with them
+// serves, checks and restarts once more. Never a crash, never a loop, never a byte read outside of the regions.
+//
+// An input is a list of damages to the image of an instance that a kill has left. Heads have checksums, so most of what
+// happens to them ends there; everything behind them is only as good as the bounds that a restart compares it with.
+#include <cstdlib>
+#include <stdexcept>
+
+#include "server/restart_fixture.hpp"
+
+namespace hostmap::test {
+namespace {
+
+struct Damage {
+  std::uint8_t part;
+  std::uint8_t kind;
+  std::uint8_t unused[2];
+  std::uint32_t where;
+  std::uint64_t value;
+};
+static_assert(sizeof(Damage) == 16);
+
+std::string key_of(std::uint64_t i) { return i % 2 == 0 ? text_of(i) : "key number " + std::to_string(i); }
+
+// Pairs, entries of several sizes, chains, an erased key, a key that has moved; then requests that nobody has read yet, one of
+// them a stream of which only the first pieces fit the ring.
+Image image_of_a_kill() {
+  Regions regions(4);
+  for (std::uint64_t i = 0; i < 100; ++i) {
+    regions.call({.key = key_of(i), .value = i % 4 == 0 ? text_of(~i) : std::string(10 + i % 3 * 120, 'v')});
+  }
+  regions.call({.op = Op::kErase, .key = key_of(3)});
+  regions.call({.key = key_of(4), .value = "no word any more"});
+  regions.call({.op = Op::kIncrement, .key = "n", .value = text_of(5)});
+  regions.send({.op = Op::kIncrement, .key = "n", .value = text_of(5)});
+  regions.send({.key = "stream", .value = std::string(2500, 's')});
+  regions.send({.op = Op::kErase, .key = key_of(7)});
+  return Image(regions.view());
+}
+
+void damage(Image& image, const Damage& how) {
+  std::vector<std::byte>& bytes = image.parts[how.part % image.parts.size()].bytes;
+  if (bytes.size() < 64) return;
+  const std::uint64_t at = how.where % (bytes.size() - 63);
+  std::byte* word = bytes.data() + at / 8 * 8;
+  switch (how.kind % 5) {
+    case 0:
+      std::memcpy(word, &how.value, sizeof how.value);
+      break;
+    case 1:
+      bytes[at] = static_cast<std::byte>(how.value);
+      break;
+    case 2:
+      bytes[at] ^= static_cast<std::byte>(1U << how.value % 8);
+      break;
+    case 3:  // what lies somewhere else in this part
+      std::memmove(bytes.data() + at, bytes.data() + how.value % (bytes.size() - 63), 64);
+      break;
+    default: {  // a word of another part: an offset, a state, a position, but not the one that belongs here
+      const std::vector<std::byte>& other = image.parts[how.value % image.parts.size()].bytes;
+      if (other.size() >= 8) std::memcpy(word, other.data() + (how.value >> 8) % (other.size() / 8) * 8, 8);
+    }
+  }
+}
+
+// What a restart without bounds would do: for the test of this test, which must find it.
+void follow_every_link(Regions& regions) {
+  const Region& table = regions.table().region();
+  const ShardHeader& shard = table.at<TableHeader>(0)->shards[0];
+  for (std::uint64_t at = 0; at < shard.pairs_populated.load(); at += sizeof(PairBucket)) {
+    const std::uint64_t link = table.at<PairBucket>(shard.pairs_offset + at)->link.load();
+    if (link != 0 && static_cast<int>(table.data()[link]) == 256) std::abort();
+  }
+}
+
+void use(Regions& next, bool trusts_links, bool checks) {
+  if (trusts_links) follow_every_link(next);
+  next.work();
+  std::vector<std::string> keys;
+  for (std::uint64_t i = 0; i < 110; ++i) keys.push_back(key_of(i));
+  next.content(keys);
+  if (checks) next.findings();
+  // As many puts as make it split, through the table itself: of the client only its requests are left.
+  ShardWriter& shard = next.table().shard(0);
+  for (std::uint64_t i = 1000; i < 1020; ++i) {
+    std::uint32_t lane;
+    const std::string key = key_of(i);
+    static_cast<void>(shard.put(next.table().hash(bytes_of(key), lane), bytes_of(key)));
+  }
+  next.content(keys);
+}
+
+}  // namespace
+}  // namespace hostmap::test
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  using namespace hostmap::test;
+  static const Image whole = image_of_a_kill();
+  static const bool canary = std::getenv("HOSTMAP_FUZZ_CANARY") != nullptr;
+  static Image image = whole;
+  for (std::size_t i = 0; i < image.parts.size(); ++i) image.parts[i].bytes = whole.parts[i].bytes;
+  for (std::size_t at = 0; at + sizeof(Damage) <= size; at += sizeof(Damage)) {
+    Damage how;
+    std::memcpy(&how, data + at, sizeof how);
+    damage(image, how);
+  }
+  const bool checks = size % 16 == 1;  // not always: it looks at each finding again, a second later
+  const hostmap::InstanceName name = Regions::lay_out(image);
+  try {
+    Regions next(name);
+    use(next, canary, checks);
+    Regions another(name);
+    use(another, canary, checks);
+  } catch (const Refused&) {  // the next start says so, and begins with an empty map
+  }
+  Regions::remove(name);
+  return 0;
+}

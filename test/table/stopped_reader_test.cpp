@@ -1,0 +1,187 @@
+// FAULTS 11: a reader is stopped inside a get while bucket, entry and page are rewritten, and goes on: it sees the value from
+// before or a newer one, whole, and never that the key is missing if it never was.
+//
+// The reader is stepped; at one of its instructions after the other the table is rewritten under it, and the versions are set as if
+// that had happened 2^32 times: so that the low halves are the same again. In the soak it does happen.
+#include <array>
+#include <functional>
+#include <gtest/gtest.h>
+#include <vector>
+
+#include "support/aligned_memory.hpp"
+#include "support/seed.hpp"
+#include "support/stepper.hpp"
+#include "table_fixture.hpp"
+
+namespace hostmap::test {
+namespace {
+
+constexpr std::uint64_t kAround = std::uint64_t{1} << 32;
+
+struct Rewriting {
+  const char* name;
+  std::string key, value, newer;
+  std::string neighbour, neighbours_value;  // takes the place that the key leaves
+  bool absent_between;                      // the key is erased, and put again behind its neighbour
+};
+
+class StoppedReader : public testing::TestWithParam<Rewriting> {
+ protected:
+  struct Report {
+    std::atomic<int> outcome{-1};
+    std::uint32_t size = 0;
+    char value[8000] = {};
+  };
+
+  void SetUp() override {
+    table_ = std::make_unique<TestTable>(TableSetup{.buckets = 1, .memory = std::uint64_t{1} << 20});
+    ASSERT_EQ(table_->put(GetParam().key, GetParam().value), StatusCode::kOk);
+  }
+
+  void rewrite() {
+    const Rewriting& how = GetParam();
+    ASSERT_EQ(how.absent_between ? table_->erase(how.key) : table_->put(how.key, how.newer), StatusCode::kOk);
+    ASSERT_EQ(table_->put(how.neighbour, how.neighbours_value), StatusCode::kOk);
+    ASSERT_EQ(table_->put(how.key, how.newer), StatusCode::kOk);
+  }
+  // And back to how it was.
+  void restore() {
+    const Rewriting& how = GetParam();
+    ASSERT_EQ(table_->erase(how.neighbour), StatusCode::kOk);
+    ASSERT_EQ(table_->erase(how.key), StatusCode::kOk);
+    ASSERT_EQ(table_->put(how.key, how.value), StatusCode::kOk);
+  }
+
+  // Every version of the table: the buckets' and the pages'.
+  std::vector<Word*> versions() {
+    std::vector<Word*> words;
+    std::byte* base = table_->table().region().data();
+    const TableHeader& header = table_->header();
+    const ShardHeader& shard = header.shards[0];
+    for (std::uint64_t i = 0; i < shard.pairs_populated.load() / sizeof(PairBucket); ++i) {
+      words.push_back(&reinterpret_cast<PairBucket*>(base + shard.pairs_offset)[i].header);
+    }
+    for (std::uint64_t i = 0; i < shard.entries_populated.load() / sizeof(EntryBucket); ++i) {
+      words.push_back(&reinterpret_cast<EntryBucket*>(base + shard.entries_offset)[i].header);
+    }
+    buckets_ = words.size();
+    for (std::uint64_t i = 0; i < header.arena_allocated.load() / kPageSize; ++i) {
+      words.push_back(&reinterpret_cast<PageGeneration*>(base + header.generations_offset)[i]);
+    }
+    return words;
+  }
+  std::vector<std::uint64_t> values_of(const std::vector<Word*>& words) const {
+    std::vector<std::uint64_t> values;
+    for (const Word* word : words) values.push_back(word->load());
+    return values;
+  }
+  // What has changed since `before` is set to `before` and 2^32 rounds: of a header only the version.
+  void come_around(const std::vector<Word*>& words, const std::vector<std::uint64_t>& before) {
+    for (std::size_t i = 0; i < words.size(); ++i) {
+      const std::uint64_t now = words[i]->load();
+      if (now == before[i]) continue;
+      const bool bucket = i < buckets_;
+      const std::uint64_t others = bucket ? (std::uint64_t{1} << kVersionShift) - 1 : 0;
+      const std::uint64_t round = bucket ? kAround << kVersionShift : kAround;
+      words[i]->store(((before[i] & ~others) + round) | (now & others));
+    }
+  }
+
+  // A get, in a process of its own.
+  void get() {
+    const TableReader reader = table_->reader();
+    std::array<std::byte, sizeof(Report::value)> space;
+    const TableReader::Result got = reader.get(bytes_of(GetParam().key), ValueTarget::buffer(space));
+    if (got.outcome == ReadOutcome::kHit) std::memcpy(report_->value, space.data(), got.size);
+    report_->size = static_cast<std::uint32_t>(got.size);
+    report_->outcome.store(static_cast<int>(got.outcome));
+  }
+  std::uint64_t instructions_of_a_get() {
+    report_ = new (memory_.data()) Report;
+    return step_through([&] { get(); }, [](std::uint64_t) {});
+  }
+  void get_disturbed(std::uint64_t step, const std::function<void()>& disturb) {
+    report_ = new (memory_.data()) Report;
+    stop_at([&] { get(); }, step, disturb, Afterwards::kGoesOn);
+  }
+  void expect_old_or_newer(std::uint64_t step) const {
+    const Rewriting& how = GetParam();
+    const auto outcome = static_cast<ReadOutcome>(report_->outcome.load());
+    const std::string value(report_->value, outcome == ReadOutcome::kHit ? report_->size : 0);
+    if (outcome == ReadOutcome::kHit) {
+      EXPECT_TRUE(value == how.value || value == how.newer) << "a torn or foreign value; rewritten at step " << step;
+    } else {
+      EXPECT_TRUE(how.absent_between && outcome == ReadOutcome::kMiss)
+          << "outcome " << static_cast<int>(outcome) << " of a key that was always there; rewritten at step " << step;
+    }
+  }
+
+  // Rewrites the table at `most` of the get's instructions at most, evenly spread from one that the seed chooses.
+  void rewrite_at(std::uint64_t most) {
+    const std::uint64_t steps = instructions_of_a_get();
+    ASSERT_GT(steps, 0u);
+    const std::uint64_t stride = 1 + steps / most;
+    std::uint64_t rewritings = 0;
+    Random random;
+    for (std::uint64_t step = random.below(stride); step < steps; step += stride, ++rewritings) {
+      get_disturbed(step, [&] {
+        const std::vector<Word*> words = versions();
+        const std::vector<std::uint64_t> before = values_of(words);
+        rewrite();
+        come_around(words, before);
+      });
+      expect_old_or_newer(step);
+      if (HasFailure()) return;
+      restore();
+    }
+    std::printf("rewritten at %lu of %lu instructions\n", static_cast<unsigned long>(rewritings),
+                static_cast<unsigned long>(steps));
+  }
+
+  std::unique_ptr<TestTable> table_;
+
+ private:
+  const AlignedMemory memory_{sizeof(Report)};
+  Report* report_ = nullptr;
+  std::size_t buckets_ = 0;  // how many of the versions are buckets'
+};
+
+TEST_P(StoppedReader, Case11IsNotDeceivedByVersionsThatHaveComeAround) { rewrite_at(40); }
+class StoppedReaderSlow : public StoppedReader {};
+TEST_P(StoppedReaderSlow, Case11IsNotDeceivedByVersionsThatHaveComeAround) { rewrite_at(200); }
+
+class StoppedReaderSoak : public StoppedReader {};
+TEST_P(StoppedReaderSoak, Case11IsNotDeceivedByFourBillionRewrites) {
+  const std::uint64_t steps = instructions_of_a_get();
+  for (const std::uint64_t part : {3, 5, 7}) {
+    get_disturbed(steps * part / 10, [&] {
+      rewrite();
+      for (std::uint64_t i = 0; i < kAround / 4; ++i) {
+        restore();
+        rewrite();
+      }
+    });
+    expect_old_or_newer(steps * part / 10);
+    restore();
+  }
+}
+
+std::string letters(std::size_t size, char letter) { return std::string(size, letter); }
+
+const auto kRewritings = testing::Values(
+    Rewriting{"PairOverwritten", text_of(1), text_of(100), text_of(200), text_of(2), text_of(300), false},
+    Rewriting{"PairThatMoves", text_of(1), text_of(100), text_of(200), text_of(2), text_of(300), true},
+    Rewriting{"PairBecomesEntry", text_of(1), text_of(100), letters(40, 'n'), text_of(2), text_of(300), false},
+    Rewriting{"EntryBecomesPair", text_of(1), letters(40, 'o'), text_of(100), text_of(2), letters(40, 'f'), false},
+    Rewriting{"Entry", "key one", letters(40, 'o'), letters(40, 'n'), "key two", letters(40, 'f'), false},
+    Rewriting{"EntryThatMoves", "key one", letters(40, 'o'), letters(40, 'n'), "key two", letters(40, 'f'), true},
+    Rewriting{"LongEntry", "key one", letters(1100, 'o'), letters(1100, 'n'), "key two", letters(1100, 'f'), false},
+    Rewriting{"LongEntryThatMoves", "key one", letters(1100, 'o'), letters(1100, 'n'), "key two", letters(1100, 'f'),
+              true});
+const auto kNameOf = [](const auto& test) { return std::string(test.param.name); };
+INSTANTIATE_TEST_SUITE_P(Of, StoppedReader, kRewritings, kNameOf);
+INSTANTIATE_TEST_SUITE_P(Of, StoppedReaderSlow, kRewritings, kNameOf);
+INSTANTIATE_TEST_SUITE_P(Of, StoppedReaderSoak, kRewritings, kNameOf);
+
+}  // namespace
+}  // namespace hostmap::test
