@@ -204,6 +204,7 @@ if(NOT HOSTMAP_SANITIZE AND NOT HOSTMAP_COVERAGE)
 endif()
 
 # Style: fast enough to be quick tests.
+hostmap_add_test(style seeded_bugs quick "${PROJECT_SOURCE_DIR}/scripts/seeded_bugs" --check)
 file(GLOB readme CONFIGURE_DEPENDS README.md)
 foreach(check include_order sync_tags documents)
   set(script "${PROJECT_SOURCE_DIR}/scripts/check_${check}")

@@ -59,13 +59,18 @@ std::uint64_t answer_bytes_of(const Intent& intent) noexcept {
   return record_bytes(decode_answer_head(intent.answer[0].load(kRelaxed)).value_bytes);
 }
 
+bool is_position(std::uint64_t position) noexcept { return position % kRecordUnit == 0; }
+
 // Writes the record's answer, which may lie there already: then it is the same.
 void answer_again(const Intent& intent, const Asker& asker) noexcept {
   const std::uint64_t position = intent.answer_position.load(kRelaxed);
   const std::uint64_t next = intent.answer_next.load(kRelaxed);
   const std::uint64_t size = answer_bytes_of(intent);
   RingProducer answers(asker.end->answer_ring(asker.channel), position);
-  if (position == next || size > record_bytes(sizeof(std::uint64_t)) || position + answers.needed(size) != next) return;
+  if (position == next || !is_position(position) || size > record_bytes(sizeof(std::uint64_t)) ||
+      position + answers.needed(size) != next) {
+    return;
+  }
   std::byte* record = answers.begin(size);
   const std::uint64_t words[] = {intent.answer[0].load(kRelaxed), intent.answer[1].load(kRelaxed)};
   std::memcpy(record + 8, words, size == record_bytes(0) ? sizeof words[0] : sizeof words);
@@ -75,7 +80,7 @@ void answer_again(const Intent& intent, const Asker& asker) noexcept {
 bool was_answered(const Intent& intent, const Asker& asker) noexcept {
   const std::uint64_t position = intent.answer_next.load(kRelaxed) - answer_bytes_of(intent);
   const RingView ring = asker.end->answer_ring(asker.channel);
-  return ring.word(position).load(kRelaxed) == ring.tag(position);
+  return is_position(position) && ring.word(position).load(kRelaxed) == ring.tag(position);
 }
 
 // The request of a lane's record, which may have been under way. True: it had been, and was applied.
@@ -90,16 +95,34 @@ bool settle_request(std::uint32_t lane, Inheritance& inheritance) {
     if (done) answer_again(intent, asker);
     if (settled == ShardWriter::Settled::kAnswerTells) done = was_answered(intent, asker);
     ChannelPosition& where = journal.position(asker.end->identity().index, asker.channel);
-    if (done && intent.request_next.load(kRelaxed) > where.request_next.load(kRelaxed)) {
+    const std::uint64_t request_next = intent.request_next.load(kRelaxed);
+    const std::uint64_t answer_next = intent.answer_next.load(kRelaxed);
+    if (done && request_next > where.request_next.load(kRelaxed) && is_position(request_next) &&
+        is_position(answer_next)) {
       // [position.answer] release; pairs with [position.next]
-      where.answer_next.store(intent.answer_next.load(kRelaxed), std::memory_order_release);
+      where.answer_next.store(answer_next, std::memory_order_release);
       // [position.next] release; pairs with [memo.position]
-      where.request_next.store(intent.request_next.load(kRelaxed), std::memory_order_release);
+      where.request_next.store(request_next, std::memory_order_release);
     }
   }
   inheritance.table->shard(lane).repeat_removal();
   intent.seal.store(kSealOpen, std::memory_order_release);  // [intent.reopen] release; pairs with [intent.sealed]
   return under_way && settled == ShardWriter::Settled::kApplied;
+}
+
+void give_up(ServerEnd& end, const Journal& journal) {
+  end.close();
+  end.region().unlink_name();
+  // [serial.record] release; pairs with [serial.give]
+  journal.connection(end.identity().index).serial.store(0, std::memory_order_release);
+}
+
+bool positions_make_sense(const ServerEnd& end, const Journal& journal) noexcept {
+  for (std::uint32_t channel = 0; channel < 2 * end.identity().lanes; ++channel) {
+    const ChannelPosition& where = journal.position(end.identity().index, channel);
+    if (!is_position(where.request_next.load(kRelaxed)) || !is_position(where.answer_next.load(kRelaxed))) return false;
+  }
+  return true;
 }
 
 // kFull: this process may not have as many descriptors or mappings as the last one had.
@@ -119,8 +142,11 @@ Status attach_connections(const InstanceName& name, Inheritance& inheritance) {
     // Its region is made before its record and removed before it, too: it is missing, or it is this client's.
     Result<std::unique_ptr<ServerEnd>> end =
         ServerEnd::adopt(name.connection(identity.id), identity, record.channels_open.load(kRelaxed));
-    if (end) {
+    if (end && positions_make_sense(**end, journal)) {
       inheritance.connections.push_back(std::move(*end));
+    } else if (end) {
+      give_up(**end, journal);
+      ++inheritance.given_up;
     } else if (end.status() == StatusCode::kFull) {
       return end.status();
     } else {
@@ -128,13 +154,6 @@ Status attach_connections(const InstanceName& name, Inheritance& inheritance) {
     }
   }
   return {};
-}
-
-void give_up(ServerEnd& end, const Journal& journal) {
-  end.close();
-  end.region().unlink_name();
-  // [serial.record] release; pairs with [serial.give]
-  journal.connection(end.identity().index).serial.store(0, std::memory_order_release);
 }
 
 // Entries that requests in pieces are filling, and whose they are: numbers of connections. Without an entry, the pieces were in
@@ -207,7 +226,9 @@ Status settle_inheritance(const InstanceName& name, Inheritance& inheritance) {
   inheritance.dropped = inheritance.table->adopt(streams, lost);
   for (const std::size_t stream : lost) {
     std::unique_ptr<ServerEnd>& end = inheritance.connections[owners[stream]];
-    if (end != nullptr) give_up(*std::exchange(end, nullptr), journal);
+    if (end == nullptr) continue;
+    give_up(*std::exchange(end, nullptr), journal);
+    ++inheritance.given_up;
   }
   std::erase(inheritance.connections, nullptr);
   remove_strays(name, inheritance);

@@ -133,6 +133,10 @@ Status Server::take_over() {
     log_("repaired the table: " + std::to_string(inheritance_.dropped) +
          " places and links that led nowhere were emptied");
   }
+  if (inheritance_.given_up != 0) {
+    log_("closed " + std::to_string(inheritance_.given_up) +
+         " connections whose places in the journal made no sense: their clients connect anew");
+  }
   log_("recovered entries=" + std::to_string(inheritance_.entries) + " connections=" +
        std::to_string(inheritance_.connections.size()) + " replayed=" + std::to_string(inheritance_.replayed) +
        " ms=" + std::to_string((monotonic_ns() - begin) / 1'000'000));

@@ -114,6 +114,13 @@ std::vector<Scenario> scenarios() {
         {.op = Op::kFlush}}},
       {"SplitOfPairs", puts(0, 7, true), puts(7, 9, true), true},
       {"SplitOfEntries", puts(0, 9, false), puts(9, 11, false), true},
+      {"SplitByIncrements",
+       puts(0, 9, false),
+       {{.op = Op::kIncrement, .key = "key 9", .value = text_of(5)},
+        {.op = Op::kIncrement, .key = "key 10", .value = text_of(5)},
+        {.op = Op::kIncrement, .key = "key 11", .value = text_of(5)},
+        {.op = Op::kIncrement, .key = "key 12", .value = text_of(5)}},
+       true},
   };
   // A bucket of either form that overflows: the load is low, the keys are chosen.
   for (const bool pairs : {true, false}) {

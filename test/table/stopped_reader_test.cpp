@@ -6,6 +6,7 @@
 #include <array>
 #include <functional>
 #include <gtest/gtest.h>
+#include <ostream>
 #include <vector>
 
 #include "support/aligned_memory.hpp"
@@ -20,10 +21,14 @@ constexpr std::uint64_t kAround = std::uint64_t{1} << 32;
 
 struct Rewriting {
   const char* name;
-  std::string key, value, newer;
-  std::string neighbour, neighbours_value;  // takes the place that the key leaves
-  bool absent_between;                      // the key is erased, and put again behind its neighbour
+  std::string key, value, newer = {};
+  std::string neighbour = {}, neighbours_value = {};  // takes the place that the key leaves
+  bool absent_between = false;                        // the key is erased, and put again behind its neighbour
+  bool change_places = false;  // key and neighbour were there from the start, and swap their places
+  bool splits = false;         // nothing of that: the key's bucket is split, and the key moves
 };
+
+std::ostream& operator<<(std::ostream& out, const Rewriting& rewriting) { return out << rewriting.name; }
 
 class StoppedReader : public testing::TestWithParam<Rewriting> {
  protected:
@@ -36,10 +41,21 @@ class StoppedReader : public testing::TestWithParam<Rewriting> {
   void SetUp() override {
     table_ = std::make_unique<TestTable>(TableSetup{.buckets = 1, .memory = std::uint64_t{1} << 20});
     ASSERT_EQ(table_->put(GetParam().key, GetParam().value), StatusCode::kOk);
+    if (GetParam().change_places) {
+      ASSERT_EQ(table_->put(GetParam().neighbour, GetParam().neighbours_value), StatusCode::kOk);
+    }
+    if (!GetParam().splits) return;
+    std::uint32_t shard;
+    const HashedKey hashed = table_->table().hash(bytes_of(GetParam().key), shard);
+    ASSERT_EQ(bucket_index(make_state(1, 0), 1, hashed.fraction, hashed.hash), 1u) << "not a key that moves";
   }
 
   void rewrite() {
     const Rewriting& how = GetParam();
+    if (how.splits) return table_->force_splits();
+    if (how.change_places) {
+      ASSERT_EQ(table_->erase(how.neighbour), StatusCode::kOk);
+    }
     ASSERT_EQ(how.absent_between ? table_->erase(how.key) : table_->put(how.key, how.newer), StatusCode::kOk);
     ASSERT_EQ(table_->put(how.neighbour, how.neighbours_value), StatusCode::kOk);
     ASSERT_EQ(table_->put(how.key, how.newer), StatusCode::kOk);
@@ -47,6 +63,7 @@ class StoppedReader : public testing::TestWithParam<Rewriting> {
   // And back to how it was.
   void restore() {
     const Rewriting& how = GetParam();
+    if (how.splits || how.change_places) return SetUp();
     ASSERT_EQ(table_->erase(how.neighbour), StatusCode::kOk);
     ASSERT_EQ(table_->erase(how.key), StatusCode::kOk);
     ASSERT_EQ(table_->put(how.key, how.value), StatusCode::kOk);
@@ -177,7 +194,12 @@ const auto kRewritings = testing::Values(
     Rewriting{"EntryThatMoves", "key one", letters(40, 'o'), letters(40, 'n'), "key two", letters(40, 'f'), true},
     Rewriting{"LongEntry", "key one", letters(1100, 'o'), letters(1100, 'n'), "key two", letters(1100, 'f'), false},
     Rewriting{"LongEntryThatMoves", "key one", letters(1100, 'o'), letters(1100, 'n'), "key two", letters(1100, 'f'),
-              true});
+              true},
+    Rewriting{"PairsThatChangePlaces", text_of(1), text_of(100), text_of(200), text_of(2), text_of(300), true, true},
+    Rewriting{"EntriesThatChangePlaces", "key one", letters(40, 'o'), letters(40, 'n'), "key two", letters(40, 'f'),
+              true, true},
+    Rewriting{.name = "PairWhileItSplits", .key = text_of(3), .value = text_of(100), .splits = true},
+    Rewriting{.name = "EntryWhileItSplits", .key = "key one", .value = letters(40, 'o'), .splits = true});
 const auto kNameOf = [](const auto& test) { return std::string(test.param.name); };
 INSTANTIATE_TEST_SUITE_P(Of, StoppedReader, kRewritings, kNameOf);
 INSTANTIATE_TEST_SUITE_P(Of, StoppedReaderSlow, kRewritings, kNameOf);
