@@ -16,11 +16,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
-Command server_command(const std::string& name, std::vector<std::string> arguments) {
+Command server_command(std::string_view program, const std::string& name, std::vector<std::string> arguments) {
   arguments.insert(arguments.end(), {"--name", name});
-  return {.program = sibling_program("hostmap-server"),
-          .arguments = std::move(arguments),
-          .signal_when_parent_dies = SIGTERM};
+  return {.program = sibling_program(program), .arguments = std::move(arguments), .signal_when_parent_dies = SIGTERM};
 }
 
 }  // namespace
@@ -30,16 +28,20 @@ std::string unique_name() {
   return fmt::format("hostmap-bench-{}-{}", getpid(), ++number);
 }
 
-Instance::Instance(std::vector<std::string> arguments)
-    : name_(unique_name()), server_(server_command(name_, std::move(arguments))) {
-  const std::string line = server_.hear(30s);
+Instance::Instance(std::vector<std::string> arguments, std::string_view program)
+    : name_(unique_name()), command_(server_command(program, name_, std::move(arguments))), server_(command_) {
+  await_ready();
+}
+
+void Instance::await_ready() {
+  const std::string line = server_->hear(30s);
   if (!line.starts_with("ready ")) {
     throw std::runtime_error(fmt::format("hostmap-server said \"{}\", not ready", line));
   }
 }
 
 Instance::~Instance() {
-  if (server_.pid() < 0) return;
+  if (!server_ || server_->pid() < 0) return;
   try {
     stop();
   } catch (const std::exception& error) {
@@ -72,9 +74,18 @@ std::uint64_t Instance::stat(std::string_view figure) const {
   return value;
 }
 
+double Instance::kill_and_restart() {
+  server_->signal(SIGKILL);
+  server_.reset();  // waits for its end
+  const Clock::time_point start = Clock::now();
+  server_.emplace(command_);
+  await_ready();
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
+
 void Instance::stop() {
-  server_.signal(SIGTERM);
-  server_.wait(30s);
+  server_->signal(SIGTERM);
+  server_->wait(30s);
 }
 
 void load_hostmap(const Instance& instance, std::uint64_t entries) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,25 +14,30 @@ namespace hostmap::bench {
 
 class Instance {
  public:
-  /// Starts `hostmap-server ARGUMENT…` under a name that no other run uses; returns when it serves.
-  explicit Instance(std::vector<std::string> arguments);
+  /// Starts `hostmap-server ARGUMENT…`, or another build of it, under a name that no other run uses; returns when it serves.
+  explicit Instance(std::vector<std::string> arguments, std::string_view program = "hostmap-server");
   /// Stops the server if stop() has not; never throws.
   ~Instance();
   Instance(const Instance&) = delete;
   Instance& operator=(const Instance&) = delete;
 
   [[nodiscard]] const std::string& name() const { return name_; }
-  [[nodiscard]] pid_t server_pid() const { return server_.pid(); }
+  [[nodiscard]] pid_t server_pid() const { return server_->pid(); }
   /// Binds each thread that the server has now to one CPU; how many CPUs it believes to have does not change.
   void pin_server(int cpu) const;
   /// One figure of `hostmap stat --json`.
   [[nodiscard]] std::uint64_t stat(std::string_view figure) const;
+  /// SIGKILL, and another server in its place. Returns how many milliseconds that one took from exec to `ready`.
+  double kill_and_restart();
   /// SIGTERM, then the server's end; throws unless it ends in order.
   void stop();
 
  private:
+  void await_ready();
+
   std::string name_;
-  Child server_;
+  Command command_;
+  std::optional<Child> server_;
 };
 
 /// Loads the entries of workload.hpp, by a client in a process of its own; throws unless all are there then.

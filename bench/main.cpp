@@ -30,6 +30,8 @@ constexpr std::array kQuestions{
     Question{"multi-get", "several keys at once against one by one, table in DRAM", ask_multi_get},
     Question{"put-sync", "a put that waits for its answer, against the bare ring and Redis", ask_put_sync},
     Question{"load64", "64 load clients at once against the sketch's design", ask_load64},
+    Question{"intents", "what it costs to write down each change before it is made", ask_intents},
+    Question{"restart", "how long a killed server's successor takes until it serves", ask_restart},
     Question{"idle", "what a server and 64 idle clients cost", ask_idle},
     Question{"instructions", "how many instructions a get and a put are", ask_instructions},
 };
@@ -44,6 +46,8 @@ constexpr std::array kRoles{
     Role{"multi-get-reader", 2, play_multi_get_reader},
     Role{"put-sync-client", 1, play_put_sync_client},
     Role{"put-sync-redis", 1, play_put_sync_redis},
+    Role{"intents-client", 1, play_intents_client},
+    Role{"restart-loader", 2, play_restart_loader},
     Role{"count", 2, play_count},
 };
 

@@ -45,6 +45,8 @@ void ask_get(Session& session);
 void ask_multi_get(Session& session);
 void ask_put_sync(Session& session);
 void ask_load64(Session& session);
+void ask_intents(Session& session);
+void ask_restart(Session& session);
 void ask_idle(Session& session);
 void ask_instructions(Session& session);
 
@@ -53,6 +55,8 @@ int play_get_reader(std::span<char* const> arguments);
 int play_multi_get_reader(std::span<char* const> arguments);
 int play_put_sync_client(std::span<char* const> arguments);
 int play_put_sync_redis(std::span<char* const> arguments);
+int play_intents_client(std::span<char* const> arguments);
+int play_restart_loader(std::span<char* const> arguments);
 int play_idle_client(std::span<char* const> arguments);
 int play_count(std::span<char* const> arguments);
 

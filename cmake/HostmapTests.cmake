@@ -2,6 +2,7 @@
 #   test/FOLDER/*_test.cpp         -> one GoogleTest binary, test_FOLDER; ctest knows each test as
 #                                     FOLDER.Suite.Name
 #   test/process/programs/*.cpp    -> helper programs, each named as its file, beside hostmap-server
+#   test/process/preload/*.cpp     -> likewise NAME.so, for LD_PRELOAD
 #   test/models/*_model.cpp|*.pml  -> models of the protocols: model.NAME (quick) and
 #                                     model.NAME.full (slow); test/models/CMakeLists.txt, if there
 #                                     is one, takes their place
@@ -93,6 +94,14 @@ foreach(source IN LISTS program_sources)
   set_target_properties(${program} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}")
   target_link_libraries(${program} PRIVATE hostmap_test_support)
   add_dependencies(hostmap_process_programs ${program})
+endforeach()
+
+file(GLOB preload_sources CONFIGURE_DEPENDS test/process/preload/*.cpp)
+foreach(source IN LISTS preload_sources)
+  cmake_path(GET source STEM library)
+  add_library(${library} MODULE "${source}")
+  set_target_properties(${library} PROPERTIES PREFIX "" LIBRARY_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}")
+  add_dependencies(hostmap_process_programs ${library})
 endforeach()
 
 # hostmap_add_test_binary(FOLDER SOURCE…)

@@ -1,0 +1,116 @@
+// Question `intents`: what does it cost that a restart can finish or undo whatever a killed server was doing?
+//
+// Before each change the worker writes down what it is about to do. The same server without that is built for this question
+// alone; both run at once and take turns, so that both see the same machine.
+
+#include <chrono>
+#include <cstdlib>
+#include <fmt/format.h>
+#include <iostream>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include <hostmap/client.hpp>
+
+#include "floors.hpp"
+#include "harness.hpp"
+#include "instance.hpp"
+#include "other_load.hpp"
+#include "process.hpp"
+#include "question.hpp"
+#include "workload.hpp"
+
+namespace hostmap::bench {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::uint64_t kEntries = 1'000;  // in the caches: nothing else is as fast, so nothing shows the cost better
+constexpr std::uint64_t kPuts = 2'000'000;
+constexpr unsigned kDefaultRounds = 15;
+constexpr double kGoal = 1.1;
+
+void put_all(Client& client, std::uint64_t count, Random& random) {
+  for (std::uint64_t i = 0; i < count; ++i) {
+    if (const Status status = client.put_async(bytes_of(key_of(random.below(kEntries))), bytes_of(i)); !status.ok()) {
+      throw std::runtime_error(fmt::format("put_async: {}", status.message()));
+    }
+  }
+  if (const Status status = client.flush(); !status.ok()) {
+    throw std::runtime_error(fmt::format("flush: {}", status.message()));
+  }
+}
+
+}  // namespace
+
+// In the client's process: a line on standard input is a round; nanoseconds a put are the answer.
+int play_intents_client(std::span<char* const> arguments) {
+  Options options;
+  options.name = arguments[0];
+  Result<Client> client = Client::connect(options);
+  if (!client) throw std::runtime_error(fmt::format("connect: {}", client.status().message()));
+  Random random(7);
+  for (std::string line; std::getline(std::cin, line);) {
+    put_all(*client, kPuts / 10, random);
+    const Clock::time_point start = Clock::now();
+    put_all(*client, kPuts, random);
+    fmt::print("{}\n", std::chrono::duration<double, std::nano>(Clock::now() - start).count() / kPuts);
+    std::fflush(stdout);
+  }
+  return 0;
+}
+
+void ask_intents(Session& session) {
+  const std::vector<int> cpus = allowed_cpus();
+  if (cpus.size() < 2) {
+    session.progress.step("intents · skipped, needs two CPUs");
+    return;
+  }
+  session.progress.step("intents");
+  const OtherLoad others;
+  Instance with({});
+  Instance without({}, "hostmap-server-without-intents");
+  const auto client_of = [&](const Instance& instance) {
+    instance.pin_server(cpus[0]);
+    return Child(
+        {.program = own_program(), .arguments = {"--role", "intents-client", instance.name()}, .cpu = cpus[1]});
+  };
+  Child clients[] = {client_of(with), client_of(without)};
+  const unsigned rounds = session.choices.rounds == 0 ? kDefaultRounds : session.choices.rounds;
+  Series series[2];
+  interleave(rounds, 2, [&](unsigned round, std::size_t contestant) {
+    session.progress.detail(fmt::format("round {} of {}", round + 1, rounds));
+    clients[contestant].say("round");
+    series[contestant].add(std::strtod(clients[contestant].hear(120s).c_str(), nullptr));
+  });
+  for (Child& child : clients) {
+    child.close_input();
+    child.wait(30s);
+  }
+  with.stop();
+  without.stop();
+  const Ratio ratio = ratio_of(series[0], series[1]);
+  Finding finding{.name = "intents",
+                  .unit = "ns",
+                  .hostmap = series[0].median(),
+                  .rivals = {{"without intents", series[1].median()}},
+                  .ratio = ratio,
+                  .goal = kGoal};
+  session.report.add(finding);
+
+  session.progress.clear();
+  Table table(fmt::format("intents · pipelined puts of 8 + 8 bytes, {} entries · ns a put, median of {} rounds",
+                          format_count(kEntries), rounds),
+              {"", "ns", "hostmap : this", "goal", ""});
+  table.row({{"hostmap", Tone::kStrong}, {format_series(series[0]), Tone::kStrong}, {""}, {""}, {""}});
+  table.row({{"without intents"},
+             {format_series(series[1])},
+             {format_ratio(ratio)},
+             {fmt::format("≤ {:.1f}", kGoal)},
+             verdict(*finding.goal_met())});
+  table.note(others.sentence());
+  table.print();
+}
+
+}  // namespace hostmap::bench

@@ -1,0 +1,112 @@
+// Question `restart`: a server is killed; how long does the next one take from exec to `ready`?
+//
+// It looks at every bucket, and of entries at the first word of each, for what is reachable is all that is known of the
+// arena. So the floor is one look at as many lines of memory, in no order, overlapped.
+
+#include <cstdlib>
+#include <fmt/format.h>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <hostmap/client.hpp>
+
+#include "floors.hpp"
+#include "harness.hpp"
+#include "instance.hpp"
+#include "other_load.hpp"
+#include "process.hpp"
+#include "question.hpp"
+#include "workload.hpp"
+
+namespace hostmap::bench {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr unsigned kDefaultRounds = 5;
+constexpr double kGoalMilliseconds = 1000;
+constexpr std::size_t kKeyBytes = 16;
+constexpr std::size_t kValueBytes = 100;
+
+}  // namespace
+
+// Entries of 16 + 100 bytes.
+int play_restart_loader(std::span<char* const> arguments) {
+  Options options;
+  options.name = arguments[0];
+  Result<Client> client = Client::connect(options);
+  if (!client) throw std::runtime_error(fmt::format("connect: {}", client.status().message()));
+  const std::uint64_t entries = std::strtoull(arguments[1], nullptr, 10);
+  const std::string value(kValueBytes, 'v');
+  for (std::uint64_t i = 0; i < entries; ++i) {
+    const std::uint64_t key[] = {key_of(load_order(i, entries)), i};
+    static_assert(sizeof key == kKeyBytes);
+    if (const Status status = client->put_async(std::as_bytes(std::span(key)), std::as_bytes(std::span(value)));
+        !status.ok()) {
+      throw std::runtime_error(fmt::format("put_async: {}", status.message()));
+    }
+  }
+  if (const Status status = client->flush(); !status.ok()) {
+    throw std::runtime_error(fmt::format("flush: {}", status.message()));
+  }
+  return 0;
+}
+
+void ask_restart(Session& session) {
+  session.progress.step("restart");
+  const OtherLoad others;
+  const unsigned rounds = session.choices.rounds == 0 ? kDefaultRounds : session.choices.rounds;
+  const std::uint64_t entries = session.choices.max_entries;
+  const std::string memory = fmt::format("{}M", 64 + entries * 250 / 1'000'000);
+  const double floor_ms = session.floors.get().memory_independent_huge * static_cast<double>(entries) / 1e6;
+  Table table(
+      fmt::format("restart · {} entries · ms from exec to ready, median of {} kills", format_count(entries), rounds),
+      {"", "first", "median", "worst", "goal", ""});
+  for (const bool pairs : {true, false}) {
+    session.progress.detail(pairs ? "loading pairs" : "loading entries");
+    Instance instance({"--memory", memory});
+    if (pairs) {
+      load_hostmap(instance, entries);
+    } else {
+      Child loader({.program = own_program(),
+                    .arguments = {"--role", "restart-loader", instance.name(), std::to_string(entries)}});
+      loader.wait(300s);
+    }
+    Series series;
+    for (unsigned round = 0; round < rounds; ++round) {
+      session.progress.detail(fmt::format("kill {} of {}", round + 1, rounds));
+      series.add(instance.kill_and_restart());
+      if (const std::uint64_t found = instance.stat("entries"); found != entries) {
+        throw std::runtime_error(fmt::format("after a restart there are {} entries, not {}", found, entries));
+      }
+    }
+    instance.stop();
+    const std::string name =
+        pairs ? "pairs of 8 + 8 bytes" : fmt::format("entries of {} + {} bytes", kKeyBytes, kValueBytes);
+    Finding finding{.name = pairs ? "restart/pairs" : "restart/entries",
+                    .unit = "ms",
+                    .hostmap = series.greatest(),
+                    .floor = floor_ms,
+                    .goal = kGoalMilliseconds};
+    session.report.add(finding);
+    table.row({{name, Tone::kStrong},
+               {format_figure(series.figures().front())},
+               {format_figure(series.median())},
+               {format_figure(series.greatest()), Tone::kStrong},
+               {fmt::format("≤ {}", format_count(static_cast<std::uint64_t>(kGoalMilliseconds)))},
+               verdict(*finding.goal_met())});
+  }
+  table.row({{"floor: a random line for each entry, overlapped", Tone::kFaint},
+             {""},
+             {format_figure(floor_ms), Tone::kFaint},
+             {""},
+             {""},
+             {""}});
+  table.note(others.sentence());
+  session.progress.clear();
+  table.print();
+}
+
+}  // namespace hostmap::bench
