@@ -1,6 +1,9 @@
 #include "table/census.hpp"
 
+#include <algorithm>
 #include <atomic>
+#include <bit>
+#include <thread>
 
 namespace hostmap {
 
@@ -56,6 +59,55 @@ bool ArenaCensus::count_entry(std::uint32_t shard, std::uint64_t offset, std::ui
   const std::uint64_t size = class_bytes(wanted);
   if (kinds_[first] != kSlabFirstClass + wanted || within % size != 0) return false;
   return use(first, shard, within / size, kSlabBytes / size);
+}
+
+bool ArenaCensus::count_block(std::uint32_t shard, std::uint64_t offset) {
+  if (!may_be_entry(offset)) return false;
+  const std::uint64_t slab = (offset - arena_offset_) / kSlabBytes;
+  const std::uint64_t within = (offset - arena_offset_) % kSlabBytes;
+  if (kinds_[slab] < kSlabFirstClass || kinds_[slab] >= kSlabFirstClass + kSizeClasses) return false;
+  const std::uint64_t size = class_bytes(kinds_[slab] - unsigned{kSlabFirstClass});
+  return within % size == 0 && use(slab, shard, within / size, kSlabBytes / size);
+}
+
+std::vector<std::uint64_t> ArenaCensus::take_back_misfits(const std::byte* table) {
+  constexpr std::uint64_t kSlabsWorthAThread = 1000;
+  const std::uint64_t threads =
+      std::clamp<std::uint64_t>(slabs() / kSlabsWorthAThread, 1, std::max(1u, std::thread::hardware_concurrency()));
+  std::vector<std::vector<std::uint64_t>> parts(threads);
+  {
+    std::vector<std::jthread> others;
+    for (std::uint64_t i = 1; i < threads; ++i) {
+      others.emplace_back([this, table, i, threads, &part = parts[i]] {
+        take_back_misfits(table, slabs() * i / threads, slabs() * (i + 1) / threads, part);
+      });
+    }
+    take_back_misfits(table, 0, slabs() / threads, parts[0]);
+  }
+  std::vector<std::uint64_t> all;
+  for (const auto& part : parts) all.insert(all.end(), part.begin(), part.end());
+  return all;
+}
+
+void ArenaCensus::take_back_misfits(const std::byte* table, std::uint64_t first, std::uint64_t last,
+                                    std::vector<std::uint64_t>& misfits) {
+  for (std::uint64_t slab = first; slab < last; ++slab) {
+    if (owners_[slab] == kNobody || kinds_[slab] < kSlabFirstClass) continue;
+    const unsigned expected = kinds_[slab] - unsigned{kSlabFirstClass};
+    const std::uint64_t size = class_bytes(expected);
+    for (std::uint64_t word = 0; word * kWordBits * size < kSlabBytes; ++word) {
+      std::uint64_t& used = used_[slab * kUsedWords + word];
+      for (std::uint64_t left = used; left != 0; left &= left - 1) {
+        const auto bit = static_cast<std::uint64_t>(std::countr_zero(left));
+        const std::uint64_t offset = arena_offset_ + slab * kSlabBytes + (word * kWordBits + bit) * size;
+        const std::uint64_t meta = reinterpret_cast<const Word*>(table + offset)->load(kRelaxed);
+        const std::uint64_t bytes = entry_bytes(meta_key_bytes(meta), meta_value_bytes(meta));
+        if (bytes <= kLargestBlock && size_class(bytes) == expected) continue;
+        used &= ~(std::uint64_t{1} << bit);
+        misfits.push_back(offset);
+      }
+    }
+  }
 }
 
 bool ArenaCensus::count_overflow(std::uint32_t shard, SlabKind kind, std::uint64_t offset) {

@@ -1,12 +1,16 @@
 // ArenaCensus: who uses what of the arena, counted by a restart. Free lists are a server's own memory; what the table reaches
 // is all that is known of them when it has died.
 //
+//   count…()            in the order of the buckets, by what the journal says of the slab: no entry is looked at, which would
+//                       be a way to memory each
+//   take_back_misfits() then every block in the order of the memory: does the entry in it say a size of this block's class?
+//
 // Invariants
 // 1. A block or overflow bucket is counted once: a second way to it is refused, as is whatever does not lie where its slab
 //    says that blocks lie.
 // 2. Nothing of the region or the journal is changed by counting.
 //
-// Threads: any number may count at once.
+// Threads: any number may count at once. take_back_misfits() starts some of its own.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +26,9 @@ class ArenaCensus {
 
   ArenaCensus(const TableHeader& header, Journal journal);
 
-  // Counts what a shard uses; false: that cannot be. `bytes`: of the entry, as its meta says.
+  // Counts what a shard uses; false: that cannot be.
+  bool count_block(std::uint32_t shard, std::uint64_t offset);
+  // The same, where the entry's size is known, or has to be (of a run). `bytes`: as its meta says.
   bool count_entry(std::uint32_t shard, std::uint64_t offset, std::uint64_t bytes);
   bool count_overflow(std::uint32_t shard, SlabKind kind, std::uint64_t offset);
   // May the first words of an entry at `offset` be looked at?
@@ -31,10 +37,13 @@ class ArenaCensus {
            offset + kSmallestBlock <= arena_offset_ + kinds_.size() * kSlabBytes;
   }
 
-  // Begins to load what counting an entry at `offset` needs.
-  void prefetch(std::uint64_t offset) const noexcept {
-    __builtin_prefetch(&used_[(offset - arena_offset_) / kSlabBytes * kUsedWords], 1);
+  // Does a run of slabs begin at `offset`, which may be an entry's?
+  bool is_run(std::uint64_t offset) const noexcept {
+    return kinds_[(offset - arena_offset_) / kSlabBytes] == kSlabRunHead;
   }
+
+  // Blocks that were counted but hold no entry of their size: not counted any more. Their offsets, in order.
+  std::vector<std::uint64_t> take_back_misfits(const std::byte* table);
 
   std::uint64_t slabs() const noexcept { return kinds_.size(); }
   std::uint8_t kind(std::uint64_t slab) const noexcept { return kinds_[slab]; }     // as in the journal
@@ -46,6 +55,8 @@ class ArenaCensus {
   // Of the smallest blocks; the others need a part of them, at the beginning.
   static constexpr std::uint64_t kUsedWords = kSlabBytes / kSmallestBlock / 64;
   bool belongs_to(std::uint64_t slab, std::uint32_t shard) noexcept;
+  void take_back_misfits(const std::byte* table, std::uint64_t first, std::uint64_t last,
+                         std::vector<std::uint64_t>& misfits);
   bool use(std::uint64_t slab, std::uint32_t shard, std::uint64_t block, std::uint64_t blocks);
 
   std::uint64_t arena_offset_;

@@ -20,8 +20,8 @@ namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;  // relaxed: as in writer.cpp, one writer
 
-// Buckets whose entries' first words are asked for ahead: enough to hide the way to memory.
-constexpr std::uint64_t kAhead = 6;
+// Buckets whose overflow buckets are asked for ahead: enough to hide the way to memory.
+constexpr std::uint64_t kAhead = 16;
 constexpr std::uint64_t kBucketsWorthAThread = 100'000;
 
 }  // namespace
@@ -178,7 +178,6 @@ std::uint64_t ShardWriter::survey_pairs(ArenaCensus& census) noexcept {
 
 std::uint64_t ShardWriter::survey_entries(ArenaCensus& census) {
   const std::uint64_t buckets = state_buckets(shard_.entry_state.load(kRelaxed), shard_.entries_base);
-  // Each entry's first words must be read, a random access each: cpus share that.
   const std::uint64_t threads =
       std::clamp<std::uint64_t>(buckets / kBucketsWorthAThread, 1, std::max(1u, std::thread::hardware_concurrency()));
   std::vector<EntrySurvey> parts(threads);
@@ -208,17 +207,13 @@ std::uint64_t ShardWriter::survey_entries(ArenaCensus& census) {
 
 void ShardWriter::survey_entries(ArenaCensus& census, std::uint64_t first, std::uint64_t last,
                                  EntrySurvey& found) const {
-  const auto ask_for = [&](const EntryBucket& bucket) {
-    for (const Word& cell : bucket.cells) {
-      const std::uint64_t offset = cell_offset(cell.load(kRelaxed));
-      if (!census.may_be_entry(offset)) continue;
-      __builtin_prefetch(table_.at<std::byte>(offset));
-      census.prefetch(offset);
-    }
-  };
-  for (std::uint64_t i = first; i < std::min(first + kAhead, last); ++i) ask_for(entries_[i]);
   for (std::uint64_t i = first; i < last; ++i) {
-    if (i + kAhead < last) ask_for(entries_[i + kAhead]);
+    if (i + kAhead < last) {
+      const std::uint64_t word = entries_[i + kAhead].cells[kPlaces - 1].load(kRelaxed);
+      if (is_link(word) && census.may_be_entry(cell_offset(word))) {
+        __builtin_prefetch(table_.at<std::byte>(cell_offset(word)));
+      }
+    }
     EntryBucket* primary = &entries_[i];
     const bool live = !is_stale(primary->header);  // a cleared chain's entries are used until it is reset
     unsigned length = 1;
@@ -234,18 +229,44 @@ void ShardWriter::survey_entries(ArenaCensus& census, std::uint64_t first, std::
             next = table_.at<EntryBucket>(offset);
             continue;
           }
-        } else if (!is_link(word) && census.may_be_entry(offset)) {
-          const std::uint64_t meta = table_.at<Word>(offset)->load(kRelaxed);
-          if (census.count_entry(number(), offset, entry_bytes(meta_key_bytes(meta), meta_value_bytes(meta)))) {
-            if (live) ++found.keys;
-            continue;
-          }
+        } else if (!is_link(word) && is_counted(census, offset)) {
+          if (live) ++found.keys;
+          continue;
         }
         found.nowhere.emplace_back(primary, &cell);
       }
       bucket = next;
     }
   }
+}
+
+bool ShardWriter::is_counted(ArenaCensus& census, std::uint64_t offset) const {
+  if (!census.may_be_entry(offset)) return false;
+  if (!census.is_run(offset)) return census.count_block(number(), offset);
+  const std::uint64_t meta = table_.at<Word>(offset)->load(kRelaxed);
+  return census.count_entry(number(), offset, entry_bytes(meta_key_bytes(meta), meta_value_bytes(meta)));
+}
+
+std::uint64_t ShardWriter::drop_entries(const std::vector<std::uint64_t>& misfits) noexcept {
+  const std::uint64_t buckets = state_buckets(shard_.entry_state.load(kRelaxed), shard_.entries_base);
+  std::uint64_t dropped = 0;
+  for (std::uint64_t i = 0; i < buckets; ++i) {
+    EntryBucket* primary = &entries_[i];
+    for (EntryBucket* bucket = primary; bucket != nullptr;) {
+      EntryBucket* next = nullptr;
+      for (Word& cell : bucket->cells) {
+        const std::uint64_t word = cell.load(kRelaxed);
+        if (is_link(word)) next = table_.at<EntryBucket>(cell_offset(word));
+        if (word == 0 || is_link(word) || !std::binary_search(misfits.begin(), misfits.end(), cell_offset(word)))
+          continue;
+        swing_cell(primary, cell, 0);
+        if (!is_stale(primary->header)) stats_.entry_keys.store(stats_.entry_keys.load(kRelaxed) - 1, kRelaxed);
+        ++dropped;
+      }
+      bucket = next;
+    }
+  }
+  return dropped;
 }
 
 void ShardWriter::adopt(const ArenaCensus& census) { blocks_.adopt(census, number()); }

@@ -110,6 +110,9 @@ std::uint64_t Table::adopt(const std::vector<Stream>& streams, std::vector<std::
   ArenaCensus census(header(), journal_);
   std::uint64_t dropped = 0;
   for (const auto& shard : shards_) dropped += shard->survey(census);
+  if (const std::vector<std::uint64_t> misfits = census.take_back_misfits(region_.data()); !misfits.empty()) {
+    for (const auto& shard : shards_) dropped += shard->drop_entries(misfits);
+  }
   for (std::size_t i = 0; i < streams.size(); ++i) {
     if (!census.count_entry(streams[i].shard, streams[i].entry, streams[i].bytes)) lost.push_back(i);
   }

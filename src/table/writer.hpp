@@ -132,6 +132,8 @@ class ShardWriter {
   void repeat_removal() noexcept;
   // Counts keys and what they use of the arena. Returns how many places and links led nowhere and were dropped.
   std::uint64_t survey(ArenaCensus& census);
+  // Empties the cells that lead to these places, in ascending order. Returns how many there were.
+  std::uint64_t drop_entries(const std::vector<std::uint64_t>& misfits) noexcept;
   void adopt(const ArenaCensus& census);
   std::uint64_t populated_bytes() const noexcept { return pair_area_.populated() + entry_area_.populated(); }
 
@@ -227,6 +229,7 @@ class ShardWriter {
   };
   std::uint64_t survey_entries(ArenaCensus& census);
   void survey_entries(ArenaCensus& census, std::uint64_t first, std::uint64_t last, EntrySurvey& found) const;
+  bool is_counted(ArenaCensus& census, std::uint64_t offset) const;
   bool split_entries();
   bool ground_ready(GrowingArea& area, std::uint64_t bytes, bool overdue);
 

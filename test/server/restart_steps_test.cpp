@@ -426,6 +426,35 @@ TEST_F(RestartDamage, ACellThatLeadsNowhere) {
       0u);
 }
 
+// An entry whose size is damaged is dropped alone; the others, in the same slab, stay.
+TEST_F(RestartDamage, AnEntryThatSaysAnotherSize) {
+  Regions regions;
+  std::vector<std::string> keys;
+  for (const Call& call : puts(0, 6, false)) {
+    regions.call(call);
+    keys.push_back(call.key);
+  }
+  Content expected = regions.content(keys);
+  regions.send({.key = "key 9", .value = "sent before the kill"});
+  for (const std::uint64_t meta : {std::uint64_t{0}, ~std::uint64_t{0}, make_meta(5, 100'000), make_meta(5, 60)}) {
+    Image image(regions.view());
+    const auto* bucket = reinterpret_cast<const EntryBucket*>(image.parts[3].bytes.data());
+    const std::uint64_t entry = cell_offset(bucket->cells[0].load());
+    ASSERT_NE(entry, 0u);
+    std::byte* place = image.parts[5].bytes.data() + (entry - image.parts[5].offset);
+    const std::string key(reinterpret_cast<const char*>(place + kEntryMetaBytes), 5);
+    std::memcpy(place, &meta, sizeof meta);
+    Regions next(Regions::lay_out(image));
+    EXPECT_EQ(next.dropped(), 1u);
+    Content rest = expected;
+    EXPECT_EQ(rest.erase(key), 1u) << key;
+    EXPECT_EQ(next.content(keys), rest);
+    EXPECT_EQ(next.findings(), std::vector<std::string>());
+    next.work();
+    EXPECT_EQ(next.content({"key 9"})["key 9"], "sent before the kill") << "it serves";
+  }
+}
+
 std::vector<Scenario> some(bool quick) {
   std::vector<Scenario> chosen;
   for (Scenario& scenario : scenarios()) {
