@@ -1,7 +1,9 @@
 // FAULTS 17: a server that stands still. Direct reads go on; calls that need the server end at their deadline with "outcome
 // unknown", each by its own; and when the server goes on, so do its clients, on the same connections.
+#include <atomic>
 #include <chrono>
 #include <gtest/gtest.h>
+#include <thread>
 
 #include "process/support/peer.hpp"
 #include "process/support/server.hpp"
@@ -45,6 +47,41 @@ TEST(StoppedServer, Case17CallsEndAtTheirDeadlineAndGoOnWhenTheServerDoes) {
   EXPECT_EQ(writer.get("key").text, Peer::told_of("new4")) << "what was sent in time to its ring is applied, in order";
   EXPECT_EQ(again_until_in_time(reader, "get key").text, Peer::told_of("new4"));
   EXPECT_EQ(server.stat("connected"), 2u) << "nobody had to connect anew";
+}
+
+TEST(StoppedServer, Case17WithoutADeadlineEveryCallWaitsUntilTheServerGoesOnOrEnds) {
+  Server server({"10", "--ring-size", "8K"});
+  Client putting = server.connect(Options::kForever);
+  Client getting = server.connect(Options::kForever, Reads::kRing);
+  Client filling = server.connect(Options::kForever);
+  ASSERT_EQ(putting.put("key", "old"), StatusCode::kOk);
+  server.pause();
+  std::atomic<int> ended{0};
+  const auto in_a_thread = [&ended](auto call) {
+    return std::jthread([&ended, call = std::move(call)] {
+      call();
+      ++ended;
+    });
+  };
+  {
+    const std::jthread threads[] = {
+        in_a_thread([&] { EXPECT_EQ(putting.put("key", "new"), StatusCode::kOk); }),
+        in_a_thread([&] { EXPECT_TRUE(getting.get("key")); }),
+        in_a_thread([&] {  // waits for room
+          for (int i = 0; i < 1000; ++i)
+            ASSERT_EQ(filling.put_async("fill " + std::to_string(i), "value"), StatusCode::kOk);
+          EXPECT_EQ(filling.flush(), StatusCode::kOk);
+        }),
+        in_a_thread([&] { EXPECT_EQ(server.connect(Options::kForever).put("late", "value"), StatusCode::kOk); }),
+    };
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    EXPECT_EQ(ended.load(), 0) << "not all of them waited";
+    server.send(SIGCONT);
+  }
+  EXPECT_EQ(*putting.get("key"), "new");
+  EXPECT_EQ(*putting.size(), 1002u);
+  server.stop_cleanly();
+  EXPECT_FALSE(putting.put("key", "too late").ok()) << "for ever is not for a server that has ended";
 }
 
 TEST(StoppedServer, Case17ADirectReadGoesOnButWaitsForTheClientsOwnWrites) {
