@@ -3,9 +3,7 @@
 #                                     FOLDER.Suite.Name
 #   test/process/programs/*.cpp    -> helper programs, each named as its file, beside hostmap-server
 #   test/process/preload/*.cpp     -> likewise NAME.so, for LD_PRELOAD
-#   test/models/*_model.cpp|*.pml  -> models of the protocols: model.NAME (quick) and
-#                                     model.NAME.full (slow); test/models/CMakeLists.txt, if there
-#                                     is one, takes their place
+#   test/models                    -> models of the protocols: model.NAME.quick and model.NAME.full (soak)
 #   scripts/check_*                -> style.NAME, and style.NAME.canary: the check must fail on a
 #                                     bad tree
 #   scripts/check_client_library   -> library.client, in release builds
@@ -39,6 +37,7 @@ set(test_environment
 # Costs: what takes long begins first.
 set(quick_cost 1)
 set(slow_cost 200)
+set(soak_cost 200)
 set(quick_timeout_seconds 120)
 set(slow_timeout_seconds 600)
 set(soak_timeout_seconds 43200)
@@ -157,33 +156,10 @@ function(hostmap_add_test kind name tier)
                        ENVIRONMENT "${test_environment}")
 endfunction()
 
-# Models: exit code 0 is a pass. `quick` explores a small space, `full` all of it.
-file(GLOB models CONFIGURE_DEPENDS
-     test/models/CMakeLists.txt test/models/*_model.cpp test/models/*.pml)
-if("${PROJECT_SOURCE_DIR}/test/models/CMakeLists.txt" IN_LIST models)
-  add_subdirectory(test/models)
-  get_property(model_programs DIRECTORY test/models PROPERTY BUILDSYSTEM_TARGETS)
-  if(model_programs)
-    add_dependencies(hostmap_tests ${model_programs})
-  endif()
-else()
-  foreach(model IN LISTS models)
-    cmake_path(GET model STEM stem)
-    if(model MATCHES "\\.pml$")
-      set(command "${PROJECT_SOURCE_DIR}/scripts/run_spin" "${model}")
-    else()
-      add_executable(${stem} "${model}")
-      set_target_properties(${stem} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${test_binary_dir}")
-      target_compile_options(${stem} PRIVATE -O2)  # they walk through millions of states
-      target_link_libraries(${stem} PRIVATE hostmap_test_support)
-      add_dependencies(hostmap_tests ${stem})
-      set(command ${stem})
-    endif()
-    string(REGEX REPLACE "_model$" "" name "${stem}")
-    hostmap_add_test(model ${name} quick ${command} quick)
-    hostmap_add_test(model ${name}.full slow ${command} full)
-  endforeach()
-endif()
+# Models: exit code 0 is a pass.
+add_subdirectory(test/models)
+get_property(model_programs DIRECTORY test/models PROPERTY BUILDSYSTEM_TARGETS)
+add_dependencies(hostmap_tests ${model_programs})
 
 # What the client library may not call; its asserts do, so only where they are off.
 if(CMAKE_BUILD_TYPE STREQUAL "RelWithDebInfo" AND NOT HOSTMAP_SANITIZE AND NOT HOSTMAP_COVERAGE)

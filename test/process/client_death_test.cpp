@@ -78,7 +78,8 @@ void kill_writers(int rounds) {
 }
 
 TEST(ClientDeath, Case5AWriterKilledAtAnyMomentLeavesAValueThatItSent) { kill_writers(15); }
-TEST(ClientDeathSlow, Case5ManyWritersKilledAtAnyMomentLeaveValuesThatTheySent) { kill_writers(600); }
+TEST(ClientDeathSlow, Case5ManyWritersKilledAtAnyMomentLeaveValuesThatTheySent) { kill_writers(120); }
+TEST(ClientDeathSoak, Case5ManyWritersKilledAtAnyMomentLeaveValuesThatTheySent) { kill_writers(6000); }
 
 class ClientEnding : public testing::TestWithParam<const char*> {};
 
