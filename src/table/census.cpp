@@ -55,10 +55,7 @@ bool ArenaCensus::count_entry(std::uint32_t shard, std::uint64_t offset, std::ui
     }
     return true;
   }
-  const unsigned wanted = size_class(bytes);
-  const std::uint64_t size = class_bytes(wanted);
-  if (kinds_[first] != kSlabFirstClass + wanted || within % size != 0) return false;
-  return use(first, shard, within / size, kSlabBytes / size);
+  return kinds_[first] == kSlabFirstClass + size_class(bytes) && count_block(shard, offset);
 }
 
 bool ArenaCensus::count_block(std::uint32_t shard, std::uint64_t offset) {

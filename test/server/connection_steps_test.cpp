@@ -167,20 +167,26 @@ class ConnectionSteps : public testing::Test {
     ASSERT_GT(steps, 0u);
     ASSERT_GT(images.size(), 3u);
     EXPECT_TRUE(images.back().shows(view(host)));
-    std::size_t violations = 0;
-    for (std::size_t i = 0; i < images.size(); ++i) {
-      const std::string what = violation(images[i], asked);
-      EXPECT_EQ(what, "") << "image " << i;
-      violations += what.empty() ? 0 : 1;
-    }
+    const std::size_t violations =
+        count_violations(images, name, [&](const Image& image) { return violation(image, asked); });
     std::printf("%s: %lu instructions, %zu distinct images, %zu recoveries, %zu violations\n", name,
                 static_cast<unsigned long>(steps), images.size(), images.size(), violations);
   }
 
-  // The reaper's thread has noticed a client's end and rung the bell: so it does not hold its mutex, which a forked child that
-  // is stepped could never get.
-  static void await_reaper(Host& host, std::uint32_t rings_before) {
-    while (host.bell().load() == rings_before) std::this_thread::yield();
+  // A client comes in and `goes`; what the service then does to let it go is stepped.
+  void every_kill_after_a_client_has_gone(const char* name, const std::function<void(Progress&, Child&)>& goes) {
+    Host host;
+    Progress& progress = fresh_progress();
+    Child client;
+    ASSERT_EQ(comes_in(host, 0, progress, client), "");
+    const std::uint32_t rings = host.bell().load();
+    goes(progress, client);
+    ASSERT_FALSE(HasFailure());
+    // The reaper's thread has noticed it and rung the bell: so it does not hold its mutex, which a forked child that is
+    // stepped could never get.
+    while (host.bell().load() == rings) std::this_thread::yield();
+    every_kill_is_gone_on_from(name, host, 0, [&] { host.round(); });
+    EXPECT_TRUE(host.regions.name().connection_files().empty());
   }
 
   // All that lies in the instance's files, the mailboxes and the one connection included.
@@ -210,28 +216,14 @@ TEST_F(ConnectionSteps, Case2AServerKilledWhileItLetsAClientIn) {
 }
 
 TEST_F(ConnectionSteps, Case14AServerKilledWhileItLetsAClientGoThatHasClosed) {
-  Host host;
-  Progress& progress = fresh_progress();
-  Child client;
-  ASSERT_EQ(comes_in(host, 0, progress, client), "");
-  const std::uint32_t rings = host.bell().load();
-  progress.may_end.store(1);
-  ASSERT_EQ(client.wait(), kSuccess);
-  await_reaper(host, rings);
-  every_kill_is_gone_on_from("Close", host, 0, [&] { host.round(); });
-  EXPECT_TRUE(host.regions.name().connection_files().empty());
+  every_kill_after_a_client_has_gone("Close", [](Progress& progress, Child& client) {
+    progress.may_end.store(1);
+    EXPECT_EQ(client.wait(), kSuccess);
+  });
 }
 
 TEST_F(ConnectionSteps, Case14AServerKilledWhileItLetsAClientGoThatHasDied) {
-  Host host;
-  Progress& progress = fresh_progress();
-  Child client;
-  ASSERT_EQ(comes_in(host, 0, progress, client), "");
-  const std::uint32_t rings = host.bell().load();
-  client.kill_and_wait();
-  await_reaper(host, rings);
-  every_kill_is_gone_on_from("Reap", host, 0, [&] { host.round(); });
-  EXPECT_TRUE(host.regions.name().connection_files().empty());
+  every_kill_after_a_client_has_gone("Reap", [](Progress&, Child& client) { client.kill_and_wait(); });
 }
 
 }  // namespace

@@ -79,6 +79,18 @@ struct Image {
   }
 };
 
+// How many of the images are a violation: `violation(image)` says what is wrong, or nothing. Each is a failure of the test.
+template <typename Violation>
+std::size_t count_violations(const std::vector<Image>& images, const std::string& whose, Violation&& violation) {
+  std::size_t violations = 0;
+  for (std::size_t i = 0; i < images.size(); ++i) {
+    const std::string what = violation(images[i]);
+    EXPECT_EQ(what, "") << whose << " image " << i;
+    violations += what.empty() ? 0 : 1;
+  }
+  return violations;
+}
+
 // The next server does not go on with what it finds.
 struct Refused : std::runtime_error {
   using std::runtime_error::runtime_error;

@@ -279,12 +279,8 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
   static void every_kill_is_gone_on_from(const Scenario& scenario) {
     Expected expected;
     const std::vector<Image> images = step(scenario, expected);
-    std::size_t violations = 0;
-    for (std::size_t i = 0; i < images.size(); ++i) {
-      const std::string what = violation(images[i], expected);
-      EXPECT_EQ(what, "") << "image " << i;
-      violations += what.empty() ? 0 : 1;
-    }
+    const std::size_t violations =
+        count_violations(images, scenario.name, [&](const Image& image) { return violation(image, expected); });
     std::printf(", %zu recoveries, %zu violations\n", images.size(), violations);
   }
 
@@ -298,12 +294,10 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
       std::uint64_t steps = 0;
       images = images_of_a_restart(images[chosen], steps);
       ASSERT_GT(steps, 0u);
-      std::size_t violations = 0;
-      for (std::size_t i = 0; i < images.size(); ++i) {
-        const std::string what = violation(images[i], expected);
-        EXPECT_EQ(what, "") << "restart " << restart << " from image " << chosen << ", then " << i;
-        violations += what.empty() ? 0 : 1;
-      }
+      const std::string whose =
+          "restart " + std::to_string(restart) + " from image " + std::to_string(chosen) + ", then";
+      const std::size_t violations =
+          count_violations(images, whose, [&](const Image& image) { return violation(image, expected); });
       std::printf("; restart %d from image %zu: %lu instructions, %zu distinct images, %zu violations", restart, chosen,
                   static_cast<unsigned long>(steps), images.size(), violations);
     }

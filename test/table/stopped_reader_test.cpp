@@ -1,8 +1,8 @@
 // FAULTS 11: a reader is stopped inside a get while bucket, entry and page are rewritten, and goes on: it sees the value from
 // before or a newer one, whole, and never that the key is missing if it never was.
 //
-// The reader is stepped; at one of its instructions after the other the table is rewritten under it, and the versions are set as if
-// that had happened 2^32 times: so that the low halves are the same again. In the soak it does happen.
+// The reader is stepped; at one of its instructions after the other the table is rewritten under it, and the versions are
+// set as if that had happened 2^32 times: so that the low halves are the same again. In the soak it does happen.
 #include <array>
 #include <functional>
 #include <gtest/gtest.h>
