@@ -120,6 +120,7 @@ Result<std::uint64_t> Client::Impl::read_by_ring(Session& session, const Bytes& 
   ClientChannel& channel = **opened;
 
   PieceCursor cursor{};
+  std::uint64_t total = 0;  // bytes, as the first piece says; the room is for as many
   std::uint64_t received = 0;
   std::byte* to = nullptr;
   for (;;) {
@@ -133,14 +134,15 @@ Result<std::uint64_t> Client::Impl::read_by_ring(Session& session, const Bytes& 
     PieceHead head{};
     if (code == StatusCode::kOk && bytes.size() >= sizeof head) std::memcpy(&head, bytes.data(), sizeof head);
     const std::uint64_t piece = bytes.size() >= sizeof head ? bytes.size() - sizeof head : 0;
-    if (code == StatusCode::kOk && (bytes.size() < sizeof head || piece > head.total_bytes - received ||
-                                    (piece == 0 && received < head.total_bytes))) {
+    if (received == 0) total = head.total_bytes;
+    if (code == StatusCode::kOk && (bytes.size() < sizeof head || head.total_bytes != total ||
+                                    piece > total - received || (piece == 0 && received < total))) {
       session.end().break_off();
       return Status(StatusCode::kInternal, kSenselessAnswer);
     }
-    const bool fits = target.fits(head.total_bytes);
+    const bool fits = target.fits(total);
     if (code == StatusCode::kOk && target.wanted() && fits) {
-      if (received == 0) to = target.room(head.total_bytes);
+      if (received == 0) to = target.room(total);
       if (to != nullptr && piece != 0) std::memcpy(to + received, bytes.data() + sizeof head, piece);
     }
     channel.release();
@@ -149,11 +151,11 @@ Result<std::uint64_t> Client::Impl::read_by_ring(Session& session, const Bytes& 
       continue;
     }
     if (code != StatusCode::kOk) return code;
-    if (!target.wanted()) return head.total_bytes;
-    if (!fits) return Status::buffer_too_small(head.total_bytes);
+    if (!target.wanted()) return total;
+    if (!fits) return Status::buffer_too_small(total);
     if (to == nullptr) return Status::out_of_memory();
     received += piece;
-    if (received == head.total_bytes) return head.total_bytes;
+    if (received == total) return total;
     cursor = {received, head.entry, head.generation};
   }
 }

@@ -163,6 +163,8 @@ void Dispatcher::get(const Request& request, const HashedKey& key, std::span<con
   const ShardWriter::Found found = shard_.find(key);
   if (!found.found) return finish(request, StatusCode::kNotFound, Effect::kNone);
   if (found.entry == 0) {
+    // A pair comes whole: who has a part of a value has one of another value.
+    if (!cursor.empty()) return finish(request, StatusCode::kMismatch, Effect::kNone);
     return finish(request, StatusCode::kOk, Effect::kNone, bytes_of(PieceHead{8, 0, 0}), bytes_of(found.pair_value));
   }
   const PieceHead head{found.value.size(), found.entry, found.generation};
