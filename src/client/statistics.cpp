@@ -53,6 +53,7 @@ Result<Statistics> collect_statistics(const InstanceName& name) {
   s.entries = s.pair_keys + s.entry_keys;
   s.buckets = s.pair_buckets + s.entry_buckets;
   const ServerStats& server = header.server_stats;
+  s.poisoned += value(server.cut_off);
   s.memory_bytes = value(server.memory_bytes);
   s.memory_limit_bytes = header.memory_limit;
   s.fragmented_bytes = value(header.arena_populated) - s.entry_bytes - s.overflow_bytes;

@@ -43,7 +43,7 @@ struct Statistics {
   std::uint64_t recoveries = 0;
   std::uint64_t replayed = 0;
   std::uint64_t reaped = 0;    // connections whose client died
-  std::uint64_t poisoned = 0;  // connections closed because of what they sent
+  std::uint64_t poisoned = 0;  // connections closed because of what they sent, or did to their region
 };
 
 // Errors: kNoServer, kOtherVersion, kPermission.

@@ -39,8 +39,9 @@ void close_and_wake(std::byte* memory, std::uint32_t channels) noexcept {
 
 }  // namespace
 
-ServerEnd::ServerEnd(Region region, std::byte* memory, const Identity& identity) noexcept
+ServerEnd::ServerEnd(Region region, std::byte* memory, const Identity& identity)
     : region_(std::move(region)),
+      guard_(region_),
       memory_(memory),
       header_(reinterpret_cast<ConnectionHeader*>(memory)),
       identity_(identity) {}
@@ -53,10 +54,10 @@ Result<std::unique_ptr<ServerEnd>> ServerEnd::create(const std::string& path, co
     ::unlink(path.c_str());
     return status;
   }
-  region->write_header(RegionKind::kConnection, incarnation);
-  write_constants(*region->at<ConnectionHeader>(0), identity);
   std::byte* memory = region->data();
   std::unique_ptr<ServerEnd> end(new ServerEnd(std::move(*region), memory, identity));
+  end->region_.write_header(RegionKind::kConnection, incarnation);
+  write_constants(*end->header_, identity);
   if (Status status = end->populate_channel(0); !status.ok()) {
     ::unlink(path.c_str());
     return status;
@@ -67,15 +68,15 @@ Result<std::unique_ptr<ServerEnd>> ServerEnd::create(const std::string& path, co
 
 Result<std::unique_ptr<ServerEnd>> ServerEnd::adopt(const std::string& path, const Identity& identity,
                                                     std::uint64_t channels_open) {
-  Result<Region> region = Region::attach(path, RegionKind::kConnection, Access::kReadWrite);
+  Result<Region> region = Region::open(path, RegionKind::kConnection, Access::kReadWrite);
   if (!region) return region.status();
-  const auto* header = region->at<ConnectionHeader>(0);
-  if (region->bytes() < connection_bytes(identity.lanes, identity.ring_bytes) || header->serial != identity.serial ||
-      header->id != identity.id) {
-    return Status(StatusCode::kInvalid, path + " is another connection's");
-  }
+  const Status foreign(StatusCode::kInvalid, path + " is another connection's");
+  if (region->bytes() < connection_bytes(identity.lanes, identity.ring_bytes)) return foreign;
   std::byte* memory = region->data();
   std::unique_ptr<ServerEnd> end(new ServerEnd(std::move(*region), memory, identity));
+  if (end->region_.given_up() || end->header_->serial != identity.serial || end->header_->id != identity.id) {
+    return foreign;
+  }
   end->channels_open_ = channels_open;
   // [channel.opened] release; pairs with [channel.open]: a kill may have come between the journal's word and this one
   end->header_->server.channels_open.store(channels_open, std::memory_order_release);

@@ -3,7 +3,7 @@
 // Threads: the service thread creates, opens and closes it; each open channel belongs to its lane's worker.
 //
 // Everything in the region that the client can write is a hint or hostile: the constants are kept in this object, positions
-// in the journal.
+// in the journal. The client can cut the file off, too: from the first look on the mapping is guarded against that.
 #pragma once
 
 #include <atomic>
@@ -15,6 +15,7 @@
 
 #include "buffer/ring.hpp"
 #include "shm/region.hpp"
+#include "signal/bus_guard.hpp"
 
 namespace hostmap {
 
@@ -57,6 +58,9 @@ class ServerEnd {
   // Nothing more will be answered: tells the client and wakes whoever of it sleeps. Any thread.
   void close() noexcept;
 
+  // Has the client cut off its region? (It has then lost what was there, and can only be dropped.)
+  bool cut_off() noexcept { return guard_.damaged(); }
+
   const Identity& identity() const noexcept { return identity_; }
   const Region& region() const noexcept { return region_; }
   ClientWords& client() const noexcept { return header_->client; }
@@ -78,9 +82,10 @@ class ServerEnd {
   std::atomic<std::uint32_t> holders{0};
 
  private:
-  ServerEnd(Region region, std::byte* memory, const Identity& identity) noexcept;
+  ServerEnd(Region region, std::byte* memory, const Identity& identity);
 
   Region region_;
+  BusGuard::Watch guard_;  // of region_: ends before it
   std::byte* memory_;
   ConnectionHeader* header_;
   Identity identity_;
@@ -89,7 +94,7 @@ class ServerEnd {
 };
 
 // Tells the client of a connection region that a dead server left: it is given up. Whatever stands there is only looked at
-// within `region`.
+// within `region`, which the caller guards.
 void close_left_over_connection(const Region& region) noexcept;
 
 }  // namespace hostmap

@@ -85,9 +85,8 @@ Result<std::uint64_t> discard_left_over_regions(const InstanceName& name) {
     if (S_ISDIR(facts.st_mode)) {
       return Status(StatusCode::kInvalid, candidate.path + " is a directory; remove it, or choose another --name");
     }
-    if (Result<Region> region =
-            Region::attach(candidate.path, candidate.kind, Access::kReadWrite, Region::GivenUp::kAttach);
-        region) {
+    if (Result<Region> region = Region::open(candidate.path, candidate.kind, Access::kReadWrite); region) {
+      const BusGuard::Watch guard(*region);  // its clients may still be there
       give_up(*region, candidate.kind);
     }
     if (::unlink(candidate.path.c_str()) != 0 && errno != ENOENT) {

@@ -11,7 +11,8 @@
 #include <system_error>
 #include <unistd.h>
 
-#include "wait/futex.hpp"
+#include "signal/bus_guard.hpp"
+#include "wait/stir.hpp"
 
 namespace hostmap {
 
@@ -20,6 +21,7 @@ namespace {
 // Serials begin at 1 and never reach these.
 constexpr std::uint64_t kStop = ~std::uint64_t{0};
 constexpr std::uint64_t kFiles = ~std::uint64_t{0} - 1;
+constexpr std::uint64_t kFaults = ~std::uint64_t{0} - 2;
 
 void add(int epoll, int fd, std::uint64_t what) noexcept {
   epoll_event event{};
@@ -38,6 +40,7 @@ Reaper::Reaper(HalfWord& service_bell)
   if (!epoll_ || !stop_) throw std::system_error(errno, std::generic_category(), "epoll");
   add(epoll_.get(), stop_.get(), kStop);
   if (inotify_) add(epoll_.get(), inotify_.get(), kFiles);
+  if (BusGuard::events() >= 0) add(epoll_.get(), BusGuard::events(), kFaults);
   thread_ = std::thread([this] { run(); });
   pthread_setname_np(thread_.native_handle(), "reaper");
 }
@@ -64,8 +67,10 @@ void Reaper::forget(std::uint64_t serial) {
 }
 
 void Reaper::watch_file(const std::string& path) {
-  // IN_ATTRIB comes when the last name goes, although the file lives on in mappings.
-  if (inotify_) ::inotify_add_watch(inotify_.get(), path.c_str(), IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF);
+  // IN_ATTRIB comes when the last name goes, although the file lives on in mappings; IN_MODIFY when it is cut off, and not
+  // for what is stored through mappings.
+  constexpr std::uint32_t kEvents = IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF | IN_MODIFY;
+  if (inotify_) ::inotify_add_watch(inotify_.get(), path.c_str(), kEvents);
 }
 
 Reaper::Noticed Reaper::fetch() {
@@ -89,12 +94,17 @@ void Reaper::run() {
           while (::read(inotify_.get(), ignored.data(), ignored.size()) > 0) {
           }
           noticed_.files_changed = true;
+        } else if (what == kFaults) {
+          std::uint64_t ignored;
+          static_cast<void>(::read(BusGuard::events(), &ignored, sizeof ignored));
+          noticed_.files_changed = true;
         } else if (processes_.erase(what) != 0) {
           noticed_.dead.push_back(what);
         }
       }
     }
-    if (count > 0) futex_add_and_wake(service_bell_);
+    // The bell's own page may be what was cut off.
+    if (count > 0) stir(service_bell_);
   }
 }
 

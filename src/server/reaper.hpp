@@ -1,5 +1,5 @@
-// Reaper: notices that clients die, and that regions are removed, without looking: a thread that sleeps in epoll on the
-// pidfds of the clients and on an inotify watch of the server's own files.
+// Reaper: notices that clients die, and that regions are removed or cut off, without looking: a thread that sleeps in epoll
+// on the pidfds of the clients, on an inotify watch of the server's own files and on the guard's event.
 //
 // watch() and the destructor: the service thread. What was noticed is fetched by it, too, after its bell was rung.
 #pragma once
@@ -27,7 +27,7 @@ class Reaper {
   // Reports `serial` once the process is gone. False: it is not visible here (another pid namespace, or gone).
   bool watch(std::uint64_t serial, pid_t pid);
   void forget(std::uint64_t serial);
-  // Reports when the file at `path` is unlinked.
+  // Reports when the file at `path` is unlinked or cut off.
   void watch_file(const std::string& path);
 
   struct Noticed {

@@ -194,8 +194,10 @@ Result<Inheritance> attach_inheritance(const InstanceName& name, Region& journal
   if (Status status = check_journal(journal); !status.ok()) return status;
   const std::uint64_t incarnation = journal.header().incarnation;
   Inheritance inheritance;
-  Result<Region> master = Region::attach(name.master(), RegionKind::kMaster, Access::kReadWrite);
+  Result<Region> master = Region::open(name.master(), RegionKind::kMaster, Access::kReadWrite);
   if (!master) return master.status();
+  BusGuard::Watch guard(*master, BusGuard::OnDamage::kRestore);
+  if (master->given_up()) return Status(StatusCode::kNoServer, "the server had stopped");
   const JournalHeader& header = *journal.at<JournalHeader>(0);
   if (!is_ours(*master) || master->bytes() < master_bytes(mailboxes_for(header.max_connections)) ||
       master->header().incarnation != incarnation) {
@@ -209,6 +211,7 @@ Result<Inheritance> attach_inheritance(const InstanceName& name, Region& journal
   Result<std::unique_ptr<Table>> table = Table::attach(std::move(*region), Journal(journal));
   if (!table) return table.status();
   inheritance.master = std::move(*master);
+  inheritance.master_guard = std::move(guard);
   inheritance.table = std::move(*table);
   inheritance.journal = std::move(journal);
   return inheritance;

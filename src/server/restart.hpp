@@ -16,6 +16,7 @@
 #include "connection/server_end.hpp"
 #include "journal/journal.hpp"
 #include "shm/names.hpp"
+#include "signal/bus_guard.hpp"
 #include "table/table.hpp"
 
 namespace hostmap {
@@ -25,6 +26,7 @@ struct Inheritance {
   explicit operator bool() const noexcept { return table != nullptr; }
   Region journal;
   Region master;
+  BusGuard::Watch master_guard;
   std::unique_ptr<Table> table;
   std::vector<std::unique_ptr<ServerEnd>> connections;
 

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <new>
-#include <sys/random.h>
 #include <sys/resource.h>
 #include <system_error>
 #include <unistd.h>
 
+#include "base/random.hpp"
 #include "server/left_over.hpp"
 #include "server/notify.hpp"
 #include "shm/owner_lock.hpp"
@@ -14,13 +14,6 @@
 namespace hostmap {
 
 namespace {
-
-std::uint64_t random_word() noexcept {
-  std::uint64_t word = 0;
-  while (::getrandom(&word, sizeof word, 0) != static_cast<ssize_t>(sizeof word)) {
-  }
-  return word;
-}
 
 // Runs a step of the start that may fail to get memory or a thread, and says so in a status.
 Status guarded(const std::function<Status()>& step) {
@@ -47,6 +40,7 @@ void raise_descriptor_limit() noexcept {
 Result<std::unique_ptr<Server>> Server::start(CheckedOptions options, Log log, std::function<void()> fatal) {
   std::unique_ptr<Server> server(new Server(std::move(options), std::move(log)));
   raise_descriptor_limit();
+  if (!BusGuard::install()) return Status(StatusCode::kFull, "no file descriptor left; raise the limit (ulimit -n)");
   server->stopped_ = true;  // until all of it stands, nothing is ours to remove
   Result<UniqueFd> lock = lock_named_file(server->options_.name.journal());
   if (!lock) return lock.status();
@@ -107,6 +101,7 @@ Status Server::take_over() {
   if (Status status = settle_inheritance(options_.name, inheritance_); !status.ok()) return status;
   journal_region_ = std::move(inheritance_.journal);
   master_ = std::move(inheritance_.master);
+  master_guard_ = std::move(inheritance_.master_guard);
   table_ = std::move(inheritance_.table);
   incarnation_ = journal_region_.header().incarnation;
   const JournalHeader& journal = *journal_region_.at<JournalHeader>(0);
@@ -121,9 +116,7 @@ Status Server::take_over() {
   Result<UniqueFd> alive = create_locked_file(options_.name.alive(), 0600);
   if (!alive) return alive.status();
   alive_ = std::move(*alive);
-  auto& master = *master_.at<MasterHeader>(0);
-  master.mailbox_count = mailboxes_for(journal.max_connections);
-  master.lane_count = journal.lane_count;
+  lay_out_master(master_, incarnation_, journal.max_connections, journal.lane_count);
   // relaxed, both: figures for people
   ServerStats& stats = table.server_stats;
   stats.recoveries.store(stats.recoveries.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
@@ -215,10 +208,8 @@ Status Server::create_master() {
   if (!master) return master.status();
   master_ = std::move(*master);
   if (Status status = master_.populate(0, master_.bytes()); !status.ok()) return status;
-  master_.write_header(RegionKind::kMaster, incarnation_);
-  auto& header = *master_.at<MasterHeader>(0);
-  header.mailbox_count = mailboxes;
-  header.lane_count = options_.workers;
+  master_guard_ = BusGuard::Watch(master_, BusGuard::OnDamage::kRestore);
+  lay_out_master(master_, incarnation_, options_.max_connections, options_.workers);
   return {};
 }
 
@@ -249,7 +240,7 @@ Status Server::start_threads(std::function<void()> fatal) {
         "this kernel gives no 2 MiB pages to shared memory (Linux 6.1 and later do): a table larger than the caches is "
         "read somewhat slower");
   }
-  master_.publish();  // from here on clients find us
+  service_->open();
   return {};
 }
 

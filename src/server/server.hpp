@@ -56,6 +56,7 @@ class Server {
   Region journal_region_;
   std::unique_ptr<Table> table_;
   Region master_;
+  BusGuard::Watch master_guard_;
   Inheritance inheritance_;  // on the way from inherit() to start_threads()
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<Service> service_;

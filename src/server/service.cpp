@@ -3,11 +3,12 @@
 #include <algorithm>
 #include <bit>
 #include <pthread.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/random.hpp"
 #include "shm/owner_lock.hpp"
+#include "wait/stir.hpp"
 
 namespace hostmap {
 
@@ -16,13 +17,8 @@ namespace {
 // How long a new region may stand unlocked, and how often the locks of invisible clients are tested.
 constexpr std::int64_t kLockPatienceNs = 2'000'000'000;
 constexpr std::int64_t kTimerNs = 1'000'000'000;
-
-std::uint64_t random_word() noexcept {
-  std::uint64_t word = 0;
-  while (::getrandom(&word, sizeof word, 0) != static_cast<ssize_t>(sizeof word)) {
-  }
-  return word;
-}
+// How often it looks though nobody rang: a hostile process can move its futex sleeper elsewhere.
+constexpr std::int64_t kRarelyNs = 60'000'000'000;
 
 MasterView view_of(Region& master) noexcept {
   MasterView view(master.data());
@@ -70,6 +66,11 @@ void Service::start() {
   pthread_setname_np(thread_.native_handle(), "service");
 }
 
+void Service::open() {
+  around_.master->publish();
+  open_.store(true, std::memory_order_relaxed);  // relaxed: seen late, the header is looked after a round later
+}
+
 void Service::stop() {
   stopping_.store(true, std::memory_order_release);  // [service.stop] release; pairs with [service.stopping]
   futex_add_and_wake(bell_.rings);
@@ -101,7 +102,8 @@ void Service::round(std::int64_t now) {
     at->second.visible = false;
     at->second.look_at_ns = now;
   }
-  if (noticed.files_changed) notice_removal();
+  if (noticed.files_changed) look_at_files();
+  look_at_master();
   for (auto at = connections_.begin(); at != connections_.end();) {
     look_after(at->second, now);
     at = free_if_released(at->second) ? connections_.erase(at) : std::next(at);
@@ -111,10 +113,11 @@ void Service::round(std::int64_t now) {
 
 // A timer is needed only while somebody may die unseen.
 std::int64_t Service::next_wait() {
+  if (connections_.empty() && !rendezvous_.waiting()) return kNoTimeout;
   const bool watching = std::any_of(connections_.begin(), connections_.end(), [](const auto& item) {
     return item.second.life != Life::kDropping && !item.second.visible;
   });
-  return watching || rendezvous_.waiting() ? kTimerNs : kNoTimeout;
+  return watching || rendezvous_.waiting() ? kTimerNs : patience_ns(kRarelyNs);
 }
 
 void Service::handle(const Rendezvous::Event& event, std::int64_t now) {
@@ -206,6 +209,10 @@ void Service::reap_if_dead(Connection& connection, std::int64_t now) {
 void Service::look_after(Connection& connection, std::int64_t now) {
   if (connection.life == Life::kDropping) return;
   ServerEnd& end = *connection.end;
+  if (end.cut_off()) {
+    add(around_.table->header().server_stats.cut_off, 1);
+    end.poisoned.store(true, std::memory_order_relaxed);  // relaxed: seen a batch later, that batch reads zeroes
+  }
   if (end.client_closed() ||
       end.poisoned.load(std::memory_order_relaxed)) {  // relaxed: the bell's futex call orders it
     return drop(connection);
@@ -279,7 +286,7 @@ void Service::count_connections() noexcept {
 }
 
 // Somebody has unlinked our regions. Those who are connected are served as before; nobody else can find us.
-void Service::notice_removal() {
+void Service::look_at_files() {
   const auto gone = [](const Region& region) {
     struct stat facts {};
     return ::fstat(region.fd(), &facts) == 0 && facts.st_nlink == 0;
@@ -289,6 +296,27 @@ void Service::notice_removal() {
   around_.log("the regions of '" + around_.options->name.name() + "' were removed under this server; it serves the " +
               std::to_string(connections_.size()) +
               " connected clients until they leave, and then stops: start it again to accept others");
+}
+
+// Everybody who may connect can write the master region, and cut it off: it is made whole again, as it was when it was new.
+// Those who were just connecting try once more.
+void Service::look_at_master() {
+  if (!open_.load(std::memory_order_relaxed)) return;  // relaxed: as in open()
+  Region& master = *around_.master;
+  const std::uint32_t connections = around_.options->max_connections;
+  const std::uint32_t lanes = around_.table->shard_count();
+  struct stat facts {};
+  const bool shorter = ::fstat(master.fd(), &facts) == 0 && static_cast<std::uint64_t>(facts.st_size) < master.bytes();
+  if (!shorter && is_laid_out(master, around_.incarnation, connections, lanes)) return;
+  if (!master.restore_size().ok() || !master.populate(0, master.bytes()).ok()) return;  // the guard's pages serve us
+  lay_out_master(master, around_.incarnation, connections, lanes);
+  master.publish();
+  // Whoever rang meanwhile rang in vain.
+  auto& header = *master.at<MasterHeader>(0);
+  std::for_each_n(header.worker_bells, around_.workers->size(), [](Bell& bell) { stir(bell.rings); });
+  if (std::exchange(said_damaged_, true)) return;
+  around_.log("a client has overwritten or cut off the master region of '" + around_.options->name.name() +
+              "'; it was made whole again (this is said once): look for a program that writes to files of this name");
 }
 
 void Service::close_all() {

@@ -48,6 +48,8 @@ class Service {
   // Before start(): serves a connection of a server that died.
   void adopt(std::unique_ptr<ServerEnd> end);
   void start();
+  // From here on clients find this server.
+  void open();
   // Accepts nobody any more and ends the thread. The connections stay as they are.
   void stop();
   // After stop(), and after the workers have ended: tells every client that this is the end, those who
@@ -81,7 +83,8 @@ class Service {
   void drop(Connection& connection);
   bool free_if_released(Connection& connection);
   void count_connections() noexcept;
-  void notice_removal();
+  void look_at_files();
+  void look_at_master();
 
   Surroundings around_;
   Rendezvous rendezvous_;
@@ -90,6 +93,8 @@ class Service {
   std::unordered_map<std::uint64_t, Connection> connections_;  // by serial
   std::vector<std::uint32_t> free_indices_;                    // in the journal
   bool removed_ = false;
+  bool said_damaged_ = false;
+  std::atomic<bool> open_{false};
   bool gave_up_ = false;
   std::atomic<bool> stopping_{false};
   std::thread thread_;

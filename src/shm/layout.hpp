@@ -394,7 +394,8 @@ struct ServerStats {
   Word read_fallbacks;     // likewise: gets that went through the ring because of writers
   Word client_rescues;     // likewise: clients' waits that ended by timeout although the answer was there
   Word workers;
-  Word reserved[19];
+  Word cut_off;  // connections whose client took pages of their region away
+  Word reserved[18];
 };
 HOSTMAP_SIZE(ServerStats, 256, 8);
 HOSTMAP_AT(ServerStats, memory_bytes, 0);
@@ -410,6 +411,7 @@ HOSTMAP_AT(ServerStats, read_retries, 72);
 HOSTMAP_AT(ServerStats, read_fallbacks, 80);
 HOSTMAP_AT(ServerStats, client_rescues, 88);
 HOSTMAP_AT(ServerStats, workers, 96);
+HOSTMAP_AT(ServerStats, cut_off, 104);
 
 struct TableHeader {
   RegionHeader region;

@@ -213,18 +213,35 @@ Status check_region_header(int fd, std::uint64_t& bytes_now, const std::string& 
   return {};
 }
 
-Result<Region> Region::attach(const std::string& path, RegionKind kind, Access access, GivenUp given_up) {
+Result<Region> Region::open(const std::string& path, RegionKind kind, Access access) {
   Result<RegionFile> file = open_region_file(path, access);
   if (!file) return file.status();
   if (Status status = check_region_header(file->fd.get(), file->bytes, path, kind); !status.ok()) return status;
   const int protection = access == Access::kReadOnly ? PROT_READ : PROT_READ | PROT_WRITE;
-  Result<Region> region = map(std::move(file->fd), path, file->bytes, protection);
-  if (!region) return region;
-  // [region.attach] acquire; pairs with [region.publish]: the rest of the region is complete
-  if (region->header().state.load(std::memory_order_acquire) == kRegionClosed && given_up == GivenUp::kRefuse) {
+  return map(std::move(file->fd), path, file->bytes, protection);
+}
+
+Result<Region> Region::attach(const std::string& path, RegionKind kind, Access access) {
+  Result<Region> region = open(path, kind, access);
+  if (region && region->given_up()) {
     return Status(StatusCode::kNoServer, "the server of " + path + " has stopped");
   }
   return region;
+}
+
+bool Region::given_up() const noexcept {
+  // [region.attach] acquire; pairs with [region.publish]: the rest of the region is complete
+  return header().state.load(std::memory_order_acquire) == kRegionClosed;
+}
+
+Status Region::restore_size() noexcept {
+  if (::ftruncate(fd_.get(), static_cast<off_t>(bytes_)) == 0) return {};
+  return StatusCode::kFull;
+}
+
+std::uint64_t Region::page_bytes() const noexcept {
+  struct stat facts {};
+  return ::fstat(fd_.get(), &facts) == 0 ? static_cast<std::uint64_t>(facts.st_blksize) : kPageSize;
 }
 
 Status Region::populate(std::uint64_t offset, std::uint64_t size) {

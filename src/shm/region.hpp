@@ -39,11 +39,16 @@ class Region {
   static Result<Region> adopt(UniqueFd fd, const std::string& path, std::uint64_t bytes);
 
   // Maps an existing region of `kind`. kNoServer: no such file, or not ready yet; kOtherVersion; kPermission: not
-  // readable, or it belongs to a stranger; kInvalid: it is no region. A region that its server has given up is kNoServer,
-  // unless the caller wants it all the same, to give it up once more.
-  enum class GivenUp : std::uint8_t { kRefuse, kAttach };
-  static Result<Region> attach(const std::string& path, RegionKind kind, Access access,
-                               GivenUp given_up = GivenUp::kRefuse);
+  // readable, or it belongs to a stranger; kInvalid: it is no region. A region that its server has given up is kNoServer.
+  static Result<Region> attach(const std::string& path, RegionKind kind, Access access);
+  // The same without a look into the mapping, for a server that must first guard it: whoever can write a region can cut
+  // it off. A region that its server has given up is mapped, too.
+  static Result<Region> open(const std::string& path, RegionKind kind, Access access);
+
+  // Makes the file as long again as it was mapped. kFull.
+  Status restore_size() noexcept;
+  // The page size of its file system.
+  std::uint64_t page_bytes() const noexcept;
 
   // Populates bytes [offset, offset + size) with zeroed pages. kFull: the file system has none left; what was
   // populated before stays. Blocks for as long as the kernel zeroes pages.
@@ -56,6 +61,7 @@ class Region {
   // Fills the header but for `state`; publish() stores that.
   void write_header(RegionKind kind, std::uint64_t incarnation) noexcept;
   void publish() noexcept;
+  bool given_up() const noexcept;
 
   // Removes the region's name, if it still leads to this region: somebody may have removed it, and another server made one
   // of the same name.

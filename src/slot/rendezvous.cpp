@@ -48,6 +48,24 @@ void Rendezvous::reply(std::uint64_t id, MailboxState answer) noexcept {
   futex_wake(reinterpret_cast<HalfWord&>(word), INT_MAX);
 }
 
+void lay_out_master(Region& master, std::uint64_t incarnation, std::uint32_t max_connections,
+                    std::uint32_t lanes) noexcept {
+  master.write_header(RegionKind::kMaster, incarnation);
+  auto& header = *master.at<MasterHeader>(0);
+  header.mailbox_count = mailboxes_for(max_connections);
+  header.lane_count = lanes;
+}
+
+bool is_laid_out(const Region& master, std::uint64_t incarnation, std::uint32_t max_connections,
+                 std::uint32_t lanes) noexcept {
+  const auto& header = *master.at<MasterHeader>(0);
+  const RegionHeader& region = header.region;
+  return region.magic == kMagic && region.layout_version == kLayoutVersion && region.kind == RegionKind::kMaster &&
+         region.fingerprint == kFingerprint && region.bytes == master.bytes() && region.incarnation == incarnation &&
+         region.state.load(std::memory_order_relaxed) == kRegionReady &&  // relaxed: this server's own, or a scribble
+         header.mailbox_count == mailboxes_for(max_connections) && header.lane_count == lanes;
+}
+
 void turn_everybody_away(const MasterView& master) noexcept {
   for (std::uint32_t i = 0; i < master.mailboxes(); ++i) {
     Word& word = master.mailbox(i).word;

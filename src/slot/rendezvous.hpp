@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "shm/region.hpp"
 #include "slot/reservation.hpp"
 
 namespace hostmap {
@@ -40,6 +41,14 @@ class Rendezvous {
   std::vector<Seen> seen_;  // by mailbox
   bool waiting_ = false;
 };
+
+// Fills the header of a master region, which is new, inherited or was cut off; publish() is the caller's.
+void lay_out_master(Region& master, std::uint64_t incarnation, std::uint32_t max_connections,
+                    std::uint32_t lanes) noexcept;
+
+// Does its header say so? Everybody who may connect can write there.
+bool is_laid_out(const Region& master, std::uint64_t incarnation, std::uint32_t max_connections,
+                 std::uint32_t lanes) noexcept;
 
 // Frees every mailbox and wakes whoever waits at one: the server of this region is at its end, try elsewhere.
 void turn_everybody_away(const MasterView& master) noexcept;

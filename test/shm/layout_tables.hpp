@@ -177,7 +177,8 @@ inline std::vector<LayoutTable> struct_tables() {
              FIELD(ServerStats, read_retries, "of connections that are gone"),
              FIELD(ServerStats, read_fallbacks, "likewise: gets that went by ring because of writers"),
              FIELD(ServerStats, client_rescues, "likewise: waits that ended by timeout although the answer was there"),
-             FIELD(ServerStats, workers, "threads that apply writes"),  //
+             FIELD(ServerStats, workers, "threads that apply writes"),
+             FIELD(ServerStats, cut_off, "connections whose client cut off its region"),
              FIELD(ServerStats, reserved, kReserved)}),
       TABLE(PairBucket, {FIELD(PairBucket, header, "version, fill, occupied places, overflow: below"),
                          FIELD(PairBucket, keys, "8 bytes each; place i is number i - 1"),

@@ -1,0 +1,131 @@
+#include "signal/bus_guard.hpp"
+
+#include <atomic>
+#include <cerrno>
+#include <fcntl.h>
+#include <mutex>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <vector>
+
+namespace hostmap {
+
+namespace {
+
+// How often a file is made whole again: a client that cuts it off without end gets private pages, too.
+constexpr std::uint32_t kMostRestorations = 1000;
+
+struct Place {
+  std::atomic<std::uintptr_t> begin{0};  // 0: free; the last to be stored
+  std::uint64_t bytes = 0;
+  std::uint64_t page_bytes = 0;
+  std::atomic<bool> damaged{false};
+  int file_to_restore = -1;
+  std::atomic<std::uint32_t> restorations{0};
+};
+
+Place places[BusGuard::kMost];
+std::atomic<std::uint32_t> places_used{0};  // all places from here on have never been used
+std::atomic<int> events_fd{-1};
+
+std::mutex free_mutex;
+std::vector<std::uint32_t>& free_places() {
+  static std::vector<std::uint32_t> list;
+  return list;
+}
+
+// Makes the page at `address` readable again. False: the system refuses.
+bool mend(Place& place, std::uintptr_t begin, std::uintptr_t address) noexcept {
+  // relaxed: a limit, not a count
+  if (place.file_to_restore >= 0 && place.restorations.fetch_add(1, std::memory_order_relaxed) < kMostRestorations &&
+      ::ftruncate(place.file_to_restore, static_cast<off_t>(place.bytes)) == 0 &&
+      ::fallocate(place.file_to_restore, 0, 0, static_cast<off_t>(place.bytes)) == 0) {
+    return true;
+  }
+  const std::uintptr_t page = begin + (address - begin) / place.page_bytes * place.page_bytes;
+  return ::mmap(reinterpret_cast<void*>(page), place.page_bytes, PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED;
+}
+
+void handle(int signal, siginfo_t* facts, void*) {
+  const int saved_errno = errno;
+  const auto address = reinterpret_cast<std::uintptr_t>(facts->si_addr);
+  const std::uint32_t used =
+      places_used.load(std::memory_order_acquire);  // [guard.see] acquire; pairs with [guard.use]
+  for (std::uint32_t i = 0; i < used && facts->si_code > 0; ++i) {
+    Place& place = places[i];
+    const std::uintptr_t begin =
+        place.begin.load(std::memory_order_acquire);  // [guard.find] acquire; pairs with [guard.watch]
+    if (begin == 0 || address < begin || address - begin >= place.bytes) continue;
+    if (!mend(place, begin, address)) break;
+    place.damaged.store(true, std::memory_order_relaxed);  // relaxed: the event's system calls order it
+    const std::uint64_t one = 1;
+    static_cast<void>(::write(events_fd.load(std::memory_order_relaxed), &one, sizeof one));  // relaxed: set once
+    errno = saved_errno;
+    return;
+  }
+  // Nobody's: as if there were no guard. On return the load faults again; a signal that was sent is sent again.
+  ::signal(signal, SIG_DFL);
+  if (facts->si_code <= 0) ::raise(signal);
+  errno = saved_errno;
+}
+
+}  // namespace
+
+bool BusGuard::install() noexcept {
+  if (events() >= 0) return true;
+  const int fd = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (fd < 0) return false;
+  events_fd.store(fd, std::memory_order_relaxed);  // relaxed: before any watch and any other thread
+  struct sigaction action {};
+  action.sa_sigaction = handle;
+  action.sa_flags = SA_SIGINFO | SA_RESTART;
+  sigemptyset(&action.sa_mask);
+  ::sigaction(SIGBUS, &action, nullptr);
+  return true;
+}
+
+int BusGuard::events() noexcept { return events_fd.load(std::memory_order_relaxed); }  // relaxed: set once
+
+BusGuard::Watch::Watch(const Region& region, OnDamage on_damage) {
+  if (!region) return;
+  const std::lock_guard<std::mutex> lock(free_mutex);
+  std::vector<std::uint32_t>& free = free_places();
+  const std::uint32_t used = places_used.load(std::memory_order_relaxed);  // relaxed: written under the mutex
+  if (!free.empty()) {
+    place_ = free.back();
+    free.pop_back();
+  } else if (used < kMost) {
+    free.reserve(used + 1);  // so that release() never allocates
+    place_ = used;
+  } else {
+    return;
+  }
+  Place& place = places[place_];
+  place.bytes = region.bytes();
+  place.page_bytes = region.page_bytes();
+  place.damaged.store(false, std::memory_order_relaxed);  // relaxed: the store of `begin` publishes it
+  place.file_to_restore = on_damage == OnDamage::kRestore ? region.fd() : -1;
+  place.restorations.store(0, std::memory_order_relaxed);  // relaxed: the store of `begin` publishes it
+  // [guard.watch] release; pairs with [guard.find]
+  place.begin.store(reinterpret_cast<std::uintptr_t>(region.data()), std::memory_order_release);
+  if (place_ == used)
+    places_used.store(used + 1, std::memory_order_release);  // [guard.use] release; pairs with [guard.see]
+}
+
+bool BusGuard::Watch::damaged() noexcept {
+  // relaxed: the event that told of it orders it
+  return place_ != kNone && places[place_].damaged.exchange(false, std::memory_order_relaxed);
+}
+
+void BusGuard::Watch::release() noexcept {
+  if (place_ == kNone) return;
+  const std::lock_guard<std::mutex> lock(free_mutex);
+  places[place_].begin.store(0, std::memory_order_release);  // [guard.watch] release; pairs with [guard.find]
+  free_places().push_back(place_);
+  place_ = kNone;
+}
+
+}  // namespace hostmap
