@@ -392,7 +392,8 @@ TEST(CommandLine, AServerThatStandsStillIsExitCodeFive) {
 TEST(CommandLine, AServerOfAnotherVersionIsExitCodeSixAndCanBeStopped) {
   Server server;
   {
-    std::fstream file("/dev/shm/" + server.name() + "-master", std::ios::in | std::ios::out | std::ios::binary);
+    // The table's head: the master's is mended by the server whenever it is overwritten.
+    std::fstream file("/dev/shm/" + server.name() + "-table", std::ios::in | std::ios::out | std::ios::binary);
     const std::uint32_t other = kLayoutVersion + 1;
     file.seekp(offsetof(RegionHeader, layout_version));
     file.write(reinterpret_cast<const char*>(&other), sizeof other);
@@ -465,8 +466,9 @@ TEST(CommandLine, LsShowsEveryInstanceAndItsState) {
   dead.kill();
   Server paused;
   paused.pause();
-  // A server that has its lock but not yet a master, as far as can be seen.
+  // A server that has its lock but not yet a master, as far as can be seen. It stands still, or it would mend its master.
   const Server starting;
+  starting.pause();
   const std::string master = "/dev/shm/" + starting.name() + "-master";
   const auto set_state = [&](std::uint64_t state) {
     std::fstream file(master, std::ios::in | std::ios::out | std::ios::binary);
@@ -510,6 +512,7 @@ TEST(CommandLine, LsShowsEveryInstanceAndItsState) {
   EXPECT_EQ(*client.get("12345678"), "87654321") << "nobody was disturbed";
   remove_path(other);
   set_state(kRegionReady);
+  starting.send(SIGCONT);
   paused.send(SIGCONT);
   dead.remove_regions();
 }

@@ -1,4 +1,5 @@
 // Clients without a server, and programs of another version: refused by name, before anything shared is written.
+#include <csignal>
 #include <fstream>
 #include <gtest/gtest.h>
 
@@ -94,6 +95,7 @@ TEST(OtherVersionOfTheServer, Case16IsRefusedByNameByClientsAndStat) {
     for (const bool version : {true, false}) {
       Server server;  // lives: the regions alone tell that it is another version
       SCOPED_TRACE(region);
+      server.pause();  // or it would mend its master
       const std::string path = "/dev/shm/" + server.name() + "-" + region;
       std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
       if (version) {
@@ -108,6 +110,7 @@ TEST(OtherVersionOfTheServer, Case16IsRefusedByNameByClientsAndStat) {
       file.close();
       expect_refusal(run(server.client_command({"1"})), 6, {path});
       expect_refusal(run(server.stat_command()), 6, {path});
+      server.send(SIGCONT);
       EXPECT_EQ(server.stop(), kSuccess);
     }
   }
