@@ -39,7 +39,7 @@ void close_and_wake(std::byte* memory, std::uint32_t channels) noexcept {
 
 }  // namespace
 
-ServerEnd::ServerEnd(Region region, std::byte* memory, const Identity& identity)
+ServerEnd::ServerEnd(Region region, std::byte* memory, const Identity& identity) noexcept
     : region_(std::move(region)),
       guard_(region_),
       memory_(memory),

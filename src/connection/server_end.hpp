@@ -82,7 +82,7 @@ class ServerEnd {
   std::atomic<std::uint32_t> holders{0};
 
  private:
-  ServerEnd(Region region, std::byte* memory, const Identity& identity);
+  ServerEnd(Region region, std::byte* memory, const Identity& identity) noexcept;
 
   Region region_;
   BusGuard::Watch guard_;  // of region_: ends before it

@@ -102,7 +102,7 @@ void Service::round(std::int64_t now) {
     at->second.visible = false;
     at->second.look_at_ns = now;
   }
-  if (noticed.files_changed) look_at_files();
+  if (noticed.files_changed) notice_removal();
   look_at_master();
   for (auto at = connections_.begin(); at != connections_.end();) {
     look_after(at->second, now);
@@ -286,7 +286,7 @@ void Service::count_connections() noexcept {
 }
 
 // Somebody has unlinked our regions. Those who are connected are served as before; nobody else can find us.
-void Service::look_at_files() {
+void Service::notice_removal() {
   const auto gone = [](const Region& region) {
     struct stat facts {};
     return ::fstat(region.fd(), &facts) == 0 && facts.st_nlink == 0;
@@ -308,7 +308,7 @@ void Service::look_at_master() {
   struct stat facts {};
   const bool shorter = ::fstat(master.fd(), &facts) == 0 && static_cast<std::uint64_t>(facts.st_size) < master.bytes();
   if (!shorter && is_laid_out(master, around_.incarnation, connections, lanes)) return;
-  if (!master.restore_size().ok() || !master.populate(0, master.bytes()).ok()) return;  // the guard's pages serve us
+  if (!master.populate(0, master.bytes()).ok()) return;  // the guard's pages serve us
   lay_out_master(master, around_.incarnation, connections, lanes);
   master.publish();
   // Whoever rang meanwhile rang in vain.

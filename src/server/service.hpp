@@ -83,7 +83,7 @@ class Service {
   void drop(Connection& connection);
   bool free_if_released(Connection& connection);
   void count_connections() noexcept;
-  void look_at_files();
+  void notice_removal();
   void look_at_master();
 
   Surroundings around_;

@@ -234,11 +234,6 @@ bool Region::given_up() const noexcept {
   return header().state.load(std::memory_order_acquire) == kRegionClosed;
 }
 
-Status Region::restore_size() noexcept {
-  if (::ftruncate(fd_.get(), static_cast<off_t>(bytes_)) == 0) return {};
-  return StatusCode::kFull;
-}
-
 std::uint64_t Region::page_bytes() const noexcept {
   struct stat facts {};
   return ::fstat(fd_.get(), &facts) == 0 ? static_cast<std::uint64_t>(facts.st_blksize) : kPageSize;

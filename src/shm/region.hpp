@@ -45,13 +45,12 @@ class Region {
   // it off. A region that its server has given up is mapped, too.
   static Result<Region> open(const std::string& path, RegionKind kind, Access access);
 
-  // Makes the file as long again as it was mapped. kFull.
-  Status restore_size() noexcept;
   // The page size of its file system.
   std::uint64_t page_bytes() const noexcept;
 
-  // Populates bytes [offset, offset + size) with zeroed pages. kFull: the file system has none left; what was
-  // populated before stays. Blocks for as long as the kernel zeroes pages.
+  // Populates bytes [offset, offset + size) with zeroed pages; a file that somebody has cut off becomes as long as that
+  // again. kFull: the file system has none left; what was populated before stays. Blocks for as long as the kernel zeroes
+  // pages.
   Status populate(std::uint64_t offset, std::uint64_t size);
 
   // Asks for 2 MiB pages under [offset, offset + size), both multiples of 2 MiB and populated. Returns the bytes that

@@ -8,7 +8,6 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
-#include <vector>
 
 namespace hostmap {
 
@@ -19,7 +18,7 @@ constexpr std::uint32_t kMostRestorations = 1000;
 
 struct Place {
   std::atomic<std::uintptr_t> begin{0};  // 0: free; the last to be stored
-  std::uint64_t bytes = 0;
+  std::atomic<std::uint64_t> bytes{0};
   std::uint64_t page_bytes = 0;
   std::atomic<bool> damaged{false};
   int file_to_restore = -1;
@@ -29,19 +28,14 @@ struct Place {
 Place places[BusGuard::kMost];
 std::atomic<std::uint32_t> places_used{0};  // all places from here on have never been used
 std::atomic<int> events_fd{-1};
-
-std::mutex free_mutex;
-std::vector<std::uint32_t>& free_places() {
-  static std::vector<std::uint32_t> list;
-  return list;
-}
+std::mutex take_mutex;
 
 // Makes the page at `address` readable again. False: the system refuses.
 bool mend(Place& place, std::uintptr_t begin, std::uintptr_t address) noexcept {
+  const auto bytes = static_cast<off_t>(place.bytes.load(std::memory_order_relaxed));  // relaxed: as in handle()
   // relaxed: a limit, not a count
   if (place.file_to_restore >= 0 && place.restorations.fetch_add(1, std::memory_order_relaxed) < kMostRestorations &&
-      ::ftruncate(place.file_to_restore, static_cast<off_t>(place.bytes)) == 0 &&
-      ::fallocate(place.file_to_restore, 0, 0, static_cast<off_t>(place.bytes)) == 0) {
+      ::fallocate(place.file_to_restore, 0, 0, bytes) == 0) {
     return true;
   }
   const std::uintptr_t page = begin + (address - begin) / place.page_bytes * place.page_bytes;
@@ -58,7 +52,10 @@ void handle(int signal, siginfo_t* facts, void*) {
     Place& place = places[i];
     const std::uintptr_t begin =
         place.begin.load(std::memory_order_acquire);  // [guard.find] acquire; pairs with [guard.watch]
-    if (begin == 0 || address < begin || address - begin >= place.bytes) continue;
+    const std::uint64_t bytes = place.bytes.load(std::memory_order_relaxed);  // relaxed: checked with the next look
+    if (begin == 0 || address < begin || address - begin >= bytes) continue;
+    std::atomic_thread_fence(std::memory_order_acquire);  // [guard.check] acquire; pairs with [guard.take]
+    if (place.begin.load(std::memory_order_relaxed) != begin) continue;  // relaxed: behind the fence
     if (!mend(place, begin, address)) break;
     place.damaged.store(true, std::memory_order_relaxed);  // relaxed: the event's system calls order it
     const std::uint64_t one = 1;
@@ -89,30 +86,28 @@ bool BusGuard::install() noexcept {
 
 int BusGuard::events() noexcept { return events_fd.load(std::memory_order_relaxed); }  // relaxed: set once
 
-BusGuard::Watch::Watch(const Region& region, OnDamage on_damage) {
+BusGuard::Watch::Watch(const Region& region, OnDamage on_damage) noexcept {
   if (!region) return;
-  const std::lock_guard<std::mutex> lock(free_mutex);
-  std::vector<std::uint32_t>& free = free_places();
+  const std::lock_guard<std::mutex> lock(take_mutex);
   const std::uint32_t used = places_used.load(std::memory_order_relaxed);  // relaxed: written under the mutex
-  if (!free.empty()) {
-    place_ = free.back();
-    free.pop_back();
-  } else if (used < kMost) {
-    free.reserve(used + 1);  // so that release() never allocates
-    place_ = used;
-  } else {
-    return;
-  }
-  Place& place = places[place_];
-  place.bytes = region.bytes();
+  std::uint32_t at = 0;
+  // [guard.reuse] acquire; pairs with [guard.watch]: nobody uses it any more
+  while (at < used && places[at].begin.load(std::memory_order_acquire) != 0) ++at;
+  if (at == kMost) return;
+  place_ = at;
+  Place& place = places[at];
+  // A fault elsewhere may be looking at this place: whoever sees the new size sees that it was free.
+  std::atomic_thread_fence(std::memory_order_release);  // [guard.take] release; pairs with [guard.check]
+  // relaxed, all three: the store of `begin` publishes them
+  place.bytes.store(region.bytes(), std::memory_order_relaxed);
+  place.damaged.store(false, std::memory_order_relaxed);
+  place.restorations.store(0, std::memory_order_relaxed);
   place.page_bytes = region.page_bytes();
-  place.damaged.store(false, std::memory_order_relaxed);  // relaxed: the store of `begin` publishes it
   place.file_to_restore = on_damage == OnDamage::kRestore ? region.fd() : -1;
-  place.restorations.store(0, std::memory_order_relaxed);  // relaxed: the store of `begin` publishes it
   // [guard.watch] release; pairs with [guard.find]
   place.begin.store(reinterpret_cast<std::uintptr_t>(region.data()), std::memory_order_release);
-  if (place_ == used)
-    places_used.store(used + 1, std::memory_order_release);  // [guard.use] release; pairs with [guard.see]
+  // [guard.use] release; pairs with [guard.see]
+  if (at == used) places_used.store(used + 1, std::memory_order_release);
 }
 
 bool BusGuard::Watch::damaged() noexcept {
@@ -122,9 +117,7 @@ bool BusGuard::Watch::damaged() noexcept {
 
 void BusGuard::Watch::release() noexcept {
   if (place_ == kNone) return;
-  const std::lock_guard<std::mutex> lock(free_mutex);
   places[place_].begin.store(0, std::memory_order_release);  // [guard.watch] release; pairs with [guard.find]
-  free_places().push_back(place_);
   place_ = kNone;
 }
 

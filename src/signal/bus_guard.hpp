@@ -10,7 +10,7 @@
 // Invariants
 // 1. The handler takes no lock and allocates nothing: it reads a table of fixed size, whose places are published by one store.
 // 2. A place of that table is cleared before its memory is unmapped, and no thread looks at the memory by then: so no fault
-//    meets a place that changes under it.
+//    meets its own place while it changes. One elsewhere may, and looks twice at the address before it believes the size.
 #pragma once
 
 #include <cstddef>
@@ -37,8 +37,8 @@ class BusGuard {
   class Watch {
    public:
     Watch() noexcept = default;
-    // Of an empty region, or when kMost are watched, nothing. Throws std::bad_alloc.
-    explicit Watch(const Region& region, OnDamage on_damage = OnDamage::kForsake);
+    // Of an empty region, or when kMost are watched, nothing.
+    explicit Watch(const Region& region, OnDamage on_damage = OnDamage::kForsake) noexcept;
     Watch(Watch&& other) noexcept : place_(std::exchange(other.place_, kNone)) {}
     Watch& operator=(Watch&& other) noexcept {
       if (this != &other) {
