@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdio>
 #include <fmt/format.h>
+#include <new>
 #include <string>
 #include <utility>
 
@@ -43,9 +44,7 @@ Status read(const TextOption& option, std::uint64_t& number) {
   return {};
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int serve(int argc, char** argv) {
   ServerOptions options;
   TextOption buckets{"BUCKETS", kDefault, parse_number};
   TextOption memory{"--memory", kDefault, parse_size};
@@ -113,4 +112,14 @@ int main(int argc, char** argv) {
                   : end.wish == kWishDrop ? Server::Ending::kDrop
                                           : Server::Ending::kAsOptions);
   return failed ? kExitFalse : kExitDone;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return serve(argc, argv);
+  } catch (const std::bad_alloc&) {
+    return fail(Status::out_of_memory(), kExitFalse);
+  }
 }

@@ -50,18 +50,14 @@ Result<std::unique_ptr<ServerEnd>> ServerEnd::create(const std::string& path, co
                                                      std::uint64_t incarnation) {
   Result<Region> region = Region::create(path, connection_bytes(identity.lanes, identity.ring_bytes), 0600);
   if (!region) return region.status();
-  if (Status status = region->populate(0, connection_head_bytes(identity.lanes)); !status.ok()) {
-    ::unlink(path.c_str());
-    return status;
-  }
+  NewName name(path);
+  if (Status status = region->populate(0, connection_head_bytes(identity.lanes)); !status.ok()) return status;
   std::byte* memory = region->data();
   std::unique_ptr<ServerEnd> end(new ServerEnd(std::move(*region), memory, identity));
   end->region_.write_header(RegionKind::kConnection, incarnation);
   write_constants(*end->header_, identity);
-  if (Status status = end->populate_channel(0); !status.ok()) {
-    ::unlink(path.c_str());
-    return status;
-  }
+  if (Status status = end->populate_channel(0); !status.ok()) return status;
+  name.keep();
   end->region_.publish();
   return end;
 }

@@ -204,11 +204,7 @@ bool Dispatcher::begin_stream(const Request& request) {
     stream.entry = shard_.begin_entry(stream.key_bytes, stream.value_bytes);
     if (stream.entry == 0) {
       // A get or an erase must be served however full the table is: at most a key and a cursor in the server's own memory.
-      if (inner.op == Op::kErase || inner.op == Op::kGet) {
-        stream.bytes.resize(stream.total());
-      } else {
-        stream.refused = StatusCode::kFull;
-      }
+      if ((inner.op != Op::kErase && inner.op != Op::kGet) || !stream.hold_bytes()) stream.refused = StatusCode::kFull;
     }
   }
   ChannelPosition& position = *channel_.position;

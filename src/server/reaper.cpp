@@ -3,6 +3,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <new>
 #include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -32,11 +33,13 @@ void add(int epoll, int fd, std::uint64_t what) noexcept {
 
 }  // namespace
 
-Reaper::Reaper(HalfWord& service_bell)
+Reaper::Reaper(HalfWord& service_bell, std::size_t most)
     : service_bell_(service_bell),
       epoll_(::epoll_create1(EPOLL_CLOEXEC)),
       inotify_(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK)),
       stop_(::eventfd(0, EFD_CLOEXEC)) {
+  // A process is watched anew at most twice between two looks of the service thread.
+  for (Noticed* noticed : {&noticed_, &fetched_}) noticed->dead.reserve(2 * most);
   if (!epoll_ || !stop_) throw std::system_error(errno, std::generic_category(), "epoll");
   add(epoll_.get(), stop_.get(), kStop);
   if (inotify_) add(epoll_.get(), inotify_.get(), kFiles);
@@ -51,17 +54,22 @@ Reaper::~Reaper() {
   thread_.join();
 }
 
-bool Reaper::watch(std::uint64_t serial, pid_t pid) {
+bool Reaper::watch(std::uint64_t serial, pid_t pid) noexcept {
   if (pid <= 0) return false;
   UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   if (!process) return false;
   const std::lock_guard<std::mutex> lock(mutex_);
-  add(epoll_.get(), process.get(), serial);
-  processes_[serial] = std::move(process);
-  return true;
+  try {
+    UniqueFd& kept = processes_[serial];
+    add(epoll_.get(), process.get(), serial);
+    kept = std::move(process);
+    return true;
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
 }
 
-void Reaper::forget(std::uint64_t serial) {
+void Reaper::forget(std::uint64_t serial) noexcept {
   const std::lock_guard<std::mutex> lock(mutex_);
   processes_.erase(serial);  // closing the descriptor takes it out of the epoll set
 }
@@ -73,11 +81,12 @@ void Reaper::watch_file(const std::string& path) {
   if (inotify_) ::inotify_add_watch(inotify_.get(), path.c_str(), kEvents);
 }
 
-Reaper::Noticed Reaper::fetch() {
+const Reaper::Noticed& Reaper::fetch() noexcept {
+  fetched_.dead.clear();
+  fetched_.files_changed = false;
   const std::lock_guard<std::mutex> lock(mutex_);
-  Noticed noticed;
-  std::swap(noticed, noticed_);
-  return noticed;
+  std::swap(fetched_, noticed_);
+  return fetched_;
 }
 
 void Reaper::run() {

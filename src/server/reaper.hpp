@@ -19,14 +19,16 @@ namespace hostmap {
 
 class Reaper {
  public:
-  explicit Reaper(HalfWord& service_bell);
+  // `most`: processes watched at a time.
+  Reaper(HalfWord& service_bell, std::size_t most);
   ~Reaper();
   Reaper(const Reaper&) = delete;
   Reaper& operator=(const Reaper&) = delete;
 
-  // Reports `serial` once the process is gone. False: it is not visible here (another pid namespace, or gone).
-  bool watch(std::uint64_t serial, pid_t pid);
-  void forget(std::uint64_t serial);
+  // Reports `serial` once the process is gone. False: it is not visible here (another pid namespace, or gone), or there is
+  // no descriptor or memory left to watch it with.
+  bool watch(std::uint64_t serial, pid_t pid) noexcept;
+  void forget(std::uint64_t serial) noexcept;
   // Reports when the file at `path` is unlinked or cut off.
   void watch_file(const std::string& path);
 
@@ -34,7 +36,8 @@ class Reaper {
     std::vector<std::uint64_t> dead;  // serials
     bool files_changed = false;
   };
-  Noticed fetch();
+  // What was noticed since the last call; valid until the next one. Allocates nothing.
+  const Noticed& fetch() noexcept;
 
  private:
   void run();
@@ -46,6 +49,7 @@ class Reaper {
   std::mutex mutex_;
   std::unordered_map<std::uint64_t, UniqueFd> processes_;
   Noticed noticed_;
+  Noticed fetched_;  // the service thread's
   std::thread thread_;
 };
 

@@ -16,14 +16,14 @@ namespace hostmap {
 namespace {
 
 // Runs a step of the start that may fail to get memory or a thread, and says so in a status.
-Status guarded(const std::function<Status()>& step) {
+template <typename Step>
+Status guarded(const Step& step) noexcept {
   try {
     return step();
-  } catch (const std::system_error& error) {
-    return {StatusCode::kFull, std::string("cannot get a thread or descriptor: ") + error.what() +
-                                   "; raise the limits (ulimit -u, ulimit -n)"};
+  } catch (const std::system_error&) {
+    return {StatusCode::kFull, "cannot get a thread or descriptor; raise the limits (ulimit -u, ulimit -n)"};
   } catch (const std::bad_alloc&) {
-    return {StatusCode::kFull, "this process is out of memory; raise the limit (ulimit -v)"};
+    return Status::out_of_memory();
   }
 }
 
@@ -38,35 +38,51 @@ void raise_descriptor_limit() noexcept {
 }  // namespace
 
 Result<std::unique_ptr<Server>> Server::start(CheckedOptions options, Log log, std::function<void()> fatal) {
-  std::unique_ptr<Server> server(new Server(std::move(options), std::move(log)));
-  raise_descriptor_limit();
-  if (!BusGuard::install()) return Status(StatusCode::kFull, "no file descriptor left; raise the limit (ulimit -n)");
-  server->stopped_ = true;  // until all of it stands, nothing is ours to remove
-  Result<UniqueFd> lock = lock_named_file(server->options_.name.journal());
-  if (!lock) return lock.status();
-  Status status = guarded([&] { return server->inherit(*lock); });
+  std::unique_ptr<Server> server;
+  const Status status = guarded([&] {
+    server.reset(new Server(std::move(options), std::move(log)));
+    return server->begin(std::move(fatal));
+  });
   if (!status.ok()) return status;
-  if (server->inheritance_) {
-    // What is left stays for the next attempt, whatever fails here.
-    status = guarded([&] { return server->take_over(); });
-    if (status.ok()) status = guarded([&] { return server->start_threads(fatal); });
-    if (!status.ok()) return status;
-  } else {
-    status = server->create_journal(std::move(*lock));
-    if (!status.ok()) return status;
-    const std::function<Status()> steps[] = {[&] { return server->create_table(membarrier_available()); },
-                                             [&] { return server->create_master(); },
-                                             [&] { return server->start_threads(fatal); }};
-    for (const auto& create : steps) {
-      if (status = guarded(create); status.ok()) continue;
-      // The names are ours: what was there before is discarded, and the journal's lock is held.
-      ::unlink(server->options_.name.table().c_str());
-      server->unlink_all();
-      return status;
-    }
-  }
-  server->stopped_ = false;
   return server;
+}
+
+Status Server::begin(std::function<void()> fatal) {
+  stopped_ = true;  // until all of it stands, there is nothing to stop
+  raise_descriptor_limit();
+  if (!BusGuard::install()) return {StatusCode::kFull, "no file descriptor left; raise the limit (ulimit -n)"};
+  Result<UniqueFd> lock = lock_named_file(options_.name.journal());
+  if (!lock) return lock.status();
+  NewName journal(options_.name.journal());
+  if (::lseek(lock->get(), 0, SEEK_END) > 0) journal.keep();  // somebody has left it
+  Status status = inherit(*lock);
+  if (!status.ok()) return status;
+  if (inheritance_) {
+    // What is left stays for the next attempt, whatever fails here.
+    status = take_over();
+    if (status.ok()) status = start_threads(std::move(fatal));
+  } else {
+    status = create(std::move(*lock), std::move(fatal));
+  }
+  if (!status.ok()) return status;
+  journal.keep();
+  stopped_ = false;
+  return {};
+}
+
+// Starts empty.
+Status Server::create(UniqueFd lock, std::function<void()> fatal) {
+  if (Status status = discard_left_over(lock); !status.ok()) return status;
+  // From here on the names are ours, as the journal's lock is.
+  const Status status = guarded([&] {
+    Status created = create_journal(std::move(lock));
+    if (created.ok()) created = create_table(membarrier_available());
+    if (created.ok()) created = create_master();
+    if (created.ok()) created = start_threads(std::move(fatal));
+    return created;
+  });
+  if (!status.ok()) unlink_all();
+  return status;
 }
 
 Server::~Server() { stop(); }
@@ -136,26 +152,25 @@ Status Server::take_over() {
   return {};
 }
 
-// Removes what a dead server left under the name, and lays out the journal.
-Status Server::create_journal(UniqueFd lock) {
-  const off_t old_size = ::lseek(lock.get(), 0, SEEK_END);
+// Removes what a dead server left under the name, but for the journal.
+Status Server::discard_left_over(const UniqueFd& journal) {
+  const bool old_journal = ::lseek(journal.get(), 0, SEEK_END) > 0;
   Result<std::uint64_t> discarded = discard_left_over_regions(options_.name);
-  if (!discarded) {
-    if (old_size == 0) ::unlink(options_.name.journal().c_str());
-    return discarded.status();
-  }
-  const std::uint64_t regions = *discarded + (old_size > 0 ? 1 : 0);
+  if (!discarded) return discarded.status();
+  const std::uint64_t regions = *discarded + (old_journal ? 1 : 0);
   if (regions != 0) log_("discarded " + std::to_string(regions) + " regions of a server that died");
+  return {};
+}
 
+Status Server::create_journal(UniqueFd lock) {
+  NewName name(options_.name.journal());
   const TablePlan plan = plan_table(options_.memory, options_.workers);
   const std::uint64_t bytes = journal_bytes(options_.max_connections, options_.workers, plan.arena_bytes / kSlabBytes);
   if (::ftruncate(lock.get(), 0) != 0) return {StatusCode::kInvalid, "cannot empty " + options_.name.journal()};
   Result<Region> journal = Region::adopt(std::move(lock), options_.name.journal(), bytes);
   Status status = journal ? journal->populate(0, round_up(bytes, std::uint64_t{kPageSize})) : journal.status();
-  if (!status.ok()) {
-    ::unlink(options_.name.journal().c_str());
-    return status;
-  }
+  if (!status.ok()) return status;
+  name.keep();
   journal_region_ = std::move(*journal);
   incarnation_ = random_word();
   journal_region_.write_header(RegionKind::kJournal, incarnation_);
@@ -225,7 +240,9 @@ Status Server::start_threads(std::function<void()> fatal) {
                                       &table_->header().workers[i],
                                       std::span(master.worker_bells).first(options_.workers),
                                       membarrier,
-                                      &master.server_bell.rings};
+                                      &master.server_bell.rings,
+                                      options_.max_connections,
+                                      options_.ring_bytes};
     workers_.push_back(std::make_unique<Worker>(around, i, std::move(lanes)));
     workers_.back()->start();
   }

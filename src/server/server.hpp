@@ -40,6 +40,9 @@ class Server {
 
  private:
   Server(CheckedOptions options, Log log) : options_(std::move(options)), log_(std::move(log)) {}
+  Status begin(std::function<void()> fatal);
+  Status create(UniqueFd lock, std::function<void()> fatal);
+  Status discard_left_over(const UniqueFd& journal);
   Status inherit(UniqueFd& lock);
   Status take_over();
   Status create_journal(UniqueFd lock);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <new>
 #include <pthread.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -26,6 +27,9 @@ MasterView view_of(Region& master) noexcept {
   return view;
 }
 
+void append(std::string& line, std::string_view text) { line += text; }
+void append(std::string& line, std::uint64_t number) { line += std::to_string(number); }
+
 void add(Word& counter, std::uint64_t by) noexcept {
   counter.store(counter.load(std::memory_order_relaxed) + by,
                 std::memory_order_relaxed);  // relaxed: one writer, a figure
@@ -37,8 +41,9 @@ Service::Service(Surroundings surroundings)
     : around_(std::move(surroundings)),
       rendezvous_(view_of(*around_.master)),
       bell_(around_.master->at<MasterHeader>(0)->server_bell),
-      reaper_(bell_.rings) {
+      reaper_(bell_.rings, around_.options->max_connections) {
   for (std::uint32_t i = around_.options->max_connections; i > 0; --i) free_indices_.push_back(i - 1);
+  connections_.reserve(around_.options->max_connections);
   reaper_.watch_file(around_.options->name.master());
   reaper_.watch_file(around_.options->name.table());
 }
@@ -52,11 +57,10 @@ void Service::adopt(std::unique_ptr<ServerEnd> end) {
   std::erase(free_indices_, identity.index);
   Connection& kept = connections_[identity.serial];
   kept.end = std::move(end);
-  kept.path = around_.options->name.connection(identity.id);
   kept.life = lock_holder(kept.end->region().fd()).held ? Life::kLive : Life::kWaiting;
   kept.look_at_ns = kept.life == Life::kLive ? 0 : monotonic_ns() + kLockPatienceNs;
   for (std::uint64_t open = kept.end->channels_open(); open != 0; open &= open - 1) {
-    attach_channel(kept, static_cast<std::uint32_t>(std::countr_zero(open)));
+    attach_channel(make_channel(kept, static_cast<std::uint32_t>(std::countr_zero(open))));
   }
   kept.end->wake_sleepers();
 }
@@ -95,7 +99,7 @@ void Service::run() {
 
 void Service::round(std::int64_t now) {
   for (const Rendezvous::Event& event : rendezvous_.collect(now)) handle(event, now);
-  const Reaper::Noticed noticed = reaper_.fetch();
+  const Reaper::Noticed& noticed = reaper_.fetch();
   for (const std::uint64_t serial : noticed.dead) {
     const auto at = connections_.find(serial);
     if (at == connections_.end()) continue;
@@ -131,6 +135,17 @@ void Service::handle(const Rendezvous::Event& event, std::int64_t now) {
   }
 }
 
+// What there is no memory to say is not said.
+template <typename... Parts>
+void Service::say(const Parts&... parts) noexcept {
+  try {
+    std::string line;
+    (append(line, parts), ...);
+    around_.log(line);
+  } catch (const std::bad_alloc&) {
+  }
+}
+
 Service::Connection* Service::find(std::uint64_t id) {
   for (auto& [serial, connection] : connections_) {
     if (connection.end->identity().id == id) return &connection;
@@ -139,7 +154,17 @@ Service::Connection* Service::find(std::uint64_t id) {
 }
 
 void Service::accept(std::uint64_t id, std::int64_t now) {
-  if (free_indices_.empty()) return rendezvous_.reply(id, kMailboxFull);
+  MailboxState answer = kMailboxNoMemory;
+  try {
+    answer = free_indices_.empty() ? kMailboxFull : let_in(id, now);
+  } catch (const std::bad_alloc&) {
+    say("refused connection ", id, ": this process is out of memory; raise the limit (ulimit -v)");
+  }
+  rendezvous_.reply(id, answer);
+}
+
+// All that can fail comes first, and leaves nothing.
+MailboxState Service::let_in(std::uint64_t id, std::int64_t now) {
   JournalHeader& journal = around_.journal.header();
   const std::uint64_t serial = journal.serials.load(std::memory_order_relaxed) + 1;  // relaxed: this thread alone
   journal.serials.store(serial, std::memory_order_release);  // [serial.give] release; pairs with [serial.record]
@@ -153,22 +178,26 @@ void Service::accept(std::uint64_t id, std::int64_t now) {
   identity.lanes = around_.table->shard_count();
   identity.index = free_indices_.back();
 
-  Connection connection;
-  connection.path = around_.options->name.connection(id);
-  Result<std::unique_ptr<ServerEnd>> end = ServerEnd::create(connection.path, identity, around_.incarnation);
+  const std::string path = around_.options->name.connection(id);
+  std::unordered_map<std::uint64_t, Connection> one;
+  Connection& connection = one[serial];
+  Result<std::unique_ptr<ServerEnd>> end = ServerEnd::create(path, identity, around_.incarnation);
   if (!end) {
     // A file of this name is there (the counter has come round, or somebody is in our place): the client takes another id.
-    if (end.status() == StatusCode::kInvalid) return rendezvous_.reply(id, kMailboxFree);
-    around_.log("refused connection " + std::to_string(id) + ": " + std::string(end.status().message()));
-    return rendezvous_.reply(id, kMailboxNoMemory);
+    if (end.status() == StatusCode::kInvalid) return kMailboxFree;
+    say("refused connection ", id, ": ", end.status().message());
+    return kMailboxNoMemory;
   }
-  free_indices_.pop_back();
+  NewName name(path);
   connection.end = std::move(*end);
   connection.look_at_ns = now + kLockPatienceNs;
-
   for (std::uint32_t channel = 0; channel < 2 * identity.lanes; ++channel) {
     ChannelMemos::clear(around_.journal.position(identity.index, channel));
   }
+  std::unique_ptr<ServerChannel> first = make_channel(connection, 0);  // populated by create()
+  name.keep();
+
+  free_indices_.pop_back();
   ConnectionRecord& record = around_.journal.connection(identity.index);
   // relaxed, all four: the serial, stored behind them, makes the record valid
   record.id.store(id, std::memory_order_relaxed);
@@ -177,10 +206,10 @@ void Service::accept(std::uint64_t id, std::int64_t now) {
   record.channels_open.store(0, std::memory_order_relaxed);  // relaxed: likewise
   record.serial.store(serial, std::memory_order_release);    // [serial.record] release; pairs with [serial.give]
 
-  Connection& kept = connections_[serial] = std::move(connection);
-  open_channel(kept, 0);  // populated by create()
+  const auto kept = connections_.insert(one.extract(serial)).position;
+  open_channel(kept->second, std::move(first));
   add(around_.table->header().server_stats.connected, 1);
-  rendezvous_.reply(id, kMailboxReady);
+  return kMailboxReady;
 }
 
 void Service::attached(Connection& connection, std::int64_t now) {
@@ -223,34 +252,45 @@ void Service::look_after(Connection& connection, std::int64_t now) {
   }
   for (std::uint64_t wanted = end.channels_wanted(); wanted != 0; wanted &= wanted - 1) {
     const auto channel = static_cast<std::uint32_t>(std::countr_zero(wanted));
-    if (Status status = end.populate_channel(channel); !status.ok()) {
-      around_.log("connection " + std::to_string(end.identity().id) + ": " + std::string(status.message()));
+    std::unique_ptr<ServerChannel> made;
+    try {
+      if (Status status = end.populate_channel(channel); status.ok()) {
+        made = make_channel(connection, channel);
+      } else {
+        say("connection ", end.identity().id, ": ", status.message());
+      }
+    } catch (const std::bad_alloc&) {
+      say("connection ", end.identity().id, ": this process is out of memory; raise the limit (ulimit -v)");
+    }
+    if (made == nullptr) {
       end.refuse_channel(channel);
     } else {
-      open_channel(connection, channel);
+      open_channel(connection, std::move(made));
     }
   }
 }
 
-void Service::open_channel(Connection& connection, std::uint32_t channel) {
-  const ServerEnd::Identity& identity = connection.end->identity();
-  ConnectionRecord& record = around_.journal.connection(identity.index);
+std::unique_ptr<ServerChannel> Service::make_channel(Connection& connection, std::uint32_t channel) {
+  const std::uint32_t index = connection.end->identity().index;
+  return std::make_unique<ServerChannel>(*connection.end, channel, around_.journal.position(index, channel));
+}
+
+void Service::open_channel(Connection& connection, std::unique_ptr<ServerChannel> made) noexcept {
+  const std::uint32_t channel = made->channel;
+  ConnectionRecord& record = around_.journal.connection(connection.end->identity().index);
   const std::uint64_t open =
       record.channels_open.load(std::memory_order_relaxed) | std::uint64_t{1} << channel;  // relaxed: this thread alone
   record.channels_open.store(open, std::memory_order_release);  // [channels.record] release; pairs with [serial.record]
-  attach_channel(connection, channel);
+  attach_channel(std::move(made));
   connection.end->open_channel(channel);
 }
 
 // Hands a channel to the worker of its lane.
-void Service::attach_channel(Connection& connection, std::uint32_t channel) {
-  const ServerEnd::Identity& identity = connection.end->identity();
-  auto server_channel =
-      std::make_unique<ServerChannel>(*connection.end, channel, around_.journal.position(identity.index, channel));
+void Service::attach_channel(std::unique_ptr<ServerChannel> channel) noexcept {
   // [consumed.publish] release; pairs with [consumed.load]: of a dead server's sweep the client may not know yet
-  server_channel->control->requests_consumed.store(server_channel->requests.position(), std::memory_order_release);
+  channel->control->requests_consumed.store(channel->requests.position(), std::memory_order_release);
   for (const auto& worker : *around_.workers) {
-    if (worker->owns(server_channel->lane)) return worker->attach(std::move(server_channel));
+    if (worker->owns(channel->lane)) return worker->attach(std::move(channel));
   }
 }
 
@@ -293,9 +333,8 @@ void Service::notice_removal() {
   };
   if (removed_ || (!gone(*around_.master) && !gone(around_.table->region()))) return;
   removed_ = true;
-  around_.log("the regions of '" + around_.options->name.name() + "' were removed under this server; it serves the " +
-              std::to_string(connections_.size()) +
-              " connected clients until they leave, and then stops: start it again to accept others");
+  say("the regions of '", around_.options->name.name(), "' were removed under this server; it serves the ",
+      connections_.size(), " connected clients until they leave, and then stops: start it again to accept others");
 }
 
 // Everybody who may connect can write the master region, and cut it off: it is made whole again, as it was when it was new.
@@ -315,8 +354,8 @@ void Service::look_at_master() {
   auto& header = *master.at<MasterHeader>(0);
   std::for_each_n(header.worker_bells, around_.workers->size(), [](Bell& bell) { stir(bell.rings); });
   if (std::exchange(said_damaged_, true)) return;
-  around_.log("a client has overwritten or cut off the master region of '" + around_.options->name.name() +
-              "'; it was made whole again (this is said once): look for a program that writes to files of this name");
+  say("a client has overwritten or cut off the master region of '", around_.options->name.name(),
+      "'; it was made whole again (this is said once): look for a program that writes to files of this name");
 }
 
 void Service::close_all() {

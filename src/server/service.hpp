@@ -28,6 +28,7 @@ namespace hostmap {
 
 using Log = std::function<void(const std::string&)>;
 
+// Once it runs, only what lets somebody in allocates memory: then all of it happens or nothing, and the client is told.
 class Service {
  public:
   struct Surroundings {
@@ -64,7 +65,6 @@ class Service {
   enum class Life : std::uint8_t { kWaiting, kLive, kDropping };
   struct Connection {
     std::unique_ptr<ServerEnd> end;
-    std::string path;
     Life life = Life::kWaiting;
     bool visible = false;         // the reaper watches its process
     std::int64_t look_at_ns = 0;  // when its lock is tested next
@@ -74,11 +74,15 @@ class Service {
   std::int64_t next_wait();
   void handle(const Rendezvous::Event& event, std::int64_t now);
   void accept(std::uint64_t id, std::int64_t now);
+  MailboxState let_in(std::uint64_t id, std::int64_t now);
+  template <typename... Parts>
+  void say(const Parts&... parts) noexcept;
   Connection* find(std::uint64_t id);
   void attached(Connection& connection, std::int64_t now);
   void look_after(Connection& connection, std::int64_t now);
-  void open_channel(Connection& connection, std::uint32_t channel);
-  void attach_channel(Connection& connection, std::uint32_t channel);
+  std::unique_ptr<ServerChannel> make_channel(Connection& connection, std::uint32_t channel);
+  void open_channel(Connection& connection, std::unique_ptr<ServerChannel> channel) noexcept;
+  void attach_channel(std::unique_ptr<ServerChannel> channel) noexcept;
   void reap_if_dead(Connection& connection, std::int64_t now);
   void drop(Connection& connection);
   bool free_if_released(Connection& connection);

@@ -33,7 +33,14 @@ Worker::Worker(Surroundings surroundings, std::uint32_t number, std::vector<std:
       number_(number),
       lanes_(std::move(lanes)),
       park_(*around_.line, around_.bells[number], around_.membarrier),
-      cpus_(std::max(1u, std::thread::hardware_concurrency())) {}
+      cpus_(std::max(1u, std::thread::hardware_concurrency())) {
+  const std::size_t channels = 2 * lanes_.size() * around_.connections;
+  active_.reserve(channels);
+  idle_.reserve(channels);
+  served_.reserve(channels);
+  for (auto* orders : {&orders_, &taken_}) orders->reserve(channels + around_.connections);
+  space_.resize(kBatchBytes + max_record_bytes(around_.ring_bytes));
+}
 
 Worker::~Worker() {
   if (thread_.joinable()) stop();
@@ -56,7 +63,7 @@ bool Worker::owns(std::uint32_t lane) const noexcept {
   return std::find(lanes_.begin(), lanes_.end(), lane) != lanes_.end();
 }
 
-void Worker::attach(std::unique_ptr<ServerChannel> channel) {
+void Worker::attach(std::unique_ptr<ServerChannel> channel) noexcept {
   {
     const std::lock_guard<std::mutex> lock(orders_mutex_);
     orders_.push_back({std::move(channel), nullptr});
@@ -65,7 +72,7 @@ void Worker::attach(std::unique_ptr<ServerChannel> channel) {
   ring();
 }
 
-void Worker::detach(ServerEnd& end) {
+void Worker::detach(ServerEnd& end) noexcept {
   {
     const std::lock_guard<std::mutex> lock(orders_mutex_);
     orders_.push_back({nullptr, &end});
@@ -75,20 +82,19 @@ void Worker::detach(ServerEnd& end) {
 }
 
 void Worker::take_orders() {
-  std::vector<Order> orders;
   {
     const std::lock_guard<std::mutex> lock(orders_mutex_);
-    orders.swap(orders_);
+    taken_.swap(orders_);
     has_orders_.store(false, std::memory_order_relaxed);  // relaxed: under the mutex
   }
-  for (Order& order : orders) {
+  for (Order& order : taken_) {
     if (order.attach != nullptr) {
       active_.push_back(std::move(order.attach));
-      served_.reserve(active_.size() + idle_.size());
     } else {
       forget(*order.detach);
     }
   }
+  taken_.clear();
   note_crowd();
 }
 
@@ -227,7 +233,6 @@ bool Worker::serve(ServerChannel& channel) {
   if (channel.end->poisoned.load(std::memory_order_relaxed)) return false;
   Dispatcher dispatcher(*around_.table, channel);
   const std::uint64_t largest = max_record_bytes(channel.requests.view().capacity());
-  if (space_.size() < kBatchBytes + largest) space_.resize(kBatchBytes + largest);
 
   // Copy and validate; load what the requests will touch.
   std::size_t count = 0;

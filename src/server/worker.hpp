@@ -21,6 +21,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <span>
 #include <thread>
 #include <vector>
@@ -85,6 +86,15 @@ struct ServerChannel {
     StatusCode refused = StatusCode::kOk;  // why the pieces are thrown away
     std::vector<std::byte> bytes;          // of an erase or get for which there was no block
     std::uint64_t total() const noexcept { return key_bytes + value_bytes; }
+    // False: the process has no memory left.
+    bool hold_bytes() noexcept {
+      try {
+        bytes.resize(total());
+        return true;
+      } catch (const std::bad_alloc&) {
+        return false;
+      }
+    }
     RequestHead head() const noexcept { return {op, static_cast<std::uint8_t>(refused), key_bytes, value_bytes}; }
     // Takes up what a server that died had received.
     void resume(const ChannelPosition& where, std::uint64_t received_bytes) noexcept {
@@ -111,7 +121,9 @@ class Worker {
     WorkerLine* line;       // in the table region
     std::span<Bell> bells;  // of all workers, in the master region
     bool membarrier;
-    HalfWord* service_bell;  // rung when a connection is poisoned or let go
+    HalfWord* service_bell;   // rung when a connection is poisoned or let go
+    std::size_t connections;  // how many there can be: all that this thread allocates is for them, at its construction
+    std::uint64_t ring_bytes;
   };
   // `number`: its bell. `lanes`: which this worker owns; the first one carries its counters.
   Worker(Surroundings surroundings, std::uint32_t number, std::vector<std::uint32_t> lanes);
@@ -123,9 +135,9 @@ class Worker {
   // Drains every channel once more, then ends the thread.
   void stop();
 
-  void attach(std::unique_ptr<ServerChannel> channel);
+  void attach(std::unique_ptr<ServerChannel> channel) noexcept;
   // Drains and forgets all channels of `end`, then takes one from its holders.
-  void detach(ServerEnd& end);
+  void detach(ServerEnd& end) noexcept;
   bool owns(std::uint32_t lane) const noexcept;
 
   // The loop's parts, for tests that drive a worker without its thread.
@@ -173,6 +185,7 @@ class Worker {
   };
   std::mutex orders_mutex_;
   std::vector<Order> orders_;
+  std::vector<Order> taken_;  // this thread's, between its looks
   std::atomic<bool> has_orders_{false};
   std::atomic<bool> stopping_{false};
   std::thread thread_;

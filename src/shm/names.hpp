@@ -22,10 +22,10 @@ class InstanceName {
   const std::string& name() const noexcept { return name_; }
   const std::string& dir() const noexcept { return dir_; }
 
-  std::string master() const { return path("-master"); }
-  std::string table() const { return path("-table"); }
-  std::string journal() const { return path("-journal"); }
-  std::string alive() const { return path("-alive"); }
+  const std::string& master() const noexcept { return master_; }
+  const std::string& table() const noexcept { return table_; }
+  const std::string& journal() const noexcept { return journal_; }
+  const std::string& alive() const noexcept { return alive_; }
   std::string connection(std::uint64_t id) const { return path("-connection-" + std::to_string(id)); }
   // Is `file`, a name within dir(), a connection region of this instance?
   bool is_connection(std::string_view file) const;
@@ -33,11 +33,21 @@ class InstanceName {
   std::vector<std::string> connection_files() const;
 
  private:
-  InstanceName(std::string name, std::string dir) noexcept : name_(std::move(name)), dir_(std::move(dir)) {}
+  InstanceName(std::string name, std::string dir)
+      : name_(std::move(name)),
+        dir_(std::move(dir)),
+        master_(path("-master")),
+        table_(path("-table")),
+        journal_(path("-journal")),
+        alive_(path("-alive")) {}
   std::string path(const std::string& suffix) const { return dir_ + "/" + name_ + suffix; }
 
   std::string name_;
   std::string dir_;
+  std::string master_;
+  std::string table_;
+  std::string journal_;
+  std::string alive_;
 };
 
 }  // namespace hostmap

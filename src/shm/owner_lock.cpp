@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "shm/region.hpp"
+
 namespace hostmap {
 
 namespace {
@@ -84,8 +86,10 @@ Result<UniqueFd> create_locked_file(const std::string& path, mode_t mode) {
   if (::unlink(path.c_str()) != 0 && errno != ENOENT) return file_error("cannot replace", path);
   UniqueFd fd(::open(path.c_str(), O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW | O_CLOEXEC, 0));
   if (!fd) return file_error("cannot create", path);
+  NewName name(path);
   if (try_lock_file(fd.get()) != LockOutcome::kLocked) return file_error("cannot lock", path);
   if (::fchmod(fd.get(), mode) != 0) return file_error("cannot open to readers", path);
+  name.keep();
   return fd;
 }
 

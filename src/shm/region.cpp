@@ -92,6 +92,10 @@ void Region::unlink_name() const noexcept {
   if (fd_) unlink_if_same(path_, fd_.get());
 }
 
+NewName::~NewName() {
+  if (path_ != nullptr) ::unlink(path_->c_str());
+}
+
 bool Region::discard(Access access) noexcept {
   fd_.reset();
   if (data_ == nullptr) return true;
@@ -111,6 +115,7 @@ bool large_pages_refused() noexcept {
 
 // Maps at a 2 MiB boundary, so that 2 MiB pages of the file can be mapped as such.
 Result<Region> Region::map(UniqueFd fd, const std::string& path, std::uint64_t bytes, int protection) {
+  std::string kept_path = path;  // before there is a mapping that a failing allocation would leave behind
   const std::size_t reserved = bytes + kHugePageSize;
   void* space = ::mmap(nullptr, reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (space == MAP_FAILED) {
@@ -131,14 +136,15 @@ Result<Region> Region::map(UniqueFd fd, const std::string& path, std::uint64_t b
   }
   // A region is of no use in a child's or a core file's copy of the process.
   ::madvise(aligned, bytes, MADV_DONTDUMP);
-  return Region(std::move(fd), aligned, bytes, path);
+  return Region(std::move(fd), aligned, bytes, std::move(kept_path));
 }
 
 Result<Region> Region::create(const std::string& path, std::uint64_t bytes, mode_t mode) {
   UniqueFd fd(::open(path.c_str(), O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW | O_CLOEXEC, mode));
   if (!fd) return open_error(path, errno);
+  NewName name(path);
   Result<Region> region = adopt(std::move(fd), path, bytes);
-  if (!region) ::unlink(path.c_str());
+  if (region) name.keep();
   return region;
 }
 
@@ -239,18 +245,22 @@ std::uint64_t Region::page_bytes() const noexcept {
   return ::fstat(fd_.get(), &facts) == 0 ? static_cast<std::uint64_t>(facts.st_blksize) : kPageSize;
 }
 
-Status Region::populate(std::uint64_t offset, std::uint64_t size) {
+int Region::populate_quietly(std::uint64_t offset, std::uint64_t size) noexcept {
   while (::fallocate(fd_.get(), 0, static_cast<off_t>(offset), static_cast<off_t>(size)) != 0) {
-    if (errno == EINTR) continue;
-    const int error = errno;
-    if (error == EFBIG) {
-      return {StatusCode::kFull, "cannot populate " + path_ + ": the file size limit (ulimit -f) is too low"};
-    }
-    return {StatusCode::kFull,
-            "cannot populate " + std::to_string(size) + " bytes of " + path_ + ": " + error_text(error) +
-                "; give the file system more (in a container --shm-size), lower --memory, or use --dir"};
+    if (errno != EINTR) return errno;
   }
-  return {};
+  return 0;
+}
+
+Status Region::populate(std::uint64_t offset, std::uint64_t size) {
+  const int error = populate_quietly(offset, size);
+  if (error == 0) return {};
+  if (error == EFBIG) {
+    return {StatusCode::kFull, "cannot populate " + path_ + ": the file size limit (ulimit -f) is too low"};
+  }
+  return {StatusCode::kFull,
+          "cannot populate " + std::to_string(size) + " bytes of " + path_ + ": " + error_text(error) +
+              "; give the file system more (in a container --shm-size), lower --memory, or use --dir"};
 }
 
 std::uint64_t Region::collapse(std::uint64_t offset, std::uint64_t size) noexcept {

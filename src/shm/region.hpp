@@ -52,6 +52,8 @@ class Region {
   // again. kFull: the file system has none left; what was populated before stays. Blocks for as long as the kernel zeroes
   // pages.
   Status populate(std::uint64_t offset, std::uint64_t size);
+  // The same, for threads that must not allocate: 0, or errno's number of why not.
+  int populate_quietly(std::uint64_t offset, std::uint64_t size) noexcept;
 
   // Asks for 2 MiB pages under [offset, offset + size), both multiples of 2 MiB and populated. Returns the bytes that
   // have them now: 0 where the kernel (before 6.1) or its memory does not give any.
@@ -94,6 +96,20 @@ class Region {
   std::byte* data_ = nullptr;
   std::uint64_t bytes_ = 0;
   std::string path_;
+};
+
+// A file that was just created: its name goes again unless it is kept.
+class NewName {
+ public:
+  explicit NewName(const std::string& path) noexcept : path_(&path) {}
+  explicit NewName(std::string&&) = delete;  // it must live as long
+  ~NewName();
+  NewName(const NewName&) = delete;
+  NewName& operator=(const NewName&) = delete;
+  void keep() noexcept { path_ = nullptr; }
+
+ private:
+  const std::string* path_;
 };
 
 // Does this kernel say that it gives no 2 MiB pages to files in memory? (Before Linux 6.1, or built without.)

@@ -6,8 +6,8 @@
 
 namespace hostmap {
 
-std::vector<Rendezvous::Event> Rendezvous::collect(std::int64_t now_ns) {
-  std::vector<Event> events;
+std::span<const Rendezvous::Event> Rendezvous::collect(std::int64_t now_ns) noexcept {
+  events_.clear();
   waiting_ = false;
   for (std::uint32_t i = 0; i < seen_.size(); ++i) {
     Word& word = master_.mailbox(i).word;
@@ -20,7 +20,7 @@ std::vector<Rendezvous::Event> Rendezvous::collect(std::int64_t now_ns) {
     Seen& seen = seen_[i];
     if (now != seen.word) {
       seen = {now, now_ns};
-      if (mine && state == kMailboxAsked) events.push_back({id, Event::kAsks});
+      if (mine && state == kMailboxAsked) events_.push_back({id, Event::kAsks});
     }
     const bool attached = mine && state == kMailboxAttached;
     const bool stands_still = now_ns - seen.since_ns >= kPatienceNs;
@@ -28,15 +28,15 @@ std::vector<Rendezvous::Event> Rendezvous::collect(std::int64_t now_ns) {
       waiting_ = true;
       continue;
     }
-    if (attached) events.push_back({id, Event::kAttached});
-    if (!attached && mine && state == kMailboxReady) events.push_back({id, Event::kGaveUp});
+    if (attached) events_.push_back({id, Event::kAttached});
+    if (!attached && mine && state == kMailboxReady) events_.push_back({id, Event::kGaveUp});
     seen.word = 0;
     // [mailbox.free] release; pairs with [mailbox.claim]
     word.compare_exchange_strong(now, mailbox_word(id, kMailboxFree), std::memory_order_release,
                                  std::memory_order_relaxed);  // relaxed: on failure its client has gone on; next time
     futex_wake(reinterpret_cast<HalfWord&>(word), INT_MAX);
   }
-  return events;
+  return events_;
 }
 
 void Rendezvous::reply(std::uint64_t id, MailboxState answer) noexcept {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "shm/region.hpp"
@@ -17,15 +18,17 @@ class Rendezvous {
   // How long a mailbox may stand between two steps of its client.
   static constexpr std::int64_t kPatienceNs = 2'000'000'000;
 
-  explicit Rendezvous(MasterView master) : master_(master), seen_(master.mailboxes()) {}
+  explicit Rendezvous(MasterView master) : master_(master), seen_(master.mailboxes()) {
+    events_.reserve(2 * master.mailboxes());
+  }
 
   struct Event {
     std::uint64_t id;
     enum Kind : std::uint8_t { kAsks, kAttached, kGaveUp } kind;  // kGaveUp: it never attached to what it was given
   };
-  // What happened since the last call: at most one event of each mailbox. Frees mailboxes that are done, and those whose
-  // clients stand still.
-  std::vector<Event> collect(std::int64_t now_ns);
+  // What happened since the last call: at most two events of each mailbox; valid until the next call. Frees mailboxes that
+  // are done, and those whose clients stand still. Allocates nothing.
+  std::span<const Event> collect(std::int64_t now_ns) noexcept;
   // Answers an id that asks: kMailboxReady, kMailboxFull, kMailboxNoMemory, or kMailboxFree for "try another id".
   void reply(std::uint64_t id, MailboxState answer) noexcept;
   // Are there mailboxes that a timer must watch?
@@ -39,6 +42,7 @@ class Rendezvous {
 
   MasterView master_;
   std::vector<Seen> seen_;  // by mailbox
+  std::vector<Event> events_;
   bool waiting_ = false;
 };
 

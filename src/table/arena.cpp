@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <bit>
+#include <iterator>
+#include <new>
 
 #include "table/census.hpp"
 
@@ -25,7 +27,9 @@ SlabPool::SlabPool(Region& table, Journal& journal, MemoryBudget& budget, Popula
                        table.at<TableHeader>(0)->arena_bytes / kPageSize * sizeof(PageGeneration),
                        table.at<TableHeader>(0)->generations_allocated),
       arena_(table, budget, arena_offset_, table.at<TableHeader>(0)->arena_bytes,
-             table.at<TableHeader>(0)->arena_allocated) {}
+             table.at<TableHeader>(0)->arena_allocated) {
+  free_bits_.reserve(arena_.max_bytes() / kSlabBytes / kWordBits + 1);
+}
 
 std::uint64_t SlabPool::find(std::uint64_t count) noexcept {
   if (count > free_slabs_) return kNone;
@@ -74,7 +78,7 @@ void SlabPool::adopt_populated() {
       std::min(arena_.populated(), generation_area_.populated() / sizeof(PageGeneration) * kPageSize);
   const std::uint64_t now = usable / kSlabBytes;
   if (now <= slabs_) return;
-  free_bits_.resize(now / kWordBits + 1, 0);
+  free_bits_.resize(now / kWordBits + 1, 0);  // reserved
   const std::uint64_t before = slabs_;
   slabs_ = now;
   mark(before, now - before, true);
@@ -157,6 +161,12 @@ BlockAllocator::BlockAllocator(SlabPool& pool, LaneStats& stats) : pool_(pool), 
 
 namespace {
 
+// Doubles what it has, so that many small steps cost no more than push_back's.
+template <typename T>
+void make_room(std::vector<T>& list, std::size_t size) {
+  if (list.capacity() < size) list.reserve(std::max(size, 2 * list.capacity()));
+}
+
 void account(Word& figure, std::int64_t bytes) noexcept {
   // relaxed: one writer; a figure for people
   const std::uint64_t now = figure.load(std::memory_order_relaxed);
@@ -168,12 +178,17 @@ void account(Word& figure, std::int64_t bytes) noexcept {
 BlockAllocator::Slab* BlockAllocator::new_slab(unsigned size_class) {
   const std::uint64_t number = pool_.take(1, static_cast<SlabKind>(kSlabFirstClass + size_class));
   if (number == SlabPool::kNone) return nullptr;
-  Slab* slab = add_slab(number, size_class);
-  list(*slab);
-  return slab;
+  try {
+    Slab* slab = add_slab(number, size_class);
+    list(*slab);
+    return slab;
+  } catch (const std::bad_alloc&) {
+    pool_.give_back(number, 1);
+    return nullptr;
+  }
 }
 
-// A slab with all its blocks free, not listed.
+// A slab with all its blocks free, not listed. All or nothing.
 BlockAllocator::Slab* BlockAllocator::add_slab(std::uint64_t number, unsigned size_class) {
   auto slab = std::make_unique<Slab>();
   slab->number = number;
@@ -185,15 +200,31 @@ BlockAllocator::Slab* BlockAllocator::add_slab(std::uint64_t number, unsigned si
   slab->free_bits.assign((slab->blocks + kWordBits - 1) / kWordBits, ~std::uint64_t{0});
   if (slab->blocks % kWordBits != 0) slab->free_bits.back() = (std::uint64_t{1} << slab->blocks % kWordBits) - 1;
   if (number >= slabs_.size()) slabs_.resize(number + number / 2 + 1);
+  make_room(partial_[size_class], owned_[size_class] + 1);
+  ++owned_[size_class];
   Slab* raw = slab.get();
   slabs_[number] = std::move(slab);
   return raw;
 }
 
+void BlockAllocator::remove_slab(std::uint64_t number) noexcept {
+  --owned_[slabs_[number]->size_class];
+  slabs_[number].reset();
+}
+
+// Room for the overflow buckets of one more slab.
+void BlockAllocator::add_overflow(SlabKind kind) {
+  FreeOverflow& free = free_overflow(kind);
+  const std::size_t more = kSlabBytes / overflow_size(kind);
+  make_room(free.offsets, free.buckets + more);
+  free.buckets += more;
+}
+
 void BlockAllocator::adopt(const ArenaCensus& census, std::uint32_t shard) {
   for (auto& list : partial_) list.clear();
   slabs_.clear();
-  for (auto& list : free_overflow_) list.clear();
+  std::fill(std::begin(owned_), std::end(owned_), 0);
+  for (auto& free : free_overflow_) free = {};
   std::uint64_t entry_bytes = 0;
   std::uint64_t overflow_bytes = 0;
   for (std::uint64_t number = 0; number < census.slabs(); ++number) {
@@ -203,11 +234,12 @@ void BlockAllocator::adopt(const ArenaCensus& census, std::uint32_t shard) {
     if (holds_overflow(kind)) {
       if (owner != shard && !(owner == ArenaCensus::kNobody && shard == 0)) continue;
       const std::uint64_t size = overflow_size(kind);
+      add_overflow(kind);
       for (std::uint64_t block = kSlabBytes / size; block-- > 0;) {
         if ((used[block / kWordBits] >> block % kWordBits & 1) != 0) {
           overflow_bytes += size;
         } else {
-          free_overflow_[kind == kSlabPairOverflow ? 0 : 1].push_back(pool_.slab_offset(number) + block * size);
+          free_overflow(kind).offsets.push_back(pool_.slab_offset(number) + block * size);
         }
       }
       continue;
@@ -230,7 +262,7 @@ void BlockAllocator::adopt(const ArenaCensus& census, std::uint32_t shard) {
   stats_.overflow_bytes.store(overflow_bytes, std::memory_order_relaxed);
 }
 
-void BlockAllocator::list(Slab& slab) {
+void BlockAllocator::list(Slab& slab) noexcept {
   std::vector<Slab*>& partial = partial_[slab.size_class];
   slab.place = static_cast<unsigned>(partial.size());
   partial.push_back(&slab);
@@ -287,33 +319,43 @@ void BlockAllocator::release(std::uint64_t offset, std::uint64_t bytes) noexcept
   if (slab.used == 0 && partial_[slab.size_class].size() > 1) {
     unlist(slab);
     pool_.give_back(number, 1);
-    slabs_[number].reset();
+    remove_slab(number);
   }
 }
 
-std::uint64_t BlockAllocator::allocate_overflow(SlabKind kind) {
-  std::vector<std::uint64_t>& free = free_overflow_[kind == kSlabPairOverflow ? 0 : 1];
-  if (free.empty()) {
-    const std::uint64_t number = pool_.take(1, kind);
-    if (number == SlabPool::kNone) return 0;
-    const std::uint64_t size = overflow_size(kind);
-    // The slab may have held entries: versions begin at 0 again. Nothing leads here, and take() has fenced.
-    Word* words = pool_.words(number);
-    for (std::uint64_t word = 0; word < kSlabBytes / sizeof(Word); ++word) {
-      words[word].store(0, std::memory_order_relaxed);  // relaxed: published with the link that leads here
-    }
-    for (std::uint64_t place = kSlabBytes; place >= size; place -= size) {
-      free.push_back(pool_.slab_offset(number) + place - size);
-    }
+// Overflow buckets of another slab. False: no memory.
+bool BlockAllocator::new_overflow(SlabKind kind) {
+  const std::uint64_t number = pool_.take(1, kind);
+  if (number == SlabPool::kNone) return false;
+  try {
+    add_overflow(kind);
+  } catch (const std::bad_alloc&) {
+    pool_.give_back(number, 1);
+    return false;
   }
+  // The slab may have held entries: versions begin at 0 again. Nothing leads here, and take() has fenced.
+  Word* words = pool_.words(number);
+  for (std::uint64_t word = 0; word < kSlabBytes / sizeof(Word); ++word) {
+    words[word].store(0, std::memory_order_relaxed);  // relaxed: published with the link that leads here
+  }
+  const std::uint64_t size = overflow_size(kind);
+  for (std::uint64_t place = kSlabBytes; place >= size; place -= size) {
+    free_overflow(kind).offsets.push_back(pool_.slab_offset(number) + place - size);
+  }
+  return true;
+}
+
+std::uint64_t BlockAllocator::allocate_overflow(SlabKind kind) {
+  std::vector<std::uint64_t>& free = free_overflow(kind).offsets;
+  if (free.empty() && !new_overflow(kind)) return 0;
   const std::uint64_t offset = free.back();
   free.pop_back();
   account(stats_.overflow_bytes, static_cast<std::int64_t>(overflow_size(kind)));
   return offset;
 }
 
-void BlockAllocator::release_overflow(SlabKind kind, std::uint64_t offset) {
-  free_overflow_[kind == kSlabPairOverflow ? 0 : 1].push_back(offset);
+void BlockAllocator::release_overflow(SlabKind kind, std::uint64_t offset) noexcept {
+  free_overflow(kind).offsets.push_back(offset);
   account(stats_.overflow_bytes, -static_cast<std::int64_t>(overflow_size(kind)));
 }
 

@@ -145,6 +145,8 @@ class SlabPool {
   std::size_t first_free_word_ = 0;  // no free bit lies before it
 };
 
+// What it keeps in this process's own memory grows with the slabs that it takes, and at no other time: giving back never
+// allocates, and a slab for whose bookkeeping there is no memory is not taken.
 class BlockAllocator {
  public:
   BlockAllocator(SlabPool& pool, LaneStats& stats);
@@ -160,7 +162,7 @@ class BlockAllocator {
   // An overflow bucket of 128 or 64 bytes: its words are whatever its last owner left; the caller must give it a higher
   // version. 0: no memory.
   std::uint64_t allocate_overflow(SlabKind kind);
-  void release_overflow(SlabKind kind, std::uint64_t offset);
+  void release_overflow(SlabKind kind, std::uint64_t offset) noexcept;
 
  private:
   struct Slab {
@@ -174,16 +176,27 @@ class BlockAllocator {
   };
   static constexpr unsigned kNotListed = ~0u;
 
+  // Free overflow buckets of one form.
+  struct FreeOverflow {
+    std::vector<std::uint64_t> offsets;
+    std::size_t buckets = 0;  // free or not: there is always room for all of them
+  };
+
   Slab* new_slab(unsigned size_class);
   Slab* add_slab(std::uint64_t number, unsigned size_class);
-  void list(Slab& slab);
+  void remove_slab(std::uint64_t number) noexcept;
+  void add_overflow(SlabKind kind);
+  bool new_overflow(SlabKind kind);
+  FreeOverflow& free_overflow(SlabKind kind) noexcept { return free_overflow_[kind == kSlabPairOverflow ? 0 : 1]; }
+  void list(Slab& slab) noexcept;
   void unlist(Slab& slab) noexcept;
 
   SlabPool& pool_;
   LaneStats& stats_;
-  std::vector<Slab*> partial_[kSizeClasses];  // slabs with a free block
+  std::vector<Slab*> partial_[kSizeClasses];  // slabs with a free block; there is room for all slabs of the class
+  std::size_t owned_[kSizeClasses] = {};
   std::vector<std::unique_ptr<Slab>> slabs_;  // by slab number; null where not ours
-  std::vector<std::uint64_t> free_overflow_[2];
+  FreeOverflow free_overflow_[2];
 };
 
 }  // namespace hostmap

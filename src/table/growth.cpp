@@ -54,7 +54,7 @@ bool GrowingArea::extend_once(std::uint64_t bytes) {
     step = std::min(step, round_up(bytes - have, std::uint64_t{kPageSize}));
     if (!budget_.reserve(step)) return false;
   }
-  if (!region_.populate(offset_ + have, step).ok()) {
+  if (region_.populate_quietly(offset_ + have, step) != 0) {
     budget_.give_back(step);
     budget_.count_failure();
     return false;
@@ -65,7 +65,11 @@ bool GrowingArea::extend_once(std::uint64_t bytes) {
   return true;
 }
 
-Populator::Populator() : thread_([this] { run(); }) { pthread_setname_np(thread_.native_handle(), "populator"); }
+Populator::Populator() {
+  jobs_.reserve(kMostAreas);
+  thread_ = std::thread([this] { run(); });
+  pthread_setname_np(thread_.native_handle(), "populator");
+}
 
 Populator::~Populator() {
   {
@@ -76,7 +80,7 @@ Populator::~Populator() {
   thread_.join();
 }
 
-void Populator::request(std::function<void()> job) {
+void Populator::request(std::function<void()> job) noexcept {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     jobs_.push_back(std::move(job));
@@ -90,7 +94,7 @@ void Populator::run() {
     wake_.wait(lock, [this] { return stopping_ || !jobs_.empty(); });
     if (stopping_) return;
     const std::function<void()> job = std::move(jobs_.front());
-    jobs_.pop_front();
+    jobs_.erase(jobs_.begin());
     lock.unlock();
     job();
     lock.lock();

@@ -7,10 +7,10 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <mutex>
 #include <thread>
+#include <vector>
 
 #include "shm/region.hpp"
 
@@ -79,15 +79,18 @@ class Populator {
   Populator(const Populator&) = delete;
   Populator& operator=(const Populator&) = delete;
 
-  // Runs `job` soon. Jobs not yet begun at destruction are dropped.
-  void request(std::function<void()> job);
+  // Runs `job` soon. Jobs not yet begun at destruction are dropped. Allocates nothing: each area has one job at most (it
+  // claims its request), and a std::function of two words needs no memory of its own.
+  void request(std::function<void()> job) noexcept;
 
  private:
+  static constexpr std::size_t kMostAreas = 1 + 2 * kMaxLanes;  // the arena, and the buckets of both forms
+
   void run();
 
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::deque<std::function<void()>> jobs_;
+  std::vector<std::function<void()>> jobs_;
   bool stopping_ = false;
   std::thread thread_;
 };

@@ -58,10 +58,8 @@ Result<std::unique_ptr<Table>> Table::create(const std::string& path, const Tabl
   const TablePlan plan = plan_table(options.memory_limit, options.shards);
   Result<Region> region = Region::create(path, plan.file_bytes, 0600);
   if (!region) return region.status();
-  if (Status status = region->populate(0, kHeadBytes); !status.ok()) {
-    region->unlink_name();
-    return status;
-  }
+  NewName name(path);
+  if (Status status = region->populate(0, kHeadBytes); !status.ok()) return status;
   region->write_header(RegionKind::kTable, options.incarnation);
   write_table_header(*region->at<TableHeader>(0), options);
   region->at<TableHeader>(0)->checksum = checksum_of(*region->at<TableHeader>(0));
@@ -75,6 +73,7 @@ Result<std::unique_ptr<Table>> Table::create(const std::string& path, const Tabl
             (limited ? "--memory " + std::to_string(options.memory_limit) + " allows; raise it or ask for fewer buckets"
                      : "the file system has free; give it more (in a container --shm-size) or use another --dir"));
   }
+  name.keep();
   return table;
 }
 

@@ -314,7 +314,7 @@ class Regions {
   void make_worker() {
     workers_.push_back(std::make_unique<Worker>(
         Worker::Surroundings{table_.get(), Journal(journal_), &table_->header().workers[0], std::span(bells(), 1),
-                             false, &master_.at<MasterHeader>(0)->server_bell.rings},
+                             false, &master_.at<MasterHeader>(0)->server_bell.rings, 1, kRing},
         0, std::vector<std::uint32_t>{0}));
   }
   void serve(ServerEnd& end) {

@@ -15,6 +15,8 @@ namespace hostmap::test {
 namespace {
 
 constexpr std::uint64_t kRingBytes = 4096;
+constexpr std::uint64_t kMostRingBytes = 65536;
+constexpr std::size_t kMostConnections = 64;
 constexpr std::chrono::seconds kWatchdog{60};
 
 class Memory {
@@ -58,10 +60,10 @@ class WorkerTest : public testing::TestWithParam<bool> {  // are clients registe
   WorkerTest() : table_({.memory = std::uint64_t{128} << 20}) {
     const bool membarrier = membarrier_available();
     expedited_ = GetParam() && membarrier && register_for_membarrier();
-    worker_ =
-        std::make_unique<Worker>(Worker::Surroundings{&table_.table(), table_.journal(), &table_.header().workers[0],
-                                                      std::span(&bell_, 1), membarrier, &service_bell_.rings},
-                                 0, std::vector<std::uint32_t>{0});
+    worker_ = std::make_unique<Worker>(
+        Worker::Surroundings{&table_.table(), table_.journal(), &table_.header().workers[0], std::span(&bell_, 1),
+                             membarrier, &service_bell_.rings, kMostConnections, kMostRingBytes},
+        0, std::vector<std::uint32_t>{0});
     worker_->start();
   }
   ~WorkerTest() override {

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <gtest/gtest.h>
 #include <thread>
+#include <span>
 #include <vector>
 
 #include "slot/rendezvous.hpp"
@@ -76,7 +77,7 @@ class ClientSteps {
   std::uint64_t id_ = 0;
 };
 
-inline std::vector<std::uint64_t> ids_of(const std::vector<Rendezvous::Event>& events, Rendezvous::Event::Kind kind) {
+inline std::vector<std::uint64_t> ids_of(std::span<const Rendezvous::Event> events, Rendezvous::Event::Kind kind) {
   std::vector<std::uint64_t> ids;
   for (const Rendezvous::Event& event : events) {
     if (event.kind == kind) ids.push_back(event.id);
@@ -87,7 +88,8 @@ inline std::vector<std::uint64_t> ids_of(const std::vector<Rendezvous::Event>& e
 // Collects at `now` and answers all who ask with kMailboxReady, as the service does. Returns the events.
 inline std::vector<Rendezvous::Event> serve_once(Rendezvous& rendezvous, std::int64_t now,
                                                  MailboxState answer = kMailboxReady) {
-  std::vector<Rendezvous::Event> events = rendezvous.collect(now);
+  const std::span<const Rendezvous::Event> collected = rendezvous.collect(now);
+  std::vector<Rendezvous::Event> events(collected.begin(), collected.end());
   for (const std::uint64_t id : ids_of(events, Rendezvous::Event::kAsks)) rendezvous.reply(id, answer);
   return events;
 }

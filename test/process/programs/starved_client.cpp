@@ -15,7 +15,6 @@
 // well; otherwise stderr says what did not.
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <chrono>
 #include <cstddef>
 #include <cstdio>
@@ -36,66 +35,7 @@
 
 #include <hostmap/client.hpp>
 
-namespace {
-
-// --- Allocations that fail -------------------------------------------------------------------------------------------
-
-// Of this one thread, which is all there is. Plain words: malloc is called before any constructor.
-struct Starvation {
-  bool armed;
-  bool onward;          // all from the k-th on fail, not just the k-th
-  unsigned long k;      // the first that fails
-  unsigned long count;  // since it was armed
-};
-constinit Starvation starvation{};
-
-bool fails_now() noexcept {
-  if (!starvation.armed) return false;
-  const unsigned long number = ++starvation.count;
-  return number == starvation.k || (starvation.onward && number > starvation.k);
-}
-
-}  // namespace
-
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-// operator new is libstdc++'s, which calls malloc or aligned_alloc. glibc's own, by the names that it keeps for this:
-extern "C" {
-void* __libc_malloc(std::size_t size);                           // NOLINT
-void* __libc_calloc(std::size_t count, std::size_t size);        // NOLINT
-void* __libc_realloc(void* block, std::size_t size);             // NOLINT
-void* __libc_memalign(std::size_t alignment, std::size_t size);  // NOLINT
-void __libc_free(void* block);                                   // NOLINT
-
-void* malloc(std::size_t size) noexcept {
-  if (!fails_now()) return __libc_malloc(size);
-  errno = ENOMEM;
-  return nullptr;
-}
-void* calloc(std::size_t count, std::size_t size) noexcept {
-  if (!fails_now()) return __libc_calloc(count, size);
-  errno = ENOMEM;
-  return nullptr;
-}
-void* realloc(void* block, std::size_t size) noexcept {
-  if (!fails_now()) return __libc_realloc(block, size);
-  errno = ENOMEM;
-  return nullptr;
-}
-void* aligned_alloc(std::size_t alignment, std::size_t size) noexcept {
-  if (!fails_now()) return __libc_memalign(alignment, size);
-  errno = ENOMEM;
-  return nullptr;
-}
-void* memalign(std::size_t alignment, std::size_t size) noexcept { return aligned_alloc(alignment, size); }
-int posix_memalign(void** block, std::size_t alignment, std::size_t size) noexcept {
-  void* found = aligned_alloc(alignment, size);
-  if (found == nullptr) return ENOMEM;
-  *block = found;
-  return 0;
-}
-void free(void* block) noexcept { __libc_free(block); }
-}
-#endif
+#include "process/programs/starvation.hpp"
 
 namespace {
 
@@ -198,7 +138,7 @@ std::string instance;
 std::string present_case;  // for whoever dies in it
 
 [[noreturn]] void fail(const std::string& why) {
-  starvation.armed = false;
+  test::feed();
   const std::string line = present_case + ": " + why + "\n";
   if (::write(STDERR_FILENO, line.data(), line.size()) < 0) ::_exit(2);
   ::_exit(1);
@@ -243,15 +183,14 @@ struct Run {
 
 template <typename Make>
 Run starve(unsigned long k, bool onward, Make&& make) {
-  starvation = {true, onward, k, 0};
+  test::starve(k, onward);
   Run run;
   try {
     run.outcome = make();
   } catch (const std::exception&) {
     fail("an exception came out");
   }
-  starvation.armed = false;
-  run.reached = starvation.count >= k;
+  run.reached = test::feed();
   return run;
 }
 
@@ -348,11 +287,11 @@ void starve_call(const Call& call, bool onward, Client& helper, Client& used) {
 // Without this, all of the above would show nothing.
 void show_that_allocations_fail() {
   present_case = "allocations fail when they are to";
-  starvation = {true, false, 2, 0};
+  test::starve(2, false);
   void* volatile first = std::malloc(8);
   void* volatile second = ::operator new(8, std::nothrow);
   void* volatile third = std::calloc(1, 8);
-  starvation.armed = false;
+  test::feed();
   if (first == nullptr || second != nullptr || third == nullptr) fail("they do not");
   std::free(first);
   std::free(third);
