@@ -6,8 +6,8 @@
 #include <atomic>
 #include <cstring>
 #include <gtest/gtest.h>
-#include <thread>
 #include <span>
+#include <thread>
 #include <vector>
 
 #include "slot/rendezvous.hpp"
