@@ -68,8 +68,8 @@ class OneThread {
     identity.ring_bytes = kRingBytes;
     server_ = ServerEnd::over(memory, identity);
     worker_ = std::make_unique<Worker>(
-        Worker::Surroundings{table_.get(), Journal(journal_region_), &table_->header().workers[0], std::span(&bell_, 1),
-                             true, &service_bell_.rings, 1, kRingBytes},
+        Worker::Surroundings{table_.get(), &streams_, Journal(journal_region_), &table_->header().workers[0],
+                             std::span(&bell_, 1), true, &service_bell_.rings, 1, kRingBytes},
         0, std::vector<std::uint32_t>{0});
     worker_->attach(std::make_unique<ServerChannel>(*server_, 0, Journal(journal_region_).position(0, 0)));
     worker_->take_orders();
@@ -123,6 +123,7 @@ class OneThread {
   Bell bell_{};
   Bell service_bell_{};
   std::unique_ptr<ServerEnd> server_;
+  StreamQuota streams_{std::uint64_t{1} << 30};
   std::unique_ptr<Worker> worker_;
   std::unique_ptr<ClientEnd> client_;
   ClientChannel* channel_ = nullptr;

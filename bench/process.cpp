@@ -173,6 +173,11 @@ std::string Child::hear(std::chrono::nanoseconds patience) {
   throw std::runtime_error(fmt::format("ended before it answered: {}", what_));
 }
 
+bool Child::ended() const {
+  siginfo_t info{};
+  return ::waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid_;
+}
+
 void Child::signal(int number) const {
   if (pid_ > 0) kill(pid_, number);
 }

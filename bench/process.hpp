@@ -66,6 +66,8 @@ class Child {
   /// The same, where the end of the output would be an error.
   [[nodiscard]] std::string hear(std::chrono::nanoseconds patience);
   void signal(int number) const;
+  /// Has it ended, in whatever way? wait() must still be called.
+  [[nodiscard]] bool ended() const;
   /// Waits for the child's end and throws unless it exited with 0.
   void wait(std::chrono::nanoseconds patience);
 

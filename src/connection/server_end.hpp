@@ -78,6 +78,8 @@ class ServerEnd {
 
   // Set by a worker when the client sent what no honest one sends; the service thread then drops the connection.
   std::atomic<bool> poisoned{false};
+  // Bytes that its streams hold (server/stream_quota.hpp).
+  std::atomic<std::uint64_t> streamed{0};
   // Workers that have not yet let go of this connection, while it is being dropped.
   std::atomic<std::uint32_t> holders{0};
 

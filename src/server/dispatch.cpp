@@ -190,7 +190,6 @@ bool Dispatcher::begin_stream(const Request& request) {
   stream.key_bytes = inner.key_bytes;
   stream.value_bytes = inner.value_bytes;
   stream.received = 0;
-  stream.entry = 0;
   stream.refused = StatusCode::kOk;
   if (record_bytes(stream.total()) <= max_record_bytes(channel_.requests.view().capacity())) {
     stream.op = Op::kPadding;
@@ -199,13 +198,9 @@ bool Dispatcher::begin_stream(const Request& request) {
   const std::uint64_t most = table_.header().max_value_bytes;
   if (stream.value_bytes > (inner.op == Op::kCompareExchange ? sizeof(Comparison) + 2 * most : most)) {
     stream.refused = StatusCode::kTooLarge;
-  } else {
-    // The pieces fill a block of the arena; of a put it becomes the entry.
-    stream.entry = shard_.begin_entry(stream.key_bytes, stream.value_bytes);
-    if (stream.entry == 0) {
-      // A get or an erase must be served however full the table is: at most a key and a cursor in the server's own memory.
-      if ((inner.op != Op::kErase && inner.op != Op::kGet) || !stream.hold_bytes()) stream.refused = StatusCode::kFull;
-    }
+  } else if (!hold_entry() && ((inner.op != Op::kErase && inner.op != Op::kGet) || !stream.hold_bytes())) {
+    // (A get or an erase must be served however full the table is: at most a key and a cursor in the server's own memory.)
+    stream.refused = StatusCode::kFull;
   }
   ChannelPosition& position = *channel_.position;
   // [stream.entry] release; pairs with [position.next]
@@ -215,6 +210,20 @@ bool Dispatcher::begin_stream(const Request& request) {
   channel_.memos.set_received(0, request.next_position);
   finish(request, StatusCode::kOk, Effect::kNone);
   return true;
+}
+
+// A block of the arena for the pieces to fill; of a put it becomes the entry. False: there is no memory, or too much of it
+// is held by streams.
+bool Dispatcher::hold_entry() noexcept {
+  ServerChannel::Stream& stream = channel_.stream;
+  if (!streams_.take(channel_.end->streamed, stream.total())) return false;
+  stream.entry = shard_.begin_entry(stream.key_bytes, stream.value_bytes);
+  if (stream.entry != 0) {
+    stream.charged = stream.total();
+    return true;
+  }
+  streams_.give_back(channel_.end->streamed, stream.total());
+  return false;
 }
 
 bool Dispatcher::take_piece(const Request& request) {
@@ -283,8 +292,10 @@ void Dispatcher::apply_whole(const Request& request, const HashedKey& key) {
 void Dispatcher::drop_stream() noexcept {
   ServerChannel::Stream& stream = channel_.stream;
   if (stream.entry != 0) shard_.drop_entry(stream.entry, stream.key_bytes, stream.value_bytes);
+  streams_.give_back(channel_.end->streamed, stream.charged);
   stream.op = Op::kPadding;
   stream.entry = 0;
+  stream.charged = 0;
   stream.bytes = {};
 }
 

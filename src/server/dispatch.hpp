@@ -23,8 +23,8 @@ struct BatchCounts {
 
 class Dispatcher {
  public:
-  Dispatcher(Table& table, ServerChannel& channel) noexcept
-      : table_(table), channel_(channel), shard_(table.shard(channel.lane)) {}
+  Dispatcher(Table& table, StreamQuota& streams, ServerChannel& channel) noexcept
+      : table_(table), streams_(streams), channel_(channel), shard_(table.shard(channel.lane)) {}
 
   // Hashes the key of a request that has one, and begins to load its bucket. False: the key belongs to another lane.
   bool prepare(const Request& request, HashedKey& key) const noexcept;
@@ -52,11 +52,13 @@ class Dispatcher {
   bool begin_stream(const Request& request);
   bool take_piece(const Request& request);
   bool finish_stream(const Request& request);
+  bool hold_entry() noexcept;
   void apply_whole(const Request& request, const HashedKey& key);
   void finish(const Request& request, StatusCode code, Effect effect, std::span<const std::byte> prefix = {},
               std::span<const std::byte> value = {});
 
   Table& table_;
+  StreamQuota& streams_;
   ServerChannel& channel_;
   ShardWriter& shard_;
   BatchCounts counts_;

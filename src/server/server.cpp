@@ -232,10 +232,12 @@ Status Server::start_threads(std::function<void()> fatal) {
   MasterHeader& master = *master_.at<MasterHeader>(0);
   const bool membarrier = table_->header().membarrier != 0;
   introduce();
+  streams_.emplace(options_.memory);
   for (std::uint32_t i = 0; i < options_.workers; ++i) {
     std::vector<std::uint32_t> lanes;
     for (std::uint32_t lane = i; lane < table_->shard_count(); lane += options_.workers) lanes.push_back(lane);
     const Worker::Surroundings around{table_.get(),
+                                      &*streams_,
                                       Journal(journal_region_),
                                       &table_->header().workers[i],
                                       std::span(master.worker_bells).first(options_.workers),

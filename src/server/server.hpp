@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include <hostmap/status.hpp>
@@ -18,6 +19,7 @@
 #include "server/options.hpp"
 #include "server/restart.hpp"
 #include "server/service.hpp"
+#include "server/stream_quota.hpp"
 #include "server/worker.hpp"
 #include "table/table.hpp"
 
@@ -61,6 +63,7 @@ class Server {
   Region master_;
   BusGuard::Watch master_guard_;
   Inheritance inheritance_;  // on the way from inherit() to start_threads()
+  std::optional<StreamQuota> streams_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<Service> service_;
   bool stopped_ = false;

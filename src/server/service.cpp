@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <bit>
+#include <chrono>
+#include <ctime>
 #include <new>
 #include <pthread.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/random.hpp"
+#include "server/pace.hpp"
 #include "shm/owner_lock.hpp"
 #include "wait/stir.hpp"
 
@@ -20,11 +23,19 @@ constexpr std::int64_t kLockPatienceNs = 2'000'000'000;
 constexpr std::int64_t kTimerNs = 1'000'000'000;
 // How often it looks though nobody rang: a hostile process can move its futex sleeper elsewhere.
 constexpr std::int64_t kRarelyNs = 60'000'000'000;
+// Regions made for who has not come to fetch them yet. Whoever scribbles over the mailboxes asks, and never comes.
+constexpr std::size_t kMostWaiting = 64;
 
 MasterView view_of(Region& master) noexcept {
   MasterView view(master.data());
   view.set_mailboxes(view.header().mailbox_count);
   return view;
+}
+
+std::int64_t thread_cpu_ns() noexcept {
+  timespec used{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+  return used.tv_sec * std::int64_t{1'000'000'000} + used.tv_nsec;
 }
 
 void append(std::string& line, std::string_view text) { line += text; }
@@ -82,13 +93,19 @@ void Service::stop() {
 }
 
 void Service::run() {
+  Pace pace(monotonic_ns());
   for (;;) {
     // [service.bell] acquire; pairs with [mailbox.ask]: what was done before the bell is seen in this round, or the wait
     // returns at once
     const std::uint32_t seen = bell_.rings.load(std::memory_order_acquire);
     // [service.stopping] acquire; pairs with [service.stop]
     if (stopping_.load(std::memory_order_acquire)) return;
+    const std::int64_t begun = thread_cpu_ns();
     round(monotonic_ns());
+    const std::int64_t pause = pace.pause_after(thread_cpu_ns() - begun, monotonic_ns());
+    if (pause > 0) [[unlikely]] {
+      std::this_thread::sleep_for(std::chrono::nanoseconds(pause));
+    }
     if (removed_ && connections_.empty() && !gave_up_) {
       gave_up_ = true;
       around_.fatal();
@@ -98,6 +115,7 @@ void Service::run() {
 }
 
 void Service::round(std::int64_t now) {
+  deferred_ = false;
   for (const Rendezvous::Event& event : rendezvous_.collect(now)) handle(event, now);
   const Reaper::Noticed& noticed = reaper_.fetch();
   for (const std::uint64_t serial : noticed.dead) {
@@ -115,8 +133,15 @@ void Service::round(std::int64_t now) {
   count_connections();
 }
 
+// Regions for whom nobody has come yet.
+std::size_t Service::waiting() const noexcept {
+  const auto waits = [](const auto& item) { return item.second.life == Life::kWaiting; };
+  return static_cast<std::size_t>(std::ranges::count_if(connections_, waits));
+}
+
 // A timer is needed only while somebody may die unseen.
 std::int64_t Service::next_wait() {
+  if (deferred_ && waiting() < kMostWaiting) return 0;
   if (connections_.empty() && !rendezvous_.waiting()) return kNoTimeout;
   const bool watching = std::any_of(connections_.begin(), connections_.end(), [](const auto& item) {
     return item.second.life != Life::kDropping && !item.second.visible;
@@ -154,6 +179,10 @@ Service::Connection* Service::find(std::uint64_t id) {
 }
 
 void Service::accept(std::uint64_t id, std::int64_t now) {
+  if (waiting() >= kMostWaiting) {
+    deferred_ = true;
+    return rendezvous_.defer(id);
+  }
   MailboxState answer = kMailboxNoMemory;
   try {
     answer = free_indices_.empty() ? kMailboxFull : let_in(id, now);
@@ -246,7 +275,8 @@ void Service::look_after(Connection& connection, std::int64_t now) {
       end.poisoned.load(std::memory_order_relaxed)) {  // relaxed: the bell's futex call orders it
     return drop(connection);
   }
-  if (!connection.visible && now >= connection.look_at_ns) {
+  const bool forgotten = connection.life == Life::kWaiting && !rendezvous_.awaited(end.identity().id);
+  if (!connection.visible && (now >= connection.look_at_ns || forgotten)) {
     reap_if_dead(connection, now);
     if (connection.life == Life::kDropping) return;
   }

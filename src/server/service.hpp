@@ -71,6 +71,7 @@ class Service {
   };
 
   void run();
+  std::size_t waiting() const noexcept;
   std::int64_t next_wait();
   void handle(const Rendezvous::Event& event, std::int64_t now);
   void accept(std::uint64_t id, std::int64_t now);
@@ -96,6 +97,7 @@ class Service {
   Reaper reaper_;
   std::unordered_map<std::uint64_t, Connection> connections_;  // by serial
   std::vector<std::uint32_t> free_indices_;                    // in the journal
+  bool deferred_ = false;  // somebody asks, and is answered when fewer are waited for
   bool removed_ = false;
   bool said_damaged_ = false;
   std::atomic<bool> open_{false};

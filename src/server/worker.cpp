@@ -89,6 +89,7 @@ void Worker::take_orders() {
   }
   for (Order& order : taken_) {
     if (order.attach != nullptr) {
+      resume_stream(*order.attach);
       active_.push_back(std::move(order.attach));
     } else {
       forget(*order.detach);
@@ -96,6 +97,14 @@ void Worker::take_orders() {
   }
   taken_.clear();
   note_crowd();
+}
+
+// Of a channel whose server died in mid-stream.
+void Worker::resume_stream(ServerChannel& channel) noexcept {
+  ServerChannel::Stream& stream = channel.stream;
+  if (stream.op == Op::kPadding || stream.entry == 0) return;
+  stream.charged = stream.total();
+  around_.streams->take_over(channel.end->streamed, stream.charged);
 }
 
 void Worker::run() {
@@ -194,9 +203,13 @@ void Worker::note_crowd() noexcept {
 bool Worker::sweep() {
   served_.clear();
   clear_waits_ = false;
+  bool debts = false;
   for (std::size_t i = 0; i < active_.size();) {
     ServerChannel& channel = *active_[i];
-    if (serve(channel)) {
+    if (channel.debt >= kShareBytes) [[unlikely]] {
+      channel.debt -= kShareBytes;
+      debts = true;
+    } else if (serve(channel)) {
       channel.idle_sweeps = 0;
       served_.push_back(&channel);
     } else if (++channel.idle_sweeps > kIdleSweeps) {
@@ -217,7 +230,7 @@ bool Worker::sweep() {
       ++next_idle_;
     }
   }
-  if (served_.empty()) return false;
+  if (served_.empty()) return debts;  // without anybody else they are paid off at once
   fence_before_waking();
   for (ServerChannel* channel : served_) {
     wake_client(*channel->control, channel->answered, channel->requests.position());
@@ -231,7 +244,9 @@ bool Worker::serve(ServerChannel& channel) {
   if (!channel.requests.poll()) return false;
   // relaxed: this worker's own store, or seen a batch later
   if (channel.end->poisoned.load(std::memory_order_relaxed)) return false;
-  Dispatcher dispatcher(*around_.table, channel);
+  Dispatcher dispatcher(*around_.table, *around_.streams, channel);
+  const std::uint64_t first_request = channel.requests.position();
+  const std::uint64_t first_answer = channel.answers.head();
   const std::uint64_t largest = max_record_bytes(channel.requests.view().capacity());
 
   // Copy and validate; load what the requests will touch.
@@ -284,6 +299,9 @@ bool Worker::serve(ServerChannel& channel) {
     ring_others();  // they have something to take back
   // [consumed.publish] release; pairs with [consumed.load]: what was asked is done, and its bytes may be written again
   channel.control->requests_consumed.store(channel.requests.position(), std::memory_order_release);
+  const std::uint64_t bytes =
+      channel.requests.position() - first_request + (channel.answers.head() - first_answer) + channel.debt;
+  channel.debt = bytes - std::min(bytes, kShareBytes);
   if (malformed) poison(channel);
   return true;
 }
@@ -317,7 +335,7 @@ void Worker::forget(ServerEnd& end) {
         continue;
       }
       drain(*(*list)[i]);
-      Dispatcher(*around_.table, *(*list)[i]).drop_stream();
+      Dispatcher(*around_.table, *around_.streams, *(*list)[i]).drop_stream();
       (*list)[i] = std::move(list->back());
       list->pop_back();
     }

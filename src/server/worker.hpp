@@ -9,7 +9,8 @@
 // Threads: everything private is the worker's own; attach(), detach(), stop() and ring() may be called by others.
 //
 // Invariants
-// 1. A channel gets at most kBatch records or kBatchBytes bytes per sweep: nobody starves the others.
+// 1. A channel gets at most kBatch records or kBatchBytes bytes per sweep, and over several sweeps kShareBytes in each while
+//    others have work (deficit round robin, Shreedhar and Varghese 1995): nobody starves the others.
 // 2. A request that wants an answer is taken only when the answer has room: a client that never takes its answers holds up
 //    only itself.
 // 3. Between the intent of one request and the next read of a ring nothing can fail.
@@ -30,6 +31,7 @@
 #include "journal/journal.hpp"
 #include "journal/memos.hpp"
 #include "message/codec.hpp"
+#include "server/stream_quota.hpp"
 #include "table/table.hpp"
 #include "wait/park.hpp"
 #include "wait/spin.hpp"
@@ -63,6 +65,7 @@ struct ServerChannel {
   RingProducer answers;
   ChannelMemos memos;
   std::uint64_t answers_consumed = 0;  // as the client last said; only its own answers depend on it
+  std::uint64_t debt = 0;  // bytes beyond its share that it was served; it is passed over until they are paid off
   unsigned idle_sweeps = 0;
   bool answered = false;  // in this sweep
 
@@ -83,6 +86,7 @@ struct ServerChannel {
     std::uint64_t value_bytes = 0;
     std::uint64_t received = 0;
     std::uint64_t entry = 0;               // the block that the pieces fill
+    std::uint64_t charged = 0;             // to the quota
     StatusCode refused = StatusCode::kOk;  // why the pieces are thrown away
     std::vector<std::byte> bytes;          // of an erase or get for which there was no block
     std::uint64_t total() const noexcept { return key_bytes + value_bytes; }
@@ -114,9 +118,12 @@ class Worker {
  public:
   static constexpr std::size_t kBatch = 64;
   static constexpr std::size_t kBatchBytes = 16384;
+  // Requests and answers together. A batch of 64 pairs is about half as much.
+  static constexpr std::uint64_t kShareBytes = 4096;
 
   struct Surroundings {
     Table* table;
+    StreamQuota* streams;
     Journal journal;
     WorkerLine* line;       // in the table region
     std::span<Bell> bells;  // of all workers, in the master region
@@ -153,6 +160,7 @@ class Worker {
   bool reclaim();
   void activate(std::size_t idle_index);
   void drain(ServerChannel& channel);
+  void resume_stream(ServerChannel& channel) noexcept;
   void poison(ServerChannel& channel);
   void forget(ServerEnd& end);
   void note_crowd() noexcept;

@@ -48,6 +48,12 @@ void Rendezvous::reply(std::uint64_t id, MailboxState answer) noexcept {
   futex_wake(reinterpret_cast<HalfWord&>(word), INT_MAX);
 }
 
+bool Rendezvous::awaited(std::uint64_t id) const noexcept {
+  // relaxed: a hint; the connection's lock tells whether somebody is there
+  const std::uint64_t now = master_.mailbox(id).word.load(std::memory_order_relaxed);
+  return now == mailbox_word(id, kMailboxReady) || now == mailbox_word(id, kMailboxAttached);
+}
+
 void lay_out_master(Region& master, std::uint64_t incarnation, std::uint32_t max_connections,
                     std::uint32_t lanes) noexcept {
   master.write_header(RegionKind::kMaster, incarnation);

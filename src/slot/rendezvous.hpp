@@ -31,6 +31,11 @@ class Rendezvous {
   std::span<const Event> collect(std::int64_t now_ns) noexcept;
   // Answers an id that asks: kMailboxReady, kMailboxFull, kMailboxNoMemory, or kMailboxFree for "try another id".
   void reply(std::uint64_t id, MailboxState answer) noexcept;
+  // Does not answer an id that asks yet: the next collect() tells of it again.
+  void defer(std::uint64_t id) noexcept { seen_[id % seen_.size()].word = 0; }
+  // Does an id that was answered kMailboxReady still stand in its mailbox? If not, nobody comes for it: its client has given
+  // up, or somebody has scribbled.
+  bool awaited(std::uint64_t id) const noexcept;
   // Are there mailboxes that a timer must watch?
   bool waiting() const noexcept { return waiting_; }
 

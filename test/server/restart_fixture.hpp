@@ -313,8 +313,8 @@ class Regions {
   Bell* bells() { return master_.at<MasterHeader>(0)->worker_bells; }
   void make_worker() {
     workers_.push_back(std::make_unique<Worker>(
-        Worker::Surroundings{table_.get(), Journal(journal_), &table_->header().workers[0], std::span(bells(), 1),
-                             false, &master_.at<MasterHeader>(0)->server_bell.rings, 1, kRing},
+        Worker::Surroundings{table_.get(), &streams_, Journal(journal_), &table_->header().workers[0],
+                             std::span(bells(), 1), false, &master_.at<MasterHeader>(0)->server_bell.rings, 1, kRing},
         0, std::vector<std::uint32_t>{0}));
   }
   void serve(ServerEnd& end) {
@@ -350,6 +350,7 @@ class Regions {
   Region master_;
   std::unique_ptr<Table> table_;
   std::unique_ptr<ServerEnd> end_;
+  StreamQuota streams_{std::uint64_t{1} << 30};
   std::vector<std::unique_ptr<Worker>> workers_;  // one
   std::unique_ptr<ClientEnd> client_;
   ClientChannel* channel_ = nullptr;

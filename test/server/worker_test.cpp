@@ -61,8 +61,8 @@ class WorkerTest : public testing::TestWithParam<bool> {  // are clients registe
     const bool membarrier = membarrier_available();
     expedited_ = GetParam() && membarrier && register_for_membarrier();
     worker_ = std::make_unique<Worker>(
-        Worker::Surroundings{&table_.table(), table_.journal(), &table_.header().workers[0], std::span(&bell_, 1),
-                             membarrier, &service_bell_.rings, kMostConnections, kMostRingBytes},
+        Worker::Surroundings{&table_.table(), &streams_, table_.journal(), &table_.header().workers[0],
+                             std::span(&bell_, 1), membarrier, &service_bell_.rings, kMostConnections, kMostRingBytes},
         0, std::vector<std::uint32_t>{0});
     worker_->start();
   }
@@ -113,6 +113,7 @@ class WorkerTest : public testing::TestWithParam<bool> {  // are clients registe
   Bell service_bell_{};
   bool expedited_ = false;
   std::vector<std::unique_ptr<TestConnection>> connections_;  // outlive the worker that sweeps them
+  StreamQuota streams_{std::uint64_t{128} << 20};
   std::unique_ptr<Worker> worker_;
 };
 

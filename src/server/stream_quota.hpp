@@ -1,0 +1,55 @@
+// StreamQuota: how much of the table's memory may be held by values that are still arriving in pieces.
+//
+// Such memory belongs to no key, so nobody can erase it, and a client may stall in mid-stream for as long as it likes. One
+// connection's streams hold a quarter of --memory at most, all together half of it; but whoever is alone may have one stream
+// of any size, or no large value could ever be stored.
+//
+// Threads: any.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+namespace hostmap {
+
+class StreamQuota {
+ public:
+  using Held = std::atomic<std::uint64_t>;
+
+  explicit StreamQuota(std::uint64_t memory_limit) noexcept : of_all_(memory_limit / 2), of_one_(memory_limit / 4) {}
+
+  // `held`: by the connection's other streams. False: too much, and nothing was taken.
+  bool take(Held& held, std::uint64_t bytes) noexcept {
+    if (!add_within(held, bytes, of_one_)) return false;
+    if (add_within(held_by_all_, bytes, of_all_)) return true;
+    give(held, bytes);
+    return false;
+  }
+  // Of a stream that a dead server had let begin.
+  void take_over(Held& held, std::uint64_t bytes) noexcept {
+    held.fetch_add(bytes, std::memory_order_relaxed);          // relaxed: as in add_within()
+    held_by_all_.fetch_add(bytes, std::memory_order_relaxed);  // relaxed: likewise
+  }
+  void give_back(Held& held, std::uint64_t bytes) noexcept {
+    give(held, bytes);
+    give(held_by_all_, bytes);
+  }
+
+ private:
+  static bool add_within(Held& held, std::uint64_t bytes, std::uint64_t limit) noexcept {
+    std::uint64_t now = held.load(std::memory_order_relaxed);  // relaxed: a sum, which orders nothing
+    do {
+      if (now != 0 && (now > limit || bytes > limit - now)) return false;
+    } while (!held.compare_exchange_weak(now, now + bytes, std::memory_order_relaxed));  // relaxed: likewise
+    return true;
+  }
+  static void give(Held& held, std::uint64_t bytes) noexcept {
+    held.fetch_sub(bytes, std::memory_order_relaxed);  // relaxed: as in add_within()
+  }
+
+  std::uint64_t of_all_;
+  std::uint64_t of_one_;
+  Held held_by_all_{0};
+};
+
+}  // namespace hostmap
