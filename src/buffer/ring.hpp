@@ -85,6 +85,14 @@ class RingProducer {
     }
     return view_.at(head_);
   }
+  // Takes up where a producer that died stood. Padding that it had published stays: the consumer may have passed over it.
+  void resume() noexcept {
+    // relaxed: a dead producer's store
+    if (view_.word(head_).load(std::memory_order_relaxed) != view_.tag(head_)) return;
+    std::uint64_t header;
+    std::memcpy(&header, view_.at(head_) + 8, sizeof header);
+    if (header == kPaddingHeader) head_ += view_.until_end(head_);
+  }
   void publish(std::uint64_t size) noexcept {
     // [ring.publish] release; pairs with [ring.poll]: header and payload are complete
     view_.word(head_).store(view_.tag(head_), std::memory_order_release);

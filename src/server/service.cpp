@@ -318,7 +318,7 @@ void Service::open_channel(Connection& connection, std::unique_ptr<ServerChannel
 // Hands a channel to the worker of its lane.
 void Service::attach_channel(std::unique_ptr<ServerChannel> channel) noexcept {
   // [consumed.publish] release; pairs with [consumed.load]: of a dead server's sweep the client may not know yet
-  channel->control->requests_consumed.store(channel->requests.position(), std::memory_order_release);
+  channel->control->requests_consumed.store(channel->consumed, std::memory_order_release);
   for (const auto& worker : *around_.workers) {
     if (worker->owns(channel->lane)) return worker->attach(std::move(channel));
   }

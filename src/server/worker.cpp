@@ -233,7 +233,7 @@ bool Worker::sweep() {
   if (served_.empty()) return debts;  // without anybody else they are paid off at once
   fence_before_waking();
   for (ServerChannel* channel : served_) {
-    wake_client(*channel->control, channel->answered, channel->requests.position());
+    wake_client(*channel->control, channel->answered, channel->consumed);
     channel->answered = false;
   }
   return true;
@@ -297,8 +297,9 @@ bool Worker::serve(ServerChannel& channel) {
   add(lane.refused, counts.refused);
   if (counts.clears != 0) [[unlikely]]
     ring_others();  // they have something to take back
+  channel.consumed = count == 0 ? channel.consumed : items_[count - 1].request.next_position;
   // [consumed.publish] release; pairs with [consumed.load]: what was asked is done, and its bytes may be written again
-  channel.control->requests_consumed.store(channel.requests.position(), std::memory_order_release);
+  channel.control->requests_consumed.store(channel.consumed, std::memory_order_release);
   const std::uint64_t bytes =
       channel.requests.position() - first_request + (channel.answers.head() - first_answer) + channel.debt;
   channel.debt = bytes - std::min(bytes, kShareBytes);

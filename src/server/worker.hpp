@@ -48,8 +48,10 @@ struct ServerChannel {
         position(&where),
         // relaxed, both: the service thread's own stores, or a dead server's
         requests(owner.request_ring(number), where.request_next.load(std::memory_order_relaxed)),
+        consumed(requests.position()),
         answers(owner.answer_ring(number), where.answer_next.load(std::memory_order_relaxed)),
         memos(where) {
+    answers.resume();
     // Of a channel that is taken over the client says how far it is; until it does, there is no room.
     const std::uint64_t capacity = answers.view().capacity();
     answers_consumed = answers.head() - std::min(answers.head(), capacity);
@@ -62,6 +64,9 @@ struct ServerChannel {
   ChannelControl* control;
   ChannelPosition* position;
   RingConsumer requests;
+  // Behind the last request that was applied, as the journal says, and what the client is told. Padding that the ring has
+  // passed over since is not in it: told so, the client would write where a restarted server goes on reading.
+  std::uint64_t consumed;
   RingProducer answers;
   ChannelMemos memos;
   std::uint64_t answers_consumed = 0;  // as the client last said; only its own answers depend on it

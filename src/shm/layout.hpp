@@ -558,7 +558,7 @@ struct ChannelControl {
   Word answers_consumed;  // position in the answer ring
   std::uint64_t reserved_client[15];
   // the server's
-  Word requests_consumed;  // position in the request ring, published once a sweep
+  Word requests_consumed;  // position in the request ring, published once a sweep; never ahead of the journal's
   std::uint64_t reserved_server[15];
 };
 HOSTMAP_SIZE(ChannelControl, 384, 8);

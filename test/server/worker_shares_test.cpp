@@ -1,72 +1,13 @@
 // How a worker shares itself out among channels, sweep by sweep: without its thread.
 #include <gtest/gtest.h>
-#include <memory>
-#include <string>
 #include <vector>
 
-#include "../table/table_fixture.hpp"
-#include "connection/client_end.hpp"
-#include "server/worker.hpp"
-#include "support/aligned_memory.hpp"
+#include "worker_by_hand.hpp"
 
 namespace hostmap::test {
 namespace {
 
-constexpr std::uint64_t kRingBytes = 65536;
-
-struct TestChannel {
-  TestChannel(Worker& worker, Journal journal, const TableHeader& table, Bell& bell, std::uint32_t index)
-      : memory(connection_bytes(1, kRingBytes)), name(static_cast<char>('a' + index)) {
-    ServerEnd::Identity identity;
-    identity.serial = index + 1;
-    identity.ring_bytes = kRingBytes;
-    identity.index = index;
-    server = ServerEnd::over(memory.data(), identity);
-    ChannelMemos::clear(journal.position(index, 0));
-    worker.attach(std::make_unique<ServerChannel>(*server, 0, journal.position(index, 0)));
-    client = ClientEnd::over(memory.data(), false);
-    Deadline deadline(std::chrono::seconds(30));
-    channel = *client->channel(0, {table.lane_worker, table.workers, &bell}, nullptr, deadline);
-  }
-  std::span<const std::byte> key() const { return std::as_bytes(std::span(&name, 1)); }
-  // As many puts of `value_bytes` as its ring takes.
-  void fill(std::uint64_t value_bytes) {
-    const std::vector<std::byte> value(value_bytes);
-    Deadline none(std::chrono::nanoseconds(0));
-    while (channel->await_room(1 + value_bytes, none).ok()) {
-      channel->send(Op::kPut, false, key(), value);
-    }
-  }
-  std::uint64_t consumed() const { return server->control(0).requests_consumed.load(); }
-
-  AlignedMemory memory;
-  char name;  // its key
-  std::unique_ptr<ServerEnd> server;
-  std::unique_ptr<ClientEnd> client;
-  ClientChannel* channel;
-};
-
-class WorkerShares : public testing::Test {
- protected:
-  WorkerShares()
-      : table_({.memory = std::uint64_t{128} << 20}),
-        worker_(Worker::Surroundings{&table_.table(), &streams_, table_.journal(), &table_.header().workers[0],
-                                     std::span(&bell_, 1), false, &service_bell_.rings, 8, kRingBytes},
-                0, {0}) {}
-  TestChannel& connect() {
-    channels_.push_back(std::make_unique<TestChannel>(worker_, table_.journal(), table_.header(), bell_,
-                                                      static_cast<std::uint32_t>(channels_.size())));
-    worker_.take_orders();
-    return *channels_.back();
-  }
-
-  TestTable table_;
-  Bell bell_{};
-  Bell service_bell_{};
-  StreamQuota streams_{std::uint64_t{128} << 20};
-  std::vector<std::unique_ptr<TestChannel>> channels_;
-  Worker worker_;
-};
+using WorkerShares = WorkerByHand;
 
 TEST_F(WorkerShares, ABatchIsBoundedInRecords) {
   TestChannel& one = connect();

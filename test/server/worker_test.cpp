@@ -137,8 +137,10 @@ TEST_P(WorkerTest, NobodySleepsForEver) {
     ASSERT_EQ(call(*client.writes, Op::kPut, text_of(i % 7), text_of(i)), StatusCode::kOk) << i;
     std::this_thread::sleep_for(std::chrono::microseconds(random() % 100));
   }
-  std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  EXPECT_GT(table_.header().lane_stats[0].parks.load(), 0u) << "the worker must have parked in between";
+  const Word& parks = table_.header().lane_stats[0].parks;
+  Deadline deadline(kWatchdog);
+  while (parks.load() == 0 && deadline.left() > 0) std::this_thread::yield();
+  EXPECT_GT(parks.load(), 0u) << "the worker must have parked in between";
   ASSERT_EQ(call(*client.writes, Op::kPut, text_of(1), text_of(1)), StatusCode::kOk);
 }
 

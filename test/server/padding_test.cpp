@@ -1,0 +1,96 @@
+// Padding at the end of a ring, when the server dies beside it. It belongs to no request, so the journal does not tell of it.
+#include <gtest/gtest.h>
+#include <random>
+#include <vector>
+
+#include "message/wire.hpp"
+#include "worker_by_hand.hpp"
+
+namespace hostmap::test {
+namespace {
+
+class Padding : public WorkerByHand {
+ protected:
+  ChannelPosition& where() { return table_.journal().position(0, 0); }
+  void let_go(TestChannel& of) {
+    of.server->holders = 1;
+    worker_.detach(*of.server);
+    worker_.take_orders();
+  }
+  // As a restarted server does.
+  void take_over(TestChannel& of) {
+    worker_.attach(std::make_unique<ServerChannel>(*of.server, 0, where()));
+    worker_.take_orders();
+  }
+  void sweep_all() {
+    while (worker_.sweep()) {
+    }
+  }
+};
+
+// Were it told that padding is consumed, it would write there, and a server that goes on by the journal would look for its
+// next request where another one's middle lies.
+TEST_F(Padding, AClientIsNeverToldThatMoreIsConsumedThanTheJournalKnows) {
+  TestChannel& one = connect();
+  RingProducer ring(one.server->request_ring(0), 0);
+  std::mt19937_64 random(5);
+  int paddings = 0;
+  for (int i = 0; i < 2000; ++i) {
+    const std::vector<std::byte> value(random() % 16'000);
+    const std::uint64_t size = record_bytes(1 + value.size());
+    const bool pads = ring.needed(size) != size;
+    // The record before it is taken together with the padding, or alone.
+    if (random() % 2 == 0) sweep_all();
+    std::byte* record = ring.begin(size);  // publishes the padding
+    sweep_all();
+    ASSERT_EQ(one.consumed(), where().request_next.load()) << (pads ? "with padding" : "without");
+    paddings += pads;
+    encode_request(record, Op::kPut, false, one.key(), value);
+    ring.publish(size);
+  }
+  EXPECT_GT(paddings, 100);
+}
+
+// The client has passed over the padding of an answer that did not come; the answer that comes instead is shorter, and would
+// have fitted before it.
+TEST_F(Padding, AnAnswerLiesWhereTheClientLooksForIt) {
+  TestChannel& reader = connect();
+  TestChannel& writer = connect();
+  Deadline deadline(std::chrono::seconds(30));
+  Deadline none(std::chrono::nanoseconds(0));
+  const std::vector<std::byte> large(15'000);
+  const auto get_is_answered = [&] {
+    const auto answer = reader.channel->await_answer(deadline);
+    const bool well = answer && answer->code == StatusCode::kOk;
+    if (answer) reader.channel->release();
+    return well;
+  };
+  const auto ask = [&] { return reader.channel->send_any(Op::kGet, true, reader.key(), {}, deadline).ok(); };
+  const auto put = [&](std::size_t bytes) {
+    const bool sent = writer.channel->try_send(Op::kPut, reader.key(), std::span(large).first(bytes));
+    sweep_all();
+    return sent;
+  };
+  ASSERT_TRUE(put(large.size()));
+  const std::uint64_t answer_size = record_bytes(sizeof(PieceHead) + large.size());
+  const auto answers = [&] { return RingProducer(reader.server->answer_ring(0), where().answer_next.load()); };
+  while (answers().needed(answer_size) == answer_size) {
+    ASSERT_TRUE(ask());
+    sweep_all();
+    ASSERT_TRUE(get_is_answered());
+  }
+  // The next answer does not fit before the end: a server has published the padding, and dies.
+  let_go(reader);
+  ASSERT_TRUE(ask());
+  answers().begin(answer_size);
+  EXPECT_FALSE(reader.channel->await_answer(none));
+  // Its successor hears of a shorter value first.
+  ASSERT_TRUE(put(40));
+  ASSERT_EQ(answers().needed(record_bytes(sizeof(PieceHead) + 40)), record_bytes(sizeof(PieceHead) + 40));
+  take_over(reader);
+  sweep_all();
+  EXPECT_TRUE(get_is_answered());
+}
+
+}  // namespace
+}  // namespace hostmap::test
