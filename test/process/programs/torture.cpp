@@ -116,7 +116,7 @@ class Player {
 
   std::uint64_t fresh() { return number_ << 22 | ++written_; }
   std::string value_of(std::uint64_t number, unsigned key) {
-    constexpr std::size_t kSizes[] = {8, 8, 8, 16, 100, 1'500, 30'000};
+    constexpr std::size_t kSizes[] = {8, 8, 8, 16, 100, 1'500, 30'000, 120'000};
     return sealed_value(number, key, kSizes[random_.below(std::size(kSizes))]);
   }
 
