@@ -80,6 +80,9 @@ void describe_options(CLI::App& app, Arguments& arguments) {
   app.set_help_flag("-h,--help", "this text");
   app.add_option("--name", arguments.options.name, "instance (default: distributed-memory)")->type_name("NAME");
   app.add_option("--dir", arguments.options.dir, "folder of the regions (default: /dev/shm)")->type_name("DIR");
+  app.add_option("--group", arguments.options.group, "trust other users' servers that this group shares")
+      ->type_name("GROUP");
+  app.add_flag("--read-only", arguments.options.read_only, "only look, and take no connection (get exists scan)");
   app.add_option("--timeout", arguments.timeout, "how long to wait at most (default: 5)")->type_name("SECONDS");
   app.footer(
       "A KEY or VALUE that begins with '-' goes behind '--'. `hostmap COMMAND --help` has an example.\n"
@@ -148,11 +151,12 @@ int run(const std::string& command, Arguments& arguments) {
   Options& options = arguments.options;
   options.name = unmarked(options.name);
   options.dir = unmarked(options.dir);
+  options.group = unmarked(options.group);
   const std::string key = unmarked(arguments.key);
   if (const Status status = parse_timeout(unmarked(arguments.timeout), options.timeout); !status.ok()) {
     return fail(status);
   }
-  const Result<InstanceName> instance = InstanceName::parse(options.name, options.dir);
+  const Result<InstanceName> instance = InstanceName::parse(options.name, options.dir, options.group);
   if (!instance) return fail(instance.status());
 
   if (command == "put") return put(options, key, unmarked(arguments.value));
@@ -163,7 +167,7 @@ int run(const std::string& command, Arguments& arguments) {
   if (command == "scan") return scan(options, unmarked(arguments.prefix), arguments.format);
   if (command == "clear") return clear(options);
   if (command == "stat") return stat(*instance, arguments.json);
-  if (command == "ls") return list(instance->dir());
+  if (command == "ls") return list(instance->dir(), options.group);
   if (command == "ping") return ping(options);
   if (command == "stop") {
     const TerminationWish wish = arguments.keep ? kWishKeep : arguments.drop ? kWishDrop : kWishNothing;

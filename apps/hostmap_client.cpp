@@ -62,6 +62,7 @@ int main(int argc, char** argv) {
   app.add_option("--seconds", seconds, "how long to write")->capture_default_str();
   app.add_option("--name", options.name, "instance")->capture_default_str();
   app.add_option("--dir", options.dir, "folder of the regions (default: /dev/shm)");
+  app.add_option("--group", options.group, "trust another user's server that this group shares");
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp& help) {

@@ -62,6 +62,7 @@ int serve(int argc, char** argv) {
   app.add_option("--max-connections", max_connections.text, "clients at once (default: 1024)");
   app.add_option("--ring-size", ring_size.text, "of each ring, a power of two (default: 64K)");
   app.add_option("--max-value", max_value.text, "longest value (default: 64M)");
+  app.add_option("--group", options.group, "its members may connect, too, and read everything; a name or number");
   app.add_flag("--keep", options.keep, "when stopped, leave the map for the next start, clients waiting");
   app.add_flag("--fresh", options.fresh, "discard what a server that died or was stopped with --keep has left");
   app.add_option("--dir", options.dir, "folder of the regions, on tmpfs or hugetlbfs (default: /dev/shm)");

@@ -38,13 +38,13 @@ struct Row {
 };
 
 // Names of the instances that have a master region in `dir`; errno if it cannot be read.
-int find_instances(const std::string& dir, std::vector<InstanceName>& found) {
+int find_instances(const std::string& dir, const std::string& group, std::vector<InstanceName>& found) {
   const std::unique_ptr<DIR, int (*)(DIR*)> folder(::opendir(dir.c_str()), ::closedir);
   if (folder == nullptr) return errno;
   while (const dirent* file = ::readdir(folder.get())) {  // NOLINT(concurrency-mt-unsafe): this stream is ours alone
     const std::string_view name = file->d_name;
     if (!name.ends_with(kMasterSuffix)) continue;
-    Result<InstanceName> instance = InstanceName::parse(name.substr(0, name.size() - kMasterSuffix.size()), dir);
+    Result<InstanceName> instance = InstanceName::parse(name.substr(0, name.size() - kMasterSuffix.size()), dir, group);
     if (instance) found.push_back(std::move(*instance));
   }
   std::ranges::sort(found, {}, &InstanceName::name);
@@ -76,8 +76,8 @@ void add_figures(const InstanceName& name, Row& row) {
 // False: there is no instance behind this file.
 bool look_at(const InstanceName& name, Row& row) {
   row.name = name.name();
-  Result<RegionFile> master = open_region_file(name.master(), Access::kReadOnly);
-  const Result<RegionFile> alive = open_region_file(name.alive(), Access::kReadOnly);
+  Result<RegionFile> master = open_region_file(name.master(), Access::kReadOnly, name.group());
+  const Result<RegionFile> alive = open_region_file(name.alive(), Access::kReadOnly, name.group());
   if (master.status() == StatusCode::kPermission || alive.status() == StatusCode::kPermission) {
     row.state = "no permission";
     return true;
@@ -154,9 +154,9 @@ int no_server(const InstanceName& name) {
 
 }  // namespace
 
-int list(const std::string& dir) {
+int list(const std::string& dir, const std::string& group) {
   std::vector<InstanceName> instances;
-  if (const int error = find_instances(dir, instances); error != 0) {
+  if (const int error = find_instances(dir, group, instances); error != 0) {
     return fail(fmt::format("cannot look into the folder {}: {}; give another --dir", dir, std::strerror(error)),
                 error == EACCES ? kExitRefused : kExitUsage);
   }
@@ -172,7 +172,7 @@ int list(const std::string& dir) {
 int stop(const InstanceName& name, TerminationWish wish, std::chrono::nanoseconds timeout) {
   Deadline deadline(timeout);
   // The lock alone says who it is, whatever version it has: so a server of another version can be stopped, too.
-  const Result<RegionFile> alive = open_region_file(name.alive(), Access::kReadOnly);
+  const Result<RegionFile> alive = open_region_file(name.alive(), Access::kReadOnly, name.group());
   if (!alive) return alive.status() == StatusCode::kNoServer ? no_server(name) : fail(alive.status());
   const LockHolder holder = lock_holder(alive->fd.get());
   if (!holder.held) return no_server(name);

@@ -21,6 +21,12 @@ struct Options {
   std::string dir;                                             ///< folder of the regions, absolute; empty: /dev/shm
   std::chrono::nanoseconds timeout = std::chrono::seconds(5);  ///< bound of every blocking call; above 0, or kForever
   Reads reads = Reads::kDirect;                                ///< of get, get_into, exists and multi_get
+  /// Trusts the servers of other users if their regions are shared by this group (their --group), and by nobody outside
+  /// it; its name or number. Empty: only servers of this process's user or of root.
+  std::string group;
+  /// Takes no connection of the server and writes nowhere: it is enough that the table may be read. get, get_into,
+  /// exists, multi_get, scan and size work; what changes something returns kPermission.
+  bool read_only = false;
   bool wait_for_server = false;  ///< connect waits for a server to appear; kNoServer when the timeout has passed
 };
 

@@ -22,7 +22,8 @@ Result<Session*> Client::Impl::renew(Session* ended, Deadline& deadline) noexcep
   if (Session* now = session_now.load(std::memory_order_relaxed); now != ended) return now;
   Session* fresh;
   try {
-    Result<std::unique_ptr<Session>> session = Session::open(name, deadline);
+    Result<std::unique_ptr<Session>> session =
+        options.read_only ? Session::open_to_read(name) : Session::open(name, deadline);
     if (!session) return session.status();
     fresh = session->release();
   } catch (...) {
@@ -61,10 +62,13 @@ void Client::Impl::disown_all() noexcept {
 
 Result<Client> Client::connect(const Options& options) noexcept {
   try {
-    Result<InstanceName> name = InstanceName::parse(options.name, options.dir);
+    Result<InstanceName> name = InstanceName::parse(options.name, options.dir, options.group);
     if (!name) return name.status();
     if (options.timeout <= std::chrono::nanoseconds::zero()) {
       return Status(StatusCode::kInvalid, "the timeout is not above zero");
+    }
+    if (options.read_only && options.reads == Reads::kRing) {
+      return Status(StatusCode::kInvalid, "a client that is read_only has no ring; leave out Reads::kRing");
     }
     auto impl = std::make_unique<Impl>(options, std::move(*name));
     if (!impl->fork_mark.usable()) return Status::out_of_memory();

@@ -108,6 +108,12 @@ struct Client::Impl {
   void become_child() noexcept;
   void disown_all() noexcept;
 
+  // kPermission for a client that only reads.
+  Status may_write() const noexcept {
+    if (!options.read_only) [[likely]]
+      return {};
+    return {StatusCode::kPermission, "this client is read_only; connect another one to write"};
+  }
   Status queue(const Bytes& key, const Bytes& value) noexcept;
   void write_to(Session* session) noexcept;
   Status mutate(Op op, const Bytes& key, const ValueParts& value, std::uint64_t largest,

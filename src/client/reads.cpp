@@ -83,7 +83,7 @@ Result<std::uint64_t> Client::Impl::read(const Bytes& key, const ValueTarget& ta
     if (!still_current(&session)) [[unlikely]]
       continue;
     if (found.retries != 0) [[unlikely]] {
-      session.end().counters().read_retries.fetch_add(found.retries, std::memory_order_relaxed);  // relaxed: a counter
+      session.count_retries(found.retries);
     }
     switch (found.outcome) {
       case ReadOutcome::kHit:
@@ -95,6 +95,11 @@ Result<std::uint64_t> Client::Impl::read(const Bytes& key, const ValueTarget& ta
       case ReadOutcome::kOutOfMemory:
         return Status::out_of_memory();
       case ReadOutcome::kContended: {
+        if (options.read_only) {  // there is nobody to ask: it looks until it sees
+          if (limit.left() == 0) return StatusCode::kTimeout;
+          ::sched_yield();
+          break;
+        }
         session.end().counters().read_fallbacks.fetch_add(1, std::memory_order_relaxed);  // relaxed: a counter
         Result<std::uint64_t> value = read_by_ring(session, key, target, limit);
         if (value || !(value.status() == StatusCode::kClosed)) return value;

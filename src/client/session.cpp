@@ -11,9 +11,17 @@ namespace hostmap {
 
 namespace {
 
+// All files of an instance are its server's.
+Status strangers(const InstanceName& name) {
+  return {StatusCode::kPermission, "the files of '" + name.name() + "' in " + name.dir() +
+                                       " belong to different users: somebody has put some in place of the server's; "
+                                       "remove them, or choose another --name"};
+}
+
 // Is the server behind these regions alive? Only a server can hold the lock of the file that it made.
-Status check_server_lives(const InstanceName& name) {
-  const Result<RegionFile> alive = open_region_file(name.alive(), Access::kReadOnly);
+Status check_server_lives(const InstanceName& name, uid_t owner) {
+  const Result<RegionFile> alive = open_region_file(name.alive(), Access::kReadOnly, name.group());
+  if (alive && alive->owner != owner) return strangers(name);
   if (alive && lock_holder(alive->fd.get()).held) return {};
   if (!alive && alive.status() == StatusCode::kPermission) return alive.status();
   return {StatusCode::kNoServer, "the server '" + name.name() + "' has died; start hostmap-server again"};
@@ -26,7 +34,19 @@ Status no_server(const InstanceName& name, const Status& why) {
                                      "; start one: hostmap-server --name " + name.name() + dir};
 }
 
+bool is_plausible(const Region& table) noexcept {
+  return table.bytes() >= sizeof(TableHeader) && TableReader(table.data(), table.bytes()).plausible();
+}
+
+Status damaged(const InstanceName& name) {
+  return {StatusCode::kInternal,
+          "the regions of '" + name.name() + "' are damaged; stop its server and start it again"};
+}
+
 }  // namespace
+
+Session::Session(Region table) noexcept
+    : table_(std::move(table)), reader_(table_.data(), table_.bytes()), lanes_(reader_.header().shard_count) {}
 
 Session::Session(Region master, Region table) noexcept
     : master_region_(std::move(master)),
@@ -45,19 +65,16 @@ Session::~Session() {
 
 Result<std::unique_ptr<Session>> Session::open(const InstanceName& name, Deadline& deadline) {
   for (;;) {
-    Result<Region> master = Region::attach(name.master(), RegionKind::kMaster, Access::kReadWrite);
+    Result<Region> master = Region::attach(name.master(), RegionKind::kMaster, Access::kReadWrite, name.group());
     if (!master) return no_server(name, master.status());
-    if (Status status = check_server_lives(name); !status.ok()) return status;
-    Result<Region> table = Region::attach(name.table(), RegionKind::kTable, Access::kReadOnly);
+    if (Status status = check_server_lives(name, master->owner()); !status.ok()) return status;
+    Result<Region> table = Region::attach(name.table(), RegionKind::kTable, Access::kReadOnly, name.group());
     if (!table) return no_server(name, table.status());
+    if (table->owner() != master->owner()) return strangers(name);
     const bool same_server = master->header().incarnation == table->header().incarnation;
-    const bool plausible =
-        master->bytes() >= sizeof(MasterHeader) && MasterView(master->data()).plausible(master->bytes()) &&
-        table->bytes() >= sizeof(TableHeader) && TableReader(table->data(), table->bytes()).plausible();
-    if (!plausible) {
-      return Status(StatusCode::kInternal,
-                    "the regions of '" + name.name() + "' are damaged; stop its server and start it again");
-    }
+    const bool plausible = master->bytes() >= sizeof(MasterHeader) &&
+                           MasterView(master->data()).plausible(master->bytes()) && is_plausible(*table);
+    if (!plausible) return damaged(name);
     if (same_server) {
       std::unique_ptr<Session> session(new Session(std::move(*master), std::move(*table)));
       const bool expedited = session->reader_.header().membarrier != 0 && register_for_membarrier();
@@ -65,7 +82,7 @@ Result<std::unique_ptr<Session>> Session::open(const InstanceName& name, Deadlin
       Status status = id ? Status() : id.status();
       if (id) {
         Result<std::unique_ptr<ClientEnd>> end =
-            ClientEnd::attach(name.connection(*id), *id, session->lanes_, expedited);
+            ClientEnd::attach(name.connection(*id), *id, session->lanes_, expedited, name.group());
         if (!end) {
           // The server takes back at once what a slow client did not take: try again.
           status = end.status() == StatusCode::kNoServer ? Status(StatusCode::kClosed) : end.status();
@@ -83,6 +100,14 @@ Result<std::unique_ptr<Session>> Session::open(const InstanceName& name, Deadlin
   }
 }
 
+Result<std::unique_ptr<Session>> Session::open_to_read(const InstanceName& name) {
+  Result<Region> table = Region::attach(name.table(), RegionKind::kTable, Access::kReadOnly, name.group());
+  if (!table) return no_server(name, table.status());
+  if (Status status = check_server_lives(name, table->owner()); !status.ok()) return status;
+  if (!is_plausible(*table)) return damaged(name);
+  return std::unique_ptr<Session>(new Session(std::move(*table)));
+}
+
 Result<ClientChannel*> Session::channel(std::uint32_t channel, Deadline& deadline) {
   const TableHeader& table = reader_.header();
   return end_->channel(channel, {&table.lane_worker[channel % lanes_], table.workers, &master_.worker_bell(0)},
@@ -90,25 +115,27 @@ Result<ClientChannel*> Session::channel(std::uint32_t channel, Deadline& deadlin
 }
 
 void Session::retire() noexcept {
-  end_->break_off();
-  end_->wake_sleepers();
-  master_.ring_server();
+  if (end_ != nullptr) {
+    end_->break_off();
+    end_->wake_sleepers();
+    master_.ring_server();
+  }
   disown();
 }
 
 void Session::disown() noexcept {
   left_ = true;
-  end_->abandon();
+  if (end_ != nullptr) end_->abandon();
   table_.discard(Access::kReadOnly);
   master_region_.discard(Access::kReadWrite);
 }
 
 Status check_server(const InstanceName& name) {
-  Result<RegionFile> master = open_region_file(name.master(), Access::kReadOnly);
+  Result<RegionFile> master = open_region_file(name.master(), Access::kReadOnly, name.group());
   Status status = master ? check_region_header(master->fd.get(), master->bytes, name.master(), RegionKind::kMaster)
                          : master.status();
   if (!status.ok()) return no_server(name, status);
-  return check_server_lives(name);
+  return check_server_lives(name, master->owner);
 }
 
 void await_change_of_folder(const InstanceName& name, Deadline& deadline) noexcept {

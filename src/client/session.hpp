@@ -21,6 +21,9 @@ class Session {
  public:
   // Finds the server of `name`, asks for a connection and attaches to it. Errors as Client::connect.
   static Result<std::unique_ptr<Session>> open(const InstanceName& name, Deadline& deadline);
+  // The same without a connection: the table alone, and nothing that another process could see. It ends (closed()) when the
+  // server stops.
+  static Result<std::unique_ptr<Session>> open_to_read(const InstanceName& name);
   ~Session();
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
@@ -34,7 +37,12 @@ class Session {
   // `channel` of the connection, open. Errors as ClientEnd::channel.
   Result<ClientChannel*> channel(std::uint32_t channel, Deadline& deadline);
 
-  bool closed() const noexcept { return end_->closed(); }
+  bool closed() const noexcept { return end_ != nullptr ? end_->closed() : table_.given_up(); }
+  // Looks of a direct read that were disturbed.
+  void count_retries(std::uint64_t retries) noexcept {
+    if (end_ == nullptr) return;                                                  // nowhere to count
+    end_->counters().read_retries.fetch_add(retries, std::memory_order_relaxed);  // relaxed: a counter
+  }
   // Leaves the server and lets the memory go, while other threads may still be inside: they see zeroes, and must look
   // whether the session is still the current one before they believe what they read.
   void retire() noexcept;
@@ -77,6 +85,7 @@ class Session {
   }
 
  private:
+  explicit Session(Region table) noexcept;  // only to read
   Session(Region master, Region table) noexcept;
 
   Region master_region_;
@@ -84,8 +93,8 @@ class Session {
   MasterView master_;
   TableReader reader_;
   std::uint32_t lanes_;
-  std::unique_ptr<ClientEnd> end_;
-  bool left_ = false;  // retired or disowned: there is nothing to say to the server any more
+  std::unique_ptr<ClientEnd> end_;  // null: only to read
+  bool left_ = false;               // retired or disowned: there is nothing to say to the server any more
   Word queued_[kMaxLanes] = {};
   bool unreported_[kMaxLanes] = {};  // the writing thread's
   std::atomic<bool> any_queued_{false};

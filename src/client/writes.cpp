@@ -11,6 +11,7 @@ namespace hostmap {
 Status Client::Impl::mutate(Op op, const Bytes& key, const ValueParts& value, std::uint64_t largest,
                             std::int64_t* number) noexcept {
   if (!is_key(key)) return key_status(key);
+  if (Status status = may_write(); !status.ok()) return status;
   Deadline limit = deadline();
   const Result<Session*> session = current(limit);
   if (!session) return session.status();
@@ -61,6 +62,7 @@ Result<std::int64_t> Client::add(Bytes key, std::int64_t by) noexcept {
 
 Status Client::clear() noexcept {
   Impl& impl = *impl_;
+  if (Status status = impl.may_write(); !status.ok()) return status;
   Deadline limit = impl.deadline();
   // What this client has queued in other lanes comes before.
   const Result<Session*> session = impl.current_with_own_writes(limit);
@@ -91,6 +93,7 @@ void Client::Impl::write_to(Session* session) noexcept {
 }
 
 Status Client::Impl::queue(const Bytes& key, const Bytes& value) noexcept {
+  if (Status status = may_write(); !status.ok()) return status;
   Deadline limit = deadline();
   const Result<Session*> session = current(limit);
   if (!session) return session.status();
@@ -106,6 +109,7 @@ Status Client::Impl::queue(const Bytes& key, const Bytes& value) noexcept {
 
 Status Client::flush() noexcept {
   Impl& impl = *impl_;
+  if (impl.options.read_only) return {};  // it has queued nothing
   Deadline limit = impl.deadline();
   const Result<Session*> session = impl.current(limit);
   impl.write_to(session ? *session : nullptr);

@@ -159,8 +159,9 @@ class ClientEnd {
  public:
   // Attaches to the connection region of `id` that the server has made, and locks it. `expedited`: this process is
   // registered for membarrier, and the server uses it. kClosed: it is gone already.
+  // `group`: as Region::attach.
   static Result<std::unique_ptr<ClientEnd>> attach(const std::string& path, std::uint64_t id, std::uint32_t lanes,
-                                                   bool expedited);
+                                                   bool expedited, gid_t group = kNoGroup);
   // For tests without a server: both ends on one mapping, no lock.
   static std::unique_ptr<ClientEnd> over(std::byte* memory, bool expedited);
   ~ClientEnd();

@@ -79,7 +79,7 @@ Result<std::uint64_t> parse_number(const std::string& text) {
 }
 
 Result<CheckedOptions> check_options(const ServerOptions& options) {
-  Result<InstanceName> name = InstanceName::parse(options.name, options.dir);
+  Result<InstanceName> name = InstanceName::parse(options.name, options.dir, options.group);
   if (!name) return name.status();
   if (!within(options.buckets, 1, kMostBuckets)) return out_of_bounds("BUCKETS", options.buckets, 1, kMostBuckets);
   if (options.memory != 0 && !within(options.memory, kLeastMemory, kMostMemory)) {

@@ -15,6 +15,7 @@ struct ServerOptions {
   std::uint64_t buckets = 1024;
   std::string name = "distributed-memory";
   std::string dir;            // empty: /dev/shm
+  std::string group;          // whose members may connect, too; empty: the server's user alone
   std::uint64_t memory = 0;   // bytes; 0: 1 GiB, or half of what the file system has free if that is less
   std::uint64_t workers = 0;  // 0: by the number of cpus
   std::uint64_t max_connections = 1024;

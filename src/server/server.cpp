@@ -129,9 +129,8 @@ Status Server::take_over() {
   options_.ring_bytes = journal.ring_bytes;
   options_.workers = std::min(options_.workers, journal.lane_count);
 
-  Result<UniqueFd> alive = create_locked_file(options_.name.alive(), 0600);
-  if (!alive) return alive.status();
-  alive_ = std::move(*alive);
+  if (Status status = create_alive(); !status.ok()) return status;
+  if (Status status = share_regions(); !status.ok()) return status;
   lay_out_master(master_, incarnation_, journal.max_connections, journal.lane_count);
   // relaxed, both: figures for people
   ServerStats& stats = table.server_stats;
@@ -214,10 +213,25 @@ void Server::introduce() noexcept {
   header.server_generation.store(header.server_generation.load(kRelaxed) + 1, kRelaxed);
 }
 
-Status Server::create_master() {
+Status Server::create_alive() {
   Result<UniqueFd> alive = create_locked_file(options_.name.alive(), 0600);
   if (!alive) return alive.status();
   alive_ = std::move(*alive);
+  return share_file(alive_.get(), options_.name.alive(), Sharing::kRead, options_.name.group());
+}
+
+// Gives table and master to the group of now, and what clients there are: a dead server's may have been another one.
+Status Server::share_regions() {
+  const gid_t group = options_.name.group();
+  if (Status status = table_->region().share(Sharing::kRead, group); !status.ok()) return status;
+  for (const auto& end : inheritance_.connections) {
+    if (Status status = end->region().share(Sharing::kReadAndWrite, group); !status.ok()) return status;
+  }
+  return master_.share(Sharing::kReadAndWrite, group);
+}
+
+Status Server::create_master() {
+  if (Status status = create_alive(); !status.ok()) return status;
   const std::uint32_t mailboxes = mailboxes_for(options_.max_connections);
   Result<Region> master = Region::create(options_.name.master(), master_bytes(mailboxes), 0600);
   if (!master) return master.status();
@@ -225,7 +239,7 @@ Status Server::create_master() {
   if (Status status = master_.populate(0, master_.bytes()); !status.ok()) return status;
   master_guard_ = BusGuard::Watch(master_, BusGuard::OnDamage::kRestore);
   lay_out_master(master_, incarnation_, options_.max_connections, options_.workers);
-  return {};
+  return share_regions();
 }
 
 Status Server::start_threads(std::function<void()> fatal) {

@@ -50,6 +50,8 @@ class Server {
   Status create_journal(UniqueFd lock);
   Status create_table(bool membarrier);
   Status create_master();
+  Status create_alive();
+  Status share_regions();
   void introduce() noexcept;
   Status start_threads(std::function<void()> fatal);
   void unlink_all() noexcept;

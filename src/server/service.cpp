@@ -218,6 +218,10 @@ MailboxState Service::let_in(std::uint64_t id, std::int64_t now) {
     return kMailboxNoMemory;
   }
   NewName name(path);
+  if (Status status = (*end)->region().share(Sharing::kReadAndWrite, around_.options->name.group()); !status.ok()) {
+    say("refused connection ", id, ": ", status.message());
+    return kMailboxNoMemory;
+  }
   connection.end = std::move(*end);
   connection.look_at_ns = now + kLockPatienceNs;
   for (std::uint32_t channel = 0; channel < 2 * identity.lanes; ++channel) {

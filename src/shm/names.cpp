@@ -1,7 +1,10 @@
 #include "shm/names.hpp"
 
 #include <algorithm>
+#include <cerrno>
+#include <charconv>
 #include <dirent.h>
+#include <grp.h>
 #include <memory>
 
 namespace hostmap {
@@ -22,9 +25,27 @@ bool is_name_character(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || is_digit(c) || c == '.' || c == '_' || c == '-';
 }
 
+Result<gid_t> parse_group(std::string_view text) {
+  gid_t number = 0;
+  if (const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+      error == std::errc() && end == text.data() + text.size() && number != kNoGroup) {
+    return number;
+  }
+  const std::string name(text);
+  std::vector<char> space(1024);
+  group found{};
+  group* result = nullptr;
+  int error = 0;
+  while ((error = ::getgrnam_r(name.c_str(), &found, space.data(), space.size(), &result)) == ERANGE) {
+    space.resize(2 * space.size());  // a group of many members
+  }
+  if (result != nullptr) return found.gr_gid;
+  return Status(StatusCode::kInvalid, "there is no group '" + printable(text) + "' (--group); getent group lists them");
+}
+
 }  // namespace
 
-Result<InstanceName> InstanceName::parse(std::string_view name, std::string_view dir) {
+Result<InstanceName> InstanceName::parse(std::string_view name, std::string_view dir, std::string_view group) {
   if (name.empty() || name.size() > 64 || !std::all_of(name.begin(), name.end(), is_name_character)) {
     return Status(StatusCode::kInvalid, "the instance name (--name) '" + printable(name) +
                                             "' is not 1 to 64 characters of A-Z a-z 0-9 . _ -");
@@ -34,7 +55,13 @@ Result<InstanceName> InstanceName::parse(std::string_view name, std::string_view
     return Status(StatusCode::kInvalid, "the folder (--dir) '" + printable(dir) + "' is not an absolute path");
   }
   while (dir.size() > 1 && dir.back() == '/') dir.remove_suffix(1);
-  return InstanceName(std::string(name), std::string(dir));
+  gid_t gid = kNoGroup;
+  if (!group.empty()) {
+    const Result<gid_t> parsed = parse_group(group);
+    if (!parsed) return parsed.status();
+    gid = *parsed;
+  }
+  return InstanceName(std::string(name), std::string(dir), gid);
 }
 
 bool InstanceName::is_connection(std::string_view file) const {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <sys/types.h>
 #include <utility>
 #include <vector>
 
@@ -12,15 +13,18 @@
 namespace hostmap {
 
 inline constexpr std::string_view kDefaultDir = "/dev/shm";
+inline constexpr gid_t kNoGroup = static_cast<gid_t>(-1);
 
-// The folder and name of an instance, validated once.
+// Which instance: its folder and name, validated once, and the group that shares it, if one does.
 class InstanceName {
  public:
-  // kInvalid unless `name` is [A-Za-z0-9._-]{1,64}; an empty `dir` is /dev/shm.
-  static Result<InstanceName> parse(std::string_view name, std::string_view dir);
+  // kInvalid unless `name` is [A-Za-z0-9._-]{1,64} and `group` a group's name or number; an empty `dir` is /dev/shm, an
+  // empty `group` none.
+  static Result<InstanceName> parse(std::string_view name, std::string_view dir, std::string_view group = {});
 
   const std::string& name() const noexcept { return name_; }
   const std::string& dir() const noexcept { return dir_; }
+  gid_t group() const noexcept { return group_; }
 
   const std::string& master() const noexcept { return master_; }
   const std::string& table() const noexcept { return table_; }
@@ -33,9 +37,10 @@ class InstanceName {
   std::vector<std::string> connection_files() const;
 
  private:
-  InstanceName(std::string name, std::string dir)
+  InstanceName(std::string name, std::string dir, gid_t group)
       : name_(std::move(name)),
         dir_(std::move(dir)),
+        group_(group),
         master_(path("-master")),
         table_(path("-table")),
         journal_(path("-journal")),
@@ -44,6 +49,7 @@ class InstanceName {
 
   std::string name_;
   std::string dir_;
+  gid_t group_;
   std::string master_;
   std::string table_;
   std::string journal_;

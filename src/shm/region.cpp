@@ -28,7 +28,8 @@ Status open_error(const std::string& path, int error) {
   switch (error) {
     case EACCES:
     case EPERM:
-      return {StatusCode::kPermission, path + " belongs to another user: " + error_text(error)};
+      return {StatusCode::kPermission,
+              path + " belongs to another user, who does not share it with you: " + error_text(error)};
     case ENOENT:
       return {StatusCode::kNoServer, path + " does not exist"};
     case ELOOP:
@@ -96,6 +97,24 @@ NewName::~NewName() {
   if (path_ != nullptr) ::unlink(path_->c_str());
 }
 
+uid_t Region::owner() const noexcept {
+  struct stat facts {};
+  return ::fstat(fd_.get(), &facts) == 0 ? facts.st_uid : static_cast<uid_t>(-1);
+}
+
+Status Region::share(Sharing with, gid_t group) const { return share_file(fd_.get(), path_, with, group); }
+
+Status share_file(int fd, const std::string& path, Sharing with, gid_t group) {
+  const mode_t mode = group == kNoGroup ? 0600 : with == Sharing::kRead ? 0640 : 0660;
+  // The group first: the other way round the old one would have the new one's rights for a moment.
+  if (group != kNoGroup && ::fchown(fd, static_cast<uid_t>(-1), group) != 0) {
+    return {StatusCode::kPermission, "cannot give " + path + " to the group " + std::to_string(group) + ": " +
+                                         error_text(errno) + "; run the server as a member of that group"};
+  }
+  if (::fchmod(fd, mode) != 0) return {StatusCode::kPermission, "cannot share " + path + ": " + error_text(errno)};
+  return {};
+}
+
 bool Region::discard(Access access) noexcept {
   fd_.reset();
   if (data_ == nullptr) return true;
@@ -161,7 +180,7 @@ Result<Region> Region::adopt(UniqueFd fd, const std::string& path, std::uint64_t
   return map(std::move(fd), path, bytes, PROT_READ | PROT_WRITE);
 }
 
-Result<RegionFile> open_region_file(const std::string& path, Access access) {
+Result<RegionFile> open_region_file(const std::string& path, Access access, gid_t group) {
   const int flags = access == Access::kReadOnly ? O_RDONLY : O_RDWR;
   RegionFile file;
   file.fd = UniqueFd(::open(path.c_str(), flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
@@ -175,9 +194,12 @@ Result<RegionFile> open_region_file(const std::string& path, Access access) {
     return Status(StatusCode::kInvalid, path + " has another name (a hard link); remove both");
   }
   const uid_t me = ::geteuid();
-  if (me != 0 && facts.st_uid != me && facts.st_uid != 0) {
+  const bool shared = group != kNoGroup && facts.st_gid == group && (facts.st_mode & S_IRWXO) == 0;
+  if (me != 0 && facts.st_uid != me && facts.st_uid != 0 && !shared) {
     return Status(StatusCode::kPermission,
-                  path + " belongs to user " + std::to_string(facts.st_uid) + ", who is neither you nor root");
+                  path + " belongs to user " + std::to_string(facts.st_uid) + ", who is neither you nor root" +
+                      (group == kNoGroup ? "; if you trust a group that shares it, name that one (--group)"
+                                         : ", and is not shared by that group alone"));
   }
   file.bytes = static_cast<std::uint64_t>(facts.st_size);
   file.owner = facts.st_uid;
@@ -219,16 +241,16 @@ Status check_region_header(int fd, std::uint64_t& bytes_now, const std::string& 
   return {};
 }
 
-Result<Region> Region::open(const std::string& path, RegionKind kind, Access access) {
-  Result<RegionFile> file = open_region_file(path, access);
+Result<Region> Region::open(const std::string& path, RegionKind kind, Access access, gid_t group) {
+  Result<RegionFile> file = open_region_file(path, access, group);
   if (!file) return file.status();
   if (Status status = check_region_header(file->fd.get(), file->bytes, path, kind); !status.ok()) return status;
   const int protection = access == Access::kReadOnly ? PROT_READ : PROT_READ | PROT_WRITE;
   return map(std::move(file->fd), path, file->bytes, protection);
 }
 
-Result<Region> Region::attach(const std::string& path, RegionKind kind, Access access) {
-  Result<Region> region = open(path, kind, access);
+Result<Region> Region::attach(const std::string& path, RegionKind kind, Access access, gid_t group) {
+  Result<Region> region = open(path, kind, access, group);
   if (region && region->given_up()) {
     return Status(StatusCode::kNoServer, "the server of " + path + " has stopped");
   }

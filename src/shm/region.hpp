@@ -18,10 +18,13 @@
 
 #include "base/unique_fd.hpp"
 #include "shm/layout.hpp"
+#include "shm/names.hpp"
 
 namespace hostmap {
 
 enum class Access : std::uint8_t { kReadOnly, kReadWrite };
+// What the members of the group that shares an instance may do with a file of it.
+enum class Sharing : std::uint8_t { kRead, kReadAndWrite };
 
 class Region {
  public:
@@ -40,10 +43,15 @@ class Region {
 
   // Maps an existing region of `kind`. kNoServer: no such file, or not ready yet; kOtherVersion; kPermission: not
   // readable, or it belongs to a stranger; kInvalid: it is no region. A region that its server has given up is kNoServer.
-  static Result<Region> attach(const std::string& path, RegionKind kind, Access access);
+  // `group`: also one of another user's, if that group shares it (see open_region_file).
+  static Result<Region> attach(const std::string& path, RegionKind kind, Access access, gid_t group = kNoGroup);
   // The same without a look into the mapping, for a server that must first guard it: whoever can write a region can cut
   // it off. A region that its server has given up is mapped, too.
-  static Result<Region> open(const std::string& path, RegionKind kind, Access access);
+  static Result<Region> open(const std::string& path, RegionKind kind, Access access, gid_t group = kNoGroup);
+
+  // Lets the members of `group` open it, and nobody else but its owner. kPermission: this process may not give it away.
+  Status share(Sharing with, gid_t group) const;
+  uid_t owner() const noexcept;
 
   // The page size of its file system.
   std::uint64_t page_bytes() const noexcept;
@@ -112,6 +120,9 @@ class NewName {
   const std::string* path_;
 };
 
+// As Region::share(), for a file that is no region.
+Status share_file(int fd, const std::string& path, Sharing with, gid_t group);
+
 // Does this kernel say that it gives no 2 MiB pages to files in memory? (Before Linux 6.1, or built without.)
 bool large_pages_refused() noexcept;
 
@@ -126,8 +137,9 @@ struct RegionFile {
 };
 
 // Opens `path` without following links and without blocking on a FIFO, and checks that it is a regular file with one
-// name and an acceptable owner: the caller's user, root, or anyone when the caller is root.
-Result<RegionFile> open_region_file(const std::string& path, Access access);
+// name and an acceptable owner: the caller's user, root, anyone when the caller is root, or anyone who has given the file to
+// `group` and to nobody outside it.
+Result<RegionFile> open_region_file(const std::string& path, Access access, gid_t group = kNoGroup);
 
 // Reads the header of an open file and says whether it is a region of ours: kNoServer when it is not ready (yet),
 // kOtherVersion, kInvalid. `kind` must match. `bytes` becomes the file's size as of now: it may have been built meanwhile.

@@ -82,9 +82,11 @@ TEST(ServerOptions, CountsOutOfBoundsAreRefused) {
   });
 }
 
-TEST(ServerOptions, OptionsThatThisVersionDoesNotHaveAreRefused) {
+TEST(ServerOptions, OptionsAndGroupsThatThereAreNotAreRefused) {
   expect_all_refused({
-      {{"--group", "users"}, {"--group"}},
+      {{"--group", "no-such-group"}, {"--group", "no-such-group"}},
+      {{"--group", "-1"}, {"--group"}},
+      {{"--group", "4294967295"}, {"--group"}},
       {{"--bogus"}, {"--bogus"}},
       {{"-x"}, {"-x"}},
   });

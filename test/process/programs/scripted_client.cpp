@@ -1,7 +1,7 @@
 // scripted_client: a client process that does what its standard input says, a line at a time, and answers each line with
 // one: the status code's number, and what belongs to it. test/process/support/peer.hpp is the other end.
 //
-//   connect NAME DIR|- TIMEOUT_MS direct|ring [wait]
+//   connect NAME DIR|- TIMEOUT_MS direct|ring [wait] [read_only] [group=G]
 //   put KEY VALUE · put_async KEY VALUE · get KEY · exists KEY · erase KEY · flush
 //   stream KEY SIZE BATCH      put_async of sealed numbers 1, 2, 3 … for ever: says "sending N" before each batch, and
 //                              "flushed N" behind it
@@ -51,13 +51,16 @@ std::string bytes_of(const std::string& word) {
 void connect(std::istream& words) {
   Options options;
   std::string reads;
-  std::string wait;
   std::int64_t milliseconds = 0;
-  words >> options.name >> options.dir >> milliseconds >> reads >> wait;
+  words >> options.name >> options.dir >> milliseconds >> reads;
   if (options.dir == "-") options.dir.clear();
   options.timeout = std::chrono::milliseconds(milliseconds);
   options.reads = reads == "ring" ? Reads::kRing : Reads::kDirect;
-  options.wait_for_server = wait == "wait";
+  for (std::string word; words >> word;) {
+    if (word == "wait") options.wait_for_server = true;
+    if (word == "read_only") options.read_only = true;
+    if (word.starts_with("group=")) options.group = word.substr(6);
+  }
   Result<Client> connected = Client::connect(options);
   if (connected) client.emplace(std::move(*connected));
   say(connected.status());

@@ -30,6 +30,8 @@ struct PeerSetup {
   std::chrono::milliseconds timeout = kPatience;
   Reads reads = Reads::kDirect;
   bool wait_for_server = false;
+  std::string group = {};
+  bool read_only = false;
   ProcessSetup process = {};
 };
 
@@ -48,7 +50,8 @@ class Peer {
   }
   void begin_connect(const std::string& name, const std::string& dir, const PeerSetup& setup = {}) {
     say("connect " + name + " " + dir + " " + std::to_string(setup.timeout.count()) +
-        (setup.reads == Reads::kRing ? " ring" : " direct") + (setup.wait_for_server ? " wait" : ""));
+        (setup.reads == Reads::kRing ? " ring" : " direct") + (setup.wait_for_server ? " wait" : "") +
+        (setup.read_only ? " read_only" : "") + (setup.group.empty() ? "" : " group=" + setup.group));
   }
 
   // Keys and values are words, #SIZE:SEED or =NUMBER.

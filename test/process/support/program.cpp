@@ -50,7 +50,8 @@ Program::Program(std::vector<std::string> command, const ProcessSetup& setup) : 
     for (const std::string& variable : setup.environment) ::putenv(const_cast<char*>(variable.c_str()));
     if (setup.user) {
       const uid_t user = *setup.user;
-      if (::setgroups(0, nullptr) != 0 || ::setresgid(user, user, user) != 0 || ::setresuid(user, user, user) != 0) {
+      if (::setgroups(setup.groups.size(), setup.groups.data()) != 0 || ::setresgid(user, user, user) != 0 ||
+          ::setresuid(user, user, user) != 0) {
         return kChildSetupFailed;
       }
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // the change of user has forgotten it

@@ -39,6 +39,7 @@ struct ProcessSetup {
   std::vector<std::string> environment = {};        // "NAME=value"
   std::vector<std::pair<int, rlim_t>> limits = {};  // {RLIMIT_NOFILE, 16}; both soft and hard
   std::optional<uid_t> user = {};                   // without any privilege of root
+  std::vector<gid_t> groups = {};                   // of that user, besides the one of its own number
   std::vector<std::string> wrapper = {};            // {"unshare", "-pf"}: a program that starts it
 };
 
