@@ -65,6 +65,8 @@ int serve(int argc, char** argv) {
   app.add_option("--group", options.group, "its members may connect, too, and read everything; a name or number");
   app.add_flag("--keep", options.keep, "when stopped, leave the map for the next start, clients waiting");
   app.add_flag("--fresh", options.fresh, "discard what a server that died or was stopped with --keep has left");
+  app.add_flag("--takeover", options.takeover,
+               "take the map and the clients over from the server of this name that runs, if one does");
   app.add_option("--dir", options.dir, "folder of the regions, on tmpfs or hugetlbfs (default: /dev/shm)");
   try {
     app.parse(argc, argv);

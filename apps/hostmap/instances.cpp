@@ -124,17 +124,6 @@ std::string table_of(const std::vector<Row>& rows) {
 
 // By number: the header that glibc 2.36 has for them cannot be used from C++.
 int open_process(pid_t pid) { return static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)); }
-// SIGTERM; a wish goes with it as sigqueue() would send it.
-bool send_termination(int process, TerminationWish wish) {
-  siginfo_t facts{};
-  facts.si_signo = SIGTERM;
-  facts.si_code = SI_QUEUE;
-  facts.si_pid = ::getpid();
-  facts.si_uid = ::getuid();
-  facts.si_value.sival_int = wish;
-  siginfo_t* said = wish == kWishNothing ? nullptr : &facts;
-  return ::syscall(SYS_pidfd_send_signal, process, SIGTERM, said, 0) == 0;
-}
 
 // How long to sleep at most between two looks at the lock: a server may drop it some time before its process has ended.
 constexpr std::int64_t kLookEveryMs = 20;

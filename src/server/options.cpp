@@ -104,6 +104,9 @@ Result<CheckedOptions> check_options(const ServerOptions& options) {
   if (!within(options.max_value_bytes, 8, kMaxValueBytes)) {
     return out_of_bounds("--max-value", options.max_value_bytes, 8, kMaxValueBytes);
   }
+  if (options.takeover && options.fresh) {
+    return Status(StatusCode::kInvalid, "--takeover goes on with a map and --fresh discards it: give one of them");
+  }
 
   struct stat folder {};
   if (::stat(name->dir().c_str(), &folder) == 0 && !S_ISDIR(folder.st_mode)) {
@@ -129,13 +132,10 @@ Result<CheckedOptions> check_options(const ServerOptions& options) {
                          options.max_value_bytes,
                          options.keep,
                          options.fresh,
+                         options.takeover,
                          {}};
   if (checked.workers == 0) checked.workers = default_workers(options.buckets);
   if (checked.memory == 0) checked.memory = std::min(kDefaultMemory, available / 2);
-  if (checked.memory < kLeastMemory) {
-    return Status(StatusCode::kFull, checked.name.dir() + " has only " + std::to_string(available) +
-                                         " bytes free; give it more (in a container --shm-size=1g) or use --dir");
-  }
   const std::uint64_t total = static_cast<std::uint64_t>(facts.f_blocks) * static_cast<std::uint64_t>(facts.f_bsize);
   if (total <= kContainerShm) {
     checked.warning = checked.name.dir() + " holds only " + std::to_string(total >> 20) +
@@ -145,6 +145,12 @@ Result<CheckedOptions> check_options(const ServerOptions& options) {
                       checked.name.dir() + " has free: writes will be refused when it is full";
   }
   return checked;
+}
+
+Status check_memory(const CheckedOptions& options) {
+  if (options.memory >= kLeastMemory) return {};
+  return {StatusCode::kFull, options.name.dir() + " has only " + std::to_string(2 * options.memory) +
+                                 " bytes free; give it more (in a container --shm-size=1g) or use --dir"};
 }
 
 }  // namespace hostmap

@@ -21,11 +21,12 @@ struct ServerOptions {
   std::uint64_t max_connections = 1024;
   std::uint64_t ring_bytes = 64 * 1024;
   std::uint64_t max_value_bytes = std::uint64_t{64} << 20;
-  bool keep = false;   // a stop leaves the regions for the next start
-  bool fresh = false;  // what a dead server left is discarded
+  bool keep = false;      // a stop leaves the regions for the next start
+  bool fresh = false;     // what a dead server left is discarded
+  bool takeover = false;  // a server that runs hands over
 };
 
-// Options that can be served as they stand.
+// Options that can be served as they stand, but for the memory of a map that begins empty.
 struct CheckedOptions {
   InstanceName name;
   std::uint64_t buckets;
@@ -36,11 +37,14 @@ struct CheckedOptions {
   std::uint64_t max_value_bytes;
   bool keep;
   bool fresh;
+  bool takeover;
   std::string warning;  // for the log; empty if all is well
 };
 
-// kInvalid with a sentence that names the option and its bounds; kFull when the file system cannot hold the least.
+// kInvalid with a sentence that names the option and its bounds.
 Result<CheckedOptions> check_options(const ServerOptions& options);
+// kFull when the file system cannot hold the least that a new map needs. (One that is gone on with may fill it.)
+Status check_memory(const CheckedOptions& options);
 
 // "4096", "64K", "1G": bytes, K, M and G being powers of 1024. kInvalid for anything else.
 Result<std::uint64_t> parse_size(const std::string& text);

@@ -190,11 +190,12 @@ void remove_strays(const InstanceName& name, const Inheritance& inheritance) {
 
 }  // namespace
 
-Result<Inheritance> attach_inheritance(const InstanceName& name, Region& journal) {
+Result<Inheritance> attach_inheritance(const InstanceName& name, Region& journal, Prepared prepared) {
   if (Status status = check_journal(journal); !status.ok()) return status;
   const std::uint64_t incarnation = journal.header().incarnation;
   Inheritance inheritance;
-  Result<Region> master = Region::open(name.master(), RegionKind::kMaster, Access::kReadWrite);
+  Result<Region> master = std::move(prepared.master);
+  if (!*master) master = Region::open(name.master(), RegionKind::kMaster, Access::kReadWrite);
   if (!master) return master.status();
   BusGuard::Watch guard(*master, BusGuard::OnDamage::kRestore);
   if (master->given_up()) return Status(StatusCode::kNoServer, "the server had stopped");
@@ -203,8 +204,10 @@ Result<Inheritance> attach_inheritance(const InstanceName& name, Region& journal
       master->header().incarnation != incarnation) {
     return damaged("the master region is another server's");
   }
-  Result<Region> region = Region::attach(name.table(), RegionKind::kTable, Access::kReadWrite);
+  Result<Region> region = std::move(prepared.table);
+  if (!*region) region = Region::attach(name.table(), RegionKind::kTable, Access::kReadWrite);
   if (!region) return region.status();
+  if (region->given_up()) return Status(StatusCode::kNoServer, "the server had stopped");
   if (!is_ours(*region) || region->header().incarnation != incarnation) {
     return damaged("the table is another server's");
   }
@@ -220,13 +223,18 @@ Result<Inheritance> attach_inheritance(const InstanceName& name, Region& journal
 Status settle_inheritance(const InstanceName& name, Inheritance& inheritance) {
   const Journal journal(inheritance.journal);
   if (Status status = attach_connections(name, inheritance); !status.ok()) return status;
+  bool idle = true;  // no request was under way
   for (std::uint32_t lane = 0; lane < journal.lanes(); ++lane) {
+    idle = idle && journal.intent(lane).seal.load(kRelaxed) != kSealIntent;
     if (settle_request(lane, inheritance)) ++inheritance.replayed;
   }
   std::vector<std::size_t> owners;
   const std::vector<Table::Stream> streams = streams_of(inheritance, owners);
   std::vector<std::size_t> lost;
-  inheritance.dropped = inheritance.table->adopt(streams, lost);
+  const std::vector<std::byte> told = told_by_last(inheritance.journal, inheritance.table->header());
+  inheritance.told = idle && !told.empty() && inheritance.table->adopt_told(told, streams, lost);
+  if (!inheritance.told) inheritance.dropped = inheritance.table->adopt(streams, lost);
+  forget_told(inheritance.journal);
   for (const std::size_t stream : lost) {
     std::unique_ptr<ServerEnd>& end = inheritance.connections[owners[stream]];
     if (end == nullptr) continue;

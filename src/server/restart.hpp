@@ -15,6 +15,7 @@
 
 #include "connection/server_end.hpp"
 #include "journal/journal.hpp"
+#include "server/handover.hpp"
 #include "shm/names.hpp"
 #include "signal/bus_guard.hpp"
 #include "table/table.hpp"
@@ -34,12 +35,14 @@ struct Inheritance {
   std::uint64_t entries = 0;
   std::uint64_t replayed = 0;  // requests that were under way and had been applied: answered by their record
   std::uint64_t dropped = 0;   // cells and links that led nowhere
+  bool told = false;           // by the server before, which stopped in order: the table was not looked through
   std::uint64_t given_up = 0;  // connections whose records are damaged, or whose pieces of a request are lost
 };
 
 // `journal` is locked, mapped, and by its header a journal; on failure it stays the caller's. Errors: kInvalid with the reason
 // (damage, a start or stop that was cut off), kOtherVersion, kFull.
-Result<Inheritance> attach_inheritance(const InstanceName& name, Region& journal);
+// `prepared`: mapped already.
+Result<Inheritance> attach_inheritance(const InstanceName& name, Region& journal, Prepared prepared = {});
 
 // Settles everything, and removes connections that cannot be taken over. kFull: not enough descriptors or memory; whoever has
 // more may try again.

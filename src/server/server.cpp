@@ -51,11 +51,15 @@ Status Server::begin(std::function<void()> fatal) {
   stopped_ = true;  // until all of it stands, there is nothing to stop
   raise_descriptor_limit();
   if (!BusGuard::install()) return {StatusCode::kFull, "no file descriptor left; raise the limit (ulimit -n)"};
-  Result<UniqueFd> lock = lock_named_file(options_.name.journal());
+  large_pages_refused_ = large_pages_refused();
+  Prepared prepared;
+  Result<UniqueFd> lock = options_.takeover ? take_lock_of_running(options_.name, log_, prepared) : UniqueFd();
+  if (!lock) return lock.status();
+  if (!*lock) lock = lock_named_file(options_.name.journal());
   if (!lock) return lock.status();
   NewName journal(options_.name.journal());
   if (::lseek(lock->get(), 0, SEEK_END) > 0) journal.keep();  // somebody has left it
-  Status status = inherit(*lock);
+  Status status = inherit(*lock, std::move(prepared));
   if (!status.ok()) return status;
   if (inheritance_) {
     // What is left stays for the next attempt, whatever fails here.
@@ -72,6 +76,7 @@ Status Server::begin(std::function<void()> fatal) {
 
 // Starts empty.
 Status Server::create(UniqueFd lock, std::function<void()> fatal) {
+  if (Status status = check_memory(options_); !status.ok()) return status;
   if (Status status = discard_left_over(lock); !status.ok()) return status;
   // From here on the names are ours, as the journal's lock is.
   const Status status = guarded([&] {
@@ -89,7 +94,7 @@ Server::~Server() { stop(); }
 
 // Looks whether a dead server has left what can be gone on with, and maps it: inheritance_. The lock is the caller's again if
 // not.
-Status Server::inherit(UniqueFd& lock) {
+Status Server::inherit(UniqueFd& lock, Prepared prepared) {
   const std::string path = options_.name.journal();
   std::uint64_t bytes = 0;
   Status found = check_region_header(lock.get(), bytes, path, RegionKind::kJournal);
@@ -97,7 +102,7 @@ Status Server::inherit(UniqueFd& lock) {
   if (!found.ok() || options_.fresh) return {};
   Result<Region> journal = Region::adopt(std::move(lock), path, bytes);
   if (!journal) return journal.status();
-  Result<Inheritance> inheritance = attach_inheritance(options_.name, *journal);
+  Result<Inheritance> inheritance = attach_inheritance(options_.name, *journal, std::move(prepared));
   if (inheritance) {
     inheritance_ = std::move(*inheritance);
     return {};
@@ -114,6 +119,8 @@ Status Server::inherit(UniqueFd& lock) {
 // Goes on with what a dead server has left.
 Status Server::take_over() {
   const std::int64_t begin = monotonic_ns();
+  // First of all: newcomers look there whether a server lives.
+  if (Status status = create_alive(); !status.ok()) return status;
   if (Status status = settle_inheritance(options_.name, inheritance_); !status.ok()) return status;
   journal_region_ = std::move(inheritance_.journal);
   master_ = std::move(inheritance_.master);
@@ -129,7 +136,6 @@ Status Server::take_over() {
   options_.ring_bytes = journal.ring_bytes;
   options_.workers = std::min(options_.workers, journal.lane_count);
 
-  if (Status status = create_alive(); !status.ok()) return status;
   if (Status status = share_regions(); !status.ok()) return status;
   lay_out_master(master_, incarnation_, journal.max_connections, journal.lane_count);
   // relaxed, both: figures for people
@@ -268,7 +274,7 @@ Status Server::start_threads(std::function<void()> fatal) {
   inheritance_.connections.clear();
   service_->start();
   if (!options_.warning.empty()) log_("warning: " + options_.warning);
-  if (large_pages_refused()) {
+  if (large_pages_refused_) {
     log_(
         "this kernel gives no 2 MiB pages to shared memory (Linux 6.1 and later do): a table larger than the caches is "
         "read somewhat slower");
@@ -283,7 +289,12 @@ void Server::stop(Ending ending) {
   service_->stop();
   for (const auto& worker : workers_) worker->stop();
   // The next start finds what a killed server would leave: clients wait for it as they would then.
-  if (ending == Ending::kKeep || (ending == Ending::kAsOptions && options_.keep)) return;
+  if (ending == Ending::kKeep || (ending == Ending::kAsOptions && options_.keep)) {
+    tell_next(journal_region_, *table_);
+    // At once, and not when this process has given back its memory: the next one may be waiting. It owns everything now.
+    unlock_file(journal_region_.fd());
+    return;
+  }
   // Everybody who looks at the table or waits for an answer learns that this is the end, and connects anew.
   // [region.close] release; pairs with [region.attach]
   master_.header().state.store(kRegionClosed, std::memory_order_release);

@@ -45,7 +45,7 @@ class Server {
   Status begin(std::function<void()> fatal);
   Status create(UniqueFd lock, std::function<void()> fatal);
   Status discard_left_over(const UniqueFd& journal);
-  Status inherit(UniqueFd& lock);
+  Status inherit(UniqueFd& lock, Prepared prepared);
   Status take_over();
   Status create_journal(UniqueFd lock);
   Status create_table(bool membarrier);
@@ -68,6 +68,7 @@ class Server {
   std::optional<StreamQuota> streams_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<Service> service_;
+  bool large_pages_refused_ = false;
   bool stopped_ = false;
 };
 

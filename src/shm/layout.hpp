@@ -635,6 +635,8 @@ inline constexpr std::uint64_t max_record_bytes(std::uint64_t ring_bytes) noexce
 //   12288  connections[max_connections]               64 bytes each
 //   then   positions[max_connections][2 * lane_count]  128 bytes each, one per channel
 //   then   slab_classes[arena_bytes / slab]         1 byte each
+//   behind them, while no server runs: what the last one knew of the arena, if it stopped in order (HandoverHead, then
+//          owners[slabs], 1 byte each, then the bits of used blocks of each slab that has an owner)
 
 // Intent::seal.
 enum IntentSeal : std::uint64_t {
@@ -773,6 +775,25 @@ inline constexpr std::uint64_t journal_bytes(std::uint32_t connections, std::uin
                                              std::uint64_t slabs) noexcept {
   return round_up(slab_classes_offset(connections, lanes) + slabs, std::uint64_t{kPageSize});
 }
+
+// What a server that stops and leaves its regions leaves, too, so that the next one need not look at every cell of the table.
+// It lies behind the journal proper, is written and read as a file, and counts only as long as nobody has served since.
+struct HandoverHead {
+  std::uint64_t magic;              // kHandoverMagic
+  std::uint64_t incarnation;        // the journal's
+  std::uint64_t server_generation;  // the table's, as the server that stopped had it
+  std::uint64_t slabs;              // of the arena that are populated
+  std::uint64_t bytes;              // behind this head
+  std::uint64_t checksum;           // of all that stands above and of those bytes
+};
+HOSTMAP_SIZE(HandoverHead, 48, 8);
+HOSTMAP_AT(HandoverHead, magic, 0);
+HOSTMAP_AT(HandoverHead, incarnation, 8);
+HOSTMAP_AT(HandoverHead, server_generation, 16);
+HOSTMAP_AT(HandoverHead, slabs, 24);
+HOSTMAP_AT(HandoverHead, bytes, 32);
+HOSTMAP_AT(HandoverHead, checksum, 40);
+inline constexpr std::uint64_t kHandoverMagic = 0x7265'766f'646e'6168;  // "handover"
 
 // A build with another hash or other structs must not touch our regions.
 inline constexpr std::uint64_t kFingerprint =

@@ -39,6 +39,11 @@ LockOutcome try_lock_file(int fd) noexcept {
   return LockOutcome::kLocked;
 }
 
+void unlock_file(int fd) noexcept {
+  struct flock lock = whole_file(F_UNLCK);
+  ::fcntl(fd, F_SETLK, &lock);
+}
+
 LockHolder lock_holder(int fd) noexcept {
   struct flock lock = whole_file(F_RDLCK);
   if (::fcntl(fd, F_GETLK, &lock) != 0 || lock.l_type == F_UNLCK) return {};
@@ -83,12 +88,14 @@ Result<UniqueFd> lock_named_file(const std::string& path) {
 }
 
 Result<UniqueFd> create_locked_file(const std::string& path, mode_t mode) {
-  if (::unlink(path.c_str()) != 0 && errno != ENOENT) return file_error("cannot replace", path);
-  UniqueFd fd(::open(path.c_str(), O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW | O_CLOEXEC, 0));
-  if (!fd) return file_error("cannot create", path);
-  NewName name(path);
-  if (try_lock_file(fd.get()) != LockOutcome::kLocked) return file_error("cannot lock", path);
-  if (::fchmod(fd.get(), mode) != 0) return file_error("cannot open to readers", path);
+  const std::string fresh = path + "-new";
+  if (::unlink(fresh.c_str()) != 0 && errno != ENOENT) return file_error("cannot replace", fresh);
+  UniqueFd fd(::open(fresh.c_str(), O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW | O_CLOEXEC, 0));
+  if (!fd) return file_error("cannot create", fresh);
+  NewName name(fresh);
+  if (try_lock_file(fd.get()) != LockOutcome::kLocked) return file_error("cannot lock", fresh);
+  if (::fchmod(fd.get(), mode) != 0) return file_error("cannot open to readers", fresh);
+  if (::rename(fresh.c_str(), path.c_str()) != 0) return file_error("cannot replace", path);
   name.keep();
   return fd;
 }

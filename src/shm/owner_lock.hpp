@@ -30,8 +30,11 @@ LockHolder lock_holder(int fd) noexcept;
 // when this returns. kAlreadyExists: somebody else holds the lock (message: who).
 Result<UniqueFd> lock_named_file(const std::string& path);
 
-// Creates `path` anew with no permissions, locks it, then opens it to readers with `mode`: whoever can open the file
-// can trust what its lock says.
+// Gives a lock back while the file stays open.
+void unlock_file(int fd) noexcept;
+
+// Puts a new file with `mode` in the place of `path`, at one moment and already locked: whoever opens it, this one or the
+// one before, can trust what its lock says.
 Result<UniqueFd> create_locked_file(const std::string& path, mode_t mode);
 
 }  // namespace hostmap

@@ -1,5 +1,6 @@
 #include "shm/region.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
@@ -10,6 +11,9 @@
 #include <unistd.h>
 #include <utility>
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23  // Linux 5.14
+#endif
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25  // Linux 6.1; missing from older C libraries' headers
 #endif
@@ -287,6 +291,17 @@ Status Region::populate(std::uint64_t offset, std::uint64_t size) {
 
 std::uint64_t Region::collapse(std::uint64_t offset, std::uint64_t size) noexcept {
   return ::madvise(data_ + offset, size, MADV_COLLAPSE) == 0 ? size : 0;
+}
+
+void Region::prefault() noexcept {
+  off_t begin = 0;
+  while ((begin = ::lseek(fd_.get(), begin, SEEK_DATA)) >= 0 && static_cast<std::uint64_t>(begin) < bytes_) {
+    off_t end = ::lseek(fd_.get(), begin, SEEK_HOLE);
+    if (end < 0) return;
+    const std::uint64_t size = std::min(static_cast<std::uint64_t>(end), bytes_) - static_cast<std::uint64_t>(begin);
+    if (::madvise(data_ + begin, size, MADV_POPULATE_WRITE) != 0) return;  // before Linux 5.14
+    begin = end;
+  }
 }
 
 void Region::write_header(RegionKind kind, std::uint64_t incarnation) noexcept {

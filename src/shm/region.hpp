@@ -67,6 +67,9 @@ class Region {
   // have them now: 0 where the kernel (before 6.1) or its memory does not give any.
   std::uint64_t collapse(std::uint64_t offset, std::uint64_t size) noexcept;
 
+  // Maps the pages that the file has, as far as it can, so that the first stores to them do not fault.
+  void prefault() noexcept;
+
   // Fills the header but for `state`; publish() stores that.
   void write_header(RegionKind kind, std::uint64_t incarnation) noexcept;
   void publish() noexcept;

@@ -102,6 +102,14 @@ void SlabPool::adopt(const ArenaCensus& census) {
   stats.arena_free_bytes.store(free_slabs_ * kSlabBytes, std::memory_order_relaxed);  // relaxed: a figure for people
 }
 
+void SlabPool::report(ArenaCensus& census) const {
+  for (std::uint64_t slab = 0; slab < slabs_; ++slab) {
+    const std::uint8_t kind = census.kind(slab);
+    const bool is_free = (free_bits_[slab / kWordBits] >> slab % kWordBits & 1) != 0;
+    if (!is_free && (kind == kSlabRunHead || kind == kSlabRunRest)) census.note(slab, 0).front() = 1;
+  }
+}
+
 std::uint64_t SlabPool::take(std::uint64_t count, SlabKind kind) {
   const std::lock_guard<std::mutex> lock(mutex_);
   std::uint64_t first = find(count);
@@ -213,10 +221,11 @@ void BlockAllocator::remove_slab(std::uint64_t number) noexcept {
 }
 
 // Room for the overflow buckets of one more slab.
-void BlockAllocator::add_overflow(SlabKind kind) {
+void BlockAllocator::add_overflow(SlabKind kind, std::uint64_t number) {
   FreeOverflow& free = free_overflow(kind);
   const std::size_t more = kSlabBytes / overflow_size(kind);
   make_room(free.offsets, free.buckets + more);
+  free.slabs.push_back(number);
   free.buckets += more;
 }
 
@@ -234,7 +243,7 @@ void BlockAllocator::adopt(const ArenaCensus& census, std::uint32_t shard) {
     if (holds_overflow(kind)) {
       if (owner != shard && !(owner == ArenaCensus::kNobody && shard == 0)) continue;
       const std::uint64_t size = overflow_size(kind);
-      add_overflow(kind);
+      add_overflow(kind, number);
       for (std::uint64_t block = kSlabBytes / size; block-- > 0;) {
         if ((used[block / kWordBits] >> block % kWordBits & 1) != 0) {
           overflow_bytes += size;
@@ -260,6 +269,24 @@ void BlockAllocator::adopt(const ArenaCensus& census, std::uint32_t shard) {
   // relaxed, both: figures for people, and nothing runs yet
   stats_.entry_bytes.store(entry_bytes, std::memory_order_relaxed);
   stats_.overflow_bytes.store(overflow_bytes, std::memory_order_relaxed);
+}
+
+void BlockAllocator::report(ArenaCensus& census, std::uint32_t shard) const {
+  for (const std::unique_ptr<Slab>& slab : slabs_) {
+    if (slab == nullptr) continue;
+    const std::span<std::uint64_t> used = census.note(slab->number, shard);
+    for (std::size_t word = 0; word < slab->free_bits.size(); ++word) used[word] = ~slab->free_bits[word];
+    if (slab->blocks % kWordBits != 0) used.back() &= (std::uint64_t{1} << slab->blocks % kWordBits) - 1;
+  }
+  for (const SlabKind kind : {kSlabPairOverflow, kSlabEntryOverflow}) {
+    const FreeOverflow& free = free_overflow_[kind == kSlabPairOverflow ? 0 : 1];
+    for (const std::uint64_t slab : free.slabs) std::ranges::fill(census.note(slab, shard), ~std::uint64_t{0});
+    for (const std::uint64_t offset : free.offsets) {
+      const std::uint64_t slab = pool_.slab_of(offset);
+      const std::uint64_t block = (offset - pool_.slab_offset(slab)) / overflow_size(kind);
+      census.note(slab, shard)[block / kWordBits] &= ~(std::uint64_t{1} << block % kWordBits);
+    }
+  }
 }
 
 void BlockAllocator::list(Slab& slab) noexcept {
@@ -328,7 +355,7 @@ bool BlockAllocator::new_overflow(SlabKind kind) {
   const std::uint64_t number = pool_.take(1, kind);
   if (number == SlabPool::kNone) return false;
   try {
-    add_overflow(kind);
+    add_overflow(kind, number);
   } catch (const std::bad_alloc&) {
     pool_.give_back(number, 1);
     return false;

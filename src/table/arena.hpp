@@ -94,6 +94,12 @@ inline constexpr std::uint64_t overflow_size(SlabKind kind) noexcept {
   return kind == kSlabPairOverflow ? sizeof(PairBucket) : sizeof(EntryBucket);
 }
 
+// How many blocks, or overflow buckets, a slab of a kind has; of a run there is one.
+inline constexpr std::uint64_t blocks_of(std::uint8_t kind) noexcept {
+  if (holds_overflow(kind)) return kSlabBytes / overflow_size(static_cast<SlabKind>(kind));
+  return kind < kSlabFirstClass ? 1 : kSlabBytes / class_bytes(kind - unsigned{kSlabFirstClass});
+}
+
 class ArenaCensus;
 
 class SlabPool {
@@ -105,6 +111,8 @@ class SlabPool {
 
   // At a restart: what nobody uses is free, but for slabs of overflow buckets, which stay such.
   void adopt(const ArenaCensus& census);
+  // The other way round: tells which runs are used. Of which shard nobody knows: they count as the first one's.
+  void report(ArenaCensus& census) const;
 
   // `count` adjacent slabs, marked `kind` in the journal (the first one; the rest as kSlabRunRest). kNone: no memory.
   std::uint64_t take(std::uint64_t count, SlabKind kind);
@@ -153,6 +161,8 @@ class BlockAllocator {
 
   // At a restart: takes over what the census found to be this shard's. Overflow buckets that nobody uses go to shard 0.
   void adopt(const ArenaCensus& census, std::uint32_t shard);
+  // The other way round: tells what this shard's slabs hold.
+  void report(ArenaCensus& census, std::uint32_t shard) const;
 
   // Offset of a block for an entry of `bytes`; 0: no memory. Its generation is raised, and a release fence stands behind
   // that: bytes may be written.
@@ -179,13 +189,14 @@ class BlockAllocator {
   // Free overflow buckets of one form.
   struct FreeOverflow {
     std::vector<std::uint64_t> offsets;
-    std::size_t buckets = 0;  // free or not: there is always room for all of them
+    std::vector<std::uint64_t> slabs;  // numbers of those that hold such buckets, free or not
+    std::size_t buckets = 0;           // free or not: there is always room for all of them
   };
 
   Slab* new_slab(unsigned size_class);
   Slab* add_slab(std::uint64_t number, unsigned size_class);
   void remove_slab(std::uint64_t number) noexcept;
-  void add_overflow(SlabKind kind);
+  void add_overflow(SlabKind kind, std::uint64_t number);
   bool new_overflow(SlabKind kind);
   FreeOverflow& free_overflow(SlabKind kind) noexcept { return free_overflow_[kind == kSlabPairOverflow ? 0 : 1]; }
   void list(Slab& slab) noexcept;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <bit>
+#include <cstring>
 #include <thread>
 
 namespace hostmap {
@@ -105,6 +106,60 @@ void ArenaCensus::take_back_misfits(const std::byte* table, std::uint64_t first,
       }
     }
   }
+}
+
+std::span<std::uint64_t> ArenaCensus::note(std::uint64_t slab, std::uint32_t shard) {
+  owners_[slab] = static_cast<std::uint8_t>(shard);
+  return std::span(used_).subspan(slab * kUsedWords, words_of(kinds_[slab]));
+}
+
+bool ArenaCensus::has_entry(std::uint32_t shard, std::uint64_t offset, std::uint64_t bytes) const noexcept {
+  if (!may_be_entry(offset)) return false;
+  const std::uint64_t slab = (offset - arena_offset_) / kSlabBytes;
+  const std::uint64_t within = (offset - arena_offset_) % kSlabBytes;
+  if (bytes > kLargestBlock) {
+    const std::uint64_t count = block_bytes(bytes) / kSlabBytes;
+    if (within != 0 || kinds_[slab] != kSlabRunHead || count > kinds_.size() - slab) return false;
+    return std::all_of(owners_.begin() + static_cast<std::ptrdiff_t>(slab),
+                       owners_.begin() + static_cast<std::ptrdiff_t>(slab + count),
+                       [](std::uint8_t owner) { return owner != kNobody; });
+  }
+  const std::uint64_t size = block_bytes(bytes);
+  if (kinds_[slab] != kSlabFirstClass + size_class(bytes) || owners_[slab] != shard || within % size != 0) return false;
+  const std::uint64_t block = within / size;
+  return (used(slab)[block / kWordBits] >> block % kWordBits & 1) != 0;
+}
+
+std::vector<std::byte> ArenaCensus::bytes() const {
+  std::vector<std::byte> all(slabs());
+  std::memcpy(all.data(), owners_.data(), slabs());
+  for (std::uint64_t slab = 0; slab < slabs(); ++slab) {
+    if (owners_[slab] == kNobody) continue;
+    const auto words = std::as_bytes(std::span(used(slab), words_of(kinds_[slab])));
+    all.insert(all.end(), words.begin(), words.end());
+  }
+  return all;
+}
+
+bool ArenaCensus::read(std::span<const std::byte> bytes) {
+  if (bytes.size() < slabs()) return false;
+  std::uint64_t needed = slabs();
+  for (std::uint64_t slab = 0; slab < slabs(); ++slab) {
+    const auto owner = static_cast<std::uint8_t>(bytes[slab]);
+    if (owner == kNobody) continue;
+    if (owner >= kMaxLanes || kinds_[slab] >= kSlabFirstClass + kSizeClasses) return false;
+    needed += words_of(kinds_[slab]) * sizeof(std::uint64_t);
+  }
+  if (bytes.size() != needed) return false;
+  std::memcpy(owners_.data(), bytes.data(), slabs());
+  const std::byte* from = bytes.data() + slabs();
+  for (std::uint64_t slab = 0; slab < slabs(); ++slab) {
+    if (owners_[slab] == kNobody) continue;
+    const std::uint64_t size = words_of(kinds_[slab]) * sizeof(std::uint64_t);
+    std::memcpy(&used_[slab * kUsedWords], from, size);
+    from += size;
+  }
+  return true;
 }
 
 bool ArenaCensus::count_overflow(std::uint32_t shard, SlabKind kind, std::uint64_t offset) {

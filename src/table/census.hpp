@@ -13,7 +13,9 @@
 // Threads: any number may count at once. take_back_misfits() starts some of its own.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "table/arena.hpp"
@@ -25,6 +27,15 @@ class ArenaCensus {
   static constexpr std::uint8_t kNobody = 0xff;
 
   ArenaCensus(const TableHeader& header, Journal journal);
+
+  // To be told instead of counting: a slab is the shard's, and these are the bits of its used blocks.
+  std::span<std::uint64_t> note(std::uint64_t slab, std::uint32_t shard);
+  // Is there a used block at `offset`, of an entry of `bytes`?
+  bool has_entry(std::uint32_t shard, std::uint64_t offset, std::uint64_t bytes) const noexcept;
+
+  // As bytes, for the next server; and from such. False: they make no sense, and everything is as it was.
+  std::vector<std::byte> bytes() const;
+  bool read(std::span<const std::byte> bytes);
 
   // Counts what a shard uses; false: that cannot be.
   bool count_block(std::uint32_t shard, std::uint64_t offset);
@@ -54,6 +65,7 @@ class ArenaCensus {
  private:
   // Of the smallest blocks; the others need a part of them, at the beginning.
   static constexpr std::uint64_t kUsedWords = kSlabBytes / kSmallestBlock / 64;
+  static constexpr std::uint64_t words_of(std::uint8_t kind) noexcept { return (blocks_of(kind) + 63) / 64; }
   bool belongs_to(std::uint64_t slab, std::uint32_t shard) noexcept;
   void take_back_misfits(const std::byte* table, std::uint64_t first, std::uint64_t last,
                          std::vector<std::uint64_t>& misfits);

@@ -271,4 +271,6 @@ std::uint64_t ShardWriter::drop_entries(const std::vector<std::uint64_t>& misfit
 
 void ShardWriter::adopt(const ArenaCensus& census) { blocks_.adopt(census, number()); }
 
+void ShardWriter::report(ArenaCensus& census) const { blocks_.report(census, number()); }
+
 }  // namespace hostmap

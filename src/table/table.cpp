@@ -115,6 +115,30 @@ std::uint64_t Table::adopt(const std::vector<Stream>& streams, std::vector<std::
   for (std::size_t i = 0; i < streams.size(); ++i) {
     if (!census.count_entry(streams[i].shard, streams[i].entry, streams[i].bytes)) lost.push_back(i);
   }
+  adopt(census);
+  return dropped;
+}
+
+bool Table::adopt_told(std::span<const std::byte> told, const std::vector<Stream>& streams,
+                       std::vector<std::size_t>& lost) {
+  ArenaCensus census(header(), journal_);
+  if (!census.read(told)) return false;
+  for (std::size_t i = 0; i < streams.size(); ++i) {
+    if (!census.has_entry(streams[i].shard, streams[i].entry, streams[i].bytes)) lost.push_back(i);
+  }
+  adopt(census);
+  return true;
+}
+
+std::vector<std::byte> Table::tell() {
+  populator_.reset();
+  ArenaCensus census(header(), journal_);
+  pool_->report(census);
+  for (const auto& shard : shards_) shard->report(census);
+  return census.bytes();
+}
+
+void Table::adopt(const ArenaCensus& census) {
   pool_->adopt(census);
   // relaxed, both: nothing runs yet
   std::uint64_t populated = kHeadBytes + header().generations_allocated.load(std::memory_order_relaxed) +
@@ -124,7 +148,6 @@ std::uint64_t Table::adopt(const std::vector<Stream>& streams, std::vector<std::
     populated += shard->populated_bytes();
   }
   budget_.recount(populated);
-  return dropped;
 }
 
 bool Table::open() {

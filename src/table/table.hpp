@@ -3,8 +3,10 @@
 // create() builds the region; shards() are then owned by the workers of their lanes, one thread each.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include <hostmap/status.hpp>
@@ -41,6 +43,11 @@ class Table {
     std::uint64_t bytes;  // of the entry
   };
   std::uint64_t adopt(const std::vector<Stream>& streams, std::vector<std::size_t>& lost);
+  // The same by what the last server said of the arena when it stopped, in time that depends on the arena's size and not on
+  // the number of cells. False: that makes no sense, and nothing was done.
+  bool adopt_told(std::span<const std::byte> told, const std::vector<Stream>& streams, std::vector<std::size_t>& lost);
+  // What it says. No worker runs any more; nothing grows from here on.
+  std::vector<std::byte> tell();
 
   Region& region() noexcept { return region_; }
   TableHeader& header() noexcept { return *region_.at<TableHeader>(0); }
@@ -64,6 +71,7 @@ class Table {
  private:
   Table(Region region, const TableOptions& options, Journal journal);
   bool open();
+  void adopt(const ArenaCensus& census);
 
   Region region_;
   std::uint64_t seed_;

@@ -135,6 +135,7 @@ class ShardWriter {
   // Empties the cells that lead to these places, in ascending order. Returns how many there were.
   std::uint64_t drop_entries(const std::vector<std::uint64_t>& misfits) noexcept;
   void adopt(const ArenaCensus& census);
+  void report(ArenaCensus& census) const;
   std::uint64_t populated_bytes() const noexcept { return pair_area_.populated() + entry_area_.populated(); }
 
  private:

@@ -76,6 +76,7 @@ class Host {
             table.max_value_bytes,
             false,
             false,
+            false,
             {}};
   }
   Service::Surroundings surroundings() {

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <csignal>
 #include <fcntl.h>
+#include <filesystem>
 #include <gtest/gtest.h>
 #include <sched.h>
 #include <sys/stat.h>
@@ -318,31 +319,38 @@ TEST_F(OwnerLockTest, WithoutTheSecondLookTwoOwnersAppear) {
 
 // --- create_locked_file ----------------------------------------------------------------------------------------------
 
-// Whoever can open the file can trust what its lock says: at no moment can it be opened and is not locked.
-TEST_F(OwnerLockTest, AFileToLookAtCannotBeOpenedBeforeItIsLocked) {
-  int unlocked_looks = 0;
-  int locked_looks = 0;
-  const int code = trace_system_calls(
-      [&] {
-        static const Result<UniqueFd> lock = create_locked_file(path_, 0644);  // held until the child's end
-        return lock ? 0 : 1;
-      },
-      [&](const SystemCall&) {
-        struct stat facts {};
-        if (::stat(path_.c_str(), &facts) != 0) return;
-        const bool locked = lock_holder(open_file(path_).get()).held;  // root opens it whatever its mode
-        (locked ? locked_looks : unlocked_looks) += 1;
-        if (!locked) {
-          EXPECT_EQ(facts.st_mode & 0777, 0u);
-        }
-      });
+// Whoever can open the file can trust what its lock says: at no moment is there one that is not locked, nor none in place of
+// one that was there.
+TEST_F(OwnerLockTest, AFileToLookAtIsLockedAtEveryMoment) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root, to look at a file that nobody may open";
-  EXPECT_EQ(code, 0);
-  EXPECT_GT(unlocked_looks, 0) << "no look fell between its creation and its lock";
-  EXPECT_GT(locked_looks, 0);
-  struct stat facts {};
-  ASSERT_EQ(::stat(path_.c_str(), &facts), 0);
-  EXPECT_EQ(facts.st_mode & 0777, 0644u);
+  for (const bool replaced : {false, true}) {
+    const Result<UniqueFd> before = replaced ? create_locked_file(path_, 0600) : UniqueFd();
+    int absent_looks = 0;
+    int looks = 0;
+    const int code = trace_system_calls(
+        [&] {
+          static const Result<UniqueFd> lock = create_locked_file(path_, 0644);  // held until the child's end
+          return lock ? 0 : 1;
+        },
+        [&](const SystemCall&) {
+          const UniqueFd fd = open_file(path_);
+          if (!fd) {
+            ++absent_looks;
+            return;
+          }
+          ++looks;
+          // Its own lock does not show to this process.
+          if (before && *before && inode_of(fd.get()) == inode_of(before->get())) return;
+          EXPECT_TRUE(lock_holder(fd.get()).held);
+          struct stat facts {};
+          EXPECT_EQ(::fstat(fd.get(), &facts), 0);
+          EXPECT_EQ(facts.st_mode & 0777, 0644u);
+        });
+    EXPECT_EQ(code, 0);
+    EXPECT_GT(looks, 0);
+    EXPECT_EQ(absent_looks == 0, replaced) << "a look must have fallen before its creation, or none";
+    std::filesystem::remove(path_);
+  }
 }
 
 TEST_F(OwnerLockTest, AFileToLookAtIsAlwaysANewOne) {
