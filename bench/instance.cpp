@@ -30,11 +30,11 @@ std::string unique_name() {
 
 Instance::Instance(std::vector<std::string> arguments, std::string_view program)
     : name_(unique_name()), command_(server_command(program, name_, std::move(arguments))), server_(command_) {
-  await_ready();
+  await_ready(*server_);
 }
 
-void Instance::await_ready() {
-  const std::string line = server_->hear(30s);
+void Instance::await_ready(Child& server) {
+  const std::string line = server.hear(30s);
   if (!line.starts_with("ready ")) {
     throw std::runtime_error(fmt::format("hostmap-server said \"{}\", not ready", line));
   }
@@ -79,8 +79,18 @@ double Instance::kill_and_restart() {
   server_.reset();  // waits for its end
   const Clock::time_point start = Clock::now();
   server_.emplace(command_);
-  await_ready();
+  await_ready(*server_);
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
+
+void Instance::hand_over() {
+  Command command = command_;
+  command.arguments.emplace_back("--takeover");
+  Child next(command);
+  await_ready(next);
+  server_->wait(30s);
+  server_.reset();
+  server_.emplace(std::move(next));
 }
 
 void Instance::stop() {

@@ -29,11 +29,13 @@ class Instance {
   [[nodiscard]] std::uint64_t stat(std::string_view figure) const;
   /// SIGKILL, and another server in its place. Returns how many milliseconds that one took from exec to `ready`.
   double kill_and_restart();
+  /// Another server takes its place with --takeover; returns when that one serves and this one has ended in order.
+  void hand_over();
   /// SIGTERM, then the server's end; throws unless it ends in order.
   void stop();
 
  private:
-  void await_ready();
+  static void await_ready(Child& server);
 
   std::string name_;
   Command command_;

@@ -33,6 +33,7 @@ constexpr std::array kQuestions{
     Question{"hostile", "what 63 honest load clients keep beside one that is not", ask_hostile},
     Question{"intents", "what it costs to write down each change before it is made", ask_intents},
     Question{"restart", "how long a killed server's successor takes until it serves", ask_restart},
+    Question{"takeover", "the longest put while a server hands over to the next", ask_takeover},
     Question{"idle", "what a server and 64 idle clients cost", ask_idle},
     Question{"instructions", "how many instructions a get and a put are", ask_instructions},
 };
@@ -50,6 +51,7 @@ constexpr std::array kRoles{
     Role{"hostile", 2, play_hostile},
     Role{"intents-client", 1, play_intents_client},
     Role{"restart-loader", 2, play_restart_loader},
+    Role{"takeover-client", 3, play_takeover_client},
     Role{"count", 2, play_count},
 };
 

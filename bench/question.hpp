@@ -48,6 +48,7 @@ void ask_load64(Session& session);
 void ask_hostile(Session& session);
 void ask_intents(Session& session);
 void ask_restart(Session& session);
+void ask_takeover(Session& session);
 void ask_idle(Session& session);
 void ask_instructions(Session& session);
 
@@ -59,6 +60,7 @@ int play_put_sync_redis(std::span<char* const> arguments);
 int play_hostile(std::span<char* const> arguments);
 int play_intents_client(std::span<char* const> arguments);
 int play_restart_loader(std::span<char* const> arguments);
+int play_takeover_client(std::span<char* const> arguments);
 int play_idle_client(std::span<char* const> arguments);
 int play_count(std::span<char* const> arguments);
 
