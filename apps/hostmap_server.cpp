@@ -11,6 +11,7 @@
 #include "exit_codes.hpp"
 #include "server/notify.hpp"
 #include "server/server.hpp"
+#include "server/system_calls.hpp"
 #include "signal/termination.hpp"
 
 namespace {
@@ -106,6 +107,10 @@ int serve(int argc, char** argv) {
   fmt::print("ready name={} buckets={} workers={} memory={}\n", served.name.name(), served.buckets, served.workers,
              served.memory);
   std::fflush(stdout);
+  // The sanitizers' own threads and checks at the end need other calls.
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+  if (const Status status = restrict_system_calls(); !status.ok()) log_line(std::string(status.message()));
+#endif
   notify_service_manager("READY=1");
 
   const Termination end = await_termination();

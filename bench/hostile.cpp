@@ -37,6 +37,8 @@ constexpr unsigned kHonest = 63;
 constexpr unsigned kDefaultRounds = 3;
 constexpr double kGoal = 0.9;
 constexpr std::string_view kHonestKind = "honest";
+// What no map can keep from anybody: the system gives a process that never sleeps its share of the cpus.
+constexpr std::string_view kFloorKind = "spins, and touches nothing";
 
 // ---- the hostile ones: each runs until it is killed ---------------------------------------------
 
@@ -103,12 +105,18 @@ class Attacker {
   }
 }
 
+[[noreturn]] void spin() {
+  for (std::atomic<std::uint64_t> count{0};;)
+    count.fetch_add(1, std::memory_order_relaxed);  // relaxed: nobody reads it
+}
+
 struct Kind {
   std::string_view name;
   void (*attack)(const InstanceName& name);
 };
 constexpr std::array kKinds{
     Kind{kHonestKind, nullptr},
+    Kind{kFloorKind, [](const InstanceName&) { spin(); }},
     Kind{"floods", [](const InstanceName& name) { Attacker(name).flood(); }},
     Kind{"stalls in mid-stream", [](const InstanceName& name) { Attacker(name).stall(); }},
     Kind{"takes no answers", [](const InstanceName& name) { Attacker(name).leave_answers(); }},
@@ -188,6 +196,14 @@ void ask_hostile(Session& session) {
   table.row({{std::string(kHonestKind)}, {format_series(rates[0])}, {""}, {""}, {""}});
   for (std::size_t kind = 1; kind < kKinds.size(); ++kind) {
     const Ratio kept = ratio_of(rates[kind], rates[0]);
+    if (kKinds[kind].name == kFloorKind) {
+      table.row({{fmt::format("floor: {}", kFloorKind), Tone::kFaint},
+                 {format_series(rates[kind]), Tone::kFaint},
+                 {format_ratio(kept), Tone::kFaint},
+                 {""},
+                 {""}});
+      continue;
+    }
     Finding finding{.name = fmt::format("hostile/{}", kKinds[kind].name),
                     .unit = "million writes/s",
                     .hostmap = rates[kind].median(),

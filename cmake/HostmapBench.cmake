@@ -27,6 +27,6 @@ set_target_properties(hostmap-server-without-intents PROPERTIES RUNTIME_OUTPUT_D
 target_include_directories(hostmap-server-without-intents PRIVATE apps src include)
 target_compile_definitions(hostmap-server-without-intents PRIVATE
                            "HOSTMAP_VERSION=\"${PROJECT_VERSION}\"" HOSTMAP_WITHOUT_INTENTS)
-target_link_libraries(hostmap-server-without-intents PRIVATE CLI11::CLI11 fmt::fmt Threads::Threads)
+target_link_libraries(hostmap-server-without-intents PRIVATE CLI11::CLI11 fmt::fmt Threads::Threads seccomp)
 # The benchmarks start the server and the load clients that lie beside them.
 add_dependencies(hostmap-bench hostmap_programs hostmap-server-without-intents)

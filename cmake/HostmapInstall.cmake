@@ -38,7 +38,7 @@ string(REGEX REPLACE "/$" "" pc_to_prefix "${pc_to_prefix}")
 configure_file(cmake/hostmap.pc.in hostmap.pc @ONLY)
 install(FILES "${CMAKE_CURRENT_BINARY_DIR}/hostmap.pc" DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
 
-install(FILES LICENSE DESTINATION "${CMAKE_INSTALL_DOCDIR}")
+install(FILES LICENSE apps/systemd/hostmap@.service DESTINATION "${CMAKE_INSTALL_DOCDIR}")
 
 if(HOSTMAP_APPS)
   get_property(programs GLOBAL PROPERTY HOSTMAP_PROGRAM_TARGETS)

@@ -60,5 +60,5 @@ if(HOSTMAP_APPS)
   add_library(hostmap_server_parts STATIC ${server_sources})
   # src/ is open to the project's own programs and tests, never to users of hostmap::client.
   target_include_directories(hostmap_server_parts PUBLIC src)
-  target_link_libraries(hostmap_server_parts PUBLIC hostmap_client fmt::fmt Threads::Threads)
+  target_link_libraries(hostmap_server_parts PUBLIC hostmap_client fmt::fmt Threads::Threads seccomp)
 endif()

@@ -11,6 +11,7 @@
 #include "base/hash.hpp"
 #include "base/platform.hpp"
 #include "journal/journal.hpp"
+#include "server/notify.hpp"
 #include "shm/owner_lock.hpp"
 #include "signal/wish.hpp"
 
@@ -129,6 +130,8 @@ Result<UniqueFd> take_lock_of_running(const InstanceName& name, const std::funct
     mapped->prefault();
     *region = std::move(*mapped);
   }
+  // Before it is asked: the service manager must not take the other's end for the service's.
+  notify_service_manager("MAINPID=" + std::to_string(::getpid()));
   const LockHolder now = lock_holder(journal->fd.get());
   if (now.held && now.pid == holder.pid && !send_termination(process.get(), kWishKeep) && errno != ESRCH) {
     const int error = errno;

@@ -1,7 +1,7 @@
 // Pace: bounds what a thread that everybody can wake may take of a cpu.
 //
-// Whoever may connect can ring the service thread's bell and fill its mailboxes without end. Over time it takes a quarter of
-// a cpu at most; what it has not used it may use at once, up to kBurstNs, so that honest crowds are let in without a pause.
+// Whoever may connect can ring the service thread's bell and fill its mailboxes without end. Over time it takes a tenth of a
+// cpu at most; what it has not used it may use at once, up to kBurstNs, so that honest crowds are let in without a pause.
 //
 // Threads: one.
 #pragma once
@@ -13,7 +13,7 @@ namespace hostmap {
 
 class Pace {
  public:
-  static constexpr std::int64_t kOneIn = 4;
+  static constexpr std::int64_t kOneIn = 10;
   static constexpr std::int64_t kBurstNs = 100'000'000;  // of work: about a thousand clients let in
   static constexpr std::int64_t kLongestPauseNs = 20'000'000;
 

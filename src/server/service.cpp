@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/random.hpp"
+#include "server/notify.hpp"
 #include "server/pace.hpp"
 #include "shm/owner_lock.hpp"
 #include "wait/stir.hpp"
@@ -367,6 +368,7 @@ void Service::notice_removal() {
   };
   if (removed_ || (!gone(*around_.master) && !gone(around_.table->region()))) return;
   removed_ = true;
+  notify_service_manager("STATUS=the regions were removed; serving whoever is connected, then stopping");
   say("the regions of '", around_.options->name.name(), "' were removed under this server; it serves the ",
       connections_.size(), " connected clients until they leave, and then stops: start it again to accept others");
 }

@@ -261,6 +261,13 @@ inline std::vector<LayoutTable> struct_tables() {
           {FIELD(ChannelMemo, position, "behind the request that left it"),
            FIELD(ChannelMemo, refused, "unanswered writes refused since the last flush · 256 + the first one's status"),
            FIELD(ChannelMemo, received, "bytes of the request in pieces so far; all ones: there is none")}),
+      TABLE(HandoverHead,
+            {FIELD(HandoverHead, magic, "\"handover\"; behind the journal proper, after a stop that keeps the map"),
+             FIELD(HandoverHead, incarnation, "the journal's"),
+             FIELD(HandoverHead, server_generation, "the table's, of the server that stopped"),
+             FIELD(HandoverHead, slabs, "populated; their owners follow, 1 byte each"),
+             FIELD(HandoverHead, bytes, "behind this head: owners, then used blocks' bits of each owned slab"),
+             FIELD(HandoverHead, checksum, "of the above and those bytes")}),
   };
 }
 

@@ -1,0 +1,110 @@
+#include "server/system_calls.hpp"
+
+#include <cerrno>
+#include <memory>
+#include <seccomp.h>
+#include <string>
+#include <sys/socket.h>
+
+namespace hostmap {
+
+namespace {
+
+// By what they are for. None of them starts anything; open() is of paths that this user may open anyway.
+constexpr int kAllowed[] = {
+    // Waiting and waking, the worker's most frequent ones; a filter is looked through in order.
+    SCMP_SYS(futex),
+    SCMP_SYS(membarrier),
+    SCMP_SYS(epoll_wait),
+    SCMP_SYS(epoll_pwait),
+    SCMP_SYS(clock_nanosleep),
+    SCMP_SYS(nanosleep),
+    SCMP_SYS(sched_yield),
+    SCMP_SYS(restart_syscall),
+    // Regions: made, populated, mapped, looked at, given back.
+    SCMP_SYS(open),
+    SCMP_SYS(openat),
+    SCMP_SYS(close),
+    SCMP_SYS(ftruncate),
+    SCMP_SYS(fallocate),
+    SCMP_SYS(mmap),
+    SCMP_SYS(munmap),
+    SCMP_SYS(madvise),
+    SCMP_SYS(stat),
+    SCMP_SYS(fstat),
+    SCMP_SYS(lstat),
+    SCMP_SYS(newfstatat),
+    SCMP_SYS(statx),
+    SCMP_SYS(fstatfs),
+    SCMP_SYS(lseek),
+    SCMP_SYS(fcntl),
+    SCMP_SYS(fchown),
+    SCMP_SYS(fchmod),
+    SCMP_SYS(unlink),
+    SCMP_SYS(unlinkat),
+    SCMP_SYS(pread64),
+    SCMP_SYS(pwrite64),
+    // Clients' deaths, files' removal, the log.
+    SCMP_SYS(pidfd_open),
+    SCMP_SYS(epoll_ctl),
+    SCMP_SYS(inotify_add_watch),
+    SCMP_SYS(read),
+    SCMP_SYS(write),
+    SCMP_SYS(writev),
+    // The service manager's socket, which may only be a local one (below).
+    SCMP_SYS(sendto),
+    // Memory, time and chance.
+    SCMP_SYS(brk),
+    SCMP_SYS(mremap),
+    SCMP_SYS(mprotect),
+    SCMP_SYS(clock_gettime),
+    SCMP_SYS(clock_getres),
+    SCMP_SYS(gettimeofday),
+    SCMP_SYS(getcpu),
+    SCMP_SYS(getrandom),
+    SCMP_SYS(getpid),
+    SCMP_SYS(gettid),
+    SCMP_SYS(geteuid),
+    // A thread's own beginning, which may still be going on.
+    SCMP_SYS(rseq),
+    SCMP_SYS(set_robust_list),
+    // Signals and the end.
+    SCMP_SYS(rt_sigaction),
+    SCMP_SYS(rt_sigprocmask),
+    SCMP_SYS(rt_sigreturn),
+    SCMP_SYS(rt_sigtimedwait),
+    SCMP_SYS(sigaltstack),
+    SCMP_SYS(kill),
+    SCMP_SYS(tgkill),
+    SCMP_SYS(exit),
+    SCMP_SYS(exit_group),
+};
+
+Status refused(int error) noexcept {
+  try {
+    return {StatusCode::kInvalid, "the system calls of this server could not be restricted (seccomp): error " +
+                                      std::to_string(-error) + "; it serves without that protection"};
+  } catch (const std::bad_alloc&) {
+    return StatusCode::kInvalid;
+  }
+}
+
+}  // namespace
+
+Status restrict_system_calls() noexcept {
+  const std::unique_ptr<void, void (*)(scmp_filter_ctx)> filter(seccomp_init(SCMP_ACT_ERRNO(EPERM)), seccomp_release);
+  if (filter == nullptr) return refused(-ENOMEM);
+  // The threads that run already, too.
+  int error = seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_TSYNC, 1);
+  for (const int call : kAllowed) {
+    if (error == 0) error = seccomp_rule_add(filter.get(), SCMP_ACT_ALLOW, call, 0);
+  }
+  if (error == 0) {
+    error = seccomp_rule_add(filter.get(), SCMP_ACT_ALLOW, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, AF_UNIX));
+  }
+  if (error == 0) error = seccomp_syscall_priority(filter.get(), SCMP_SYS(futex), UINT8_MAX);
+  if (error == 0) error = seccomp_load(filter.get());
+  return error == 0 ? Status() : refused(error);
+}
+
+}  // namespace hostmap
