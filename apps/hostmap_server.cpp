@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include "base/platform.hpp"
 #include "exit_codes.hpp"
 #include "server/notify.hpp"
 #include "server/server.hpp"
@@ -109,7 +110,9 @@ int serve(int argc, char** argv) {
   std::fflush(stdout);
   // The sanitizers' own threads and checks at the end need other calls.
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-  if (const Status status = restrict_system_calls(); !status.ok()) log_line(std::string(status.message()));
+  if (kGuarded) {
+    if (const Status status = restrict_system_calls(); !status.ok()) log_line(std::string(status.message()));
+  }
 #endif
   notify_service_manager("READY=1");
 

@@ -114,6 +114,7 @@ struct Kind {
   std::string_view name;
   void (*attack)(const InstanceName& name);
 };
+constexpr std::size_t kFloor = 1;
 constexpr std::array kKinds{
     Kind{kHonestKind, nullptr},
     Kind{kFloorKind, [](const InstanceName&) { spin(); }},
@@ -196,10 +197,11 @@ void ask_hostile(Session& session) {
   table.row({{std::string(kHonestKind)}, {format_series(rates[0])}, {""}, {""}, {""}});
   for (std::size_t kind = 1; kind < kKinds.size(); ++kind) {
     const Ratio kept = ratio_of(rates[kind], rates[0]);
-    if (kKinds[kind].name == kFloorKind) {
+    if (kind == kFloor) {
       table.row({{fmt::format("floor: {}", kFloorKind), Tone::kFaint},
                  {format_series(rates[kind]), Tone::kFaint},
                  {format_ratio(kept), Tone::kFaint},
+                 {""},
                  {""},
                  {""}});
       continue;
@@ -215,7 +217,8 @@ void ask_hostile(Session& session) {
                {format_series(rates[kind]), Tone::kStrong},
                {format_ratio(kept)},
                {fmt::format("≥ {:.1f}", kGoal)},
-               verdict(*finding.goal_met())});
+               verdict(*finding.goal_met()),
+               {format_ratio(ratio_of(rates[kind], rates[kFloor])), Tone::kFaint}});
     session.report.add(std::move(finding));
   }
   table.note(others.sentence());

@@ -1,7 +1,9 @@
-// Question `intents`: what does it cost that a restart can finish or undo whatever a killed server was doing?
+// Questions `intents` and `guards`: what does it cost that a restart can finish or undo whatever a killed server was doing; and
+// what, that clients may be hostile?
 //
-// Before each change the worker writes down what it is about to do. The same server without that is built for this question
-// alone; both run at once and take turns, so that both see the same machine.
+// Before each change the worker writes down what it is about to do. And it is guarded against files that are cut off, shares
+// itself out by bytes, counts what streams hold and filters its own system calls. The same server without the one or the other
+// is built for these questions alone; both run at once and take turns, so that both see the same machine.
 
 #include <chrono>
 #include <cstdlib>
@@ -29,7 +31,6 @@ using namespace std::chrono_literals;
 constexpr std::uint64_t kEntries = 1'000;  // in the caches: nothing else is as fast, so nothing shows the cost better
 constexpr std::uint64_t kPuts = 2'000'000;
 constexpr unsigned kDefaultRounds = 15;
-constexpr double kGoal = 1.1;
 
 void put_all(Client& client, std::uint64_t count, Random& random) {
   for (std::uint64_t i = 0; i < count; ++i) {
@@ -61,16 +62,19 @@ int play_intents_client(std::span<char* const> arguments) {
   return 0;
 }
 
-void ask_intents(Session& session) {
+namespace {
+
+// hostmap against `program`, which is hostmap without something.
+void compare(Session& session, const std::string& question, const std::string& program, double goal) {
   const std::vector<int> cpus = allowed_cpus();
   if (cpus.size() < 2) {
-    session.progress.step("intents · skipped, needs two CPUs");
+    session.progress.step(question + " · skipped, needs two CPUs");
     return;
   }
-  session.progress.step("intents");
+  session.progress.step(question);
   const OtherLoad others;
   Instance with({});
-  Instance without({}, "hostmap-server-without-intents");
+  Instance without({}, program);
   const auto client_of = [&](const Instance& instance) {
     instance.pin_server(cpus[0]);
     return Child(
@@ -91,26 +95,31 @@ void ask_intents(Session& session) {
   with.stop();
   without.stop();
   const Ratio ratio = ratio_of(series[0], series[1]);
-  Finding finding{.name = "intents",
+  Finding finding{.name = question,
                   .unit = "ns",
                   .hostmap = series[0].median(),
-                  .rivals = {{"without intents", series[1].median()}},
+                  .rivals = {{"without " + question, series[1].median()}},
                   .ratio = ratio,
-                  .goal = kGoal};
+                  .goal = goal};
   session.report.add(finding);
 
   session.progress.clear();
-  Table table(fmt::format("intents · pipelined puts of 8 + 8 bytes, {} entries · ns a put, median of {} rounds",
+  Table table(fmt::format("{} · pipelined puts of 8 + 8 bytes, {} entries · ns a put, median of {} rounds", question,
                           format_count(kEntries), rounds),
               {"", "ns", "hostmap : this", "goal", ""});
   table.row({{"hostmap", Tone::kStrong}, {format_series(series[0]), Tone::kStrong}, {""}, {""}, {""}});
-  table.row({{"without intents"},
+  table.row({{"without " + question},
              {format_series(series[1])},
              {format_ratio(ratio)},
-             {fmt::format("≤ {:.1f}", kGoal)},
+             {fmt::format("≤ {}", goal)},
              verdict(*finding.goal_met())});
   table.note(others.sentence());
   table.print();
 }
+
+}  // namespace
+
+void ask_intents(Session& session) { compare(session, "intents", "hostmap-server-without-intents", 1.1); }
+void ask_guards(Session& session) { compare(session, "guards", "hostmap-server-without-guards", 1.02); }
 
 }  // namespace hostmap::bench

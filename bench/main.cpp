@@ -32,6 +32,7 @@ constexpr std::array kQuestions{
     Question{"load64", "64 load clients at once against the sketch's design", ask_load64},
     Question{"hostile", "what 63 honest load clients keep beside one that is not", ask_hostile},
     Question{"intents", "what it costs to write down each change before it is made", ask_intents},
+    Question{"guards", "what it costs that clients may be hostile", ask_guards},
     Question{"restart", "how long a killed server's successor takes until it serves", ask_restart},
     Question{"takeover", "the longest put while a server hands over to the next", ask_takeover},
     Question{"idle", "what a server and 64 idle clients cost", ask_idle},

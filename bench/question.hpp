@@ -47,6 +47,7 @@ void ask_put_sync(Session& session);
 void ask_load64(Session& session);
 void ask_hostile(Session& session);
 void ask_intents(Session& session);
+void ask_guards(Session& session);
 void ask_restart(Session& session);
 void ask_takeover(Session& session);
 void ask_idle(Session& session);

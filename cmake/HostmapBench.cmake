@@ -21,12 +21,15 @@ target_compile_definitions(hostmap-bench PRIVATE "HOSTMAP_VERSION=\"${PROJECT_VE
 target_link_libraries(hostmap-bench PRIVATE
                       hostmap_server_parts CLI11::CLI11 fmt::fmt Threads::Threads
                       TBB::tbb absl::flat_hash_map Boost::headers libcuckoo::libcuckoo PkgConfig::hiredis)
-# The question `intents` compares with a server that writes none: all sources once more.
-add_executable(hostmap-server-without-intents apps/hostmap_server.cpp ${server_sources} ${client_sources})
-set_target_properties(hostmap-server-without-intents PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}")
-target_include_directories(hostmap-server-without-intents PRIVATE apps src include)
-target_compile_definitions(hostmap-server-without-intents PRIVATE
-                           "HOSTMAP_VERSION=\"${PROJECT_VERSION}\"" HOSTMAP_WITHOUT_INTENTS)
-target_link_libraries(hostmap-server-without-intents PRIVATE CLI11::CLI11 fmt::fmt Threads::Threads seccomp)
+# The questions `intents` and `guards` compare with servers that do without: all sources once more.
+foreach(part IN ITEMS intents guards)
+  set(program "hostmap-server-without-${part}")
+  string(TOUPPER "HOSTMAP_WITHOUT_${part}" without)
+  add_executable(${program} apps/hostmap_server.cpp ${server_sources} ${client_sources})
+  set_target_properties(${program} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}")
+  target_include_directories(${program} PRIVATE apps src include)
+  target_compile_definitions(${program} PRIVATE "HOSTMAP_VERSION=\"${PROJECT_VERSION}\"" ${without})
+  target_link_libraries(${program} PRIVATE CLI11::CLI11 fmt::fmt Threads::Threads seccomp)
+endforeach()
 # The benchmarks start the server and the load clients that lie beside them.
-add_dependencies(hostmap-bench hostmap_programs hostmap-server-without-intents)
+add_dependencies(hostmap-bench hostmap_programs hostmap-server-without-intents hostmap-server-without-guards)

@@ -28,6 +28,13 @@ inline constexpr std::size_t kLinePair = 128;
 inline constexpr std::size_t kPageSize = 4096;
 inline constexpr std::size_t kHugePageSize = std::size_t{2} << 20;
 
+// Without what guards against hostile clients: for the benchmark that shows what that costs, and for nothing else.
+#ifdef HOSTMAP_WITHOUT_GUARDS
+inline constexpr bool kGuarded = false;
+#else
+inline constexpr bool kGuarded = true;
+#endif
+
 // Tells the processor that this is a spin loop (about 40 to 140 cycles, by model).
 inline void cpu_relax() noexcept {
 #if defined(__x86_64__)

@@ -104,7 +104,7 @@ void Service::run() {
     const std::int64_t begun = thread_cpu_ns();
     round(monotonic_ns());
     const std::int64_t pause = pace.pause_after(thread_cpu_ns() - begun, monotonic_ns());
-    if (pause > 0) [[unlikely]] {
+    if (kGuarded && pause > 0) [[unlikely]] {
       std::this_thread::sleep_for(std::chrono::nanoseconds(pause));
     }
     if (removed_ && connections_.empty() && !gave_up_) {

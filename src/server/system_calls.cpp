@@ -99,9 +99,8 @@ Status restrict_system_calls() noexcept {
   for (const int call : kAllowed) {
     if (error == 0) error = seccomp_rule_add(filter.get(), SCMP_ACT_ALLOW, call, 0);
   }
-  if (error == 0) {
-    error = seccomp_rule_add(filter.get(), SCMP_ACT_ALLOW, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, AF_UNIX));
-  }
+  const scmp_arg_cmp local{0, SCMP_CMP_EQ, AF_UNIX, 0};  // its first argument
+  if (error == 0) error = seccomp_rule_add_array(filter.get(), SCMP_ACT_ALLOW, SCMP_SYS(socket), 1, &local);
   if (error == 0) error = seccomp_syscall_priority(filter.get(), SCMP_SYS(futex), UINT8_MAX);
   if (error == 0) error = seccomp_load(filter.get());
   return error == 0 ? Status() : refused(error);

@@ -302,7 +302,7 @@ bool Worker::serve(ServerChannel& channel) {
   channel.control->requests_consumed.store(channel.consumed, std::memory_order_release);
   const std::uint64_t bytes =
       channel.requests.position() - first_request + (channel.answers.head() - first_answer) + channel.debt;
-  channel.debt = bytes - std::min(bytes, kShareBytes);
+  channel.debt = kGuarded ? bytes - std::min(bytes, kShareBytes) : 0;
   if (malformed) poison(channel);
   return true;
 }

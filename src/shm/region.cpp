@@ -34,6 +34,9 @@ Status open_error(const std::string& path, int error) {
     case EPERM:
       return {StatusCode::kPermission,
               path + " belongs to another user, who does not share it with you: " + error_text(error)};
+    case EROFS:
+      return {StatusCode::kPermission,
+              path + " is on a read-only mount: it can only be read (Options::read_only, --read-only)"};
     case ENOENT:
       return {StatusCode::kNoServer, path + " does not exist"};
     case ELOOP:

@@ -87,7 +87,7 @@ bool BusGuard::install() noexcept {
 int BusGuard::events() noexcept { return events_fd.load(std::memory_order_relaxed); }  // relaxed: set once
 
 BusGuard::Watch::Watch(const Region& region, OnDamage on_damage) noexcept {
-  if (!region) return;
+  if (!kGuarded || !region) return;
   const std::lock_guard<std::mutex> lock(take_mutex);
   const std::uint32_t used = places_used.load(std::memory_order_relaxed);  // relaxed: written under the mutex
   std::uint32_t at = 0;

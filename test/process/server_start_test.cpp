@@ -153,6 +153,35 @@ TEST(ServerStart, AServiceManagerIsToldWhenItServesAndWhenItStops) {
   remove_path(path);
 }
 
+TEST(ServerStart, AServiceManagerIsToldThatTheRegionsWereRemoved) {
+  const std::string address = "@" + unique_name();
+  const NotifySocket manager(address);
+  ServerSetup setup;
+  setup.process.environment = {"NOTIFY_SOCKET=" + address};
+  Server server({}, setup);
+  EXPECT_EQ(manager.next(), "READY=1");
+  {
+    const Client client = server.connect();
+    server.remove_regions();
+    EXPECT_TRUE(manager.next().starts_with("STATUS="));
+  }
+  EXPECT_EQ(server.wait(), exited(1));
+  EXPECT_EQ(manager.next(), "STOPPING=1");
+}
+
+// Before the one that it started ends, or it would take the service for ended.
+TEST(ServerStart, AServiceManagerIsToldWhoTakesOver) {
+  Server old({"10"});
+  const std::string address = "@" + unique_name();
+  const NotifySocket manager(address);
+  ServerSetup setup{old.name()};
+  setup.process.environment = {"NOTIFY_SOCKET=" + address};
+  Server next({"10", "--takeover"}, setup);
+  EXPECT_EQ(old.wait(), kSuccess);
+  EXPECT_EQ(manager.next(), "MAINPID=" + std::to_string(next.pid()));
+  EXPECT_EQ(manager.next(), "READY=1");
+}
+
 TEST(ServerStart, AServiceManagerThatDoesNotListenDoesNoHarm) {
   ServerSetup setup;
   setup.process.environment = {"NOTIFY_SOCKET=/tmp/" + unique_name()};

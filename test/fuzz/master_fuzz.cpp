@@ -1,0 +1,111 @@
+// A master region of which any byte may be anything at any moment: the server's rendezvous tells of ids that belong where they
+// stand, and lays the region out anew; a client is let in, refused, or told that it is too late. Never a byte outside.
+//
+// An input is a list of stores into the region and of steps of either end.
+#include <cstdlib>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+#include <unistd.h>
+
+#include "shm/region.hpp"
+#include "slot/rendezvous.hpp"
+#include "slot/reservation.hpp"
+#include "wait/deadline.hpp"
+
+namespace {
+
+using namespace hostmap;
+
+struct Act {
+  std::uint8_t kind;
+  std::uint8_t unused[3];
+  std::uint32_t where;
+  std::uint64_t value;
+};
+static_assert(sizeof(Act) == 16);
+
+constexpr std::uint32_t kConnections = 16;
+constexpr std::uint64_t kIncarnation = 7;
+
+void require(bool holds) {
+  if (!holds) std::abort();
+}
+
+// A client that comes now, on a mapping of its own.
+void come(const std::string& path, bool canary) {
+  Result<Region> region = Region::attach(path, RegionKind::kMaster, Access::kReadWrite);
+  if (!region || region->bytes() < sizeof(MasterHeader)) return;
+  MasterView view(region->data());
+  if (!canary && !view.plausible(region->bytes())) return;
+  const std::uint32_t mailboxes = view.header().mailbox_count;
+  if (mailboxes == 0) return;
+  view.set_mailboxes(mailboxes);
+  if (canary) {  // what a client without the look above would do: for the test of this test
+    view.mailbox(view.header().counter.load()).word.load();
+    return;
+  }
+  Deadline none(std::chrono::nanoseconds(0));
+  if (const Result<std::uint64_t> id = reserve_connection(view, none)) {
+    static_cast<void>(confirm_attached(view, *id));
+  }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  static const bool canary = std::getenv("HOSTMAP_FUZZ_CANARY") != nullptr;
+  static const std::string path = "/dev/shm/hm-test-" + std::to_string(::getpid()) + "-fuzzed-master";
+  ::unlink(path.c_str());
+  const std::uint32_t mailboxes = mailboxes_for(kConnections);
+  Result<Region> made = Region::create(path, master_bytes(mailboxes), 0600);
+  if (!made || !made->populate(0, made->bytes()).ok()) throw std::runtime_error("no memory for a master region");
+  Region& master = *made;
+  lay_out_master(master, kIncarnation, kConnections, 1);
+  master.publish();
+  MasterView view(master.data());
+  view.set_mailboxes(mailboxes);
+  Rendezvous rendezvous(view);
+  std::int64_t now = 1;
+  for (std::size_t at = 0; at + sizeof(Act) <= size; at += sizeof(Act)) {
+    Act act;
+    std::memcpy(&act, data + at, sizeof act);
+    switch (act.kind % 6) {
+      case 0:
+        master.at<Word>(act.where % (master.bytes() / 8) * 8)->store(act.value);
+        break;
+      case 1:  // the word of a mailbox, which is where it matters
+        view.mailbox(act.where).word.store(mailbox_word(act.where & kIdMask, static_cast<MailboxState>(act.value % 9)));
+        break;
+      case 2: {
+        std::size_t events = 0;
+        for (const Rendezvous::Event& event : rendezvous.collect(now)) {
+          ++events;
+          require(event.id <= kIdMask);
+          if (event.kind == Rendezvous::Event::kAsks) {
+            rendezvous.reply(event.id, static_cast<MailboxState>(kMailboxReady + act.value % 4));
+          } else {
+            static_cast<void>(rendezvous.awaited(event.id));
+          }
+        }
+        require(events <= 2 * std::size_t{mailboxes});
+        break;
+      }
+      case 3:
+        now += static_cast<std::int64_t>(act.value % 4'000'000'000);
+        break;
+      case 4:
+        come(path, canary);
+        break;
+      default:
+        if (is_laid_out(master, kIncarnation, kConnections, 1)) break;
+        lay_out_master(master, kIncarnation, kConnections, 1);
+        master.publish();
+        require(is_laid_out(master, kIncarnation, kConnections, 1));
+    }
+  }
+  turn_everybody_away(view);
+  for (std::uint32_t i = 0; i < mailboxes; ++i) require(mailbox_state(view.mailbox(i).word.load()) == kMailboxFree);
+  ::unlink(path.c_str());
+  return 0;
+}
