@@ -131,8 +131,8 @@ bool ArenaCensus::has_entry(std::uint32_t shard, std::uint64_t offset, std::uint
 }
 
 std::vector<std::byte> ArenaCensus::bytes() const {
-  std::vector<std::byte> all(slabs());
-  std::memcpy(all.data(), owners_.data(), slabs());
+  const auto owners = std::as_bytes(std::span(owners_));
+  std::vector<std::byte> all(owners.begin(), owners.end());
   for (std::uint64_t slab = 0; slab < slabs(); ++slab) {
     if (owners_[slab] == kNobody) continue;
     const auto words = std::as_bytes(std::span(used(slab), words_of(kinds_[slab])));
@@ -151,7 +151,7 @@ bool ArenaCensus::read(std::span<const std::byte> bytes) {
     needed += words_of(kinds_[slab]) * sizeof(std::uint64_t);
   }
   if (bytes.size() != needed) return false;
-  std::memcpy(owners_.data(), bytes.data(), slabs());
+  std::ranges::copy(bytes.first(slabs()), std::as_writable_bytes(std::span(owners_)).begin());
   const std::byte* from = bytes.data() + slabs();
   for (std::uint64_t slab = 0; slab < slabs(); ++slab) {
     if (owners_[slab] == kNobody) continue;
