@@ -79,7 +79,7 @@ Status Server::create(UniqueFd lock, std::function<void()> fatal) {
   if (Status status = check_memory(options_); !status.ok()) return status;
   if (Status status = discard_left_over(lock); !status.ok()) return status;
   // From here on the names are ours, as the journal's lock is.
-  const Status status = guarded([&] {
+  Status status = guarded([&] {
     Status created = create_journal(std::move(lock));
     if (created.ok()) created = create_table(membarrier_available());
     if (created.ok()) created = create_master();
