@@ -105,15 +105,15 @@ int serve(int argc, char** argv) {
       (options.memory != 0 && served.memory != options.memory)) {
     log_line("the map goes on with the options of its first start; --fresh starts over with other ones");
   }
-  fmt::print("ready name={} buckets={} workers={} memory={}\n", served.name.name(), served.buckets, served.workers,
-             served.memory);
-  std::fflush(stdout);
   // The sanitizers' own threads and checks at the end need other calls.
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
   if (kGuarded) {
     if (const Status status = restrict_system_calls(); !status.ok()) log_line(std::string(status.message()));
   }
 #endif
+  fmt::print("ready name={} buckets={} workers={} memory={}\n", served.name.name(), served.buckets, served.workers,
+             served.memory);
+  std::fflush(stdout);
   notify_service_manager("READY=1");
 
   const Termination end = await_termination();
