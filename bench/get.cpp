@@ -85,14 +85,6 @@ class ArrayFloor {
   std::vector<Pair> pairs_;
 };
 
-Client connect_to(const std::string& name) {
-  Options options;
-  options.name = name;
-  Result<Client> client = Client::connect(options);
-  if (!client) throw std::runtime_error(fmt::format("connect: {}", client.status().message()));
-  return std::move(*client);
-}
-
 class HostmapReader {
  public:
   explicit HostmapReader(const std::string& name) : client_(connect_to(name)) {

@@ -218,12 +218,9 @@ std::vector<Line> lines_of(const IdleFigures& hostmap, const IdleFigures& sketch
 }  // namespace
 
 int play_idle_client(std::span<char* const> arguments) {
-  Options options;
-  options.name = arguments[0];
-  Result<Client> client = Client::connect(options);
-  if (!client) throw std::runtime_error(fmt::format("connect: {}", client.status().message()));
+  Client client = connect_to(arguments[0]);
   const std::string key = fmt::format("idle-{}", arguments[1]);
-  const Status status = client->put(key, std::string_view("value"));
+  const Status status = client.put(key, std::string_view("value"));
   if (!status.ok()) throw std::runtime_error(fmt::format("put: {}", status.message()));
   fmt::print("connected\n");
   std::fflush(stdout);

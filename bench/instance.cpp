@@ -98,6 +98,23 @@ void Instance::stop() {
   server_->wait(30s);
 }
 
+Client connect_to(const std::string& name, std::chrono::nanoseconds timeout) {
+  Options options;
+  options.name = name;
+  options.timeout = timeout;
+  Result<Client> client = Client::connect(options);
+  if (!client) throw std::runtime_error(fmt::format("connect: {}", client.status().message()));
+  return std::move(*client);
+}
+
+std::string memory_for(std::uint64_t entries) { return fmt::format("{}M", 64 + entries * 250 / 1'000'000); }
+
+void load_hostmap_entries(const Instance& instance, std::uint64_t entries) {
+  Child loader(
+      {.program = own_program(), .arguments = {"--role", "restart-loader", instance.name(), std::to_string(entries)}});
+  loader.wait(300s);
+}
+
 void load_hostmap(const Instance& instance, std::uint64_t entries) {
   Child loader(
       {.program = own_program(), .arguments = {"--role", "get-loader", instance.name(), std::to_string(entries)}});

@@ -2,11 +2,14 @@
 // any user would.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include <hostmap/client.hpp>
 
 #include "process.hpp"
 
@@ -42,6 +45,13 @@ class Instance {
   std::optional<Child> server_;
 };
 
+/// A client of the instance of that name; throws if it cannot connect.
+[[nodiscard]] Client connect_to(const std::string& name, std::chrono::nanoseconds timeout = Options().timeout);
+
+/// --memory of an instance that takes so many pairs, or entries of 16 + 100 bytes.
+[[nodiscard]] std::string memory_for(std::uint64_t entries);
+/// Loads entries of 16 + 100 bytes, by a client in a process of its own (the role restart-loader).
+void load_hostmap_entries(const Instance& instance, std::uint64_t entries);
 /// Loads the entries of workload.hpp, by a client in a process of its own; throws unless all are there then.
 void load_hostmap(const Instance& instance, std::uint64_t entries);
 

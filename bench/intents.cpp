@@ -47,15 +47,12 @@ void put_all(Client& client, std::uint64_t count, Random& random) {
 
 // In the client's process: a line on standard input is a round; nanoseconds a put are the answer.
 int play_intents_client(std::span<char* const> arguments) {
-  Options options;
-  options.name = arguments[0];
-  Result<Client> client = Client::connect(options);
-  if (!client) throw std::runtime_error(fmt::format("connect: {}", client.status().message()));
+  Client client = connect_to(arguments[0]);
   Random random(7);
   for (std::string line; std::getline(std::cin, line);) {
-    put_all(*client, kPuts / 10, random);
+    put_all(client, kPuts / 10, random);
     const Clock::time_point start = Clock::now();
-    put_all(*client, kPuts, random);
+    put_all(client, kPuts, random);
     fmt::print("{}\n", std::chrono::duration<double, std::nano>(Clock::now() - start).count() / kPuts);
     std::fflush(stdout);
   }

@@ -87,15 +87,12 @@ double time_way(Client& client, const Way& way, std::uint64_t entries, std::uint
 }  // namespace
 
 int play_multi_get_reader(std::span<char* const> arguments) {
-  Options options;
-  options.name = arguments[0];
-  Result<Client> client = Client::connect(options);
-  if (!client) throw std::runtime_error(fmt::format("connect: {}", client.status().message()));
+  Client client = connect_to(arguments[0]);
   const std::uint64_t entries = std::strtoull(arguments[1], nullptr, 10);
   std::size_t way = 0;
   std::uint64_t seed = 0;
   while (std::cin >> way >> seed) {
-    fmt::print("{}\n", time_way(*client, kWays[way], entries, seed));
+    fmt::print("{}\n", time_way(client, kWays[way], entries, seed));
     std::fflush(stdout);
   }
   return 0;

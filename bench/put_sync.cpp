@@ -120,13 +120,10 @@ class BareRing {
 
 // In the client's process: a line on standard input is a round.
 int play_put_sync_client(std::span<char* const> arguments) {
-  Options options;
-  options.name = arguments[0];
-  Result<Client> client = Client::connect(options);
-  if (!client) throw std::runtime_error(fmt::format("connect: {}", client.status().message()));
+  Client client = connect_to(arguments[0]);
   for (std::string line; std::getline(std::cin, line);) {
     fmt::print("{}\n", time_puts(kPuts, [&](std::uint64_t key, std::uint64_t value) {
-                 if (const Status status = client->put(bytes_of(key), bytes_of(value)); !status.ok()) {
+                 if (const Status status = client.put(bytes_of(key), bytes_of(value)); !status.ok()) {
                    throw std::runtime_error(fmt::format("put: {}", status.message()));
                  }
                }));

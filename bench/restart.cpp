@@ -34,21 +34,18 @@ constexpr std::size_t kValueBytes = 100;
 
 // Entries of 16 + 100 bytes.
 int play_restart_loader(std::span<char* const> arguments) {
-  Options options;
-  options.name = arguments[0];
-  Result<Client> client = Client::connect(options);
-  if (!client) throw std::runtime_error(fmt::format("connect: {}", client.status().message()));
+  Client client = connect_to(arguments[0]);
   const std::uint64_t entries = std::strtoull(arguments[1], nullptr, 10);
   const std::string value(kValueBytes, 'v');
   for (std::uint64_t i = 0; i < entries; ++i) {
     const std::uint64_t key[] = {key_of(load_order(i, entries)), i};
     static_assert(sizeof key == kKeyBytes);
-    if (const Status status = client->put_async(std::as_bytes(std::span(key)), std::as_bytes(std::span(value)));
+    if (const Status status = client.put_async(std::as_bytes(std::span(key)), std::as_bytes(std::span(value)));
         !status.ok()) {
       throw std::runtime_error(fmt::format("put_async: {}", status.message()));
     }
   }
-  if (const Status status = client->flush(); !status.ok()) {
+  if (const Status status = client.flush(); !status.ok()) {
     throw std::runtime_error(fmt::format("flush: {}", status.message()));
   }
   return 0;
@@ -59,20 +56,17 @@ void ask_restart(Session& session) {
   const OtherLoad others;
   const unsigned rounds = session.choices.rounds == 0 ? kDefaultRounds : session.choices.rounds;
   const std::uint64_t entries = session.choices.max_entries;
-  const std::string memory = fmt::format("{}M", 64 + entries * 250 / 1'000'000);
   const double floor_ms = session.floors.get().memory_independent_huge * static_cast<double>(entries) / 1e6;
   Table table(
       fmt::format("restart · {} entries · ms from exec to ready, median of {} kills", format_count(entries), rounds),
       {"", "first", "median", "worst", "goal", ""});
   for (const bool pairs : {true, false}) {
     session.progress.detail(pairs ? "loading pairs" : "loading entries");
-    Instance instance({"--memory", memory});
+    Instance instance({"--memory", memory_for(entries)});
     if (pairs) {
       load_hostmap(instance, entries);
     } else {
-      Child loader({.program = own_program(),
-                    .arguments = {"--role", "restart-loader", instance.name(), std::to_string(entries)}});
-      loader.wait(300s);
+      load_hostmap_entries(instance, entries);
     }
     Series series;
     for (unsigned round = 0; round < rounds; ++round) {

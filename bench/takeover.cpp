@@ -54,13 +54,9 @@ double longest_put(Child& client, Instance& instance, Kind kind) {
 
 // In the client's process: pairs, or entries of 16 + 100 bytes as bench/restart.cpp loads them.
 int play_takeover_client(std::span<char* const> arguments) {
-  Options options;
-  options.name = arguments[0];
-  options.timeout = 60s;
+  Client client = connect_to(arguments[0], 60s);
   const bool pairs = std::string_view(arguments[1]) == "pairs";
   const std::uint64_t entries = std::strtoull(arguments[2], nullptr, 10);
-  Result<Client> client = Client::connect(options);
-  if (!client) throw std::runtime_error(fmt::format("connect: {}", client.status().message()));
   const std::string value(100, 'w');
   Random random(7);
   for (std::string line; std::getline(std::cin, line);) {
@@ -75,8 +71,8 @@ int play_takeover_client(std::span<char* const> arguments) {
       const std::uint64_t number = random.below(entries);
       const std::uint64_t key[] = {key_of(pairs ? number : load_order(number, entries)), number};
       const Clock::time_point start = Clock::now();
-      const Status status = pairs ? client->put(bytes_of(key[0]), bytes_of(number))
-                                  : client->put(std::as_bytes(std::span(key)), std::as_bytes(std::span(value)));
+      const Status status = pairs ? client.put(bytes_of(key[0]), bytes_of(number))
+                                  : client.put(std::as_bytes(std::span(key)), std::as_bytes(std::span(value)));
       longest = std::max(longest, Clock::now() - start);
       if (!status.ok()) throw std::runtime_error(fmt::format("put: {}", status.message()));
     }
@@ -92,20 +88,17 @@ void ask_takeover(Session& session) {
   const OtherLoad others;
   const unsigned rounds = session.choices.rounds == 0 ? kDefaultRounds : session.choices.rounds;
   const std::uint64_t entries = session.choices.max_entries;
-  const std::string memory = fmt::format("{}M", 64 + entries * 250 / 1'000'000);
   Table table(
       fmt::format("takeover · {} entries · ms of the longest put, median of {} rounds", format_count(entries), rounds),
       {"", "median", "worst", "goal", ""});
   for (const bool pairs : {true, false}) {
     const std::string_view form = pairs ? "pairs" : "entries";
     session.progress.detail(fmt::format("loading {}", form));
-    Instance instance({"--memory", memory});
+    Instance instance({"--memory", memory_for(entries)});
     if (pairs) {
       load_hostmap(instance, entries);
     } else {
-      Child loader({.program = own_program(),
-                    .arguments = {"--role", "restart-loader", instance.name(), std::to_string(entries)}});
-      loader.wait(300s);
+      load_hostmap_entries(instance, entries);
     }
     Child client(
         {.program = own_program(),

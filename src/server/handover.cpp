@@ -27,26 +27,28 @@ std::uint64_t checksum_of(const HandoverHead& head, const std::byte* bytes) noex
   return hash_bytes(bytes, head.bytes, hash_bytes(&head, offsetof(HandoverHead, checksum), 0));
 }
 
-bool write_all(int fd, const void* from, std::uint64_t size, std::uint64_t at) noexcept {
-  const auto* bytes = static_cast<const std::byte*>(from);
+// Calls move(done) until it has moved `size` bytes: it moves some from `done` on, and returns how many, as pread and pwrite do.
+template <typename Move>
+bool move_all(std::uint64_t size, const Move& move) noexcept {
   for (std::uint64_t done = 0; done < size;) {
-    const ssize_t wrote = ::pwrite(fd, bytes + done, size - done, static_cast<off_t>(at + done));
-    if (wrote < 0 && errno == EINTR) continue;
-    if (wrote <= 0) return false;
-    done += static_cast<std::uint64_t>(wrote);
+    const ssize_t moved = move(done);
+    if (moved < 0 && errno == EINTR) continue;
+    if (moved <= 0) return false;
+    done += static_cast<std::uint64_t>(moved);
   }
   return true;
 }
 
+bool write_all(int fd, const void* from, std::uint64_t size, std::uint64_t at) noexcept {
+  return move_all(size, [&](std::uint64_t done) {
+    return ::pwrite(fd, static_cast<const std::byte*>(from) + done, size - done, static_cast<off_t>(at + done));
+  });
+}
+
 bool read_all(int fd, void* to, std::uint64_t size, std::uint64_t at) noexcept {
-  auto* bytes = static_cast<std::byte*>(to);
-  for (std::uint64_t done = 0; done < size;) {
-    const ssize_t got = ::pread(fd, bytes + done, size - done, static_cast<off_t>(at + done));
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) return false;
-    done += static_cast<std::uint64_t>(got);
-  }
-  return true;
+  return move_all(size, [&](std::uint64_t done) {
+    return ::pread(fd, static_cast<std::byte*>(to) + done, size - done, static_cast<off_t>(at + done));
+  });
 }
 
 // The journal proper ends here, whatever is behind it.

@@ -232,8 +232,9 @@ Status settle_inheritance(const InstanceName& name, Inheritance& inheritance) {
   const std::vector<Table::Stream> streams = streams_of(inheritance, owners);
   std::vector<std::size_t> lost;
   const std::vector<std::byte> told = told_by_last(inheritance.journal, inheritance.table->header());
-  inheritance.told = idle && !told.empty() && inheritance.table->adopt_told(told, streams, lost);
-  if (!inheritance.told) inheritance.dropped = inheritance.table->adopt(streams, lost);
+  if (!idle || told.empty() || !inheritance.table->adopt_told(told, streams, lost)) {
+    inheritance.dropped = inheritance.table->adopt(streams, lost);
+  }
   forget_told(inheritance.journal);
   for (const std::size_t stream : lost) {
     std::unique_ptr<ServerEnd>& end = inheritance.connections[owners[stream]];

@@ -35,7 +35,6 @@ struct Inheritance {
   std::uint64_t entries = 0;
   std::uint64_t replayed = 0;  // requests that were under way and had been applied: answered by their record
   std::uint64_t dropped = 0;   // cells and links that led nowhere
-  bool told = false;           // by the server before, which stopped in order: the table was not looked through
   std::uint64_t given_up = 0;  // connections whose records are damaged, or whose pieces of a request are lost
 };
 

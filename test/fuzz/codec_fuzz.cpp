@@ -7,15 +7,13 @@
 #include <memory>
 #include <vector>
 
+#include "fuzz/acts.hpp"
 #include "message/codec.hpp"
 
 namespace {
 
 using namespace hostmap;
-
-void require(bool holds) {
-  if (!holds) std::abort();
-}
+using hostmap::test::require;
 
 bool within(std::span<const std::byte> part, const std::byte* begin, std::uint64_t size) {
   return part.empty() || (part.data() >= begin && part.data() + part.size() <= begin + size);

@@ -7,25 +7,14 @@
 #include <stdexcept>
 #include <unistd.h>
 
+#include "fuzz/acts.hpp"
 #include "server/worker_by_hand.hpp"
 
 namespace hostmap::test {
 namespace {
 
-struct Act {
-  std::uint8_t kind;
-  std::uint8_t unused[3];
-  std::uint32_t where;
-  std::uint64_t value;
-};
-static_assert(sizeof(Act) == 16);
-
 constexpr std::uint64_t kSmallRing = 4096;
 constexpr std::uint32_t kIndex = 2;  // in the journal
-
-void require(bool holds) {
-  if (!holds) std::abort();
-}
 
 class World : public WorkerByHand {
  public:
@@ -167,11 +156,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   static const bool canary = std::getenv("HOSTMAP_FUZZ_CANARY") != nullptr;
   {
     Connection connection(world, canary);
-    for (std::size_t at = 0; at + sizeof(Act) <= size; at += sizeof(Act)) {
-      Act act;
-      std::memcpy(&act, data + at, sizeof act);
-      connection.act(act);
-    }
+    for_each_act(data, size, [&connection](const Act& act) { connection.act(act); });
   }
   world.require_service();
   return 0;

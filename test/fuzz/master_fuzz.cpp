@@ -8,6 +8,7 @@
 #include <string>
 #include <unistd.h>
 
+#include "fuzz/acts.hpp"
 #include "shm/region.hpp"
 #include "slot/rendezvous.hpp"
 #include "slot/reservation.hpp"
@@ -16,21 +17,10 @@
 namespace {
 
 using namespace hostmap;
-
-struct Act {
-  std::uint8_t kind;
-  std::uint8_t unused[3];
-  std::uint32_t where;
-  std::uint64_t value;
-};
-static_assert(sizeof(Act) == 16);
+using namespace hostmap::test;
 
 constexpr std::uint32_t kConnections = 16;
 constexpr std::uint64_t kIncarnation = 7;
-
-void require(bool holds) {
-  if (!holds) std::abort();
-}
 
 // A client that comes now, on a mapping of its own.
 void come(const std::string& path, bool canary) {
@@ -67,9 +57,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   view.set_mailboxes(mailboxes);
   Rendezvous rendezvous(view);
   std::int64_t now = 1;
-  for (std::size_t at = 0; at + sizeof(Act) <= size; at += sizeof(Act)) {
-    Act act;
-    std::memcpy(&act, data + at, sizeof act);
+  for_each_act(data, size, [&](const Act& act) {
     switch (act.kind % 6) {
       case 0: {  // every other time in the head, which is a small part of it
         const std::uint64_t words = (act.where % 2 == 0 ? sizeof(RegionHeader) + 64 : master.bytes()) / sizeof(Word);
@@ -105,7 +93,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         master.publish();
         require(is_laid_out(master, kIncarnation, kConnections, 1));
     }
-  }
+  });
   turn_everybody_away(view);
   for (std::uint32_t i = 0; i < mailboxes; ++i) require(mailbox_state(view.mailbox(i).word.load()) == kMailboxFree);
   ::unlink(path.c_str());
