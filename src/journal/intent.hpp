@@ -1,7 +1,7 @@
 // IntentWriter: the one record that says what a lane's worker is about to do (DESIGN: D7).
 //
-// A request goes: begin (whose request, which answer) -> the table fills in and seals what the commit will store -> commit
-// -> answer -> applied. A server killed anywhere in between leaves enough to tell whether the commit happened.
+// A request goes: begin (where it ends, which answer) -> the table fills in and seals what the commit will store -> commit
+// -> answer -> positions -> end. A server killed anywhere in between leaves enough to tell whether the commit happened.
 //
 // The lane's worker alone. All stores keep program order, the compiler included, so that a kill leaves a prefix: that is
 // what each release below is for; no other thread reads the record while the worker lives.
@@ -25,70 +25,67 @@ class IntentWriter {
  public:
   explicit IntentWriter(Intent& intent) noexcept : intent_(&intent) {}
 
-  struct RequestPart {
-    std::uint64_t serial;  // of the connection
-    std::uint64_t channel;
-    std::uint64_t request_position;
-    std::uint64_t request_next;
-    std::uint64_t answer_position;  // equal to answer_next: no answer is wanted
-    std::uint64_t answer_next;
-    std::uint64_t answer_header;       // encoded AnswerHead, should the request succeed
-    std::uint64_t answer_payload = 0;  // what an increment is answered
-  };
-
-  // The table's part of the record, and the seal. `place` and words as IntentKind says.
+  // What the commit will store, as IntentKind says.
   struct TablePart {
-    IntentKind kind = IntentKind::kNothing;
-    std::uint64_t bucket = 0;
+    IntentKind kind = IntentKind::kAnswer;
     std::uint64_t place = 0;
-    std::uint64_t old_word = 0;
     std::uint64_t new_word = 0;
-    std::uint64_t move_cell = 0;
-    std::uint64_t move_word = 0;
   };
+  // Of a move between the forms: the cell that is stored, too.
+  struct MovedCell {
+    std::uint64_t cell;
+    std::uint64_t word;
+  };
+  static constexpr std::uint64_t bit_of(std::uint64_t pair_bucket, unsigned bit) noexcept { return pair_bucket | bit; }
 
-  // Opens the record for a request: whose it is, and what it will be answered.
-  void begin(const RequestPart& request) noexcept {
+  // Whose requests follow. Not between begin() and end().
+  void choose(std::uint64_t serial, std::uint64_t channel) noexcept {
     if constexpr (!kWritesIntents) return;
-    Intent& i = *intent_;
-    // [intent.reopen] release; pairs with [intent.sealed]: behind the positions of the request before
-    i.seal.store(kSealOpen, std::memory_order_release);
-    std::atomic_thread_fence(std::memory_order_release);  // [intent.open] release; pairs with [intent.sealed]
-    // relaxed, all of them: between the two seals their order does not matter
-    constexpr auto kRelaxed = std::memory_order_relaxed;
-    i.serial.store(request.serial, kRelaxed);
-    i.channel.store(request.channel, kRelaxed);
-    i.request_position.store(request.request_position, kRelaxed);
-    i.request_next.store(request.request_next, kRelaxed);
-    i.answer_position.store(request.answer_position, kRelaxed);
-    i.answer_next.store(request.answer_next, kRelaxed);
-    i.answer[0].store(request.answer_header, kRelaxed);
-    i.answer[1].store(request.answer_payload, kRelaxed);
+    // relaxed, both: as in begin()
+    intent_->serial.store(serial, std::memory_order_relaxed);
+    intent_->channel.store(channel, std::memory_order_relaxed);
+  }
+
+  // Fills in the request's part: positions behind it and its answer.
+  [[gnu::always_inline]] void begin(std::uint64_t request_next, std::uint64_t answer_next) noexcept {
+    if constexpr (!kWritesIntents) return;
+    // relaxed, both: the record is open, and until it is sealed the order does not matter
+    intent_->request_next.store(request_next, std::memory_order_relaxed);
+    intent_->answer_next.store(answer_next, std::memory_order_relaxed);
+  }
+  // Of a request that is answered: the encoded AnswerHead, should it succeed, and what an increment is answered.
+  void begin_answer(std::uint64_t header, std::uint64_t payload) noexcept {
+    if constexpr (!kWritesIntents) return;
+    // relaxed, both: as in begin()
+    intent_->answer[0].store(header, std::memory_order_relaxed);
+    intent_->answer[1].store(payload, std::memory_order_relaxed);
   }
 
   // Completes it: the request is about to commit. Follows begin(), once.
-  void seal(const TablePart& table) noexcept {
+  [[gnu::always_inline]] void seal(const TablePart& table) noexcept {
     if constexpr (!kWritesIntents) return;
-    Intent& i = *intent_;
-    constexpr auto kRelaxed = std::memory_order_relaxed;  // relaxed: as in begin()
-    i.kind.store(static_cast<std::uint64_t>(table.kind), kRelaxed);
-    i.bucket.store(table.bucket, kRelaxed);
-    i.place.store(table.place, kRelaxed);
-    i.old_word.store(table.old_word, kRelaxed);
-    i.new_word.store(table.new_word, kRelaxed);
-    i.move_cell.store(table.move_cell, kRelaxed);
-    i.move_word.store(table.move_word, kRelaxed);
+    // relaxed, both: as in begin()
+    intent_->place.store(table.place, std::memory_order_relaxed);
+    intent_->new_word.store(table.new_word, std::memory_order_relaxed);
     // [intent.sealed] release; pairs with [intent.open]: whoever finds the seal (a restarted server) finds the record
-    i.seal.store(kSealIntent, std::memory_order_release);
+    intent_->kind.store(static_cast<std::uint64_t>(table.kind), std::memory_order_release);
     // Nothing of the commit may be stored before the seal: a release store does not hold back what follows it.
     std::atomic_thread_fence(std::memory_order_release);  // [intent.commit] release; pairs with [intent.sealed]
   }
-
-  // The commit and the answer are stored.
-  void applied() noexcept {
+  void seal(const TablePart& table, const MovedCell& moved) noexcept {
     if constexpr (!kWritesIntents) return;
-    // [intent.applied] release; pairs with [intent.sealed]
-    intent_->seal.store(kSealApplied, std::memory_order_release);
+    // relaxed, both: as in begin()
+    intent_->move_cell.store(moved.cell, std::memory_order_relaxed);
+    intent_->move_word.store(moved.word, std::memory_order_relaxed);
+    seal(table);
+  }
+
+  // The request is done: commit, answer and positions are stored. What follows is no longer its own.
+  [[gnu::always_inline]] void end() noexcept {
+    if constexpr (!kWritesIntents) return;
+    // [intent.end] release; pairs with [intent.sealed]: behind the positions
+    intent_->kind.store(static_cast<std::uint64_t>(IntentKind::kOpen), std::memory_order_release);
+    std::atomic_thread_fence(std::memory_order_release);  // [intent.open] release; pairs with [intent.sealed]
   }
 
   // Names the primary bucket of the entry chain whose cells change next; before any cell of it does. A restart raises that

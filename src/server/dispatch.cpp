@@ -54,12 +54,13 @@ bool Dispatcher::prepare(const Request& request, HashedKey& key) const noexcept 
 
 void Dispatcher::begin(const Request& request, StatusCode code, std::uint64_t answer_bytes,
                        std::uint64_t answer_payload) noexcept {
-  const std::uint64_t answer = channel_.answers.head();
-  const std::uint64_t next =
-      request.wants_answer ? answer + channel_.answers.needed(record_bytes(answer_bytes)) : answer;
-  const AnswerHead head{static_cast<std::uint8_t>(code), request_mark(request.position), answer_bytes};
-  shard_.intent().begin({channel_.end->identity().serial, channel_.channel, request.position, request.next_position,
-                         answer, next, encode(head), answer_payload});
+  std::uint64_t answer_next = channel_.answers.head();
+  if (request.wants_answer) {
+    answer_next += channel_.answers.needed(record_bytes(answer_bytes));
+    const AnswerHead head{static_cast<std::uint8_t>(code), request_mark(request.position), answer_bytes};
+    shard_.intent().begin_answer(encode(head), answer_payload);
+  }
+  shard_.intent().begin(request.next_position, answer_next);
 }
 
 bool Dispatcher::apply(const Request& request, const HashedKey& key) {
@@ -313,16 +314,16 @@ void Dispatcher::finish(const Request& request, StatusCode code, Effect effect, 
     encode_answer(channel_.answers.begin(size), static_cast<std::uint8_t>(code), request.position, prefix, value);
     channel_.answers.publish(size);
     channel_.answered = true;
+    // [position.answer] release; pairs with [position.next]
+    position.answer_next.store(channel_.answers.head(), std::memory_order_release);
   } else if (code != StatusCode::kOk && code != StatusCode::kNotFound) {
     channel_.memos.set_refused(one_more_refused(channel_.memos.refused(), code), request.next_position);
   }
   // A flush only repeats what was refused before.
   if ((code == StatusCode::kFull || code == StatusCode::kTooLarge) && request.op != Op::kFlush) ++counts_.refused;
-  if (effect == Effect::kSealed || request.wants_answer) shard_.intent().applied();
-  // [position.answer] release; pairs with [position.next]
-  position.answer_next.store(channel_.answers.head(), std::memory_order_release);
   // [position.next] release; pairs with [memo.position]: whoever restarts finds all that was stored before it
   position.request_next.store(request.next_position, std::memory_order_release);
+  if (effect == Effect::kSealed || request.wants_answer) shard_.intent().end();
   if (effect == Effect::kSealed) shard_.upkeep();
 }
 

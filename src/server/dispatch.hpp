@@ -24,7 +24,9 @@ struct BatchCounts {
 class Dispatcher {
  public:
   Dispatcher(Table& table, StreamQuota& streams, ServerChannel& channel) noexcept
-      : table_(table), streams_(streams), channel_(channel), shard_(table.shard(channel.lane)) {}
+      : table_(table), streams_(streams), channel_(channel), shard_(table.shard(channel.lane)) {
+    shard_.intent().choose(channel.end->identity().serial, channel.channel);
+  }
 
   // Hashes the key of a request that has one, and begins to load its bucket. False: the key belongs to another lane.
   bool prepare(const Request& request, HashedKey& key) const noexcept;

@@ -61,9 +61,13 @@ std::uint64_t answer_bytes_of(const Intent& intent) noexcept {
 
 bool is_position(std::uint64_t position) noexcept { return position % kRecordUnit == 0; }
 
-// Writes the record's answer, which may lie there already: then it is the same.
-void answer_again(const Intent& intent, const Asker& asker) noexcept {
-  const std::uint64_t position = intent.answer_position.load(kRelaxed);
+bool is_under_way(const Intent& intent) noexcept {
+  return static_cast<IntentKind>(intent.kind.load(kRelaxed)) != IntentKind::kOpen;
+}
+
+// Writes the record's answer behind those that count, if it has one. It may lie there already: then it is the same.
+void answer_again(const Intent& intent, const Asker& asker, const ChannelPosition& where) noexcept {
+  const std::uint64_t position = where.answer_next.load(kRelaxed);
   const std::uint64_t next = intent.answer_next.load(kRelaxed);
   const std::uint64_t size = answer_bytes_of(intent);
   RingProducer answers(asker.end->answer_ring(asker.channel), position);
@@ -87,14 +91,13 @@ bool was_answered(const Intent& intent, const Asker& asker) noexcept {
 bool settle_request(std::uint32_t lane, Inheritance& inheritance) {
   const Journal journal(inheritance.journal);
   Intent& intent = journal.intent(lane);
-  const bool under_way = intent.seal.load(kRelaxed) == kSealIntent;
   const ShardWriter::Settled settled = inheritance.table->shard(lane).settle(intent);
   const Asker asker = asker_of(intent, lane, inheritance);
   bool done = settled == ShardWriter::Settled::kApplied;
   if (asker.end != nullptr) {
-    if (done) answer_again(intent, asker);
-    if (settled == ShardWriter::Settled::kAnswerTells) done = was_answered(intent, asker);
     ChannelPosition& where = journal.position(asker.end->identity().index, asker.channel);
+    if (done) answer_again(intent, asker, where);
+    if (settled == ShardWriter::Settled::kAnswerTells) done = was_answered(intent, asker);
     const std::uint64_t request_next = intent.request_next.load(kRelaxed);
     const std::uint64_t answer_next = intent.answer_next.load(kRelaxed);
     if (done && request_next > where.request_next.load(kRelaxed) && is_position(request_next) &&
@@ -106,8 +109,9 @@ bool settle_request(std::uint32_t lane, Inheritance& inheritance) {
     }
   }
   inheritance.table->shard(lane).repeat_removal();
-  intent.seal.store(kSealOpen, std::memory_order_release);  // [intent.reopen] release; pairs with [intent.sealed]
-  return under_way && settled == ShardWriter::Settled::kApplied;
+  // [intent.end] release; pairs with [intent.sealed]
+  intent.kind.store(static_cast<std::uint64_t>(IntentKind::kOpen), std::memory_order_release);
+  return settled == ShardWriter::Settled::kApplied;
 }
 
 void give_up(ServerEnd& end, const Journal& journal) {
@@ -225,7 +229,7 @@ Status settle_inheritance(const InstanceName& name, Inheritance& inheritance) {
   if (Status status = attach_connections(name, inheritance); !status.ok()) return status;
   bool idle = true;  // no request was under way
   for (std::uint32_t lane = 0; lane < journal.lanes(); ++lane) {
-    idle = idle && journal.intent(lane).seal.load(kRelaxed) != kSealIntent;
+    idle = idle && !is_under_way(journal.intent(lane));
     if (settle_request(lane, inheritance)) ++inheritance.replayed;
   }
   std::vector<std::size_t> owners;

@@ -638,61 +638,47 @@ inline constexpr std::uint64_t max_record_bytes(std::uint64_t ring_bytes) noexce
 //   behind them, while no server runs: what the last one knew of the arena, if it stopped in order (HandoverHead, then
 //          owners[slabs], 1 byte each, then the bits of used blocks of each slab that has an owner)
 
-// Intent::seal.
-enum IntentSeal : std::uint64_t {
-  kSealOpen = 0,     // being written, or nothing to say
-  kSealIntent = 1,   // complete: what `kind` compares tells whether it was applied
-  kSealApplied = 2,  // applied and answered; only the positions may still be old
-};
-
-// Intent::kind: what the commit stores, and what to compare to learn whether it did.
+// Intent::kind: is a request about to be committed, what does its commit store, and so what tells whether it did?
 enum class IntentKind : std::uint64_t {
-  kNothing = 0,      // N: a request that changes nothing; its answer in the ring tells
-  kValue = 1,        // V: value word in place                     compare the word
-  kPairInsert = 2,   // +: pair header, bit on                     compare the bit
-  kPairErase = 3,    // -: pair header, bit off                    compare the bit
-  kCell = 4,         // C: cell = new word, or 0                   compare the cell
-  kMoveToEntry = 5,  // O: cell = entry, then pair header bit off  compare the bit
-  kMoveToPair = 6,   // I: pair header bit on, then cell = 0       compare the bit
-  kFill = 7,         // F: clear                                   compare fill
+  kOpen = 0,         //    nothing to say: being written, or its request is done
+  kAnswer = 1,       // N: changes nothing                         its answer in the ring tells
+  kValue = 2,        // V: value word in place                     compare the word
+  kPairInsert = 3,   // +: pair header, bit on                     compare the bit
+  kPairErase = 4,    // -: pair header, bit off                    compare the bit
+  kCell = 5,         // C: cell = new word, or 0                   compare the cell
+  kMoveToEntry = 6,  // O: cell = entry, then pair header bit off  compare the bit
+  kMoveToPair = 7,   // I: pair header bit on, then cell = 0       compare the bit
+  kFill = 8,         // F: clear                                   compare fill
 };
 
+// The first line is all that most requests write.
 struct Intent {
-  Word seal;
+  Word kind;    // the seal: stored last, and back to kOpen when the request's positions are stored
   Word serial;  // of the connection
-  Word request_position;
-  Word request_next;
-  Word answer_position;
-  Word answer_next;
-  Word kind;
-  Word bucket;  // offset of the bucket whose header or cell changes
-  Word place;   // offset of the value word or cell; for the pairs' bits the bit itself
-  Word old_word;
-  Word new_word;
-  Word move_cell;  // a move's cell: offset
-  Word move_word;  // and its word
-  Word answer[2];  // header word and, for numbers, the payload
-  Word channel;    // of the connection
+  Word channel;
+  Word request_next;  // behind the request
+  Word answer_next;   // behind its answer; where the channel's answers stand already: there is none to give
+  Word place;         // offset of the value word, the cell or fill; of a pair's bit the bucket's offset + the bit
+  Word new_word;      // what stands there afterwards; of a pair's bit nothing
+  Word answer[2];     // if there is one: header word and, for numbers, the payload
+  Word move_cell;     // a move's cell: offset
+  Word move_word;     // and its word
+  Word reserved[5];
   // Not part of the sealed record: the primary bucket of the entry chain that is being changed, by requests and upkeep alike.
   Word touched;
   Word reserved_line[15];
 };
 HOSTMAP_SIZE(Intent, 256, 8);
-HOSTMAP_AT(Intent, seal, 0);
+HOSTMAP_AT(Intent, kind, 0);
 HOSTMAP_AT(Intent, serial, 8);
-HOSTMAP_AT(Intent, request_position, 16);
+HOSTMAP_AT(Intent, channel, 16);
 HOSTMAP_AT(Intent, request_next, 24);
-HOSTMAP_AT(Intent, answer_position, 32);
-HOSTMAP_AT(Intent, answer_next, 40);
-HOSTMAP_AT(Intent, kind, 48);
-HOSTMAP_AT(Intent, bucket, 56);
-HOSTMAP_AT(Intent, place, 64);
-HOSTMAP_AT(Intent, old_word, 72);
-HOSTMAP_AT(Intent, new_word, 80);
-HOSTMAP_AT(Intent, move_cell, 88);
-HOSTMAP_AT(Intent, move_word, 96);
-HOSTMAP_AT(Intent, answer, 104);
-HOSTMAP_AT(Intent, channel, 120);
+HOSTMAP_AT(Intent, answer_next, 32);
+HOSTMAP_AT(Intent, place, 40);
+HOSTMAP_AT(Intent, new_word, 48);
+HOSTMAP_AT(Intent, answer, 56);
+HOSTMAP_AT(Intent, move_cell, 72);
+HOSTMAP_AT(Intent, move_word, 80);
 HOSTMAP_AT(Intent, touched, 128);
 
 struct ConnectionRecord {

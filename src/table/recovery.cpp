@@ -100,25 +100,24 @@ ShardWriter::Settled ShardWriter::settle(const Intent& intent) noexcept {
     header.store(header.load(kRelaxed) + kVersionStep, std::memory_order_release);
     std::atomic_thread_fence(std::memory_order_release);  // [recovery.raise-fence] release; pairs with [cell.check]
   }
-  const std::uint64_t seal = intent.seal.load(kRelaxed);
-  const auto kind = static_cast<IntentKind>(intent.kind.load(kRelaxed));
-  if (seal == kSealOpen) return Settled::kNothing;
-  if (kind == IntentKind::kNothing) return Settled::kAnswerTells;
-  if (seal == kSealApplied) return Settled::kApplied;
-
-  const std::uint64_t bucket = intent.bucket.load(kRelaxed);
   const std::uint64_t place = intent.place.load(kRelaxed);
-  const std::uint64_t word = intent.new_word.load(kRelaxed);
   const auto bit_is_on = [&] {
+    constexpr std::uint64_t kBit = sizeof(PairBucket::header) - 1;
+    const std::uint64_t bucket = place & ~kBit;
     return lies_within(bucket, sizeof(PairBucket)) &&
-           (table_.at<PairBucket>(bucket)->header.load(kRelaxed) >> (place & 7) & 1) != 0;
+           (table_.at<PairBucket>(bucket)->header.load(kRelaxed) >> (place & kBit) & 1) != 0;
   };
   bool applied = false;
-  switch (kind) {
+  switch (static_cast<IntentKind>(intent.kind.load(kRelaxed))) {
+    case IntentKind::kOpen:
+      break;
+    case IntentKind::kAnswer:
+      return Settled::kAnswerTells;
     case IntentKind::kValue:
     case IntentKind::kCell:
     case IntentKind::kFill:
-      applied = lies_within(place, sizeof(Word)) && table_.at<Word>(place)->load(kRelaxed) == word;
+      applied = lies_within(place, sizeof(Word)) &&
+                table_.at<Word>(place)->load(kRelaxed) == intent.new_word.load(kRelaxed);
       break;
     case IntentKind::kPairInsert:
       applied = bit_is_on();
@@ -133,8 +132,6 @@ ShardWriter::Settled ShardWriter::settle(const Intent& intent) noexcept {
     case IntentKind::kMoveToPair:
       applied = bit_is_on();
       if (applied) unlink_cell(intent.move_cell.load(kRelaxed), intent.move_word.load(kRelaxed));
-      break;
-    case IntentKind::kNothing:
       break;
   }
   return applied ? Settled::kApplied : Settled::kNothing;

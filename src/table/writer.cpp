@@ -237,7 +237,7 @@ StatusCode ShardWriter::put_pair(const HashedKey& key, std::uint64_t value) {
   PairPlace place;
   if (const PairPlace at = find_pair(primary, key.word(), &place); at.bucket != nullptr) {
     Word& word = at.bucket->values[at.place - 1];
-    intent_.seal({IntentKind::kValue, offset_of(at.bucket), offset_of(&word), word.load(kRelaxed), value});
+    intent_.seal({IntentKind::kValue, offset_of(&word), value});
     word.store(value, std::memory_order_release);  // [pair.value] release; pairs with [pair.check]
     return StatusCode::kOk;
   }
@@ -255,16 +255,14 @@ StatusCode ShardWriter::put_pair(const HashedKey& key, std::uint64_t value) {
   std::atomic_thread_fence(std::memory_order_release);  // [pair.reuse] release; pairs with [pair.check]
   bucket.keys[place.place - 1].store(key.word(), kRelaxed);
   bucket.values[place.place - 1].store(value, kRelaxed);
-  const std::uint64_t before = bucket.header.load(kRelaxed);
-  const std::uint64_t after = (before + kVersionStep) | std::uint64_t{1} << place.place;
-  IntentWriter::TablePart part{IntentKind::kPairInsert, offset_of(&bucket), place.place, before, after};
-  if (entry.cell != nullptr) {
-    part.kind = IntentKind::kMoveToPair;
-    part.move_cell = offset_of(entry.cell);
-    part.move_word = entry.word;
+  const std::uint64_t bit = IntentWriter::bit_of(offset_of(&bucket), place.place);
+  if (entry.cell == nullptr) {
+    intent_.seal({IntentKind::kPairInsert, bit});
+  } else {
+    intent_.seal({IntentKind::kMoveToPair, bit}, {offset_of(entry.cell), entry.word});
   }
-  intent_.seal(part);
-  bucket.header.store(after, std::memory_order_release);  // [pair.insert] release; pairs with [pair.header]
+  const std::uint64_t header = (bucket.header.load(kRelaxed) + kVersionStep) | std::uint64_t{1} << place.place;
+  bucket.header.store(header, std::memory_order_release);  // [pair.insert] release; pairs with [pair.header]
   count(stats_.pair_keys);
   grown_ = true;
   if (entry.cell != nullptr) {
@@ -309,7 +307,7 @@ StatusCode ShardWriter::put_entry(const HashedKey& key, std::span<const std::byt
       Word& word = *table_.at<Word>(cell_offset(at.word) + kEntryMetaBytes + key.bytes.size());
       std::uint64_t wanted;
       std::memcpy(&wanted, value.data(), sizeof wanted);
-      intent_.seal({IntentKind::kValue, offset_of(primary), offset_of(&word), word.load(kRelaxed), wanted});
+      intent_.seal({IntentKind::kValue, offset_of(&word), wanted});
       word.store(wanted, std::memory_order_release);  // [entry.value] release; pairs with [cell.check]
       return StatusCode::kOk;
     }
@@ -345,21 +343,16 @@ StatusCode ShardWriter::try_commit(const HashedKey& key, std::uint64_t entry) {
   }
   const std::uint64_t word = make_cell(tag_of(key.hash), entry);
   const std::uint64_t old_size = old.cell != nullptr ? entry_size(old.word) : 0;
-  IntentWriter::TablePart part{IntentKind::kCell, offset_of(primary), offset_of(cell), old.word, word};
-  std::uint64_t header = 0;
-  if (pair.bucket != nullptr) {
-    header = (pair.bucket->header.load(kRelaxed) + kVersionStep) & ~(std::uint64_t{1} << pair.place);
-    part = {IntentKind::kMoveToEntry,
-            offset_of(pair.bucket),
-            pair.place,
-            pair.bucket->header.load(kRelaxed),
-            header,
-            offset_of(cell),
-            word};
+  if (pair.bucket == nullptr) {
+    intent_.seal({IntentKind::kCell, offset_of(cell), word});
+  } else {
+    intent_.seal({IntentKind::kMoveToEntry, IntentWriter::bit_of(offset_of(pair.bucket), pair.place)},
+                 {offset_of(cell), word});
   }
-  intent_.seal(part);
   swing_cell(primary, *cell, word);
   if (pair.bucket != nullptr) {
+    const std::uint64_t header =
+        (pair.bucket->header.load(kRelaxed) + kVersionStep) & ~(std::uint64_t{1} << pair.place);
     pair.bucket->header.store(header, std::memory_order_release);  // [pair.move] release; pairs with [pair.header]
     count(stats_.pair_keys, -std::uint64_t{1});
   }
@@ -375,10 +368,9 @@ StatusCode ShardWriter::try_commit(const HashedKey& key, std::uint64_t entry) {
 StatusCode ShardWriter::erase(const HashedKey& key) {
   if (key.is_word()) {
     if (const PairPlace at = find_pair(fresh_pairs(key), key.word(), nullptr); at.bucket != nullptr) {
-      const std::uint64_t before = at.bucket->header.load(kRelaxed);
-      const std::uint64_t after = (before + kVersionStep) & ~(std::uint64_t{1} << at.place);
-      intent_.seal({IntentKind::kPairErase, offset_of(at.bucket), at.place, before, after});
-      at.bucket->header.store(after, std::memory_order_release);  // [pair.erase] release; pairs with [pair.header]
+      intent_.seal({IntentKind::kPairErase, IntentWriter::bit_of(offset_of(at.bucket), at.place)});
+      const std::uint64_t header = (at.bucket->header.load(kRelaxed) + kVersionStep) & ~(std::uint64_t{1} << at.place);
+      at.bucket->header.store(header, std::memory_order_release);  // [pair.erase] release; pairs with [pair.header]
       count(stats_.pair_keys, -std::uint64_t{1});
       return StatusCode::kOk;
     }
@@ -388,7 +380,7 @@ StatusCode ShardWriter::erase(const HashedKey& key) {
   const EntryPlace at = find_entry(primary, key, nullptr);
   if (at.cell == nullptr) return StatusCode::kNotFound;
   const std::uint64_t size = entry_size(at.word);
-  intent_.seal({IntentKind::kCell, offset_of(primary), offset_of(at.cell), at.word, 0});
+  intent_.seal({IntentKind::kCell, offset_of(at.cell), 0});
   swing_cell(primary, *at.cell, 0);
   blocks_.release(cell_offset(at.word), size);
   count(stats_.entry_keys, -std::uint64_t{1});
