@@ -42,9 +42,9 @@ class Dispatcher {
  private:
   enum class Effect : std::uint8_t { kNone, kSealed };  // kSealed: the table changed, by the request's sealed intent
 
-  void begin(const Request& request, StatusCode code, std::uint64_t answer_bytes,
+  [[gnu::always_inline]] inline void begin(const Request& request, StatusCode code, std::uint64_t answer_bytes,
              std::uint64_t answer_payload = 0) noexcept;
-  void put(const Request& request, const HashedKey& key);
+  [[gnu::always_inline]] inline void put(const Request& request, const HashedKey& key);
   void insert(const Request& request, const HashedKey& key);
   void compare_exchange(const Request& request, const HashedKey& key);
   void increment(const Request& request, const HashedKey& key);
