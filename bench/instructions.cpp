@@ -103,7 +103,7 @@ class OneThread {
     const std::uint64_t key = key_of(index);
     Deadline deadline(1s);
     if (!channel_->send_any(Op::kPut, true, bytes_of(key), bytes_of(value), deadline).ok() || !worker_->sweep() ||
-        !channel_->await_answer(deadline)) {
+        !channel_->await_answer(deadline).ok()) {
       throw std::runtime_error("a put was not answered");
     }
     channel_->release();

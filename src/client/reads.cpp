@@ -132,10 +132,8 @@ Result<std::uint64_t> Client::Impl::read_by_ring(Session& session, const Bytes& 
     std::span<const std::byte> more;
     if (received != 0) more = {reinterpret_cast<const std::byte*>(&cursor), sizeof cursor};
     if (Status status = channel.send_any(Op::kGet, true, span_of(key), more, limit); !status.ok()) return status;
-    const Result<ClientChannel::Answer> answer = channel.await_answer(limit);
-    if (!answer) return answer.status();
-    const StatusCode code = answer->code;
-    const std::span<const std::byte> bytes = answer->value;
+    if (Status status = channel.await_answer(limit); !status.ok()) return status;
+    const auto [code, bytes] = channel.answer();
     PieceHead head{};
     if (code == StatusCode::kOk && bytes.size() >= sizeof head) std::memcpy(&head, bytes.data(), sizeof head);
     const std::uint64_t piece = bytes.size() >= sizeof head ? bytes.size() - sizeof head : 0;

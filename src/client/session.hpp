@@ -61,6 +61,7 @@ class Session {
   }
   // All of them are applied (or refused).
   void note_applied(std::uint32_t lane) noexcept {
+    if (!any_queued_.load(std::memory_order_relaxed)) return;  // relaxed: this thread's own
     // [queued.done] release; pairs with [queued.see]: another thread that sees it finds the writes applied
     queued_[lane].store(0, std::memory_order_release);
     for (std::uint32_t other = 0; other < lanes_; ++other) {

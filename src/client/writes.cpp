@@ -21,16 +21,20 @@ Status Client::Impl::mutate(Op op, const Bytes& key, const ValueParts& value, st
 
 Status Client::Impl::ask(Session& session, std::uint32_t lane, Op op, std::span<const std::byte> key,
                          const ValueParts& value, std::int64_t* number, Deadline& limit) noexcept {
-  const Result<ClientChannel*> channel = session.channel(lane, limit);
-  if (!channel) return channel.status();
-  if (Status status = (*channel)->send_any(op, true, key, value, limit); !status.ok()) return status;
-  const Result<ClientChannel::Answer> answer = (*channel)->await_answer(limit);
-  if (!answer) return answer.status();
-  const StatusCode code = answer->code;
-  if (number != nullptr && answer->value.size() == sizeof *number) {
-    std::memcpy(number, answer->value.data(), sizeof *number);
+  ClientChannel* channel = session.end().open_channel(lane);
+  if (channel == nullptr) [[unlikely]] {
+    const Result<ClientChannel*> opened = session.channel(lane, limit);
+    if (!opened) return opened.status();
+    channel = *opened;
   }
-  (*channel)->release();
+  if (Status status = channel->send_any(op, true, key, value, limit); !status.ok()) return status;
+  if (Status status = channel->await_answer(limit); !status.ok()) return status;
+  const ClientChannel::Answer& answer = channel->answer();
+  if (number != nullptr && answer.value.size() == sizeof *number) {
+    std::memcpy(number, answer.value.data(), sizeof *number);
+  }
+  const StatusCode code = answer.code;
+  channel->release();
   session.note_applied(lane);  // the lane is in order: what was queued before this is applied, too
   return code;
 }
@@ -136,11 +140,11 @@ Status Client::flush() noexcept {
         }
         continue;
       }
-      const Result<ClientChannel::Answer> answer = (*channel)->await_answer(limit);
-      if (!answer) return failed(answer.status());
+      if (Status status = (*channel)->await_answer(limit); !status.ok()) return failed(std::move(status));
+      const ClientChannel::Answer& answer = (*channel)->answer();
       const ClientChannel::LateOutcomes late = (*channel)->take_late_outcomes();
       impl.failures.add(late.failed, late.first, true);
-      impl.failures.add(refused_writes(answer->value), answer->code, false);
+      impl.failures.add(refused_writes(answer.value), answer.code, false);
       (*channel)->release();
       (*session)->note_applied(lane);
       (*session)->note_reported(lane);

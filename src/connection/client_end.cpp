@@ -113,9 +113,8 @@ Status ClientChannel::send_any(Op op, bool wants_answer, std::span<const std::by
                                Deadline& deadline) {
   const std::uint64_t payload = key.size() + value.size();
   if (wants_answer && awaited_count_ == kMostAwaited) [[unlikely]] {
-    const Result<Answer> late = next_answer(deadline);
-    if (!late) return late.status();
-    pass_over(*late);
+    if (Status status = next_answer(deadline); !status.ok()) return status;
+    pass_over();
   }
   if (fits(payload)) [[likely]] {
     if (Status status = await_room(payload, deadline); !status.ok()) return status;
@@ -150,7 +149,7 @@ void ClientChannel::await(Op op, std::uint64_t payload_bytes) noexcept {
 }
 
 // The answer to the oldest request that is outstanding, late as it may be.
-Result<ClientChannel::Answer> ClientChannel::next_answer(Deadline& deadline) {
+Status ClientChannel::next_answer(Deadline& deadline) {
   const auto ready = [this]() noexcept { return answers_.poll(); };
   if (!ready()) {
     if (Status status = wait(kWaitingForAnswer, 0, ready, deadline); !status.ok()) return status;
@@ -162,28 +161,28 @@ Result<ClientChannel::Answer> ClientChannel::next_answer(Deadline& deadline) {
   if (answer_bytes_ > answers_.limit() || head.code > static_cast<std::uint8_t>(StatusCode::kInternal) ||
       awaited_count_ == 0 || head.request != awaited_[first_awaited_].mark) {
     end_.break_off();
-    return Status(StatusCode::kInternal, kSenselessAnswer);
+    return {StatusCode::kInternal, kSenselessAnswer};
   }
   answered_ = awaited_[first_awaited_].op;
   first_awaited_ = (first_awaited_ + 1) % kMostAwaited;
   --awaited_count_;
-  return Answer{static_cast<StatusCode>(head.code),
-                {answers_.record() + kRecordHeadBytes, static_cast<std::size_t>(head.value_bytes)}};
+  answer_.code = static_cast<StatusCode>(head.code);
+  answer_.value = {answers_.record() + kRecordHeadBytes, static_cast<std::size_t>(head.value_bytes)};
+  return {};
 }
 
-Result<ClientChannel::Answer> ClientChannel::await_answer(Deadline& deadline) {
+Status ClientChannel::await_answer(Deadline& deadline) {
   for (;;) {
-    Result<Answer> answer = next_answer(deadline);
-    if (!answer || awaited_count_ == 0) return answer;
-    pass_over(*answer);
+    if (Status status = next_answer(deadline); !status.ok() || awaited_count_ == 0) return status;
+    pass_over();
   }
 }
 
 // The answer at hand is to a call that has timed out. What it says of writes is kept for the next flush.
-void ClientChannel::pass_over(const Answer& late) noexcept {
-  std::uint64_t failed = late.code == StatusCode::kOk || answered_ == Op::kGet ? 0 : 1;
-  if (answered_ == Op::kFlush) failed = refused_writes(late.value);
-  if (late_.failed == 0 && failed != 0) late_.first = late.code;
+void ClientChannel::pass_over() noexcept {
+  std::uint64_t failed = answer_.code == StatusCode::kOk || answered_ == Op::kGet ? 0 : 1;
+  if (answered_ == Op::kFlush) failed = refused_writes(answer_.value);
+  if (late_.failed == 0 && failed != 0) late_.first = answer_.code;
   late_.failed += failed;
   release();
   wake_worker();  // it may have waited for this room

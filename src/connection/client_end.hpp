@@ -83,10 +83,11 @@ class ClientChannel {
     StatusCode code = StatusCode::kInternal;
     std::span<const std::byte> value;  // in the ring; valid until release()
   };
-  // The answer to the last request that wanted one; those of earlier calls that timed out are passed over. Blocks until
-  // `deadline`. release() it before the next request.
+  // Waits for the answer to the last request that wanted one; those of earlier calls that timed out are passed over. Blocks
+  // until `deadline`. On kOk it is answer(), to be released before the next request.
   // Errors: kTimeout, kClosed, kInternal (an answer that no server sends; the connection is broken off).
-  Result<Answer> await_answer(Deadline& deadline);
+  Status await_answer(Deadline& deadline);
+  const Answer& answer() const noexcept { return answer_; }
   void release() noexcept;
 
   // What became of writes whose calls had timed out, or of flushes that had: known once a later call has passed over their
@@ -134,8 +135,11 @@ class ClientChannel {
   bool expedited_;
   RingProducer requests_;
   RingConsumer answers_;
-  std::uint64_t consumed_ = 0;      // last value of requests_consumed that was looked at
-  std::uint64_t answer_bytes_ = 0;  // of the answer that release() will pass over
+  std::uint64_t consumed_ = 0;  // last value of requests_consumed that was looked at
+  // The answer at hand, what it belongs to, and the bytes that release() will pass over.
+  Answer answer_;
+  Op answered_ = Op::kPadding;
+  std::uint64_t answer_bytes_ = 0;
   // The requests whose answers are outstanding, oldest first: the last call's, and before it those of calls that timed out.
   // A client that lets that many time out sends nothing more before the oldest is answered.
   static constexpr std::uint32_t kMostAwaited = 64;
@@ -144,12 +148,11 @@ class ClientChannel {
     Op op;
   };
   void await(Op op, std::uint64_t payload_bytes) noexcept;
-  Result<Answer> next_answer(Deadline& deadline);
-  void pass_over(const Answer& late) noexcept;
+  Status next_answer(Deadline& deadline);
+  void pass_over() noexcept;
   std::array<Awaited, kMostAwaited> awaited_{};
   std::uint32_t first_awaited_ = 0;
   std::uint32_t awaited_count_ = 0;
-  Op answered_ = Op::kPadding;  // what the answer at hand belongs to
   LateOutcomes late_;
   AdaptiveSpin spin_;
   std::timed_mutex sleeper_;

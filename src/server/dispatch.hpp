@@ -43,7 +43,7 @@ class Dispatcher {
   enum class Effect : std::uint8_t { kNone, kSealed };  // kSealed: the table changed, by the request's sealed intent
 
   [[gnu::always_inline]] inline void begin(const Request& request, StatusCode code, std::uint64_t answer_bytes,
-             std::uint64_t answer_payload = 0) noexcept;
+                                           std::uint64_t answer_payload = 0) noexcept;
   [[gnu::always_inline]] inline void put(const Request& request, const HashedKey& key);
   void insert(const Request& request, const HashedKey& key);
   void compare_exchange(const Request& request, const HashedKey& key);

@@ -286,8 +286,8 @@ inline constexpr std::uint64_t state_buckets(std::uint64_t state, std::uint64_t 
 inline constexpr std::uint64_t stable_state(std::uint64_t state) noexcept { return state & ~kStateSplitting; }
 // The bucket of a hash. Branch-free: the choice between the two levels is unpredictable, and mispredicting it costs more
 // than the whole look-up.
-[[gnu::always_inline]] inline std::uint64_t bucket_index(std::uint64_t state, std::uint64_t base, std::uint64_t fraction,
-                                  std::uint64_t hash) noexcept {
+[[gnu::always_inline]] inline std::uint64_t bucket_index(std::uint64_t state, std::uint64_t base,
+                                                         std::uint64_t fraction, std::uint64_t hash) noexcept {
   const unsigned level = state_level(state);
   const std::uint64_t low = scale(fraction, base);
   const std::uint64_t bits = level_bits(hash);

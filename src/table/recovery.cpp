@@ -116,8 +116,8 @@ ShardWriter::Settled ShardWriter::settle(const Intent& intent) noexcept {
     case IntentKind::kValue:
     case IntentKind::kCell:
     case IntentKind::kFill:
-      applied = lies_within(place, sizeof(Word)) &&
-                table_.at<Word>(place)->load(kRelaxed) == intent.new_word.load(kRelaxed);
+      applied =
+          lies_within(place, sizeof(Word)) && table_.at<Word>(place)->load(kRelaxed) == intent.new_word.load(kRelaxed);
       break;
     case IntentKind::kPairInsert:
       applied = bit_is_on();

@@ -157,7 +157,8 @@ class ShardWriter {
   PairBucket* fresh_pairs(const HashedKey& key) noexcept { return fresh(pair_home(key)); }
   EntryBucket* fresh_entries(const HashedKey& key) noexcept { return fresh(entry_home(key)); }
   PairBucket* pair_next(const PairBucket& bucket) const noexcept;
-  [[gnu::always_inline]] inline PairPlace find_pair(PairBucket* primary, std::uint64_t key, PairPlace* free_place) const noexcept;
+  [[gnu::always_inline]] inline PairPlace find_pair(PairBucket* primary, std::uint64_t key,
+                                                    PairPlace* free_place) const noexcept;
   EntryPlace find_entry(EntryBucket* primary, const HashedKey& key, Word** free_cell) const noexcept;
   PairPlace link_pair_bucket(PairBucket* primary);  // an empty place in a new bucket at the chain's end
   void release_pair_overflow(PairBucket* bucket) noexcept;

@@ -42,8 +42,8 @@ class World : public WorkerByHand {
     require(bystander_.channel->await_room(9, deadline).ok());
     require(bystander_.channel->send_any(Op::kPut, true, bystander_.key(), bytes_of("a value"), deadline).ok());
     work();
-    const auto answer = bystander_.channel->await_answer(deadline);
-    require(answer && answer->code == StatusCode::kOk);
+    require(bystander_.channel->await_answer(deadline).ok());
+    require(bystander_.channel->answer().code == StatusCode::kOk);
     bystander_.channel->release();
   }
 
@@ -135,7 +135,7 @@ class Connection {
     const auto payload = op == Op::kPut ? bytes_of(value) : std::span<const std::byte>();
     if (!(*channel)->send_any(op, true, bytes_of(key), payload, none).ok()) return;
     world_.work();
-    if ((*channel)->await_answer(none)) (*channel)->release();
+    if ((*channel)->await_answer(none).ok()) (*channel)->release();
   }
 
   World& world_;

@@ -28,9 +28,9 @@ void seal(IntentWriter& writer, std::uint64_t n) {
 
 // The sealed fields but for `kind`.
 std::array<std::uint64_t, 10> fields_of(const Intent& intent) {
-  return {intent.serial.load(),      intent.channel.load(),   intent.request_next.load(), intent.answer_next.load(),
-          intent.answer[0].load(),   intent.answer[1].load(), intent.place.load(),        intent.new_word.load(),
-          intent.move_cell.load(),   intent.move_word.load()};
+  return {intent.serial.load(),    intent.channel.load(),   intent.request_next.load(), intent.answer_next.load(),
+          intent.answer[0].load(), intent.answer[1].load(), intent.place.load(),        intent.new_word.load(),
+          intent.move_cell.load(), intent.move_word.load()};
 }
 IntentKind kind_now(const Intent& intent) { return static_cast<IntentKind>(intent.kind.load()); }
 

@@ -123,8 +123,7 @@ int be_client(Host& host, std::uint64_t asked, Progress& progress) {
   if (!(*channel)->send_any(Op::kPut, true, bytes_of("key"), bytes_of("value of a client"), deadline).ok()) {
     return kNotAnswered;
   }
-  const auto answer = (*channel)->await_answer(deadline);
-  if (!answer || answer->code != StatusCode::kOk) return kNotAnswered;
+  if (!(*channel)->await_answer(deadline).ok() || (*channel)->answer().code != StatusCode::kOk) return kNotAnswered;
   progress.put.store(1);
   while (progress.may_end.load() == 0) std::this_thread::yield();
   end->close();

@@ -60,10 +60,10 @@ TEST_F(Padding, AnAnswerLiesWhereTheClientLooksForIt) {
   Deadline none(std::chrono::nanoseconds(0));
   const std::vector<std::byte> large(15'000);
   const auto get_is_answered = [&] {
-    const auto answer = reader.channel->await_answer(deadline);
-    const bool well = answer && answer->code == StatusCode::kOk;
-    if (answer) reader.channel->release();
-    return well;
+    if (!reader.channel->await_answer(deadline).ok()) return false;
+    const StatusCode code = reader.channel->answer().code;
+    reader.channel->release();
+    return code == StatusCode::kOk;
   };
   const auto ask = [&] { return reader.channel->send_any(Op::kGet, true, reader.key(), {}, deadline).ok(); };
   const auto put = [&](std::size_t bytes) {
@@ -83,7 +83,7 @@ TEST_F(Padding, AnAnswerLiesWhereTheClientLooksForIt) {
   let_go(reader);
   ASSERT_TRUE(ask());
   answers().begin(answer_size);
-  EXPECT_FALSE(reader.channel->await_answer(none));
+  EXPECT_FALSE(reader.channel->await_answer(none).ok());
   // Its successor hears of a shorter value first.
   ASSERT_TRUE(put(40));
   ASSERT_EQ(answers().needed(record_bytes(sizeof(PieceHead) + 40)), record_bytes(sizeof(PieceHead) + 40));

@@ -215,9 +215,8 @@ class Regions {
   }
   StatusCode receive() {
     Deadline deadline(std::chrono::seconds(60));
-    const auto answer = channel_->await_answer(deadline);
-    if (!answer) throw std::runtime_error("no answer");
-    const StatusCode code = answer->code;
+    if (!channel_->await_answer(deadline).ok()) throw std::runtime_error("no answer");
+    const StatusCode code = channel_->answer().code;
     channel_->release();
     return code;
   }

@@ -360,7 +360,8 @@ TEST_F(RestartCanary, WithoutTheRecordARequestIsAppliedTwice) {
 TEST_F(RestartCanary, WithoutTheLookAtTheTableARequestIsLost) {
   // Looked at as a bit of a pair bucket's header, the cell's lowest bit is always off: as if it were applied.
   EXPECT_TRUE(found("Increment", [](JournalHeader& journal, ChannelPosition&) {
-    if (journal.intents[0].kind == static_cast<std::uint64_t>(IntentKind::kCell)) set_kind(journal, IntentKind::kPairErase);
+    if (journal.intents[0].kind == static_cast<std::uint64_t>(IntentKind::kCell))
+      set_kind(journal, IntentKind::kPairErase);
   }));
 }
 TEST_F(RestartCanary, WithoutItsCellHalfAMoveStays) {
@@ -374,9 +375,8 @@ TEST_F(RestartCanary, WithoutTheMemosAStreamIsLost) {
   }));
 }
 TEST_F(RestartCanary, WithThePositionOfTheAnswerAloneTheRequestComesAgain) {
-  EXPECT_TRUE(found("Increment", [](JournalHeader& journal, ChannelPosition&) {
-    journal.intents[0].request_next = 0;
-  }));
+  EXPECT_TRUE(
+      found("Increment", [](JournalHeader& journal, ChannelPosition&) { journal.intents[0].request_next = 0; }));
 }
 
 // A split that was under way, in a chain that memory damage has made lead nowhere: the restart says so and goes on.

@@ -52,8 +52,7 @@ TEST_F(WorkerShares, AnswersCountAsRequestsDo) {
       ++answered;
       ASSERT_GT(modest.consumed(), before);
     } while (reader.consumed() < sent);
-    const auto answer = reader.channel->await_answer(deadline);
-    ASSERT_TRUE(answer && answer->code == StatusCode::kOk);
+    ASSERT_TRUE(reader.channel->await_answer(deadline).ok() && reader.channel->answer().code == StatusCode::kOk);
     reader.channel->release();
   }
   EXPECT_GE(answered, kSweeps * value.size() / Worker::kShareBytes - 10) << "sweeps that its answers took";

@@ -93,13 +93,11 @@ class WorkerTest : public testing::TestWithParam<bool> {  // are clients registe
     Deadline deadline(kWatchdog);
     if (Status status = channel.send_any(op, true, bytes_of(key), bytes_of(value), deadline); !status.ok())
       return status.code();
-    const auto answer = channel.await_answer(deadline);
-    if (!answer) return answer.status().code();
-    if (got != nullptr && answer->value.size() >= sizeof(PieceHead)) {
-      got->assign(reinterpret_cast<const char*>(answer->value.data()) + sizeof(PieceHead),
-                  answer->value.size() - sizeof(PieceHead));
+    if (Status status = channel.await_answer(deadline); !status.ok()) return status.code();
+    const auto [code, bytes] = channel.answer();
+    if (got != nullptr && bytes.size() >= sizeof(PieceHead)) {
+      got->assign(reinterpret_cast<const char*>(bytes.data()) + sizeof(PieceHead), bytes.size() - sizeof(PieceHead));
     }
-    const StatusCode code = answer->code;
     channel.release();
     return code;
   }
