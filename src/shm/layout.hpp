@@ -658,7 +658,7 @@ struct Intent {
   Word channel;
   Word request_next;  // behind the request
   Word answer_next;   // behind its answer; where the channel's answers stand already: there is none to give
-  Word place;         // offset of the value word, the cell or fill; of a pair's bit the bucket's offset + the bit
+  Word place;         // offset of the value word or cell; of a pair's bit the bucket's offset + the bit
   Word new_word;      // what stands there afterwards; of a pair's bit nothing
   Word answer[2];     // if there is one: header word and, for numbers, the payload
   Word move_cell;     // a move's cell: offset

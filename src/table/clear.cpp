@@ -24,7 +24,7 @@ bool ShardWriter::is_stale(const Word& header) const noexcept {
 
 void ShardWriter::clear() noexcept {
   const std::uint64_t before = header_.fill.load(kRelaxed);
-  intent_.seal({IntentKind::kFill, offset_of(&header_.fill), before + 1});
+  intent_.seal({IntentKind::kFill, 0, before + 1});
   // [fill.clear] release; pairs with [fill.read]
   header_.fill.store(before + 1, std::memory_order_release);
   begin_sweep(before + 1);

@@ -115,9 +115,11 @@ ShardWriter::Settled ShardWriter::settle(const Intent& intent) noexcept {
       return Settled::kAnswerTells;
     case IntentKind::kValue:
     case IntentKind::kCell:
-    case IntentKind::kFill:
       applied =
           lies_within(place, sizeof(Word)) && table_.at<Word>(place)->load(kRelaxed) == intent.new_word.load(kRelaxed);
+      break;
+    case IntentKind::kFill:
+      applied = header_.fill.load(kRelaxed) == intent.new_word.load(kRelaxed);
       break;
     case IntentKind::kPairInsert:
       applied = bit_is_on();

@@ -140,8 +140,16 @@ TEST(ClearTest, ItsIntentNamesTheFill) {
   table.clear();
   const Intent& intent = table.journal().intent(0);
   EXPECT_EQ(intent.kind.load(), static_cast<std::uint64_t>(IntentKind::kFill));
-  EXPECT_EQ(intent.place.load(), offsetof(TableHeader, fill));
   EXPECT_EQ(intent.new_word.load(), before + 1);
+}
+
+// Done a second time, it would take away what other lanes have stored since.
+TEST(ClearTest, ARestartDoesNotDoItAgain) {
+  TestTable table;
+  table.clear();
+  EXPECT_EQ(table.table().shard(0).settle(table.journal().intent(0)), ShardWriter::Settled::kApplied);
+  table.header().fill.fetch_sub(1);  // as if the server had been killed before the clear
+  EXPECT_EQ(table.table().shard(0).settle(table.journal().intent(0)), ShardWriter::Settled::kNothing);
 }
 
 // Values tell of which fill they are; a reader beside clears, puts, sweeps and splits never goes back to an older one.
