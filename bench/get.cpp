@@ -288,6 +288,11 @@ void ask_at_size(Session& session, std::uint64_t entries, unsigned rounds) {
     columns.push_back(run_rounds(contestants, pattern, rounds, progress));
     findings.push_back(finding_of(pattern, entries, contestants, columns.back()));
     session.report.add(findings.back());
+    if (pattern.pattern != Pattern::kUniform) continue;
+    for (std::size_t number = 0; number < contestants.size(); ++number) {
+      session.report.add_point("get", contestants[number].name, static_cast<double>(entries),
+                               columns.back()[number].median());
+    }
   }
 
   std::uint64_t rival_huge_bytes = 0;

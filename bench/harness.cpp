@@ -242,6 +242,18 @@ std::optional<bool> Finding::goal_met() const {
 
 void Report::add_floor(std::string name, double nanoseconds) { floors_.emplace_back(std::move(name), nanoseconds); }
 
+void Report::add_point(std::string_view plot, std::string_view curve, double x, double y) {
+  const auto named = [](auto& list, std::string_view name, auto member) -> auto& {
+    const auto found = std::find_if(list.begin(), list.end(), [&](const auto& item) { return item.*member == name; });
+    if (found != list.end()) return *found;
+    list.emplace_back();
+    list.back().*member = name;
+    return list.back();
+  };
+  auto& [name, curves] = named(plots_, plot, &decltype(plots_)::value_type::first);
+  named(curves, curve, &Curve::name).points.emplace_back(x, y);
+}
+
 std::size_t Report::goals() const {
   return static_cast<std::size_t>(std::count_if(findings_.begin(), findings_.end(),
                                                 [](const Finding& finding) { return finding.goal.has_value(); }));
@@ -258,7 +270,19 @@ std::string Report::json() const {
   for (const Finding& finding : findings_) {
     text += (&finding == &findings_.front() ? "\n  " : ",\n  ") + json_finding(finding);
   }
-  return text + "\n]}\n";
+  text += "\n],\"plots\":{";
+  for (const auto& [plot, curves] : plots_) {
+    text += (&plot == &plots_.front().first ? "\n  " : ",\n  ") + json_string(plot) + ":{";
+    for (const Curve& curve : curves) {
+      text += (&curve == &curves.front() ? "" : ",") + json_string(curve.name) + ":[";
+      for (const auto& [x, y] : curve.points) {
+        text += fmt::format("{}[{},{}]", &x == &curve.points.front().first ? "" : ",", json_number(x), json_number(y));
+      }
+      text += ']';
+    }
+    text += '}';
+  }
+  return text + "\n}}\n";
 }
 
 std::string machine() {

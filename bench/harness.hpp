@@ -135,6 +135,8 @@ class Report {
  public:
   void add(Finding finding) { findings_.push_back(std::move(finding)); }
   void add_floor(std::string name, double nanoseconds);
+  /// A point of a curve that a plot will show: scripts/bench_report knows the plots and their axes.
+  void add_point(std::string_view plot, std::string_view curve, double x, double y);
   [[nodiscard]] std::size_t goals() const;
   [[nodiscard]] std::size_t goals_met() const;
   [[nodiscard]] std::string json() const;
@@ -142,6 +144,11 @@ class Report {
  private:
   std::vector<Finding> findings_;
   std::vector<std::pair<std::string, double>> floors_;
+  struct Curve {
+    std::string name;
+    std::vector<std::pair<double, double>> points;
+  };
+  std::vector<std::pair<std::string, std::vector<Curve>>> plots_;  // in the order in which they were begun
 };
 
 /// Processor, number of CPUs that may be used, kernel: what a figure is worth nothing without.
