@@ -4,6 +4,7 @@
 #include <bit>
 #include <iterator>
 #include <new>
+#include <utility>
 
 #include "table/census.hpp"
 
@@ -128,7 +129,8 @@ std::uint64_t SlabPool::take(std::uint64_t count, SlabKind kind) {
   ServerStats& stats = table_.at<TableHeader>(0)->server_stats;
   stats.arena_free_bytes.store(free_slabs_ * kSlabBytes, std::memory_order_relaxed);  // relaxed: a figure for people
   raise_generations(slab_offset(first), count * kSlabBytes);
-  if (free_slabs_ * kSlabBytes < arena_.next_step() / 2 && arena_.populated() < arena_.max_bytes() &&
+  constexpr std::uint64_t kAhead = 4;  // as a part of a step: 512 KiB last half a millisecond at a gigabyte a second
+  if (free_slabs_ * kSlabBytes < arena_.next_step() / kAhead && arena_.populated() < arena_.max_bytes() &&
       arena_.claim_request()) {
     populator_.request([this] {
       populate(std::min(arena_.populated() + kSlabBytes, arena_.max_bytes()));
@@ -210,14 +212,23 @@ BlockAllocator::Slab* BlockAllocator::add_slab(std::uint64_t number, unsigned si
   if (number >= slabs_.size()) slabs_.resize(number + number / 2 + 1);
   make_room(partial_[size_class], owned_[size_class] + 1);
   ++owned_[size_class];
+  free_blocks_[size_class] += slab->blocks;
   Slab* raw = slab.get();
   slabs_[number] = std::move(slab);
   return raw;
 }
 
 void BlockAllocator::remove_slab(std::uint64_t number) noexcept {
-  --owned_[slabs_[number]->size_class];
+  const Slab& slab = *slabs_[number];
+  --owned_[slab.size_class];
+  free_blocks_[slab.size_class] -= slab.blocks - slab.used;
   slabs_[number].reset();
+}
+
+// An empty slab, not listed, goes back to the pool.
+void BlockAllocator::discard(Slab& slab) noexcept {
+  pool_.give_back(slab.number, 1);
+  remove_slab(slab.number);
 }
 
 // Room for the overflow buckets of one more slab.
@@ -233,6 +244,7 @@ void BlockAllocator::adopt(const ArenaCensus& census, std::uint32_t shard) {
   for (auto& list : partial_) list.clear();
   slabs_.clear();
   std::fill(std::begin(owned_), std::end(owned_), 0);
+  std::fill(std::begin(free_blocks_), std::end(free_blocks_), 0);
   for (auto& free : free_overflow_) free = {};
   std::uint64_t entry_bytes = 0;
   std::uint64_t overflow_bytes = 0;
@@ -263,6 +275,7 @@ void BlockAllocator::adopt(const ArenaCensus& census, std::uint32_t shard) {
       slab.free_bits[word] &= ~used[word];
       slab.used += static_cast<unsigned>(std::popcount(used[word]));
     }
+    free_blocks_[slab.size_class] -= slab.used;
     if (slab.used < slab.blocks) list(slab);
     entry_bytes += slab.used * class_bytes(slab.size_class);
   }
@@ -319,6 +332,7 @@ std::uint64_t BlockAllocator::allocate(std::uint64_t bytes) {
   const unsigned bit = static_cast<unsigned>(std::countr_zero(slab->free_bits[word]));
   slab->free_bits[word] &= slab->free_bits[word] - 1;
   slab->hint = word;
+  --free_blocks_[wanted];
   if (++slab->used == slab->blocks) unlist(*slab);
   const std::uint64_t size = class_bytes(wanted);
   const std::uint64_t offset = pool_.slab_offset(slab->number) + (word * kWordBits + bit) * size;
@@ -340,14 +354,63 @@ void BlockAllocator::release(std::uint64_t offset, std::uint64_t bytes) noexcept
   const auto block = static_cast<unsigned>((offset - pool_.slab_offset(number)) / size);
   slab.free_bits[block / kWordBits] |= std::uint64_t{1} << block % kWordBits;
   slab.hint = block / kWordBits;
+  ++free_blocks_[slab.size_class];
   if (slab.used-- == slab.blocks) list(slab);
   account(stats_.entry_bytes, -static_cast<std::int64_t>(size));
   // One empty slab per class stays, so that a key that comes and goes does not move slabs to and fro.
-  if (slab.used == 0 && partial_[slab.size_class].size() > 1) {
+  if (slab.used == 0 && slab.place != kNotListed && partial_[slab.size_class].size() > 1) {
     unlist(slab);
-    pool_.give_back(number, 1);
-    remove_slab(number);
+    discard(slab);
   }
+}
+
+// The class with most free bytes among those whose free blocks are at least a slab's: whichever of its slabs is emptied, the
+// others have room. kSizeClasses: there is none.
+unsigned BlockAllocator::sparsest_class() const noexcept {
+  unsigned sparsest = kSizeClasses;
+  std::uint64_t most = 0;
+  for (unsigned size_class = 0; size_class < kSizeClasses; ++size_class) {
+    const std::uint64_t free = free_blocks_[size_class] * class_bytes(size_class);
+    if (free <= most || free_blocks_[size_class] < blocks_of(static_cast<std::uint8_t>(kSlabFirstClass + size_class)))
+      continue;
+    sparsest = size_class;
+    most = free;
+  }
+  return sparsest;
+}
+
+bool BlockAllocator::begin_evacuation() noexcept {
+  constexpr std::size_t kMostLooks = 32;  // a class may have thousands of slabs, and each look is a miss of the caches
+  const unsigned size_class = sparsest_class();
+  if (size_class == kSizeClasses) return false;
+  const std::vector<Slab*>& partial = partial_[size_class];
+  Slab* sparsest = nullptr;
+  for (std::size_t look = 0; look < std::min(kMostLooks, partial.size()); ++look) {
+    Slab* slab = partial[next_look_++ % partial.size()];
+    if (sparsest == nullptr || slab->used < sparsest->used) sparsest = slab;
+  }
+  unlist(*sparsest);
+  evacuated_ = sparsest;
+  next_block_ = 0;
+  return true;
+}
+
+std::uint64_t BlockAllocator::next_to_evacuate() noexcept {
+  for (; next_block_ < evacuated_->blocks; ++next_block_) {
+    if ((evacuated_->free_bits[next_block_ / kWordBits] >> next_block_ % kWordBits & 1) != 0) continue;
+    return pool_.slab_offset(evacuated_->number) + next_block_++ * class_bytes(evacuated_->size_class);
+  }
+  return 0;
+}
+
+bool BlockAllocator::end_evacuation() noexcept {
+  Slab& slab = *std::exchange(evacuated_, nullptr);
+  if (slab.used == 0) {
+    discard(slab);
+    return true;
+  }
+  list(slab);
+  return false;
 }
 
 // Overflow buckets of another slab. False: no memory.

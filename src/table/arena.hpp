@@ -169,6 +169,15 @@ class BlockAllocator {
   std::uint64_t allocate(std::uint64_t bytes);
   void release(std::uint64_t offset, std::uint64_t bytes) noexcept;
 
+  // A sparse slab can be emptied into its siblings, if they have room for all that it holds: begin, move what is in it by
+  // allocate() and release(), end. Meanwhile nothing is allocated in it.
+  // False: no slab of any class fits into its siblings.
+  bool begin_evacuation() noexcept;
+  // The used blocks of the slab, one after the other; 0: no more.
+  std::uint64_t next_to_evacuate() noexcept;
+  // True: it was empty, and is the pool's.
+  bool end_evacuation() noexcept;
+
   // An overflow bucket of 128 or 64 bytes: its words are whatever its last owner left; the caller must give it a higher
   // version. 0: no memory.
   std::uint64_t allocate_overflow(SlabKind kind);
@@ -201,11 +210,17 @@ class BlockAllocator {
   FreeOverflow& free_overflow(SlabKind kind) noexcept { return free_overflow_[kind == kSlabPairOverflow ? 0 : 1]; }
   void list(Slab& slab) noexcept;
   void unlist(Slab& slab) noexcept;
+  void discard(Slab& slab) noexcept;
+  unsigned sparsest_class() const noexcept;
 
   SlabPool& pool_;
   LaneStats& stats_;
   std::vector<Slab*> partial_[kSizeClasses];  // slabs with a free block; there is room for all slabs of the class
   std::size_t owned_[kSizeClasses] = {};
+  std::uint64_t free_blocks_[kSizeClasses] = {};
+  std::size_t next_look_ = 0;                 // where begin_evacuation() goes on to look
+  Slab* evacuated_ = nullptr;                 // not listed
+  unsigned next_block_ = 0;                   // of it
   std::vector<std::unique_ptr<Slab>> slabs_;  // by slab number; null where not ours
   FreeOverflow free_overflow_[2];
 };

@@ -96,7 +96,8 @@ void ShardWriter::grow() {
 // Is the first part of `area` populated, `bytes` long? If it soon will not be, the helper thread is asked to go on.
 bool ShardWriter::ground_ready(GrowingArea& area, std::uint64_t bytes, bool overdue) {
   const std::uint64_t populated = area.populated();
-  if (bytes <= populated && bytes + area.next_step() / 2 <= populated) return true;
+  constexpr std::uint64_t kAhead = 8;  // as a part of a step: buckets grow ten times slower than what they hold
+  if (bytes <= populated && bytes + area.next_step() / kAhead <= populated) return true;
   if (populated < area.max_bytes() && area.claim_request()) {
     const std::uint64_t goal = std::min(populated + area.next_step(), area.max_bytes());
     populator_.request([&area, goal] {

@@ -216,20 +216,15 @@ void ShardWriter::set_mixed() noexcept {
 // --- Mutations -------------------------------------------------------------------------------------------------------
 
 StatusCode ShardWriter::put(const HashedKey& key, std::span<const std::byte> value) {
+  if (!key.is_word() || value.size() != 8) return put_entry(key, value);
+  std::uint64_t word;
+  std::memcpy(&word, value.data(), sizeof word);
+  Room room(*this, sizeof(PairBucket));
   StatusCode code;
   do {
-    code = try_put(key, value);
-  } while (code == StatusCode::kFull && sweep(kSweptForRoom));
+    code = put_pair(key, word);
+  } while (code == StatusCode::kFull && room.make());
   return code;
-}
-
-StatusCode ShardWriter::try_put(const HashedKey& key, std::span<const std::byte> value) {
-  if (key.is_word() && value.size() == 8) {
-    std::uint64_t word;
-    std::memcpy(&word, value.data(), sizeof word);
-    return put_pair(key, word);
-  }
-  return put_entry(key, value);
 }
 
 StatusCode ShardWriter::put_pair(const HashedKey& key, std::uint64_t value) {
@@ -285,10 +280,12 @@ void ShardWriter::swing_cell(EntryBucket* primary, Word& cell, std::uint64_t wor
 }
 
 std::uint64_t ShardWriter::begin_entry(std::uint64_t key_bytes, std::uint64_t value_bytes) {
+  const std::uint64_t size = entry_bytes(key_bytes, value_bytes);
+  Room room(*this, block_bytes(size));
   std::uint64_t entry;
   do {
-    entry = blocks_.allocate(entry_bytes(key_bytes, value_bytes));
-  } while (entry == 0 && sweep(kSweptForRoom));
+    entry = blocks_.allocate(size);
+  } while (entry == 0 && room.make());
   // relaxed: published with the cell that will lead here; allocate() has fenced
   if (entry != 0) table_.at<Word>(entry)->store(make_meta(key_bytes, value_bytes), kRelaxed);
   return entry;
@@ -321,10 +318,11 @@ StatusCode ShardWriter::put_entry(const HashedKey& key, std::span<const std::byt
 }
 
 StatusCode ShardWriter::commit_entry(const HashedKey& key, std::uint64_t entry, std::uint64_t value_bytes) {
+  Room room(*this, sizeof(EntryBucket));
   StatusCode code;
   do {
     code = try_commit(key, entry);
-  } while (code == StatusCode::kFull && sweep(kSweptForRoom));
+  } while (code == StatusCode::kFull && room.make());
   if (code != StatusCode::kOk) drop_entry(entry, key.bytes.size(), value_bytes);
   return code;
 }

@@ -78,7 +78,8 @@ class ShardWriter {
   // Begins to load what a request for `key` will touch.
   void prefetch(HashedKey& key) const noexcept;
 
-  // Sets `key`. kOk: sealed and committed; kFull: nothing changed. A put that finds no room sweeps on before it gives up.
+  // Sets `key`. kOk: sealed and committed; kFull: nothing changed. A put that finds no room makes some, in bounded steps,
+  // before it gives up: what a clear left is swept on, entries are moved out of sparse slabs.
   StatusCode put(const HashedKey& key, std::span<const std::byte> value);
   // Removes `key`. kOk: sealed and committed; kNotFound.
   StatusCode erase(const HashedKey& key);
@@ -150,7 +151,6 @@ class ShardWriter {
 
   // writer.cpp
   static constexpr unsigned kSweptPerUpkeep = 16;
-  static constexpr unsigned kSweptForRoom = 256;
   PairBucket* pair_home(const HashedKey& key) const noexcept;
   EntryBucket* entry_home(const HashedKey& key) const noexcept;
   // The same, reset if a clear has emptied them.
@@ -166,7 +166,6 @@ class ShardWriter {
   StatusCode put_pair(const HashedKey& key, std::uint64_t value);
   StatusCode put_entry(const HashedKey& key, std::span<const std::byte> value);
   void swing_cell(EntryBucket* primary, Word& cell, std::uint64_t word) noexcept;
-  StatusCode try_put(const HashedKey& key, std::span<const std::byte> value);
   StatusCode try_commit(const HashedKey& key, std::uint64_t entry);
   void set_mixed() noexcept;
   std::uint64_t entry_size(std::uint64_t cell) const noexcept;
@@ -191,6 +190,26 @@ class ShardWriter {
   void reset(PairBucket& primary) noexcept;
   void reset(EntryBucket& primary) noexcept;
   void begin_sweep(std::uint64_t fill) noexcept;
+
+  // compaction.cpp
+  // What one request may do to find room where there is none: bounded steps, whatever it meets.
+  class Room {
+   public:
+    // For `bytes` of the arena.
+    Room(ShardWriter& writer, std::uint64_t bytes) noexcept
+        : writer_(writer), slabs_left_(bytes / kSlabBytes + kSlabsToSpare) {}
+    // A step. True: try again.
+    bool make() noexcept;
+
+   private:
+    // Slabs that are emptied beyond those that are needed: the request ends, however scattered the holes are.
+    static constexpr std::uint64_t kSlabsToSpare = 4;
+
+    ShardWriter& writer_;
+    std::uint64_t slabs_left_;
+  };
+  bool empty_a_slab() noexcept;
+  void move_entry(std::uint64_t entry) noexcept;
 
   // split.cpp
   void grow();

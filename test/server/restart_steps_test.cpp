@@ -19,6 +19,7 @@ struct Scenario {
   std::vector<Call> calls = {};  // what is stepped through
   bool split = false;            // it must have split a bucket
   bool overflow = false;         // it must have linked an overflow bucket
+  bool compaction = false;       // there must have been no slab for it
 };
 
 std::string letters(std::size_t size, char letter) { return std::string(size, letter); }
@@ -145,6 +146,22 @@ std::vector<Scenario> scenarios() {
     scenario.calls = {same[7], same[8]};
     all.push_back(scenario);
   }
+  // Memory full of entries, every second of which is erased: a value of another size finds room only in a slab that is emptied.
+  Scenario compaction{"CompactionMakesRoom"};
+  compaction.compaction = true;
+  Regions full(2);
+  for (std::uint64_t i = 0;; ++i) {
+    const Call call{.key = "key " + std::to_string(i), .value = letters(700, 'f')};
+    full.send(call);
+    full.work();
+    if (full.receive() != StatusCode::kOk) break;
+    compaction.before.push_back(call);
+  }
+  for (std::size_t i = 0, count = compaction.before.size(); i < count; i += 2) {
+    compaction.before.push_back({.op = Op::kErase, .key = compaction.before[i].key});
+  }
+  compaction.calls = {{.key = "new", .value = letters(200, 'n')}};
+  all.push_back(compaction);
   return all;
 }
 
@@ -267,6 +284,8 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
     const LaneStats& lane = regions->table().header().lane_stats[0];
     const std::uint64_t splits = lane.splits.load();
     const std::uint64_t overflow = lane.overflow_bytes.load();
+    const ServerStats& server = regions->table().header().server_stats;
+    EXPECT_TRUE(!scenario.compaction || server.arena_free_bytes.load() == 0);
     regions->work();
     EXPECT_EQ(regions->content(expected.keys), expected.states.back());
     EXPECT_EQ(regions->answers_from(own.first_answer), expected.answers);
