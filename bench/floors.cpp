@@ -1,5 +1,6 @@
 #include "floors.hpp"
 
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <cstddef>
@@ -7,6 +8,7 @@
 #include <linux/futex.h>
 #include <span>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <system_error>
 #include <thread>
@@ -61,17 +63,18 @@ double measure_ping_pong(std::pair<int, int> cpus) {
 /// counted: without it the answer is there before the asker sleeps, and nobody ever wakes anybody.
 class FutexPingPong {
  public:
+  explicit FutexPingPong(std::chrono::nanoseconds pause) : pause_(pause) {}
+
   /// The median of the round trips in which both had slept; nothing if there was none.
-  static std::optional<double> measure(std::pair<int, int> cpus) {
-    FutexPingPong ping_pong;
+  std::optional<double> measure(std::pair<int, int> cpus) {
     Series round_trips;
     std::jthread answerer([&] {
       pin_to(cpus.second);
-      ping_pong.answer();
+      answer();
     });
     std::jthread asker([&] {
       pin_to(cpus.first);
-      round_trips = ping_pong.ask();
+      round_trips = ask();
     });
     asker.join();
     answerer.join();
@@ -86,6 +89,11 @@ class FutexPingPong {
   Series ask() {
     Series round_trips;
     for (std::uint32_t round = 0; round < kRoundTrips; ++round) {
+      if (pause_ > std::chrono::nanoseconds(0)) {
+        std::this_thread::sleep_for(pause_);
+      } else {
+        let_the_other_fall_asleep();
+      }
       const Clock::time_point asked = pass_on(2 * round + 1);
       const bool slept = sleep_until(2 * round + 2);
       const Clock::time_point woken = Clock::now();
@@ -102,17 +110,20 @@ class FutexPingPong {
       const bool slept = sleep_until(2 * round + 1);
       answerer_woken_ = Clock::now();
       answerer_slept_ = slept;
+      let_the_other_fall_asleep();
       pass_on(2 * round + 2, &answered_);
     }
   }
 
-  /// Lets the other fall asleep, then wakes it; returns when that began.
-  Clock::time_point pass_on(std::uint32_t next, Clock::time_point* begun = nullptr) {
+  static void let_the_other_fall_asleep() {
     const Clock::time_point asleep = Clock::now() + kTimeToFallAsleep;
-    Clock::time_point now;
-    do {
-      now = Clock::now();
-    } while (now < asleep);
+    while (Clock::now() < asleep) {
+    }
+  }
+
+  /// Wakes the other; returns when that began.
+  Clock::time_point pass_on(std::uint32_t next, Clock::time_point* begun = nullptr) {
+    const Clock::time_point now = Clock::now();
     if (begun != nullptr) *begun = now;
     turn_.store(next, std::memory_order_release);
     futex(FUTEX_WAKE, 1);
@@ -140,7 +151,86 @@ class FutexPingPong {
   alignas(2 * kLine) Clock::time_point answerer_woken_;
   Clock::time_point answered_;
   bool answerer_slept_ = false;
+  const std::chrono::nanoseconds pause_;
 };
+
+/// Two ends of a unix stream socket, each with a thread on a CPU of its own that blocks in read: what Redis and every
+/// other server behind a socket pays at the very least.
+class SocketEcho {
+ public:
+  SocketEcho() {
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends_.data()) != 0) {
+      throw std::system_error(errno, std::generic_category(), "socketpair");
+    }
+  }
+  ~SocketEcho() {
+    for (const int end : ends_) close(end);
+  }
+  SocketEcho(const SocketEcho&) = delete;
+  SocketEcho& operator=(const SocketEcho&) = delete;
+
+  double measure(std::pair<int, int> cpus) {
+    std::jthread answerer([&] {
+      pin_to(cpus.second);
+      for (unsigned round = 0; round <= kRoundTrips; ++round) {
+        receive(ends_[1]);
+        send(ends_[1]);
+      }
+    });
+    Clock::time_point start;
+    std::jthread asker([&] {
+      pin_to(cpus.first);
+      for (unsigned round = 0; round <= kRoundTrips; ++round) {
+        if (round == 1) start = Clock::now();  // round 0 waits for both threads to start
+        send(ends_[0]);
+        receive(ends_[0]);
+      }
+    });
+    asker.join();
+    return nanoseconds_since(start) / kRoundTrips;
+  }
+
+ private:
+  static constexpr unsigned kRoundTrips = 2'000;
+  static constexpr std::size_t kBytes = 32;  // a put of 8 + 8 bytes with its head
+
+  // So few bytes are written and read whole on a socket that holds nothing else.
+  static void send(int end) {
+    const std::array<std::byte, kBytes> bytes{};
+    if (write(end, bytes.data(), kBytes) != kBytes) throw std::system_error(errno, std::generic_category(), "write");
+  }
+  static void receive(int end) {
+    std::array<std::byte, kBytes> bytes;
+    if (read(end, bytes.data(), kBytes) != kBytes) throw std::system_error(errno, std::generic_category(), "read");
+  }
+
+  std::array<int, 2> ends_{};
+};
+
+/// By syscall(2), so that no library answers from what it remembers.
+double measure_system_call() {
+  constexpr unsigned kCalls = 100'000;
+  const Clock::time_point start = Clock::now();
+  for (unsigned call = 0; call < kCalls; ++call) keep(static_cast<std::uint64_t>(syscall(SYS_getppid)));
+  return nanoseconds_since(start) / kCalls;
+}
+
+/// A thread of its own on that CPU, which looks at the clock for a second.
+Latencies measure_clock_gaps(int cpu) {
+  constexpr std::chrono::seconds kWatched{1};
+  Latencies gaps;
+  std::jthread watcher([&] {
+    pin_to(cpu);
+    Clock::time_point last = Clock::now();
+    for (const Clock::time_point end = last + kWatched; last < end;) {
+      const Clock::time_point now = Clock::now();
+      gaps.add(static_cast<std::uint64_t>((now - last).count()));
+      last = now;
+    }
+  });
+  watcher.join();
+  return gaps;
+}
 
 /// 256 MiB of lines, each of which holds the number of another: one cycle through all of them.
 class LineCycle {
@@ -211,8 +301,11 @@ Floors measure_floors() {
   if (cpus.size() >= 2) {
     const std::pair<int, int> two{cpus[0], cpus[1]};
     floors.ping_pong_round_trip = least_of_batches([&] { return measure_ping_pong(two); });
-    floors.futex_round_trip = FutexPingPong::measure(two);
+    floors.futex_round_trip = measure_futex_round_trip(two);
+    floors.socket_round_trip = least_of_batches([&] { return SocketEcho().measure(two); });
   }
+  floors.system_call = least_of_batches(measure_system_call);
+  floors.clock_gaps = measure_clock_gaps(cpus.back());  // where clients that are measured are pinned
   for (const bool huge : {false, true}) {
     LineCycle lines(huge);
     (huge ? floors.memory_dependent_huge : floors.memory_dependent) =
@@ -224,6 +317,10 @@ Floors measure_floors() {
 }
 
 }  // namespace
+
+std::optional<double> measure_futex_round_trip(std::pair<int, int> cpus, std::chrono::nanoseconds pause) {
+  return FutexPingPong(pause).measure(cpus);
+}
 
 const Floors& FloorFigures::get() {
   if (floors_) return *floors_;
@@ -245,6 +342,12 @@ const Floors& FloorFigures::get() {
   if (floors.futex_round_trip) {
     add("futex wake of another core and back", *floors.futex_round_trip, std::nullopt);
   }
+  if (floors.socket_round_trip) {
+    add("32 bytes to another core and back, unix socket", *floors.socket_round_trip, std::nullopt);
+  }
+  add("system call (getppid)", floors.system_call, std::nullopt);
+  add("jitter: gap between looks at the clock, p99.99", floors.clock_gaps.p9999(), std::nullopt);
+  add("jitter: gap between looks at the clock, longest", floors.clock_gaps.max(), std::nullopt);
   progress_.clear();
   table.print();
   return floors;

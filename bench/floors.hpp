@@ -6,7 +6,11 @@
 // known to be bimodal (two-, even fourfold) with nothing else running.
 #pragma once
 
+#include <chrono>
 #include <optional>
+#include <utility>
+
+#include "latencies.hpp"
 
 namespace hostmap::bench {
 
@@ -17,6 +21,13 @@ struct Floors {
   std::optional<double> ping_pong_round_trip;
   /// A futex wake of a sleeper on another core, and its wake of the sleeping asker.
   std::optional<double> futex_round_trip;
+  /// 32 bytes to another process's end of a unix stream socket and back: two threads on two CPUs, both block in read.
+  std::optional<double> socket_round_trip;
+  /// A system call that does next to nothing.
+  double system_call = 0;
+  /// The gaps between two looks at the clock that a loop on one CPU has within a second. Long ones are times when
+  /// something else had the CPU: interrupts, other programs, the host of a virtual machine.
+  Latencies clock_gaps;
   /// A random line of 256 MiB in 4 KiB pages, where the address depends on the line read before.
   double memory_dependent = 0;
   /// The same where the addresses are known ahead, so that the processor overlaps the reads.
@@ -25,6 +36,12 @@ struct Floors {
   double memory_dependent_huge = 0;
   double memory_independent_huge = 0;
 };
+
+/// Measures futex_round_trip anew, in nanoseconds: the first CPU's thread asks, the second's answers. Questions call it
+/// in their rounds. The asker sleeps for `pause` before each round trip; without one it keeps its CPU busy for just long
+/// enough that the answerer falls asleep, as in the table of floors. Nothing if no round trip had both asleep.
+[[nodiscard]] std::optional<double> measure_futex_round_trip(std::pair<int, int> cpus,
+                                                             std::chrono::nanoseconds pause = {});
 
 class Report;
 class Progress;

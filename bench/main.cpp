@@ -29,7 +29,10 @@ constexpr std::array kQuestions{
     Question{"get", "a read from another process against maps inside one's own", ask_get},
     Question{"multi-get", "several keys at once against one by one, table in DRAM", ask_multi_get},
     Question{"put-sync", "a put that waits for its answer, against the bare ring and Redis", ask_put_sync},
+    Question{"wake", "a put to a server that sleeps, against the futex ping-pong", ask_wake},
+    Question{"crowd", "a busy client beside 1000 idle connections against alone", ask_crowd},
     Question{"load64", "64 load clients at once against the sketch's design", ask_load64},
+    Question{"sync64", "64 synchronous clients at once against Redis: rate and latencies", ask_sync64},
     Question{"hostile", "what 63 honest load clients keep beside one that is not", ask_hostile},
     Question{"intents", "what it costs to write down each change before it is made", ask_intents},
     Question{"guards", "what it costs that clients may be hostile", ask_guards},
@@ -49,6 +52,9 @@ constexpr std::array kRoles{
     Role{"multi-get-reader", 2, play_multi_get_reader},
     Role{"put-sync-client", 1, play_put_sync_client},
     Role{"put-sync-redis", 1, play_put_sync_redis},
+    Role{"wake-client", 1, play_wake_client},
+    Role{"crowd-idle", 2, play_crowd_idle},
+    Role{"sync64-client", 3, play_sync64_client},
     Role{"hostile", 2, play_hostile},
     Role{"intents-client", 1, play_intents_client},
     Role{"restart-loader", 2, play_restart_loader},
@@ -99,9 +105,9 @@ int run(int argument_count, char** arguments) {
   app.add_option("NAME", names, "questions to ask; all of them when none is named")->check(CLI::IsMember(known));
   app.add_option("--json", json_path, "write all results to this file");
   app.add_flag("--list", list, "list the questions and end");
-  app.add_option("--rounds", choices.rounds, "rounds of each measurement (get: 9, load64: 2)")
+  app.add_option("--rounds", choices.rounds, "rounds of each measurement (get: 9, load64: 2, sync64: 3)")
       ->check(CLI::Range(1, 1000));
-  app.add_option("--seconds", choices.seconds, "length of a load64 round and of the idle watch")
+  app.add_option("--seconds", choices.seconds, "length of a load64 or sync64 round and of the idle watch")
       ->check(CLI::Range(0.1, 3600.0))
       ->capture_default_str();
   app.add_option("--max-entries", choices.max_entries, "largest map of the question get")

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
+#include <cstring>
 #include <fmt/format.h>
 #include <hiredis/hiredis.h>
 #include <stdexcept>
@@ -59,6 +60,17 @@ void RedisClient::set(std::span<const std::byte> key, std::span<const std::byte>
   const bool stored = reply != nullptr && reply->type == REDIS_REPLY_STATUS;
   if (reply != nullptr) freeReplyObject(reply);
   if (!stored) throw std::runtime_error("redis-server did not store");
+}
+
+std::optional<std::uint64_t> RedisClient::get(std::span<const std::byte> key) {
+  auto* reply = static_cast<redisReply*>(redisCommand(context_of(context_), "GET %b", key.data(), key.size()));
+  if (reply == nullptr) throw std::runtime_error("redis-server did not answer");
+  std::optional<std::uint64_t> value;
+  if (reply->type == REDIS_REPLY_STRING && reply->len == sizeof(std::uint64_t)) {
+    std::memcpy(&value.emplace(), reply->str, sizeof(std::uint64_t));
+  }
+  freeReplyObject(reply);
+  return value;
 }
 
 }  // namespace hostmap::bench

@@ -4,8 +4,10 @@
 // client is hiredis, one command at a time.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -37,6 +39,8 @@ class RedisClient {
   RedisClient& operator=(const RedisClient&) = delete;
 
   void set(std::span<const std::byte> key, std::span<const std::byte> value);
+  /// The value of a key if it has 8 bytes; nothing if it has not, or there is no such key.
+  [[nodiscard]] std::optional<std::uint64_t> get(std::span<const std::byte> key);
 
  private:
   void* context_;
