@@ -87,6 +87,16 @@ void SlabPool::adopt_populated() {
   table_.at<TableHeader>(0)->arena_populated.store(now * kSlabBytes, std::memory_order_release);
 }
 
+void SlabPool::note_free() noexcept {
+  // relaxed: an estimate for its readers
+  table_.at<TableHeader>(0)->server_stats.arena_free_bytes.store(free_slabs_ * kSlabBytes, std::memory_order_relaxed);
+}
+
+std::uint64_t SlabPool::free_bytes() const noexcept {
+  // relaxed: an estimate
+  return table_.at<TableHeader>(0)->server_stats.arena_free_bytes.load(std::memory_order_relaxed);
+}
+
 void SlabPool::adopt(const ArenaCensus& census) {
   const std::lock_guard<std::mutex> lock(mutex_);
   slabs_ = census.slabs();
@@ -99,8 +109,7 @@ void SlabPool::adopt(const ArenaCensus& census) {
                                     std::memory_order_release);  // [slab.free] release; pairs with [slab.class]
     mark(slab, 1, true);
   }
-  ServerStats& stats = table_.at<TableHeader>(0)->server_stats;
-  stats.arena_free_bytes.store(free_slabs_ * kSlabBytes, std::memory_order_relaxed);  // relaxed: a figure for people
+  note_free();
 }
 
 void SlabPool::report(ArenaCensus& census) const {
@@ -126,8 +135,7 @@ std::uint64_t SlabPool::take(std::uint64_t count, SlabKind kind) {
     // [slab.class] release; pairs with [slab.free]: stands (for a restart) before any block is handed out
     journal_.slab_class(slab).store(slab == first ? kind : kSlabRunRest, std::memory_order_release);
   }
-  ServerStats& stats = table_.at<TableHeader>(0)->server_stats;
-  stats.arena_free_bytes.store(free_slabs_ * kSlabBytes, std::memory_order_relaxed);  // relaxed: a figure for people
+  note_free();
   raise_generations(slab_offset(first), count * kSlabBytes);
   constexpr std::uint64_t kAhead = 4;  // as a part of a step: 512 KiB last half a millisecond at a gigabyte a second
   if (free_slabs_ * kSlabBytes < arena_.next_step() / kAhead && arena_.populated() < arena_.max_bytes() &&
@@ -149,8 +157,7 @@ void SlabPool::give_back(std::uint64_t first, std::uint64_t count) {
     journal_.slab_class(slab).store(kSlabFree, std::memory_order_release);
   }
   mark(first, count, true);
-  ServerStats& stats = table_.at<TableHeader>(0)->server_stats;
-  stats.arena_free_bytes.store(free_slabs_ * kSlabBytes, std::memory_order_relaxed);  // relaxed: a figure for people
+  note_free();
 }
 
 void SlabPool::raise_generation(std::uint64_t offset) noexcept {
@@ -213,6 +220,7 @@ BlockAllocator::Slab* BlockAllocator::add_slab(std::uint64_t number, unsigned si
   make_room(partial_[size_class], owned_[size_class] + 1);
   ++owned_[size_class];
   free_blocks_[size_class] += slab->blocks;
+  free_bytes_ += slab->blocks * class_bytes(size_class);
   Slab* raw = slab.get();
   slabs_[number] = std::move(slab);
   return raw;
@@ -222,6 +230,7 @@ void BlockAllocator::remove_slab(std::uint64_t number) noexcept {
   const Slab& slab = *slabs_[number];
   --owned_[slab.size_class];
   free_blocks_[slab.size_class] -= slab.blocks - slab.used;
+  free_bytes_ -= (slab.blocks - slab.used) * class_bytes(slab.size_class);
   slabs_[number].reset();
 }
 
@@ -245,6 +254,8 @@ void BlockAllocator::adopt(const ArenaCensus& census, std::uint32_t shard) {
   slabs_.clear();
   std::fill(std::begin(owned_), std::end(owned_), 0);
   std::fill(std::begin(free_blocks_), std::end(free_blocks_), 0);
+  free_bytes_ = 0;
+  evacuated_ = nullptr;
   for (auto& free : free_overflow_) free = {};
   std::uint64_t entry_bytes = 0;
   std::uint64_t overflow_bytes = 0;
@@ -276,6 +287,7 @@ void BlockAllocator::adopt(const ArenaCensus& census, std::uint32_t shard) {
       slab.used += static_cast<unsigned>(std::popcount(used[word]));
     }
     free_blocks_[slab.size_class] -= slab.used;
+    free_bytes_ -= slab.used * class_bytes(slab.size_class);
     if (slab.used < slab.blocks) list(slab);
     entry_bytes += slab.used * class_bytes(slab.size_class);
   }
@@ -325,19 +337,22 @@ std::uint64_t BlockAllocator::allocate(std::uint64_t bytes) {
     return pool_.slab_offset(first);
   }
   const unsigned wanted = size_class(bytes);
-  Slab* slab = partial_[wanted].empty() ? new_slab(wanted) : partial_[wanted].back();
+  const bool another = partial_[wanted].empty();
+  Slab* slab = another ? new_slab(wanted) : partial_[wanted].back();
   if (slab == nullptr) return 0;
   unsigned word = slab->hint;
   while (slab->free_bits[word] == 0) word = word + 1 == slab->free_bits.size() ? 0 : word + 1;
   const unsigned bit = static_cast<unsigned>(std::countr_zero(slab->free_bits[word]));
   slab->free_bits[word] &= slab->free_bits[word] - 1;
   slab->hint = word;
-  --free_blocks_[wanted];
   if (++slab->used == slab->blocks) unlist(*slab);
   const std::uint64_t size = class_bytes(wanted);
+  --free_blocks_[wanted];
+  free_bytes_ -= size;
   const std::uint64_t offset = pool_.slab_offset(slab->number) + (word * kWordBits + bit) * size;
   pool_.raise_generation(offset);
   account(stats_.entry_bytes, static_cast<std::int64_t>(size));
+  if (another) begin_evacuation_if_worth_it();
   return offset;
 }
 
@@ -355,6 +370,7 @@ void BlockAllocator::release(std::uint64_t offset, std::uint64_t bytes) noexcept
   slab.free_bits[block / kWordBits] |= std::uint64_t{1} << block % kWordBits;
   slab.hint = block / kWordBits;
   ++free_blocks_[slab.size_class];
+  free_bytes_ += size;
   if (slab.used-- == slab.blocks) list(slab);
   account(stats_.entry_bytes, -static_cast<std::int64_t>(size));
   // One empty slab per class stays, so that a key that comes and goes does not move slabs to and fro.
@@ -377,6 +393,15 @@ unsigned BlockAllocator::sparsest_class() const noexcept {
     most = free;
   }
   return sparsest;
+}
+
+// Holes are filled again by entries of their size. But when sizes change they stay, and the table would grow for ever.
+void BlockAllocator::begin_evacuation_if_worth_it() noexcept {
+  constexpr std::uint64_t kToleratedPart = 16;          // of what is used
+  constexpr std::uint64_t kEnough = 16 * kSlabBytes;    // free elsewhere: nothing has to be populated soon
+  if (evacuated_ != nullptr || pool_.free_bytes() > kEnough) return;
+  // relaxed: this thread wrote it last
+  if (free_bytes_ > stats_.entry_bytes.load(std::memory_order_relaxed) / kToleratedPart) begin_evacuation();
 }
 
 bool BlockAllocator::begin_evacuation() noexcept {
@@ -405,12 +430,14 @@ std::uint64_t BlockAllocator::next_to_evacuate() noexcept {
 
 bool BlockAllocator::end_evacuation() noexcept {
   Slab& slab = *std::exchange(evacuated_, nullptr);
-  if (slab.used == 0) {
+  const bool emptied = slab.used == 0;
+  if (emptied) {
     discard(slab);
-    return true;
+  } else {
+    list(slab);
   }
-  list(slab);
-  return false;
+  begin_evacuation_if_worth_it();
+  return emptied;
 }
 
 // Overflow buckets of another slab. False: no memory.

@@ -127,6 +127,8 @@ class SlabPool {
   // fence stands behind it.
   void raise_generations(std::uint64_t offset, std::uint64_t bytes) noexcept;
   void raise_generation(std::uint64_t offset) noexcept;
+  // Bytes of free slabs, populated ones. Any thread.
+  std::uint64_t free_bytes() const noexcept;
   // That of the page where the block at `offset` begins.
   std::uint64_t generation(std::uint64_t offset) const noexcept {
     // relaxed: asked by the thread that raises it
@@ -137,6 +139,7 @@ class SlabPool {
   std::uint64_t find(std::uint64_t count) noexcept;
   void populate(std::uint64_t bytes);
   void adopt_populated();
+  void note_free() noexcept;
   void mark(std::uint64_t first, std::uint64_t count, bool is_free) noexcept;
 
   Region& table_;
@@ -170,12 +173,14 @@ class BlockAllocator {
   void release(std::uint64_t offset, std::uint64_t bytes) noexcept;
 
   // A sparse slab can be emptied into its siblings, if they have room for all that it holds: begin, move what is in it by
-  // allocate() and release(), end. Meanwhile nothing is allocated in it.
+  // allocate() and release(), end. Meanwhile nothing is allocated in it. A slab that is taken begins one if much is free in
+  // sparse slabs, and little elsewhere.
   // False: no slab of any class fits into its siblings.
   bool begin_evacuation() noexcept;
+  bool evacuating() const noexcept { return evacuated_ != nullptr; }
   // The used blocks of the slab, one after the other; 0: no more.
   std::uint64_t next_to_evacuate() noexcept;
-  // True: it was empty, and is the pool's.
+  // True: it was empty, and is the pool's. Another one may have begun.
   bool end_evacuation() noexcept;
 
   // An overflow bucket of 128 or 64 bytes: its words are whatever its last owner left; the caller must give it a higher
@@ -211,6 +216,7 @@ class BlockAllocator {
   void list(Slab& slab) noexcept;
   void unlist(Slab& slab) noexcept;
   void discard(Slab& slab) noexcept;
+  void begin_evacuation_if_worth_it() noexcept;
   unsigned sparsest_class() const noexcept;
 
   SlabPool& pool_;
@@ -218,6 +224,7 @@ class BlockAllocator {
   std::vector<Slab*> partial_[kSizeClasses];  // slabs with a free block; there is room for all slabs of the class
   std::size_t owned_[kSizeClasses] = {};
   std::uint64_t free_blocks_[kSizeClasses] = {};
+  std::uint64_t free_bytes_ = 0;  // in these
   std::size_t next_look_ = 0;                 // where begin_evacuation() goes on to look
   Slab* evacuated_ = nullptr;                 // not listed
   unsigned next_block_ = 0;                   // of it

@@ -1,9 +1,10 @@
 // Room where there is none: what a clear left, and the holes in sparse slabs.
 //
-// Entries that are erased at random leave holes of their size in every slab. When the arena cannot grow, whoever needs room
-// empties a slab: its entries move into the holes of its siblings, and it is free for any size. A move is an overwrite by the
-// same bytes (kind C in docs/concurrency.md) without an intent: like upkeep it belongs to no request, and a kill leaves the
-// entry in the one place or in the other.
+// Entries that are erased or change their size leave holes in every slab. A sparse slab is emptied: its entries move into the
+// holes of its siblings, and it is free for any size. A few entries with each change, while much of the arena is holes and
+// little else is free (BlockAllocator decides); and a whole slab at once for a request that would find no room.
+// A move is an overwrite by the same bytes (kind C in docs/concurrency.md) without an intent: like upkeep it belongs to no
+// request, and a kill leaves the entry in the one place or in the other.
 #include "base/shared_copy.hpp"
 #include "table/writer.hpp"
 
@@ -20,10 +21,22 @@ bool ShardWriter::Room::make() noexcept {
   if (writer_.sweep(kSweptBuckets)) return true;
   while (slabs_left_ > 0) {
     --slabs_left_;
-    if (!writer_.blocks_.begin_evacuation()) return false;
+    if (!writer_.blocks_.evacuating() && !writer_.blocks_.begin_evacuation()) return false;
     if (writer_.empty_a_slab()) return true;
   }
   return false;
+}
+
+// A piece of a slab; the next one's, perhaps, with the next piece.
+void ShardWriter::evacuate(unsigned entries) noexcept {
+  for (; entries > 0; --entries) {
+    const std::uint64_t entry = blocks_.next_to_evacuate();
+    if (entry == 0) {
+      blocks_.end_evacuation();
+      return;
+    }
+    move_entry(entry);
+  }
 }
 
 // False: something in it cannot be moved.

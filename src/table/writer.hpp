@@ -106,12 +106,14 @@ class ShardWriter {
   };
   Found find(const HashedKey& key) noexcept;
 
-  // A bounded piece of growth, if keys were added and the load asks for it, and of what a clear left; to be called between
-  // requests.
+  // A bounded piece of growth, if keys were added and the load asks for it, of what a clear left, and of a slab that is being
+  // emptied; to be called between requests.
   void upkeep() {
     if (grown_) grow();
     if (!swept_) [[unlikely]]
       sweep(kSweptPerUpkeep);
+    if (blocks_.evacuating()) [[unlikely]]
+      evacuate(kMovedPerUpkeep);
   }
 
   // Tells readers to connect anew.
@@ -151,6 +153,7 @@ class ShardWriter {
 
   // writer.cpp
   static constexpr unsigned kSweptPerUpkeep = 16;
+  static constexpr unsigned kMovedPerUpkeep = 4;
   PairBucket* pair_home(const HashedKey& key) const noexcept;
   EntryBucket* entry_home(const HashedKey& key) const noexcept;
   // The same, reset if a clear has emptied them.
@@ -209,6 +212,7 @@ class ShardWriter {
     std::uint64_t slabs_left_;
   };
   bool empty_a_slab() noexcept;
+  void evacuate(unsigned entries) noexcept;
   void move_entry(std::uint64_t entry) noexcept;
 
   // split.cpp
