@@ -50,7 +50,7 @@ class Instance {
 
 /// --memory of an instance that takes so many pairs, or entries of 16 + 100 bytes.
 [[nodiscard]] std::string memory_for(std::uint64_t entries);
-/// Loads entries of 16 + 100 bytes, by a client in a process of its own (the role restart-loader).
+/// Loads the entries of 16 + 100 bytes of workload.hpp, by a client in a process of its own (the role restart-loader).
 void load_hostmap_entries(const Instance& instance, std::uint64_t entries);
 /// Loads the entries of workload.hpp, by a client in a process of its own; throws unless all are there then.
 void load_hostmap(const Instance& instance, std::uint64_t entries);

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -210,6 +211,17 @@ void Child::wait(std::chrono::nanoseconds patience) {
   if (WEXITSTATUS(status) != 0) {
     throw std::runtime_error(fmt::format("exit code {}: {}", WEXITSTATUS(status), what_));
   }
+}
+
+TemporaryFolder::TemporaryFolder(const std::filesystem::path& parent) {
+  std::string name = (parent / "hostmap-bench-XXXXXX").string();
+  if (mkdtemp(name.data()) == nullptr) fail_with_errno(fmt::format("a folder in {}", parent.string()));
+  path_ = name;
+}
+
+TemporaryFolder::~TemporaryFolder() {
+  std::error_code ignored;
+  std::filesystem::remove_all(path_, ignored);
 }
 
 std::string output_of(const Command& command, std::chrono::nanoseconds patience) {

@@ -81,6 +81,20 @@ class Child {
   std::string heard_;  // read from the pipe, but not yet returned
 };
 
+/// An empty folder of a name that nobody else uses, removed with all that is in it at the end.
+class TemporaryFolder {
+ public:
+  explicit TemporaryFolder(const std::filesystem::path& parent = std::filesystem::temp_directory_path());
+  ~TemporaryFolder();
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+
+  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
 /// Runs a command to its end and returns the whole of its output.
 [[nodiscard]] std::string output_of(const Command& command, std::chrono::nanoseconds patience);
 

@@ -136,7 +136,7 @@ int play_put_sync_redis(std::span<char* const> arguments) {
   RedisClient client(arguments[0]);
   for (std::string line; std::getline(std::cin, line);) {
     fmt::print("{}\n", time_puts(kRedisPuts, [&](std::uint64_t key, std::uint64_t value) {
-                 client.set(bytes_of(key), bytes_of(value));
+                 client.put(bytes_of(key), bytes_of(value));
                }));
     std::fflush(stdout);
   }

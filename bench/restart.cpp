@@ -27,8 +27,6 @@ using namespace std::chrono_literals;
 
 constexpr unsigned kDefaultRounds = 5;
 constexpr double kGoalMilliseconds = 1000;
-constexpr std::size_t kKeyBytes = 16;
-constexpr std::size_t kValueBytes = 100;
 
 }  // namespace
 
@@ -36,12 +34,11 @@ constexpr std::size_t kValueBytes = 100;
 int play_restart_loader(std::span<char* const> arguments) {
   Client client = connect_to(arguments[0]);
   const std::uint64_t entries = std::strtoull(arguments[1], nullptr, 10);
-  const std::string value(kValueBytes, 'v');
-  for (std::uint64_t i = 0; i < entries; ++i) {
-    const std::uint64_t key[] = {key_of(load_order(i, entries)), i};
-    static_assert(sizeof key == kKeyBytes);
-    if (const Status status = client.put_async(std::as_bytes(std::span(key)), std::as_bytes(std::span(value)));
-        !status.ok()) {
+  for (std::uint64_t position = 0; position < entries; ++position) {
+    const std::uint64_t index = load_order(position, entries);
+    const EntryKey key = entry_key_of(index);
+    const EntryValue value = entry_value_of(index);
+    if (const Status status = client.put_async(bytes_of(key), bytes_of(value)); !status.ok()) {
       throw std::runtime_error(fmt::format("put_async: {}", status.message()));
     }
   }
@@ -78,7 +75,7 @@ void ask_restart(Session& session) {
     }
     instance.stop();
     const std::string name =
-        pairs ? "pairs of 8 + 8 bytes" : fmt::format("entries of {} + {} bytes", kKeyBytes, kValueBytes);
+        pairs ? "pairs of 8 + 8 bytes" : fmt::format("entries of {} + {} bytes", sizeof(EntryKey), sizeof(EntryValue));
     Finding finding{.name = pairs ? "restart/pairs" : "restart/entries",
                     .unit = "ms",
                     .hostmap = series.greatest(),

@@ -86,8 +86,12 @@ class RedisMap {
  public:
   explicit RedisMap(const std::string& socket) : client_(socket) {}
 
-  void put(std::uint64_t key, std::uint64_t value) { client_.set(bytes_of(key), bytes_of(value)); }
-  std::optional<std::uint64_t> get(std::uint64_t key) { return client_.get(bytes_of(key)); }
+  void put(std::uint64_t key, std::uint64_t value) { client_.put(bytes_of(key), bytes_of(value)); }
+  std::optional<std::uint64_t> get(std::uint64_t key) {
+    std::uint64_t value = 0;
+    if (!client_.get(bytes_of(key), std::as_writable_bytes(std::span(&value, 1)))) return std::nullopt;
+    return value;
+  }
 
  private:
   RedisClient client_;

@@ -57,7 +57,7 @@ int play_takeover_client(std::span<char* const> arguments) {
   Client client = connect_to(arguments[0], 60s);
   const bool pairs = std::string_view(arguments[1]) == "pairs";
   const std::uint64_t entries = std::strtoull(arguments[2], nullptr, 10);
-  const std::string value(100, 'w');
+  const EntryValue value = entry_value_of(entries);  // another one than all that are loaded
   Random random(7);
   for (std::string line; std::getline(std::cin, line);) {
     std::atomic<bool> stop{false};
@@ -69,10 +69,10 @@ int play_takeover_client(std::span<char* const> arguments) {
     Clock::duration longest{};
     while (!stop.load(std::memory_order_relaxed)) {
       const std::uint64_t number = random.below(entries);
-      const std::uint64_t key[] = {key_of(pairs ? number : load_order(number, entries)), number};
+      const EntryKey key = entry_key_of(number);
       const Clock::time_point start = Clock::now();
-      const Status status = pairs ? client.put(bytes_of(key[0]), bytes_of(number))
-                                  : client.put(std::as_bytes(std::span(key)), std::as_bytes(std::span(value)));
+      const Status status =
+          pairs ? client.put(bytes_of(key[0]), bytes_of(number)) : client.put(bytes_of(key), bytes_of(value));
       longest = std::max(longest, Clock::now() - start);
       if (!status.ok()) throw std::runtime_error(fmt::format("put: {}", status.message()));
     }

@@ -1,4 +1,4 @@
-// The work of the question `get`: which keys there are, in which order they are asked for, and
+// The work of the questions about gets: which keys there are, in which order they are asked for, and
 // the timed loop.
 //
 // Every contestant, hostmap included, runs this very loop with the same seeds, so that all look up
@@ -6,10 +6,13 @@
 // values that it found: equal sums prove that all did the same work.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <vector>
 
@@ -57,10 +60,39 @@ class Random {
 [[nodiscard]] inline std::uint64_t key_of(std::uint64_t index) { return mix(index + 1); }
 [[nodiscard]] inline std::uint64_t value_of(std::uint64_t index) { return ~mix(index + 1); }
 
+/// The other form of entry `index`: 16 bytes of key, 100 of value.
+using EntryKey = std::array<std::uint64_t, 2>;
+using EntryValue = std::array<std::byte, 100>;
+
+[[nodiscard]] inline EntryKey entry_key_of(std::uint64_t index) { return {key_of(index), index}; }
+
+/// Each word of the value is another one, so that a part of it in the wrong place shows.
+[[nodiscard]] inline EntryValue entry_value_of(std::uint64_t index) {
+  EntryValue value{};
+  for (std::size_t offset = 0; offset < value.size(); offset += sizeof(std::uint64_t)) {
+    const std::uint64_t word = value_of(index) + offset;
+    std::memcpy(value.data() + offset, &word, std::min(sizeof word, value.size() - offset));
+  }
+  return value;
+}
+
+/// The sum of the value's words, all of its bytes included: what a checksum of lookups adds up.
+[[nodiscard]] inline std::uint64_t sum_of(const EntryValue& value) {
+  std::uint64_t sum = 0;
+  for (std::size_t offset = 0; offset < value.size(); offset += sizeof(std::uint64_t)) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, value.data() + offset, std::min(sizeof word, value.size() - offset));
+    sum += word;
+  }
+  return sum;
+}
+
 /// A key or value as the calls take it.
 [[nodiscard]] inline std::span<const std::byte> bytes_of(const std::uint64_t& word) {
   return std::as_bytes(std::span(&word, 1));
 }
+[[nodiscard]] inline std::span<const std::byte> bytes_of(const EntryKey& key) { return std::as_bytes(std::span(key)); }
+[[nodiscard]] inline std::span<const std::byte> bytes_of(const EntryValue& value) { return value; }
 
 /// The index that is loaded at a position: another order than that of the indexes, so that the
 /// frequent keys of kZipf, which are the lowest indexes, do not lie side by side in memory.

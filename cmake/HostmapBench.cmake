@@ -9,6 +9,8 @@ find_package(Boost REQUIRED)
 find_package(libcuckoo REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(hiredis REQUIRED IMPORTED_TARGET hiredis)
+pkg_check_modules(libmemcached REQUIRED IMPORTED_TARGET libmemcached)
+pkg_check_modules(lmdb REQUIRED IMPORTED_TARGET lmdb)
 
 file(GLOB bench_sources CONFIGURE_DEPENDS bench/*.cpp bench/rivals/*.cpp)
 if(NOT bench_sources)
@@ -20,7 +22,8 @@ target_include_directories(hostmap-bench PRIVATE bench)
 target_compile_definitions(hostmap-bench PRIVATE "HOSTMAP_VERSION=\"${PROJECT_VERSION}\"")
 target_link_libraries(hostmap-bench PRIVATE
                       hostmap_server_parts CLI11::CLI11 fmt::fmt Threads::Threads
-                      TBB::tbb absl::flat_hash_map Boost::headers libcuckoo::libcuckoo PkgConfig::hiredis)
+                      TBB::tbb absl::flat_hash_map Boost::headers libcuckoo::libcuckoo PkgConfig::hiredis
+                      PkgConfig::libmemcached PkgConfig::lmdb)
 # The questions `intents` and `guards` compare with servers that do without: all sources once more.
 foreach(part IN ITEMS intents guards)
   set(program "hostmap-server-without-${part}")

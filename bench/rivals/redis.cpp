@@ -2,8 +2,8 @@
 
 #include <chrono>
 #include <csignal>
-#include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fmt/format.h>
 #include <hiredis/hiredis.h>
 #include <stdexcept>
@@ -14,21 +14,28 @@ namespace {
 
 using namespace std::chrono_literals;
 
-std::filesystem::path temporary_folder() {
-  std::string name = (std::filesystem::temp_directory_path() / "hostmap-bench-XXXXXX").string();
-  if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("cannot make a temporary folder");
-  return name;
-}
+/// Of put_later: enough that a system call is shared by many, few enough for the socket's buffers.
+constexpr unsigned kPipelined = 1000;
 
 redisContext* context_of(void* context) { return static_cast<redisContext*>(context); }
 
+struct FreeReply {
+  void operator()(redisReply* reply) const { freeReplyObject(reply); }
+};
+using Reply = std::unique_ptr<redisReply, FreeReply>;
+
+void check_stored(const Reply& reply) {
+  if (reply == nullptr || reply->type != REDIS_REPLY_STATUS) throw std::runtime_error("redis-server did not store");
+}
+
 }  // namespace
 
-RedisServer::RedisServer() : folder_(temporary_folder()) {
+RedisServer::RedisServer(std::optional<int> cpu) {
   server_ = std::make_unique<Child>(
       Command{.program = "/usr/bin/redis-server",
               .arguments = {"--port", "0", "--unixsocket", socket(), "--save", "", "--appendonly", "no", "--dir",
-                            folder_.string(), "--logfile", (folder_ / "log").string()},
+                            folder_.path().string(), "--logfile", (folder_.path() / "log").string()},
+              .cpu = cpu,
               .signal_when_parent_dies = SIGTERM});
   for (const auto end = Clock::now() + 10s; !std::filesystem::exists(socket());) {
     if (Clock::now() > end)
@@ -44,8 +51,6 @@ RedisServer::~RedisServer() {
   } catch (const std::exception& error) {
     fmt::print(stderr, "{}\n", error.what());
   }
-  std::error_code ignored;
-  std::filesystem::remove_all(folder_, ignored);
 }
 
 RedisClient::RedisClient(const std::string& socket) : context_(redisConnectUnix(socket.c_str())) {
@@ -54,23 +59,35 @@ RedisClient::RedisClient(const std::string& socket) : context_(redisConnectUnix(
 
 RedisClient::~RedisClient() { redisFree(context_of(context_)); }
 
-void RedisClient::set(std::span<const std::byte> key, std::span<const std::byte> value) {
-  auto* reply = static_cast<redisReply*>(
-      redisCommand(context_of(context_), "SET %b %b", key.data(), key.size(), value.data(), value.size()));
-  const bool stored = reply != nullptr && reply->type == REDIS_REPLY_STATUS;
-  if (reply != nullptr) freeReplyObject(reply);
-  if (!stored) throw std::runtime_error("redis-server did not store");
+void RedisClient::put(std::span<const std::byte> key, std::span<const std::byte> value) {
+  check_stored(Reply(static_cast<redisReply*>(
+      redisCommand(context_of(context_), "SET %b %b", key.data(), key.size(), value.data(), value.size()))));
 }
 
-std::optional<std::uint64_t> RedisClient::get(std::span<const std::byte> key) {
-  auto* reply = static_cast<redisReply*>(redisCommand(context_of(context_), "GET %b", key.data(), key.size()));
-  if (reply == nullptr) throw std::runtime_error("redis-server did not answer");
-  std::optional<std::uint64_t> value;
-  if (reply->type == REDIS_REPLY_STRING && reply->len == sizeof(std::uint64_t)) {
-    std::memcpy(&value.emplace(), reply->str, sizeof(std::uint64_t));
+bool RedisClient::get(std::span<const std::byte> key, std::span<std::byte> value) {
+  const Reply reply(static_cast<redisReply*>(redisCommand(context_of(context_), "GET %b", key.data(), key.size())));
+  if (reply != nullptr && reply->type == REDIS_REPLY_NIL) return false;
+  if (reply == nullptr || reply->type != REDIS_REPLY_STRING || reply->len != value.size()) {
+    throw std::runtime_error("redis-server did not answer with a value of the right size");
   }
-  freeReplyObject(reply);
-  return value;
+  std::memcpy(value.data(), reply->str, value.size());
+  return true;
+}
+
+void RedisClient::put_later(std::span<const std::byte> key, std::span<const std::byte> value) {
+  if (redisAppendCommand(context_of(context_), "SET %b %b", key.data(), key.size(), value.data(), value.size()) !=
+      REDIS_OK) {
+    throw std::runtime_error("hiredis takes no command");
+  }
+  if (++unanswered_ == kPipelined) finish();
+}
+
+void RedisClient::finish() {
+  for (; unanswered_ > 0; --unanswered_) {
+    void* reply = nullptr;
+    redisGetReply(context_of(context_), &reply);
+    check_stored(Reply(static_cast<redisReply*>(reply)));
+  }
 }
 
 }  // namespace hostmap::bench

@@ -4,8 +4,7 @@
 // client is hiredis, one command at a time.
 #pragma once
 
-#include <cstdint>
-#include <filesystem>
+#include <cstddef>
 #include <memory>
 #include <optional>
 #include <span>
@@ -17,16 +16,17 @@ namespace hostmap::bench {
 
 class RedisServer {
  public:
-  /// Starts redis-server with a socket in a temporary folder of its own; returns when it answers.
-  RedisServer();
+  /// Starts redis-server, bound to a CPU if one is given, with a socket in a temporary folder of its own; returns when
+  /// it answers.
+  explicit RedisServer(std::optional<int> cpu = {});
   ~RedisServer();
   RedisServer(const RedisServer&) = delete;
   RedisServer& operator=(const RedisServer&) = delete;
 
-  [[nodiscard]] std::string socket() const { return folder_ / "redis.sock"; }
+  [[nodiscard]] std::string socket() const { return folder_.path() / "redis.sock"; }
 
  private:
-  std::filesystem::path folder_;
+  TemporaryFolder folder_;
   std::unique_ptr<Child> server_;
 };
 
@@ -38,12 +38,17 @@ class RedisClient {
   RedisClient(const RedisClient&) = delete;
   RedisClient& operator=(const RedisClient&) = delete;
 
-  void set(std::span<const std::byte> key, std::span<const std::byte> value);
-  /// The value of a key if it has 8 bytes; nothing if it has not, or there is no such key.
-  [[nodiscard]] std::optional<std::uint64_t> get(std::span<const std::byte> key);
+  void put(std::span<const std::byte> key, std::span<const std::byte> value);
+  /// False if the key is not there. Throws if its value has another size than `value`.
+  [[nodiscard]] bool get(std::span<const std::byte> key, std::span<std::byte> value);
+
+  /// Many SETs in one go, for loading: the answers are read at every thousandth one, and by finish().
+  void put_later(std::span<const std::byte> key, std::span<const std::byte> value);
+  void finish();
 
  private:
   void* context_;
+  unsigned unanswered_ = 0;
 };
 
 }  // namespace hostmap::bench
