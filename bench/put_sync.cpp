@@ -5,24 +5,20 @@
 // way between two cores of a virtual machine changes from minute to minute.
 
 #include <array>
-#include <atomic>
 #include <chrono>
 #include <cstdlib>
-#include <cstring>
 #include <fmt/format.h>
 #include <functional>
 #include <iostream>
 #include <optional>
 #include <stdexcept>
 #include <string>
-#include <thread>
-#include <utility>
 #include <vector>
 
 #include <hostmap/client.hpp>
 
-#include "base/platform.hpp"
-#include "buffer/ring.hpp"
+#include "bare_ring.hpp"
+#include "batches.hpp"
 #include "floors.hpp"
 #include "harness.hpp"
 #include "instance.hpp"
@@ -44,77 +40,13 @@ constexpr unsigned kDefaultRounds = 9;
 constexpr double kGoalOfRing = 1.3;
 constexpr double kGoalOfRedis = 1.0 / 80;
 
-/// Nanoseconds of each of `count` calls of put(key, value), the first tenth untimed.
+/// Nanoseconds of each of `count` calls of put(key, value), in batches.
 double time_puts(std::uint64_t count, const std::function<void(std::uint64_t, std::uint64_t)>& put) {
   Random random(7);
-  for (std::uint64_t i = 0; i < count / 10; ++i) put(key_of(random.below(kEntries)), i);
-  const Clock::time_point start = Clock::now();
-  for (std::uint64_t i = 0; i < count; ++i) put(key_of(random.below(kEntries)), i);
-  return std::chrono::duration<double, std::nano>(Clock::now() - start).count() / static_cast<double>(count);
+  return time_batches(count, [&](std::uint64_t puts) {
+    for (std::uint64_t i = 0; i < puts; ++i) put(key_of(random.below(kEntries)), i);
+  });
 }
-
-/// A put's record there and an answer's record back, polled and never slept for, by the project's own ring.
-class BareRing {
- public:
-  /// Nanoseconds of one round trip.
-  static double measure(std::pair<int, int> cpus) {
-    BareRing ring;
-    std::jthread server([&] {
-      pin_to(cpus.first);
-      ring.serve();
-    });
-    double nanoseconds = 0;
-    std::jthread client([&] {
-      pin_to(cpus.second);
-      nanoseconds = ring.ask();
-    });
-    client.join();
-    server.join();
-    return nanoseconds;
-  }
-
- private:
-  static constexpr std::uint64_t kBytes = 65536;
-  static constexpr std::uint64_t kRoundTrips = kPuts + kPuts / 10;
-  static constexpr std::uint64_t kRequest = record_bytes(16);
-  static constexpr std::uint64_t kAnswer = record_bytes(0);
-
-  void serve() {
-    RingConsumer requests(RingView(requests_.data(), kBytes, kNonce), 0);
-    RingProducer answers(RingView(answers_.data(), kBytes, kNonce), 0);
-    std::array<std::byte, 16> copy;
-    for (std::uint64_t done = 0; done < kRoundTrips; ++done) {
-      while (!requests.poll()) cpu_relax();
-      std::memcpy(copy.data(), requests.record() + kRecordHeadBytes, copy.size());
-      requests.advance(kRequest);
-      const std::uint64_t header = 256 + (copy[0] == std::byte{0} ? 0 : 1);
-      std::memcpy(answers.begin(kAnswer) + 8, &header, sizeof header);
-      answers.publish(kAnswer);
-    }
-  }
-
-  double ask() {
-    RingProducer requests(RingView(requests_.data(), kBytes, kNonce), 0);
-    RingConsumer answers(RingView(answers_.data(), kBytes, kNonce), 0);
-    std::uint64_t done = 0;
-    const auto one = [&] {
-      const std::array<std::uint64_t, 3> words{1, done, done};
-      std::memcpy(requests.begin(kRequest) + 8, words.data(), sizeof words);
-      requests.publish(kRequest);
-      while (!answers.poll()) cpu_relax();
-      answers.advance(kAnswer);
-      ++done;
-    };
-    while (done < kRoundTrips - kPuts) one();
-    const Clock::time_point start = Clock::now();
-    while (done < kRoundTrips) one();
-    return std::chrono::duration<double, std::nano>(Clock::now() - start).count() / kPuts;
-  }
-
-  static constexpr std::uint64_t kNonce = 0x1234'5678'9abc'def1;
-  alignas(4096) std::array<std::byte, kBytes> requests_{};
-  alignas(4096) std::array<std::byte, kBytes> answers_{};
-};
 
 }  // namespace
 
@@ -168,7 +100,7 @@ void ask_put_sync(Session& session) {
   interleave(rounds, series.size(), [&](unsigned round, std::size_t contestant) {
     session.progress.detail(fmt::format("round {} of {}", round + 1, rounds));
     series[contestant].add(contestant == 0   ? round_of(hostmap)
-                           : contestant == 1 ? BareRing::measure({cpus[0], cpus[1]})
+                           : contestant == 1 ? bare_ring_round_trip({cpus[0], cpus[1]}, kPuts)
                                              : round_of(redis_client));
   });
   for (Child* child : {&hostmap, &redis_client}) {

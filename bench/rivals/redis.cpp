@@ -1,5 +1,6 @@
 #include "rivals/redis.hpp"
 
+#include <charconv>
 #include <chrono>
 #include <csignal>
 #include <cstring>
@@ -88,6 +89,25 @@ void RedisClient::finish() {
     redisGetReply(context_of(context_), &reply);
     check_stored(Reply(static_cast<redisReply*>(reply)));
   }
+}
+
+std::uint64_t RedisClient::memory(std::string_view figure) {
+  const Reply reply(static_cast<redisReply*>(redisCommand(context_of(context_), "INFO memory")));
+  const std::string_view text = reply && reply->str != nullptr ? std::string_view(reply->str, reply->len) : "";
+  const std::string line = fmt::format("\n{}:", figure);
+  const std::size_t at = text.find(line);
+  std::uint64_t value = 0;
+  if (at == std::string_view::npos ||
+      std::from_chars(text.data() + at + line.size(), text.data() + text.size(), value).ec != std::errc{}) {
+    throw std::runtime_error(fmt::format("redis-server does not tell {}", figure));
+  }
+  return value;
+}
+
+std::uint64_t RedisClient::size() {
+  const Reply reply(static_cast<redisReply*>(redisCommand(context_of(context_), "DBSIZE")));
+  if (!reply || reply->type != REDIS_REPLY_INTEGER) throw std::runtime_error("redis-server does not tell its size");
+  return static_cast<std::uint64_t>(reply->integer);
 }
 
 }  // namespace hostmap::bench

@@ -5,10 +5,12 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "process.hpp"
 
@@ -42,9 +44,14 @@ class RedisClient {
   /// False if the key is not there. Throws if its value has another size than `value`.
   [[nodiscard]] bool get(std::span<const std::byte> key, std::span<std::byte> value);
 
-  /// Many SETs in one go, for loading: the answers are read at every thousandth one, and by finish().
+  /// Many SETs in one go: the answers are read at every thousandth one, and by finish().
   void put_later(std::span<const std::byte> key, std::span<const std::byte> value);
   void finish();
+
+  /// One figure of `INFO memory`, as "used_memory".
+  [[nodiscard]] std::uint64_t memory(std::string_view figure);
+  /// How many keys there are.
+  [[nodiscard]] std::uint64_t size();
 
  private:
   void* context_;

@@ -1,0 +1,122 @@
+#include "bare_ring.hpp"
+
+#include <array>
+#include <cstddef>
+#include <cstring>
+#include <stdexcept>
+#include <thread>
+
+#include "base/platform.hpp"
+#include "batches.hpp"
+#include "buffer/ring.hpp"
+#include "process.hpp"
+
+namespace hostmap::bench {
+namespace {
+
+constexpr std::uint64_t kRingBytes = 65536;  // the server's default
+constexpr std::uint64_t kNonce = 0x1234'5678'9abc'def1;
+constexpr std::uint64_t kRequestBytes = record_bytes(16);
+constexpr std::uint64_t kAnswerBytes = record_bytes(0);
+// Nobody publishes how far he has read: the unanswered records always find room.
+static_assert(kMostUnanswered * kRequestBytes < kRingBytes);
+
+/// What a record carries.
+struct Pair {
+  std::uint64_t key;
+  std::uint64_t value;
+};
+
+struct Rings {
+  RingView requests() { return {request_bytes.data(), kRingBytes, kNonce}; }
+  RingView answers() { return {answer_bytes.data(), kRingBytes, kNonce}; }
+
+  alignas(4096) std::array<std::byte, kRingBytes> request_bytes{};
+  alignas(4096) std::array<std::byte, kRingBytes> answer_bytes{};
+};
+
+/// Answers `count` records; returns the sum of keys and values.
+std::uint64_t serve(Rings& rings, std::uint64_t count) {
+  RingConsumer requests(rings.requests(), 0);
+  RingProducer answers(rings.answers(), 0);
+  std::uint64_t sum = 0;
+  for (std::uint64_t done = 0; done < count; ++done) {
+    while (!requests.poll()) cpu_relax();
+    Pair pair{};
+    std::memcpy(&pair, requests.record() + kRecordHeadBytes, sizeof pair);
+    requests.advance(kRequestBytes);
+    sum += pair.key + pair.value;
+    const std::uint64_t header = 1;  // any but that of padding
+    std::memcpy(answers.begin(kAnswerBytes) + 8, &header, sizeof header);
+    answers.publish(kAnswerBytes);
+  }
+  return sum;
+}
+
+class Asker {
+ public:
+  explicit Asker(Rings& rings) : requests_(rings.requests(), 0), answers_(rings.answers(), 0) {}
+
+  /// Sends `count` records of which `most` are unanswered at most; returns when all are answered.
+  void ask(std::uint64_t count, std::uint64_t most) {
+    for (std::uint64_t number = 0; number < count; ++number) {
+      if (unanswered_ == most) await_answer();
+      send({.key = number, .value = number});
+    }
+    while (unanswered_ > 0) await_answer();
+  }
+  [[nodiscard]] std::uint64_t sum() const { return sum_; }
+
+ private:
+  void send(Pair pair) {
+    const std::array<std::uint64_t, 3> words{1, pair.key, pair.value};  // the header is any but that of padding
+    std::memcpy(requests_.begin(kRequestBytes) + 8, words.data(), sizeof words);
+    requests_.publish(kRequestBytes);
+    sum_ += pair.key + pair.value;
+    ++unanswered_;
+  }
+  /// Waits for one answer, and takes all that are there.
+  void await_answer() {
+    while (!answers_.poll()) cpu_relax();
+    do {
+      answers_.advance(kAnswerBytes);
+      --unanswered_;
+    } while (unanswered_ > 0 && answers_.poll());
+  }
+
+  RingProducer requests_;
+  RingConsumer answers_;
+  std::uint64_t unanswered_ = 0;
+  std::uint64_t sum_ = 0;
+};
+
+double measure(std::pair<int, int> cpus, std::uint64_t count, std::uint64_t most_unanswered) {
+  Rings rings;
+  std::uint64_t arrived = 0;
+  std::uint64_t sent = 0;
+  double nanoseconds = 0;
+  std::jthread server([&] {
+    pin_to(cpus.first);
+    arrived = serve(rings, operations_of_batches(count));
+  });
+  std::jthread client([&] {
+    pin_to(cpus.second);
+    Asker asker(rings);
+    nanoseconds = time_batches(count, [&](std::uint64_t records) { asker.ask(records, most_unanswered); });
+    sent = asker.sum();
+  });
+  client.join();
+  server.join();
+  if (arrived != sent) throw std::runtime_error("bare ring: what arrived is not what was sent");
+  return nanoseconds;
+}
+
+}  // namespace
+
+double bare_ring_round_trip(std::pair<int, int> cpus, std::uint64_t count) { return measure(cpus, count, 1); }
+
+double bare_ring_pipelined(std::pair<int, int> cpus, std::uint64_t count) {
+  return measure(cpus, count, kMostUnanswered);
+}
+
+}  // namespace hostmap::bench

@@ -1,0 +1,366 @@
+// Question `growth`: is there a step in growth? How long does the longest of ten thousand puts take while the table grows,
+// against a table that had all its buckets from the start?
+//
+// Two servers, one started with 10 buckets and one with more than it will need; a client of each puts the same new keys, each
+// put waiting for its answer. They take turns in segments of a million puts at most, so that both meet the same neighbours. A
+// loop that reads the clock and does nothing else shows what the machine alone adds.
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <chrono>
+#include <cstdint>
+#include <cstdlib>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <iostream>
+#include <memory>
+#include <span>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <hostmap/client.hpp>
+
+#include "floors.hpp"
+#include "harness.hpp"
+#include "instance.hpp"
+#include "other_load.hpp"
+#include "process.hpp"
+#include "question.hpp"
+#include "workload.hpp"
+
+namespace hostmap::bench {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr unsigned kDefaultRounds = 3;
+constexpr double kGoal = 3;
+/// Before these there is nothing to grow; they are put, but not timed.
+constexpr std::uint64_t kFirstKeys = 1'000;
+constexpr std::uint64_t kSegment = 1'000'000;
+/// A server with a bucket for so many keys never splits one: it does from 3.5 keys a bucket on.
+constexpr double kKeysPerPresizedBucket = 2.5;
+constexpr double kNanosecondsOfLong = 1e6;
+/// With fewer keys less than a hundred puts lie beyond p99.99: too few to call the goal missed.
+constexpr std::uint64_t kLeastKeysOfGoal = 1'000'000;
+/// Looks at the clock in a second, at the very least.
+constexpr std::uint64_t kLooks = 1'000'000;
+/// One key of so many is read back at the end; no multiple of anything that the tables count in.
+constexpr std::uint64_t kCheckedOneIn = 97;
+
+// ---- times of single puts -----------------------------------------------------------------------
+
+/// The figures of a row, in nanoseconds but for the last.
+enum Figure : std::size_t { kP50, kP99, kP999, kP9999, kLongest, kLong, kFigures };
+constexpr std::array<double, 4> kQuantiles{0.5, 0.99, 0.999, 0.9999};
+
+/// Counts times by their size: 32 classes for each doubling, so a quantile is at most a thirtieth too high.
+class Times {
+ public:
+  void add(std::uint64_t nanoseconds) {
+    ++classes_[class_of(nanoseconds)];
+    ++count_;
+    longest_ = std::max(longest_, nanoseconds);
+    if (static_cast<double>(nanoseconds) > kNanosecondsOfLong) ++long_;
+  }
+  void add(const Times& others) {
+    for (std::size_t number = 0; number < classes_.size(); ++number) classes_[number] += others.classes_[number];
+    count_ += others.count_;
+    longest_ = std::max(longest_, others.longest_);
+    long_ += others.long_;
+  }
+
+  [[nodiscard]] std::array<double, kFigures> figures() const {
+    std::array<double, kFigures> figures{};
+    for (std::size_t number = 0; number < kQuantiles.size(); ++number) figures[number] = quantile(kQuantiles[number]);
+    figures[kLongest] = static_cast<double>(longest_);
+    figures[kLong] = static_cast<double>(long_);
+    return figures;
+  }
+
+ private:
+  static constexpr unsigned kClassBits = 5;
+  static constexpr std::uint64_t kClassesOfDoubling = std::uint64_t{1} << kClassBits;
+
+  static std::size_t class_of(std::uint64_t nanoseconds) {
+    if (nanoseconds < kClassesOfDoubling) return nanoseconds;
+    const unsigned shift = static_cast<unsigned>(std::bit_width(nanoseconds)) - kClassBits - 1;
+    return shift * kClassesOfDoubling + (nanoseconds >> shift);
+  }
+  /// The longest time of a class.
+  static std::uint64_t end_of(std::size_t number) {
+    if (number < kClassesOfDoubling) return number;
+    const std::size_t shift = number / kClassesOfDoubling - 1;
+    return ((number % kClassesOfDoubling + kClassesOfDoubling + 1) << shift) - 1;
+  }
+
+  [[nodiscard]] double quantile(double part) const {
+    const double needed = part * static_cast<double>(count_);
+    std::uint64_t seen = 0;
+    for (std::size_t number = 0; number < classes_.size(); ++number) {
+      seen += classes_[number];
+      if (static_cast<double>(seen) >= needed) return static_cast<double>(std::min(end_of(number), longest_));
+    }
+    return static_cast<double>(longest_);
+  }
+
+  std::array<std::uint64_t, (64 - kClassBits + 1) * kClassesOfDoubling> classes_{};
+  std::uint64_t count_ = 0;
+  std::uint64_t longest_ = 0;
+  std::uint64_t long_ = 0;
+};
+
+/// The gaps that a loop sees which reads the clock for a second.
+std::array<double, kFigures> measure_jitter(int cpu) {
+  Times gaps;
+  std::jthread watcher([&] {
+    pin_to(cpu);
+    const Clock::time_point end = Clock::now() + 1s;
+    for (Clock::time_point last = Clock::now(); last < end;) {
+      const Clock::time_point now = Clock::now();
+      gaps.add(static_cast<std::uint64_t>((now - last).count()));
+      last = now;
+    }
+  });
+  watcher.join();
+  return gaps.figures();
+}
+
+// ---- who puts -----------------------------------------------------------------------------------
+
+/// The powers of ten between which rows are kept, from 10^3 up to `keys`: {10^3, 10^4}, {10^4, 10^5} …
+std::vector<std::pair<std::uint64_t, std::uint64_t>> decades_to(std::uint64_t keys) {
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> decades;
+  for (std::uint64_t from = kFirstKeys; from < keys; from *= 10) decades.emplace_back(from, std::min(10 * from, keys));
+  return decades;
+}
+
+void put_and_time(Client& client, std::uint64_t from, std::uint64_t to, Times& times) {
+  Clock::time_point last = Clock::now();
+  for (std::uint64_t index = from; index < to; ++index) {
+    if (const Status status = client.put(bytes_of(key_of(index)), bytes_of(value_of(index))); !status.ok()) {
+      throw std::runtime_error(fmt::format("put: {}", status.message()));
+    }
+    const Clock::time_point now = Clock::now();
+    times.add(static_cast<std::uint64_t>((now - last).count()));
+    last = now;
+  }
+}
+
+void check_values(Client& client, std::uint64_t keys) {
+  for (std::uint64_t index = 0; index < keys; index += kCheckedOneIn) {
+    std::uint64_t value = 0;
+    const Result<std::size_t> bytes =
+        client.get_into(bytes_of(key_of(index)), std::as_writable_bytes(std::span(&value, 1)));
+    if (!bytes || *bytes != sizeof value || value != value_of(index)) {
+      throw std::runtime_error("growth: a value is not the one that was put");
+    }
+  }
+}
+
+enum Kind : std::size_t { kGrowing, kPresized, kKinds };
+constexpr std::array<std::string_view, kKinds> kNames{"growing", "presized"};
+
+/// A server, and the client that fills it.
+class Side {
+ public:
+  Side(Kind kind, std::uint64_t keys, int cpu)
+      : kind_(kind),
+        keys_(keys),
+        instance_({buckets(kind, keys), "--memory", memory_for(keys)}),
+        client_({.program = own_program(),
+                 .arguments = {"--role", "growth-client", instance_.name(), std::to_string(keys)},
+                 .cpu = cpu}) {}
+
+  void put(std::uint64_t from, std::uint64_t to) {
+    client_.say(fmt::format("{} {}", from, to));
+    if (client_.hear(300s) != "done") throw std::runtime_error("growth: the client did not put its keys");
+  }
+  /// Figures of each decade, and of all puts behind them. Throws unless the table has all keys, and has grown or not as it
+  /// should.
+  std::vector<std::array<double, kFigures>> finish(std::size_t decades) {
+    client_.close_input();
+    std::vector<std::array<double, kFigures>> rows(decades + 1);
+    for (std::array<double, kFigures>& row : rows) {
+      std::istringstream line(client_.hear(60s));
+      for (double& figure : row) line >> figure;
+      if (!line) throw std::runtime_error("growth: the client did not tell its times");
+    }
+    client_.wait(30s);
+    if (const std::uint64_t found = instance_.stat("entries"); found != keys_) {
+      throw std::runtime_error(fmt::format("growth: there are {} entries, not {}", found, keys_));
+    }
+    if (const std::uint64_t splits = instance_.stat("splits"); (splits > 0) != (kind_ == kGrowing)) {
+      throw std::runtime_error(fmt::format("growth: {} buckets of the {} table were split", splits, kNames[kind_]));
+    }
+    instance_.stop();
+    return rows;
+  }
+
+ private:
+  static std::string buckets(Kind kind, std::uint64_t keys) {
+    return kind == kGrowing ? "10" : fmt::format("{:.0f}", static_cast<double>(keys) / kKeysPerPresizedBucket);
+  }
+
+  Kind kind_;
+  std::uint64_t keys_;
+  Instance instance_;
+  Child client_;
+};
+
+// ---- rounds -------------------------------------------------------------------------------------
+
+/// Of each figure of a row one value a round.
+using Row = std::array<Series, kFigures>;
+
+void add_to(Row& row, const std::array<double, kFigures>& figures) {
+  for (std::size_t figure = 0; figure < kFigures; ++figure) row[figure].add(figures[figure]);
+}
+
+struct Figures {
+  std::array<std::vector<Row>, kKinds> rows;  // decades, then all puts
+  Row jitter;
+};
+
+void run_round(Session& session, unsigned round, std::uint64_t keys, int cpu, Figures& figures) {
+  session.progress.detail(fmt::format("round {}, starting", round + 1));
+  add_to(figures.jitter, measure_jitter(cpu));
+  std::array<std::unique_ptr<Side>, kKinds> sides;
+  for (const Kind kind : {kGrowing, kPresized}) sides[kind] = std::make_unique<Side>(kind, keys, cpu);
+  for (const auto& side : sides) side->put(0, kFirstKeys);
+  const auto decades = decades_to(keys);
+  std::size_t first = round;
+  for (const auto& [begin, end] : decades) {
+    for (std::uint64_t from = begin; from < end; from += kSegment, ++first) {
+      session.progress.detail(fmt::format("round {}, {} keys", round + 1, format_count(from)));
+      for (std::size_t turn = 0; turn < kKinds; ++turn) {
+        sides[(first + turn) % kKinds]->put(from, std::min(from + kSegment, end));
+      }
+    }
+  }
+  for (const Kind kind : {kGrowing, kPresized}) {
+    const auto rows = sides[kind]->finish(decades.size());
+    figures.rows[kind].resize(rows.size());
+    for (std::size_t number = 0; number < rows.size(); ++number) add_to(figures.rows[kind][number], rows[number]);
+  }
+}
+
+// ---- what is printed ----------------------------------------------------------------------------
+
+std::string microseconds(const Series& nanoseconds) { return format_figure(nanoseconds.median() / 1e3); }
+
+void add_row(Table& table, std::string name, const Row& row, std::uint64_t puts, Tone tone) {
+  // Fewer than ten puts beyond a quantile say nothing of it.
+  constexpr double kLeastBeyond = 10;
+  std::vector<Cell> cells{{std::move(name), tone}};
+  for (std::size_t quantile = 0; quantile < kQuantiles.size(); ++quantile) {
+    const bool known = static_cast<double>(puts) * (1 - kQuantiles[quantile]) > 0.99 * kLeastBeyond;
+    cells.push_back({known ? microseconds(row[quantile]) : "–", tone});
+  }
+  cells.push_back({microseconds(row[kLongest]), tone});
+  cells.push_back({format_figure(row[kLong].median()), tone});
+  table.row(std::move(cells));
+}
+
+void print_table(const Figures& figures, std::uint64_t keys, const Finding& finding, const OtherLoad& others) {
+  Table table(fmt::format("growth · puts of 8 + 8 bytes up to {} keys · µs a put, median of {} rounds",
+                          format_count(keys), figures.jitter[kLongest].figures().size()),
+              {"", "p50", "p99", "p99.9", "p99.99", "longest", "above 1 ms"});
+  const auto decades = decades_to(keys);
+  for (std::size_t number = 0; number <= decades.size(); ++number) {
+    const bool all = number == decades.size();
+    if (all) table.rule();
+    const auto [from, to] = all ? std::pair(kFirstKeys, keys) : decades[number];
+    for (const Kind kind : {kGrowing, kPresized}) {
+      const Tone tone = kind == kPresized ? Tone::kFaint : (all ? Tone::kStrong : Tone::kPlain);
+      add_row(table, fmt::format("{} – {}: {}", format_count(from), format_count(to), kNames[kind]),
+              figures.rows[kind][number], to - from, tone);
+    }
+  }
+  table.rule();
+  add_row(table, "floor: gaps of a loop that reads the clock, 1 s", figures.jitter, kLooks, Tone::kFaint);
+  const Cell met = finding.goal ? verdict(*finding.goal_met()) : Cell{"", Tone::kPlain};
+  table.row({{"growing : presized, p99.99", Tone::kStrong},
+             {""},
+             {""},
+             {""},
+             {format_ratio(*finding.ratio), Tone::kStrong},
+             {finding.goal ? fmt::format("≤ {:.0f}", kGoal) : ""},
+             met});
+  table.note(fmt::format("growing: started with 10 buckets; presized: with {}, of which none was split",
+                         format_count(static_cast<std::uint64_t>(static_cast<double>(keys) / kKeysPerPresizedBucket))));
+  table.note(others.sentence());
+  table.print();
+}
+
+}  // namespace
+
+// In the client's process: a line on standard input is the first key and the one behind the last; at its end come the figures.
+int play_growth_client(std::span<char* const> arguments) {
+  Client client = connect_to(arguments[0], 60s);
+  const std::uint64_t keys = std::strtoull(arguments[1], nullptr, 10);
+  const auto decades = decades_to(keys);
+  std::vector<Times> times(decades.size());
+  Times untimed;
+  std::uint64_t from = 0;
+  std::uint64_t to = 0;
+  while (std::cin >> from >> to) {
+    const auto decade = std::find_if(decades.begin(), decades.end(),
+                                     [&](const auto& one) { return from >= one.first && to <= one.second; });
+    put_and_time(client, from, to,
+                 decade == decades.end() ? untimed : times[static_cast<std::size_t>(decade - decades.begin())]);
+    fmt::print("done\n");
+    std::fflush(stdout);
+  }
+  check_values(client, keys);
+  Times all;
+  for (const Times& one : times) all.add(one);
+  times.push_back(all);
+  for (const Times& one : times) fmt::print("{}\n", fmt::join(one.figures(), " "));
+  return 0;
+}
+
+void ask_growth(Session& session) {
+  const std::uint64_t keys = session.choices.max_entries;
+  if (keys <= 10 * kFirstKeys) {
+    session.progress.step("growth · skipped, needs --max-entries above 10000");
+    return;
+  }
+  session.progress.step(fmt::format("growth · {} keys", format_count(keys)));
+  const OtherLoad others;
+  const unsigned rounds = session.choices.rounds == 0 ? kDefaultRounds : session.choices.rounds;
+  const int cpu = allowed_cpus().back();
+  Figures figures;
+  for (unsigned round = 0; round < rounds; ++round) run_round(session, round, keys, cpu, figures);
+
+  const Row& growing = figures.rows[kGrowing].back();
+  const Row& presized = figures.rows[kPresized].back();
+  Finding finding{.name = fmt::format("growth/p99.99/{}", keys),
+                  .unit = "ns",
+                  .hostmap = growing[kP9999].median(),
+                  .rivals = {{"presized", presized[kP9999].median()}},
+                  .floor = figures.jitter[kP9999].median(),
+                  .ratio = ratio_of(growing[kP9999], presized[kP9999])};
+  if (keys >= kLeastKeysOfGoal) finding.goal = kGoal;
+  session.report.add(finding);
+  session.report.add({.name = fmt::format("growth/longest/{}", keys),
+                      .unit = "ns",
+                      .hostmap = growing[kLongest].median(),
+                      .rivals = {{"presized", presized[kLongest].median()}},
+                      .floor = figures.jitter[kLongest].median()});
+  session.report.add({.name = fmt::format("growth/above-1-ms/{}", keys),
+                      .unit = "puts",
+                      .hostmap = growing[kLong].median(),
+                      .rivals = {{"presized", presized[kLong].median()}},
+                      .floor = figures.jitter[kLong].median()});
+  session.progress.clear();
+  print_table(figures, keys, finding, others);
+}
+
+}  // namespace hostmap::bench
