@@ -170,13 +170,16 @@ constexpr std::array<std::string_view, kKinds> kNames{"growing", "presized"};
 /// A server, and the client that fills it.
 class Side {
  public:
-  Side(Kind kind, std::uint64_t keys, int cpu)
+  /// Worker and client each have a CPU of their own: where the system gives them the same one, every put costs two switches.
+  Side(Kind kind, std::uint64_t keys, std::pair<int, int> cpus)
       : kind_(kind),
         keys_(keys),
         instance_({buckets(kind, keys), "--memory", memory_for(keys)}),
         client_({.program = own_program(),
                  .arguments = {"--role", "growth-client", instance_.name(), std::to_string(keys)},
-                 .cpu = cpu}) {}
+                 .cpu = cpus.second}) {
+    instance_.pin_workers(cpus.first);
+  }
 
   void put(std::uint64_t from, std::uint64_t to) {
     client_.say(fmt::format("{} {}", from, to));
@@ -228,11 +231,11 @@ struct Figures {
   Row jitter;
 };
 
-void run_round(Session& session, unsigned round, std::uint64_t keys, int cpu, Figures& figures) {
+void run_round(Session& session, unsigned round, std::uint64_t keys, std::pair<int, int> cpus, Figures& figures) {
   session.progress.detail(fmt::format("round {}, starting", round + 1));
-  add_to(figures.jitter, measure_jitter(cpu));
+  add_to(figures.jitter, measure_jitter(cpus.second));
   std::array<std::unique_ptr<Side>, kKinds> sides;
-  for (const Kind kind : {kGrowing, kPresized}) sides[kind] = std::make_unique<Side>(kind, keys, cpu);
+  for (const Kind kind : {kGrowing, kPresized}) sides[kind] = std::make_unique<Side>(kind, keys, cpus);
   for (const auto& side : sides) side->put(0, kFirstKeys);
   const auto decades = decades_to(keys);
   std::size_t first = round;
@@ -268,7 +271,8 @@ void add_row(Table& table, std::string name, const Row& row, std::uint64_t puts,
   table.row(std::move(cells));
 }
 
-void print_table(const Figures& figures, std::uint64_t keys, const Finding& finding, const OtherLoad& others) {
+void print_table(const Figures& figures, std::uint64_t keys, const Finding& finding, bool disturbed,
+                 const OtherLoad& others) {
   Table table(fmt::format("growth · puts of 8 + 8 bytes up to {} keys · µs a put, median of {} rounds",
                           format_count(keys), figures.jitter[kLongest].figures().size()),
               {"", "p50", "p99", "p99.9", "p99.99", "longest", "above 1 ms"});
@@ -295,6 +299,7 @@ void print_table(const Figures& figures, std::uint64_t keys, const Finding& find
              met});
   table.note(fmt::format("growing: started with 10 buckets; presized: with {}, of which none was split",
                          format_count(static_cast<std::uint64_t>(static_cast<double>(keys) / kKeysPerPresizedBucket))));
+  if (disturbed) table.note("p99.99 of the presized table is what other programs took: the goal is not judged");
   table.note(others.sentence());
   table.print();
 }
@@ -327,6 +332,11 @@ int play_growth_client(std::span<char* const> arguments) {
 }
 
 void ask_growth(Session& session) {
+  const std::vector<int> cpus = allowed_cpus();
+  if (cpus.size() < 2) {
+    session.progress.step("growth · skipped, needs two CPUs");
+    return;
+  }
   const std::uint64_t keys = session.choices.max_entries;
   if (keys <= 10 * kFirstKeys) {
     session.progress.step("growth · skipped, needs --max-entries above 10000");
@@ -335,9 +345,8 @@ void ask_growth(Session& session) {
   session.progress.step(fmt::format("growth · {} keys", format_count(keys)));
   const OtherLoad others;
   const unsigned rounds = session.choices.rounds == 0 ? kDefaultRounds : session.choices.rounds;
-  const int cpu = allowed_cpus().back();
   Figures figures;
-  for (unsigned round = 0; round < rounds; ++round) run_round(session, round, keys, cpu, figures);
+  for (unsigned round = 0; round < rounds; ++round) run_round(session, round, keys, {cpus[0], cpus[1]}, figures);
 
   const Row& growing = figures.rows[kGrowing].back();
   const Row& presized = figures.rows[kPresized].back();
@@ -347,7 +356,9 @@ void ask_growth(Session& session) {
                   .rivals = {{"presized", presized[kP9999].median()}},
                   .floor = figures.jitter[kP9999].median(),
                   .ratio = ratio_of(growing[kP9999], presized[kP9999])};
-  if (keys >= kLeastKeysOfGoal) finding.goal = kGoal;
+  // Beyond 1 ms are the time slices of other programs, which both tables see: a ratio of those would say nothing of growth.
+  const bool disturbed = presized[kP9999].median() > kNanosecondsOfLong;
+  if (keys >= kLeastKeysOfGoal && !disturbed) finding.goal = kGoal;
   session.report.add(finding);
   session.report.add({.name = fmt::format("growth/longest/{}", keys),
                       .unit = "ns",
@@ -360,7 +371,7 @@ void ask_growth(Session& session) {
                       .rivals = {{"presized", presized[kLong].median()}},
                       .floor = figures.jitter[kLong].median()});
   session.progress.clear();
-  print_table(figures, keys, finding, others);
+  print_table(figures, keys, finding, disturbed, others);
 }
 
 }  // namespace hostmap::bench

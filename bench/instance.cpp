@@ -5,6 +5,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fmt/format.h>
+#include <fstream>
 #include <sched.h>
 #include <stdexcept>
 #include <string>
@@ -49,11 +50,19 @@ Instance::~Instance() {
   }
 }
 
-void Instance::pin_server(int cpu) const {
+void Instance::pin_server(int cpu) const { pin_threads(cpu, ""); }
+
+void Instance::pin_workers(int cpu) const { pin_threads(cpu, "worker "); }
+
+/// Those whose names begin with `name`.
+void Instance::pin_threads(int cpu, std::string_view name) const {
   cpu_set_t set;
   CPU_ZERO(&set);
   CPU_SET(static_cast<std::size_t>(cpu), &set);
   for (const auto& task : std::filesystem::directory_iterator(fmt::format("/proc/{}/task", server_pid()))) {
+    std::string thread_name;
+    std::getline(std::ifstream(task.path() / "comm"), thread_name);
+    if (!thread_name.starts_with(name)) continue;
     const auto thread = static_cast<pid_t>(std::stol(task.path().filename().string()));
     if (sched_setaffinity(thread, sizeof set, &set) != 0) throw std::runtime_error("sched_setaffinity failed");
   }

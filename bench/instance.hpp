@@ -28,6 +28,8 @@ class Instance {
   [[nodiscard]] pid_t server_pid() const { return server_->pid(); }
   /// Binds each thread that the server has now to one CPU; how many CPUs it believes to have does not change.
   void pin_server(int cpu) const;
+  /// The same for its workers alone: its helper threads stay where the system puts them.
+  void pin_workers(int cpu) const;
   /// One figure of `hostmap stat --json`.
   [[nodiscard]] std::uint64_t stat(std::string_view figure) const;
   /// SIGKILL, and another server in its place. Returns how many milliseconds that one took from exec to `ready`.
@@ -39,6 +41,7 @@ class Instance {
 
  private:
   static void await_ready(Child& server);
+  void pin_threads(int cpu, std::string_view name) const;
 
   std::string name_;
   Command command_;
