@@ -65,7 +65,7 @@ constexpr std::array kRoles{
     Role{"put-pipelined-client", 2, play_put_pipelined_client},
     Role{"put-pipelined-redis", 1, play_put_pipelined_redis},
     Role{"growth-client", 2, play_growth_client},
-    Role{"memory-churn", 2, play_memory_churn},
+    Role{"memory-churn", 3, play_memory_churn},
     Role{"memory-refill", 2, play_memory_refill},
     Role{"memory-redis", 3, play_memory_redis},
     Role{"values-writer", 1, play_values_writer},

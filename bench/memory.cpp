@@ -76,7 +76,12 @@ void check_value(Client& client, const EntryKey& key, std::string_view expected)
 
 // ---- churn --------------------------------------------------------------------------------------
 
-/// The value of an entry after overwrite number `version`, counted from 1; 0 is what was loaded.
+/// Put in place of 100 bytes each, which leaves blocks of a size that hardly anybody wants any more; or of values of the same
+/// sizes, as a map has them that has been used for long.
+enum Before : std::size_t { kOneSize, kSameSizes };
+constexpr std::array<std::string_view, 2> kBeforeNames{"one-size", "same-sizes"};
+
+/// The value of an entry after put number `version`, counted from 1; 0 is what load_hostmap_entries has loaded.
 std::string churned_value(std::uint32_t version) {
   if (version == 0) return std::string(kValueBytes, 'v');
   const std::uint64_t bytes = kLeastChurned + scale(mix(version), kMostChurned - kLeastChurned + 1);
@@ -199,11 +204,20 @@ Taken taken_by_redis(const std::string& form, std::uint64_t entries, std::uint64
 
 struct Figures {
   Taken fresh;
-  Taken churned;
+  std::array<Taken, kBeforeNames.size()> churned;
   Taken redis_entries;
   Taken pairs;
   Taken redis_pairs;
 };
+
+Taken taken_after_churn(const Instance& instance, std::uint64_t entries, Before before) {
+  Child churner({.program = own_program(),
+                 .arguments = {"--role", "memory-churn", instance.name(), std::to_string(entries),
+                               std::string(kBeforeNames[before])}});
+  const std::uint64_t live = std::strtoull(churner.hear(300s).c_str(), nullptr, 10);
+  churner.wait(30s);
+  return taken_by(instance, entries, live);
+}
 
 Figures take_figures(Session& session, std::uint64_t entries) {
   Figures figures;
@@ -214,11 +228,12 @@ Figures take_figures(Session& session, std::uint64_t entries) {
     load_hostmap_entries(instance, entries);
     figures.fresh = taken_by(instance, entries, live);
     session.progress.detail("churn");
-    Child churner(
-        {.program = own_program(), .arguments = {"--role", "memory-churn", instance.name(), std::to_string(entries)}});
-    const std::uint64_t churned_live = std::strtoull(churner.hear(300s).c_str(), nullptr, 10);
-    churner.wait(30s);
-    figures.churned = taken_by(instance, entries, churned_live);
+    figures.churned[kOneSize] = taken_after_churn(instance, entries, kOneSize);
+    instance.stop();
+  }
+  {
+    Instance instance({"10", "--memory", memory_for(entries)});
+    figures.churned[kSameSizes] = taken_after_churn(instance, entries, kSameSizes);
     instance.stop();
   }
   {
@@ -261,14 +276,18 @@ void report_taken(Session& session, const Figures& figures, std::uint64_t entrie
                 .unit = "bytes",
                 .hostmap = figures.fresh.overhead(),
                 .rivals = {{"redis", figures.redis_entries.overhead()}}};
-  Finding churned{
-      .name = fmt::format("memory/churned/{}", entries), .unit = "bytes", .hostmap = figures.churned.overhead()};
+  Finding churned{.name = fmt::format("memory/churned/{}", entries),
+                  .unit = "bytes",
+                  .hostmap = figures.churned[kOneSize].overhead()};
   if (entries == kEntries) {
     fresh.goal = kGoalFresh;
     churned.goal = kGoalChurned;
   }
   session.report.add(fresh);
   session.report.add(churned);
+  session.report.add({.name = fmt::format("memory/churned-same-sizes/{}", entries),
+                      .unit = "bytes",
+                      .hostmap = figures.churned[kSameSizes].overhead()});
   session.report.add({.name = fmt::format("memory/pairs/{}", entries),
                       .unit = "bytes",
                       .hostmap = figures.pairs.each(),
@@ -288,9 +307,10 @@ void report_taken(Session& session, const Figures& figures, std::uint64_t entrie
   };
   row(fmt::format("hostmap, {} + {} bytes", kKeyBytes, kValueBytes), figures.fresh, &fresh, Tone::kStrong);
   row(fmt::format("redis, {} + {} bytes", kKeyBytes, kValueBytes), figures.redis_entries, nullptr, Tone::kPlain);
-  row(fmt::format("hostmap, after {} overwrites by {} to {} bytes", format_count(kOverwritesOfEach * entries),
+  row(fmt::format("hostmap, then {} overwrites by {} to {} bytes", format_count(kOverwritesOfEach * entries),
                   kLeastChurned, kMostChurned),
-      figures.churned, &churned, Tone::kStrong);
+      figures.churned[kOneSize], &churned, Tone::kStrong);
+  row("hostmap, the same where values had these sizes before", figures.churned[kSameSizes], nullptr, Tone::kPlain);
   table.rule();
   row("hostmap, 8 + 8 bytes", figures.pairs, nullptr, Tone::kStrong);
   row("redis, 8 + 8 bytes", figures.redis_pairs, nullptr, Tone::kPlain);
@@ -340,13 +360,16 @@ int play_memory_churn(std::span<char* const> arguments) {
   Client client = connect_to(arguments[0]);
   const std::uint64_t entries = std::strtoull(arguments[1], nullptr, 10);
   std::vector<std::uint32_t> versions(entries);
-  Random random(11);
-  for (std::uint32_t version = 1; version <= kOverwritesOfEach * entries; ++version) {
-    const std::uint64_t number = random.below(entries);
-    const EntryKey key = entry_key(number, entries);
-    check(client.put_async(bytes_of_key(key), churned_value(version)), "put_async");
-    versions[number] = version;
+  std::uint32_t version = 0;
+  const auto put = [&](std::uint64_t number) {
+    versions[number] = ++version;
+    check(client.put_async(bytes_of_key(entry_key(number, entries)), churned_value(version)), "put_async");
+  };
+  if (arguments[2] == kBeforeNames[kSameSizes]) {
+    for (std::uint64_t number = 0; number < entries; ++number) put(number);
   }
+  Random random(11);
+  for (std::uint64_t done = 0; done < kOverwritesOfEach * entries; ++done) put(random.below(entries));
   check(client.flush(), "flush");
   std::uint64_t live = 0;
   for (std::uint64_t number = 0; number < entries; ++number) {
