@@ -1,9 +1,9 @@
-// Question `growth`: is there a step in growth? How long does the longest of ten thousand puts take while the table grows,
-// against a table that had all its buckets from the start?
+// Question `growth`: is there a step in growth? How long does the longest of ten thousand puts take while the table
+// grows, against a table that had all its buckets from the start?
 //
-// Two servers, one started with 10 buckets and one with more than it will need; a client of each puts the same new keys, each
-// put waiting for its answer. They take turns in segments of a million puts at most, so that both meet the same neighbours. A
-// loop that reads the clock and does nothing else shows what the machine alone adds.
+// Two servers, one started with 10 buckets and one with more than it will need; a client of each puts the same new
+// keys, each put waiting for its answer. They take turns in segments of a million puts at most, so that both meet the
+// same neighbours. A loop that reads the clock and does nothing else shows what the machine alone adds.
 
 #include <algorithm>
 #include <array>
@@ -170,7 +170,8 @@ constexpr std::array<std::string_view, kKinds> kNames{"growing", "presized"};
 /// A server, and the client that fills it.
 class Side {
  public:
-  /// Worker and client each have a CPU of their own: where the system gives them the same one, every put costs two switches.
+  /// Worker and client each have a CPU of their own: where the system gives them the same one, every put costs two
+  /// switches.
   Side(Kind kind, std::uint64_t keys, std::pair<int, int> cpus)
       : kind_(kind),
         keys_(keys),
@@ -185,8 +186,8 @@ class Side {
     client_.say(fmt::format("{} {}", from, to));
     if (client_.hear(300s) != "done") throw std::runtime_error("growth: the client did not put its keys");
   }
-  /// Figures of each decade, and of all puts behind them. Throws unless the table has all keys, and has grown or not as it
-  /// should.
+  /// Figures of each decade, and of all puts behind them. Throws unless the table has all keys, and has grown or not as
+  /// it should.
   std::vector<std::array<double, kFigures>> finish(std::size_t decades) {
     client_.close_input();
     std::vector<std::array<double, kFigures>> rows(decades + 1);
@@ -306,7 +307,8 @@ void print_table(const Figures& figures, std::uint64_t keys, const Finding& find
 
 }  // namespace
 
-// In the client's process: a line on standard input is the first key and the one behind the last; at its end come the figures.
+// In the client's process: a line on standard input is the first key and the one behind the last; at its end come the
+// figures.
 int play_growth_client(std::span<char* const> arguments) {
   Client client = connect_to(arguments[0], 60s);
   const std::uint64_t keys = std::strtoull(arguments[1], nullptr, 10);
@@ -356,7 +358,8 @@ void ask_growth(Session& session) {
                   .rivals = {{"presized", presized[kP9999].median()}},
                   .floor = figures.jitter[kP9999].median(),
                   .ratio = ratio_of(growing[kP9999], presized[kP9999])};
-  // Beyond 1 ms are the time slices of other programs, which both tables see: a ratio of those would say nothing of growth.
+  // Beyond 1 ms are the time slices of other programs, which both tables see: a ratio of those would say nothing of
+  // growth.
   const bool disturbed = presized[kP9999].median() > kNanosecondsOfLong;
   if (keys >= kLeastKeysOfGoal && !disturbed) finding.goal = kGoal;
   session.report.add(finding);

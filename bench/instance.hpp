@@ -17,7 +17,8 @@ namespace hostmap::bench {
 
 class Instance {
  public:
-  /// Starts `hostmap-server ARGUMENT…`, or another build of it, under a name that no other run uses; returns when it serves.
+  /// Starts `hostmap-server ARGUMENT…`, or another build of it, under a name that no other run uses; returns when it
+  /// serves.
   explicit Instance(std::vector<std::string> arguments, std::string_view program = "hostmap-server");
   /// Stops the server if stop() has not; never throws.
   ~Instance();

@@ -1,9 +1,9 @@
 // Question `memory`: how many bytes does an entry take beyond its key and value?
 //
-// What counts is what the table has populated, head, buckets and slack included, for populated memory never goes back to the
-// system. Freshly loaded, and after values of changing sizes have been put in their places. Redis is given the same entries.
-// A second table tells how much of the memory of erased entries those of another size can have. Nothing here depends on the
-// speed of the machine: there is one round.
+// What counts is what the table has populated, head, buckets and slack included, for populated memory never goes back
+// to the system. Freshly loaded, and after values of changing sizes have been put in their places. Redis is given the
+// same entries. A second table tells how much of the memory of erased entries those of another size can have. Nothing
+// here depends on the speed of the machine: there is one round.
 
 #include <algorithm>
 #include <array>
@@ -52,7 +52,7 @@ constexpr std::uint64_t kRefillMemoryMebibytes = 64;
 constexpr double kGoalFresh = 32;
 constexpr double kGoalChurned = 48;
 constexpr double kGoalReused = 0.8;
-/// What is read in three ways must agree to this: the server counts pages that it populates, the kernel those that it has.
+/// The server counts what it populates, the file system what it holds: they must agree to this.
 constexpr double kTolerance = 0.01;
 
 // ---- entries ------------------------------------------------------------------------------------
@@ -76,8 +76,8 @@ void check_value(Client& client, const EntryKey& key, std::string_view expected)
 
 // ---- churn --------------------------------------------------------------------------------------
 
-/// Put in place of 100 bytes each, which leaves blocks of a size that hardly anybody wants any more; or of values of the same
-/// sizes, as a map has them that has been used for long.
+/// Put in place of 100 bytes each, which leaves blocks of a size that hardly anybody wants any more; or of values of
+/// the same sizes, as a map has them that has been used for long.
 enum Before : std::size_t { kOneSize, kSameSizes };
 constexpr std::array<std::string_view, 2> kBeforeNames{"one-size", "same-sizes"};
 

@@ -1,8 +1,9 @@
 // Question `values`: how many bytes a second does a large value take to be read, and to be written?
 //
-// The floor of a read is memcpy from memory that another process has written and shares: as many distinct values of the same
-// size, in pages of the same size, asked for in the same order, into the same buffer. 256 MiB of each, so that neither comes
-// out of a cache. A put is synchronous: the value goes through the ring in pieces, and the server copies it once more.
+// The floor of a read is memcpy from memory that another process has written and shares: as many distinct values of the
+// same size, in pages of the same size, asked for in the same order, into the same buffer. 256 MiB of each, so that
+// neither comes out of a cache. A put is synchronous: the value goes through the ring in pieces, and the server copies
+// it once more.
 
 #include <algorithm>
 #include <array>
@@ -53,8 +54,8 @@ enum Way : std::size_t { kGet, kCopy, kPut, kWays };
 
 // ---- values -------------------------------------------------------------------------------------
 
-/// All values of one size: each is a window of one stretch of random words, at a place of its own, so that no two are equal
-/// and none must be made while the time counts. A put changes a value to its other version.
+/// All values of one size: each is a window of one stretch of random words, at a place of its own, so that no two are
+/// equal and none must be made while the time counts. A put changes a value to its other version.
 class Values {
  public:
   explicit Values(std::uint64_t bytes)
@@ -97,8 +98,8 @@ double time_acts(const Values& values, std::uint64_t round, const Act& act) {
 
 // ---- the memory of another process --------------------------------------------------------------
 
-/// Shared memory with all values one behind the other. It has no name: whoever wants it opens the writer's descriptor, and it
-/// goes with the last process that has it.
+/// Shared memory with all values one behind the other. It has no name: whoever wants it opens the writer's descriptor,
+/// and it goes with the last process that has it.
 class SharedValues {
  public:
   explicit SharedValues(const Values& values) {
