@@ -215,23 +215,6 @@ double measure_system_call() {
   return nanoseconds_since(start) / kCalls;
 }
 
-/// A thread of its own on that CPU, which looks at the clock for a second.
-Latencies measure_clock_gaps(int cpu) {
-  constexpr std::chrono::seconds kWatched{1};
-  Latencies gaps;
-  std::jthread watcher([&] {
-    pin_to(cpu);
-    Clock::time_point last = Clock::now();
-    for (const Clock::time_point end = last + kWatched; last < end;) {
-      const Clock::time_point now = Clock::now();
-      gaps.add(static_cast<std::uint64_t>((now - last).count()));
-      last = now;
-    }
-  });
-  watcher.join();
-  return gaps;
-}
-
 /// 256 MiB of lines, each of which holds the number of another: one cycle through all of them.
 class LineCycle {
  public:
@@ -317,6 +300,22 @@ Floors measure_floors() {
 }
 
 }  // namespace
+
+Latencies measure_clock_gaps(int cpu) {
+  constexpr std::chrono::seconds kWatched{1};
+  Latencies gaps;
+  std::jthread watcher([&] {
+    pin_to(cpu);
+    Clock::time_point last = Clock::now();
+    for (const Clock::time_point end = last + kWatched; last < end;) {
+      const Clock::time_point now = Clock::now();
+      gaps.add(static_cast<std::uint64_t>((now - last).count()));
+      last = now;
+    }
+  });
+  watcher.join();
+  return gaps;
+}
 
 std::optional<double> measure_futex_round_trip(std::pair<int, int> cpus, std::chrono::nanoseconds pause) {
   return FutexPingPong(pause).measure(cpus);

@@ -43,6 +43,9 @@ struct Floors {
 [[nodiscard]] std::optional<double> measure_futex_round_trip(std::pair<int, int> cpus,
                                                              std::chrono::nanoseconds pause = {});
 
+/// Floors::clock_gaps of a CPU, by a thread of its own that looks at the clock for a second.
+[[nodiscard]] Latencies measure_clock_gaps(int cpu);
+
 class Report;
 class Progress;
 

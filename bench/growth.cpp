@@ -29,6 +29,7 @@
 #include "floors.hpp"
 #include "harness.hpp"
 #include "instance.hpp"
+#include "latencies.hpp"
 #include "other_load.hpp"
 #include "process.hpp"
 #include "question.hpp"
@@ -46,7 +47,7 @@ constexpr std::uint64_t kFirstKeys = 1'000;
 constexpr std::uint64_t kSegment = 1'000'000;
 /// A server with a bucket for so many keys never splits one: it does from 3.5 keys a bucket on.
 constexpr double kKeysPerPresizedBucket = 2.5;
-constexpr double kNanosecondsOfLong = 1e6;
+constexpr std::uint64_t kNanosecondsOfLong = 1'000'000;
 /// With fewer keys less than a hundred puts lie beyond p99.99: too few to call the goal missed.
 constexpr std::uint64_t kLeastKeysOfGoal = 1'000'000;
 /// Looks at the clock in a second, at the very least.
@@ -58,78 +59,16 @@ constexpr std::uint64_t kCheckedOneIn = 97;
 
 /// The figures of a row, in nanoseconds but for the last.
 enum Figure : std::size_t { kP50, kP99, kP999, kP9999, kLongest, kLong, kFigures };
-constexpr std::array<double, 4> kQuantiles{0.5, 0.99, 0.999, 0.9999};
+constexpr std::array<double, 4> kPercents{50, 99, 99.9, 99.99};
 
-/// Counts times by their size: 32 classes for each doubling, so a quantile is at most a thirtieth too high.
-class Times {
- public:
-  void add(std::uint64_t nanoseconds) {
-    ++classes_[class_of(nanoseconds)];
-    ++count_;
-    longest_ = std::max(longest_, nanoseconds);
-    if (static_cast<double>(nanoseconds) > kNanosecondsOfLong) ++long_;
+std::array<double, kFigures> figures_of(const Latencies& times) {
+  std::array<double, kFigures> figures{};
+  for (std::size_t number = 0; number < kPercents.size(); ++number) {
+    figures[number] = times.percentile(kPercents[number]);
   }
-  void add(const Times& others) {
-    for (std::size_t number = 0; number < classes_.size(); ++number) classes_[number] += others.classes_[number];
-    count_ += others.count_;
-    longest_ = std::max(longest_, others.longest_);
-    long_ += others.long_;
-  }
-
-  [[nodiscard]] std::array<double, kFigures> figures() const {
-    std::array<double, kFigures> figures{};
-    for (std::size_t number = 0; number < kQuantiles.size(); ++number) figures[number] = quantile(kQuantiles[number]);
-    figures[kLongest] = static_cast<double>(longest_);
-    figures[kLong] = static_cast<double>(long_);
-    return figures;
-  }
-
- private:
-  static constexpr unsigned kClassBits = 5;
-  static constexpr std::uint64_t kClassesOfDoubling = std::uint64_t{1} << kClassBits;
-
-  static std::size_t class_of(std::uint64_t nanoseconds) {
-    if (nanoseconds < kClassesOfDoubling) return nanoseconds;
-    const unsigned shift = static_cast<unsigned>(std::bit_width(nanoseconds)) - kClassBits - 1;
-    return shift * kClassesOfDoubling + (nanoseconds >> shift);
-  }
-  /// The longest time of a class.
-  static std::uint64_t end_of(std::size_t number) {
-    if (number < kClassesOfDoubling) return number;
-    const std::size_t shift = number / kClassesOfDoubling - 1;
-    return ((number % kClassesOfDoubling + kClassesOfDoubling + 1) << shift) - 1;
-  }
-
-  [[nodiscard]] double quantile(double part) const {
-    const double needed = part * static_cast<double>(count_);
-    std::uint64_t seen = 0;
-    for (std::size_t number = 0; number < classes_.size(); ++number) {
-      seen += classes_[number];
-      if (static_cast<double>(seen) >= needed) return static_cast<double>(std::min(end_of(number), longest_));
-    }
-    return static_cast<double>(longest_);
-  }
-
-  std::array<std::uint64_t, (64 - kClassBits + 1) * kClassesOfDoubling> classes_{};
-  std::uint64_t count_ = 0;
-  std::uint64_t longest_ = 0;
-  std::uint64_t long_ = 0;
-};
-
-/// The gaps that a loop sees which reads the clock for a second.
-std::array<double, kFigures> measure_jitter(int cpu) {
-  Times gaps;
-  std::jthread watcher([&] {
-    pin_to(cpu);
-    const Clock::time_point end = Clock::now() + 1s;
-    for (Clock::time_point last = Clock::now(); last < end;) {
-      const Clock::time_point now = Clock::now();
-      gaps.add(static_cast<std::uint64_t>((now - last).count()));
-      last = now;
-    }
-  });
-  watcher.join();
-  return gaps.figures();
+  figures[kLongest] = times.max();
+  figures[kLong] = static_cast<double>(times.count_above(kNanosecondsOfLong));
+  return figures;
 }
 
 // ---- who puts -----------------------------------------------------------------------------------
@@ -141,7 +80,7 @@ std::vector<std::pair<std::uint64_t, std::uint64_t>> decades_to(std::uint64_t ke
   return decades;
 }
 
-void put_and_time(Client& client, std::uint64_t from, std::uint64_t to, Times& times) {
+void put_and_time(Client& client, std::uint64_t from, std::uint64_t to, Latencies& times) {
   Clock::time_point last = Clock::now();
   for (std::uint64_t index = from; index < to; ++index) {
     if (const Status status = client.put(bytes_of(key_of(index)), bytes_of(value_of(index))); !status.ok()) {
@@ -186,16 +125,12 @@ class Side {
     client_.say(fmt::format("{} {}", from, to));
     if (client_.hear(300s) != "done") throw std::runtime_error("growth: the client did not put its keys");
   }
-  /// Figures of each decade, and of all puts behind them. Throws unless the table has all keys, and has grown or not as
+  /// Times of each decade, and of all puts behind them. Throws unless the table has all keys, and has grown or not as
   /// it should.
-  std::vector<std::array<double, kFigures>> finish(std::size_t decades) {
+  std::vector<Latencies> finish(std::size_t decades) {
     client_.close_input();
-    std::vector<std::array<double, kFigures>> rows(decades + 1);
-    for (std::array<double, kFigures>& row : rows) {
-      std::istringstream line(client_.hear(60s));
-      for (double& figure : row) line >> figure;
-      if (!line) throw std::runtime_error("growth: the client did not tell its times");
-    }
+    std::vector<Latencies> rows(decades + 1);
+    for (Latencies& row : rows) row = Latencies::from_line(client_.hear(60s));
     client_.wait(30s);
     if (const std::uint64_t found = instance_.stat("entries"); found != keys_) {
       throw std::runtime_error(fmt::format("growth: there are {} entries, not {}", found, keys_));
@@ -229,12 +164,13 @@ void add_to(Row& row, const std::array<double, kFigures>& figures) {
 
 struct Figures {
   std::array<std::vector<Row>, kKinds> rows;  // decades, then all puts
+  std::array<Latencies, kKinds> all;          // of all rounds
   Row jitter;
 };
 
 void run_round(Session& session, unsigned round, std::uint64_t keys, std::pair<int, int> cpus, Figures& figures) {
   session.progress.detail(fmt::format("round {}, starting", round + 1));
-  add_to(figures.jitter, measure_jitter(cpus.second));
+  add_to(figures.jitter, figures_of(measure_clock_gaps(cpus.second)));
   std::array<std::unique_ptr<Side>, kKinds> sides;
   for (const Kind kind : {kGrowing, kPresized}) sides[kind] = std::make_unique<Side>(kind, keys, cpus);
   for (const auto& side : sides) side->put(0, kFirstKeys);
@@ -249,9 +185,12 @@ void run_round(Session& session, unsigned round, std::uint64_t keys, std::pair<i
     }
   }
   for (const Kind kind : {kGrowing, kPresized}) {
-    const auto rows = sides[kind]->finish(decades.size());
+    const std::vector<Latencies> rows = sides[kind]->finish(decades.size());
     figures.rows[kind].resize(rows.size());
-    for (std::size_t number = 0; number < rows.size(); ++number) add_to(figures.rows[kind][number], rows[number]);
+    for (std::size_t number = 0; number < rows.size(); ++number) {
+      add_to(figures.rows[kind][number], figures_of(rows[number]));
+    }
+    figures.all[kind].merge(rows.back());
   }
 }
 
@@ -263,8 +202,8 @@ void add_row(Table& table, std::string name, const Row& row, std::uint64_t puts,
   // Fewer than ten puts beyond a quantile say nothing of it.
   constexpr double kLeastBeyond = 10;
   std::vector<Cell> cells{{std::move(name), tone}};
-  for (std::size_t quantile = 0; quantile < kQuantiles.size(); ++quantile) {
-    const bool known = static_cast<double>(puts) * (1 - kQuantiles[quantile]) > 0.99 * kLeastBeyond;
+  for (std::size_t quantile = 0; quantile < kPercents.size(); ++quantile) {
+    const bool known = static_cast<double>(puts) * (100 - kPercents[quantile]) / 100 > 0.99 * kLeastBeyond;
     cells.push_back({known ? microseconds(row[quantile]) : "–", tone});
   }
   cells.push_back({microseconds(row[kLongest]), tone});
@@ -313,8 +252,8 @@ int play_growth_client(std::span<char* const> arguments) {
   Client client = connect_to(arguments[0], 60s);
   const std::uint64_t keys = std::strtoull(arguments[1], nullptr, 10);
   const auto decades = decades_to(keys);
-  std::vector<Times> times(decades.size());
-  Times untimed;
+  std::vector<Latencies> times(decades.size());
+  Latencies untimed;
   std::uint64_t from = 0;
   std::uint64_t to = 0;
   while (std::cin >> from >> to) {
@@ -326,10 +265,10 @@ int play_growth_client(std::span<char* const> arguments) {
     std::fflush(stdout);
   }
   check_values(client, keys);
-  Times all;
-  for (const Times& one : times) all.add(one);
+  Latencies all;
+  for (const Latencies& one : times) all.merge(one);
   times.push_back(all);
-  for (const Times& one : times) fmt::print("{}\n", fmt::join(one.figures(), " "));
+  for (const Latencies& one : times) fmt::print("{}\n", one.line());
   return 0;
 }
 
@@ -360,7 +299,7 @@ void ask_growth(Session& session) {
                   .ratio = ratio_of(growing[kP9999], presized[kP9999])};
   // Beyond 1 ms are the time slices of other programs, which both tables see: a ratio of those would say nothing of
   // growth.
-  const bool disturbed = presized[kP9999].median() > kNanosecondsOfLong;
+  const bool disturbed = presized[kP9999].median() > static_cast<double>(kNanosecondsOfLong);
   if (keys >= kLeastKeysOfGoal && !disturbed) finding.goal = kGoal;
   session.report.add(finding);
   session.report.add({.name = fmt::format("growth/longest/{}", keys),
@@ -373,6 +312,10 @@ void ask_growth(Session& session) {
                       .hostmap = growing[kLong].median(),
                       .rivals = {{"presized", presized[kLong].median()}},
                       .floor = figures.jitter[kLong].median()});
+  for (const Kind kind : {kGrowing, kPresized}) {
+    add_distribution(session.report, "growth", kind == kGrowing ? "hostmap, growing" : "hostmap, presized",
+                     figures.all[kind]);
+  }
   session.progress.clear();
   print_table(figures, keys, finding, disturbed, others);
 }

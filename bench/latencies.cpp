@@ -4,7 +4,10 @@
 #include <cmath>
 #include <fmt/format.h>
 #include <iterator>
+#include <numeric>
 #include <stdexcept>
+
+#include "harness.hpp"
 
 namespace hostmap::bench {
 namespace {
@@ -35,6 +38,11 @@ double Latencies::time_of(std::size_t bucket) {
   const std::uint64_t least = (bucket - width_bits * kParts) << width_bits;
   const std::uint64_t width = std::uint64_t{1} << width_bits;
   return static_cast<double>(least) + static_cast<double>(width - 1) / 2;
+}
+
+std::uint64_t Latencies::count_above(std::uint64_t nanoseconds) const {
+  const auto above = buckets_.begin() + static_cast<std::ptrdiff_t>(bucket_of(nanoseconds)) + 1;
+  return std::accumulate(above, buckets_.end(), std::uint64_t{0});
 }
 
 double Latencies::percentile(double percent) const {
@@ -82,6 +90,17 @@ Latencies Latencies::from_line(std::string_view line) {
     latencies.count_ += count;
   }
   return latencies;
+}
+
+void add_distribution(Report& report, std::string_view plot, std::string_view curve, const Latencies& latencies) {
+  double last = 0;
+  for (const LatencyPoint& point : latencies.distribution()) {
+    if (point.percent >= 100) break;
+    const double one_in = 100 / (100 - point.percent);
+    if (one_in < 1.02 * last) continue;  // what no eye tells apart on a logarithmic axis
+    report.add_point(plot, curve, one_in, point.nanoseconds / 1e3);
+    last = one_in;
+  }
 }
 
 }  // namespace hostmap::bench

@@ -38,6 +38,8 @@ class Latencies {
   void merge(const Latencies& other);
 
   [[nodiscard]] std::uint64_t count() const { return count_; }
+  /// How many are longer; those in the same bucket as `nanoseconds` are not.
+  [[nodiscard]] std::uint64_t count_above(std::uint64_t nanoseconds) const;
   /// The longest; 0 if there is none.
   [[nodiscard]] double max() const { return static_cast<double>(max_); }
   /// The least time such that at least `percent` (0 to 100) of all are no longer; 0 if there is none.
@@ -74,5 +76,10 @@ class Latencies {
   std::uint64_t count_ = 0;
   std::uint64_t max_ = 0;
 };
+
+class Report;
+
+/// The distribution as a curve of a plot: x is how many of one are longer (2 for the median, 100 for p99), y microseconds.
+void add_distribution(Report& report, std::string_view plot, std::string_view curve, const Latencies& latencies);
 
 }  // namespace hostmap::bench

@@ -57,20 +57,12 @@ constexpr double kTolerance = 0.01;
 
 // ---- entries ------------------------------------------------------------------------------------
 
-using EntryKey = std::array<std::uint64_t, kKeyBytes / sizeof(std::uint64_t)>;
-
-/// As bench/restart.cpp loads them.
-EntryKey entry_key(std::uint64_t number, std::uint64_t entries) {
-  return {key_of(load_order(number, entries)), number};
-}
-std::span<const std::byte> bytes_of_key(const EntryKey& key) { return std::as_bytes(std::span(key)); }
-
 void check(const Status& status, std::string_view call) {
   if (!status.ok()) throw std::runtime_error(fmt::format("memory: {}: {}", call, status.message()));
 }
 
 void check_value(Client& client, const EntryKey& key, std::string_view expected) {
-  const Result<std::string> found = client.get(bytes_of_key(key));
+  const Result<std::string> found = client.get(bytes_of(key));
   if (!found || *found != expected) throw std::runtime_error("memory: a value is not the one that was put last");
 }
 
@@ -82,8 +74,11 @@ enum Before : std::size_t { kOneSize, kSameSizes };
 constexpr std::array<std::string_view, 2> kBeforeNames{"one-size", "same-sizes"};
 
 /// The value of an entry after put number `version`, counted from 1; 0 is what load_hostmap_entries has loaded.
-std::string churned_value(std::uint32_t version) {
-  if (version == 0) return std::string(kValueBytes, 'v');
+std::string churned_value(std::uint64_t index, std::uint32_t version) {
+  if (version == 0) {
+    const EntryValue loaded = entry_value_of(index);
+    return {reinterpret_cast<const char*>(loaded.data()), loaded.size()};
+  }
   const std::uint64_t bytes = kLeastChurned + scale(mix(version), kMostChurned - kLeastChurned + 1);
   std::string value(bytes, static_cast<char>('a' + version % 26));
   value.replace(0, sizeof version, reinterpret_cast<const char*>(&version), sizeof version);
@@ -101,8 +96,8 @@ class Filler {
   std::vector<std::uint64_t> fill(const std::string& value) {
     std::vector<std::uint64_t> stored;
     for (unsigned refused = 0; refused < kRefusalsOfFull;) {
-      const EntryKey key = key_of_number(next_);
-      const Status status = client_.put(bytes_of_key(key), value);
+      const EntryKey key = entry_key_of(next_);
+      const Status status = client_.put(bytes_of(key), value);
       if (status.ok()) {
         stored.push_back(next_);
         refused = 0;
@@ -115,7 +110,6 @@ class Filler {
     }
     return stored;
   }
-  static EntryKey key_of_number(std::uint64_t number) { return {key_of(number), number}; }
 
  private:
   Client& client_;
@@ -363,7 +357,7 @@ int play_memory_churn(std::span<char* const> arguments) {
   std::uint32_t version = 0;
   const auto put = [&](std::uint64_t number) {
     versions[number] = ++version;
-    check(client.put_async(bytes_of_key(entry_key(number, entries)), churned_value(version)), "put_async");
+    check(client.put_async(bytes_of(entry_key_of(number)), churned_value(number, version)), "put_async");
   };
   if (arguments[2] == kBeforeNames[kSameSizes]) {
     for (std::uint64_t number = 0; number < entries; ++number) put(number);
@@ -373,8 +367,8 @@ int play_memory_churn(std::span<char* const> arguments) {
   check(client.flush(), "flush");
   std::uint64_t live = 0;
   for (std::uint64_t number = 0; number < entries; ++number) {
-    const std::string value = churned_value(versions[number]);
-    check_value(client, entry_key(number, entries), value);
+    const std::string value = churned_value(number, versions[number]);
+    check_value(client, entry_key_of(number), value);
     live += kKeyBytes + value.size();
   }
   fmt::print("{}\n", live);
@@ -392,20 +386,20 @@ int play_memory_refill(std::span<char* const> arguments) {
   std::uint64_t erased = 0;
   for (const std::uint64_t number : stored) {
     if (!is_erased(number)) continue;
-    check(client.erase(bytes_of_key(Filler::key_of_number(number))), "erase");
+    check(client.erase(bytes_of(entry_key_of(number))), "erase");
     ++erased;
   }
   const std::vector<std::uint64_t> refilled = filler.fill(large);
   for (const std::uint64_t number : stored) {
-    const EntryKey key = Filler::key_of_number(number);
+    const EntryKey key = entry_key_of(number);
     if (!is_erased(number)) {
       check_value(client, key, small);
-    } else if (client.exists(bytes_of_key(key)) != StatusCode::kNotFound) {
+    } else if (client.exists(bytes_of(key)) != StatusCode::kNotFound) {
       throw std::runtime_error("memory: an erased key is there");
     }
   }
   for (const std::vector<std::uint64_t>* numbers : {&unasked, &refilled}) {
-    for (const std::uint64_t number : *numbers) check_value(client, Filler::key_of_number(number), large);
+    for (const std::uint64_t number : *numbers) check_value(client, entry_key_of(number), large);
   }
   fmt::print("{} {} {} {}\n", stored.size(), unasked.size(), erased, refilled.size());
   return 0;
@@ -415,14 +409,13 @@ int play_memory_redis(std::span<char* const> arguments) {
   RedisClient client(arguments[0]);
   const bool pairs = std::string_view(arguments[1]) == "pairs";
   const std::uint64_t entries = std::strtoull(arguments[2], nullptr, 10);
-  const std::string value = churned_value(0);
   for (std::uint64_t number = 0; number < entries; ++number) {
     if (pairs) {
       const std::uint64_t index = load_order(number, entries);
       client.put_later(bytes_of(key_of(index)), bytes_of(value_of(index)));
     } else {
-      const EntryKey key = entry_key(number, entries);
-      client.put_later(bytes_of_key(key), std::as_bytes(std::span(value)));
+      const std::uint64_t index = load_order(number, entries);
+      client.put_later(bytes_of(entry_key_of(index)), bytes_of(entry_value_of(index)));
     }
   }
   client.finish();

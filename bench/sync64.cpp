@@ -221,6 +221,7 @@ struct Figures {
   Series rates;                                         // operations a second of all clients
   Series slowest_shares;                                // the slowest client's operations, as a part of the mean
   std::array<Series, kPercentiles.size()> percentiles;  // nanoseconds
+  Latencies all;                                        // of all rounds
 };
 
 std::vector<Child> start_clients(const Side& side) {
@@ -271,6 +272,7 @@ void measure(const ContestantKind& kind, double seconds, Figures& figures) {
   }
 
   const std::chrono::duration<double> taken = Clock::time_point(Clock::duration(finished)) - begin;
+  figures.all.merge(all);
   figures.rates.add(static_cast<double>(all.count()) / taken.count());
   figures.slowest_shares.add(static_cast<double>(least) * kClients / static_cast<double>(all.count()));
   for (std::size_t number = 0; number < kPercentiles.size(); ++number) {
@@ -391,6 +393,9 @@ void ask_sync64(Session& session) {
     findings.push_back(percentile_finding(number, figures[0], figures[1], jitter));
   }
   for (const Finding& finding : findings) session.report.add(finding);
+  for (std::size_t kind = 0; kind < kKinds.size(); ++kind) {
+    add_distribution(session.report, "latency", kKinds[kind].name, figures[kind].all);
+  }
   print_table(rounds, seconds, figures, findings, jitter,
               {"every get returned a value written to its key; all puts summed are what hostmap's server applied",
                "redis: unix socket, no TCP, no snapshots, no append-only file; a connection of hiredis for each client",

@@ -397,8 +397,9 @@ unsigned BlockAllocator::sparsest_class() const noexcept {
 
 // Holes are filled again by entries of their size. But when sizes change they stay, and the table would grow for ever.
 void BlockAllocator::begin_evacuation_if_worth_it() noexcept {
-  constexpr std::uint64_t kToleratedPart = 16;          // of what is used
-  constexpr std::uint64_t kEnough = 16 * kSlabBytes;    // free elsewhere: nothing has to be populated soon
+  constexpr std::uint64_t kToleratedPart = 16;  // of what is used
+  // Free elsewhere: more than what is populated ahead, or the table would grow before a slab is emptied.
+  constexpr std::uint64_t kEnough = kHugePageSize * 3 / 2;
   if (evacuated_ != nullptr || pool_.free_bytes() > kEnough) return;
   // relaxed: this thread wrote it last
   if (free_bytes_ > stats_.entry_bytes.load(std::memory_order_relaxed) / kToleratedPart) begin_evacuation();

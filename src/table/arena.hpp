@@ -224,7 +224,7 @@ class BlockAllocator {
   std::vector<Slab*> partial_[kSizeClasses];  // slabs with a free block; there is room for all slabs of the class
   std::size_t owned_[kSizeClasses] = {};
   std::uint64_t free_blocks_[kSizeClasses] = {};
-  std::uint64_t free_bytes_ = 0;  // in these
+  std::uint64_t free_bytes_ = 0;              // in these
   std::size_t next_look_ = 0;                 // where begin_evacuation() goes on to look
   Slab* evacuated_ = nullptr;                 // not listed
   unsigned next_block_ = 0;                   // of it
