@@ -37,17 +37,20 @@ ClientChannel::ClientChannel(ClientEnd& end, std::uint32_t channel, WorkerView w
 
 // Spinning is of use only while the worker can run elsewhere.
 std::int64_t ClientChannel::spin_limit() const noexcept {
-  // relaxed, both: hints
-  const WorkerLine& worker = worker_.line();
-  if (worker.crowded.load(std::memory_order_relaxed) != 0) return 0;
-  if (worker.cpu.load(std::memory_order_relaxed) == static_cast<std::uint32_t>(::sched_getcpu())) return 0;
-  return AdaptiveSpin::kLongestNs;
+  // relaxed: a hint
+  const std::uint32_t cpu = worker_.line().cpu.load(std::memory_order_relaxed);
+  return cpu == static_cast<std::uint32_t>(::sched_getcpu()) ? 0 : AdaptiveSpin::kLongestNs;
 }
 
 // Spins, then sleeps, until `ready()`, the connection's end or the deadline.
 template <typename Ready>
 Status ClientChannel::wait(WaitWord why, std::uint64_t wake_at, Ready&& ready, Deadline& deadline) {
-  if (spin_.spin([&] { return ready() || end_.closed(); }, spin_limit())) {
+  const auto over = [&]() noexcept { return ready() || end_.closed(); };
+  // Of many that wait for answers each sends its next request as soon as it runs. (Those that wait for room go on when half a
+  // ring is free: they are better woken then.)
+  const bool crowded = worker_.line().crowded.load(std::memory_order_relaxed) != 0;  // relaxed: a hint
+  if (spin_.spin(over, crowded ? 0 : spin_limit()) ||
+      (crowded && why == kWaitingForAnswer && AdaptiveSpin::yield_until(over))) {
     return ready() ? Status() : Status(StatusCode::kClosed);
   }
   const std::int64_t begin = monotonic_ns();

@@ -125,14 +125,14 @@ void Worker::run() {
     }
     // At first only looks: the clock, and what else is done without work, would delay the taking of a request.
     if (++idle_looks % kLooksPerClock != 0) {
-      cpu_relax();
+      wait_a_moment();
       continue;
     }
     if (reclaim()) continue;
     const std::int64_t now = monotonic_ns();
     if (idle_since == 0) idle_since = now;
     if (now - idle_since < spin_.budget_ns()) {
-      cpu_relax();
+      wait_a_moment();
     } else {
       wait_for_work();
       spin_.observe(monotonic_ns() - idle_since);
@@ -142,6 +142,16 @@ void Worker::run() {
   take_orders();
   for (auto* list : {&active_, &idle_}) {
     for (const auto& channel : *list) drain(*channel);
+  }
+}
+
+// Between two looks. In a crowd those who could send something wait for a cpu.
+void Worker::wait_a_moment() const noexcept {
+  // relaxed: this thread's own
+  if (around_.line->crowded.load(std::memory_order_relaxed) != 0) {
+    ::sched_yield();
+  } else {
+    cpu_relax();
   }
 }
 

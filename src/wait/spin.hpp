@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <sched.h>
 
 #include "base/platform.hpp"
 
@@ -25,6 +26,18 @@ class AdaptiveSpin {
   std::int64_t budget_ns() const noexcept {
     // relaxed: an estimate
     return budget_ns_.load(std::memory_order_relaxed);
+  }
+
+  // In a crowd, where who is waited for may not run because of those who look: gives the cpu away between two looks, at most
+  // so often. As many looks as a sleep and a wake-up cost, if nobody else wants to run.
+  static constexpr int kMostYields = 64;
+  template <typename Ready>
+  static bool yield_until(Ready&& ready) noexcept {
+    for (int yields = 0; yields < kMostYields; ++yields) {
+      ::sched_yield();
+      if (ready()) return true;
+    }
+    return false;
   }
 
   // Looks until `ready()` or the budget is spent; says which. `limit_ns` lowers the budget for this time (0: look once).
