@@ -21,6 +21,7 @@
 #include <hostmap/client.hpp>
 
 #include "floors.hpp"
+#include "forms.hpp"
 #include "harness.hpp"
 #include "instance.hpp"
 #include "other_load.hpp"
@@ -39,7 +40,6 @@ constexpr std::size_t kLookups = 1'000'000;
 /// Untimed lookups at the start of each turn: the contestant before has had the caches for itself.
 constexpr std::size_t kWarmUpLookups = 250'000;
 constexpr unsigned kDefaultRounds = 9;
-constexpr double kGoal = 1.0;
 
 struct PatternName {
   Pattern pattern;
@@ -59,45 +59,47 @@ constexpr std::string_view kArray = "floor: array";
 
 // ---- in the reader's process --------------------------------------------------------------------
 
-/// An array in which the index of the key is the place of its pair: it makes the same keys, reads
-/// one random pair of 16 bytes and compares it. No map of as many pairs can do with less.
+/// An array in which the index of the key is the place of its entry: it makes the same keys, reads
+/// one random entry and compares its key. No map of as many entries can do with less.
+template <typename Form>
 class ArrayFloor {
  public:
-  explicit ArrayFloor(std::uint64_t entries) : pairs_(entries) {
+  explicit ArrayFloor(std::uint64_t entries) : entries_(entries) {
     for (std::uint64_t index = 0; index < entries; ++index) {
-      pairs_[index] = {.key = key_of(index), .value = value_of(index)};
+      entries_[index] = {.key = Form::key(index), .value = Form::value(index)};
     }
   }
 
-  bool find(std::uint64_t index, std::uint64_t& value) const {
+  bool find(std::uint64_t index, typename Form::Value& value) const {
     // Misses have indexes from the number of entries on.
-    const Pair& pair = pairs_[index < pairs_.size() ? index : index - pairs_.size()];
-    if (pair.key != key_of(index)) return false;
-    value = pair.value;
+    const Entry& entry = entries_[index < entries_.size() ? index : index - entries_.size()];
+    if (entry.key != Form::key(index)) return false;
+    value = entry.value;
     return true;
   }
 
  private:
-  struct Pair {
-    std::uint64_t key;
-    std::uint64_t value;
+  struct Entry {
+    typename Form::Key key;
+    typename Form::Value value;
   };
-  std::vector<Pair> pairs_;
+  std::vector<Entry> entries_;
 };
 
+template <typename Form>
 class HostmapReader {
  public:
   explicit HostmapReader(const std::string& name) : client_(connect_to(name)) {
     // Every error counts as a miss below: make sure here that a miss is told as one.
-    std::uint64_t value = 0;
-    const std::uint64_t missing = key_of(~std::uint64_t{0} - 1);
+    typename Form::Value value{};
+    const typename Form::Key missing = Form::key(~std::uint64_t{0} - 1);
     const auto miss = client_.get_into(bytes_of(missing), std::as_writable_bytes(std::span(&value, 1)));
     if (miss || miss.status().code() != StatusCode::kNotFound) {
       throw std::runtime_error("hostmap: a key that is not there is not reported as not found");
     }
   }
 
-  bool find(std::uint64_t key, std::uint64_t& value) {
+  bool find(const typename Form::Key& key, typename Form::Value& value) {
     return static_cast<bool>(client_.get_into(bytes_of(key), std::as_writable_bytes(std::span(&value, 1))));
   }
 
@@ -134,6 +136,15 @@ int answer_rounds(std::uint64_t entries, const Find& find) {
 
 // ---- in the parent ------------------------------------------------------------------------------
 
+/// So many entries of a form.
+struct Scale {
+  std::uint64_t entries;
+  std::string_view form;
+  std::string_view title;
+  double goal;  // of uniform hits
+  void (*load_hostmap)(const Instance& instance, std::uint64_t entries);
+};
+
 struct Contestant {
   std::string name;
   Child process;
@@ -141,20 +152,21 @@ struct Contestant {
 };
 
 /// Rivals get the pages that the server's table has: 4 KiB, or 2 MiB where they can be had.
-Command reader_command(std::string_view contestant, std::uint64_t entries, const Instance& instance, bool huge_pages) {
-  Command command{
-      .program = own_program(),
-      .arguments = {"--role", "get-reader", std::string(contestant), std::to_string(entries), instance.name()},
-      .cpu = allowed_cpus().back(),
-      .without_huge_pages = !huge_pages};
+Command reader_command(std::string_view contestant, std::string_view form, std::uint64_t entries,
+                       const Instance& instance, bool huge_pages) {
+  Command command{.program = own_program(),
+                  .arguments = {"--role", "get-reader", std::string(contestant), std::string(form),
+                                std::to_string(entries), instance.name()},
+                  .cpu = allowed_cpus().back(),
+                  .without_huge_pages = !huge_pages};
   if (huge_pages) {
     command.extra_environment = {"GLIBC_TUNABLES=glibc.malloc.hugetlb=1", "TBB_MALLOC_USE_HUGE_PAGES=1"};
   }
   return command;
 }
 
-std::vector<Contestant> start_contestants(std::uint64_t entries, const Instance& instance, bool huge_pages,
-                                          Progress& progress) {
+std::vector<Contestant> start_contestants(std::string_view form, std::uint64_t entries, const Instance& instance,
+                                          bool huge_pages, Progress& progress) {
   std::vector<std::string_view> names{kHostmap};
   for (const MapRival& rival : kMapRivals) names.push_back(rival.name);
   names.push_back(kArray);
@@ -163,7 +175,7 @@ std::vector<Contestant> start_contestants(std::uint64_t entries, const Instance&
   for (const std::string_view name : names) {
     progress.detail(fmt::format("loading {}", name));
     Contestant contestant{.name = std::string(name),
-                          .process = Child(reader_command(name, entries, instance, huge_pages))};
+                          .process = Child(reader_command(name, form, entries, instance, huge_pages))};
     std::string word;
     std::istringstream(contestant.process.hear(120s)) >> word >> contestant.huge_page_bytes;
     contestants.push_back(std::move(contestant));
@@ -213,9 +225,9 @@ std::size_t best_rival(const std::vector<Series>& series) {
   return best;
 }
 
-Finding finding_of(const PatternName& pattern, std::uint64_t entries, const std::vector<Contestant>& contestants,
+Finding finding_of(const Scale& scale, const PatternName& pattern, const std::vector<Contestant>& contestants,
                    const std::vector<Series>& series) {
-  Finding finding{.name = fmt::format("get/{}/{}", pattern.name, entries),
+  Finding finding{.name = fmt::format("get/{}/{}/{}", scale.form, pattern.name, scale.entries),
                   .unit = "ns",
                   .hostmap = series.front().median(),
                   .floor = series.back().median(),
@@ -223,17 +235,17 @@ Finding finding_of(const PatternName& pattern, std::uint64_t entries, const std:
   for (std::size_t rival = 1; rival + 1 < contestants.size(); ++rival) {
     finding.rivals.emplace_back(contestants[rival].name, series[rival].median());
   }
-  if (pattern.has_goal) finding.goal = kGoal;
+  if (pattern.has_goal) finding.goal = scale.goal;
   return finding;
 }
 
-void print_table(std::uint64_t entries, unsigned rounds, const std::vector<Contestant>& contestants,
+void print_table(const Scale& scale, unsigned rounds, const std::vector<Contestant>& contestants,
                  const std::vector<std::vector<Series>>& columns, const std::vector<Finding>& findings,
                  std::vector<std::string> notes) {
   std::vector<std::string> head{""};
   for (const PatternName& pattern : kPatterns) head.emplace_back(pattern.title);
-  Table table(fmt::format("get · {} entries of 8 + 8 bytes · ns a get, median of {} rounds of {}",
-                          format_count(entries), rounds, format_count(kLookups)),
+  Table table(fmt::format("get · {} entries of {} bytes · ns a get, median of {} rounds of {}",
+                          format_count(scale.entries), scale.title, rounds, format_count(kLookups)),
               std::move(head));
 
   const auto row_of = [&](std::string title, Tone tone, const auto& text_of_column) {
@@ -256,7 +268,7 @@ void print_table(std::uint64_t entries, unsigned rounds, const std::vector<Conte
   table.rule();
   row_of("hostmap : best of *", Tone::kStrong,
          [&](std::size_t column) { return format_ratio(*findings[column].ratio); });
-  std::vector<Cell> goals{{fmt::format("goal ≤ {:.1f}", kGoal)}};
+  std::vector<Cell> goals{{fmt::format("goal ≤ {:.1f}", scale.goal)}};
   for (const Finding& finding : findings) {
     goals.push_back(finding.goal ? verdict(*finding.goal_met()) : Cell{"none", Tone::kFaint});
   }
@@ -271,27 +283,27 @@ std::string pages_sentence(std::uint64_t table_huge_bytes, std::uint64_t rival_h
                      table_huge_bytes >> 20U, rival_huge_bytes >> 20U);
 }
 
-void ask_at_size(Session& session, std::uint64_t entries, unsigned rounds) {
+void ask_at_scale(Session& session, const Scale& scale, unsigned rounds) {
   Progress& progress = session.progress;
-  progress.step(fmt::format("get · {} entries", format_count(entries)));
+  progress.step(fmt::format("get · {} entries of {} bytes", format_count(scale.entries), scale.title));
   progress.detail("loading hostmap");
   const OtherLoad others;
-  Instance instance({});
-  load_hostmap(instance, entries);
+  Instance instance({"--memory", memory_for(scale.entries)});
+  scale.load_hostmap(instance, scale.entries);
   const std::uint64_t table_huge_bytes = instance.stat("huge_page_bytes");
   const bool huge_pages = table_huge_bytes > 0;
 
-  std::vector<Contestant> contestants = start_contestants(entries, instance, huge_pages, progress);
+  std::vector<Contestant> contestants = start_contestants(scale.form, scale.entries, instance, huge_pages, progress);
   std::vector<std::vector<Series>> columns;
   std::vector<Finding> findings;
   for (const PatternName& pattern : kPatterns) {
     columns.push_back(run_rounds(contestants, pattern, rounds, progress));
-    findings.push_back(finding_of(pattern, entries, contestants, columns.back()));
+    findings.push_back(finding_of(scale, pattern, contestants, columns.back()));
     session.report.add(findings.back());
     if (pattern.pattern != Pattern::kUniform) continue;
     for (std::size_t number = 0; number < contestants.size(); ++number) {
-      session.report.add_point("get", contestants[number].name, static_cast<double>(entries),
-                               columns.back()[number].median());
+      session.report.add_point(fmt::format("get-{}", scale.form), contestants[number].name,
+                               static_cast<double>(scale.entries), columns.back()[number].median());
     }
   }
 
@@ -302,13 +314,9 @@ void ask_at_size(Session& session, std::uint64_t entries, unsigned rounds) {
   }
   instance.stop();
   progress.clear();
-  print_table(entries, rounds, contestants, columns, findings,
+  print_table(scale, rounds, contestants, columns, findings,
               {pages_sentence(table_huge_bytes, rival_huge_bytes), others.sentence()});
 }
-
-/// What all contestants together hold for one entry, with room to spare: they are resident at
-/// the same time.
-constexpr std::uint64_t kBytesPerEntry = 500;
 
 std::uint64_t available_memory_bytes() {
   std::ifstream meminfo("/proc/meminfo");
@@ -335,42 +343,70 @@ int play_get_loader(std::span<char* const> arguments) {
   return 0;
 }
 
-int play_get_reader(std::span<char* const> arguments) {
-  const std::string_view name = arguments[0];
-  const std::uint64_t entries = std::strtoull(arguments[1], nullptr, 10);
+namespace {
+
+template <typename Form>
+int read_rounds(std::string_view name, std::uint64_t entries, const std::string& instance) {
+  // What is found is added up, all of its bytes.
+  const auto answer_by = [&](const auto& find) {
+    return answer_rounds(entries, [&](std::uint64_t index, std::uint64_t& sum) {
+      typename Form::Value value;
+      if (!find(index, value)) return false;
+      sum = Form::sum(value);
+      return true;
+    });
+  };
   if (name == kArray) {
-    const ArrayFloor array(entries);
-    return answer_rounds(entries, [&](std::uint64_t index, std::uint64_t& value) { return array.find(index, value); });
+    const ArrayFloor<Form> array(entries);
+    return answer_by([&](std::uint64_t index, auto& value) { return array.find(index, value); });
   }
   const auto answer_with = [&](auto& map) {
-    return answer_rounds(entries,
-                         [&](std::uint64_t index, std::uint64_t& value) { return map.find(key_of(index), value); });
+    return answer_by([&](std::uint64_t index, auto& value) { return map.find(Form::key(index), value); });
   };
   if (name == kHostmap) {
-    HostmapReader reader(arguments[2]);
+    HostmapReader<Form> reader(instance);
     return answer_with(reader);
   }
-  return with_map(name, [&](auto& map) {
+  return with_map<typename Form::Key, typename Form::Value>(name, [&](auto& map) {
     for (std::uint64_t position = 0; position < entries; ++position) {
       const std::uint64_t index = load_order(position, entries);
-      map.insert(key_of(index), value_of(index));
+      map.insert(Form::key(index), Form::value(index));
     }
     return answer_with(map);
   });
 }
 
-void ask_get(Session& session) {
-  session.floors.get();
+}  // namespace
+
+int play_get_reader(std::span<char* const> arguments) {
+  const std::uint64_t entries = std::strtoull(arguments[2], nullptr, 10);
+  return std::string_view(arguments[1]) == Pairs::kName ? read_rounds<Pairs>(arguments[0], entries, arguments[3])
+                                                        : read_rounds<Entries>(arguments[0], entries, arguments[3]);
+}
+
+namespace {
+
+/// `bytes`: what all contestants together hold for one entry, with room to spare: they are resident at the same time.
+template <typename Form>
+void ask_form(Session& session, double goal, std::uint64_t bytes) {
   const unsigned rounds = session.choices.rounds == 0 ? kDefaultRounds : session.choices.rounds;
   for (const std::uint64_t entries : kSizes) {
     if (entries > session.choices.max_entries) break;
-    if (const std::uint64_t needed = entries * kBytesPerEntry; needed > available_memory_bytes()) {
-      session.progress.step(
-          fmt::format("get · {} entries: skipped, needs {} MiB of memory", format_count(entries), needed >> 20U));
+    if (const std::uint64_t needed = entries * bytes; needed > available_memory_bytes()) {
+      session.progress.step(fmt::format("get · {} entries of {} bytes: skipped, needs {} MiB of memory",
+                                        format_count(entries), Form::kTitle, needed >> 20U));
       break;
     }
-    ask_at_size(session, entries, rounds);
+    ask_at_scale(session, {entries, Form::kName, Form::kTitle, goal, Form::load_hostmap}, rounds);
   }
+}
+
+}  // namespace
+
+void ask_get(Session& session) {
+  session.floors.get();
+  ask_form<Pairs>(session, 1.0, 500);
+  ask_form<Entries>(session, 1.1, 1'500);
 }
 
 }  // namespace hostmap::bench

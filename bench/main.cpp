@@ -49,7 +49,7 @@ constexpr std::array kQuestions{
 
 constexpr std::array kRoles{
     Role{"get-loader", 2, play_get_loader},
-    Role{"get-reader", 3, play_get_reader},
+    Role{"get-reader", 4, play_get_reader},
     Role{"idle-client", 2, play_idle_client},
     Role{"sketch-server", 3, sketch::serve},
     Role{"sketch-load", 4, sketch::load},

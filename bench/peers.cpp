@@ -23,6 +23,7 @@
 #include <hostmap/client.hpp>
 
 #include "floors.hpp"
+#include "forms.hpp"
 #include "harness.hpp"
 #include "instance.hpp"
 #include "other_load.hpp"
@@ -85,30 +86,6 @@ struct PatternName {
 };
 constexpr std::array kPatterns{PatternName{Pattern::kUniform, "uniform", "uniform"},
                                PatternName{Pattern::kZipf, "zipf", "zipf 0.99"}};
-
-// ---- the two forms ------------------------------------------------------------------------------
-
-struct Pairs {
-  using Key = std::uint64_t;
-  using Value = std::uint64_t;
-  static constexpr std::string_view kName = "pairs";
-  static constexpr std::string_view kTitle = "8 + 8";
-  static Key key(std::uint64_t index) { return key_of(index); }
-  static Value value(std::uint64_t index) { return value_of(index); }
-  static std::uint64_t sum(Value value) { return value; }
-  static void load_hostmap(const Instance& instance, std::uint64_t entries) { bench::load_hostmap(instance, entries); }
-};
-
-struct Entries {
-  using Key = EntryKey;
-  using Value = EntryValue;
-  static constexpr std::string_view kName = "entries";
-  static constexpr std::string_view kTitle = "16 + 100";
-  static Key key(std::uint64_t index) { return entry_key_of(index); }
-  static Value value(std::uint64_t index) { return entry_value_of(index); }
-  static std::uint64_t sum(const Value& value) { return sum_of(value); }
-  static void load_hostmap(const Instance& instance, std::uint64_t entries) { load_hostmap_entries(instance, entries); }
-};
 
 // ---- in the processes of loaders and clients ----------------------------------------------------
 

@@ -9,7 +9,9 @@
 #include <absl/synchronization/mutex.h>
 #include <array>
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <libcuckoo/cuckoohash_map.hh>
 #include <mutex>
 #include <shared_mutex>
@@ -18,36 +20,59 @@
 #include <tbb/concurrent_hash_map.h>
 #include <unordered_map>
 
+#include "workload.hpp"
+
 namespace hostmap::bench {
 
 /// The concept behind which all of them stand.
-template <typename Map>
-concept InProcessMap = requires(Map& map, std::uint64_t key, std::uint64_t& value) {
+template <typename Map, typename Key, typename Value>
+concept InProcessMap = requires(Map& map, const Key& key, Value& value) {
   map.insert(key, value);
   { map.find(key, value) } -> std::same_as<bool>;  // value is untouched by a miss
 };
 
-class CuckooMap {
- public:
-  void insert(std::uint64_t key, std::uint64_t value) { map_.insert_or_assign(key, value); }
-  bool find(std::uint64_t key, std::uint64_t& value) { return map_.find(key, value); }
-
- private:
-  libcuckoo::cuckoohash_map<std::uint64_t, std::uint64_t> map_;
+/// What the library has for a type; of keys of two words, for which it has nothing, that of their bytes.
+template <typename Key>
+struct DefaultHash : std::hash<Key> {};
+template <>
+struct DefaultHash<EntryKey> {
+  std::size_t operator()(const EntryKey& key) const {
+    return std::hash<std::string_view>()({reinterpret_cast<const char*>(key.data()), sizeof key});
+  }
 };
 
+template <typename Key, typename Value>
+class CuckooMap {
+ public:
+  void insert(const Key& key, const Value& value) { map_.insert_or_assign(key, value); }
+  bool find(const Key& key, Value& value) { return map_.find(key, value); }
+
+ private:
+  libcuckoo::cuckoohash_map<Key, Value, DefaultHash<Key>> map_;
+};
+
+template <typename Key>
+struct TbbHash {
+  std::size_t hash(const Key& key) const { return DefaultHash<Key>()(key); }
+  bool equal(const Key& one, const Key& other) const { return one == other; }
+};
+/// For words TBB has a hash of its own.
+template <>
+struct TbbHash<std::uint64_t> : tbb::tbb_hash_compare<std::uint64_t> {};
+
+template <typename Key, typename Value>
 class TbbMap {
  public:
-  void insert(std::uint64_t key, std::uint64_t value) { map_.insert({key, value}); }
-  bool find(std::uint64_t key, std::uint64_t& value) {
-    Map::const_accessor entry;  // holds a read lock on the entry
+  void insert(const Key& key, const Value& value) { map_.insert({key, value}); }
+  bool find(const Key& key, Value& value) {
+    typename Map::const_accessor entry;  // holds a read lock on the entry
     if (!map_.find(entry, key)) return false;
     value = entry->second;
     return true;
   }
 
  private:
-  using Map = tbb::concurrent_hash_map<std::uint64_t, std::uint64_t>;
+  using Map = tbb::concurrent_hash_map<Key, Value, TbbHash<Key>>;
   Map map_;
 };
 
@@ -55,11 +80,11 @@ class TbbMap {
 template <typename Map, typename Mutex, typename SharedLock>
 class LockedMap {
  public:
-  void insert(std::uint64_t key, std::uint64_t value) {
+  void insert(const typename Map::key_type& key, const typename Map::mapped_type& value) {
     const std::lock_guard lock(mutex_);
     map_.insert_or_assign(key, value);
   }
-  bool find(std::uint64_t key, std::uint64_t& value) {
+  bool find(const typename Map::key_type& key, typename Map::mapped_type& value) {
     const SharedLock lock(mutex_);
     const auto found = map_.find(key);
     if (found == map_.end()) return false;
@@ -72,8 +97,10 @@ class LockedMap {
   Map map_;
 };
 
-using StdMap = std::unordered_map<std::uint64_t, std::uint64_t>;
-using AbseilMap = absl::flat_hash_map<std::uint64_t, std::uint64_t>;
+template <typename Key, typename Value>
+using StdMap = std::unordered_map<Key, Value, DefaultHash<Key>>;
+template <typename Key, typename Value>
+using AbseilMap = absl::flat_hash_map<Key, Value>;
 
 /// absl::Mutex under the names that std::lock_guard and std::shared_lock call.
 class AbseilMutex {
@@ -111,18 +138,20 @@ inline constexpr std::array kMapRivals{
 };
 
 /// Makes an empty map of that name and returns what the function makes of it.
-template <typename Function>
+template <typename Key, typename Value, typename Function>
 auto with_map(std::string_view name, const Function& function) {
-  const auto with = [&]<InProcessMap Map>() {
+  const auto with = [&]<InProcessMap<Key, Value> Map>() {
     Map map;
     return function(map);
   };
-  if (name == "libcuckoo") return with.template operator()<CuckooMap>();
-  if (name == "tbb") return with.template operator()<TbbMap>();
-  if (name == "std + shared_mutex") return with.template operator()<Locked<StdMap, std::shared_mutex>>();
-  if (name == "absl + shared_mutex") return with.template operator()<Locked<AbseilMap, std::shared_mutex>>();
-  if (name == "absl + absl::Mutex") return with.template operator()<Locked<AbseilMap, AbseilMutex>>();
-  if (name == "absl, no lock") return with.template operator()<Locked<AbseilMap, NoMutex>>();
+  if (name == "libcuckoo") return with.template operator()<CuckooMap<Key, Value>>();
+  if (name == "tbb") return with.template operator()<TbbMap<Key, Value>>();
+  if (name == "std + shared_mutex") return with.template operator()<Locked<StdMap<Key, Value>, std::shared_mutex>>();
+  if (name == "absl + shared_mutex") {
+    return with.template operator()<Locked<AbseilMap<Key, Value>, std::shared_mutex>>();
+  }
+  if (name == "absl + absl::Mutex") return with.template operator()<Locked<AbseilMap<Key, Value>, AbseilMutex>>();
+  if (name == "absl, no lock") return with.template operator()<Locked<AbseilMap<Key, Value>, NoMutex>>();
   throw std::runtime_error("no such map");
 }
 
