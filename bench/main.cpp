@@ -27,6 +27,8 @@ namespace {
 
 constexpr std::array kQuestions{
     Question{"get", "a read from another process against maps inside one's own", ask_get},
+    Question{"get-under-write", "a get while the worker writes at full rate", ask_get_under_write},
+    Question{"readers", "two reading processes against one", ask_readers},
     Question{"multi-get", "several keys at once against one by one, table in DRAM", ask_multi_get},
     Question{"put-sync", "a put that waits for its answer, against the bare ring and Redis", ask_put_sync},
     Question{"wake", "a put to a server that sleeps, against the futex ping-pong", ask_wake},
@@ -50,6 +52,7 @@ constexpr std::array kQuestions{
 constexpr std::array kRoles{
     Role{"get-loader", 2, play_get_loader},
     Role{"get-reader", 4, play_get_reader},
+    Role{"steady-writer", 2, play_steady_writer},
     Role{"idle-client", 2, play_idle_client},
     Role{"sketch-server", 3, sketch::serve},
     Role{"sketch-load", 4, sketch::load},
@@ -88,7 +91,7 @@ int play_role(std::span<char* const> arguments) {
 
 void list_questions() {
   for (const Question& question : kQuestions) {
-    fmt::print("{:<13} {}\n", question.name, question.summary);
+    fmt::print("{:<15} {}\n", question.name, question.summary);
   }
 }
 

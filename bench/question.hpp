@@ -42,6 +42,8 @@ struct Role {
 };
 
 void ask_get(Session& session);
+void ask_get_under_write(Session& session);
+void ask_readers(Session& session);
 void ask_multi_get(Session& session);
 void ask_put_sync(Session& session);
 void ask_wake(Session& session);
@@ -63,6 +65,7 @@ void ask_instructions(Session& session);
 
 int play_get_loader(std::span<char* const> arguments);
 int play_get_reader(std::span<char* const> arguments);
+int play_steady_writer(std::span<char* const> arguments);
 int play_multi_get_reader(std::span<char* const> arguments);
 int play_put_sync_client(std::span<char* const> arguments);
 int play_put_sync_redis(std::span<char* const> arguments);
