@@ -125,14 +125,14 @@ void Worker::run() {
     }
     // At first only looks: the clock, and what else is done without work, would delay the taking of a request.
     if (++idle_looks % kLooksPerClock != 0) {
-      wait_a_moment();
+      wait_a_moment(idle_looks);
       continue;
     }
     if (reclaim()) continue;
     const std::int64_t now = monotonic_ns();
     if (idle_since == 0) idle_since = now;
     if (now - idle_since < spin_.budget_ns()) {
-      wait_a_moment();
+      wait_a_moment(idle_looks);
     } else {
       wait_for_work();
       spin_.observe(monotonic_ns() - idle_since);
@@ -145,10 +145,12 @@ void Worker::run() {
   }
 }
 
-// Between two looks. In a crowd those who could send something wait for a cpu.
-void Worker::wait_a_moment() const noexcept {
+// Between two looks. In a crowd, and after a while in any case, those who could send something may be waiting for this cpu.
+void Worker::wait_a_moment(unsigned looks) const noexcept {
+  constexpr unsigned kAlone =
+      32;  // about a microsecond: so long do an answer and the next request take between two cpus
   // relaxed: this thread's own
-  if (around_.line->crowded.load(std::memory_order_relaxed) != 0) {
+  if (looks > kAlone || around_.line->crowded.load(std::memory_order_relaxed) != 0) {
     ::sched_yield();
   } else {
     cpu_relax();

@@ -160,7 +160,7 @@ class Worker {
   friend class Dispatcher;
   void run();
   void wait_for_work();
-  void wait_a_moment() const noexcept;
+  void wait_a_moment(unsigned looks) const noexcept;
   bool serve(ServerChannel& channel);
   bool sweep_all();
   bool reclaim();
