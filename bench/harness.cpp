@@ -8,6 +8,7 @@
 #include <exception>
 #include <fmt/format.h>
 #include <fstream>
+#include <stdexcept>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -161,7 +162,10 @@ void Progress::show(std::string_view text) const {
 
 Table::Table(std::string title, std::vector<std::string> head) : title_(std::move(title)), head_(std::move(head)) {}
 
-void Table::row(std::vector<Cell> cells) { rows_.push_back(std::move(cells)); }
+void Table::row(std::vector<Cell> cells) {
+  if (cells.size() > head_.size()) throw std::logic_error("a row of '" + title_ + "' has more cells than the head");
+  rows_.push_back(std::move(cells));
+}
 
 void Table::rule() { rows_.emplace_back(); }
 

@@ -95,19 +95,20 @@ void list_questions() {
   }
 }
 
-void ask(const std::vector<std::string>& names, Session& session) {
-  for (const Question& question : kQuestions) {
-    if (names.empty() || std::find(names.begin(), names.end(), question.name) != names.end()) {
-      question.ask(session);
-    }
-  }
-}
-
 void write_report(const std::string& path, const Report& report) {
   std::ofstream file(path);
   file << report.json();
   file.flush();
   if (!file) throw std::runtime_error(fmt::format("cannot write {}", path));
+}
+
+/// `path`: written anew after each question, so that one that fails takes nothing of the others with it; empty: nowhere.
+void ask(const std::vector<std::string>& names, Session& session, const std::string& path) {
+  for (const Question& question : kQuestions) {
+    if (!names.empty() && std::find(names.begin(), names.end(), question.name) == names.end()) continue;
+    question.ask(session);
+    if (!path.empty()) write_report(path, session.report);
+  }
 }
 
 int run(int argument_count, char** arguments) {
@@ -147,10 +148,9 @@ int run(int argument_count, char** arguments) {
   Progress progress;
   FloorFigures floors(report, progress);
   Session session{choices, floors, progress, report};
-  ask(names, session);
+  ask(names, session, json_path);
   progress.clear();
   fmt::print("\n{} of {} goals met\n", report.goals_met(), report.goals());
-  if (!json_path.empty()) write_report(json_path, report);
   return 0;
 }
 

@@ -1,7 +1,11 @@
 // Server and clients in containers that share a volume: mount and pid namespaces of their own, and other paths.
+#include <csignal>
 #include <filesystem>
+#include <fstream>
 #include <gtest/gtest.h>
 #include <string>
+#include <sys/wait.h>
+#include <unistd.h>
 #include <vector>
 
 #include "process/support/program.hpp"
@@ -76,6 +80,72 @@ TEST_F(Containers, AServerInAnotherContainerIsNeitherStoppedNorReplaced) {
   expect_refusal(run({program("hostmap-server"), "--name", name_, "--dir", "/opt", "--takeover"}, there), 1,
                  {"pid namespace"});
   EXPECT_EQ(run(hostmap({"ping"}), there).exit, kSuccess);
+}
+
+// A memory cgroup of this test's own, of either version of cgroups.
+class MemoryCgroup : public testing::Test {
+ protected:
+  void SetUp() override {
+    for (const char* root : {"/sys/fs/cgroup/memory", "/sys/fs/cgroup"}) {
+      const std::string folder = std::string(root) + "/" + name_;
+      std::error_code error;
+      if (!std::filesystem::create_directory(folder, error)) continue;
+      if (std::filesystem::exists(folder + "/memory.limit_in_bytes")) limit_ = folder + "/memory.limit_in_bytes";
+      if (std::filesystem::exists(folder + "/memory.max")) limit_ = folder + "/memory.max";
+      if (!limit_.empty()) {
+        folder_ = folder;
+        return;
+      }
+      std::filesystem::remove(folder, error);
+    }
+    GTEST_SKIP() << "no memory cgroup may be made here";
+  }
+  void TearDown() override {
+    // Empty once the kernel has forgotten who ended in it.
+    if (!folder_.empty()) EXPECT_TRUE(eventually([&] { return ::rmdir(folder_.c_str()) == 0; }));
+  }
+  void limit(const std::string& bytes) const { write(limit_, bytes); }
+  void take_in(pid_t process) const { write(folder_ + "/cgroup.procs", std::to_string(process)); }
+
+ private:
+  static void write(const std::string& file, const std::string& text) {
+    std::ofstream out(file);
+    out << text << std::flush;
+    ASSERT_TRUE(out.good()) << file;
+  }
+
+  std::string name_ = unique_name();
+  std::string folder_;
+  std::string limit_;
+};
+
+bool has_been_killed(pid_t child) {
+  siginfo_t how{};
+  return ::waitid(P_PID, static_cast<id_t>(child), &how, WEXITED | WNOHANG | WNOWAIT) == 0 && how.si_pid == child &&
+         how.si_code == CLD_KILLED && how.si_status == SIGKILL;
+}
+
+// The table's pages count for the server's cgroup. Where they are more than it may have the kernel kills the server: that is
+// a kill -9, and the next server, with more room, goes on with what was acknowledged and with the clients.
+TEST_F(MemoryCgroup, AServerThatOutgrowsItIsKilledAndTheNextOneGoesOn) {
+  const std::vector<std::string> arguments{"10", "--memory", "256M"};
+  Server server(arguments);
+  limit("32M");
+  take_in(server.pid());
+  Client client = server.connect(std::chrono::seconds(2));
+  const std::string value(1000, 'v');
+  std::uint64_t count = 0;
+  while (client.put("key " + std::to_string(count), value).ok()) ++count;
+  ASSERT_GT(count, 1000u);
+  ASSERT_LT(count, 32'000u) << "more than the cgroup may hold";
+  ASSERT_TRUE(eventually([&] { return has_been_killed(server.pid()); }));
+  server.kill();  // it is dead: only its end is taken note of
+
+  limit("512M");
+  Server next(arguments, {.name = server.name()});
+  take_in(next.pid());
+  for (std::uint64_t i = 0; i < count; ++i) ASSERT_EQ(*client.get("key " + std::to_string(i)), value) << i;
+  EXPECT_TRUE(eventually([&] { return client.put("after", "it").ok(); }));
 }
 
 }  // namespace
