@@ -102,7 +102,8 @@ class MemoryCgroup : public testing::Test {
   }
   void TearDown() override {
     // Empty once the kernel has forgotten who ended in it.
-    if (!folder_.empty()) EXPECT_TRUE(eventually([&] { return ::rmdir(folder_.c_str()) == 0; }));
+    if (folder_.empty()) return;
+    EXPECT_TRUE(eventually([&] { return ::rmdir(folder_.c_str()) == 0; }));
   }
   void limit(const std::string& bytes) const { write(limit_, bytes); }
   void take_in(pid_t process) const { write(folder_ + "/cgroup.procs", std::to_string(process)); }
