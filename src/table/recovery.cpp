@@ -104,7 +104,7 @@ ShardWriter::Settled ShardWriter::settle(const Intent& intent) noexcept {
   const auto bit_is_on = [&] {
     constexpr std::uint64_t kBit = sizeof(PairBucket::header) - 1;
     const std::uint64_t bucket = place & ~kBit;
-    return lies_within(bucket, sizeof(PairBucket)) &&
+    return lies_within(bucket, sizeof(PairBucket)) && bucket % alignof(PairBucket) == 0 &&
            (table_.at<PairBucket>(bucket)->header.load(kRelaxed) >> (place & kBit) & 1) != 0;
   };
   bool applied = false;
