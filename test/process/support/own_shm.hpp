@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/unique_fd.hpp"
+#include "process/support/program.hpp"
 #include "support/child.hpp"
 #include "support/private_tmpfs.hpp"
 
