@@ -67,7 +67,7 @@ TEST_F(Permissions, AStrangerIsRefusedClearlyAndChangesNothing) {
   Peer peer(server, mine);
   EXPECT_EQ(peer.put("key", "value"), StatusCode::kOk);
   const std::vector<std::string> files = server.files();
-  const auto figures = server.stat();
+  const auto figures = server.stat_of_clients();
 
   expect_refusal(run(server.client_command({"1"}), stranger_), 4, {server.name(), "another user"});
   expect_refusal(run(server.stat_command(), stranger_), 4, {server.name(), "another user"});
@@ -78,7 +78,7 @@ TEST_F(Permissions, AStrangerIsRefusedClearlyAndChangesNothing) {
   EXPECT_NE(run({"rm", "-f", "/dev/shm/" + server.name() + "-master"}, stranger_).exit, kSuccess);
 
   EXPECT_EQ(server.files(), files);
-  EXPECT_TRUE(server.stat() == figures) << "something was counted";
+  EXPECT_TRUE(server.stat_of_clients() == figures) << "something was counted";
   EXPECT_EQ(peer.get("key").text, Peer::told_of("value"));
   EXPECT_EQ(peer.put("key", "other"), StatusCode::kOk);
 }

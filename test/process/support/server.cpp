@@ -94,6 +94,12 @@ std::map<std::string, std::uint64_t> Server::stat() const {
   return figures_of(ran.output);
 }
 
+std::map<std::string, std::uint64_t> Server::stat_of_clients() const {
+  std::map<std::string, std::uint64_t> figures = stat();
+  figures.erase("parks");
+  return figures;
+}
+
 std::uint64_t Server::stat(const std::string& figure) const {
   const auto figures = stat();
   const auto at = figures.find(figure);
