@@ -54,7 +54,8 @@ class SmallFolder {
     const UniqueFd file(::open((path_ + "/filler").c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600));
     EXPECT_TRUE(eventually([&] {
       const std::uint64_t now = free_bytes();
-      return now <= left || ::posix_fallocate(file.get(), 0, static_cast<off_t>(now - left)) == 0;
+      const off_t filled = ::lseek(file.get(), 0, SEEK_END);
+      return now <= left || ::posix_fallocate(file.get(), filled, static_cast<off_t>(now - left)) == 0;
     }));
   }
   void unfill() const { std::filesystem::remove(path_ + "/filler"); }
