@@ -21,12 +21,9 @@ Status Client::Impl::mutate(Op op, const Bytes& key, const ValueParts& value, st
 
 Status Client::Impl::ask(Session& session, std::uint32_t lane, Op op, std::span<const std::byte> key,
                          const ValueParts& value, std::int64_t* number, Deadline& limit) noexcept {
-  ClientChannel* channel = session.end().open_channel(lane);
-  if (channel == nullptr) [[unlikely]] {
-    const Result<ClientChannel*> opened = session.channel(lane, limit);
-    if (!opened) return opened.status();
-    channel = *opened;
-  }
+  const Result<ClientChannel*> opened = session.channel(lane, limit);
+  if (!opened) return opened.status();
+  ClientChannel* channel = *opened;
   if (Status status = channel->send_any(op, true, key, value, limit); !status.ok()) return status;
   if (Status status = channel->await_answer(limit); !status.ok()) return status;
   const ClientChannel::Answer& answer = channel->answer();

@@ -48,10 +48,7 @@ bool ShardWriter::empty_a_slab() noexcept {
 // Stays where it is if no cell leads there: a stream's pieces are still filling it, or its request is about to commit it.
 void ShardWriter::move_entry(std::uint64_t entry) noexcept {
   const std::uint64_t meta = table_.at<Word>(entry)->load(kRelaxed);
-  HashedKey key;
-  key.bytes = {entry_payload(entry), static_cast<std::size_t>(meta_key_bytes(meta))};
-  key.hash = hash_bytes(key.bytes.data(), key.bytes.size(), header_.hash_seed);
-  key.fraction = spread_over_shards(key.hash, header_.shard_count).fraction;
+  const HashedKey key = hashed({entry_payload(entry), static_cast<std::size_t>(meta_key_bytes(meta))});
   EntryBucket* primary = fresh_entries(key);  // a clear may have emptied it: then the entry is released here
   const EntryPlace at = find_entry(primary, key, nullptr);
   if (at.cell == nullptr || cell_offset(at.word) != entry) return;

@@ -85,11 +85,7 @@ void ShardWriter::unlink_cell(std::uint64_t cell, std::uint64_t word) noexcept {
   if (!lies_within(cell, sizeof(Word)) || !lies_within(cell_offset(word), kEntryMetaBytes + 8)) return;
   Word& place = *table_.at<Word>(cell);
   if (place.load(kRelaxed) != word) return;
-  HashedKey key;
-  key.bytes = {entry_payload(cell_offset(word)), sizeof(std::uint64_t)};
-  key.hash = hash_word(key.word(), header_.hash_seed);
-  key.fraction = spread_over_shards(key.hash, header_.shard_count).fraction;
-  swing_cell(entry_home(key), place, 0);
+  swing_cell(entry_home(hashed({entry_payload(cell_offset(word)), sizeof(std::uint64_t)})), place, 0);
 }
 
 ShardWriter::Settled ShardWriter::settle(const Intent& intent) noexcept {

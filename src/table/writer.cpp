@@ -51,6 +51,14 @@ void ShardWriter::close() noexcept {
 
 // --- Finding ---------------------------------------------------------------------------------------------------------
 
+HashedKey ShardWriter::hashed(std::span<const std::byte> key) const noexcept {
+  HashedKey hashed;
+  hashed.bytes = key;
+  hashed.hash = hash_bytes(key.data(), key.size(), header_.hash_seed);
+  hashed.fraction = spread_over_shards(hashed.hash, header_.shard_count).fraction;
+  return hashed;
+}
+
 PairBucket* ShardWriter::pair_home(const HashedKey& key) const noexcept {
   const std::uint64_t state = shard_.pair_state.load(kRelaxed);
   if (key.home != nullptr && key.home_state == state) return key.home;

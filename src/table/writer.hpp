@@ -154,6 +154,7 @@ class ShardWriter {
   // writer.cpp
   static constexpr unsigned kSweptPerUpkeep = 16;
   static constexpr unsigned kMovedPerUpkeep = 4;
+  HashedKey hashed(std::span<const std::byte> key) const noexcept;  // of a key that lies in the table
   PairBucket* pair_home(const HashedKey& key) const noexcept;
   EntryBucket* entry_home(const HashedKey& key) const noexcept;
   // The same, reset if a clear has emptied them.
