@@ -107,12 +107,15 @@ void ServerEnd::refuse_channel(std::uint32_t channel) noexcept {
   futex_wake(header_->server.opened, INT_MAX);
 }
 
+std::uint64_t ServerEnd::all_channels() const noexcept {
+  const std::uint64_t channels = 2 * identity_.lanes;
+  return channels == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << channels) - 1;
+}
+
 std::uint64_t ServerEnd::channels_wanted() const noexcept {
   // [channel.wanted] acquire; pairs with [channel.want]
   const std::uint64_t wanted = header_->client.channels_wanted.load(std::memory_order_acquire);
-  const std::uint64_t channels = 2 * identity_.lanes;
-  const std::uint64_t possible = channels == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << channels) - 1;
-  return wanted & possible & ~channels_open_ & ~channels_refused_;
+  return wanted & all_channels() & ~channels_open_ & ~channels_refused_;
 }
 
 void ServerEnd::wake_sleepers() noexcept { wake(memory_, 2 * identity_.lanes); }

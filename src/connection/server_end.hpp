@@ -46,6 +46,7 @@ class ServerEnd {
   void open_channel(std::uint32_t channel) noexcept;
   void refuse_channel(std::uint32_t channel) noexcept;
   std::uint64_t channels_open() const noexcept { return channels_open_; }
+  std::uint64_t all_channels() const noexcept;  // a bit for each that there is
   // Channels that the client asks for and that are neither open nor refused.
   std::uint64_t channels_wanted() const noexcept;
 

@@ -121,7 +121,9 @@ void give_up(ServerEnd& end, const Journal& journal) {
   journal.connection(end.identity().index).serial.store(0, std::memory_order_release);
 }
 
-bool positions_make_sense(const ServerEnd& end, const Journal& journal) noexcept {
+// Memory damage may have changed what the journal says of it.
+bool record_makes_sense(const ServerEnd& end, const Journal& journal) noexcept {
+  if ((end.channels_open() & ~end.all_channels()) != 0) return false;
   for (std::uint32_t channel = 0; channel < 2 * end.identity().lanes; ++channel) {
     const ChannelPosition& where = journal.position(end.identity().index, channel);
     if (!is_position(where.request_next.load(kRelaxed)) || !is_position(where.answer_next.load(kRelaxed))) return false;
@@ -146,7 +148,7 @@ Status attach_connections(const InstanceName& name, Inheritance& inheritance) {
     // Its region is made before its record and removed before it, too: it is missing, or it is this client's.
     Result<std::unique_ptr<ServerEnd>> end =
         ServerEnd::adopt(name.connection(identity.id), identity, record.channels_open.load(kRelaxed));
-    if (end && positions_make_sense(**end, journal)) {
+    if (end && record_makes_sense(**end, journal)) {
       inheritance.connections.push_back(std::move(*end));
     } else if (end) {
       give_up(**end, journal);

@@ -201,6 +201,7 @@ class Regions {
   std::vector<std::unique_ptr<ServerEnd>>& connections() { return inherited_.connections; }  // that nobody serves yet
   std::uint64_t replayed() const { return inherited_.replayed; }
   std::uint64_t dropped() const { return inherited_.dropped; }
+  std::uint64_t given_up() const { return inherited_.given_up; }
   bool has_connection() const { return end_ != nullptr; }
 
   void send(const Call& call) {

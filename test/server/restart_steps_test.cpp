@@ -443,6 +443,35 @@ TEST_F(RestartDamage, ACellThatLeadsNowhere) {
       0u);
 }
 
+// A connection whose record in the journal is damaged is given up, and nothing else.
+TEST_F(RestartDamage, ARecordOfAConnection) {
+  Regions regions;
+  std::vector<std::string> keys;
+  for (const Call& call : puts(0, 6, true)) {
+    regions.call(call);
+    keys.push_back(call.key);
+  }
+  const Content expected = regions.content(keys);
+  using Spoil = void (*)(ConnectionRecord&, ChannelPosition&);
+  for (const Spoil spoil : {
+           Spoil([](ConnectionRecord&record, ChannelPosition&) { record.channels_open = 0b101; }),  // there are two
+           Spoil([](ConnectionRecord&record, ChannelPosition&) { record.channels_open = ~std::uint64_t{0}; }),
+           Spoil([](ConnectionRecord&, ChannelPosition&where) { where.request_next = 8; }),
+           Spoil([](ConnectionRecord&, ChannelPosition&where) { where.answer_next = 24; }),
+       }) {
+    Image image(regions.view());
+    std::byte* journal = image.parts[0].bytes.data();
+    spoil(*reinterpret_cast<ConnectionRecord*>(journal + kConnectionRecordsOffset),
+          *reinterpret_cast<ChannelPosition*>(journal + positions_offset(2)));
+    Regions next(Regions::lay_out(image));
+    EXPECT_EQ(next.given_up(), 1u);
+    EXPECT_FALSE(next.has_connection());
+    EXPECT_TRUE(next.name().connection_files().empty()) << "its region is removed";
+    EXPECT_EQ(next.content(keys), expected);
+    EXPECT_EQ(next.findings(), std::vector<std::string>());
+  }
+}
+
 // An entry whose size is damaged is dropped alone; the others, in the same slab, stay.
 TEST_F(RestartDamage, AnEntryThatSaysAnotherSize) {
   Regions regions;
