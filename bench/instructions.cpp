@@ -163,9 +163,11 @@ int play_count(std::span<char* const> arguments) {
   for (std::uint64_t i = 0; i < count; ++i) {
     const std::uint64_t key = key_of(random.below(kEntries));
     std::uint64_t value = 0;
-    if (!reader.get_pair(key, value)) {
-      const ValueTarget target = ValueTarget::buffer(std::as_writable_bytes(std::span(&value, 1)));
-      if (reader.get(bytes_of(key), target).outcome != ReadOutcome::kHit) throw std::runtime_error("a key is missing");
+    const ValueTarget target = ValueTarget::buffer(std::as_writable_bytes(std::span(&value, 1)));
+    std::uint64_t size = 0;
+    const TableReader::Glance seen = reader.glance(bytes_of(key), reader.hash_of(bytes_of(key)), target, size);
+    if (seen != TableReader::Glance::kHit && reader.get(bytes_of(key), target).outcome != ReadOutcome::kHit) {
+      throw std::runtime_error("a key is missing");
     }
     sum += value;
   }

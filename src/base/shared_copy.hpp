@@ -31,4 +31,15 @@ inline void copy_shared(std::byte* to, const std::byte* from, std::size_t size) 
 #endif
 }
 
+// The same for a value. One of 8 bytes at a multiple of 8 may be overwritten in place: it is one load, so one of the values.
+inline void copy_shared_value(std::byte* to, const std::byte* from, std::size_t size) noexcept {
+  if (size == 8 && reinterpret_cast<std::uintptr_t>(from) % 8 == 0) {
+    // relaxed: validated by the caller, as all of the value is
+    const std::uint64_t word = __atomic_load_n(reinterpret_cast<const std::uint64_t*>(from), __ATOMIC_RELAXED);
+    std::memcpy(to, &word, sizeof word);
+  } else {
+    copy_shared(to, from, size);
+  }
+}
+
 }  // namespace hostmap

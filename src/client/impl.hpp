@@ -122,8 +122,10 @@ struct Client::Impl {
              std::int64_t* number, Deadline& limit) noexcept;
   Session* session_to_read() noexcept;
   bool still_current(const Session* session) const noexcept;
+  template <typename MakeTarget>
+  Result<std::uint64_t> look_up(std::span<const std::byte> key, const MakeTarget& make_target) noexcept;
   Result<std::uint64_t> read(const Bytes& key, const ValueTarget& target) noexcept;
-  Result<std::size_t> read_into(Bytes key, std::span<std::byte> buffer) noexcept;
+  Result<std::size_t> entry_into(std::span<const std::byte> key, std::span<std::byte> buffer) noexcept;
   Result<std::uint64_t> read_by_ring(Session& session, const Bytes& key, const ValueTarget& target,
                                      Deadline& deadline) noexcept;
   Status await_own_writes(Session& session, std::uint32_t lane, Deadline& deadline) noexcept;

@@ -163,32 +163,44 @@ Result<std::uint64_t> Client::Impl::read_by_ring(Session& session, const Bytes& 
   }
 }
 
-Result<std::string> Client::get(Bytes key) noexcept {
-  std::string value;
-  const Result<std::uint64_t> size = impl_->read(key, ValueTarget::string(value));
-  if (!size) return size.status();
-  return value;
+// A get: in one glance if it is the usual one, with no session to find, no writes to wait for and nothing in the way.
+// Inlined by force, so that pairs, entries and each kind of target have a straight line of their own. What read() takes by
+// reference is made for it alone: on that line neither key nor target lies in memory.
+template <typename MakeTarget>
+[[gnu::always_inline]] inline Result<std::uint64_t> Client::Impl::look_up(std::span<const std::byte> key,
+                                                                          const MakeTarget& make_target) noexcept {
+  const Session* session = session_to_read();
+  if (session != nullptr && is_key(key)) [[likely]] {
+    const TableReader& reader = session->reader();
+    std::uint64_t size;
+    const TableReader::Glance seen = reader.glance(key, reader.hash_of(key), make_target(), size);
+    if (seen != TableReader::Glance::kUnclear && still_current(session)) [[likely]] {
+      if (seen == TableReader::Glance::kHit) return size;
+      return StatusCode::kNotFound;
+    }
+  }
+  return read(key, make_target());
 }
 
-// What get_into() does when it is not the usual case: apart, so that the usual one saves no registers for it.
-[[gnu::noinline]] Result<std::size_t> Client::Impl::read_into(Bytes key, std::span<std::byte> buffer) noexcept {
-  const Result<std::uint64_t> size = read(key, ValueTarget::buffer(buffer));
-  if (!size) return size.status();
-  return static_cast<std::size_t>(*size);
+Result<std::string> Client::get(Bytes key) noexcept {
+  Result<std::string> result{std::string()};
+  const Result<std::uint64_t> size =
+      impl_->look_up(span_of(key), [&]() noexcept { return ValueTarget::string(*result); });
+  if (!size) [[unlikely]]
+    result = size.status();
+  return result;
+}
+
+// Apart, so that the way of 8-byte keys saves no registers for the others'.
+[[gnu::noinline]] Result<std::size_t> Client::Impl::entry_into(std::span<const std::byte> key,
+                                                               std::span<std::byte> buffer) noexcept {
+  if (key.size() == 8) __builtin_unreachable();
+  return look_up(key, [&]() noexcept { return ValueTarget::buffer(buffer); });
 }
 
 Result<std::size_t> Client::get_into(Bytes key, std::span<std::byte> buffer) noexcept {
-  if (key.size() == 8 && buffer.size() >= 8) [[likely]] {
-    std::uint64_t word;
-    std::uint64_t value;
-    std::memcpy(&word, key.data(), sizeof word);
-    const Session* session = impl_->session_to_read();
-    if (session != nullptr && session->reader().get_pair(word, value) && impl_->still_current(session)) [[likely]] {
-      std::memcpy(buffer.data(), &value, sizeof value);
-      return sizeof value;
-    }
-  }
-  return impl_->read_into(key, buffer);
+  if (key.size() != 8) return impl_->entry_into(span_of(key), buffer);
+  return impl_->look_up(span_of(key), [&]() noexcept { return ValueTarget::buffer(buffer); });
 }
 
 std::vector<Result<std::string>> Client::multi_get(std::span<const std::string_view> keys) noexcept {
@@ -200,6 +212,7 @@ std::vector<Result<std::string>> Client::multi_get(std::span<const std::string_v
   }
   Impl& impl = *impl_;
   std::array<std::uint64_t, kGroup> hashes;
+  std::array<const EntryBucket*, kGroup> buckets;
   for (std::size_t begin = 0; begin < keys.size(); begin += kGroup) {
     const std::span<const std::string_view> group = keys.subspan(begin, std::min(kGroup, keys.size() - begin));
     // All buckets of a group are asked for before the first is looked at, then all entries. Not the keys' first look-up is
@@ -208,30 +221,29 @@ std::vector<Result<std::string>> Client::multi_get(std::span<const std::string_v
     if (session != nullptr) {
       const TableReader& reader = session->reader();
       for (std::size_t i = 0; i < group.size(); ++i) {
-        if (group[i].empty()) continue;
+        buckets[i] = nullptr;
+        if (!is_key(group[i])) [[unlikely]]
+          continue;
         hashes[i] = reader.hash_of(span_of(group[i]));
-        reader.prefetch_bucket(span_of(group[i]), hashes[i]);
+        buckets[i] = reader.prefetch_bucket(span_of(group[i]), hashes[i]);
       }
       for (std::size_t i = 0; i < group.size(); ++i) {
-        if (!group[i].empty()) reader.prefetch_entry(span_of(group[i]), hashes[i]);
+        if (buckets[i] != nullptr) reader.prefetch_entry(*buckets[i], hashes[i]);
       }
     }
     for (std::size_t i = 0; i < group.size(); ++i) {
-      std::string value;
-      const ValueTarget target = ValueTarget::string(value);
-      if (session != nullptr && is_key(group[i])) {
-        const TableReader::Result found = session->reader().get_hashed(span_of(group[i]), hashes[i], target);
-        if (found.outcome == ReadOutcome::kHit && impl.still_current(session)) [[likely]] {
-          results.emplace_back(std::move(value));
+      Result<std::string>& result = results.emplace_back(std::string());
+      const ValueTarget target = ValueTarget::string(*result);
+      if (session != nullptr && is_key(group[i])) [[likely]] {
+        std::uint64_t size;
+        const TableReader::Glance seen = session->reader().glance(span_of(group[i]), hashes[i], target, size);
+        if (seen != TableReader::Glance::kUnclear && impl.still_current(session)) [[likely]] {
+          if (seen == TableReader::Glance::kMiss) result = StatusCode::kNotFound;
           continue;
         }
       }
       const Result<std::uint64_t> size = impl.read(group[i], target);
-      if (size) {
-        results.emplace_back(std::move(value));
-      } else {
-        results.emplace_back(size.status());
-      }
+      if (!size) result = size.status();
     }
   }
   return results;
@@ -283,6 +295,8 @@ Result<std::uint64_t> Client::size() noexcept {
   }
 }
 
-Status Client::exists(Bytes key) noexcept { return impl_->read(key, ValueTarget::none()).status(); }
+Status Client::exists(Bytes key) noexcept {
+  return impl_->look_up(span_of(key), [] { return ValueTarget::none(); }).status();
+}
 
 }  // namespace hostmap

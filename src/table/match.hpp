@@ -5,7 +5,10 @@
 // validates. The portable twin uses relaxed atomics; other processors and the thread sanitizer run it.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <span>
 
 #include "base/platform.hpp"
 #include "shm/layout.hpp"
@@ -191,6 +194,13 @@ namespace match_detail {
 #endif
   return equal_portable(line, key);
 }
+[[gnu::noinline]] inline unsigned tags_narrow(const Word* line, std::uint16_t tag,
+                                              [[maybe_unused]] VectorWidth width) noexcept {
+#if defined(__x86_64__)
+  if (width == VectorWidth::kSse2) return tags_sse2(line, tag);
+#endif
+  return tags_portable(line, tag);
+}
 
 }  // namespace match_detail
 
@@ -208,24 +218,44 @@ namespace match_detail {
 }
 
 // Bit i (1 to 7): cell word i carries `tag`.
-inline unsigned match_tags(const EntryBucket& bucket, std::uint16_t tag, VectorWidth width) noexcept {
+[[gnu::always_inline]] inline unsigned match_tags(const EntryBucket& bucket, std::uint16_t tag,
+                                                  VectorWidth width) noexcept {
   const Word* line = &bucket.header;
-  unsigned mask;
+  // Bit 0 is the header's, by chance.
 #if defined(__x86_64__)
-  if (width == VectorWidth::kAvx512) {
-    mask = match_detail::tags_avx512(line, tag);
-  } else if (width == VectorWidth::kAvx2) {
-    mask = match_detail::tags_avx2(line, tag);
-  } else if (width == VectorWidth::kSse2) {
-    mask = match_detail::tags_sse2(line, tag);
-  } else {
-    mask = match_detail::tags_portable(line, tag);
-  }
-#else
-  static_cast<void>(width);
-  mask = match_detail::tags_portable(line, tag);
+  if (width == VectorWidth::kAvx512) [[likely]]
+    return match_detail::tags_avx512(line, tag) & kOccupiedMask;
+  if (width == VectorWidth::kAvx2) [[likely]]
+    return match_detail::tags_avx2(line, tag) & kOccupiedMask;
 #endif
-  return mask & kOccupiedMask;  // bit 0 is the header's, by chance
+  return match_detail::tags_narrow(line, tag, width) & kOccupiedMask;
+}
+
+// Is the key at `shared` (in an entry, possibly being overwritten) equal to `key`? Word by word, as a torn comparison is
+// only a wrong answer that the validation throws away.
+[[gnu::always_inline]] inline bool key_equals(const std::byte* shared, std::span<const std::byte> key) noexcept {
+  const std::size_t size = key.size();
+  std::size_t i = 0;
+  std::uint64_t mine;
+  for (; i + 8 <= size; i += 8) {
+    // relaxed: validated by the caller; an entry begins at a multiple of 8
+    const std::uint64_t theirs = reinterpret_cast<const Word*>(shared + i)->load(std::memory_order_relaxed);
+    std::memcpy(&mine, key.data() + i, 8);
+    if (theirs != mine) return false;
+  }
+  if (i == size) return true;
+  // The last, partial word: an entry's memory is a multiple of 8 bytes, so it may be loaded whole.
+  const std::uint64_t theirs =
+      reinterpret_cast<const Word*>(shared + i)->load(std::memory_order_relaxed);  // relaxed: likewise
+  const unsigned unused_bits = static_cast<unsigned>(8 * (8 - (size - i)));
+  if (size >= 8) [[likely]] {
+    std::memcpy(&mine, key.data() + size - 8, 8);
+    mine >>= unused_bits;
+  } else {
+    mine = 0;
+    std::memcpy(&mine, key.data(), size);
+  }
+  return ((theirs ^ mine) << unused_bits) == 0;
 }
 
 }  // namespace hostmap

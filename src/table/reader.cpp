@@ -15,36 +15,15 @@ constexpr auto kAcquire = std::memory_order_acquire;
 
 unsigned first_place(unsigned mask) noexcept { return static_cast<unsigned>(std::countr_zero(mask)); }
 
-// Is the key at `shared` (in an entry, possibly being overwritten) equal to `key`? Word by word, as a torn comparison is
-// only a wrong answer that the validation throws away.
-bool key_equals(const std::byte* shared, std::span<const std::byte> key) noexcept {
-  const std::size_t size = key.size();
-  std::size_t i = 0;
-  std::uint64_t mine;
-  for (; i + 8 <= size; i += 8) {
-    // relaxed: validated by the caller; an entry begins at a multiple of 8
-    const std::uint64_t theirs = reinterpret_cast<const Word*>(shared + i)->load(kRelaxed);
-    std::memcpy(&mine, key.data() + i, 8);
-    if (theirs != mine) return false;
-  }
-  if (i == size) return true;
-  // The last, partial word: an entry's memory is a multiple of 8 bytes, so it may be loaded whole.
-  const std::uint64_t theirs = reinterpret_cast<const Word*>(shared + i)->load(kRelaxed);  // relaxed: likewise
-  mine = 0;
-  std::memcpy(&mine, key.data() + i, size - i);
-  const unsigned unused_bits = static_cast<unsigned>(8 * (8 - (size - i)));
-  return ((theirs ^ mine) << unused_bits) == 0;
-}
-
 }  // namespace
 
-std::byte* ValueTarget::room_in_string(std::size_t size) const noexcept {
+std::byte* ValueTarget::resized(std::string& text, std::size_t size) noexcept {
   try {
-    text_->resize(size);
+    text.resize(size);
   } catch (...) {
     return nullptr;
   }
-  return reinterpret_cast<std::byte*>(text_->data());
+  return reinterpret_cast<std::byte*>(text.data());
 }
 
 // One get: the key, its hash, and what was seen on the way. Nothing is initialised that a hit among the pairs does not need.
@@ -183,11 +162,7 @@ TableReader::Step TableReader::miss_in_pairs(const Lookup& lookup) const noexcep
       if (bucket->header.load(kRelaxed) != header) return Step::kAgain;  // relaxed: behind the fence
       lookup.size = 8;
       if (!lookup.target.wanted()) return Step::kHit;
-      if (!lookup.target.fits(8)) return Step::kTooSmall;
-      std::byte* to = lookup.target.room(8);
-      if (to == nullptr) return Step::kOutOfMemory;
-      std::memcpy(to, &value, sizeof value);
-      return Step::kHit;
+      return lookup.target.take_word(value) ? Step::kHit : Step::kTooSmall;
     }
     if ((header & kOverflowBit) == 0) [[likely]]
       return Step::kMiss;
@@ -197,25 +172,28 @@ TableReader::Step TableReader::miss_in_pairs(const Lookup& lookup) const noexcep
   return Step::kAgain;
 }
 
-// get_pair() from the second bucket of a chain on.
-[[gnu::noinline]] bool TableReader::get_overflowed_pair(const PairBucket& primary, std::uint64_t key,
-                                                        std::uint64_t fill, std::uint64_t& value) const noexcept {
+// glance_at_pair() from the second bucket of a chain on: hits only, as a miss would need the headers of the whole chain.
+[[gnu::noinline]] std::optional<std::uint64_t> TableReader::glance_at_overflow(const PairBucket& primary,
+                                                                               std::uint64_t key,
+                                                                               std::uint64_t fill) const noexcept {
   const PairBucket* bucket = &primary;
   for (unsigned length = 1; length < kMaxChain; ++length) {
     bucket = overflow_of(*bucket);
-    if (bucket == nullptr) return false;
+    if (bucket == nullptr) return std::nullopt;
     // [pair.header-overflow] acquire; pairs with [pair.insert]
     const std::uint64_t header = bucket->header.load(kAcquire);
     const unsigned found = match_keys(*bucket, key, width_) & static_cast<unsigned>(header & kOccupiedMask);
-    if (header_fill(header) != (fill & 0xff)) return false;
+    if (header_fill(header) != (fill & 0xff)) return std::nullopt;
     if (found != 0) {
-      value = bucket->values[first_place(found) - 1].load(kRelaxed);  // relaxed: one word, checked below
-      std::atomic_thread_fence(kAcquire);              // [pair.check-overflow] acquire; pairs with [pair.reuse]
-      return bucket->header.load(kRelaxed) == header;  // relaxed: behind the fence
+      // relaxed: one word, checked below
+      const std::uint64_t value = bucket->values[first_place(found) - 1].load(kRelaxed);
+      std::atomic_thread_fence(kAcquire);  // [pair.check-overflow] acquire; pairs with [pair.reuse]
+      if (bucket->header.load(kRelaxed) != header) return std::nullopt;  // relaxed: behind the fence
+      return value;
     }
-    if ((header & kOverflowBit) == 0) return false;
+    if ((header & kOverflowBit) == 0) return std::nullopt;
   }
-  return false;
+  return std::nullopt;
 }
 
 TableReader::Result TableReader::get_hashed(std::span<const std::byte> key, std::uint64_t hash,
@@ -326,45 +304,32 @@ TableReader::Step TableReader::copy_value(Lookup& lookup, const EntryBucket& pri
   if (!lookup.target.fits(value_bytes)) return still_linked() ? Step::kTooSmall : Step::kAgain;
   std::byte* to = lookup.target.room(value_bytes);
   if (to == nullptr) return Step::kOutOfMemory;
-  if (value_bytes == 8 && reinterpret_cast<std::uintptr_t>(value) % 8 == 0) {
-    // May be overwritten in place: one load, so that it is one of the values.
-    const std::uint64_t word =
-        reinterpret_cast<const Word*>(value)->load(kRelaxed);  // relaxed: one word, checked below
-    std::memcpy(to, &word, sizeof word);
-  } else {
-    copy_shared(to, value, value_bytes);
-  }
+  copy_shared_value(to, value, value_bytes);
   return still_linked() ? Step::kHit : Step::kAgain;
 }
 
 // --- Several keys at once, and all of them ---------------------------------------------------------------------------
 
-void TableReader::prefetch_bucket(std::span<const std::byte> key, std::uint64_t hash) const noexcept {
+const EntryBucket* TableReader::prefetch_bucket(std::span<const std::byte> key, std::uint64_t hash) const noexcept {
   const Spread spread = spread_over_shards(hash, shard_count_);
   const Shard& shard = shards_[spread.shard];
-  // relaxed, both: hints
-  const std::uint64_t pair_state = shard.header->pair_state.load(kRelaxed);
   if (key.size() == 8) {
-    const PairBucket& bucket = shard.pairs[bucket_index(pair_state, shard.pairs_base, spread.fraction, hash)];
+    const std::uint64_t state = shard.header->pair_state.load(kRelaxed);  // relaxed: a hint
+    const PairBucket& bucket = shard.pairs[bucket_index(state, shard.pairs_base, spread.fraction, hash)];
     __builtin_prefetch(&bucket.header);
     __builtin_prefetch(&bucket.link);
-    if ((pair_state & kStateMixed) == 0) return;
+    if ((state & kStateMixed) == 0) return nullptr;
   }
   const std::uint64_t state = shard.header->entry_state.load(kRelaxed);  // relaxed: likewise
-  __builtin_prefetch(&shard.entries[bucket_index(state, shard.entries_base, spread.fraction, hash)]);
+  const std::uint64_t index = bucket_index(state, shard.entries_base, spread.fraction, hash);
+  __builtin_prefetch(&shard.entries[index]);
+  return key.size() != 8 && index < shard.entries_limit ? &shard.entries[index] : nullptr;
 }
 
-void TableReader::prefetch_entry(std::span<const std::byte> key, std::uint64_t hash) const noexcept {
-  if (key.size() == 8) return;  // most likely a pair
-  const Spread spread = spread_over_shards(hash, shard_count_);
-  const Shard& shard = shards_[spread.shard];
-  const std::uint64_t state = shard.header->entry_state.load(kRelaxed);  // relaxed: a hint
-  const std::uint64_t index = bucket_index(state, shard.entries_base, spread.fraction, hash);
-  if (index >= shard.entries_limit) return;
-  const EntryBucket& bucket = shard.entries[index];
+void TableReader::prefetch_entry(const EntryBucket& bucket, std::uint64_t hash) const noexcept {
   const unsigned found = match_tags(bucket, tag_of(hash), width_);
   if (found == 0) return;
-  const std::uint64_t offset = cell_offset(bucket.cells[first_place(found) - 1].load(kRelaxed));  // relaxed: likewise
+  const std::uint64_t offset = cell_offset(bucket.cells[first_place(found) - 1].load(kRelaxed));  // relaxed: a hint
   if (offset + 2 * kCacheLine > bytes_) return;
   __builtin_prefetch(at<std::byte>(offset));
   __builtin_prefetch(at<std::byte>(offset + kCacheLine));

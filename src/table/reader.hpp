@@ -16,10 +16,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <span>
 #include <string>
 
 #include "base/hash.hpp"
+#include "base/shared_copy.hpp"
 #include "shm/layout.hpp"
 #include "table/match.hpp"
 
@@ -48,13 +50,23 @@ class ValueTarget {
   // Does a value of `size` bytes fit, but for memory that a string cannot get?
   bool fits(std::size_t size) const noexcept { return grows() || size <= capacity_; }
   // Where `size` bytes go; they fit. Null when a string cannot grow. (Of a buffer of 0 bytes anything but null.)
-  std::byte* room(std::size_t size) const noexcept { return grows() ? room_in_string(size) : data_; }
+  std::byte* room(std::size_t size) const noexcept { return grows() ? resized(*text_, size) : data_; }
+  // Puts a value of 8 bytes there; false when it does not fit.
+  [[gnu::always_inline]] bool take_word(std::uint64_t value) const noexcept {
+    if (grows()) {
+      *text_ = std::string(reinterpret_cast<const char*>(&value), sizeof value);  // never allocates, is inlined
+      return true;
+    }
+    if (!fits(sizeof value)) return false;
+    std::memcpy(data_, &value, sizeof value);
+    return true;
+  }
 
  private:
   enum class Kind : std::uint8_t { kNone, kBuffer, kString };
   ValueTarget(Kind kind, std::byte* data, std::size_t capacity, std::string* text) noexcept
       : kind_(kind), data_(data != nullptr ? data : &nowhere_), capacity_(capacity), text_(text) {}
-  std::byte* room_in_string(std::size_t size) const noexcept;
+  static std::byte* resized(std::string& text, std::size_t size) noexcept;
 
   static inline std::byte nowhere_{};
   Kind kind_;
@@ -89,21 +101,40 @@ class TableReader {
     return hash_word(word, seed_);
   }
 
-  // For gets of several keys at once: begin to load what get_hashed() will look at, first the buckets, and once these have
-  // come the entries. Hints only; nothing of what is seen here is used later.
-  void prefetch_bucket(std::span<const std::byte> key, std::uint64_t hash) const noexcept;
-  void prefetch_entry(std::span<const std::byte> key, std::uint64_t hash) const noexcept;
+  // For gets of several keys at once: begin to load what a get will look at, first the bucket, and once that has come the
+  // entry. Hints only; nothing of what is seen here is used later. The first returns the bucket where the second finds the
+  // entry; null: most likely a pair.
+  const EntryBucket* prefetch_bucket(std::span<const std::byte> key, std::uint64_t hash) const noexcept;
+  void prefetch_entry(const EntryBucket& bucket, std::uint64_t hash) const noexcept;
 
   // How many keys there are. Exact when nobody writes.
   std::uint64_t count_keys() const noexcept;
 
-  // The usual get in one straight line: the pair of an 8-byte key, undisturbed. The steps are those of look_in_pairs(),
-  // without what they need to go on. False says nothing: get() looks properly.
+  // --- The usual get, in one straight line
+  //
+  // The steps of get_hashed() for what is almost always so: one bucket decides, the value is short, and nothing changes
+  // meanwhile. Anything else is kUnclear, which says nothing: get_hashed() looks properly.
   //
   // Inlined by force: a processor overlaps the memory accesses of as many gets as its window of instructions (some hundreds)
   // holds, so from memory a get that is a third shorter is a third faster.
-  [[gnu::always_inline]] bool get_pair(std::uint64_t key, std::uint64_t& value) const noexcept {
-    const std::uint64_t hash = hash_word(key, seed_);
+  enum class Glance : std::uint8_t { kHit, kMiss, kUnclear };
+
+  // `size` is the value's, for kHit.
+  [[gnu::always_inline]] Glance glance(std::span<const std::byte> key, std::uint64_t hash, const ValueTarget& target,
+                                       std::uint64_t& size) const noexcept {
+    if (key.size() != 8) return glance_at_entry(key, hash, target, size);
+    std::uint64_t word;
+    std::uint64_t value;
+    std::memcpy(&word, key.data(), sizeof word);
+    const Glance seen = glance_at_pair(word, hash, value);
+    size = sizeof value;
+    if (seen != Glance::kHit || !target.wanted()) [[unlikely]]
+      return seen;
+    return target.take_word(value) ? Glance::kHit : Glance::kUnclear;
+  }
+  // The pair of an 8-byte key.
+  [[gnu::always_inline]] Glance glance_at_pair(std::uint64_t key, std::uint64_t hash,
+                                               std::uint64_t& value) const noexcept {
     const Spread spread = shard_count_ == 1 ? Spread{0, hash} : spread_over_shards(hash, shard_count_);
     const Shard& shard = shards_[spread.shard];
     const std::uint64_t fill =
@@ -112,19 +143,87 @@ class TableReader {
     const std::uint64_t state = shard.header->pair_state.load(std::memory_order_acquire);
     const std::uint64_t index = bucket_index(state, shard.pairs_base, spread.fraction, hash);
     if ((state & kStateClosed) != 0 || index >= shard.pairs_limit) [[unlikely]]
-      return false;
+      return Glance::kUnclear;
     const PairBucket& bucket = shard.pairs[index];
     // [pair.header-pair] acquire; pairs with [pair.insert]
     const std::uint64_t header = bucket.header.load(std::memory_order_acquire);
     const unsigned found = match_keys(bucket, key, width_) & static_cast<unsigned>(header & kOccupiedMask);
     if (header_fill(header) != (fill & 0xff)) [[unlikely]]
-      return false;
-    if (found == 0) [[unlikely]]
-      return (header & kOverflowBit) != 0 && get_overflowed_pair(bucket, key, fill, value);
+      return Glance::kUnclear;
+    if (found == 0) [[unlikely]] {
+      if ((header & kOverflowBit) != 0) {
+        const std::optional<std::uint64_t> further = glance_at_overflow(bucket, key, fill);
+        value = further.value_or(0);
+        return further ? Glance::kHit : Glance::kUnclear;
+      }
+      if ((state & kStateMixed) != 0) return Glance::kUnclear;
+      std::atomic_thread_fence(std::memory_order_acquire);  // [pair.miss-pair] acquire; pairs with [pair.insert]
+      // relaxed, all three: behind the fence
+      const bool same = bucket.header.load(std::memory_order_relaxed) == header &&
+                        stable_state(shard.header->pair_state.load(std::memory_order_relaxed)) == stable_state(state) &&
+                        this->header().fill.load(std::memory_order_relaxed) == fill;
+      return same ? Glance::kMiss : Glance::kUnclear;
+    }
     // relaxed: one word, checked below
     value = bucket.values[std::countr_zero(found) - 1].load(std::memory_order_relaxed);
     std::atomic_thread_fence(std::memory_order_acquire);  // [pair.check-pair] acquire; pairs with [pair.reuse]
-    return bucket.header.load(std::memory_order_relaxed) == header;  // relaxed: behind the fence
+    // relaxed: behind the fence
+    return bucket.header.load(std::memory_order_relaxed) == header ? Glance::kHit : Glance::kUnclear;
+  }
+
+  // The entry of a key of any other length. `size` is the value's, for kHit.
+  [[gnu::always_inline]] Glance glance_at_entry(std::span<const std::byte> key, std::uint64_t hash,
+                                                const ValueTarget& target, std::uint64_t& size) const noexcept {
+    const Spread spread = shard_count_ == 1 ? Spread{0, hash} : spread_over_shards(hash, shard_count_);
+    const Shard& shard = shards_[spread.shard];
+    const std::uint64_t fill =
+        header().fill.load(std::memory_order_acquire);  // [fill.read-entry] acquire; pairs with [fill.clear]
+    // [state.read-entry] acquire; pairs with [split.publish-entries]
+    const std::uint64_t state = shard.header->entry_state.load(std::memory_order_acquire);
+    const std::uint64_t index = bucket_index(state, shard.entries_base, spread.fraction, hash);
+    if ((state & kStateClosed) != 0 || index >= shard.entries_limit) [[unlikely]]
+      return Glance::kUnclear;
+    const EntryBucket& bucket = shard.entries[index];
+    // [entry.header-entry] acquire; pairs with [chain.raise]
+    const std::uint64_t header = bucket.header.load(std::memory_order_acquire);
+    const unsigned found = match_tags(bucket, tag_of(hash), width_);
+    if (header_fill(header) != (fill & 0xff)) [[unlikely]]
+      return Glance::kUnclear;
+    if (found != 0) [[likely]] {
+      // [cell.load-entry] acquire; pairs with [cell.swing]
+      const std::uint64_t cell = bucket.cells[std::countr_zero(found) - 1].load(std::memory_order_acquire);
+      // [arena.clamp-entry] acquire; pairs with [arena.grow]
+      const std::uint64_t populated = header_arena(std::memory_order_acquire);
+      const std::uint64_t place = cell_offset(cell) - arena_offset_;  // far outside if it lies before the arena
+      if (cell_tag(cell) != tag_of(hash) || place >= populated || place % 8 != 0) [[unlikely]]
+        return Glance::kUnclear;
+      const std::byte* entry = at<std::byte>(arena_offset_ + place);
+      // relaxed: [cell.load-entry] orders it
+      const std::uint64_t meta = reinterpret_cast<const Word*>(entry)->load(std::memory_order_relaxed);
+      const std::uint64_t value_bytes = meta_value_bytes(meta);
+      if (meta_key_bytes(meta) != key.size() || value_bytes > kLongValueBytes ||
+          place + entry_bytes(key.size(), value_bytes) > populated || !key_equals(entry + kEntryMetaBytes, key))
+          [[unlikely]]
+        return Glance::kUnclear;
+      if (target.wanted()) {
+        std::byte* to = target.fits(value_bytes) ? target.room(value_bytes) : nullptr;
+        if (to == nullptr) [[unlikely]]
+          return Glance::kUnclear;
+        copy_shared_value(to, entry + kEntryMetaBytes + key.size(), value_bytes);
+      }
+      std::atomic_thread_fence(std::memory_order_acquire);  // [entry.check-entry] acquire; pairs with [chain.raise]
+      size = value_bytes;
+      // relaxed: behind the fence
+      return bucket.header.load(std::memory_order_relaxed) == header ? Glance::kHit : Glance::kUnclear;
+    }
+    // [cell.last-entry] acquire; pairs with [cell.link]
+    if (is_link(bucket.cells[kPlaces - 1].load(std::memory_order_acquire))) return Glance::kUnclear;
+    std::atomic_thread_fence(std::memory_order_acquire);  // [entry.miss-entry] acquire; pairs with [cell.swing]
+    // relaxed, all three: behind the fence
+    const bool same = bucket.header.load(std::memory_order_relaxed) == header &&
+                      stable_state(shard.header->entry_state.load(std::memory_order_relaxed)) == stable_state(state) &&
+                      this->header().fill.load(std::memory_order_relaxed) == fill;
+    return same ? Glance::kMiss : Glance::kUnclear;
   }
 
   std::uint32_t shard_of(std::span<const std::byte> key) const noexcept {
@@ -142,8 +241,8 @@ class TableReader {
   struct Lookup;
   enum class Step : std::uint8_t { kHit, kMiss, kTooSmall, kAgain, kClosed, kOutOfMemory };
 
-  bool get_overflowed_pair(const PairBucket& primary, std::uint64_t key, std::uint64_t fill,
-                           std::uint64_t& value) const noexcept;
+  std::optional<std::uint64_t> glance_at_overflow(const PairBucket& primary, std::uint64_t key,
+                                                  std::uint64_t fill) const noexcept;
   Result get_entry(std::span<const std::byte> key, std::uint64_t hash, const ValueTarget& target) const noexcept;
   Step look_in_pairs(Lookup& lookup) const noexcept;
   Step miss_in_pairs(const Lookup& lookup) const noexcept;

@@ -118,11 +118,32 @@ class TestTable {
 struct Found {
   ReadOutcome outcome;
   std::string value;
+  bool operator==(const Found&) const = default;
 };
 inline Found get(const TableReader& reader, std::string_view key) {
   Found found;
   found.outcome = reader.get(bytes_of(key), ValueTarget::string(found.value)).outcome;
   return found;
+}
+
+struct Glanced {
+  TableReader::Glance outcome;
+  std::string value;
+  bool operator==(const Glanced&) const = default;
+};
+inline Glanced glance(const TableReader& reader, std::string_view key) {
+  Glanced seen;
+  std::uint64_t size = 0;
+  const std::uint64_t hash = reader.hash_of(bytes_of(key));
+  seen.outcome = reader.glance(bytes_of(key), hash, ValueTarget::string(seen.value), size);
+  return seen;
+}
+
+// A read as it ends for a client; kContended: it would try again, or ask the server.
+inline Found as_found(Glanced seen) {
+  using Glance = TableReader::Glance;
+  if (seen.outcome == Glance::kUnclear) return {ReadOutcome::kContended, {}};
+  return {seen.outcome == Glance::kHit ? ReadOutcome::kHit : ReadOutcome::kMiss, std::move(seen.value)};
 }
 
 }  // namespace hostmap::test

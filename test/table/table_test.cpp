@@ -253,6 +253,7 @@ TEST_P(TableModelTest, AgreesWithAMapThroughGrowthMovesAndErasure) {
         return std::string(random() % 6000, static_cast<char>(random()));
     }
   };
+  int glances = 0;  // that were enough
   for (int i = 0; i < 60'000; ++i) {
     const std::string key = any_key();
     switch (random() % 8) {
@@ -271,7 +272,12 @@ TEST_P(TableModelTest, AgreesWithAMapThroughGrowthMovesAndErasure) {
         break;
       default: {
         const auto expected = model.find(key);
-        const Found found = get(readers[static_cast<std::size_t>(i) % readers.size()], key);
+        const TableReader& reader = readers[static_cast<std::size_t>(i) % readers.size()];
+        const Found found = get(reader, key);
+        if (const Found seen = as_found(glance(reader, key)); seen.outcome != ReadOutcome::kContended) {
+          ASSERT_EQ(seen, found) << "operation " << i;
+          ++glances;
+        }
         ASSERT_EQ(found.outcome, expected != model.end() ? ReadOutcome::kHit : ReadOutcome::kMiss) << "operation " << i;
         if (expected != model.end()) {
           ASSERT_EQ(found.value, expected->second) << "operation " << i;
@@ -279,6 +285,7 @@ TEST_P(TableModelTest, AgreesWithAMapThroughGrowthMovesAndErasure) {
       }
     }
   }
+  EXPECT_GT(glances, 5'000);
   EXPECT_EQ(table.keys(), model.size());
   for (const auto& [key, value] : model) ASSERT_EQ(get(readers[0], key).value, value);
   for (const auto& [key, value] : model) ASSERT_EQ(table.erase(key), StatusCode::kOk);
