@@ -39,6 +39,8 @@ bool ShardWriter::is_entry_bucket(std::uint64_t offset) const noexcept {
 bool ShardWriter::plausible() const noexcept {
   const auto fits = [](std::uint64_t state, std::uint64_t base, std::uint64_t size, const GrowingArea& area) {
     constexpr unsigned kMostLevels = 40;
+    // A split that was under way has made a bucket more than there were at first.
+    if ((state & kStateSplitting) != 0 && state_buckets(state, base) == base) return false;
     return state_level(state) < kMostLevels && state_split(state) < base << state_level(state) &&
            area.populated() <= area.max_bytes() && state_buckets(state, base) <= area.populated() / size;
   };

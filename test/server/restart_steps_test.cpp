@@ -472,6 +472,23 @@ TEST_F(RestartDamage, ARecordOfAConnection) {
   }
 }
 
+// States that no split leads to: refused, and the next start begins with an empty map.
+TEST_F(RestartDamage, AStateThatCannotBe) {
+  Regions regions;
+  for (const Call& call : puts(0, 6, true)) regions.call(call);
+  constexpr std::uint64_t kBuckets = 2;  // that it began with
+  for (const std::uint64_t state :
+       {kStateSplitting, make_state(0, kBuckets), make_state(39, 0), make_state(255, 0) | kStateSplitting}) {
+    for (Word ShardHeader::*word : {&ShardHeader::pair_state, &ShardHeader::entry_state}) {
+      Image image(regions.view());
+      reinterpret_cast<TableHeader*>(image.parts[1].bytes.data())->shards[0].*word = state;
+      const InstanceName name = Regions::lay_out(image);
+      EXPECT_THROW(Regions next(name), Refused) << std::hex << state;
+      Regions::remove(name);
+    }
+  }
+}
+
 // An entry whose size is damaged is dropped alone; the others, in the same slab, stay.
 TEST_F(RestartDamage, AnEntryThatSaysAnotherSize) {
   Regions regions;
