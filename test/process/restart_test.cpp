@@ -1,14 +1,18 @@
 // A server that died, or was stopped with --keep, and the next one: it goes on with the map and with the clients, for whom it
 // was a pause.
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <fstream>
 #include <gtest/gtest.h>
+#include <memory>
+#include <optional>
 #include <regex>
 #include <thread>
 #include <vector>
 
 #include "process/support/peer.hpp"
+#include "process/support/sealed.hpp"
 #include "process/support/server.hpp"
 #include "shm/layout.hpp"
 #include "support/seed.hpp"
@@ -82,6 +86,69 @@ TEST(Restart, WithTooFewDescriptorsItSaysSoAndNobodyIsLost) {
   for (Client& client : clients) EXPECT_TRUE(client.put("key", "value").ok());
   EXPECT_EQ(second.stat("connected"), 40u);
 }
+
+// Whatever a server was in the middle of: who reads directly has every key at once, whole, as it was or is to be; twice the
+// same while nobody is there, and nothing older from the next server.
+void read_what_dead_servers_left(int deaths) {
+  constexpr std::uint64_t kKeys = 60;
+  constexpr std::array<std::size_t, 6> kSizes{8, 8, 24, 100, 1000, 5000};
+  const auto key_of = [](std::uint64_t number) {
+    return number % 2 == 0 ? word_key(number) : "key number " + std::to_string(number);
+  };
+  Random random;
+  const std::string name = unique_name();
+  auto server = std::make_unique<Server>(std::vector<std::string>{"2", "--workers", "1"}, ServerSetup{name});
+  Client reader = server->connect();
+  {
+    Client first = server->connect();
+    for (std::uint64_t number = 0; number < kKeys; ++number) {
+      ASSERT_TRUE(first.put(key_of(number), sealed_value(0, number, kSizes[number % 6])).ok());
+    }
+  }
+  std::array<std::uint64_t, kKeys> newest{};
+  const auto read_all = [&](std::array<std::uint64_t, kKeys>& counters, const char* when) {
+    for (std::uint64_t number = 0; number < kKeys; ++number) {
+      const Result<std::string> value = reader.get(key_of(number));
+      ASSERT_TRUE(value) << when << ": key " << number << ": " << value.status().message();
+      const std::optional<std::uint64_t> counter = unseal(*value, number);
+      ASSERT_TRUE(counter) << when << ": the value of key " << number << " is not whole";
+      ASSERT_GE(*counter, newest[number]) << when << ": the value of key " << number << " is an old one";
+      counters[number] = *counter;
+    }
+  };
+  std::uint64_t counter = 0;
+  std::uint64_t fillers = 0;
+  for (int death = 0; death < deaths && !testing::Test::HasFailure(); ++death) {
+    Result<Client> writer = StatusCode::kNoServer;  // impatient: its calls are to end soon after the server
+    while (!writer) writer = Client::connect(server->options(200ms));
+    std::thread writing([&, seed = random.word()] {
+      Random mine(seed);
+      // Sizes change, so that keys move between the forms; keys are added, so that buckets split.
+      for (bool alive = true; alive; ++counter) {
+        const std::uint64_t number = mine.below(kKeys);
+        alive = writer->put_async(key_of(number), sealed_value(counter + 1, number, mine.one_of(kSizes))).ok() &&
+                writer->put_async(word_key(1000 + fillers), word_key(0)).ok() &&
+                writer->put_async("filler " + std::to_string(fillers), "filler").ok();
+        fillers = (fillers + 1) % 20'000;
+      }
+      static_cast<void>(writer->flush());
+    });
+    std::this_thread::sleep_for(std::chrono::microseconds(random.between(1'000, 40'000)));
+    server->kill();
+    std::array<std::uint64_t, kKeys> once{};
+    std::array<std::uint64_t, kKeys> again{};
+    read_all(once, "dead");
+    read_all(again, "dead, again");
+    writing.join();
+    EXPECT_EQ(once, again) << "nobody is there to change anything";
+    newest = once;
+    server = std::make_unique<Server>(std::vector<std::string>{"2", "--workers", "1"}, ServerSetup{name});
+    read_all(newest, "the next server");
+  }
+  EXPECT_GT(counter, 100u);
+}
+TEST(Restart, Case10WhatADeadServerLeftIsReadAtOnce) { read_what_dead_servers_left(8); }
+TEST(RestartSlow, Case10WhatDeadServersLeftIsReadAtOnce) { read_what_dead_servers_left(40); }
 
 class RestartReads : public testing::TestWithParam<Reads> {};
 
