@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <stdexcept>
+#include <string>
 #include <string_view>
 
 #include "instance.hpp"
@@ -30,5 +32,13 @@ struct Entries {
   static std::uint64_t sum(const Value& value) { return sum_of(value); }
   static void load_hostmap(const Instance& instance, std::uint64_t entries) { load_hostmap_entries(instance, entries); }
 };
+
+/// act.operator()<Form>() for the form of that name.
+template <typename Act>
+int with_form(std::string_view form, const Act& act) {
+  if (form == Pairs::kName) return act.template operator()<Pairs>();
+  if (form == Entries::kName) return act.template operator()<Entries>();
+  throw std::runtime_error("no such form: " + std::string(form));
+}
 
 }  // namespace hostmap::bench

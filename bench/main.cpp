@@ -57,7 +57,7 @@ constexpr std::array kRoles{
     Role{"sketch-server", 3, sketch::serve},
     Role{"sketch-load", 4, sketch::load},
     Role{"sketch-idle", 2, sketch::idle},
-    Role{"multi-get-reader", 2, play_multi_get_reader},
+    Role{"multi-get-reader", 3, play_multi_get_reader},
     Role{"put-sync-client", 1, play_put_sync_client},
     Role{"put-sync-redis", 1, play_put_sync_redis},
     Role{"wake-client", 1, play_wake_client},

@@ -531,13 +531,6 @@ void print_puts(Session& session, std::uint64_t entries, unsigned rounds, const 
 /// two segments, LMDB's file.
 constexpr std::uint64_t kSharedBytesPerEntry = 1500;
 
-template <typename Act>
-int with_form(std::string_view form, const Act& act) {
-  if (form == Pairs::kName) return act.template operator()<Pairs>();
-  if (form == Entries::kName) return act.template operator()<Entries>();
-  throw std::runtime_error(fmt::format("no such form: {}", form));
-}
-
 Peer peer_of(const char* argument) { return static_cast<Peer>(std::strtoul(argument, nullptr, 10)); }
 
 }  // namespace

@@ -38,11 +38,12 @@ bool ShardWriter::is_entry_bucket(std::uint64_t offset) const noexcept {
 
 bool ShardWriter::plausible() const noexcept {
   const auto fits = [](std::uint64_t state, std::uint64_t base, std::uint64_t size, const GrowingArea& area) {
-    constexpr unsigned kMostLevels = 40;
+    constexpr unsigned kMostLevels = 40;  // beyond, the shifts below mean nothing
+    if (state_level(state) >= kMostLevels) return false;
     // A split that was under way has made a bucket more than there were at first.
     if ((state & kStateSplitting) != 0 && state_buckets(state, base) == base) return false;
-    return state_level(state) < kMostLevels && state_split(state) < base << state_level(state) &&
-           area.populated() <= area.max_bytes() && state_buckets(state, base) <= area.populated() / size;
+    return state_split(state) < base << state_level(state) && area.populated() <= area.max_bytes() &&
+           state_buckets(state, base) <= area.populated() / size;
   };
   return fits(shard_.pair_state.load(kRelaxed), shard_.pairs_base, sizeof(PairBucket), pair_area_) &&
          fits(shard_.entry_state.load(kRelaxed), shard_.entries_base, sizeof(EntryBucket), entry_area_);
