@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <ranges>
 #include <string_view>
 
 #include "base/shared_copy.hpp"
@@ -74,6 +75,7 @@ TableScan::Step TableScan::next() {
       stable_state(shard.header->entry_state.load(kRelaxed)) != stable_state(entry_state)) {
     return Step::kContended;
   }
+  if (both) leave_out_halves_of_moves();
   std::erase_if(items_, [this](const Item& item) { return !wanted(item.key); });
   go_on(end);
   return Step::kItems;
@@ -158,6 +160,16 @@ bool TableScan::look_at_entries(std::uint64_t index, std::uint64_t end, std::uin
     bucket = reader_.at<EntryBucket>(link);
   }
   return false;
+}
+
+// In the middle of its move a key stands in both forms, and no header has changed yet: the pair decides.
+void TableScan::leave_out_halves_of_moves() {
+  const auto entries = std::ranges::find_if(items_, [](const Item& item) { return !item.is_pair; });
+  const std::ranges::subrange pairs(items_.begin(), entries);
+  const auto is_half = [&pairs](const Item& item) {
+    return std::ranges::any_of(pairs, [&item](const Item& pair) { return pair.key == item.key; });
+  };
+  items_.erase(std::remove_if(entries, items_.end(), is_half), items_.end());
 }
 
 // Are all headers that this step has looked at what they were? The caller has fenced.

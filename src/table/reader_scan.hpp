@@ -56,6 +56,7 @@ class TableScan {
   bool wanted(const std::string& key) const noexcept;
   bool look_at_pairs(std::uint64_t bucket, std::uint64_t end, std::uint64_t fill);
   bool look_at_entries(std::uint64_t bucket, std::uint64_t end, std::uint64_t fill);
+  void leave_out_halves_of_moves();
   bool unchanged() const noexcept;
   void go_on(std::uint64_t end) noexcept;
 

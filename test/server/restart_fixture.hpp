@@ -21,6 +21,7 @@
 #include "server/worker.hpp"
 #include "support/instance.hpp"
 #include "table/reader_check.hpp"
+#include "table/reader_scan.hpp"
 
 namespace hostmap::test {
 

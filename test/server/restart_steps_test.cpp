@@ -199,6 +199,12 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
   static std::string blocked_reads(const InstanceName& name, const Expected& expected) {
     const Region table = Regions::table_of(name);
     const TableReader reader(table.data(), table.bytes());
+    std::map<std::string, unsigned> met;
+    TableScan scan(reader, {});
+    for (TableScan::Step step = scan.next(); step != TableScan::Step::kDone; step = scan.next()) {
+      if (step != TableScan::Step::kItems) return "a scan is kept waiting";
+      for (const TableScan::Item& item : scan.items()) ++met[item.key];
+    }
     for (const std::string& key : expected.keys) {
       const Found found = get(reader, key);
       if (found.outcome != ReadOutcome::kHit && found.outcome != ReadOutcome::kMiss) return "a read is kept waiting";
@@ -208,6 +214,8 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
                                  : found.outcome == ReadOutcome::kHit && found.value == at->second;
       });
       if (!possible) return "a read without a server sees what never was";
+      if (met[key] != (found.outcome == ReadOutcome::kHit ? 1u : 0u))
+        return "a scan without a server misses a key, or meets it twice";
     }
     return {};
   }
