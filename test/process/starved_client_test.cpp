@@ -58,7 +58,9 @@ TEST(StarvedClient, EachCallSurvivesTheFailureOfEachOfItsAllocations) {
         EXPECT_GE(used.full, 1u);
       } else if (call.starts_with("get") && call != "get_into") {
         EXPECT_EQ(used.allocations, 1u) << call;
-        EXPECT_EQ(used.full, 1u) << call;
+        // A glance that finds no room for the value is followed by a look that asks for it again.
+        const bool asks_again = call == "get" && kind == "once";
+        EXPECT_EQ(used.full, asks_again ? 0u : 1u) << call;
       } else {
         EXPECT_EQ(used.allocations, 0u) << call;
       }
