@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <ranges>
 #include <string_view>
 
 #include "base/shared_copy.hpp"
@@ -164,10 +163,10 @@ bool TableScan::look_at_entries(std::uint64_t index, std::uint64_t end, std::uin
 
 // In the middle of its move a key stands in both forms, and no header has changed yet: the pair decides.
 void TableScan::leave_out_halves_of_moves() {
-  const auto entries = std::ranges::find_if(items_, [](const Item& item) { return !item.is_pair; });
-  const std::ranges::subrange pairs(items_.begin(), entries);
-  const auto is_half = [&pairs](const Item& item) {
-    return std::ranges::any_of(pairs, [&item](const Item& pair) { return pair.key == item.key; });
+  const auto pairs = items_.begin();
+  const auto entries = std::find_if(pairs, items_.end(), [](const Item& item) { return !item.is_pair; });
+  const auto is_half = [pairs, entries](const Item& item) {
+    return std::any_of(pairs, entries, [&item](const Item& pair) { return pair.key == item.key; });
   };
   items_.erase(std::remove_if(entries, items_.end(), is_half), items_.end());
 }
