@@ -46,6 +46,24 @@ class ExchangeClient {
   // A synchronous call. The answer carries `value` back.
   std::uint64_t call(std::uint64_t value) {
     send(value, true);
+    return take_answer();
+  }
+
+  // The same by looking alone, until the answer is there or has been so long on its way that the worker must be asleep.
+  std::uint64_t call_and_look(std::uint64_t value) {
+    send(value, true);
+    constexpr int kLooks = 20'000;
+    for (int looks = 0; looks < kLooks && !answers_.poll(); ++looks) cpu_relax();
+    return take_answer();
+  }
+
+  // Sends without an answer; waits only for room.
+  void post(std::uint64_t value) { send(value, false); }
+
+  std::uint64_t sleeps() const { return sleeps_; }
+
+ private:
+  std::uint64_t take_answer() {
     while (!answers_.poll()) {
       begin_wait(control_, kWaitingForAnswer);  // C1, C2
       if (!answers_.poll()) {                   // C3
@@ -61,12 +79,6 @@ class ExchangeClient {
     return answered;
   }
 
-  // Sends without an answer; waits only for room.
-  void post(std::uint64_t value) { send(value, false); }
-
-  std::uint64_t sleeps() const { return sleeps_; }
-
- private:
   void send(std::uint64_t value, bool wants_answer) {
     const std::uint64_t size = record_bytes(16);
     await_room(size);

@@ -56,6 +56,17 @@ std::uint64_t post_often(SharedExchange& shared, std::uint32_t number, bool expe
   return client.sleeps();
 }
 
+// Calls whenever the worker may just be parking: some time within the first microsecond after it has answered.
+std::uint64_t call_in_between(SharedExchange& shared, std::uint32_t number, bool expedited, std::uint64_t calls) {
+  ExchangeClient client(shared, number, expedited);
+  Random random(number);
+  for (std::uint64_t i = 1; i <= calls; ++i) {
+    for (std::uint64_t pauses = random.below(16); pauses != 0; --pauses) cpu_relax();
+    if (client.call_and_look(i) != i) return ~std::uint64_t{0};
+  }
+  return client.sleeps();
+}
+
 using ClientPart = std::uint64_t (*)(SharedExchange&, std::uint32_t, bool, std::uint64_t);
 
 void exchange_between_threads(SharedExchange& shared, ClientPart part, std::uint32_t clients, bool expedited,
@@ -116,6 +127,10 @@ TEST_P(ParkTest, TwoProcessesThatCallLoseNoWakeUp) {
 
 TEST_P(ParkTest, TwoProcessesThatWaitForRoomLoseNoWakeUp) {
   exchange_between_processes(shared_, post_often, 2, expedited(), 100'000);
+}
+
+TEST_P(ParkTest, AProcessThatCallsJustWhenTheWorkerParksLosesNoWakeUp) {
+  exchange_between_processes(shared_, call_in_between, 1, expedited(), 200'000);
 }
 
 TEST_P(ParkTest, EightProcessesAtOnceLoseNoWakeUp) {
