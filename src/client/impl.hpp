@@ -123,6 +123,9 @@ struct Client::Impl {
   Session* session_to_read() noexcept;
   bool still_current(const Session* session) const noexcept;
   template <typename MakeTarget>
+  Result<std::uint64_t> look_up(const Session* session, std::span<const std::byte> key, std::uint64_t hash,
+                                const MakeTarget& make_target) noexcept;
+  template <typename MakeTarget>
   Result<std::uint64_t> look_up(std::span<const std::byte> key, const MakeTarget& make_target) noexcept;
   Result<std::uint64_t> read(const Bytes& key, const ValueTarget& target) noexcept;
   Result<std::size_t> entry_into(std::span<const std::byte> key, std::span<std::byte> buffer) noexcept;

@@ -163,23 +163,30 @@ Result<std::uint64_t> Client::Impl::read_by_ring(Session& session, const Bytes& 
   }
 }
 
-// A get: in one glance if it is the usual one, with no session to find, no writes to wait for and nothing in the way.
-// Inlined by force, so that pairs, entries and each kind of target have a straight line of their own. What read() takes by
-// reference is made for it alone: on that line neither key nor target lies in memory.
+// A get: in one glance if it is the usual one, with nothing in the way. `session`: as session_to_read() says, null for what is
+// no key; `hash`: of the key, if there is a session. Inlined by force, so that pairs, entries and each kind of target have a
+// straight line of their own. What read() takes by reference is made for it alone: on that line neither key nor target lies
+// in memory.
 template <typename MakeTarget>
-[[gnu::always_inline]] inline Result<std::uint64_t> Client::Impl::look_up(std::span<const std::byte> key,
+[[gnu::always_inline]] inline Result<std::uint64_t> Client::Impl::look_up(const Session* session,
+                                                                          std::span<const std::byte> key,
+                                                                          std::uint64_t hash,
                                                                           const MakeTarget& make_target) noexcept {
-  const Session* session = session_to_read();
-  if (session != nullptr && is_key(key)) [[likely]] {
-    const TableReader& reader = session->reader();
+  if (session != nullptr) [[likely]] {
     std::uint64_t size;
-    const TableReader::Glance seen = reader.glance(key, reader.hash_of(key), make_target(), size);
+    const TableReader::Glance seen = session->reader().glance(key, hash, make_target(), size);
     if (seen != TableReader::Glance::kUnclear && still_current(session)) [[likely]] {
       if (seen == TableReader::Glance::kHit) return size;
       return StatusCode::kNotFound;
     }
   }
   return read(key, make_target());
+}
+template <typename MakeTarget>
+[[gnu::always_inline]] inline Result<std::uint64_t> Client::Impl::look_up(std::span<const std::byte> key,
+                                                                          const MakeTarget& make_target) noexcept {
+  const Session* session = is_key(key) ? session_to_read() : nullptr;
+  return look_up(session, key, session != nullptr ? session->reader().hash_of(key) : 0, make_target);
 }
 
 Result<std::string> Client::get(Bytes key) noexcept {
@@ -211,7 +218,7 @@ std::vector<Result<std::string>> Client::multi_get(std::span<const std::string_v
     return {};
   }
   Impl& impl = *impl_;
-  std::array<std::uint64_t, kGroup> hashes;
+  std::array<std::uint64_t, kGroup> hashes{};
   std::array<const EntryBucket*, kGroup> buckets;
   for (std::size_t begin = 0; begin < keys.size(); begin += kGroup) {
     const std::span<const std::string_view> group = keys.subspan(begin, std::min(kGroup, keys.size() - begin));
@@ -233,16 +240,9 @@ std::vector<Result<std::string>> Client::multi_get(std::span<const std::string_v
     }
     for (std::size_t i = 0; i < group.size(); ++i) {
       Result<std::string>& result = results.emplace_back(std::string());
-      const ValueTarget target = ValueTarget::string(*result);
-      if (session != nullptr && is_key(group[i])) [[likely]] {
-        std::uint64_t size;
-        const TableReader::Glance seen = session->reader().glance(span_of(group[i]), hashes[i], target, size);
-        if (seen != TableReader::Glance::kUnclear && impl.still_current(session)) [[likely]] {
-          if (seen == TableReader::Glance::kMiss) result = StatusCode::kNotFound;
-          continue;
-        }
-      }
-      const Result<std::uint64_t> size = impl.read(group[i], target);
+      const Result<std::uint64_t> size =
+          impl.look_up(is_key(group[i]) ? session : nullptr, span_of(group[i]), hashes[i],
+                       [&]() noexcept { return ValueTarget::string(*result); });
       if (!size) result = size.status();
     }
   }

@@ -19,6 +19,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <type_traits>
 
 #include "base/hash.hpp"
 #include "base/shared_copy.hpp"
@@ -135,34 +136,24 @@ class TableReader {
   // The pair of an 8-byte key.
   [[gnu::always_inline]] Glance glance_at_pair(std::uint64_t key, std::uint64_t hash,
                                                std::uint64_t& value) const noexcept {
-    const Spread spread = shard_count_ == 1 ? Spread{0, hash} : spread_over_shards(hash, shard_count_);
-    const Shard& shard = shards_[spread.shard];
-    const std::uint64_t fill =
-        header().fill.load(std::memory_order_acquire);  // [fill.read-pair] acquire; pairs with [fill.clear]
-    // [state.read-pair] acquire; pairs with [split.publish]
-    const std::uint64_t state = shard.header->pair_state.load(std::memory_order_acquire);
-    const std::uint64_t index = bucket_index(state, shard.pairs_base, spread.fraction, hash);
-    if ((state & kStateClosed) != 0 || index >= shard.pairs_limit) [[unlikely]]
+    const Spot<PairBucket> spot = spot_of<PairBucket>(hash);
+    if (!spot.usable) [[unlikely]]
       return Glance::kUnclear;
-    const PairBucket& bucket = shard.pairs[index];
+    const PairBucket& bucket = *spot.bucket;
     // [pair.header-pair] acquire; pairs with [pair.insert]
     const std::uint64_t header = bucket.header.load(std::memory_order_acquire);
     const unsigned found = match_keys(bucket, key, width_) & static_cast<unsigned>(header & kOccupiedMask);
-    if (header_fill(header) != (fill & 0xff)) [[unlikely]]
+    if (header_fill(header) != (spot.fill & 0xff)) [[unlikely]]
       return Glance::kUnclear;
     if (found == 0) [[unlikely]] {
       if ((header & kOverflowBit) != 0) {
-        const std::optional<std::uint64_t> further = glance_at_overflow(bucket, key, fill);
+        const std::optional<std::uint64_t> further = glance_at_overflow(bucket, key, spot.fill);
         value = further.value_or(0);
         return further ? Glance::kHit : Glance::kUnclear;
       }
-      if ((state & kStateMixed) != 0) return Glance::kUnclear;
+      if ((spot.state & kStateMixed) != 0) return Glance::kUnclear;
       std::atomic_thread_fence(std::memory_order_acquire);  // [pair.miss-pair] acquire; pairs with [pair.insert]
-      // relaxed, all three: behind the fence
-      const bool same = bucket.header.load(std::memory_order_relaxed) == header &&
-                        stable_state(shard.header->pair_state.load(std::memory_order_relaxed)) == stable_state(state) &&
-                        this->header().fill.load(std::memory_order_relaxed) == fill;
-      return same ? Glance::kMiss : Glance::kUnclear;
+      return miss_if_unchanged(spot, header);
     }
     // relaxed: one word, checked below
     value = bucket.values[std::countr_zero(found) - 1].load(std::memory_order_relaxed);
@@ -174,20 +165,14 @@ class TableReader {
   // The entry of a key of any other length. `size` is the value's, for kHit.
   [[gnu::always_inline]] Glance glance_at_entry(std::span<const std::byte> key, std::uint64_t hash,
                                                 const ValueTarget& target, std::uint64_t& size) const noexcept {
-    const Spread spread = shard_count_ == 1 ? Spread{0, hash} : spread_over_shards(hash, shard_count_);
-    const Shard& shard = shards_[spread.shard];
-    const std::uint64_t fill =
-        header().fill.load(std::memory_order_acquire);  // [fill.read-entry] acquire; pairs with [fill.clear]
-    // [state.read-entry] acquire; pairs with [split.publish-entries]
-    const std::uint64_t state = shard.header->entry_state.load(std::memory_order_acquire);
-    const std::uint64_t index = bucket_index(state, shard.entries_base, spread.fraction, hash);
-    if ((state & kStateClosed) != 0 || index >= shard.entries_limit) [[unlikely]]
+    const Spot<EntryBucket> spot = spot_of<EntryBucket>(hash);
+    if (!spot.usable) [[unlikely]]
       return Glance::kUnclear;
-    const EntryBucket& bucket = shard.entries[index];
+    const EntryBucket& bucket = *spot.bucket;
     // [entry.header-entry] acquire; pairs with [chain.raise]
     const std::uint64_t header = bucket.header.load(std::memory_order_acquire);
     const unsigned found = match_tags(bucket, tag_of(hash), width_);
-    if (header_fill(header) != (fill & 0xff)) [[unlikely]]
+    if (header_fill(header) != (spot.fill & 0xff)) [[unlikely]]
       return Glance::kUnclear;
     if (found != 0) [[likely]] {
       // [cell.load-entry] acquire; pairs with [cell.swing]
@@ -219,11 +204,7 @@ class TableReader {
     // [cell.last-entry] acquire; pairs with [cell.link]
     if (is_link(bucket.cells[kPlaces - 1].load(std::memory_order_acquire))) return Glance::kUnclear;
     std::atomic_thread_fence(std::memory_order_acquire);  // [entry.miss-entry] acquire; pairs with [cell.swing]
-    // relaxed, all three: behind the fence
-    const bool same = bucket.header.load(std::memory_order_relaxed) == header &&
-                      stable_state(shard.header->entry_state.load(std::memory_order_relaxed)) == stable_state(state) &&
-                      this->header().fill.load(std::memory_order_relaxed) == fill;
-    return same ? Glance::kMiss : Glance::kUnclear;
+    return miss_if_unchanged(spot, header);
   }
 
   std::uint32_t shard_of(std::span<const std::byte> key) const noexcept {
@@ -241,6 +222,43 @@ class TableReader {
   struct Lookup;
   enum class Step : std::uint8_t { kHit, kMiss, kTooSmall, kAgain, kClosed, kOutOfMemory };
 
+  // Where a glance looks: the first bucket of a hash in one form, and what says that it is this one.
+  template <typename Bucket>
+  struct Spot {
+    const Bucket* bucket;
+    bool usable;  // else the table is closed, or its state leads out of it: nothing is to be looked at
+    const Word* state_word;
+    std::uint64_t state;
+    std::uint64_t fill;
+  };
+  template <typename Bucket>
+  [[gnu::always_inline]] Spot<Bucket> spot_of(std::uint64_t hash) const noexcept {
+    constexpr bool kPairs = std::is_same_v<Bucket, PairBucket>;
+    const Spread spread = shard_count_ == 1 ? Spread{0, hash} : spread_over_shards(hash, shard_count_);
+    const Shard& shard = shards_[spread.shard];
+    const std::uint64_t fill =
+        header().fill.load(std::memory_order_acquire);  // [fill.glance] acquire; pairs with [fill.clear]
+    const Word& state_word = kPairs ? shard.header->pair_state : shard.header->entry_state;
+    // [state.glance] acquire; pairs with [split.publish]
+    const std::uint64_t state = state_word.load(std::memory_order_acquire);
+    const std::uint64_t base = kPairs ? shard.pairs_base : shard.entries_base;
+    const std::uint64_t index = bucket_index(state, base, spread.fraction, hash);
+    const bool usable = (state & kStateClosed) == 0 && index < (kPairs ? shard.pairs_limit : shard.entries_limit);
+    if constexpr (kPairs) {
+      return {&shard.pairs[index], usable, &state_word, state, fill};
+    } else {
+      return {&shard.entries[index], usable, &state_word, state, fill};
+    }
+  }
+  // The bucket has not the key. The caller has fenced.
+  template <typename Bucket>
+  [[gnu::always_inline]] Glance miss_if_unchanged(const Spot<Bucket>& spot, std::uint64_t seen) const noexcept {
+    // relaxed, all three: behind the caller's fence
+    const bool same = spot.bucket->header.load(std::memory_order_relaxed) == seen &&
+                      stable_state(spot.state_word->load(std::memory_order_relaxed)) == stable_state(spot.state) &&
+                      header().fill.load(std::memory_order_relaxed) == spot.fill;
+    return same ? Glance::kMiss : Glance::kUnclear;
+  }
   std::optional<std::uint64_t> glance_at_overflow(const PairBucket& primary, std::uint64_t key,
                                                   std::uint64_t fill) const noexcept;
   Result get_entry(std::span<const std::byte> key, std::uint64_t hash, const ValueTarget& target) const noexcept;

@@ -409,6 +409,15 @@ TEST_F(RestartCanary, WithThePositionOfTheAnswerAloneTheRequestComesAgain) {
 // A split that was under way, in a chain that memory damage has made lead nowhere: the restart says so and goes on.
 class RestartDamage : public RestartSteps {
  protected:
+  // The keys of the calls.
+  static std::vector<std::string> call_all(Regions& regions, const std::vector<Call>& calls) {
+    std::vector<std::string> keys;
+    for (const Call& call : calls) {
+      regions.call(call);
+      keys.push_back(call.key);
+    }
+    return keys;
+  }
   // Recovers each image in which a form's split is under way, once `damage` has been done to its first bucket.
   template <typename Bucket>
   static std::size_t recovered(const char* name, const std::function<void(Bucket&)>& damage) {
@@ -454,11 +463,7 @@ TEST_F(RestartDamage, ACellThatLeadsNowhere) {
 // A connection whose record in the journal is damaged is given up, and nothing else.
 TEST_F(RestartDamage, ARecordOfAConnection) {
   Regions regions;
-  std::vector<std::string> keys;
-  for (const Call& call : puts(0, 6, true)) {
-    regions.call(call);
-    keys.push_back(call.key);
-  }
+  const std::vector<std::string> keys = call_all(regions, puts(0, 6, true));
   const Content expected = regions.content(keys);
   using Spoil = void (*)(ConnectionRecord&, ChannelPosition&);
   for (const Spoil spoil : {
@@ -483,7 +488,7 @@ TEST_F(RestartDamage, ARecordOfAConnection) {
 // States that no split leads to: refused, and the next start begins with an empty map.
 TEST_F(RestartDamage, AStateThatCannotBe) {
   Regions regions;
-  for (const Call& call : puts(0, 6, true)) regions.call(call);
+  call_all(regions, puts(0, 6, true));
   constexpr std::uint64_t kBuckets = 2;  // that it began with
   for (const std::uint64_t state :
        {kStateSplitting, make_state(0, kBuckets), make_state(39, 0), make_state(255, 0) | kStateSplitting}) {
@@ -500,11 +505,7 @@ TEST_F(RestartDamage, AStateThatCannotBe) {
 // An entry whose size is damaged is dropped alone; the others, in the same slab, stay.
 TEST_F(RestartDamage, AnEntryThatSaysAnotherSize) {
   Regions regions;
-  std::vector<std::string> keys;
-  for (const Call& call : puts(0, 6, false)) {
-    regions.call(call);
-    keys.push_back(call.key);
-  }
+  const std::vector<std::string> keys = call_all(regions, puts(0, 6, false));
   Content expected = regions.content(keys);
   regions.send({.key = "key 9", .value = "sent before the kill"});
   for (const std::uint64_t meta : {std::uint64_t{0}, ~std::uint64_t{0}, make_meta(5, 100'000), make_meta(5, 60)}) {

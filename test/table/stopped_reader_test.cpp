@@ -112,10 +112,7 @@ class StoppedReader : public testing::TestWithParam<Rewriting> {
     std::array<std::byte, sizeof(Report::value)> space;
     TableReader::Result got{};
     if (way_ == Way::kGlance) {
-      const TableReader::Glance seen = reader.glance(key, reader.hash_of(key), ValueTarget::buffer(space), got.size);
-      got.outcome = seen == TableReader::Glance::kHit    ? ReadOutcome::kHit
-                    : seen == TableReader::Glance::kMiss ? ReadOutcome::kMiss
-                                                         : ReadOutcome::kContended;
+      got.outcome = outcome_of(reader.glance(key, reader.hash_of(key), ValueTarget::buffer(space), got.size));
     } else {
       got = reader.get(key, ValueTarget::buffer(space));
     }

@@ -139,11 +139,15 @@ inline Glanced glance(const TableReader& reader, std::string_view key) {
   return seen;
 }
 
-// A read as it ends for a client; kContended: it would try again, or ask the server.
-inline Found as_found(Glanced seen) {
+// As the outcome of the long way; kContended: it would try again, or ask the server.
+inline ReadOutcome outcome_of(TableReader::Glance seen) {
   using Glance = TableReader::Glance;
-  if (seen.outcome == Glance::kUnclear) return {ReadOutcome::kContended, {}};
-  return {seen.outcome == Glance::kHit ? ReadOutcome::kHit : ReadOutcome::kMiss, std::move(seen.value)};
+  if (seen == Glance::kUnclear) return ReadOutcome::kContended;
+  return seen == Glance::kHit ? ReadOutcome::kHit : ReadOutcome::kMiss;
+}
+inline Found as_found(Glanced seen) {
+  const ReadOutcome outcome = outcome_of(seen.outcome);
+  return {outcome, outcome == ReadOutcome::kContended ? std::string() : std::move(seen.value)};
 }
 
 }  // namespace hostmap::test
