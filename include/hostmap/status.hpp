@@ -5,9 +5,9 @@
 // Values of both belong to one thread at a time, like an int.
 #pragma once
 
+#include <concepts>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -133,28 +133,75 @@ class [[nodiscard]] Status {
   std::unique_ptr<std::string> detail_;
 };
 
-/// A T, or the Status that says why there is none.
+/// A T, or the Status that says why there is none. Of one that was moved from, the T or Status was moved from.
 template <typename T>
 class [[nodiscard]] Result {
   static_assert(!std::is_same_v<T, bool>, "if (result) would be ambiguous: return a Status");
+  static_assert(std::is_nothrow_move_constructible_v<T>, "a Result always holds one of the two");
 
  public:
-  Result(T value) noexcept(std::is_nothrow_move_constructible_v<T>)  // NOLINT
-      : value_(std::move(value)) {}
-  Result(Status status) noexcept : status_(std::move(status)) {}  // NOLINT
-  Result(StatusCode code) noexcept : status_(code) {}             // NOLINT
+  Result(T value) noexcept : has_value_(true), value_(std::move(value)) {}  // NOLINT
+  /// Makes the T in place.
+  template <typename... Arguments>
+  explicit Result(std::in_place_t, Arguments&&... arguments)
+      : has_value_(true), value_(std::forward<Arguments>(arguments)...) {}
+  Result(Status status) noexcept : has_value_(false), status_(std::move(status)) {}  // NOLINT
+  Result(StatusCode code) noexcept : has_value_(false), status_(code) {}             // NOLINT
+  Result(const Result& other) noexcept(std::is_nothrow_copy_constructible_v<T>) requires std::copy_constructible<T>
+      : has_value_(other.has_value_) {
+    if (has_value_) {
+      std::construct_at(&value_, other.value_);
+    } else {
+      std::construct_at(&status_, other.status_);
+    }
+  }
+  Result(Result&& other) noexcept : has_value_(other.has_value_) { take(other); }
+  Result& operator=(const Result& other) noexcept(
+      std::is_nothrow_copy_constructible_v<T>) requires std::copy_constructible<T> {
+    return *this = Result(other);
+  }
+  Result& operator=(Result&& other) noexcept {
+    if (this == &other) return *this;
+    destroy();
+    has_value_ = other.has_value_;
+    take(other);
+    return *this;
+  }
+  ~Result() { destroy(); }
 
-  explicit operator bool() const noexcept { return value_.has_value(); }
-  T& operator*() & noexcept { return *value_; }
-  const T& operator*() const& noexcept { return *value_; }
-  T&& operator*() && noexcept { return std::move(*value_); }
-  T* operator->() noexcept { return &*value_; }
-  const T* operator->() const noexcept { return &*value_; }
-  const Status& status() const noexcept { return status_; }
+  explicit operator bool() const noexcept { return has_value_; }
+  T& operator*() & noexcept { return value_; }
+  const T& operator*() const& noexcept { return value_; }
+  T&& operator*() && noexcept { return std::move(value_); }
+  T* operator->() noexcept { return &value_; }
+  const T* operator->() const noexcept { return &value_; }
+  /// kOk where there is a value. Valid as long as this Result.
+  const Status& status() const noexcept {
+    static const Status ok;
+    return has_value_ ? ok : status_;
+  }
 
  private:
-  std::optional<T> value_;
-  Status status_;
+  void take(Result& other) noexcept {
+    if (has_value_) {
+      std::construct_at(&value_, std::move(other.value_));
+    } else {
+      std::construct_at(&status_, std::move(other.status_));
+    }
+  }
+  void destroy() noexcept {
+    if (has_value_) {
+      std::destroy_at(&value_);
+    } else {
+      std::destroy_at(&status_);
+    }
+  }
+
+  bool has_value_;
+  union {
+    T value_;
+    Status status_;
+  };
 };
 
 }  // namespace hostmap

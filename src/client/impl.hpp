@@ -12,8 +12,10 @@
 #include <mutex>
 #include <span>
 #include <string>
+#include <string_view>
 #include <sys/mman.h>
 #include <utility>
+#include <vector>
 
 #include <hostmap/client.hpp>
 
@@ -127,6 +129,8 @@ struct Client::Impl {
                                 const MakeTarget& make_target) noexcept;
   template <typename MakeTarget>
   Result<std::uint64_t> look_up(std::span<const std::byte> key, const MakeTarget& make_target) noexcept;
+  void look_up_group(std::span<const std::string_view> keys, std::vector<Result<std::string>>& results) noexcept;
+  void look_up_into(Result<std::string>& result, const Session* session, const Bytes& key, std::uint64_t hash) noexcept;
   Result<std::uint64_t> read(const Bytes& key, const ValueTarget& target) noexcept;
   Result<std::size_t> entry_into(std::span<const std::byte> key, std::span<std::byte> buffer) noexcept;
   Result<std::uint64_t> read_by_ring(Session& session, const Bytes& key, const ValueTarget& target,

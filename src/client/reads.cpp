@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstring>
 #include <new>
 #include <sched.h>
@@ -189,12 +190,29 @@ template <typename MakeTarget>
   return look_up(session, key, session != nullptr ? session->reader().hash_of(key) : 0, make_target);
 }
 
+// Apart, so that the way of 8-byte keys has the registers for itself in `get` and `multi_get`.
+[[gnu::noinline]] void Client::Impl::look_up_into(Result<std::string>& result, const Session* session, const Bytes& key,
+                                                  std::uint64_t hash) noexcept {
+  const Result<std::uint64_t> size = look_up(is_key(key) ? session : nullptr, span_of(key), hash,
+                                             [&]() noexcept { return ValueTarget::string(*result); });
+  if (!size) result = size.status();
+}
+
 Result<std::string> Client::get(Bytes key) noexcept {
-  Result<std::string> result{std::string()};
-  const Result<std::uint64_t> size =
-      impl_->look_up(span_of(key), [&]() noexcept { return ValueTarget::string(*result); });
-  if (!size) [[unlikely]]
-    result = size.status();
+  const Session* session = is_key(key) ? impl_->session_to_read() : nullptr;
+  const std::uint64_t hash = session != nullptr ? session->reader().hash_of(span_of(key)) : 0;
+  if (key.size() == 8 && session != nullptr) [[likely]] {
+    std::uint64_t word;
+    std::uint64_t value;
+    std::memcpy(&word, key.data(), sizeof word);
+    const TableReader::Glance seen = session->reader().glance_at_pair(word, hash, value);
+    if (seen != TableReader::Glance::kUnclear && impl_->still_current(session)) [[likely]] {
+      if (seen == TableReader::Glance::kMiss) return StatusCode::kNotFound;
+      return Result<std::string>(std::in_place, reinterpret_cast<const char*>(&value), sizeof value);
+    }
+  }
+  Result<std::string> result(std::in_place);
+  impl_->look_up_into(result, session, key, hash);
   return result;
 }
 
@@ -202,12 +220,72 @@ Result<std::string> Client::get(Bytes key) noexcept {
 [[gnu::noinline]] Result<std::size_t> Client::Impl::entry_into(std::span<const std::byte> key,
                                                                std::span<std::byte> buffer) noexcept {
   if (key.size() == 8) __builtin_unreachable();
-  return look_up(key, [&]() noexcept { return ValueTarget::buffer(buffer); });
+  const auto target = [&]() noexcept { return ValueTarget::buffer(buffer); };
+  if (key.size() == 16) return look_up(key.first(16), target);  // a usual length, known to the compiler
+  return look_up(key, target);
 }
 
 Result<std::size_t> Client::get_into(Bytes key, std::span<std::byte> buffer) noexcept {
   if (key.size() != 8) return impl_->entry_into(span_of(key), buffer);
   return impl_->look_up(span_of(key), [&]() noexcept { return ValueTarget::buffer(buffer); });
+}
+
+// Appends the results of at most kGroup keys. All buckets are asked for before the first is looked at, then all that those
+// lead to: not the look-up is what costs, but the way to memory.
+void Client::Impl::look_up_group(std::span<const std::string_view> keys,
+                                 std::vector<Result<std::string>>& results) noexcept {
+  const Session* session = session_to_read();
+  std::array<std::uint64_t, kGroup> hashes;
+  std::array<TableReader::Approach, kGroup> approaches;
+  if (session != nullptr) {
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+      approaches[i] = {};
+      if (!is_key(keys[i])) [[unlikely]]
+        continue;
+      hashes[i] = session->reader().hash_of(span_of(keys[i]));
+      approaches[i] = session->reader().approach(span_of(keys[i]), hashes[i]);
+    }
+  }
+  std::uint32_t open = 0;  // bit i: key i has no result yet
+  static_assert(kGroup <= 32);
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    std::uint64_t value;
+    if (session != nullptr && approaches[i].pairs != nullptr) [[likely]] {
+      std::uint64_t word;
+      std::memcpy(&word, keys[i].data(), sizeof word);
+      if (session->reader().glance_into(*approaches[i].pairs, word, value) && still_current(session)) [[likely]] {
+        results.emplace_back(std::in_place, reinterpret_cast<const char*>(&value), sizeof value);
+        continue;
+      }
+    }
+    results.emplace_back(std::in_place);
+    open |= std::uint32_t{1} << i;
+  }
+  if (open == 0) return;
+  const std::span<Result<std::string>> mine = std::span(results).last(keys.size());
+  const auto for_each_of = [](std::uint32_t set, const auto& act) noexcept {
+    for (; set != 0; set &= set - 1) act(static_cast<std::size_t>(std::countr_zero(set)));
+  };
+  const auto look_up_each_of = [&](std::uint32_t set) noexcept {
+    for_each_of(set, [&](std::size_t i) noexcept {
+      look_up_into(mine[i], session, keys[i], session != nullptr ? hashes[i] : 0);
+    });
+  };
+  std::uint32_t further = 0;  // those whose first bucket leads to another one
+  if (session != nullptr) {
+    const auto go_on = [&](std::size_t i) noexcept {
+      session->reader().go_on(approaches[i], span_of(keys[i]), hashes[i]);
+      further |= std::uint32_t{!approaches[i].done()} << i;
+    };
+    for_each_of(open, go_on);
+  }
+  // Half of what needs no more is looked up while the further buckets come, and half while that comes to which they lead.
+  constexpr std::uint32_t kHalf = (std::uint32_t{1} << kGroup / 2) - 1;
+  look_up_each_of(open & ~further & kHalf);
+  for_each_of(further,
+              [&](std::size_t i) noexcept { session->reader().go_on(approaches[i], span_of(keys[i]), hashes[i]); });
+  look_up_each_of(open & ~further & ~kHalf);
+  look_up_each_of(further);
 }
 
 std::vector<Result<std::string>> Client::multi_get(std::span<const std::string_view> keys) noexcept {
@@ -217,34 +295,8 @@ std::vector<Result<std::string>> Client::multi_get(std::span<const std::string_v
   } catch (...) {
     return {};
   }
-  Impl& impl = *impl_;
-  std::array<std::uint64_t, kGroup> hashes{};
-  std::array<const EntryBucket*, kGroup> buckets;
   for (std::size_t begin = 0; begin < keys.size(); begin += kGroup) {
-    const std::span<const std::string_view> group = keys.subspan(begin, std::min(kGroup, keys.size() - begin));
-    // All buckets of a group are asked for before the first is looked at, then all entries. Not the keys' first look-up is
-    // what costs, but the way to memory.
-    Session* session = impl.session_to_read();
-    if (session != nullptr) {
-      const TableReader& reader = session->reader();
-      for (std::size_t i = 0; i < group.size(); ++i) {
-        buckets[i] = nullptr;
-        if (!is_key(group[i])) [[unlikely]]
-          continue;
-        hashes[i] = reader.hash_of(span_of(group[i]));
-        buckets[i] = reader.prefetch_bucket(span_of(group[i]), hashes[i]);
-      }
-      for (std::size_t i = 0; i < group.size(); ++i) {
-        if (buckets[i] != nullptr) reader.prefetch_entry(*buckets[i], hashes[i]);
-      }
-    }
-    for (std::size_t i = 0; i < group.size(); ++i) {
-      Result<std::string>& result = results.emplace_back(std::string());
-      const Result<std::uint64_t> size =
-          impl.look_up(is_key(group[i]) ? session : nullptr, span_of(group[i]), hashes[i],
-                       [&]() noexcept { return ValueTarget::string(*result); });
-      if (!size) result = size.status();
-    }
+    impl_->look_up_group(keys.subspan(begin, std::min(kGroup, keys.size() - begin)), results);
   }
   return results;
 }

@@ -234,7 +234,8 @@ inline constexpr std::uint64_t make_cell(std::uint16_t tag, std::uint64_t offset
 }
 inline constexpr std::uint16_t cell_tag(std::uint64_t cell) noexcept { return static_cast<std::uint16_t>(cell >> 48); }
 inline constexpr std::uint64_t cell_offset(std::uint64_t cell) noexcept { return cell & kOffsetMask; }
-inline constexpr bool is_link(std::uint64_t last_cell) noexcept { return last_cell != 0 && cell_tag(last_cell) == 0; }
+// In one comparison: 0 wraps around, and a tag makes it too large.
+inline constexpr bool is_link(std::uint64_t last_cell) noexcept { return last_cell - 1 < kOffsetMask; }
 
 // Entries.
 inline constexpr std::uint64_t kEntryMetaBytes = 8;

@@ -231,8 +231,8 @@ namespace match_detail {
   return match_detail::tags_narrow(line, tag, width) & kOccupiedMask;
 }
 
-// Is the key at `shared` (in an entry, possibly being overwritten) equal to `key`? Word by word, as a torn comparison is
-// only a wrong answer that the validation throws away.
+// Is the key at `shared` (in an entry, possibly being overwritten) equal to `key`? A torn comparison is only a wrong answer
+// that the validation throws away.
 [[gnu::always_inline]] inline bool key_equals(const std::byte* shared, std::span<const std::byte> key) noexcept {
   const std::size_t size = key.size();
   std::size_t i = 0;

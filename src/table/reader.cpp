@@ -2,6 +2,7 @@
 
 #include <bit>
 #include <cstring>
+#include <utility>
 
 #include "base/shared_copy.hpp"
 
@@ -19,7 +20,11 @@ unsigned first_place(unsigned mask) noexcept { return static_cast<unsigned>(std:
 
 std::byte* ValueTarget::resized(std::string& text, std::size_t size) noexcept {
   try {
-    text.resize(size);
+    if (text.capacity() < size) {
+      text = std::string(size, '\0');  // a third of the instructions of resize()
+    } else {
+      text.resize(size);
+    }
   } catch (...) {
     return nullptr;
   }
@@ -180,18 +185,11 @@ TableReader::Step TableReader::miss_in_pairs(const Lookup& lookup) const noexcep
   for (unsigned length = 1; length < kMaxChain; ++length) {
     bucket = overflow_of(*bucket);
     if (bucket == nullptr) return std::nullopt;
-    // [pair.header-overflow] acquire; pairs with [pair.insert]
-    const std::uint64_t header = bucket->header.load(kAcquire);
-    const unsigned found = match_keys(*bucket, key, width_) & static_cast<unsigned>(header & kOccupiedMask);
-    if (header_fill(header) != (fill & 0xff)) return std::nullopt;
-    if (found != 0) {
-      // relaxed: one word, checked below
-      const std::uint64_t value = bucket->values[first_place(found) - 1].load(kRelaxed);
-      std::atomic_thread_fence(kAcquire);  // [pair.check-overflow] acquire; pairs with [pair.reuse]
-      if (bucket->header.load(kRelaxed) != header) return std::nullopt;  // relaxed: behind the fence
-      return value;
-    }
-    if ((header & kOverflowBit) == 0) return std::nullopt;
+    std::uint64_t seen;
+    std::uint64_t value;
+    const Glance there = glance_into(*bucket, key, fill, seen, value);
+    if (there == Glance::kHit) return value;
+    if (there == Glance::kUnclear || (seen & kOverflowBit) == 0) return std::nullopt;
   }
   return std::nullopt;
 }
@@ -310,29 +308,57 @@ TableReader::Step TableReader::copy_value(Lookup& lookup, const EntryBucket& pri
 
 // --- Several keys at once, and all of them ---------------------------------------------------------------------------
 
-const EntryBucket* TableReader::prefetch_bucket(std::span<const std::byte> key, std::uint64_t hash) const noexcept {
-  const Spread spread = spread_over_shards(hash, shard_count_);
-  const Shard& shard = shards_[spread.shard];
-  if (key.size() == 8) {
-    const std::uint64_t state = shard.header->pair_state.load(kRelaxed);  // relaxed: a hint
-    const PairBucket& bucket = shard.pairs[bucket_index(state, shard.pairs_base, spread.fraction, hash)];
-    __builtin_prefetch(&bucket.header);
-    __builtin_prefetch(&bucket.link);
-    if ((state & kStateMixed) == 0) return nullptr;
-  }
-  const std::uint64_t state = shard.header->entry_state.load(kRelaxed);  // relaxed: likewise
-  const std::uint64_t index = bucket_index(state, shard.entries_base, spread.fraction, hash);
-  __builtin_prefetch(&shard.entries[index]);
-  return key.size() != 8 && index < shard.entries_limit ? &shard.entries[index] : nullptr;
+namespace {
+
+void prefetch(const PairBucket& bucket) noexcept {
+  __builtin_prefetch(&bucket.header);
+  __builtin_prefetch(&bucket.link);
 }
 
-void TableReader::prefetch_entry(const EntryBucket& bucket, std::uint64_t hash) const noexcept {
-  const unsigned found = match_tags(bucket, tag_of(hash), width_);
-  if (found == 0) return;
-  const std::uint64_t offset = cell_offset(bucket.cells[first_place(found) - 1].load(kRelaxed));  // relaxed: a hint
-  if (offset + 2 * kCacheLine > bytes_) return;
-  __builtin_prefetch(at<std::byte>(offset));
-  __builtin_prefetch(at<std::byte>(offset + kCacheLine));
+}  // namespace
+
+TableReader::Approach TableReader::approach(std::span<const std::byte> key, std::uint64_t hash) const noexcept {
+  const Spread spread = spread_of(hash);
+  const Shard& shard = shards_[spread.shard];
+  if (key.size() == 8) {
+    // [state.approach] acquire; pairs with [state.close]: a pair that is met later was this table's when the call had begun
+    const std::uint64_t state = shard.header->pair_state.load(kAcquire);
+    const std::uint64_t index = bucket_index(state, shard.pairs_base, spread.fraction, hash);
+    if ((state & kStateClosed) != 0 || index >= shard.pairs_limit) return {};
+    prefetch(shard.pairs[index]);
+    return {.pairs = &shard.pairs[index]};
+  }
+  const std::uint64_t state = shard.header->entry_state.load(kRelaxed);  // relaxed: a hint
+  const std::uint64_t index = bucket_index(state, shard.entries_base, spread.fraction, hash);
+  if (index >= shard.entries_limit) return {};
+  __builtin_prefetch(&shard.entries[index]);
+  return {.entries = &shard.entries[index]};
+}
+
+void TableReader::go_on(Approach& approach, std::span<const std::byte> key, std::uint64_t hash) const noexcept {
+  const auto [pairs, entries] = std::exchange(approach, {});
+  if (pairs != nullptr) {
+    std::uint64_t word;
+    std::memcpy(&word, key.data(), sizeof word);
+    // relaxed: a hint
+    if ((pairs->header.load(kRelaxed) & kOverflowBit) == 0 || match_keys(*pairs, word, width_) != 0) return;
+    approach.pairs = overflow_of(*pairs);
+    if (approach.pairs != nullptr) prefetch(*approach.pairs);
+  } else if (entries != nullptr) {
+    const unsigned found = match_tags(*entries, tag_of(hash), width_);
+    const std::uint64_t cell =
+        entries->cells[found != 0 ? first_place(found) - 1 : kPlaces - 1].load(kRelaxed);  // relaxed: a hint
+    const std::uint64_t place = cell_offset(cell) - arena_offset_;
+    // [arena.clamp-approach] acquire; pairs with [arena.grow]
+    if (place >= header_arena(kAcquire)) return;
+    const std::byte* next = at<std::byte>(arena_offset_ + place);
+    __builtin_prefetch(next);
+    if (found != 0) {
+      __builtin_prefetch(next + kCacheLine);
+    } else if (is_link(cell) && place % sizeof(EntryBucket) == 0) {
+      approach.entries = reinterpret_cast<const EntryBucket*>(next);
+    }
+  }
 }
 
 std::uint64_t TableReader::count_keys() const noexcept {

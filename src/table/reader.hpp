@@ -22,9 +22,9 @@
 #include <type_traits>
 
 #include "base/hash.hpp"
-#include "base/shared_copy.hpp"
 #include "shm/layout.hpp"
 #include "table/match.hpp"
+#include "table/value_copy.hpp"
 
 namespace hostmap {
 
@@ -96,17 +96,37 @@ class TableReader {
   }
   Result get_hashed(std::span<const std::byte> key, std::uint64_t hash, const ValueTarget& target) const noexcept;
   std::uint64_t hash_of(std::span<const std::byte> key) const noexcept {
-    if (key.size() != 8) return hash_bytes(key.data(), key.size(), seed_);
-    std::uint64_t word;
-    std::memcpy(&word, key.data(), sizeof word);
-    return hash_word(word, seed_);
+    if (key.size() == 8) [[likely]] {
+      std::uint64_t word;
+      std::memcpy(&word, key.data(), sizeof word);
+      return hash_word(word, seed_);
+    }
+    if (key.size() == 16) return hash_two_words(key.data(), seed_);
+    return hash_bytes(key.data(), key.size(), seed_);
   }
 
-  // For gets of several keys at once: begin to load what a get will look at, first the bucket, and once that has come the
-  // entry. Hints only; nothing of what is seen here is used later. The first returns the bucket where the second finds the
-  // entry; null: most likely a pair.
-  const EntryBucket* prefetch_bucket(std::span<const std::byte> key, std::uint64_t hash) const noexcept;
-  void prefetch_entry(const EntryBucket& bucket, std::uint64_t hash) const noexcept;
+  // For gets of several keys at once: the way to each, one step at a time, so that what lies at the next step of all of them
+  // can come from memory at once. A step begins to load what the next one looks at. A hint where to look, no more: nothing of
+  // what is seen on the way is believed later.
+  struct Approach {
+    const PairBucket* pairs = nullptr;  // where it has come to: one of the two, or neither
+    const EntryBucket* entries = nullptr;
+    bool done() const noexcept { return pairs == nullptr && entries == nullptr; }
+  };
+  // First step: to the bucket.
+  Approach approach(std::span<const std::byte> key, std::uint64_t hash) const noexcept;
+  // The bucket has come: to the entry, or to the bucket where the chain goes on. Afterwards, neither: there is nothing to go on
+  // to, or that is an entry.
+  void go_on(Approach& approach, std::span<const std::byte> key, std::uint64_t hash) const noexcept;
+  // A glance at the bucket that the first step has come to; true: the value of the pair. However old the approach is: a place
+  // that is occupied by the key is the key's place.
+  [[gnu::always_inline]] bool glance_into(const PairBucket& bucket, std::uint64_t key,
+                                          std::uint64_t& value) const noexcept {
+    // [fill.approach] acquire; pairs with [fill.clear]
+    const std::uint64_t fill = header().fill.load(std::memory_order_acquire);
+    std::uint64_t seen;
+    return glance_into(bucket, key, fill, seen, value) == Glance::kHit;
+  }
 
   // How many keys there are. Exact when nobody writes.
   std::uint64_t count_keys() const noexcept;
@@ -140,26 +160,18 @@ class TableReader {
     if (!spot.usable) [[unlikely]]
       return Glance::kUnclear;
     const PairBucket& bucket = *spot.bucket;
-    // [pair.header-pair] acquire; pairs with [pair.insert]
-    const std::uint64_t header = bucket.header.load(std::memory_order_acquire);
-    const unsigned found = match_keys(bucket, key, width_) & static_cast<unsigned>(header & kOccupiedMask);
-    if (header_fill(header) != (spot.fill & 0xff)) [[unlikely]]
-      return Glance::kUnclear;
-    if (found == 0) [[unlikely]] {
-      if ((header & kOverflowBit) != 0) {
-        const std::optional<std::uint64_t> further = glance_at_overflow(bucket, key, spot.fill);
-        value = further.value_or(0);
-        return further ? Glance::kHit : Glance::kUnclear;
-      }
-      if ((spot.state & kStateMixed) != 0) return Glance::kUnclear;
-      std::atomic_thread_fence(std::memory_order_acquire);  // [pair.miss-pair] acquire; pairs with [pair.insert]
-      return miss_if_unchanged(spot, header);
+    std::uint64_t seen;
+    const Glance there = glance_into(bucket, key, spot.fill, seen, value);
+    if (there != Glance::kMiss) [[likely]]
+      return there;
+    if ((seen & kOverflowBit) != 0) {
+      const std::optional<std::uint64_t> further = glance_at_overflow(bucket, key, spot.fill);
+      value = further.value_or(0);
+      return further ? Glance::kHit : Glance::kUnclear;
     }
-    // relaxed: one word, checked below
-    value = bucket.values[std::countr_zero(found) - 1].load(std::memory_order_relaxed);
-    std::atomic_thread_fence(std::memory_order_acquire);  // [pair.check-pair] acquire; pairs with [pair.reuse]
-    // relaxed: behind the fence
-    return bucket.header.load(std::memory_order_relaxed) == header ? Glance::kHit : Glance::kUnclear;
+    if ((spot.state & kStateMixed) != 0) return Glance::kUnclear;
+    std::atomic_thread_fence(std::memory_order_acquire);  // [pair.miss-pair] acquire; pairs with [pair.insert]
+    return miss_if_unchanged(spot, seen);
   }
 
   // The entry of a key of any other length. `size` is the value's, for kHit.
@@ -168,43 +180,54 @@ class TableReader {
     const Spot<EntryBucket> spot = spot_of<EntryBucket>(hash);
     if (!spot.usable) [[unlikely]]
       return Glance::kUnclear;
-    const EntryBucket& bucket = *spot.bucket;
+    const EntryBucket& primary = *spot.bucket;
+    // Loaded once: what is loaded between two comparisons the compiler would load anew.
+    const std::byte* const arena = table_ + arena_offset_;
+    const VectorWidth width = width_;
+    const std::uint16_t tag = tag_of(hash);
     // [entry.header-entry] acquire; pairs with [chain.raise]
-    const std::uint64_t header = bucket.header.load(std::memory_order_acquire);
-    const unsigned found = match_tags(bucket, tag_of(hash), width_);
+    const std::uint64_t header = primary.header.load(std::memory_order_acquire);
     if (header_fill(header) != (spot.fill & 0xff)) [[unlikely]]
       return Glance::kUnclear;
-    if (found != 0) [[likely]] {
-      // [cell.load-entry] acquire; pairs with [cell.swing]
-      const std::uint64_t cell = bucket.cells[std::countr_zero(found) - 1].load(std::memory_order_acquire);
-      // [arena.clamp-entry] acquire; pairs with [arena.grow]
-      const std::uint64_t populated = header_arena(std::memory_order_acquire);
-      const std::uint64_t place = cell_offset(cell) - arena_offset_;  // far outside if it lies before the arena
-      if (cell_tag(cell) != tag_of(hash) || place >= populated || place % 8 != 0) [[unlikely]]
-        return Glance::kUnclear;
-      const std::byte* entry = at<std::byte>(arena_offset_ + place);
-      // relaxed: [cell.load-entry] orders it
-      const std::uint64_t meta = reinterpret_cast<const Word*>(entry)->load(std::memory_order_relaxed);
-      const std::uint64_t value_bytes = meta_value_bytes(meta);
-      if (meta_key_bytes(meta) != key.size() || value_bytes > kLongValueBytes ||
-          place + entry_bytes(key.size(), value_bytes) > populated || !key_equals(entry + kEntryMetaBytes, key))
-          [[unlikely]]
-        return Glance::kUnclear;
-      if (target.wanted()) {
-        std::byte* to = target.fits(value_bytes) ? target.room(value_bytes) : nullptr;
-        if (to == nullptr) [[unlikely]]
-          return Glance::kUnclear;
-        copy_shared_value(to, entry + kEntryMetaBytes + key.size(), value_bytes);
+    // [arena.clamp-entry] acquire; pairs with [arena.grow]
+    const std::uint64_t populated = header_arena(std::memory_order_acquire);
+    const EntryBucket* bucket = &primary;
+    unsigned found = match_tags(primary, tag, width);
+    for (unsigned length = 1; found == 0; ++length) {
+      // [cell.last-entry] acquire; pairs with [cell.link]
+      const std::uint64_t last = bucket->cells[kPlaces - 1].load(std::memory_order_acquire);
+      if (!is_link(last)) {
+        std::atomic_thread_fence(std::memory_order_acquire);  // [entry.miss-entry] acquire; pairs with [cell.swing]
+        return miss_if_unchanged(spot, header);
       }
-      std::atomic_thread_fence(std::memory_order_acquire);  // [entry.check-entry] acquire; pairs with [chain.raise]
-      size = value_bytes;
-      // relaxed: behind the fence
-      return bucket.header.load(std::memory_order_relaxed) == header ? Glance::kHit : Glance::kUnclear;
+      const std::uint64_t place = cell_offset(last) - arena_offset_;  // far outside if it lies before the arena
+      if (length == kMaxChain || place >= populated || place % sizeof(EntryBucket) != 0) return Glance::kUnclear;
+      bucket = reinterpret_cast<const EntryBucket*>(arena + place);
+      found = match_tags(*bucket, tag, width);
     }
-    // [cell.last-entry] acquire; pairs with [cell.link]
-    if (is_link(bucket.cells[kPlaces - 1].load(std::memory_order_acquire))) return Glance::kUnclear;
-    std::atomic_thread_fence(std::memory_order_acquire);  // [entry.miss-entry] acquire; pairs with [cell.swing]
-    return miss_if_unchanged(spot, header);
+    // [cell.load-entry] acquire; pairs with [cell.swing]
+    const std::uint64_t cell = bucket->cells[std::countr_zero(found) - 1].load(std::memory_order_acquire);
+    const std::uint64_t place = cell_offset(cell) - arena_offset_;  // far outside if it lies before the arena
+    if (cell_tag(cell) != tag || place >= populated || place % 8 != 0) [[unlikely]]
+      return Glance::kUnclear;
+    const std::byte* entry = arena + place;
+    // relaxed: [cell.load-entry] orders it
+    const std::uint64_t meta = reinterpret_cast<const Word*>(entry)->load(std::memory_order_relaxed);
+    const std::uint64_t value_bytes = meta_value_bytes(meta);
+    if (meta_key_bytes(meta) != key.size() || value_bytes > kLongValueBytes ||
+        place + entry_bytes(key.size(), value_bytes) > populated || !key_equals(entry + kEntryMetaBytes, key))
+        [[unlikely]]
+      return Glance::kUnclear;
+    if (target.wanted()) {
+      std::byte* to = target.fits(value_bytes) ? target.room(value_bytes) : nullptr;
+      if (to == nullptr) [[unlikely]]
+        return Glance::kUnclear;
+      copy_short_value(to, entry + kEntryMetaBytes + key.size(), value_bytes, width);
+    }
+    std::atomic_thread_fence(std::memory_order_acquire);  // [entry.check-entry] acquire; pairs with [chain.raise]
+    size = value_bytes;
+    // relaxed: behind the fence
+    return primary.header.load(std::memory_order_relaxed) == header ? Glance::kHit : Glance::kUnclear;
   }
 
   std::uint32_t shard_of(std::span<const std::byte> key) const noexcept {
@@ -222,6 +245,9 @@ class TableReader {
   struct Lookup;
   enum class Step : std::uint8_t { kHit, kMiss, kTooSmall, kAgain, kClosed, kOutOfMemory };
 
+  [[gnu::always_inline]] Spread spread_of(std::uint64_t hash) const noexcept {
+    return shard_count_ == 1 ? Spread{0, hash} : spread_over_shards(hash, shard_count_);
+  }
   // Where a glance looks: the first bucket of a hash in one form, and what says that it is this one.
   template <typename Bucket>
   struct Spot {
@@ -234,7 +260,7 @@ class TableReader {
   template <typename Bucket>
   [[gnu::always_inline]] Spot<Bucket> spot_of(std::uint64_t hash) const noexcept {
     constexpr bool kPairs = std::is_same_v<Bucket, PairBucket>;
-    const Spread spread = shard_count_ == 1 ? Spread{0, hash} : spread_over_shards(hash, shard_count_);
+    const Spread spread = spread_of(hash);
     const Shard& shard = shards_[spread.shard];
     const std::uint64_t fill =
         header().fill.load(std::memory_order_acquire);  // [fill.glance] acquire; pairs with [fill.clear]
@@ -249,6 +275,22 @@ class TableReader {
     } else {
       return {&shard.entries[index], usable, &state_word, state, fill};
     }
+  }
+  // kMiss: not in this bucket, whose header was `seen`; nothing is proved.
+  [[gnu::always_inline]] Glance glance_into(const PairBucket& bucket, std::uint64_t key, std::uint64_t fill,
+                                            std::uint64_t& seen, std::uint64_t& value) const noexcept {
+    // [pair.header-pair] acquire; pairs with [pair.insert]
+    seen = bucket.header.load(std::memory_order_acquire);
+    const unsigned found = match_keys(bucket, key, width_) & static_cast<unsigned>(seen & kOccupiedMask);
+    if (header_fill(seen) != (fill & 0xff)) [[unlikely]]
+      return Glance::kUnclear;
+    if (found == 0) [[unlikely]]
+      return Glance::kMiss;
+    // relaxed: one word, checked below
+    value = bucket.values[std::countr_zero(found) - 1].load(std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_acquire);  // [pair.check-pair] acquire; pairs with [pair.reuse]
+    // relaxed: behind the fence
+    return bucket.header.load(std::memory_order_relaxed) == seen ? Glance::kHit : Glance::kUnclear;
   }
   // The bucket has not the key. The caller has fenced.
   template <typename Bucket>

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "table_fixture.hpp"
 
@@ -9,6 +10,34 @@ namespace hostmap::test {
 namespace {
 
 using Glance = TableReader::Glance;
+
+// So many entries in the one chain of a table of one bucket that nobody splits.
+class Chain {
+ public:
+  Chain(TestTable& table, unsigned keys) : table_(table) {
+    for (unsigned number = 0; number < keys; ++number) {
+      const std::string& key = keys_.emplace_back("key " + std::to_string(number));
+      std::uint32_t shard;
+      const HashedKey hashed = table.table().hash(bytes_of(key), shard);
+      EXPECT_EQ(table.table().shard(shard).put(hashed, bytes_of("of " + key)), StatusCode::kOk);  // no upkeep: no split
+    }
+  }
+  const std::vector<std::string>& keys() const { return keys_; }
+  EntryBucket& first() const {
+    return *table_.table().region().at<EntryBucket>(table_.header().shards[0].entries_offset);
+  }
+  unsigned buckets() const {
+    unsigned count = 1;
+    for (const EntryBucket* bucket = &first(); is_link(bucket->cells[kPlaces - 1].load()); ++count) {
+      bucket = table_.table().region().at<EntryBucket>(cell_offset(bucket->cells[kPlaces - 1].load()));
+    }
+    return count;
+  }
+
+ private:
+  TestTable& table_;
+  std::vector<std::string> keys_;
+};
 
 TEST(GlanceTest, TellsHitsAndMissesOfBothForms) {
   TestTable table;
@@ -95,6 +124,99 @@ TEST(GlanceTest, AClosedTableIsLeftToTheLongWay) {
   table.table().close();
   EXPECT_EQ(glance(table.reader(), "key").outcome, Glance::kUnclear);
   EXPECT_EQ(glance(table.reader(), text_of(1)).outcome, Glance::kUnclear);
+}
+
+// Keys of one bucket, more than a bucket holds: a glance goes along the whole chain.
+TEST(GlanceTest, GoesAlongAChainOfEntries) {
+  TestTable table({.buckets = 1});
+  const TableReader reader = table.reader();
+  const Chain chain(table, 6 * kPlaces);
+  EXPECT_GE(chain.buckets(), 6u);
+  for (const std::string& key : chain.keys()) EXPECT_EQ(glance(reader, key), (Glanced{Glance::kHit, "of " + key}));
+  EXPECT_EQ(glance(reader, "another").outcome, Glance::kMiss);
+}
+
+// And no further than a chain can be, wherever a damaged one leads.
+TEST(GlanceTest, EndsInAChainWithoutEnd) {
+  TestTable table({.buckets = 1});
+  const TableReader reader = table.reader();
+  const Chain chain(table, 2 * kPlaces);
+  Word& link = chain.first().cells[kPlaces - 1];
+  const std::uint64_t good = link.load();
+  ASSERT_TRUE(is_link(good));
+  auto& second = *table.table().region().at<EntryBucket>(cell_offset(good));
+  const std::uint64_t last = second.cells[kPlaces - 1].load();
+  second.cells[kPlaces - 1].store(good);  // to itself
+  EXPECT_EQ(glance(reader, "another").outcome, Glance::kUnclear);
+  second.cells[kPlaces - 1].store(last);
+  const std::uint64_t end = table.header().arena_offset + table.header().arena_populated.load();
+  for (const std::uint64_t offset : {std::uint64_t{8}, good + 8, end, kOffsetMask - 63}) {
+    link.store(offset);
+    EXPECT_EQ(glance(reader, "another").outcome, Glance::kUnclear) << offset;
+  }
+  link.store(good);
+  EXPECT_EQ(glance(reader, "another").outcome, Glance::kMiss);
+}
+
+// Several keys at once: what a step has come to holds the key, or leads to what does.
+TEST(ApproachTest, LeadsToEveryKeyOfBothForms) {
+  TestTable table({.buckets = 4});
+  const TableReader reader = table.reader();
+  std::uint64_t pairs_met = 0;
+  std::uint64_t further = 0;
+  constexpr std::uint64_t kKeys = 2'000;
+  for (std::uint64_t key = 0; key < kKeys; ++key) {
+    ASSERT_EQ(table.put(text_of(key), text_of(~key)), StatusCode::kOk);
+    ASSERT_EQ(table.put("an entry with the key " + std::to_string(key), "value"), StatusCode::kOk);
+  }
+  for (std::uint64_t key = 0; key < 2 * kKeys; ++key) {
+    const std::string pair = text_of(key);
+    const std::uint64_t hash = reader.hash_of(bytes_of(pair));
+    TableReader::Approach approach = reader.approach(bytes_of(pair), hash);
+    ASSERT_NE(approach.pairs, nullptr);
+    std::uint64_t value = 0;
+    if (reader.glance_into(*approach.pairs, key, value)) {
+      ++pairs_met;
+      ASSERT_LT(key, kKeys);
+      ASSERT_EQ(value, ~key);
+    } else if (key < kKeys) {
+      reader.go_on(approach, bytes_of(pair), hash);
+      ASSERT_NE(approach.pairs, nullptr) << "it lies in a further bucket";
+      ++further;
+    }
+    const std::string text = "an entry with the key " + std::to_string(key);
+    const std::uint64_t other = reader.hash_of(bytes_of(text));
+    TableReader::Approach entry = reader.approach(bytes_of(text), other);
+    ASSERT_NE(entry.entries, nullptr);
+    for (unsigned steps = 0; !entry.done(); ++steps) {
+      ASSERT_LE(steps, kMaxChain);
+      reader.go_on(entry, bytes_of(text), other);
+    }
+  }
+  EXPECT_GT(pairs_met, kKeys * 3 / 4);
+  EXPECT_GT(further, 0u);
+  EXPECT_EQ(pairs_met + further, kKeys);
+}
+
+TEST(ApproachTest, ComesToNothingInAClosedTable) {
+  TestTable table;
+  ASSERT_EQ(table.put(text_of(1), text_of(2)), StatusCode::kOk);
+  const TableReader reader = table.reader();
+  const std::uint64_t hash = reader.hash_of(bytes_of(text_of(1)));
+  EXPECT_NE(reader.approach(bytes_of(text_of(1)), hash).pairs, nullptr);
+  table.table().close();
+  EXPECT_EQ(reader.approach(bytes_of(text_of(1)), hash).pairs, nullptr);
+}
+
+TEST(ApproachTest, MeetsNothingFromBeforeAClear) {
+  TestTable table;
+  ASSERT_EQ(table.put(text_of(1), text_of(2)), StatusCode::kOk);
+  const TableReader reader = table.reader();
+  const TableReader::Approach approach = reader.approach(bytes_of(text_of(1)), reader.hash_of(bytes_of(text_of(1))));
+  std::uint64_t value = 0;
+  EXPECT_TRUE(reader.glance_into(*approach.pairs, 1, value));
+  table.clear();
+  EXPECT_FALSE(reader.glance_into(*approach.pairs, 1, value));
 }
 
 // Whatever a cell or an entry's head says: no fault, and no wrong length.
