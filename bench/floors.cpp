@@ -283,7 +283,7 @@ Floors measure_floors() {
   const std::vector<int> cpus = allowed_cpus();
   if (cpus.size() >= 2) {
     const std::pair<int, int> two{cpus[0], cpus[1]};
-    floors.ping_pong_round_trip = least_of_batches([&] { return measure_ping_pong(two); });
+    floors.ping_pong_round_trip = measure_line_round_trip(two);
     floors.futex_round_trip = measure_futex_round_trip(two);
     floors.socket_round_trip = least_of_batches([&] { return SocketEcho().measure(two); });
   }
@@ -315,6 +315,10 @@ Latencies measure_clock_gaps(int cpu) {
   });
   watcher.join();
   return gaps;
+}
+
+double measure_line_round_trip(std::pair<int, int> cpus) {
+  return least_of_batches([&] { return measure_ping_pong(cpus); });
 }
 
 std::optional<double> measure_futex_round_trip(std::pair<int, int> cpus, std::chrono::nanoseconds pause) {

@@ -37,6 +37,9 @@ struct Floors {
   double memory_independent_huge = 0;
 };
 
+/// Measures ping_pong_round_trip anew, in nanoseconds.
+[[nodiscard]] double measure_line_round_trip(std::pair<int, int> cpus);
+
 /// Measures futex_round_trip anew, in nanoseconds: the first CPU's thread asks, the second's answers. Questions call it
 /// in their rounds. The asker sleeps for `pause` before each round trip; without one it keeps its CPU busy for just long
 /// enough that the answerer falls asleep, as in the table of floors. Nothing if no round trip had both asleep.

@@ -41,7 +41,7 @@ using namespace std::chrono_literals;
 constexpr std::uint64_t kEntries = 1'000;
 constexpr unsigned kPuts = 300;
 constexpr unsigned kWarmUpPuts = 20;
-/// A hundred times as long as anybody spins before sleeping.
+/// Forty times as long as anybody spins before sleeping.
 constexpr std::chrono::nanoseconds kPause = 2ms;
 constexpr unsigned kDefaultRounds = 9;
 constexpr double kGoal = 1.2;

@@ -73,7 +73,7 @@ class Client {
   ~Client();
 
   /// Sets `key` (1 to 65,536 bytes) to `value` (0 bytes to the server's --max-value) and blocks until the server has
-  /// answered: from then on everybody sees it. Spins for at most 20 us, then sleeps. Allocates only when it opens its
+  /// answered: from then on everybody sees it. Spins for at most 50 us, then sleeps. Allocates only when it opens its
   /// lane's channel.
   /// Errors: kFull, kTooLarge, kInvalid (empty key): nothing was changed. kTimeout and kClosed: outcome unknown.
   /// kNoServer.

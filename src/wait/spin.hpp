@@ -17,8 +17,9 @@ namespace hostmap {
 class AdaptiveSpin {
  public:
   // Sleep and wake-up across cores cost 5 to 50 us on virtual machines (the waker's system call, an interrupt, the way out
-  // of idle); 20 us lies between what bare metal and a halted virtual cpu take.
-  static constexpr std::int64_t kLongestNs = 20'000;
+  // of idle), most where a virtual cpu was halted. So long does a client look that has just woken the worker: with less it
+  // would fall asleep when the answer is about to come, and wait for a second wake-up.
+  static constexpr std::int64_t kLongestNs = 50'000;
   static constexpr std::int64_t kShortestNs = 4'000;
   // About half a microsecond to two, by what the pause instruction takes.
   static constexpr int kLooksWithoutClock = 32;
