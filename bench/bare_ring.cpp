@@ -1,6 +1,7 @@
 #include "bare_ring.hpp"
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstring>
 #include <stdexcept>
@@ -18,7 +19,7 @@ constexpr std::uint64_t kRingBytes = 65536;  // the server's default
 constexpr std::uint64_t kNonce = 0x1234'5678'9abc'def1;
 constexpr std::uint64_t kRequestBytes = record_bytes(16);
 constexpr std::uint64_t kAnswerBytes = record_bytes(0);
-// Nobody publishes how far he has read: the unanswered records always find room.
+// Where records are answered, nobody publishes how far he has read: the unanswered ones always find room.
 static_assert(kMostUnanswered * kRequestBytes < kRingBytes);
 
 /// What a record carries.
@@ -90,6 +91,50 @@ class Asker {
   std::uint64_t sum_ = 0;
 };
 
+/// One way, without answers: the consumer publishes how far it has read once in a batch of a worker.
+class Stream {
+ public:
+  void consume(std::uint64_t count) {
+    RingConsumer requests(rings_.requests(), 0);
+    for (std::uint64_t done = 0; done < count; ++done) {
+      while (!requests.poll()) cpu_relax();
+      Pair pair{};
+      std::memcpy(&pair, requests.record() + kRecordHeadBytes, sizeof pair);
+      requests.advance(kRequestBytes);
+      arrived_ += pair.key + pair.value;
+      if ((done + 1) % kPublished == 0) consumed_.store(requests.position(), std::memory_order_release);
+    }
+    consumed_.store(requests.position(), std::memory_order_release);
+  }
+  /// Returns when `count` more have been consumed.
+  void produce(std::uint64_t count) {
+    for (std::uint64_t number = 0; number < count; ++number) {
+      while (!requests_.has_room(kRequestBytes, seen_)) look();
+      const std::array<std::uint64_t, 3> words{1, number, number};  // the header is any but that of padding
+      std::memcpy(requests_.begin(kRequestBytes) + 8, words.data(), sizeof words);
+      requests_.publish(kRequestBytes);
+      sent_ += number + number;
+    }
+    while (seen_ != requests_.head() && seen_ + kPublished * kRequestBytes <= requests_.head()) look();
+  }
+  [[nodiscard]] bool whole() const { return arrived_ == sent_; }
+
+ private:
+  static constexpr std::uint64_t kPublished = 64;
+
+  void look() {
+    cpu_relax();
+    seen_ = consumed_.load(std::memory_order_acquire);
+  }
+
+  Rings rings_;
+  alignas(kLinePair) std::atomic<std::uint64_t> consumed_{0};
+  alignas(kLinePair) RingProducer requests_{rings_.requests(), 0};
+  std::uint64_t seen_ = 0;
+  std::uint64_t sent_ = 0;
+  alignas(kLinePair) std::uint64_t arrived_ = 0;
+};
+
 double measure(std::pair<int, int> cpus, std::uint64_t count, std::uint64_t most_unanswered) {
   Rings rings;
   std::uint64_t arrived = 0;
@@ -114,6 +159,23 @@ double measure(std::pair<int, int> cpus, std::uint64_t count, std::uint64_t most
 }  // namespace
 
 double bare_ring_round_trip(std::pair<int, int> cpus, std::uint64_t count) { return measure(cpus, count, 1); }
+
+double bare_ring_stream(std::pair<int, int> cpus, std::uint64_t count) {
+  Stream stream;
+  double nanoseconds = 0;
+  std::jthread server([&] {
+    pin_to(cpus.first);
+    stream.consume(operations_of_batches(count));
+  });
+  std::jthread client([&] {
+    pin_to(cpus.second);
+    nanoseconds = time_batches(count, [&](std::uint64_t records) { stream.produce(records); });
+  });
+  client.join();
+  server.join();
+  if (!stream.whole()) throw std::runtime_error("bare ring: what arrived is not what was sent");
+  return nanoseconds;
+}
 
 double bare_ring_pipelined(std::pair<int, int> cpus, std::uint64_t count) {
   return measure(cpus, count, kMostUnanswered);

@@ -1,5 +1,5 @@
-// The bare ring: what a put costs of which nothing is left but its record and its answer. The floor of `put-sync` and
-// `put-pipelined`.
+// The bare ring: what a put costs of which nothing is left but its record and its answer. The floor of `put-sync`,
+// `put-pipelined` and, without answers, `load64`.
 //
 // Two threads on two CPUs exchange records through the project's own ring, as client and worker do: 32 bytes there (key
 // and value of 8 bytes each), 16 bytes back. Both poll and never sleep, and nothing is behind the ring; not even keys
@@ -22,5 +22,8 @@ inline constexpr std::uint64_t kMostUnanswered = 32;
 /// Nanoseconds of a record where up to kMostUnanswered are on their way. A batch ends with its last answer. Else the
 /// same.
 [[nodiscard]] double bare_ring_pipelined(std::pair<int, int> cpus, std::uint64_t count);
+
+/// Nanoseconds of a record that nobody answers; the producer waits when the ring is full. Else the same.
+[[nodiscard]] double bare_ring_stream(std::pair<int, int> cpus, std::uint64_t count);
 
 }  // namespace hostmap::bench

@@ -15,6 +15,7 @@
 #include <iostream>
 #include <memory>
 #include <optional>
+#include <sched.h>
 #include <span>
 #include <sstream>
 #include <stdexcept>
@@ -52,6 +53,7 @@ constexpr unsigned kWarmUpOperations = 1'000;
 /// From the word to begin to the beginning: time for 64 processes to hear it and to fall asleep again.
 constexpr auto kNotice = 500ms;
 constexpr std::string_view kHostmap = "hostmap";
+constexpr std::string_view kTurns = "turns";
 
 // ---- in a client's process ----------------------------------------------------------------------
 
@@ -95,6 +97,14 @@ class RedisMap {
 
  private:
   RedisClient client_;
+};
+
+/// The floor: no map and no server. A put gives the CPU away once, which is the least that 64 clients on two CPUs can do
+/// for the answer of somebody else; a get does nothing.
+class TurnsMap {
+ public:
+  void put(std::uint64_t, std::uint64_t) { sched_yield(); }
+  std::optional<std::uint64_t> get(std::uint64_t key) { return ~key; }  // value_for() of it, whatever the number
 };
 
 /// Random operations on random keys; every get is checked.
@@ -194,6 +204,13 @@ class RedisSide : public Side {
   RedisServer server_;
 };
 
+class NoSide : public Side {
+ public:
+  [[nodiscard]] std::string_view kind() const override { return kTurns; }
+  [[nodiscard]] std::string address() const override { return "nobody"; }
+  [[nodiscard]] std::optional<std::uint64_t> puts() const override { return std::nullopt; }
+};
+
 struct ContestantKind {
   std::string_view name;
   std::unique_ptr<Side> (*start)();
@@ -201,7 +218,9 @@ struct ContestantKind {
 constexpr std::array kKinds{
     ContestantKind{kHostmap, [] { return std::unique_ptr<Side>(new HostmapSide); }},
     ContestantKind{"redis, unix socket", [] { return std::unique_ptr<Side>(new RedisSide); }},
+    ContestantKind{"floor: taking turns", [] { return std::unique_ptr<Side>(new NoSide); }},
 };
+constexpr std::size_t kFloor = 2;
 
 struct Percentile {
   std::string_view name;
@@ -282,11 +301,12 @@ void measure(const ContestantKind& kind, double seconds, Figures& figures) {
 
 // ---- findings and table -------------------------------------------------------------------------
 
-Finding rate_finding(const Figures& hostmap, const Figures& redis) {
+Finding rate_finding(const Figures& hostmap, const Figures& redis, const Figures& floor) {
   return {.name = "sync64/rate",
           .unit = "operations/s",
           .hostmap = hostmap.rates.median(),
           .rivals = {{std::string(kKinds[1].name), redis.rates.median()}},
+          .floor = floor.rates.median(),
           .ratio = ratio_of(hostmap.rates, redis.rates),
           .goal = kRateGoal,
           .better = Better::kHigher};
@@ -301,13 +321,13 @@ Finding slowest_finding(const Figures& hostmap, const Figures& redis) {
           .better = Better::kHigher};
 }
 
-Finding percentile_finding(std::size_t number, const Figures& hostmap, const Figures& redis, const Latencies& jitter) {
+Finding percentile_finding(std::size_t number, const Figures& hostmap, const Figures& redis, const Figures& floor) {
   const Percentile& percentile = kPercentiles[number];
   Finding finding{.name = fmt::format("sync64/{}", percentile.name),
                   .unit = "ns",
                   .hostmap = hostmap.percentiles[number].median(),
                   .rivals = {{std::string(kKinds[1].name), redis.percentiles[number].median()}},
-                  .floor = percentile.of(jitter),
+                  .floor = floor.percentiles[number].median(),
                   .ratio = ratio_of(hostmap.percentiles[number], redis.percentiles[number])};
   if (percentile.has_goal) finding.goal = kLatencyGoal;
   return finding;
@@ -328,7 +348,7 @@ Series in_microseconds(const Series& nanoseconds) {
 }
 
 void print_table(unsigned rounds, double seconds, const std::array<Figures, kKinds.size()>& figures,
-                 const std::vector<Finding>& findings, const Latencies& jitter, std::vector<std::string> notes) {
+                 const std::vector<Finding>& findings, std::vector<std::string> notes) {
   std::vector<std::string> head{"", "operations/s", "slowest : mean"};
   for (const Percentile& percentile : kPercentiles) head.emplace_back(fmt::format("{}, us", percentile.name));
   Table table(
@@ -337,7 +357,7 @@ void print_table(unsigned rounds, double seconds, const std::array<Figures, kKin
                   kClients, format_count(kEntries), seconds, rounds),
       std::move(head));
   for (std::size_t kind = 0; kind < kKinds.size(); ++kind) {
-    const Tone tone = kind == 0 ? Tone::kStrong : Tone::kPlain;
+    const Tone tone = kind == 0 ? Tone::kStrong : kind == kFloor ? Tone::kFaint : Tone::kPlain;
     std::vector<Cell> cells{{std::string(kKinds[kind].name), tone},
                             {format_series(figures[kind].rates), tone},
                             {format_series(figures[kind].slowest_shares), tone}};
@@ -345,11 +365,6 @@ void print_table(unsigned rounds, double seconds, const std::array<Figures, kKin
       cells.push_back({format_series(in_microseconds(series)), tone});
     table.row(std::move(cells));
   }
-  std::vector<Cell> floor{{"floor: jitter", Tone::kFaint}, {""}, {""}};
-  for (const Percentile& percentile : kPercentiles) {
-    floor.push_back({format_figure(percentile.of(jitter) / 1e3), Tone::kFaint});
-  }
-  table.row(std::move(floor));
   table.rule();
   std::vector<Cell> ratios{{"hostmap : redis", Tone::kStrong}};
   std::vector<Cell> goals{{"goal"}};
@@ -372,11 +387,12 @@ void print_table(unsigned rounds, double seconds, const std::array<Figures, kKin
 int play_sync64_client(std::span<char* const> arguments) {
   const std::string address = arguments[1];
   const std::uint64_t seed = std::stoull(arguments[2]);
-  return arguments[0] == kHostmap ? play(HostmapMap(address), seed) : play(RedisMap(address), seed);
+  if (arguments[0] == kHostmap) return play(HostmapMap(address), seed);
+  return arguments[0] == kTurns ? play(TurnsMap(), seed) : play(RedisMap(address), seed);
 }
 
 void ask_sync64(Session& session) {
-  const Latencies& jitter = session.floors.get().clock_gaps;
+  session.floors.get();
   const unsigned rounds = session.choices.rounds == 0 ? kDefaultRounds : session.choices.rounds;
   const double seconds = session.choices.seconds;
   const OtherLoad others;
@@ -388,18 +404,19 @@ void ask_sync64(Session& session) {
   });
   session.progress.clear();
 
-  std::vector<Finding> findings{rate_finding(figures[0], figures[1]), slowest_finding(figures[0], figures[1])};
+  std::vector<Finding> findings{rate_finding(figures[0], figures[1], figures[kFloor]),
+                                slowest_finding(figures[0], figures[1])};
   for (std::size_t number = 0; number < kPercentiles.size(); ++number) {
-    findings.push_back(percentile_finding(number, figures[0], figures[1], jitter));
+    findings.push_back(percentile_finding(number, figures[0], figures[1], figures[kFloor]));
   }
   for (const Finding& finding : findings) session.report.add(finding);
   for (std::size_t kind = 0; kind < kKinds.size(); ++kind) {
     add_distribution(session.report, "latency", kKinds[kind].name, figures[kind].all);
   }
-  print_table(rounds, seconds, figures, findings, jitter,
+  print_table(rounds, seconds, figures, findings,
               {"every get returned a value written to its key; all puts summed are what hostmap's server applied",
                "redis: unix socket, no TCP, no snapshots, no append-only file; a connection of hiredis for each client",
-               "floor: gaps that a loop with nothing to do sees between two looks at the clock, on one CPU, within 1 s",
+               "floor: 64 processes without a map; a put gives the CPU away once (sched_yield), a get does nothing",
                others.sentence()});
 }
 
