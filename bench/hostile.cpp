@@ -207,6 +207,7 @@ void ask_hostile(Session& session) {
                     .unit = "million writes/s",
                     .hostmap = rates[kind].median(),
                     .rivals = {{"beside an honest one", rates[0].median()}},
+                    .floor = rates[kFloor].median(),
                     .ratio = kept,
                     .goal = kGoal,
                     .better = Better::kHigher};
