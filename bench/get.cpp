@@ -49,7 +49,7 @@ struct PatternName {
 };
 constexpr std::array kPatterns{
     PatternName{Pattern::kUniform, "uniform", "uniform hits", true},
-    PatternName{Pattern::kZipf, "zipf", "zipf 0.99 hits", false},
+    PatternName{Pattern::kZipf, "zipf", "zipf 0.99 hits", true},
     PatternName{Pattern::kMiss, "miss", "misses", false},
     PatternName{Pattern::kDependent, "dependent", "dependent hits", false},
 };
@@ -141,7 +141,7 @@ struct Scale {
   std::uint64_t entries;
   std::string_view form;
   std::string_view title;
-  double goal;  // of uniform hits
+  double goal;  // of hits, uniform and zipf
   void (*load_hostmap)(const Instance& instance, std::uint64_t entries);
 };
 

@@ -239,11 +239,13 @@ void Client::Impl::look_up_group(std::span<const std::string_view> keys,
   std::array<TableReader::Approach, kGroup> approaches;
   if (session != nullptr) {
     for (std::size_t i = 0; i < keys.size(); ++i) {
-      approaches[i] = {};
-      if (!is_key(keys[i])) [[unlikely]]
-        continue;
-      hashes[i] = session->reader().hash_of(span_of(keys[i]));
-      approaches[i] = session->reader().approach(span_of(keys[i]), hashes[i]);
+      if (is_key(keys[i])) [[likely]] {
+        hashes[i] = session->reader().hash_of(span_of(keys[i]));
+        approaches[i] = session->reader().approach(span_of(keys[i]), hashes[i]);
+      } else {
+        hashes[i] = 0;
+        approaches[i] = {};
+      }
     }
   }
   std::uint32_t open = 0;  // bit i: key i has no result yet
