@@ -79,7 +79,7 @@ constexpr std::string_view describe(StatusCode code) noexcept {
 class [[nodiscard]] Status {
  public:
   // Not defaulted: `return {}` would have the memory zeroed first, by an instruction that takes longer than a put (rep stos).
-  Status() noexcept {}  // NOLINT(modernize-use-equals-default)
+  Status() noexcept {}                               // NOLINT(modernize-use-equals-default)
   Status(StatusCode code) noexcept : code_(code) {}  // NOLINT(google-explicit-constructor)
   /// `detail` replaces the code's usual sentence; out of memory it is dropped.
   Status(StatusCode code, std::string_view detail) noexcept : code_(code) { set_detail(detail); }

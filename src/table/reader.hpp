@@ -263,8 +263,9 @@ class TableReader {
     const Spread spread = spread_of(hash);
     const Shard& shard = shards_[spread.shard];
     const std::uint64_t fill =
-        header().fill.load(std::memory_order_acquire);  // [fill.glance] acquire; pairs with [fill.clear]
-    const Word& state_word = kPairs ? shard.header->pair_state : shard.header->entry_state;
+        header().fill.load(std::memory_order_acquire);         // [fill.glance] acquire; pairs with [fill.clear]
+    const ShardHeader& words = header().shards[spread.shard];  // where shard.header leads: one load less
+    const Word& state_word = kPairs ? words.pair_state : words.entry_state;
     // [state.glance] acquire; pairs with [split.publish]
     const std::uint64_t state = state_word.load(std::memory_order_acquire);
     const std::uint64_t base = kPairs ? shard.pairs_base : shard.entries_base;
