@@ -27,12 +27,14 @@ inline constexpr std::size_t kShortestLongCopy = 128;
     std::size_t done = 0;
     std::uint64_t word;
     const bool wide = width == VectorWidth::kAvx512;
+// NOLINTBEGIN(bugprone-macro-parentheses): the text of an assembler statement cannot stand in parentheses
 #define HOSTMAP_COPY(size, instructions)                                   \
   asm volatile(instructions                                                \
                : [word] "=&r"(word)                                        \
                : [to] "r"(to), [from] "r"(from), [done] "r"(done)          \
                : "xmm0", "xmm1", "xmm2", "xmm3", HOSTMAP_CLOBBERS_AVX512); \
   done += size
+    // NOLINTEND(bugprone-macro-parentheses)
     // One for each bit of the length, so a value of 8 bytes, which may be overwritten in place, is one load.
     if ((size & 64) != 0 && wide) {
       HOSTMAP_COPY(64,
