@@ -34,6 +34,13 @@ Instance::Instance(std::vector<std::string> arguments, std::string_view program)
   await_ready(*server_);
 }
 
+Instance::Instance(std::vector<std::string> arguments, Pages pages)
+    : name_(unique_name()), command_(server_command("hostmap-server", name_, std::move(arguments))) {
+  command_.without_huge_pages = pages == Pages::kSmall;
+  server_.emplace(command_);
+  await_ready(*server_);
+}
+
 void Instance::await_ready(Child& server) {
   const std::string line = server.hear(30s);
   if (!line.starts_with("ready ")) {

@@ -15,11 +15,15 @@
 
 namespace hostmap::bench {
 
+/// Which pages a server may have its table in.
+enum class Pages : std::uint8_t { kLargest, kSmall };
+
 class Instance {
  public:
   /// Starts `hostmap-server ARGUMENT…`, or another build of it, under a name that no other run uses; returns when it
   /// serves.
   explicit Instance(std::vector<std::string> arguments, std::string_view program = "hostmap-server");
+  Instance(std::vector<std::string> arguments, Pages pages);
   /// Stops the server if stop() has not; never throws.
   ~Instance();
   Instance(const Instance&) = delete;

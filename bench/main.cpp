@@ -28,6 +28,7 @@ namespace {
 constexpr std::array kQuestions{
     Question{"get", "a read from another process against maps inside one's own", ask_get},
     Question{"get-under-write", "a get while the worker writes at full rate", ask_get_under_write},
+    Question{"pages", "a get from a table in 2 MiB pages against one in 4 KiB pages", ask_pages},
     Question{"readers", "two reading processes against one", ask_readers},
     Question{"multi-get", "several keys at once against one by one, table in DRAM", ask_multi_get},
     Question{"put-sync", "a put that waits for its answer, against the bare ring and Redis", ask_put_sync},

@@ -43,6 +43,7 @@ struct Role {
 
 void ask_get(Session& session);
 void ask_get_under_write(Session& session);
+void ask_pages(Session& session);
 void ask_readers(Session& session);
 void ask_multi_get(Session& session);
 void ask_put_sync(Session& session);
