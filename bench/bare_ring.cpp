@@ -36,16 +36,28 @@ struct Rings {
   alignas(4096) std::array<std::byte, kRingBytes> answer_bytes{};
 };
 
+void send(RingProducer& ring, Pair pair) {
+  const std::array<std::uint64_t, 3> words{1, pair.key, pair.value};  // the header is any but that of padding
+  std::memcpy(ring.begin(kRequestBytes) + 8, words.data(), sizeof words);
+  ring.publish(kRequestBytes);
+}
+
+/// Waits for a record.
+Pair take(RingConsumer& ring) {
+  while (!ring.poll()) cpu_relax();
+  Pair pair{};
+  std::memcpy(&pair, ring.record() + kRecordHeadBytes, sizeof pair);
+  ring.advance(kRequestBytes);
+  return pair;
+}
+
 /// Answers `count` records; returns the sum of keys and values.
 std::uint64_t serve(Rings& rings, std::uint64_t count) {
   RingConsumer requests(rings.requests(), 0);
   RingProducer answers(rings.answers(), 0);
   std::uint64_t sum = 0;
   for (std::uint64_t done = 0; done < count; ++done) {
-    while (!requests.poll()) cpu_relax();
-    Pair pair{};
-    std::memcpy(&pair, requests.record() + kRecordHeadBytes, sizeof pair);
-    requests.advance(kRequestBytes);
+    const Pair pair = take(requests);
     sum += pair.key + pair.value;
     const std::uint64_t header = 1;  // any but that of padding
     std::memcpy(answers.begin(kAnswerBytes) + 8, &header, sizeof header);
@@ -62,20 +74,15 @@ class Asker {
   void ask(std::uint64_t count, std::uint64_t most) {
     for (std::uint64_t number = 0; number < count; ++number) {
       if (unanswered_ == most) await_answer();
-      send({.key = number, .value = number});
+      send(requests_, {.key = number, .value = number});
+      sum_ += number + number;
+      ++unanswered_;
     }
     while (unanswered_ > 0) await_answer();
   }
   [[nodiscard]] std::uint64_t sum() const { return sum_; }
 
  private:
-  void send(Pair pair) {
-    const std::array<std::uint64_t, 3> words{1, pair.key, pair.value};  // the header is any but that of padding
-    std::memcpy(requests_.begin(kRequestBytes) + 8, words.data(), sizeof words);
-    requests_.publish(kRequestBytes);
-    sum_ += pair.key + pair.value;
-    ++unanswered_;
-  }
   /// Waits for one answer, and takes all that are there.
   void await_answer() {
     while (!answers_.poll()) cpu_relax();
@@ -97,25 +104,20 @@ class Stream {
   void consume(std::uint64_t count) {
     RingConsumer requests(rings_.requests(), 0);
     for (std::uint64_t done = 0; done < count; ++done) {
-      while (!requests.poll()) cpu_relax();
-      Pair pair{};
-      std::memcpy(&pair, requests.record() + kRecordHeadBytes, sizeof pair);
-      requests.advance(kRequestBytes);
+      const Pair pair = take(requests);
       arrived_ += pair.key + pair.value;
       if ((done + 1) % kPublished == 0) consumed_.store(requests.position(), std::memory_order_release);
     }
     consumed_.store(requests.position(), std::memory_order_release);
   }
-  /// Returns when `count` more have been consumed.
+  /// Returns when `count` more have been consumed, but for what the consumer has not published yet.
   void produce(std::uint64_t count) {
     for (std::uint64_t number = 0; number < count; ++number) {
       while (!requests_.has_room(kRequestBytes, seen_)) look();
-      const std::array<std::uint64_t, 3> words{1, number, number};  // the header is any but that of padding
-      std::memcpy(requests_.begin(kRequestBytes) + 8, words.data(), sizeof words);
-      requests_.publish(kRequestBytes);
+      send(requests_, {.key = number, .value = number});
       sent_ += number + number;
     }
-    while (seen_ != requests_.head() && seen_ + kPublished * kRequestBytes <= requests_.head()) look();
+    while (seen_ + kPublished * kRequestBytes <= requests_.head()) look();
   }
   [[nodiscard]] bool whole() const { return arrived_ == sent_; }
 
@@ -135,24 +137,35 @@ class Stream {
   alignas(kLinePair) std::uint64_t arrived_ = 0;
 };
 
-double measure(std::pair<int, int> cpus, std::uint64_t count, std::uint64_t most_unanswered) {
-  Rings rings;
-  std::uint64_t arrived = 0;
-  std::uint64_t sent = 0;
+/// Runs both ends, each on its CPU; nanoseconds of a record, in batches of ask(records).
+template <typename Serve, typename Ask>
+double run_ends(std::pair<int, int> cpus, std::uint64_t count, const Serve& serve, const Ask& ask) {
   double nanoseconds = 0;
   std::jthread server([&] {
     pin_to(cpus.first);
-    arrived = serve(rings, operations_of_batches(count));
+    serve(operations_of_batches(count));
   });
   std::jthread client([&] {
     pin_to(cpus.second);
-    Asker asker(rings);
-    nanoseconds = time_batches(count, [&](std::uint64_t records) { asker.ask(records, most_unanswered); });
-    sent = asker.sum();
+    nanoseconds = time_batches(count, ask);
   });
   client.join();
   server.join();
-  if (arrived != sent) throw std::runtime_error("bare ring: what arrived is not what was sent");
+  return nanoseconds;
+}
+
+void check(bool whole) {
+  if (!whole) throw std::runtime_error("bare ring: what arrived is not what was sent");
+}
+
+double measure(std::pair<int, int> cpus, std::uint64_t count, std::uint64_t most_unanswered) {
+  Rings rings;
+  Asker asker(rings);
+  std::uint64_t arrived = 0;
+  const double nanoseconds = run_ends(
+      cpus, count, [&](std::uint64_t records) { arrived = serve(rings, records); },
+      [&](std::uint64_t records) { asker.ask(records, most_unanswered); });
+  check(arrived == asker.sum());
   return nanoseconds;
 }
 
@@ -160,25 +173,17 @@ double measure(std::pair<int, int> cpus, std::uint64_t count, std::uint64_t most
 
 double bare_ring_round_trip(std::pair<int, int> cpus, std::uint64_t count) { return measure(cpus, count, 1); }
 
-double bare_ring_stream(std::pair<int, int> cpus, std::uint64_t count) {
-  Stream stream;
-  double nanoseconds = 0;
-  std::jthread server([&] {
-    pin_to(cpus.first);
-    stream.consume(operations_of_batches(count));
-  });
-  std::jthread client([&] {
-    pin_to(cpus.second);
-    nanoseconds = time_batches(count, [&](std::uint64_t records) { stream.produce(records); });
-  });
-  client.join();
-  server.join();
-  if (!stream.whole()) throw std::runtime_error("bare ring: what arrived is not what was sent");
-  return nanoseconds;
-}
-
 double bare_ring_pipelined(std::pair<int, int> cpus, std::uint64_t count) {
   return measure(cpus, count, kMostUnanswered);
+}
+
+double bare_ring_stream(std::pair<int, int> cpus, std::uint64_t count) {
+  Stream stream;
+  const double nanoseconds = run_ends(
+      cpus, count, [&](std::uint64_t records) { stream.consume(records); },
+      [&](std::uint64_t records) { stream.produce(records); });
+  check(stream.whole());
+  return nanoseconds;
 }
 
 }  // namespace hostmap::bench

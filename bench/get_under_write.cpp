@@ -117,8 +117,7 @@ void ask_get_under_write(Session& session) {
   const OtherLoad others;
   Table table(fmt::format("get-under-write · 8 + 8 bytes, uniform hits · ns a get, median of {} rounds", rounds),
               {"", "nobody writes", "full rate", "million writes/s", "ratio", "goal", ""});
-  for (const std::uint64_t size : kSizes) {
-    const std::uint64_t entries = std::min(size, session.choices.max_entries);
+  for (const std::uint64_t entries : session.choices.capped(kSizes)) {
     const Figures figures = measure(session, entries, rounds);
     Finding finding{.name = fmt::format("get-under-write/{}", entries),
                     .unit = "ns",
@@ -134,7 +133,6 @@ void ask_get_under_write(Session& session) {
                {format_ratio(*finding.ratio), Tone::kStrong},
                {fmt::format("≤ {:.1f}", kGoal)},
                verdict(*finding.goal_met())});
-    if (entries < size) break;
   }
   session.progress.clear();
   table.note(

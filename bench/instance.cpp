@@ -17,9 +17,13 @@ namespace {
 
 using namespace std::chrono_literals;
 
-Command server_command(std::string_view program, const std::string& name, std::vector<std::string> arguments) {
+Command server_command(std::string_view program, const std::string& name, std::vector<std::string> arguments,
+                       Pages pages) {
   arguments.insert(arguments.end(), {"--name", name});
-  return {.program = sibling_program(program), .arguments = std::move(arguments), .signal_when_parent_dies = SIGTERM};
+  return {.program = sibling_program(program),
+          .arguments = std::move(arguments),
+          .without_huge_pages = pages == Pages::kSmall,
+          .signal_when_parent_dies = SIGTERM};
 }
 
 }  // namespace
@@ -29,15 +33,8 @@ std::string unique_name() {
   return fmt::format("hostmap-bench-{}-{}", getpid(), ++number);
 }
 
-Instance::Instance(std::vector<std::string> arguments, std::string_view program)
-    : name_(unique_name()), command_(server_command(program, name_, std::move(arguments))), server_(command_) {
-  await_ready(*server_);
-}
-
-Instance::Instance(std::vector<std::string> arguments, Pages pages)
-    : name_(unique_name()), command_(server_command("hostmap-server", name_, std::move(arguments))) {
-  command_.without_huge_pages = pages == Pages::kSmall;
-  server_.emplace(command_);
+Instance::Instance(std::vector<std::string> arguments, std::string_view program, Pages pages)
+    : name_(unique_name()), command_(server_command(program, name_, std::move(arguments), pages)), server_(command_) {
   await_ready(*server_);
 }
 

@@ -22,8 +22,8 @@ class Instance {
  public:
   /// Starts `hostmap-server ARGUMENT…`, or another build of it, under a name that no other run uses; returns when it
   /// serves.
-  explicit Instance(std::vector<std::string> arguments, std::string_view program = "hostmap-server");
-  Instance(std::vector<std::string> arguments, Pages pages);
+  explicit Instance(std::vector<std::string> arguments, std::string_view program = "hostmap-server",
+                    Pages pages = Pages::kLargest);
   /// Stops the server if stop() has not; never throws.
   ~Instance();
   Instance(const Instance&) = delete;

@@ -3,7 +3,6 @@
 // Two servers with the same pairs, one of which is not allowed such pages (PR_SET_THP_DISABLE, which its processes inherit; it
 // says so at its start). A reader process each, pinned to the same CPU; they take turns.
 
-#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <fmt/format.h>
@@ -30,16 +29,15 @@ void ask_pages(Session& session) {
   const OtherLoad others;
   Table table(fmt::format("pages · 8 + 8 bytes, uniform hits · ns a get, median of {} rounds", rounds),
               {"", "2 MiB pages", "4 KiB pages", "2 MiB : 4 KiB"});
-  for (const std::uint64_t size : kSizes) {
-    const std::uint64_t entries = std::min(size, session.choices.max_entries);
+  for (const std::uint64_t entries : session.choices.capped(kSizes)) {
     session.progress.step(fmt::format("pages · {} entries", format_count(entries)));
     Instance large({"--memory", memory_for(entries)});
     load_hostmap(large, entries);
     if (large.stat("huge_page_bytes") == 0) {
-      session.progress.step("pages · skipped, this kernel gives no 2 MiB pages to shared memory");
+      session.progress.step("pages · skipped: the table is too small for 2 MiB pages, or this kernel gives none");
       return;
     }
-    Instance small({"--memory", memory_for(entries)}, Pages::kSmall);
+    Instance small({"--memory", memory_for(entries)}, "hostmap-server", Pages::kSmall);
     load_hostmap(small, entries);
     if (small.stat("huge_page_bytes") != 0) throw std::runtime_error("pages: a server has pages that it must not have");
     ReaderProcess large_reader(large, entries, allowed_cpus().back());
@@ -66,7 +64,6 @@ void ask_pages(Session& session) {
                {format_series(series[0]), Tone::kStrong},
                {format_series(series[1])},
                {format_ratio(ratio), Tone::kStrong}});
-    if (entries < size) break;
   }
   session.progress.clear();
   table.note(fmt::format("a random line of memory, dependent: {:.0f} ns in 2 MiB pages, {:.0f} in 4 KiB pages",

@@ -5,9 +5,11 @@
 // exec'ed anew with `--role NAME ARGUMENT…` in front of everything else.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <string_view>
+#include <vector>
 
 namespace hostmap::bench {
 
@@ -20,6 +22,16 @@ struct Choices {
   unsigned rounds = 0;
   double seconds = 10;
   std::uint64_t max_entries = 10'000'000;
+
+  /// `sizes`, ascending, up to max_entries, which stands for the first larger one. None twice.
+  [[nodiscard]] std::vector<std::uint64_t> capped(std::span<const std::uint64_t> sizes) const {
+    std::vector<std::uint64_t> some;
+    for (const std::uint64_t size : sizes) {
+      if (!some.empty() && some.back() == max_entries) break;
+      some.push_back(std::min(size, max_entries));
+    }
+    return some;
+  }
 };
 
 struct Session {

@@ -32,8 +32,7 @@ void ask_readers(Session& session) {
   const OtherLoad others;
   Table table(fmt::format("readers · 8 + 8 bytes, uniform hits · ns a get, median of {} rounds", rounds),
               {"", "one process", "two, each", "two : one", "million gets/s of two"});
-  for (const std::uint64_t size : kSizes) {
-    const std::uint64_t entries = std::min(size, session.choices.max_entries);
+  for (const std::uint64_t entries : session.choices.capped(kSizes)) {
     session.progress.step(fmt::format("readers · {} entries", format_count(entries)));
     Instance instance({"--memory", memory_for(entries)});
     load_hostmap(instance, entries);
@@ -65,7 +64,6 @@ void ask_readers(Session& session) {
                {format_series(beside), Tone::kStrong},
                {format_ratio(ratio), Tone::kStrong},
                {format_figure(2e3 / beside.median())}});
-    if (entries < size) break;
   }
   session.progress.clear();
   table.note("each process has a CPU; every get was a hit");

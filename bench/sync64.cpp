@@ -99,8 +99,8 @@ class RedisMap {
   RedisClient client_;
 };
 
-/// The floor: no map and no server. A put gives the CPU away once, which is the least that 64 clients on two CPUs can do
-/// for the answer of somebody else; a get does nothing.
+/// The floor: no map and no server. A put gives the CPU away once, as clients must that share two CPUs evenly and wait for
+/// somebody else; a get does nothing.
 class TurnsMap {
  public:
   void put(std::uint64_t, std::uint64_t) { sched_yield(); }

@@ -78,7 +78,7 @@ constexpr std::string_view describe(StatusCode code) noexcept {
 /// What a call came to. Copying one with a detailed message may allocate; if that fails, the detail is dropped.
 class [[nodiscard]] Status {
  public:
-  // Not defaulted: `return {}` would have the memory zeroed first, by an instruction that takes longer than a put (rep stos).
+  // Not defaulted: for `return {}` all of it would be zeroed first (by rep stos, as GCC 12 does it).
   Status() noexcept {}                               // NOLINT(modernize-use-equals-default)
   Status(StatusCode code) noexcept : code_(code) {}  // NOLINT(google-explicit-constructor)
   /// `detail` replaces the code's usual sentence; out of memory it is dropped.

@@ -21,8 +21,8 @@ inline std::uint64_t hash_bytes(const void* key, std::size_t size, std::uint64_t
   return XXH3_64bits_withSeed(key, size, seed);
 }
 
-// The same function for keys of 8 and of 16 bytes. Flattened, as otherwise GCC takes the whole of XXH3 for too large to be inlined, and the
-// constant size no longer picks its short path: the call costs as much as the rest of a get.
+// The same function for keys of 8 and of 16 bytes. Flattened, as otherwise GCC takes the whole of XXH3 for too large to be
+// inlined, and the constant size no longer picks its short path: the call costs as much as the rest of a get.
 [[gnu::flatten]] inline std::uint64_t hash_word(std::uint64_t key, std::uint64_t seed) noexcept {
   return XXH3_64bits_withSeed(&key, sizeof key, seed);
 }

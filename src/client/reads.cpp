@@ -235,24 +235,19 @@ Result<std::size_t> Client::get_into(Bytes key, std::span<std::byte> buffer) noe
 void Client::Impl::look_up_group(std::span<const std::string_view> keys,
                                  std::vector<Result<std::string>>& results) noexcept {
   const Session* session = session_to_read();
-  std::array<std::uint64_t, kGroup> hashes;
-  std::array<TableReader::Approach, kGroup> approaches;
-  if (session != nullptr) {
-    for (std::size_t i = 0; i < keys.size(); ++i) {
-      if (is_key(keys[i])) [[likely]] {
-        hashes[i] = session->reader().hash_of(span_of(keys[i]));
-        approaches[i] = session->reader().approach(span_of(keys[i]), hashes[i]);
-      } else {
-        hashes[i] = 0;
-        approaches[i] = {};
-      }
-    }
+  std::array<std::uint64_t, kGroup> hashes{};
+  std::array<TableReader::Approach, kGroup> approaches;  // without a session, and of what is no key: nowhere
+  for (std::size_t i = 0; session != nullptr && i < keys.size(); ++i) {
+    if (!is_key(keys[i])) [[unlikely]]
+      continue;
+    hashes[i] = session->reader().hash_of(span_of(keys[i]));
+    approaches[i] = session->reader().approach(span_of(keys[i]), hashes[i]);
   }
   std::uint32_t open = 0;  // bit i: key i has no result yet
   static_assert(kGroup <= 32);
   for (std::size_t i = 0; i < keys.size(); ++i) {
     std::uint64_t value;
-    if (session != nullptr && approaches[i].pairs != nullptr) [[likely]] {
+    if (approaches[i].pairs != nullptr) [[likely]] {
       std::uint64_t word;
       std::memcpy(&word, keys[i].data(), sizeof word);
       if (session->reader().glance_into(*approaches[i].pairs, word, value) && still_current(session)) [[likely]] {
@@ -269,23 +264,20 @@ void Client::Impl::look_up_group(std::span<const std::string_view> keys,
     for (; set != 0; set &= set - 1) act(static_cast<std::size_t>(std::countr_zero(set)));
   };
   const auto look_up_each_of = [&](std::uint32_t set) noexcept {
-    for_each_of(set, [&](std::size_t i) noexcept {
-      look_up_into(mine[i], session, keys[i], session != nullptr ? hashes[i] : 0);
-    });
+    for_each_of(set, [&](std::size_t i) noexcept { look_up_into(mine[i], session, keys[i], hashes[i]); });
+  };
+  const auto go_on = [&](std::size_t i) noexcept {
+    if (!approaches[i].done()) session->reader().go_on(approaches[i], span_of(keys[i]), hashes[i]);
   };
   std::uint32_t further = 0;  // those whose first bucket leads to another one
-  if (session != nullptr) {
-    const auto go_on = [&](std::size_t i) noexcept {
-      session->reader().go_on(approaches[i], span_of(keys[i]), hashes[i]);
-      further |= std::uint32_t{!approaches[i].done()} << i;
-    };
-    for_each_of(open, go_on);
-  }
+  for_each_of(open, [&](std::size_t i) noexcept {
+    go_on(i);
+    further |= std::uint32_t{!approaches[i].done()} << i;
+  });
   // Half of what needs no more is looked up while the further buckets come, and half while that comes to which they lead.
   constexpr std::uint32_t kHalf = (std::uint32_t{1} << kGroup / 2) - 1;
   look_up_each_of(open & ~further & kHalf);
-  for_each_of(further,
-              [&](std::size_t i) noexcept { session->reader().go_on(approaches[i], span_of(keys[i]), hashes[i]); });
+  for_each_of(further, go_on);
   look_up_each_of(open & ~further & ~kHalf);
   look_up_each_of(further);
 }

@@ -21,7 +21,7 @@ unsigned first_place(unsigned mask) noexcept { return static_cast<unsigned>(std:
 std::byte* ValueTarget::resized(std::string& text, std::size_t size) noexcept {
   try {
     if (text.capacity() < size) {
-      text = std::string(size, '\0');  // a third of the instructions of resize()
+      text = std::string(size, '\0');  // about half of the instructions of resize()
     } else {
       text.resize(size);
     }
@@ -39,6 +39,7 @@ struct TableReader::Lookup {
     const Spread spread = spread_over_shards(hash, reader.shard_count_);
     fraction = spread.fraction;
     shard = &reader.shards_[spread.shard];
+    words = &reader.words_of(spread.shard);
   }
 
   std::span<const std::byte> key;
@@ -46,7 +47,8 @@ struct TableReader::Lookup {
   std::uint64_t hash;
   std::uint64_t fraction;
   const Shard* shard;
-  std::uint64_t size = 0;  // of the value found
+  const ShardHeader* words;  // the shard's
+  std::uint64_t size = 0;    // of the value found
 
   // As of this round:
   std::uint64_t fill = 0;
@@ -71,8 +73,7 @@ TableReader::TableReader(const std::byte* table, std::uint64_t bytes) noexcept
   if (shard_count_ == 0 || shard_count_ > kMaxLanes) shard_count_ = 1;  // plausible() says so
   for (std::uint32_t i = 0; i < shard_count_; ++i) {
     const ShardHeader& shard = header().shards[i];
-    shards_[i] = {&shard,
-                  at<PairBucket>(shard.pairs_offset),
+    shards_[i] = {at<PairBucket>(shard.pairs_offset),
                   at<EntryBucket>(shard.entries_offset),
                   shard.pairs_base,
                   shard.entries_base,
@@ -126,7 +127,7 @@ bool TableReader::pairs_unchanged(const Lookup& lookup) const noexcept {
     if (lookup.pairs_seen[i].header->load(kRelaxed) != lookup.pairs_seen[i].value) return false;
   }
   // relaxed: likewise
-  return stable_state(lookup.shard->header->pair_state.load(kRelaxed)) == stable_state(lookup.pair_state);
+  return stable_state(lookup.words->pair_state.load(kRelaxed)) == stable_state(lookup.pair_state);
 }
 
 // No entry of this shard ever had an 8-byte key: the pairs' miss is the answer, if it was one all the time.
@@ -141,7 +142,7 @@ TableReader::Step TableReader::miss_in_pairs(const Lookup& lookup) const noexcep
   lookup.pair_headers = 0;
   lookup.fill = header().fill.load(kAcquire);  // [fill.read] acquire; pairs with [fill.clear]
   const std::uint64_t state =
-      shard.header->pair_state.load(kAcquire);  // [state.read] acquire; pairs with [split.publish]
+      lookup.words->pair_state.load(kAcquire);  // [state.read] acquire; pairs with [split.publish]
   lookup.pair_state = state;
   if ((state & kStateClosed) != 0) [[unlikely]]
     return Step::kClosed;
@@ -225,7 +226,7 @@ TableReader::Result TableReader::get_entry(std::span<const std::byte> key, std::
 TableReader::Step TableReader::look_in_entries(Lookup& lookup) const noexcept {
   const Shard& shard = *lookup.shard;
   const std::uint64_t state =
-      shard.header->entry_state.load(kAcquire);  // [state.entries] acquire; pairs with [split.publish-entries]
+      lookup.words->entry_state.load(kAcquire);  // [state.entries] acquire; pairs with [split.publish-entries]
   if ((state & kStateClosed) != 0) [[unlikely]]
     return Step::kClosed;
   const std::uint64_t index = bucket_index(state, shard.entries_base, lookup.fraction, lookup.hash);
@@ -270,7 +271,7 @@ TableReader::Step TableReader::look_in_entries(Lookup& lookup) const noexcept {
   std::atomic_thread_fence(kAcquire);  // [entry.miss] acquire; pairs with [cell.swing]
   // relaxed, all four: behind the fence
   const bool same = primary.header.load(kRelaxed) == version && pairs_unchanged(lookup) &&
-                    stable_state(shard.header->entry_state.load(kRelaxed)) == stable_state(state) &&
+                    stable_state(lookup.words->entry_state.load(kRelaxed)) == stable_state(state) &&
                     header().fill.load(kRelaxed) == lookup.fill;
   return same ? Step::kMiss : Step::kAgain;
 }
@@ -318,21 +319,16 @@ void prefetch(const PairBucket& bucket) noexcept {
 }  // namespace
 
 TableReader::Approach TableReader::approach(std::span<const std::byte> key, std::uint64_t hash) const noexcept {
-  const Spread spread = spread_of(hash);
-  const Shard& shard = shards_[spread.shard];
   if (key.size() == 8) {
-    // [state.approach] acquire; pairs with [state.close]: a pair that is met later was this table's when the call had begun
-    const std::uint64_t state = shard.header->pair_state.load(kAcquire);
-    const std::uint64_t index = bucket_index(state, shard.pairs_base, spread.fraction, hash);
-    if ((state & kStateClosed) != 0 || index >= shard.pairs_limit) return {};
-    prefetch(shard.pairs[index]);
-    return {.pairs = &shard.pairs[index]};
+    const Spot<PairBucket> spot = spot_of<PairBucket>(hash);
+    if (!spot.usable) return {};
+    prefetch(*spot.bucket);
+    return {.pairs = spot.bucket};
   }
-  const std::uint64_t state = shard.header->entry_state.load(kRelaxed);  // relaxed: a hint
-  const std::uint64_t index = bucket_index(state, shard.entries_base, spread.fraction, hash);
-  if (index >= shard.entries_limit) return {};
-  __builtin_prefetch(&shard.entries[index]);
-  return {.entries = &shard.entries[index]};
+  const Spot<EntryBucket> spot = spot_of<EntryBucket>(hash);
+  if (!spot.usable) return {};
+  __builtin_prefetch(spot.bucket);
+  return {.entries = spot.bucket};
 }
 
 void TableReader::go_on(Approach& approach, std::span<const std::byte> key, std::uint64_t hash) const noexcept {
@@ -344,10 +340,11 @@ void TableReader::go_on(Approach& approach, std::span<const std::byte> key, std:
     if ((pairs->header.load(kRelaxed) & kOverflowBit) == 0 || match_keys(*pairs, word, width_) != 0) return;
     approach.pairs = overflow_of(*pairs);
     if (approach.pairs != nullptr) prefetch(*approach.pairs);
-  } else if (entries != nullptr) {
+  } else {
     const unsigned found = match_tags(*entries, tag_of(hash), width_);
     const std::uint64_t cell =
         entries->cells[found != 0 ? first_place(found) - 1 : kPlaces - 1].load(kRelaxed);  // relaxed: a hint
+    if (found == 0 && !is_link(cell)) return;
     const std::uint64_t place = cell_offset(cell) - arena_offset_;
     // [arena.clamp-approach] acquire; pairs with [arena.grow]
     if (place >= header_arena(kAcquire)) return;
@@ -355,7 +352,7 @@ void TableReader::go_on(Approach& approach, std::span<const std::byte> key, std:
     __builtin_prefetch(next);
     if (found != 0) {
       __builtin_prefetch(next + kCacheLine);
-    } else if (is_link(cell) && place % sizeof(EntryBucket) == 0) {
+    } else if (place % sizeof(EntryBucket) == 0) {
       approach.entries = reinterpret_cast<const EntryBucket*>(next);
     }
   }

@@ -115,15 +115,14 @@ class TableReader {
   };
   // First step: to the bucket.
   Approach approach(std::span<const std::byte> key, std::uint64_t hash) const noexcept;
-  // The bucket has come: to the entry, or to the bucket where the chain goes on. Afterwards, neither: there is nothing to go on
-  // to, or that is an entry.
+  // Of one that is not done, whose bucket has come: to the entry, or to the bucket where the chain goes on. Afterwards it is
+  // done if there is nothing to go on to, or if that is an entry.
   void go_on(Approach& approach, std::span<const std::byte> key, std::uint64_t hash) const noexcept;
   // A glance at the bucket that the first step has come to; true: the value of the pair. However old the approach is: a place
   // that is occupied by the key is the key's place.
   [[gnu::always_inline]] bool glance_into(const PairBucket& bucket, std::uint64_t key,
                                           std::uint64_t& value) const noexcept {
-    // [fill.approach] acquire; pairs with [fill.clear]
-    const std::uint64_t fill = header().fill.load(std::memory_order_acquire);
+    const std::uint64_t fill = fill_at_a_glance();
     std::uint64_t seen;
     return glance_into(bucket, key, fill, seen, value) == Glance::kHit;
   }
@@ -156,27 +155,29 @@ class TableReader {
   // The pair of an 8-byte key.
   [[gnu::always_inline]] Glance glance_at_pair(std::uint64_t key, std::uint64_t hash,
                                                std::uint64_t& value) const noexcept {
+    const std::uint64_t fill = fill_at_a_glance();  // before the state
     const Spot<PairBucket> spot = spot_of<PairBucket>(hash);
     if (!spot.usable) [[unlikely]]
       return Glance::kUnclear;
     const PairBucket& bucket = *spot.bucket;
     std::uint64_t seen;
-    const Glance there = glance_into(bucket, key, spot.fill, seen, value);
+    const Glance there = glance_into(bucket, key, fill, seen, value);
     if (there != Glance::kMiss) [[likely]]
       return there;
     if ((seen & kOverflowBit) != 0) {
-      const std::optional<std::uint64_t> further = glance_at_overflow(bucket, key, spot.fill);
+      const std::optional<std::uint64_t> further = glance_at_overflow(bucket, key, fill);
       value = further.value_or(0);
       return further ? Glance::kHit : Glance::kUnclear;
     }
     if ((spot.state & kStateMixed) != 0) return Glance::kUnclear;
     std::atomic_thread_fence(std::memory_order_acquire);  // [pair.miss-pair] acquire; pairs with [pair.insert]
-    return miss_if_unchanged(spot, seen);
+    return miss_if_unchanged(spot, fill, seen);
   }
 
   // The entry of a key of any other length. `size` is the value's, for kHit.
   [[gnu::always_inline]] Glance glance_at_entry(std::span<const std::byte> key, std::uint64_t hash,
                                                 const ValueTarget& target, std::uint64_t& size) const noexcept {
+    const std::uint64_t fill = fill_at_a_glance();  // before the state
     const Spot<EntryBucket> spot = spot_of<EntryBucket>(hash);
     if (!spot.usable) [[unlikely]]
       return Glance::kUnclear;
@@ -187,7 +188,7 @@ class TableReader {
     const std::uint16_t tag = tag_of(hash);
     // [entry.header-entry] acquire; pairs with [chain.raise]
     const std::uint64_t header = primary.header.load(std::memory_order_acquire);
-    if (header_fill(header) != (spot.fill & 0xff)) [[unlikely]]
+    if (header_fill(header) != (fill & 0xff)) [[unlikely]]
       return Glance::kUnclear;
     // [arena.clamp-entry] acquire; pairs with [arena.grow]
     const std::uint64_t populated = header_arena(std::memory_order_acquire);
@@ -198,7 +199,7 @@ class TableReader {
       const std::uint64_t last = bucket->cells[kPlaces - 1].load(std::memory_order_acquire);
       if (!is_link(last)) {
         std::atomic_thread_fence(std::memory_order_acquire);  // [entry.miss-entry] acquire; pairs with [cell.swing]
-        return miss_if_unchanged(spot, header);
+        return miss_if_unchanged(spot, fill, header);
       }
       const std::uint64_t place = cell_offset(last) - arena_offset_;  // far outside if it lies before the arena
       if (length == kMaxChain || place >= populated || place % sizeof(EntryBucket) != 0) return Glance::kUnclear;
@@ -248,6 +249,11 @@ class TableReader {
   [[gnu::always_inline]] Spread spread_of(std::uint64_t hash) const noexcept {
     return shard_count_ == 1 ? Spread{0, hash} : spread_over_shards(hash, shard_count_);
   }
+  std::uint64_t fill_at_a_glance() const noexcept {
+    return header().fill.load(std::memory_order_acquire);  // [fill.glance] acquire; pairs with [fill.clear]
+  }
+  // The state words of a shard. Computed: a pointer to them would be one more load in each get.
+  const ShardHeader& words_of(std::uint32_t shard) const noexcept { return header().shards[shard]; }
   // Where a glance looks: the first bucket of a hash in one form, and what says that it is this one.
   template <typename Bucket>
   struct Spot {
@@ -255,16 +261,13 @@ class TableReader {
     bool usable;  // else the table is closed, or its state leads out of it: nothing is to be looked at
     const Word* state_word;
     std::uint64_t state;
-    std::uint64_t fill;
   };
   template <typename Bucket>
   [[gnu::always_inline]] Spot<Bucket> spot_of(std::uint64_t hash) const noexcept {
     constexpr bool kPairs = std::is_same_v<Bucket, PairBucket>;
     const Spread spread = spread_of(hash);
     const Shard& shard = shards_[spread.shard];
-    const std::uint64_t fill =
-        header().fill.load(std::memory_order_acquire);         // [fill.glance] acquire; pairs with [fill.clear]
-    const ShardHeader& words = header().shards[spread.shard];  // where shard.header leads: one load less
+    const ShardHeader& words = words_of(spread.shard);
     const Word& state_word = kPairs ? words.pair_state : words.entry_state;
     // [state.glance] acquire; pairs with [split.publish]
     const std::uint64_t state = state_word.load(std::memory_order_acquire);
@@ -272,9 +275,9 @@ class TableReader {
     const std::uint64_t index = bucket_index(state, base, spread.fraction, hash);
     const bool usable = (state & kStateClosed) == 0 && index < (kPairs ? shard.pairs_limit : shard.entries_limit);
     if constexpr (kPairs) {
-      return {&shard.pairs[index], usable, &state_word, state, fill};
+      return {&shard.pairs[index], usable, &state_word, state};
     } else {
-      return {&shard.entries[index], usable, &state_word, state, fill};
+      return {&shard.entries[index], usable, &state_word, state};
     }
   }
   // kMiss: not in this bucket, whose header was `seen`; nothing is proved.
@@ -295,11 +298,12 @@ class TableReader {
   }
   // The bucket has not the key. The caller has fenced.
   template <typename Bucket>
-  [[gnu::always_inline]] Glance miss_if_unchanged(const Spot<Bucket>& spot, std::uint64_t seen) const noexcept {
+  [[gnu::always_inline]] Glance miss_if_unchanged(const Spot<Bucket>& spot, std::uint64_t fill,
+                                                  std::uint64_t seen) const noexcept {
     // relaxed, all three: behind the caller's fence
     const bool same = spot.bucket->header.load(std::memory_order_relaxed) == seen &&
                       stable_state(spot.state_word->load(std::memory_order_relaxed)) == stable_state(spot.state) &&
-                      header().fill.load(std::memory_order_relaxed) == spot.fill;
+                      header().fill.load(std::memory_order_relaxed) == fill;
     return same ? Glance::kMiss : Glance::kUnclear;
   }
   std::optional<std::uint64_t> glance_at_overflow(const PairBucket& primary, std::uint64_t key,
@@ -331,7 +335,6 @@ class TableReader {
 
   // What every get needs of a shard's constants, out of the shared header once.
   struct Shard {
-    const ShardHeader* header;
     const PairBucket* pairs;
     const EntryBucket* entries;
     std::uint64_t pairs_base;

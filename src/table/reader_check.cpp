@@ -47,8 +47,8 @@ std::uint64_t TableCheck::base_of(const Place& place) const noexcept {
 }
 
 const Word& TableCheck::state_of(Form form, std::uint32_t shard) const noexcept {
-  const ShardHeader& header = *reader_.shards_[shard].header;
-  return form == Form::kPairs ? header.pair_state : header.entry_state;
+  const ShardHeader& words = reader_.words_of(shard);
+  return form == Form::kPairs ? words.pair_state : words.entry_state;
 }
 
 // How many buckets there are; 0: a state that cannot be.

@@ -52,13 +52,13 @@ TableScan::Step TableScan::next() {
   if (shard_ == reader_.shard_count_) return Step::kDone;
   items_.clear();
   seen_.clear();
-  const TableReader::Shard& shard = reader_.shards_[shard_];
+  const ShardHeader& words = reader_.words_of(shard_);
   // [fill.scan] acquire; pairs with [fill.clear]
   const std::uint64_t fill = reader_.header().fill.load(kAcquire);
   // [state.scan] acquire; pairs with [split.publish]
-  const std::uint64_t pair_state = shard.header->pair_state.load(kAcquire);
+  const std::uint64_t pair_state = words.pair_state.load(kAcquire);
   const std::uint64_t entry_state =
-      shard.header->entry_state.load(kAcquire);  // [state.scan] acquire; pairs with [split.publish-entries]
+      words.entry_state.load(kAcquire);  // [state.scan] acquire; pairs with [split.publish-entries]
   if (((pair_state | entry_state) & kStateClosed) != 0) return Step::kClosed;
 
   const Interval pairs = interval_at(pair_state);
@@ -70,8 +70,8 @@ TableScan::Step TableScan::next() {
   std::atomic_thread_fence(kAcquire);  // [scan.check] acquire; pairs with [pair.reuse]
   // relaxed, all three: behind the fence
   if (!seen || !unchanged() || reader_.header().fill.load(kRelaxed) != fill ||
-      stable_state(shard.header->pair_state.load(kRelaxed)) != stable_state(pair_state) ||
-      stable_state(shard.header->entry_state.load(kRelaxed)) != stable_state(entry_state)) {
+      stable_state(words.pair_state.load(kRelaxed)) != stable_state(pair_state) ||
+      stable_state(words.entry_state.load(kRelaxed)) != stable_state(entry_state)) {
     return Step::kContended;
   }
   if (both) leave_out_halves_of_moves();

@@ -6,34 +6,14 @@
 #include <thread>
 #include <vector>
 
-#include "support/aligned_memory.hpp"
-#include "support/seed.hpp"
+#include "support/copy_checks.hpp"
 
 namespace hostmap::test {
 namespace {
 
-TEST(SharedCopyTest, CopiesExactlyTheBytesAsked) {
-  Random random;
-  std::vector<std::byte> from(4200);
-  random.fill(from);
-  for (std::size_t size = 0; size <= 300; ++size) {
-    for (const std::size_t offset : {0u, 1u, 7u, 8u}) {
-      std::vector<std::byte> to(size + 32, std::byte{0xcc});
-      copy_shared(to.data() + 16, from.data() + offset, size);
-      ASSERT_TRUE(std::equal(to.begin() + 16, to.end() - 16, from.begin() + static_cast<std::ptrdiff_t>(offset)));
-      ASSERT_EQ(std::count(to.begin(), to.begin() + 16, std::byte{0xcc}), 16) << "before, size " << size;
-      ASSERT_EQ(std::count(to.end() - 16, to.end(), std::byte{0xcc}), 16) << "behind, size " << size;
-    }
-  }
-}
+TEST(SharedCopyTest, CopiesExactlyTheBytesAsked) { expect_exact_copies(copy_shared); }
 
-TEST(SharedCopyTest, ReadsAndWritesNothingBeyondTheLastByte) {
-  const AlignedMemory from(kPageSize);
-  const AlignedMemory to(kPageSize);
-  for (std::size_t size = 0; size <= kPageSize; size += size < 200 ? 1 : 97) {
-    copy_shared(to.end() - size, from.end() - size, size);  // one byte more faults
-  }
-}
+TEST(SharedCopyTest, ReadsAndWritesNothingBeyondTheLastByte) { expect_no_fault_at_the_end(copy_shared); }
 
 // What it is for: the bytes change meanwhile. The copy may be torn, but each byte is one of those that stood there, and the
 // thread sanitizer has nothing to say.

@@ -3,15 +3,12 @@
 #include <gtest/gtest.h>
 #include <random>
 
+#include "every_width.hpp"
+
 namespace hostmap {
 namespace {
 
-class MatchTest : public testing::TestWithParam<VectorWidth> {
- protected:
-  void SetUp() override {
-    if (GetParam() > widest_vectors()) GTEST_SKIP() << "this processor has no such vectors";
-  }
-};
+using MatchTest = test::EveryWidth;
 
 // Words that differ in one half, one byte or not at all: what a comparison of the wrong width would confuse.
 std::uint64_t tricky_word(std::mt19937_64& random) {
@@ -65,15 +62,7 @@ TEST_P(MatchTest, DoesNotTakeTheHeaderForACell) {
   EXPECT_EQ(match_tags(bucket, 0x1234, GetParam()), 0u);
 }
 
-std::string name_of(const testing::TestParamInfo<VectorWidth>& info) {
-  constexpr const char* kNames[] = {"Portable", "Sse2", "Avx2", "Avx512"};
-  return kNames[static_cast<int>(info.param)];
-}
-
-INSTANTIATE_TEST_SUITE_P(Widths, MatchTest,
-                         testing::Values(VectorWidth::kPortable, VectorWidth::kSse2, VectorWidth::kAvx2,
-                                         VectorWidth::kAvx512),
-                         name_of);
+INSTANTIATE_TEST_SUITE_P(Widths, MatchTest, test::every_width(), test::name_of_width);
 
 }  // namespace
 }  // namespace hostmap
