@@ -108,6 +108,14 @@ class [[nodiscard]] Status {
     return status;
   }
 
+  /// The kOk of every Result that holds a value. It is never destroyed: what runs at a process's exit may still ask for it,
+  /// and a library that is a guest there leaves nothing behind for exit to do.
+  static const Status& done() noexcept {
+    alignas(Status) static unsigned char place[sizeof(Status)];
+    static const Status* const status = std::construct_at(reinterpret_cast<Status*>(place));
+    return *status;
+  }
+
   bool ok() const noexcept { return code_ == StatusCode::kOk; }
   StatusCode code() const noexcept { return code_; }
   /// Bytes needed, with kBufferTooSmall; otherwise 0.
@@ -177,10 +185,7 @@ class [[nodiscard]] Result {
   T* operator->() noexcept { return &value_; }
   const T* operator->() const noexcept { return &value_; }
   /// kOk where there is a value. Valid as long as this Result.
-  const Status& status() const noexcept {
-    static const Status ok;
-    return has_value_ ? ok : status_;
-  }
+  const Status& status() const noexcept { return has_value_ ? Status::done() : status_; }
 
  private:
   void take(Result& other) noexcept {
