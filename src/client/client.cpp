@@ -19,7 +19,7 @@ Result<Session*> Client::Impl::renew(Session* ended, Deadline& deadline) noexcep
   if (!lock_within(renew_mutex, deadline)) return Status(StatusCode::kTimeout);
   const std::lock_guard<std::timed_mutex> lock(renew_mutex, std::adopt_lock);
   // relaxed: under the mutex that its writers hold
-  if (Session* now = session_now.load(std::memory_order_relaxed); now != ended) return now;
+  if (Session* now = own.session.load(std::memory_order_relaxed); now != ended) return now;
   Session* fresh;
   try {
     Result<std::unique_ptr<Session>> session =
@@ -29,10 +29,11 @@ Result<Session*> Client::Impl::renew(Session* ended, Deadline& deadline) noexcep
   } catch (...) {
     return Status::out_of_memory();
   }
+  if (options.reads == Reads::kRing) fresh->read_by_ring();
   fresh->previous.reset(newest.load(std::memory_order_relaxed));  // relaxed: under the mutex
   // [session.list] release; pairs with [session.walk]: a fork at any moment finds the list whole
   newest.store(fresh, std::memory_order_release);
-  session_now.store(fresh, std::memory_order_release);  // [session.renew] release; pairs with [session.use]
+  own.session.store(fresh, std::memory_order_release);  // [session.renew] release; pairs with [session.use]
   if (ended != nullptr) {
     std::atomic_thread_fence(std::memory_order_seq_cst);  // [session.retire] seq_cst; pairs with [session.check]
     ended->retire();
@@ -45,11 +46,10 @@ void Client::Impl::become_child() noexcept {
   new (&renew_mutex) std::timed_mutex;  // a parent's thread may have held them at the fork
   new (&read_mutex) std::timed_mutex;
   disown_all();
-  session_now.store(nullptr, std::memory_order_relaxed);  // relaxed: this thread reads it next
-  written = nullptr;                                      // queued writes are the parent's
+  written = nullptr;  // queued writes are the parent's
   writes_lost = false;
   failures = {};
-  fork_mark.set();
+  own.set_own();
 }
 
 void Client::Impl::disown_all() noexcept {
@@ -71,7 +71,7 @@ Result<Client> Client::connect(const Options& options) noexcept {
       return Status(StatusCode::kInvalid, "a client that is read_only has no ring; leave out Reads::kRing");
     }
     auto impl = std::make_unique<Impl>(options, std::move(*name));
-    if (!impl->fork_mark.usable()) return Status::out_of_memory();
+    if (!impl->own.usable()) return Status::out_of_memory();
     Deadline limit = impl->deadline();
     if (Status status = impl->connect_first(limit); !status.ok()) return status;
     return Client(std::move(impl));

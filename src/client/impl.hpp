@@ -10,6 +10,7 @@
 #include <atomic>
 #include <cstdint>
 #include <mutex>
+#include <new>
 #include <span>
 #include <string>
 #include <string_view>
@@ -23,31 +24,25 @@
 
 namespace hostmap {
 
-// A word that reads 1 in the process that made it and 0 in its children: how a fork is noticed without a system call.
-class ForkMark {
+// A page that a child of fork finds zeroed. On it lies what the child must not take over: so a fork is noticed without a system
+// call, and a read needs a single look, for the session that it finds here is this process's own.
+class alignas(kPageSize) OwnPage {
  public:
-  ForkMark() noexcept {
-    void* page = ::mmap(nullptr, kPageSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (page == MAP_FAILED) return;
-    if (::madvise(page, kPageSize, MADV_WIPEONFORK) != 0) {
-      ::munmap(page, kPageSize);
-      return;
-    }
-    word_ = static_cast<std::atomic<int>*>(page);
-    set();
-  }
-  ~ForkMark() {
-    if (word_ != nullptr) ::munmap(word_, kPageSize);
-  }
-  ForkMark(const ForkMark&) = delete;
-  ForkMark& operator=(const ForkMark&) = delete;
+  // Of memory that is private and of no file, as WIPEONFORK demands.
+  OwnPage() noexcept : usable_(::madvise(this, sizeof *this, MADV_WIPEONFORK) == 0) { set_own(); }
+  OwnPage(const OwnPage&) = delete;
+  OwnPage& operator=(const OwnPage&) = delete;
 
-  bool usable() const noexcept { return word_ != nullptr; }
-  bool in_child() const noexcept { return word_->load(std::memory_order_relaxed) == 0; }  // relaxed: of this process
-  void set() noexcept { word_->store(1, std::memory_order_relaxed); }                     // relaxed: likewise
+  bool usable() const noexcept { return usable_; }
+  bool in_child() const noexcept { return mark_.load(std::memory_order_relaxed) == 0; }  // relaxed: of this process
+  void set_own() noexcept { mark_.store(1, std::memory_order_relaxed); }                 // relaxed: likewise
+
+  // The session to use now. Null in a child, as before the first one.
+  std::atomic<Session*> session{nullptr};
 
  private:
-  std::atomic<int>* word_ = nullptr;
+  std::atomic<int> mark_{0};
+  bool usable_;
 };
 
 // Writes that failed behind the back of their calls, until a flush tells of them.
@@ -77,9 +72,18 @@ class Failures {
 };
 
 struct Client::Impl {
+  // From the system, for the sake of `own`.
+  static void* operator new(std::size_t size) {
+    void* pages =
+        ::mmap(nullptr, round_up(size, kPageSize), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (pages == MAP_FAILED) throw std::bad_alloc();
+    return pages;
+  }
+  static void operator delete(void* pages, std::size_t size) noexcept { ::munmap(pages, round_up(size, kPageSize)); }
+
   Impl(Options chosen, InstanceName instance) : options(std::move(chosen)), name(std::move(instance)) {}
   ~Impl() {
-    if (fork_mark.usable() && fork_mark.in_child()) disown_all();
+    if (own.in_child()) disown_all();
     std::unique_ptr<Session> session(newest.load(std::memory_order_relaxed));  // relaxed: nobody else is left
     while (session != nullptr) session = std::move(session->previous);
   }
@@ -88,20 +92,18 @@ struct Client::Impl {
 
   // The session to use now; connects anew if the last one has ended, or is a parent's.
   Result<Session*> current(Deadline& deadline) noexcept {
-    if (fork_mark.in_child()) [[unlikely]]
+    if (own.in_child()) [[unlikely]]
       become_child();
     if (Session* session = current_if_usable(); session != nullptr) [[likely]]
       return session;
     // [session.use] acquire; pairs with [session.renew]
-    return renew(session_now.load(std::memory_order_acquire), deadline);
+    return renew(own.session.load(std::memory_order_acquire), deadline);
   }
 
   // The same without connecting: null when there is more to do.
   Session* current_if_usable() noexcept {
-    if (fork_mark.in_child()) [[unlikely]]
-      return nullptr;
     // [session.use] acquire; pairs with [session.renew]
-    Session* session = session_now.load(std::memory_order_acquire);
+    Session* session = own.session.load(std::memory_order_acquire);
     return session != nullptr && !session->closed() ? session : nullptr;
   }
 
@@ -129,8 +131,12 @@ struct Client::Impl {
                                 const MakeTarget& make_target) noexcept;
   template <typename MakeTarget>
   Result<std::uint64_t> look_up(std::span<const std::byte> key, const MakeTarget& make_target) noexcept;
-  void look_up_group(std::span<const std::string_view> keys, std::vector<Result<std::string>>& results) noexcept;
+  struct Group;
+  void set_out(Group& group, std::span<const std::string_view> keys) noexcept;
+  void arrive(Group& group, std::vector<Result<std::string>>& results) noexcept;
   void look_up_into(Result<std::string>& result, const Session* session, const Bytes& key, std::uint64_t hash) noexcept;
+  bool meet_entry(Result<std::string>& result, const Session* session, const EntryBucket& bucket, const Bytes& key,
+                  std::uint64_t hash) noexcept;
   Result<std::uint64_t> read(const Bytes& key, const ValueTarget& target) noexcept;
   Result<std::size_t> entry_into(std::span<const std::byte> key, std::span<std::byte> buffer) noexcept;
   Result<std::uint64_t> read_by_ring(Session& session, const Bytes& key, const ValueTarget& target,
@@ -139,10 +145,9 @@ struct Client::Impl {
   Status await_own_writes(Session& session, Deadline& deadline) noexcept;
   Result<Session*> current_with_own_writes(Deadline& deadline) noexcept;
 
+  OwnPage own;  // first: reads look at nothing else of this
   Options options;
   InstanceName name;
-  ForkMark fork_mark;
-  std::atomic<Session*> session_now{nullptr};
   // The writing thread's: the session that it wrote to last, whether queued writes of earlier ones were never reported, and
   // what the next flush has to tell.
   Session* written = nullptr;

@@ -45,18 +45,17 @@ Result<Session*> Client::Impl::current_with_own_writes(Deadline& limit) noexcept
 }
 
 // The session that direct reads may use at once; null when there is more to do: other threads' or this one's writes to wait
-// for, a fork to notice, a server to find.
+// for, a server to ask or to find, a fork to notice.
 inline Session* Client::Impl::session_to_read() noexcept {
-  if (options.reads != Reads::kDirect || fork_mark.in_child()) return nullptr;
   // [session.use] acquire; pairs with [session.renew]
-  Session* session = session_now.load(std::memory_order_acquire);
-  return session != nullptr && !session->any_queued() ? session : nullptr;
+  Session* session = own.session.load(std::memory_order_acquire);
+  return session != nullptr && session->reads_at_once() ? session : nullptr;
 }
 
 // Is what was just read by way of `session` to be believed? If the session was retired meanwhile, it may be zeroes.
 inline bool Client::Impl::still_current(const Session* session) const noexcept {
   std::atomic_thread_fence(std::memory_order_acquire);  // [session.check] acquire; pairs with [session.retire]
-  return session_now.load(std::memory_order_relaxed) == session;  // relaxed: behind the fence
+  return own.session.load(std::memory_order_relaxed) == session;  // relaxed: behind the fence
 }
 
 Result<std::uint64_t> Client::Impl::read(const Bytes& key, const ValueTarget& target) noexcept {
@@ -230,27 +229,48 @@ Result<std::size_t> Client::get_into(Bytes key, std::span<std::byte> buffer) noe
   return impl_->look_up(span_of(key), [&]() noexcept { return ValueTarget::buffer(buffer); });
 }
 
-// Appends the results of at most kGroup keys. All buckets are asked for before the first is looked at, then all that those
-// lead to: not the look-up is what costs, but the way to memory.
-void Client::Impl::look_up_group(std::span<const std::string_view> keys,
-                                 std::vector<Result<std::string>>& results) noexcept {
-  const Session* session = session_to_read();
-  std::array<std::uint64_t, kGroup> hashes{};
-  std::array<TableReader::Approach, kGroup> approaches;  // without a session, and of what is no key: nowhere
-  for (std::size_t i = 0; session != nullptr && i < keys.size(); ++i) {
-    if (!is_key(keys[i])) [[unlikely]]
-      continue;
-    hashes[i] = session->reader().hash_of(span_of(keys[i]));
-    approaches[i] = session->reader().approach(span_of(keys[i]), hashes[i]);
+// A glance at an entry whose bucket is known. Apart, like look_up_into().
+[[gnu::noinline]] bool Client::Impl::meet_entry(Result<std::string>& result, const Session* session,
+                                                const EntryBucket& bucket, const Bytes& key,
+                                                std::uint64_t hash) noexcept {
+  std::uint64_t size;
+  return session->reader().glance_into(bucket, span_of(key), hash, ValueTarget::string(*result), size) &&
+         still_current(session);
+}
+
+// Keys of a multi_get that are looked up together, in two parts: set_out() asks for all their buckets before the first is
+// looked at, arrive() for all that those lead to, and looks. Not the look-up is what costs, but the way to memory.
+struct Client::Impl::Group {
+  std::span<const std::string_view> keys;  // at most kGroup
+  const Session* session;                  // as session_to_read() says
+  // Of each. Without a session, and of what is no key, it is nothing and nowhere.
+  std::array<std::uint64_t, kGroup> hashes;
+  std::array<TableReader::Approach, kGroup> approaches;
+};
+
+void Client::Impl::set_out(Group& group, std::span<const std::string_view> keys) noexcept {
+  const Session* const session = session_to_read();
+  group.session = session;
+  group.keys = keys;
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    const bool way = session != nullptr && is_key(keys[i]);
+    group.hashes[i] = way ? session->reader().hash_of(span_of(keys[i])) : 0;
+    group.approaches[i] = way ? session->reader().approach(span_of(keys[i]), group.hashes[i]) : TableReader::Approach{};
   }
+}
+
+// Appends the results.
+void Client::Impl::arrive(Group& group, std::vector<Result<std::string>>& results) noexcept {
+  const std::span<const std::string_view> keys = group.keys;
+  const Session* session = group.session;
   std::uint32_t open = 0;  // bit i: key i has no result yet
   static_assert(kGroup <= 32);
   for (std::size_t i = 0; i < keys.size(); ++i) {
     std::uint64_t value;
-    if (approaches[i].pairs != nullptr) [[likely]] {
+    if (const PairBucket* pairs = group.approaches[i].pairs; pairs != nullptr) [[likely]] {
       std::uint64_t word;
       std::memcpy(&word, keys[i].data(), sizeof word);
-      if (session->reader().glance_into(*approaches[i].pairs, word, value) && still_current(session)) [[likely]] {
+      if (session->reader().glance_into(*pairs, word, value) && still_current(session)) [[likely]] {
         results.emplace_back(std::in_place, reinterpret_cast<const char*>(&value), sizeof value);
         continue;
       }
@@ -264,16 +284,22 @@ void Client::Impl::look_up_group(std::span<const std::string_view> keys,
     for (; set != 0; set &= set - 1) act(static_cast<std::size_t>(std::countr_zero(set)));
   };
   const auto look_up_each_of = [&](std::uint32_t set) noexcept {
-    for_each_of(set, [&](std::size_t i) noexcept { look_up_into(mine[i], session, keys[i], hashes[i]); });
+    for_each_of(set, [&](std::size_t i) noexcept {
+      const EntryBucket* entries = group.approaches[i].entries;
+      if (entries != nullptr && meet_entry(mine[i], session, *entries, keys[i], group.hashes[i])) return;
+      look_up_into(mine[i], session, keys[i], group.hashes[i]);
+    });
   };
   const auto go_on = [&](std::size_t i) noexcept {
-    if (!approaches[i].done()) session->reader().go_on(approaches[i], span_of(keys[i]), hashes[i]);
+    session->reader().go_on(group.approaches[i], span_of(keys[i]), group.hashes[i]);
   };
   std::uint32_t further = 0;  // those whose first bucket leads to another one
-  for_each_of(open, [&](std::size_t i) noexcept {
-    go_on(i);
-    further |= std::uint32_t{!approaches[i].done()} << i;
-  });
+  if (session != nullptr) {
+    for_each_of(open, [&](std::size_t i) noexcept {
+      go_on(i);
+      further |= std::uint32_t{group.approaches[i].further != nullptr} << i;
+    });
+  }
   // Half of what needs no more is looked up while the further buckets come, and half while that comes to which they lead.
   constexpr std::uint32_t kHalf = (std::uint32_t{1} << kGroup / 2) - 1;
   look_up_each_of(open & ~further & kHalf);
@@ -289,8 +315,16 @@ std::vector<Result<std::string>> Client::multi_get(std::span<const std::string_v
   } catch (...) {
     return {};
   }
-  for (std::size_t begin = 0; begin < keys.size(); begin += kGroup) {
-    impl_->look_up_group(keys.subspan(begin, std::min(kGroup, keys.size() - begin)), results);
+  // While a group arrives, the next one is on its way.
+  Impl::Group groups[2];
+  const auto set_out = [&](std::size_t number) noexcept {
+    const std::size_t begin = std::min(number * kGroup, keys.size());
+    impl_->set_out(groups[number % 2], keys.subspan(begin, std::min(kGroup, keys.size() - begin)));
+  };
+  set_out(0);
+  for (std::size_t number = 0; number * kGroup < keys.size(); ++number) {
+    set_out(number + 1);
+    impl_->arrive(groups[number % 2], results);
   }
   return results;
 }

@@ -55,19 +55,20 @@ class Session {
     queued_[lane].store(position, std::memory_order_release);
     unreported_[lane] = true;
     // relaxed (the load): this thread wrote it last. Stored only when it changes: readers keep their copy of the line.
-    if (!any_queued_.load(std::memory_order_relaxed)) {
-      any_queued_.store(true, std::memory_order_release);  // [queued.some] release; pairs with [queued.any]
+    if (reads_at_once_.load(std::memory_order_relaxed)) {
+      reads_at_once_.store(false, std::memory_order_release);  // [queued.some] release; pairs with [queued.any]
     }
   }
   // All of them are applied (or refused).
   void note_applied(std::uint32_t lane) noexcept {
-    if (!any_queued_.load(std::memory_order_relaxed)) return;  // relaxed: this thread's own
+    if (reads_at_once_.load(std::memory_order_relaxed)) return;  // relaxed: this thread's own
     // [queued.done] release; pairs with [queued.see]: another thread that sees it finds the writes applied
     queued_[lane].store(0, std::memory_order_release);
     for (std::uint32_t other = 0; other < lanes_; ++other) {
       if (queued_[other].load(std::memory_order_relaxed) != 0) return;  // relaxed: this thread's own
     }
-    any_queued_.store(false, std::memory_order_release);  // [queued.none] release; pairs with [queued.any]
+    if (!by_ring_)
+      reads_at_once_.store(true, std::memory_order_release);  // [queued.none] release; pairs with [queued.any]
   }
   // A flush has told what became of them.
   void note_reported(std::uint32_t lane) noexcept { unreported_[lane] = false; }
@@ -76,9 +77,14 @@ class Session {
   bool any_unreported() const noexcept {
     return std::find(unreported_, unreported_ + lanes_, true) != unreported_ + lanes_;
   }
-  // By any thread: may there be writes on their way?
-  bool any_queued() const noexcept {
-    return any_queued_.load(std::memory_order_acquire);  // [queued.any] acquire; pairs with [queued.some]
+  // Before others know of it: the client wants the server to answer its reads.
+  void read_by_ring() noexcept {
+    by_ring_ = true;
+    reads_at_once_.store(false, std::memory_order_relaxed);  // relaxed: see above
+  }
+  // By any thread: may a read go straight to the table, with no writes on their way that it must see?
+  bool reads_at_once() const noexcept {
+    return reads_at_once_.load(std::memory_order_acquire);  // [queued.any] acquire; pairs with [queued.some]
   }
   // By any thread: the position behind the last queued write of a lane that is not known to be applied; 0: none.
   std::uint64_t queued_position(std::uint32_t lane) const noexcept {
@@ -98,7 +104,8 @@ class Session {
   bool left_ = false;               // retired or disowned: there is nothing to say to the server any more
   Word queued_[kMaxLanes] = {};
   bool unreported_[kMaxLanes] = {};  // the writing thread's
-  std::atomic<bool> any_queued_{false};
+  std::atomic<bool> reads_at_once_{true};
+  bool by_ring_ = false;
 };
 
 // kOk if a server of this name lives and its regions can be attached; otherwise why not.

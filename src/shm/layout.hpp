@@ -227,7 +227,13 @@ inline constexpr std::uint64_t kFillMask = std::uint64_t{0xff} << kFillShift;
 // A bucket knows the low 8 bits of its fill: while none is further behind than this, an old one is never taken for a new.
 inline constexpr std::uint64_t kMostFillsBehind = 254;
 
-inline constexpr std::uint64_t header_fill(std::uint64_t header) noexcept { return header >> kFillShift & 0xff; }
+inline constexpr std::uint8_t header_fill(std::uint64_t header) noexcept {
+  return static_cast<std::uint8_t>(header >> kFillShift);
+}
+// Was the bucket of this header touched since the clear that began `fill`?
+inline constexpr bool is_of_fill(std::uint64_t header, std::uint64_t fill) noexcept {
+  return header_fill(header) == static_cast<std::uint8_t>(fill);
+}
 inline constexpr std::uint64_t header_version(std::uint64_t header) noexcept { return header >> kVersionShift; }
 
 // Cells and links.
@@ -288,18 +294,18 @@ inline constexpr std::uint64_t state_buckets(std::uint64_t state, std::uint64_t 
 }
 // The state word as a reader compares it: whether a split's removal is finished does not matter.
 inline constexpr std::uint64_t stable_state(std::uint64_t state) noexcept { return state & ~kStateSplitting; }
-// The bucket of a hash. Branch-free: the choice between the two levels is unpredictable, and mispredicting it costs more
-// than the whole look-up.
+// The bucket of a hash: as if every bucket had been split, or, where that is behind the last one, the bucket that has not been.
+// Branch-free: the choice is unpredictable, and mispredicting it costs more than the whole look-up.
 [[gnu::always_inline]] inline std::uint64_t bucket_index(std::uint64_t state, std::uint64_t base,
                                                          std::uint64_t fraction, std::uint64_t hash) noexcept {
   const unsigned level = state_level(state);
-  const std::uint64_t low = scale(fraction, base);
-  const std::uint64_t bits = level_bits(hash);
-  const std::uint64_t mask = (std::uint64_t{1} << level) - 1;
-  const std::uint64_t index = low + base * (bits & mask);
-  std::uint64_t split = -static_cast<std::uint64_t>(index < state_split(state));
-  asm("" : "+r"(split));  // keeps the compiler from turning the mask back into a branch
-  return index + (split & ((bits >> level & 1) * (base << level)));
+  const std::uint64_t unsplit = base << level;
+  const unsigned unused_bits = ~level & 63;
+  const std::uint64_t bits = level_bits(hash) << unused_bits >> unused_bits;  // level + 1 of them
+  const std::uint64_t index = scale(fraction, base) + base * bits;
+  std::uint64_t there = -static_cast<std::uint64_t>(index < unsplit + state_split(state));
+  asm("" : "+r"(there));  // keeps the compiler from turning the mask back into a branch
+  return index - unsplit + (there & unsplit);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------

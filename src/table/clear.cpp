@@ -18,9 +18,7 @@ constexpr auto kRelaxed = std::memory_order_relaxed;  // relaxed: as in writer.c
 
 }  // namespace
 
-bool ShardWriter::is_stale(const Word& header) const noexcept {
-  return header_fill(header.load(kRelaxed)) != (fill_ & 0xff);
-}
+bool ShardWriter::is_stale(const Word& header) const noexcept { return !is_of_fill(header.load(kRelaxed), fill_); }
 
 void ShardWriter::clear() noexcept {
   const std::uint64_t before = header_.fill.load(kRelaxed);

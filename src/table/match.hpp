@@ -5,6 +5,7 @@
 // validates. The portable twin uses relaxed atomics; other processors and the thread sanitizer run it.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -230,6 +231,9 @@ namespace match_detail {
 #endif
   return match_detail::tags_narrow(line, tag, width) & kOccupiedMask;
 }
+
+// The first place in such a result that is not 0; 1 to 7.
+inline unsigned first_place(unsigned found) noexcept { return static_cast<unsigned>(std::countr_zero(found)); }
 
 // Is the key at `shared` (in an entry, possibly being overwritten) equal to `key`? A torn comparison is only a wrong answer
 // that the validation throws away.

@@ -14,8 +14,6 @@ namespace {
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr auto kAcquire = std::memory_order_acquire;
 
-unsigned first_place(unsigned mask) noexcept { return static_cast<unsigned>(std::countr_zero(mask)); }
-
 }  // namespace
 
 std::byte* ValueTarget::resized(std::string& text, std::size_t size) noexcept {
@@ -39,7 +37,7 @@ struct TableReader::Lookup {
     const Spread spread = spread_over_shards(hash, reader.shard_count_);
     fraction = spread.fraction;
     shard = &reader.shards_[spread.shard];
-    words = &reader.words_of(spread.shard);
+    words = shard->words;
   }
 
   std::span<const std::byte> key;
@@ -64,7 +62,7 @@ struct TableReader::Lookup {
 TableReader::TableReader(const std::byte* table, std::uint64_t bytes) noexcept
     : table_(table),
       bytes_(bytes),
-      seed_(header().hash_seed),
+      hash_(header().hash_seed),
       arena_offset_(header().arena_offset),
       max_value_bytes_(header().max_value_bytes),
       generations_offset_(header().generations_offset),
@@ -73,7 +71,8 @@ TableReader::TableReader(const std::byte* table, std::uint64_t bytes) noexcept
   if (shard_count_ == 0 || shard_count_ > kMaxLanes) shard_count_ = 1;  // plausible() says so
   for (std::uint32_t i = 0; i < shard_count_; ++i) {
     const ShardHeader& shard = header().shards[i];
-    shards_[i] = {at<PairBucket>(shard.pairs_offset),
+    shards_[i] = {&shard,
+                  at<PairBucket>(shard.pairs_offset),
                   at<EntryBucket>(shard.entries_offset),
                   shard.pairs_base,
                   shard.entries_base,
@@ -157,7 +156,7 @@ TableReader::Step TableReader::miss_in_pairs(const Lookup& lookup) const noexcep
     // [pair.header] acquire; pairs with [pair.insert]: the keys are at least as new as the header
     const std::uint64_t header = bucket->header.load(kAcquire);
     lookup.pairs_seen[lookup.pair_headers++] = {&bucket->header, header};
-    if (header_fill(header) != (lookup.fill & 0xff)) [[unlikely]] {
+    if (!is_of_fill(header, lookup.fill)) [[unlikely]] {
       return length == 0 ? Step::kMiss : Step::kAgain;  // not touched since a clear: empty; in mid-chain: it moved
     }
     const unsigned found = match_keys(*bucket, key, width_) & static_cast<unsigned>(header & kOccupiedMask);
@@ -240,7 +239,7 @@ TableReader::Step TableReader::look_in_entries(Lookup& lookup) const noexcept {
   const std::uint64_t end = arena_offset_ + header_arena(kAcquire);
 
   const EntryBucket* bucket = &primary;
-  if (header_fill(version) == (lookup.fill & 0xff)) {
+  if (is_of_fill(version, lookup.fill)) {
     for (unsigned length = 0;; ++length) {
       if (length == kMaxChain) return Step::kAgain;
       for (unsigned found = match_tags(*bucket, tag, width_); found != 0; found &= found - 1) {
@@ -309,41 +308,22 @@ TableReader::Step TableReader::copy_value(Lookup& lookup, const EntryBucket& pri
 
 // --- Several keys at once, and all of them ---------------------------------------------------------------------------
 
-namespace {
-
-void prefetch(const PairBucket& bucket) noexcept {
-  __builtin_prefetch(&bucket.header);
-  __builtin_prefetch(&bucket.link);
-}
-
-}  // namespace
-
-TableReader::Approach TableReader::approach(std::span<const std::byte> key, std::uint64_t hash) const noexcept {
-  if (key.size() == 8) {
-    const Spot<PairBucket> spot = spot_of<PairBucket>(hash);
-    if (!spot.usable) return {};
-    prefetch(*spot.bucket);
-    return {.pairs = spot.bucket};
-  }
-  const Spot<EntryBucket> spot = spot_of<EntryBucket>(hash);
-  if (!spot.usable) return {};
-  __builtin_prefetch(spot.bucket);
-  return {.entries = spot.bucket};
-}
-
 void TableReader::go_on(Approach& approach, std::span<const std::byte> key, std::uint64_t hash) const noexcept {
-  const auto [pairs, entries] = std::exchange(approach, {});
-  if (pairs != nullptr) {
+  const void* const from = std::exchange(approach.further, nullptr);
+  if (approach.pairs != nullptr) {
+    const PairBucket& bucket = from != nullptr ? *static_cast<const PairBucket*>(from) : *approach.pairs;
     std::uint64_t word;
     std::memcpy(&word, key.data(), sizeof word);
     // relaxed: a hint
-    if ((pairs->header.load(kRelaxed) & kOverflowBit) == 0 || match_keys(*pairs, word, width_) != 0) return;
-    approach.pairs = overflow_of(*pairs);
-    if (approach.pairs != nullptr) prefetch(*approach.pairs);
-  } else {
-    const unsigned found = match_tags(*entries, tag_of(hash), width_);
+    if ((bucket.header.load(kRelaxed) & kOverflowBit) == 0 || match_keys(bucket, word, width_) != 0) return;
+    const PairBucket* further = overflow_of(bucket);
+    if (further != nullptr) ask_for(*further);
+    approach.further = further;
+  } else if (approach.entries != nullptr) {
+    const EntryBucket& bucket = from != nullptr ? *static_cast<const EntryBucket*>(from) : *approach.entries;
+    const unsigned found = match_tags(bucket, tag_of(hash), width_);
     const std::uint64_t cell =
-        entries->cells[found != 0 ? first_place(found) - 1 : kPlaces - 1].load(kRelaxed);  // relaxed: a hint
+        bucket.cells[found != 0 ? first_place(found) - 1 : kPlaces - 1].load(kRelaxed);  // relaxed: a hint
     if (found == 0 && !is_link(cell)) return;
     const std::uint64_t place = cell_offset(cell) - arena_offset_;
     // [arena.clamp-approach] acquire; pairs with [arena.grow]
@@ -353,7 +333,7 @@ void TableReader::go_on(Approach& approach, std::span<const std::byte> key, std:
     if (found != 0) {
       __builtin_prefetch(next + kCacheLine);
     } else if (place % sizeof(EntryBucket) == 0) {
-      approach.entries = reinterpret_cast<const EntryBucket*>(next);
+      approach.further = next;
     }
   }
 }

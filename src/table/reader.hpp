@@ -51,7 +51,12 @@ class ValueTarget {
   // Does a value of `size` bytes fit, but for memory that a string cannot get?
   bool fits(std::size_t size) const noexcept { return grows() || size <= capacity_; }
   // Where `size` bytes go; they fit. Null when a string cannot grow. (Of a buffer of 0 bytes anything but null.)
-  std::byte* room(std::size_t size) const noexcept { return grows() ? resized(*text_, size) : data_; }
+  std::byte* room(std::size_t size) const noexcept {
+    std::byte* place = room_at_a_glance(size);
+    return place == nullptr && !grows() ? &nowhere_ : place;
+  }
+  // The same, but also null for a buffer without an address.
+  std::byte* room_at_a_glance(std::size_t size) const noexcept { return grows() ? resized(*text_, size) : data_; }
   // Puts a value of 8 bytes there; false when it does not fit.
   [[gnu::always_inline]] bool take_word(std::uint64_t value) const noexcept {
     if (grows()) {
@@ -66,7 +71,7 @@ class ValueTarget {
  private:
   enum class Kind : std::uint8_t { kNone, kBuffer, kString };
   ValueTarget(Kind kind, std::byte* data, std::size_t capacity, std::string* text) noexcept
-      : kind_(kind), data_(data != nullptr ? data : &nowhere_), capacity_(capacity), text_(text) {}
+      : kind_(kind), data_(data), capacity_(capacity), text_(text) {}
   static std::byte* resized(std::string& text, std::size_t size) noexcept;
 
   static inline std::byte nowhere_{};
@@ -95,36 +100,47 @@ class TableReader {
     return get_hashed(key, hash_of(key), target);
   }
   Result get_hashed(std::span<const std::byte> key, std::uint64_t hash, const ValueTarget& target) const noexcept;
-  std::uint64_t hash_of(std::span<const std::byte> key) const noexcept {
-    if (key.size() == 8) [[likely]] {
-      std::uint64_t word;
-      std::memcpy(&word, key.data(), sizeof word);
-      return hash_word(word, seed_);
-    }
-    if (key.size() == 16) return hash_two_words(key.data(), seed_);
-    return hash_bytes(key.data(), key.size(), seed_);
-  }
+  std::uint64_t hash_of(std::span<const std::byte> key) const noexcept { return hash_(key); }
 
   // For gets of several keys at once: the way to each, one step at a time, so that what lies at the next step of all of them
   // can come from memory at once. A step begins to load what the next one looks at. A hint where to look, no more: nothing of
   // what is seen on the way is believed later.
   struct Approach {
-    const PairBucket* pairs = nullptr;  // where it has come to: one of the two, or neither
+    const PairBucket* pairs = nullptr;  // the first bucket: one of the two, or neither
     const EntryBucket* entries = nullptr;
-    bool done() const noexcept { return pairs == nullptr && entries == nullptr; }
+    const void* further = nullptr;  // the bucket where the chain goes on, if it does
   };
   // First step: to the bucket.
-  Approach approach(std::span<const std::byte> key, std::uint64_t hash) const noexcept;
-  // Of one that is not done, whose bucket has come: to the entry, or to the bucket where the chain goes on. Afterwards it is
-  // done if there is nothing to go on to, or if that is an entry.
+  [[gnu::always_inline]] Approach approach(std::span<const std::byte> key, std::uint64_t hash) const noexcept {
+    Approach approach;
+    if (key.size() == 8) {
+      const Spot<PairBucket> spot = spot_of<PairBucket>(hash);
+      if (!spot.usable) [[unlikely]]
+        return approach;
+      ask_for(*spot.bucket);
+      approach.pairs = spot.bucket;
+    } else {
+      const Spot<EntryBucket> spot = spot_of<EntryBucket>(hash);
+      if (!spot.usable) [[unlikely]]
+        return approach;
+      ask_for(*spot.bucket);
+      approach.entries = spot.bucket;
+    }
+    return approach;
+  }
+  // The next one, from a bucket that has come: to the entry, or further.
   void go_on(Approach& approach, std::span<const std::byte> key, std::uint64_t hash) const noexcept;
-  // A glance at the bucket that the first step has come to; true: the value of the pair. However old the approach is: a place
-  // that is occupied by the key is the key's place.
+  // A glance at the bucket that the first step has come to, and at its chain if it is one of entries; true: a hit. However old
+  // the approach is: a place that is occupied by the key is the key's place.
   [[gnu::always_inline]] bool glance_into(const PairBucket& bucket, std::uint64_t key,
                                           std::uint64_t& value) const noexcept {
-    const std::uint64_t fill = fill_at_a_glance();
     std::uint64_t seen;
-    return glance_into(bucket, key, fill, seen, value) == Glance::kHit;
+    return glance_into(bucket, key, fill_at_a_glance(), seen, value) == Glance::kHit;
+  }
+  [[gnu::always_inline]] bool glance_into(const EntryBucket& bucket, std::span<const std::byte> key, std::uint64_t hash,
+                                          const ValueTarget& target, std::uint64_t& size) const noexcept {
+    std::uint64_t seen;
+    return glance_into(bucket, key, hash, target, fill_at_a_glance(), seen, size) == Glance::kHit;
   }
 
   // How many keys there are. Exact when nobody writes.
@@ -160,6 +176,7 @@ class TableReader {
     if (!spot.usable) [[unlikely]]
       return Glance::kUnclear;
     const PairBucket& bucket = *spot.bucket;
+    __builtin_prefetch(&bucket.link);  // the value's line, before the keys' has come
     std::uint64_t seen;
     const Glance there = glance_into(bucket, key, fill, seen, value);
     if (there != Glance::kMiss) [[likely]]
@@ -181,59 +198,17 @@ class TableReader {
     const Spot<EntryBucket> spot = spot_of<EntryBucket>(hash);
     if (!spot.usable) [[unlikely]]
       return Glance::kUnclear;
-    const EntryBucket& primary = *spot.bucket;
-    // Loaded once: what is loaded between two comparisons the compiler would load anew.
-    const std::byte* const arena = table_ + arena_offset_;
-    const VectorWidth width = width_;
-    const std::uint16_t tag = tag_of(hash);
-    // [entry.header-entry] acquire; pairs with [chain.raise]
-    const std::uint64_t header = primary.header.load(std::memory_order_acquire);
-    if (header_fill(header) != (fill & 0xff)) [[unlikely]]
-      return Glance::kUnclear;
-    // [arena.clamp-entry] acquire; pairs with [arena.grow]
-    const std::uint64_t populated = header_arena(std::memory_order_acquire);
-    const EntryBucket* bucket = &primary;
-    unsigned found = match_tags(primary, tag, width);
-    for (unsigned length = 1; found == 0; ++length) {
-      // [cell.last-entry] acquire; pairs with [cell.link]
-      const std::uint64_t last = bucket->cells[kPlaces - 1].load(std::memory_order_acquire);
-      if (!is_link(last)) {
-        std::atomic_thread_fence(std::memory_order_acquire);  // [entry.miss-entry] acquire; pairs with [cell.swing]
-        return miss_if_unchanged(spot, fill, header);
-      }
-      const std::uint64_t place = cell_offset(last) - arena_offset_;  // far outside if it lies before the arena
-      if (length == kMaxChain || place >= populated || place % sizeof(EntryBucket) != 0) return Glance::kUnclear;
-      bucket = reinterpret_cast<const EntryBucket*>(arena + place);
-      found = match_tags(*bucket, tag, width);
-    }
-    // [cell.load-entry] acquire; pairs with [cell.swing]
-    const std::uint64_t cell = bucket->cells[std::countr_zero(found) - 1].load(std::memory_order_acquire);
-    const std::uint64_t place = cell_offset(cell) - arena_offset_;  // far outside if it lies before the arena
-    if (cell_tag(cell) != tag || place >= populated || place % 8 != 0) [[unlikely]]
-      return Glance::kUnclear;
-    const std::byte* entry = arena + place;
-    // relaxed: [cell.load-entry] orders it
-    const std::uint64_t meta = reinterpret_cast<const Word*>(entry)->load(std::memory_order_relaxed);
-    const std::uint64_t value_bytes = meta_value_bytes(meta);
-    if (meta_key_bytes(meta) != key.size() || value_bytes > kLongValueBytes ||
-        place + entry_bytes(key.size(), value_bytes) > populated || !key_equals(entry + kEntryMetaBytes, key))
-        [[unlikely]]
-      return Glance::kUnclear;
-    if (target.wanted()) {
-      std::byte* to = target.fits(value_bytes) ? target.room(value_bytes) : nullptr;
-      if (to == nullptr) [[unlikely]]
-        return Glance::kUnclear;
-      copy_short_value(to, entry + kEntryMetaBytes + key.size(), value_bytes, width);
-    }
-    std::atomic_thread_fence(std::memory_order_acquire);  // [entry.check-entry] acquire; pairs with [chain.raise]
-    size = value_bytes;
-    // relaxed: behind the fence
-    return primary.header.load(std::memory_order_relaxed) == header ? Glance::kHit : Glance::kUnclear;
+    std::uint64_t seen;
+    const Glance there = glance_into(*spot.bucket, key, hash, target, fill, seen, size);
+    if (there != Glance::kMiss) [[likely]]
+      return there;
+    std::atomic_thread_fence(std::memory_order_acquire);  // [entry.miss-entry] acquire; pairs with [cell.swing]
+    return miss_if_unchanged(spot, fill, seen);
   }
 
   std::uint32_t shard_of(std::span<const std::byte> key) const noexcept {
     if (shard_count_ == 1) return 0;
-    return spread_over_shards(hash_bytes(key.data(), key.size(), seed_), shard_count_).shard;
+    return spread_over_shards(hash_of(key), shard_count_).shard;
   }
   std::uint64_t max_value_bytes() const noexcept { return max_value_bytes_; }
   const TableHeader& header() const noexcept { return *reinterpret_cast<const TableHeader*>(table_); }
@@ -246,14 +221,9 @@ class TableReader {
   struct Lookup;
   enum class Step : std::uint8_t { kHit, kMiss, kTooSmall, kAgain, kClosed, kOutOfMemory };
 
-  [[gnu::always_inline]] Spread spread_of(std::uint64_t hash) const noexcept {
-    return shard_count_ == 1 ? Spread{0, hash} : spread_over_shards(hash, shard_count_);
-  }
   std::uint64_t fill_at_a_glance() const noexcept {
     return header().fill.load(std::memory_order_acquire);  // [fill.glance] acquire; pairs with [fill.clear]
   }
-  // The state words of a shard. Computed: a pointer to them would be one more load in each get.
-  const ShardHeader& words_of(std::uint32_t shard) const noexcept { return header().shards[shard]; }
   // Where a glance looks: the first bucket of a hash in one form, and what says that it is this one.
   template <typename Bucket>
   struct Spot {
@@ -265,19 +235,31 @@ class TableReader {
   template <typename Bucket>
   [[gnu::always_inline]] Spot<Bucket> spot_of(std::uint64_t hash) const noexcept {
     constexpr bool kPairs = std::is_same_v<Bucket, PairBucket>;
-    const Spread spread = spread_of(hash);
-    const Shard& shard = shards_[spread.shard];
-    const ShardHeader& words = words_of(spread.shard);
-    const Word& state_word = kPairs ? words.pair_state : words.entry_state;
+    const Shard* shard = shards_;
+    std::uint64_t fraction = hash;
+    if (shard_count_ != 1) [[unlikely]] {
+      const Spread spread = spread_over_shards(hash, shard_count_);
+      shard += spread.shard;
+      fraction = spread.fraction;
+    }
+    const Word& state_word = kPairs ? shard->words->pair_state : shard->words->entry_state;
     // [state.glance] acquire; pairs with [split.publish]
     const std::uint64_t state = state_word.load(std::memory_order_acquire);
-    const std::uint64_t base = kPairs ? shard.pairs_base : shard.entries_base;
-    const std::uint64_t index = bucket_index(state, base, spread.fraction, hash);
-    const bool usable = (state & kStateClosed) == 0 && index < (kPairs ? shard.pairs_limit : shard.entries_limit);
+    const std::uint64_t base = kPairs ? shard->pairs_base : shard->entries_base;
+    const std::uint64_t index = bucket_index(state, base, fraction, hash);
+    const bool usable = (state & kStateClosed) == 0 && index < (kPairs ? shard->pairs_limit : shard->entries_limit);
     if constexpr (kPairs) {
-      return {&shard.pairs[index], usable, &state_word, state};
+      return {&shard->pairs[index], usable, &state_word, state};
     } else {
-      return {&shard.entries[index], usable, &state_word, state};
+      return {&shard->entries[index], usable, &state_word, state};
+    }
+  }
+  // Begins to load a bucket, into the second-level cache: the first one has few lines on their way at once (24 in a Zen 4 core),
+  // and the next request waits for one of them.
+  template <typename Bucket>
+  [[gnu::always_inline]] static void ask_for(const Bucket& bucket) noexcept {
+    for (std::size_t line = 0; line < sizeof bucket; line += kCacheLine) {
+      __builtin_prefetch(reinterpret_cast<const std::byte*>(&bucket) + line, 0, 2);
     }
   }
   // kMiss: not in this bucket, whose header was `seen`; nothing is proved.
@@ -286,15 +268,64 @@ class TableReader {
     // [pair.header-pair] acquire; pairs with [pair.insert]
     seen = bucket.header.load(std::memory_order_acquire);
     const unsigned found = match_keys(bucket, key, width_) & static_cast<unsigned>(seen & kOccupiedMask);
-    if (header_fill(seen) != (fill & 0xff)) [[unlikely]]
+    if (!is_of_fill(seen, fill)) [[unlikely]]
       return Glance::kUnclear;
     if (found == 0) [[unlikely]]
       return Glance::kMiss;
     // relaxed: one word, checked below
-    value = bucket.values[std::countr_zero(found) - 1].load(std::memory_order_relaxed);
+    value = bucket.values[first_place(found) - 1].load(std::memory_order_relaxed);
     std::atomic_thread_fence(std::memory_order_acquire);  // [pair.check-pair] acquire; pairs with [pair.reuse]
     // relaxed: behind the fence
     return bucket.header.load(std::memory_order_relaxed) == seen ? Glance::kHit : Glance::kUnclear;
+  }
+  // kMiss: not in the chain of this bucket, whose header was `seen`; nothing is proved.
+  [[gnu::always_inline]] Glance glance_into(const EntryBucket& primary, std::span<const std::byte> key,
+                                            std::uint64_t hash, const ValueTarget& target, std::uint64_t fill,
+                                            std::uint64_t& seen, std::uint64_t& size) const noexcept {
+    // Loaded once: what is loaded between two comparisons the compiler would load anew.
+    const std::byte* const arena = table_ + arena_offset_;
+    const VectorWidth width = width_;
+    const std::uint16_t tag = tag_of(hash);
+    // [entry.header-entry] acquire; pairs with [chain.raise]
+    seen = primary.header.load(std::memory_order_acquire);
+    if (!is_of_fill(seen, fill)) [[unlikely]]
+      return Glance::kUnclear;
+    // [arena.clamp-entry] acquire; pairs with [arena.grow]
+    const std::uint64_t populated = header_arena(std::memory_order_acquire);
+    const EntryBucket* bucket = &primary;
+    unsigned found = match_tags(primary, tag, width);
+    for (unsigned length = 1; found == 0; ++length) {
+      // [cell.last-entry] acquire; pairs with [cell.link]
+      const std::uint64_t last = bucket->cells[kPlaces - 1].load(std::memory_order_acquire);
+      if (!is_link(last)) return Glance::kMiss;
+      const std::uint64_t place = cell_offset(last) - arena_offset_;  // far outside if it lies before the arena
+      if (length == kMaxChain || place >= populated || place % sizeof(EntryBucket) != 0) return Glance::kUnclear;
+      bucket = reinterpret_cast<const EntryBucket*>(arena + place);
+      found = match_tags(*bucket, tag, width);
+    }
+    // [cell.load-entry] acquire; pairs with [cell.swing]
+    const std::uint64_t cell = bucket->cells[first_place(found) - 1].load(std::memory_order_acquire);
+    const std::uint64_t place = cell_offset(cell) - arena_offset_;  // far outside if it lies before the arena
+    if (cell_tag(cell) != tag || place >= populated || place % 8 != 0) [[unlikely]]
+      return Glance::kUnclear;
+    const std::byte* entry = arena + place;
+    // relaxed: [cell.load-entry] orders it
+    const std::uint64_t meta = reinterpret_cast<const Word*>(entry)->load(std::memory_order_relaxed);
+    const std::uint64_t value_bytes = meta_value_bytes(meta);
+    if (meta_key_bytes(meta) != key.size() || value_bytes > kLongValueBytes ||
+        place + entry_bytes(key.size(), value_bytes) > populated || !key_equals(entry + kEntryMetaBytes, key))
+        [[unlikely]]
+      return Glance::kUnclear;
+    if (target.wanted()) {
+      std::byte* to = target.fits(value_bytes) ? target.room_at_a_glance(value_bytes) : nullptr;
+      if (to == nullptr) [[unlikely]]
+        return Glance::kUnclear;
+      copy_short_value(to, entry + kEntryMetaBytes + key.size(), value_bytes, width);
+    }
+    std::atomic_thread_fence(std::memory_order_acquire);  // [entry.check-entry] acquire; pairs with [chain.raise]
+    size = value_bytes;
+    // relaxed: behind the fence
+    return primary.header.load(std::memory_order_relaxed) == seen ? Glance::kHit : Glance::kUnclear;
   }
   // The bucket has not the key. The caller has fenced.
   template <typename Bucket>
@@ -335,6 +366,7 @@ class TableReader {
 
   // What every get needs of a shard's constants, out of the shared header once.
   struct Shard {
+    const ShardHeader* words;  // the state words
     const PairBucket* pairs;
     const EntryBucket* entries;
     std::uint64_t pairs_base;
@@ -345,7 +377,7 @@ class TableReader {
 
   const std::byte* table_ = nullptr;
   std::uint64_t bytes_ = 0;
-  std::uint64_t seed_ = 0;
+  KeyHash hash_{0};
   std::uint64_t arena_offset_ = 0;
   std::uint64_t max_value_bytes_ = 0;
   std::uint64_t generations_offset_ = 0;

@@ -47,7 +47,7 @@ std::uint64_t TableCheck::base_of(const Place& place) const noexcept {
 }
 
 const Word& TableCheck::state_of(Form form, std::uint32_t shard) const noexcept {
-  const ShardHeader& words = reader_.words_of(shard);
+  const ShardHeader& words = *reader_.shards_[shard].words;
   return form == Form::kPairs ? words.pair_state : words.entry_state;
 }
 
@@ -137,7 +137,7 @@ void TableCheck::look_at_pairs(const Place& place, std::uint64_t state, std::uin
     const std::uint64_t header = bucket->header.load(kAcquire);
     if (length == 1) chain.header = header;
     seen_.push_back({&bucket->header, header});
-    if (header_fill(header) != (fill & 0xff)) {
+    if (!is_of_fill(header, fill)) {
       // Emptied by a clear, which a primary learns when it is touched; what hangs on it goes with it.
       if (length != 1) chain.faults.push_back({"an overflow bucket is of another fill", offset_of(bucket)});
       return;
@@ -146,7 +146,7 @@ void TableCheck::look_at_pairs(const Place& place, std::uint64_t state, std::uin
       const auto place_in_bucket = static_cast<unsigned>(std::countr_zero(left));
       const std::uint64_t key = bucket->keys[place_in_bucket - 1].load(kRelaxed);
       const std::uint64_t offset = offset_of(&bucket->keys[place_in_bucket - 1]);
-      const Home home = home_of(hash_word(key, reader_.seed_), place, state);
+      const Home home = home_of(reader_.hash_.of_word(key), place, state);
       if (home == Home::kMovedOn) continue;
       ++chain.keys;
       if (home == Home::kElsewhere) {
@@ -178,7 +178,7 @@ void TableCheck::look_at_entries(const Place& place, std::uint64_t state, std::u
   // [entry.header-check] acquire; pairs with [chain.raise]: before the first cell of the chain
   chain.header = bucket->header.load(kAcquire);
   seen_.push_back({&bucket->header, chain.header});
-  if (header_fill(chain.header) != (fill & 0xff)) return;  // emptied by a clear
+  if (!is_of_fill(chain.header, fill)) return;  // emptied by a clear
   for (unsigned length = 1;; ++length) {
     std::uint64_t link = 0;
     for (unsigned i = 0; i < kPlaces; ++i) {
@@ -226,7 +226,7 @@ void TableCheck::look_at_cell(const Place& place, std::uint64_t state, std::uint
     return wrong("an entry is longer than the limits or the arena allow");
   }
   copy_key(entry, key_bytes, key_);
-  const std::uint64_t hash = hash_bytes(key_.data(), key_bytes, reader_.seed_);
+  const std::uint64_t hash = reader_.hash_of({key_.data(), key_bytes});
   const Home home = home_of(hash, place, state);
   if (home == Home::kMovedOn) return;
   ++chain.keys;
@@ -253,13 +253,13 @@ TableCheck::Look TableCheck::look_for_pairs_of(const Place& place, Chain& entrie
   if (entries.words.empty()) return Look::kDone;
   Chain pairs;
   for (const std::uint64_t word : entries.words) {
-    const Spread spread = spread_over_shards(hash_word(word, reader_.seed_), reader_.shard_count_);
+    const Spread spread = spread_over_shards(reader_.hash_.of_word(word), reader_.shard_count_);
     if (spread.shard != place.shard) continue;  // a fault already
     // [state.check] acquire; pairs with [split.publish]
     const std::uint64_t state = state_of(Form::kPairs, place.shard).load(kAcquire);
     if (buckets_of(Form::kPairs, place.shard, state) == 0) continue;
     const std::uint64_t home =
-        bucket_index(state, base_of({Form::kPairs, place.shard, 0}), spread.fraction, hash_word(word, reader_.seed_));
+        bucket_index(state, base_of({Form::kPairs, place.shard, 0}), spread.fraction, reader_.hash_.of_word(word));
     const Look looked = look_once({Form::kPairs, place.shard, home}, pairs);
     if (looked != Look::kDone) return looked;
     if (std::ranges::find(pairs.words, word) == pairs.words.end()) continue;

@@ -52,7 +52,7 @@ TableScan::Step TableScan::next() {
   if (shard_ == reader_.shard_count_) return Step::kDone;
   items_.clear();
   seen_.clear();
-  const ShardHeader& words = reader_.words_of(shard_);
+  const ShardHeader& words = *reader_.shards_[shard_].words;
   // [fill.scan] acquire; pairs with [fill.clear]
   const std::uint64_t fill = reader_.header().fill.load(kAcquire);
   // [state.scan] acquire; pairs with [split.publish]
@@ -100,11 +100,11 @@ bool TableScan::look_at_pairs(std::uint64_t index, std::uint64_t end, std::uint6
     // [pair.header-scan] acquire; pairs with [pair.insert]
     const std::uint64_t header = bucket->header.load(kAcquire);
     seen_.push_back({&bucket->header, header});
-    if (header_fill(header) != (fill & 0xff)) return length == 0;  // emptied by a clear; in mid-chain: it moved
+    if (!is_of_fill(header, fill)) return length == 0;  // emptied by a clear; in mid-chain: it moved
     for (std::uint64_t left = header & kOccupiedMask; left != 0; left &= left - 1) {
       const auto place = static_cast<unsigned>(std::countr_zero(left));
       const std::uint64_t key = bucket->keys[place - 1].load(kRelaxed);
-      if (!within(hash_word(key, reader_.seed_), end)) continue;
+      if (!within(reader_.hash_.of_word(key), end)) continue;
       Item& item = items_.emplace_back();
       item.key.assign(reinterpret_cast<const char*>(&key), sizeof key);
       item.is_pair = true;
@@ -129,7 +129,7 @@ bool TableScan::look_at_entries(std::uint64_t index, std::uint64_t end, std::uin
   // [entry.header-scan] acquire; pairs with [chain.raise]: before the first cell of the chain
   const std::uint64_t version = bucket->header.load(kAcquire);
   seen_.push_back({&bucket->header, version});
-  if (header_fill(version) != (fill & 0xff)) return true;
+  if (!is_of_fill(version, fill)) return true;
   // [arena.clamp] acquire; pairs with [arena.grow]
   const std::uint64_t populated = reader_.arena_offset_ + reader_.header_arena(kAcquire);
   for (unsigned length = 0; length < kMaxChain; ++length) {
@@ -152,7 +152,7 @@ bool TableScan::look_at_entries(std::uint64_t index, std::uint64_t end, std::uin
       item.key.resize(key_bytes);
       copy_shared(reinterpret_cast<std::byte*>(item.key.data()), reader_.at<std::byte>(offset + kEntryMetaBytes),
                   key_bytes);
-      if (within(hash_bytes(item.key.data(), key_bytes, reader_.seed_), end)) items_.push_back(std::move(item));
+      if (within(reader_.hash_of(std::as_bytes(std::span(item.key))), end)) items_.push_back(std::move(item));
     }
     if (link == 0) return true;
     if (link < reader_.arena_offset_ || link + sizeof(EntryBucket) > populated) return false;

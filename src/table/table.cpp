@@ -44,7 +44,7 @@ constexpr std::uint64_t kHeadBytes = round_up(sizeof(TableHeader), kPageSize);
 
 Table::Table(Region region, const TableOptions& options, Journal journal)
     : region_(std::move(region)),
-      seed_(options.hash_seed),
+      hash_(options.hash_seed),
       journal_(journal),
       budget_(options.memory_limit, header().server_stats),
       populator_(std::make_unique<Populator>()) {

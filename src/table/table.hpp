@@ -58,7 +58,7 @@ class Table {
   HashedKey hash(std::span<const std::byte> key, std::uint32_t& shard) const noexcept {
     HashedKey hashed;
     hashed.bytes = key;
-    hashed.hash = hashed.is_word() ? hash_word(hashed.word(), seed_) : hash_bytes(key.data(), key.size(), seed_);
+    hashed.hash = hash_(key);
     const Spread spread = spread_over_shards(hashed.hash, shard_count());
     hashed.fraction = spread.fraction;
     shard = spread.shard;
@@ -74,7 +74,7 @@ class Table {
   void adopt(const ArenaCensus& census);
 
   Region region_;
-  std::uint64_t seed_;
+  KeyHash hash_;
   Journal journal_;
   MemoryBudget budget_;
   std::unique_ptr<SlabPool> pool_;

@@ -13,8 +13,6 @@ namespace {
 // later release store of a header, cell or state.
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
-unsigned first_place(unsigned mask) noexcept { return static_cast<unsigned>(std::countr_zero(mask)); }
-
 void count(Word& counter, std::uint64_t by = 1) noexcept { counter.store(counter.load(kRelaxed) + by, kRelaxed); }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <array>
 #include <cmath>
 #include <gtest/gtest.h>
+#include <span>
 #include <vector>
 
 #include "support/seed.hpp"
@@ -20,12 +21,15 @@ void expect_even(const std::vector<std::uint64_t>& counts, std::uint64_t total, 
   }
 }
 
-TEST(HashTest, AWordHashesLikeItsEightBytes) {
+TEST(HashTest, WordsHashLikeTheirBytes) {
   Random random;
   for (int i = 0; i < 100'000; ++i) {
     const std::uint64_t key = random.one_in(4) ? random.below(100) : random.word();
     const std::uint64_t seed = random.one_in(4) ? random.below(3) : random.word();
     ASSERT_EQ(hash_word(key, seed), hash_bytes(&key, sizeof key, seed)) << key << " with seed " << seed;
+    const std::array<std::uint64_t, 2> two{key, random.one_in(4) ? random.below(100) : random.word()};
+    ASSERT_EQ(KeyHash(seed)(std::as_bytes(std::span(two))), hash_bytes(two.data(), sizeof two, seed))
+        << two[0] << ", " << two[1] << " with seed " << seed;
   }
 }
 

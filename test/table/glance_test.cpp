@@ -164,6 +164,7 @@ TEST(ApproachTest, LeadsToEveryKeyOfBothForms) {
   const TableReader reader = table.reader();
   std::uint64_t pairs_met = 0;
   std::uint64_t further = 0;
+  std::uint64_t entries_met = 0;
   constexpr std::uint64_t kKeys = 2'000;
   for (std::uint64_t key = 0; key < kKeys; ++key) {
     ASSERT_EQ(table.put(text_of(key), text_of(~key)), StatusCode::kOk);
@@ -181,18 +182,26 @@ TEST(ApproachTest, LeadsToEveryKeyOfBothForms) {
       ASSERT_EQ(value, ~key);
     } else if (key < kKeys) {
       reader.go_on(approach, bytes_of(pair), hash);
-      ASSERT_NE(approach.pairs, nullptr) << "it lies in a further bucket";
+      ASSERT_NE(approach.further, nullptr) << "it lies in a further bucket";
       ++further;
     }
     const std::string text = "an entry with the key " + std::to_string(key);
     const std::uint64_t other = reader.hash_of(bytes_of(text));
     TableReader::Approach entry = reader.approach(bytes_of(text), other);
     ASSERT_NE(entry.entries, nullptr);
-    for (unsigned steps = 0; !entry.done(); ++steps) {
-      ASSERT_LE(steps, kMaxChain);
+    unsigned steps = 0;
+    do {
+      ASSERT_LE(++steps, kMaxChain);
       reader.go_on(entry, bytes_of(text), other);
-    }
+    } while (entry.further != nullptr);
+    std::string value_of_entry;
+    std::uint64_t size = 0;
+    const bool met =
+        reader.glance_into(*entry.entries, bytes_of(text), other, ValueTarget::string(value_of_entry), size);
+    entries_met += met ? 1u : 0u;
+    ASSERT_TRUE(!met || (key < kKeys && value_of_entry == "value")) << key;
   }
+  EXPECT_GT(entries_met, kKeys * 9 / 10) << "all but those behind another key with their tag";
   EXPECT_GT(pairs_met, kKeys * 3 / 4);
   EXPECT_GT(further, 0u);
   EXPECT_EQ(pairs_met + further, kKeys);
@@ -208,15 +217,71 @@ TEST(ApproachTest, ComesToNothingInAClosedTable) {
   EXPECT_EQ(reader.approach(bytes_of(text_of(1)), hash).pairs, nullptr);
 }
 
+// What was approached before the table grew is met where it still lies, or not at all; never another value.
+TEST(ApproachTest, HoweverOldMeetsOnlyTheKeysOwnValue) {
+  TestTable table({.buckets = 4});
+  const TableReader reader = table.reader();
+  constexpr std::uint64_t kKeys = 1'000;
+  const auto entry_of = [](std::uint64_t key) { return "an entry with the key " + std::to_string(key); };
+  const auto put_up_to = [&](std::uint64_t keys) {
+    for (std::uint64_t key = 0; key < keys; ++key) {
+      ASSERT_EQ(table.put(text_of(key), text_of(~key)), StatusCode::kOk);
+      ASSERT_EQ(table.put(entry_of(key), "value " + std::to_string(key)), StatusCode::kOk);
+    }
+  };
+  put_up_to(kKeys);
+  std::vector<TableReader::Approach> pairs;
+  std::vector<TableReader::Approach> entries;
+  for (std::uint64_t key = 0; key < kKeys; ++key) {
+    pairs.push_back(reader.approach(bytes_of(text_of(key)), reader.hash_of(bytes_of(text_of(key)))));
+    entries.push_back(reader.approach(bytes_of(entry_of(key)), reader.hash_of(bytes_of(entry_of(key)))));
+  }
+  const auto buckets = [&] {
+    const ShardHeader& shard = table.header().shards[0];
+    return state_buckets(shard.entry_state.load(), shard.entries_base);
+  };
+  const std::uint64_t before = buckets();
+  put_up_to(4 * kKeys);
+  ASSERT_GT(buckets(), 2 * before) << "so most keys have moved";
+  std::uint64_t met = 0;
+  for (std::uint64_t key = 0; key < kKeys; ++key) {
+    std::uint64_t word = 0;
+    if (reader.glance_into(*pairs[key].pairs, key, word)) {
+      ++met;
+      EXPECT_EQ(word, ~key);
+    }
+    std::string value;
+    std::uint64_t size = 0;
+    const std::string text = entry_of(key);
+    if (reader.glance_into(*entries[key].entries, bytes_of(text), reader.hash_of(bytes_of(text)),
+                           ValueTarget::string(value), size)) {
+      ++met;
+      EXPECT_EQ(value, "value " + std::to_string(key));
+    }
+  }
+  EXPECT_GT(met, 0u);
+  EXPECT_LT(met, kKeys);
+}
+
 TEST(ApproachTest, MeetsNothingFromBeforeAClear) {
   TestTable table;
   ASSERT_EQ(table.put(text_of(1), text_of(2)), StatusCode::kOk);
+  ASSERT_EQ(table.put("an entry of the other form", "its value"), StatusCode::kOk);
   const TableReader reader = table.reader();
-  const TableReader::Approach approach = reader.approach(bytes_of(text_of(1)), reader.hash_of(bytes_of(text_of(1))));
-  std::uint64_t value = 0;
-  EXPECT_TRUE(reader.glance_into(*approach.pairs, 1, value));
+  const TableReader::Approach pair = reader.approach(bytes_of(text_of(1)), reader.hash_of(bytes_of(text_of(1))));
+  const std::uint64_t hash = reader.hash_of(bytes_of("an entry of the other form"));
+  const TableReader::Approach entry = reader.approach(bytes_of("an entry of the other form"), hash);
+  std::uint64_t word = 0;
+  std::uint64_t size = 0;
+  std::string value;
+  const auto met = [&] {
+    return std::pair(reader.glance_into(*pair.pairs, 1, word),
+                     reader.glance_into(*entry.entries, bytes_of("an entry of the other form"), hash,
+                                        ValueTarget::string(value), size));
+  };
+  EXPECT_EQ(met(), std::pair(true, true));
   table.clear();
-  EXPECT_FALSE(reader.glance_into(*approach.pairs, 1, value));
+  EXPECT_EQ(met(), std::pair(false, false));
 }
 
 // Whatever a cell or an entry's head says: no fault, and no wrong length.
