@@ -317,7 +317,7 @@ void TableReader::go_on(Approach& approach, std::span<const std::byte> key, std:
     // relaxed: a hint
     if ((bucket.header.load(kRelaxed) & kOverflowBit) == 0 || match_keys(bucket, word, width_) != 0) return;
     const PairBucket* further = overflow_of(bucket);
-    if (further != nullptr) ask_for(*further);
+    if (further != nullptr) ask_for(further, sizeof *further);
     approach.further = further;
   } else if (approach.entries != nullptr) {
     const EntryBucket& bucket = from != nullptr ? *static_cast<const EntryBucket*>(from) : *approach.entries;
@@ -329,10 +329,10 @@ void TableReader::go_on(Approach& approach, std::span<const std::byte> key, std:
     // [arena.clamp-approach] acquire; pairs with [arena.grow]
     if (place >= header_arena(kAcquire)) return;
     const std::byte* next = at<std::byte>(arena_offset_ + place);
-    __builtin_prefetch(next);
     if (found != 0) {
-      __builtin_prefetch(next + kCacheLine);
+      ask_for(next, 2 * kCacheLine);  // all of most entries
     } else if (place % sizeof(EntryBucket) == 0) {
+      ask_for(next, sizeof(EntryBucket));
       approach.further = next;
     }
   }

@@ -117,13 +117,13 @@ class TableReader {
       const Spot<PairBucket> spot = spot_of<PairBucket>(hash);
       if (!spot.usable) [[unlikely]]
         return approach;
-      ask_for(*spot.bucket);
+      ask_for(spot.bucket, sizeof *spot.bucket);
       approach.pairs = spot.bucket;
     } else {
       const Spot<EntryBucket> spot = spot_of<EntryBucket>(hash);
       if (!spot.usable) [[unlikely]]
         return approach;
-      ask_for(*spot.bucket);
+      ask_for(spot.bucket, sizeof *spot.bucket);
       approach.entries = spot.bucket;
     }
     return approach;
@@ -254,12 +254,11 @@ class TableReader {
       return {&shard->entries[index], usable, &state_word, state};
     }
   }
-  // Begins to load a bucket, into the second-level cache: the first one has few lines on their way at once (24 in a Zen 4 core),
-  // and the next request waits for one of them.
-  template <typename Bucket>
-  [[gnu::always_inline]] static void ask_for(const Bucket& bucket) noexcept {
-    for (std::size_t line = 0; line < sizeof bucket; line += kCacheLine) {
-      __builtin_prefetch(reinterpret_cast<const std::byte*>(&bucket) + line, 0, 2);
+  // Begins to load so many bytes from the begin of a line on, into the second-level cache: the first one has few lines on their
+  // way at once (24 in a Zen 4 core), and the next request waits for one of them.
+  [[gnu::always_inline]] static void ask_for(const void* begin, std::size_t bytes) noexcept {
+    for (std::size_t line = 0; line < bytes; line += kCacheLine) {
+      __builtin_prefetch(static_cast<const std::byte*>(begin) + line, 0, 2);
     }
   }
   // kMiss: not in this bucket, whose header was `seen`; nothing is proved.
