@@ -2,7 +2,8 @@
 //
 //   client.cpp   life: connecting, connecting anew, forks
 //   writes.cpp   whatever waits for room or an answer in a write channel
-//   reads.cpp    gets of every kind, by direct reads and by ring; scan and size
+//   reads.cpp      gets, by direct reads and by ring; scan and size
+//   multi_get.cpp  gets of several keys at once
 //
 // Threads: reads from any number of threads; everything else, and what is marked so below, belongs to the one that writes.
 #pragma once
@@ -131,12 +132,7 @@ struct Client::Impl {
                                 const MakeTarget& make_target) noexcept;
   template <typename MakeTarget>
   Result<std::uint64_t> look_up(std::span<const std::byte> key, const MakeTarget& make_target) noexcept;
-  struct Group;
-  void set_out(Group& group, std::span<const std::string_view> keys) noexcept;
-  void arrive(Group& group, std::vector<Result<std::string>>& results) noexcept;
   void look_up_into(Result<std::string>& result, const Session* session, const Bytes& key, std::uint64_t hash) noexcept;
-  bool meet_entry(Result<std::string>& result, const Session* session, const EntryBucket& bucket, const Bytes& key,
-                  std::uint64_t hash) noexcept;
   Result<std::uint64_t> read(const Bytes& key, const ValueTarget& target) noexcept;
   Result<std::size_t> entry_into(std::span<const std::byte> key, std::span<std::byte> buffer) noexcept;
   Result<std::uint64_t> read_by_ring(Session& session, const Bytes& key, const ValueTarget& target,
@@ -157,6 +153,20 @@ struct Client::Impl {
   std::timed_mutex read_mutex;            // guards the read channels
   std::atomic<Session*> newest{nullptr};  // owned; the others hang on it
 };
+
+// The session that direct reads may use at once; null when there is more to do: other threads' or this one's writes to wait
+// for, a server to ask or to find, a fork to notice.
+inline Session* Client::Impl::session_to_read() noexcept {
+  // [session.use] acquire; pairs with [session.renew]
+  Session* session = own.session.load(std::memory_order_acquire);
+  return session != nullptr && session->reads_at_once() ? session : nullptr;
+}
+
+// Is what was just read by way of `session` to be believed? If the session was retired meanwhile, it may be zeroes.
+inline bool Client::Impl::still_current(const Session* session) const noexcept {
+  std::atomic_thread_fence(std::memory_order_acquire);  // [session.check] acquire; pairs with [session.retire]
+  return own.session.load(std::memory_order_relaxed) == session;  // relaxed: behind the fence
+}
 
 inline std::span<const std::byte> span_of(const Bytes& bytes) noexcept { return {bytes.data(), bytes.size()}; }
 

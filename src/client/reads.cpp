@@ -1,6 +1,3 @@
-#include <algorithm>
-#include <array>
-#include <bit>
 #include <cstring>
 #include <new>
 #include <sched.h>
@@ -9,13 +6,6 @@
 #include "table/reader_scan.hpp"
 
 namespace hostmap {
-
-namespace {
-
-// How many gets of a multi_get are under way at once: about as many lines as a core keeps outstanding.
-constexpr std::size_t kGroup = 16;
-
-}  // namespace
 
 Status Client::Impl::await_own_writes(Session& session, std::uint32_t lane, Deadline& limit) noexcept {
   const std::uint64_t position = session.queued_position(lane);
@@ -42,20 +32,6 @@ Result<Session*> Client::Impl::current_with_own_writes(Deadline& limit) noexcept
     if (status.ok()) return *session;
     if (!(status == StatusCode::kClosed)) return status;  // else the table is gone with the writes; flush will say so
   }
-}
-
-// The session that direct reads may use at once; null when there is more to do: other threads' or this one's writes to wait
-// for, a server to ask or to find, a fork to notice.
-inline Session* Client::Impl::session_to_read() noexcept {
-  // [session.use] acquire; pairs with [session.renew]
-  Session* session = own.session.load(std::memory_order_acquire);
-  return session != nullptr && session->reads_at_once() ? session : nullptr;
-}
-
-// Is what was just read by way of `session` to be believed? If the session was retired meanwhile, it may be zeroes.
-inline bool Client::Impl::still_current(const Session* session) const noexcept {
-  std::atomic_thread_fence(std::memory_order_acquire);  // [session.check] acquire; pairs with [session.retire]
-  return own.session.load(std::memory_order_relaxed) == session;  // relaxed: behind the fence
 }
 
 Result<std::uint64_t> Client::Impl::read(const Bytes& key, const ValueTarget& target) noexcept {
@@ -227,106 +203,6 @@ Result<std::string> Client::get(Bytes key) noexcept {
 Result<std::size_t> Client::get_into(Bytes key, std::span<std::byte> buffer) noexcept {
   if (key.size() != 8) return impl_->entry_into(span_of(key), buffer);
   return impl_->look_up(span_of(key), [&]() noexcept { return ValueTarget::buffer(buffer); });
-}
-
-// A glance at an entry whose bucket is known. Apart, like look_up_into().
-[[gnu::noinline]] bool Client::Impl::meet_entry(Result<std::string>& result, const Session* session,
-                                                const EntryBucket& bucket, const Bytes& key,
-                                                std::uint64_t hash) noexcept {
-  std::uint64_t size;
-  return session->reader().glance_into(bucket, span_of(key), hash, ValueTarget::string(*result), size) &&
-         still_current(session);
-}
-
-// Keys of a multi_get that are looked up together, in two parts: set_out() asks for all their buckets before the first is
-// looked at, arrive() for all that those lead to, and looks. Not the look-up is what costs, but the way to memory.
-struct Client::Impl::Group {
-  std::span<const std::string_view> keys;  // at most kGroup
-  const Session* session;                  // as session_to_read() says
-  // Of each. Without a session, and of what is no key, it is nothing and nowhere.
-  std::array<std::uint64_t, kGroup> hashes;
-  std::array<TableReader::Approach, kGroup> approaches;
-};
-
-void Client::Impl::set_out(Group& group, std::span<const std::string_view> keys) noexcept {
-  const Session* const session = session_to_read();
-  group.session = session;
-  group.keys = keys;
-  for (std::size_t i = 0; i < keys.size(); ++i) {
-    const bool way = session != nullptr && is_key(keys[i]);
-    group.hashes[i] = way ? session->reader().hash_of(span_of(keys[i])) : 0;
-    group.approaches[i] = way ? session->reader().approach(span_of(keys[i]), group.hashes[i]) : TableReader::Approach{};
-  }
-}
-
-// Appends the results.
-void Client::Impl::arrive(Group& group, std::vector<Result<std::string>>& results) noexcept {
-  const std::span<const std::string_view> keys = group.keys;
-  const Session* session = group.session;
-  std::uint32_t open = 0;  // bit i: key i has no result yet
-  static_assert(kGroup <= 32);
-  for (std::size_t i = 0; i < keys.size(); ++i) {
-    std::uint64_t value;
-    if (const PairBucket* pairs = group.approaches[i].pairs; pairs != nullptr) [[likely]] {
-      std::uint64_t word;
-      std::memcpy(&word, keys[i].data(), sizeof word);
-      if (session->reader().glance_into(*pairs, word, value) && still_current(session)) [[likely]] {
-        results.emplace_back(std::in_place, reinterpret_cast<const char*>(&value), sizeof value);
-        continue;
-      }
-    }
-    results.emplace_back(std::in_place);
-    open |= std::uint32_t{1} << i;
-  }
-  if (open == 0) return;
-  const std::span<Result<std::string>> mine = std::span(results).last(keys.size());
-  const auto for_each_of = [](std::uint32_t set, const auto& act) noexcept {
-    for (; set != 0; set &= set - 1) act(static_cast<std::size_t>(std::countr_zero(set)));
-  };
-  const auto look_up_each_of = [&](std::uint32_t set) noexcept {
-    for_each_of(set, [&](std::size_t i) noexcept {
-      const EntryBucket* entries = group.approaches[i].entries;
-      if (entries != nullptr && meet_entry(mine[i], session, *entries, keys[i], group.hashes[i])) return;
-      look_up_into(mine[i], session, keys[i], group.hashes[i]);
-    });
-  };
-  const auto go_on = [&](std::size_t i) noexcept {
-    session->reader().go_on(group.approaches[i], span_of(keys[i]), group.hashes[i]);
-  };
-  std::uint32_t further = 0;  // those whose first bucket leads to another one
-  if (session != nullptr) {
-    for_each_of(open, [&](std::size_t i) noexcept {
-      go_on(i);
-      further |= std::uint32_t{group.approaches[i].further != nullptr} << i;
-    });
-  }
-  // Half of what needs no more is looked up while the further buckets come, and half while that comes to which they lead.
-  constexpr std::uint32_t kHalf = (std::uint32_t{1} << kGroup / 2) - 1;
-  look_up_each_of(open & ~further & kHalf);
-  for_each_of(further, go_on);
-  look_up_each_of(open & ~further & ~kHalf);
-  look_up_each_of(further);
-}
-
-std::vector<Result<std::string>> Client::multi_get(std::span<const std::string_view> keys) noexcept {
-  std::vector<Result<std::string>> results;
-  try {
-    results.reserve(keys.size());
-  } catch (...) {
-    return {};
-  }
-  // While a group arrives, the next one is on its way.
-  Impl::Group groups[2];
-  const auto set_out = [&](std::size_t number) noexcept {
-    const std::size_t begin = std::min(number * kGroup, keys.size());
-    impl_->set_out(groups[number % 2], keys.subspan(begin, std::min(kGroup, keys.size() - begin)));
-  };
-  set_out(0);
-  for (std::size_t number = 0; number * kGroup < keys.size(); ++number) {
-    set_out(number + 1);
-    impl_->arrive(groups[number % 2], results);
-  }
-  return results;
 }
 
 Status Client::scan_with(Bytes prefix, Visitor each, void* target) {

@@ -1,0 +1,131 @@
+// multi_get: not the look-ups are what costs, but the way of each key's lines from memory. So the keys go in groups, and each
+// group in two parts: set_out() asks for all its buckets; arrive() looks into them, asks for what they lead to, and looks at that.
+// Before one group arrives, the next has set out. (To let the parts of arrive() overlap with other groups' gained nothing.)
+//
+// Nothing that is seen on the way is believed later: each value is proved by a glance of its own, and what a glance does not
+// see is looked up as get() does it.
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstring>
+
+#include "client/impl.hpp"
+
+namespace hostmap {
+
+namespace {
+
+// Keys of a group: so many bring enough lines on their way that what follows finds the first ones there.
+constexpr std::size_t kGroup = 16;
+
+// Some keys of a group: bit i stands for key i.
+using Keys = std::uint32_t;
+static_assert(kGroup <= 32);
+
+template <typename Act>
+void for_each_of(Keys set, const Act& act) noexcept {
+  for (; set != 0; set &= set - 1) act(static_cast<std::size_t>(std::countr_zero(set)));
+}
+
+class Group {
+ public:
+  // At most kGroup keys.
+  void set_out(Client::Impl& impl, std::span<const std::string_view> keys) noexcept;
+  // Appends the results.
+  void arrive(Client::Impl& impl, std::vector<Result<std::string>>& results) noexcept;
+
+ private:
+  void look_up(Client::Impl& impl, std::size_t i, Result<std::string>& result) noexcept;
+
+  std::span<const std::string_view> keys_;
+  const Session* session_;  // as session_to_read() says
+  // Of each key. Without a session, and of what is no key, it is nothing and nowhere.
+  std::array<std::uint64_t, kGroup> hashes_;
+  std::array<TableReader::Approach, kGroup> approaches_;
+};
+
+void Group::set_out(Client::Impl& impl, std::span<const std::string_view> keys) noexcept {
+  const Session* const session = impl.session_to_read();
+  session_ = session;
+  keys_ = keys;
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    const bool way = session != nullptr && is_key(keys[i]);
+    hashes_[i] = way ? session->reader().hash_of(span_of(keys[i])) : 0;
+    approaches_[i] = way ? session->reader().approach(span_of(keys[i]), hashes_[i]) : TableReader::Approach{};
+  }
+}
+
+void Group::arrive(Client::Impl& impl, std::vector<Result<std::string>>& results) noexcept {
+  Keys open = 0;  // without a result
+  for (std::size_t i = 0; i < keys_.size(); ++i) {
+    if (const PairBucket* pairs = approaches_[i].pairs; pairs != nullptr) [[likely]] {
+      std::uint64_t word;
+      std::uint64_t value;
+      std::memcpy(&word, keys_[i].data(), sizeof word);
+      if (session_->reader().glance_into(*pairs, word, value) && impl.still_current(session_)) [[likely]] {
+        results.emplace_back(std::in_place, reinterpret_cast<const char*>(&value), sizeof value);
+        continue;
+      }
+    }
+    results.emplace_back(std::in_place);
+    open |= Keys{1} << i;
+  }
+  if (open == 0) [[likely]]
+    return;
+  const auto go_on = [&](std::size_t i) noexcept {
+    session_->reader().go_on(approaches_[i], span_of(keys_[i]), hashes_[i]);
+  };
+  Keys further = 0;  // those whose first bucket leads to another one
+  if (session_ != nullptr) {
+    for_each_of(open, [&](std::size_t i) noexcept {
+      go_on(i);
+      further |= Keys{approaches_[i].further != nullptr} << i;
+    });
+  }
+  // Half of what needs no more is looked up while the further buckets come, and half while that comes to which they lead.
+  constexpr Keys kHalf = (Keys{1} << kGroup / 2) - 1;
+  const std::span<Result<std::string>> mine = std::span(results).last(keys_.size());
+  const auto look_up_each_of = [&](Keys set) noexcept {
+    for_each_of(set, [&](std::size_t i) noexcept { look_up(impl, i, mine[i]); });
+  };
+  look_up_each_of(open & ~further & kHalf);
+  for_each_of(further, go_on);
+  look_up_each_of(open & ~further & ~kHalf);
+  look_up_each_of(further);
+}
+
+// Apart: it saves registers for nobody else.
+[[gnu::noinline]] void Group::look_up(Client::Impl& impl, std::size_t i, Result<std::string>& result) noexcept {
+  if (const EntryBucket* entries = approaches_[i].entries; entries != nullptr) {
+    std::uint64_t size;
+    if (session_->reader().glance_into(*entries, span_of(keys_[i]), hashes_[i], ValueTarget::string(*result), size) &&
+        impl.still_current(session_)) {
+      return;
+    }
+  }
+  impl.look_up_into(result, session_, keys_[i], hashes_[i]);
+}
+
+}  // namespace
+
+std::vector<Result<std::string>> Client::multi_get(std::span<const std::string_view> keys) noexcept {
+  std::vector<Result<std::string>> results;
+  try {
+    results.reserve(keys.size());
+  } catch (...) {
+    return {};
+  }
+  Group groups[2];
+  const auto set_out = [&](std::size_t number) noexcept {
+    const std::size_t begin = std::min(number * kGroup, keys.size());
+    groups[number % 2].set_out(*impl_, keys.subspan(begin, std::min(kGroup, keys.size() - begin)));
+  };
+  set_out(0);
+  for (std::size_t number = 0; number * kGroup < keys.size(); ++number) {
+    set_out(number + 1);
+    groups[number % 2].arrive(*impl_, results);
+  }
+  return results;
+}
+
+}  // namespace hostmap
