@@ -305,13 +305,8 @@ Latencies measure_clock_gaps(int cpu) {
   constexpr std::chrono::seconds kWatched{1};
   Latencies gaps;
   std::jthread watcher([&] {
-    pin_to(cpu);
-    Clock::time_point last = Clock::now();
-    for (const Clock::time_point end = last + kWatched; last < end;) {
-      const Clock::time_point now = Clock::now();
-      gaps.add(static_cast<std::uint64_t>((now - last).count()));
-      last = now;
-    }
+    const Clock::time_point end = Clock::now() + kWatched;
+    watch_clock_gaps(cpu, gaps, [&](Clock::time_point now) { return now >= end; });
   });
   watcher.join();
   return gaps;

@@ -7,10 +7,13 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <optional>
 #include <utility>
 
+#include "harness.hpp"
 #include "latencies.hpp"
+#include "process.hpp"
 
 namespace hostmap::bench {
 
@@ -45,6 +48,17 @@ struct Floors {
 /// enough that the answerer falls asleep, as in the table of floors. Nothing if no round trip had both asleep.
 [[nodiscard]] std::optional<double> measure_futex_round_trip(std::pair<int, int> cpus,
                                                              std::chrono::nanoseconds pause = {});
+
+/// Adds the gaps between two looks at the clock that a loop on a CPU has, until `over(now)`. Pins the calling thread.
+template <typename Over>
+void watch_clock_gaps(int cpu, Latencies& gaps, const Over& over) {
+  pin_to(cpu);
+  for (Clock::time_point last = Clock::now(); !over(last);) {
+    const Clock::time_point now = Clock::now();
+    gaps.add(static_cast<std::uint64_t>((now - last).count()));
+    last = now;
+  }
+}
 
 /// Floors::clock_gaps of a CPU, by a thread of its own that looks at the clock for a second.
 [[nodiscard]] Latencies measure_clock_gaps(int cpu);

@@ -207,7 +207,7 @@ void ask_get_under_write(Session& session) {
                {format_series(figures.idle)},
                {format_series(figures.under_write), Tone::kStrong},
                {format_series(figures.million_writes_per_second)},
-               {fmt::format("{} -> {}", format_figure(figures.bare_idle.median()),
+               {fmt::format("{} → {}", format_figure(figures.bare_idle.median()),
                             format_figure(figures.bare_under_write.median()))},
                {format_ratio(*finding.ratio), Tone::kStrong},
                {fmt::format("{:.2f}", figures.floor() / figures.idle.median()), Tone::kFaint},
@@ -220,8 +220,7 @@ void ask_get_under_write(Session& session) {
       "read");
   table.note(
       "the lines alone: as many buckets, each two lines, loaded at random without a map, while another CPU stores into "
-      "as "
-      "many of them; floor: the ratio if writing held up a get by as much as it holds up these loads");
+      "as many of them; floor: the ratio if writing held up a get by as much as it holds up these loads");
   table.note(others.sentence());
   table.print();
 }

@@ -187,19 +187,13 @@ Latencies gaps_beside_taking(std::uint64_t bytes, std::pair<int, int> cpus) {
       Region::adopt(UniqueFd(::memfd_create("hostmap-bench-growth", MFD_CLOEXEC)), "hostmap-bench-growth", bytes);
   if (!memory) throw std::runtime_error(std::string(memory.status().message()));
   std::atomic<bool> done{false};
-  const auto watch = [&](int cpu, Latencies& gaps) {
-    pin_to(cpu);
-    Clock::time_point last = Clock::now();
-    while (!done.load(std::memory_order_relaxed)) {  // relaxed: join orders the rest
-      const Clock::time_point now = Clock::now();
-      gaps.add(static_cast<std::uint64_t>((now - last).count()));
-      last = now;
-    }
-  };
+  const auto over = [&](Clock::time_point) {
+    return done.load(std::memory_order_relaxed);
+  };  // relaxed: join orders the rest
   std::array<Latencies, 2> gaps;
   {
-    const std::jthread first([&] { watch(cpus.first, gaps[0]); });
-    const std::jthread second([&] { watch(cpus.second, gaps[1]); });
+    const std::jthread first([&] { watch_clock_gaps(cpus.first, gaps[0], over); });
+    const std::jthread second([&] { watch_clock_gaps(cpus.second, gaps[1], over); });
     for (std::uint64_t offset = 0; offset < bytes; offset += kHugePageSize) {
       std::this_thread::sleep_for(kPause);
       if (const Status status = memory->populate(offset, kHugePageSize); !status.ok()) {

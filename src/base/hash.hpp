@@ -80,8 +80,6 @@ class KeyHash {
   std::uint64_t high_;
 };
 
-inline std::uint64_t hash_word(std::uint64_t key, std::uint64_t seed) noexcept { return KeyHash(seed).of_word(key); }
-
 struct Spread {
   std::uint32_t shard;
   std::uint64_t fraction;  // what remains of the top bits, uniform over 64 bits: chooses the base bucket

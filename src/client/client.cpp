@@ -29,7 +29,7 @@ Result<Session*> Client::Impl::renew(Session* ended, Deadline& deadline) noexcep
   } catch (...) {
     return Status::out_of_memory();
   }
-  if (options.reads == Reads::kRing) fresh->read_by_ring();
+  if (options.reads == Reads::kRing) fresh->leave_reads_to_server();
   fresh->previous.reset(newest.load(std::memory_order_relaxed));  // relaxed: under the mutex
   // [session.list] release; pairs with [session.walk]: a fork at any moment finds the list whole
   newest.store(fresh, std::memory_order_release);
@@ -71,7 +71,6 @@ Result<Client> Client::connect(const Options& options) noexcept {
       return Status(StatusCode::kInvalid, "a client that is read_only has no ring; leave out Reads::kRing");
     }
     auto impl = std::make_unique<Impl>(options, std::move(*name));
-    if (!impl->own.usable()) return Status::out_of_memory();
     Deadline limit = impl->deadline();
     if (Status status = impl->connect_first(limit); !status.ok()) return status;
     return Client(std::move(impl));

@@ -1,7 +1,7 @@
 // Client::Impl: what stands behind a Client: its session, its writes that nobody has reported yet, and how a fork is noticed.
 //
-//   client.cpp   life: connecting, connecting anew, forks
-//   writes.cpp   whatever waits for room or an answer in a write channel
+//   client.cpp     life: connecting, connecting anew, forks
+//   writes.cpp     whatever waits for room or an answer in a write channel
 //   reads.cpp      gets, by direct reads and by ring; scan and size
 //   multi_get.cpp  gets of several keys at once
 //
@@ -29,12 +29,14 @@ namespace hostmap {
 // call, and a read needs a single look, for the session that it finds here is this process's own.
 class alignas(kPageSize) OwnPage {
  public:
-  // Of memory that is private and of no file, as WIPEONFORK demands.
-  OwnPage() noexcept : usable_(::madvise(this, sizeof *this, MADV_WIPEONFORK) == 0) { set_own(); }
+  // In memory that is private and of no file, as WIPEONFORK demands.
+  OwnPage() {
+    if (::madvise(this, sizeof *this, MADV_WIPEONFORK) != 0) throw std::bad_alloc();
+    set_own();
+  }
   OwnPage(const OwnPage&) = delete;
   OwnPage& operator=(const OwnPage&) = delete;
 
-  bool usable() const noexcept { return usable_; }
   bool in_child() const noexcept { return mark_.load(std::memory_order_relaxed) == 0; }  // relaxed: of this process
   void set_own() noexcept { mark_.store(1, std::memory_order_relaxed); }                 // relaxed: likewise
 
@@ -43,7 +45,6 @@ class alignas(kPageSize) OwnPage {
 
  private:
   std::atomic<int> mark_{0};
-  bool usable_;
 };
 
 // Writes that failed behind the back of their calls, until a flush tells of them.

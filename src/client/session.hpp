@@ -61,7 +61,7 @@ class Session {
   }
   // All of them are applied (or refused).
   void note_applied(std::uint32_t lane) noexcept {
-    if (reads_at_once_.load(std::memory_order_relaxed)) return;  // relaxed: this thread's own
+    if (queued_[lane].load(std::memory_order_relaxed) == 0) return;  // relaxed: this thread's own
     // [queued.done] release; pairs with [queued.see]: another thread that sees it finds the writes applied
     queued_[lane].store(0, std::memory_order_release);
     for (std::uint32_t other = 0; other < lanes_; ++other) {
@@ -77,10 +77,10 @@ class Session {
   bool any_unreported() const noexcept {
     return std::find(unreported_, unreported_ + lanes_, true) != unreported_ + lanes_;
   }
-  // Before others know of it: the client wants the server to answer its reads.
-  void read_by_ring() noexcept {
+  // Before others know of the session: the client wants its reads by ring.
+  void leave_reads_to_server() noexcept {
     by_ring_ = true;
-    reads_at_once_.store(false, std::memory_order_relaxed);  // relaxed: see above
+    reads_at_once_.store(false, std::memory_order_relaxed);  // relaxed: whoever finds the session sees it
   }
   // By any thread: may a read go straight to the table, with no writes on their way that it must see?
   bool reads_at_once() const noexcept {

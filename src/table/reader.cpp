@@ -37,7 +37,6 @@ struct TableReader::Lookup {
     const Spread spread = spread_over_shards(hash, reader.shard_count_);
     fraction = spread.fraction;
     shard = &reader.shards_[spread.shard];
-    words = shard->words;
   }
 
   std::span<const std::byte> key;
@@ -45,8 +44,7 @@ struct TableReader::Lookup {
   std::uint64_t hash;
   std::uint64_t fraction;
   const Shard* shard;
-  const ShardHeader* words;  // the shard's
-  std::uint64_t size = 0;    // of the value found
+  std::uint64_t size = 0;  // of the value found
 
   // As of this round:
   std::uint64_t fill = 0;
@@ -126,7 +124,7 @@ bool TableReader::pairs_unchanged(const Lookup& lookup) const noexcept {
     if (lookup.pairs_seen[i].header->load(kRelaxed) != lookup.pairs_seen[i].value) return false;
   }
   // relaxed: likewise
-  return stable_state(lookup.words->pair_state.load(kRelaxed)) == stable_state(lookup.pair_state);
+  return stable_state(lookup.shard->words->pair_state.load(kRelaxed)) == stable_state(lookup.pair_state);
 }
 
 // No entry of this shard ever had an 8-byte key: the pairs' miss is the answer, if it was one all the time.
@@ -141,7 +139,7 @@ TableReader::Step TableReader::miss_in_pairs(const Lookup& lookup) const noexcep
   lookup.pair_headers = 0;
   lookup.fill = header().fill.load(kAcquire);  // [fill.read] acquire; pairs with [fill.clear]
   const std::uint64_t state =
-      lookup.words->pair_state.load(kAcquire);  // [state.read] acquire; pairs with [split.publish]
+      lookup.shard->words->pair_state.load(kAcquire);  // [state.read] acquire; pairs with [split.publish]
   lookup.pair_state = state;
   if ((state & kStateClosed) != 0) [[unlikely]]
     return Step::kClosed;
@@ -225,7 +223,7 @@ TableReader::Result TableReader::get_entry(std::span<const std::byte> key, std::
 TableReader::Step TableReader::look_in_entries(Lookup& lookup) const noexcept {
   const Shard& shard = *lookup.shard;
   const std::uint64_t state =
-      lookup.words->entry_state.load(kAcquire);  // [state.entries] acquire; pairs with [split.publish-entries]
+      lookup.shard->words->entry_state.load(kAcquire);  // [state.entries] acquire; pairs with [split.publish-entries]
   if ((state & kStateClosed) != 0) [[unlikely]]
     return Step::kClosed;
   const std::uint64_t index = bucket_index(state, shard.entries_base, lookup.fraction, lookup.hash);
@@ -270,7 +268,7 @@ TableReader::Step TableReader::look_in_entries(Lookup& lookup) const noexcept {
   std::atomic_thread_fence(kAcquire);  // [entry.miss] acquire; pairs with [cell.swing]
   // relaxed, all four: behind the fence
   const bool same = primary.header.load(kRelaxed) == version && pairs_unchanged(lookup) &&
-                    stable_state(lookup.words->entry_state.load(kRelaxed)) == stable_state(state) &&
+                    stable_state(lookup.shard->words->entry_state.load(kRelaxed)) == stable_state(state) &&
                     header().fill.load(kRelaxed) == lookup.fill;
   return same ? Step::kMiss : Step::kAgain;
 }

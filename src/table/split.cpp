@@ -128,7 +128,7 @@ ShardWriter::OldPairs ShardWriter::pairs_to_move(PairBucket* primary, unsigned l
     for (std::uint64_t left = bucket->header.load(kRelaxed) & kOccupiedMask; left != 0; left &= left - 1) {
       const auto place = static_cast<unsigned>(std::countr_zero(left));
       const std::uint64_t key = bucket->keys[place - 1].load(kRelaxed);
-      if (moves(hash_word(key, header_.hash_seed), level)) found.moved |= std::uint64_t{1} << place;
+      if (moves(hash_.of_word(key), level)) found.moved |= std::uint64_t{1} << place;
     }
   }
   return old;
@@ -238,8 +238,8 @@ ShardWriter::OldEntries ShardWriter::entries_to_move(EntryBucket* primary, unsig
         continue;
       }
       const std::uint64_t meta = table_.at<Word>(cell_offset(word))->load(kRelaxed);
-      const std::uint64_t hash = hash_bytes(entry_payload(cell_offset(word)), meta_key_bytes(meta), header_.hash_seed);
-      if (moves(hash, level)) old.cells[old.moved++] = &cell;
+      const std::span<const std::byte> key(entry_payload(cell_offset(word)), meta_key_bytes(meta));
+      if (moves(hash_(key), level)) old.cells[old.moved++] = &cell;
     }
     bucket = next;
   }

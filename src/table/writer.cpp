@@ -23,6 +23,7 @@ ShardWriter::ShardWriter(Region& table, std::uint32_t shard, Intent& intent, Mem
       header_(*table.at<TableHeader>(0)),
       shard_(header_.shards[shard]),
       stats_(header_.lane_stats[shard]),
+      hash_(header_.hash_seed),
       populator_(populator),
       pool_(pool),
       blocks_(pool, stats_),
@@ -52,7 +53,7 @@ void ShardWriter::close() noexcept {
 HashedKey ShardWriter::hashed(std::span<const std::byte> key) const noexcept {
   HashedKey hashed;
   hashed.bytes = key;
-  hashed.hash = hash_bytes(key.data(), key.size(), header_.hash_seed);
+  hashed.hash = hash_(key);
   hashed.fraction = spread_over_shards(hashed.hash, header_.shard_count).fraction;
   return hashed;
 }

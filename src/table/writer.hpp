@@ -263,6 +263,7 @@ class ShardWriter {
   TableHeader& header_;
   ShardHeader& shard_;
   LaneStats& stats_;
+  KeyHash hash_;
   Populator& populator_;
   SlabPool& pool_;
   BlockAllocator blocks_;

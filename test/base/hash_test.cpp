@@ -26,7 +26,7 @@ TEST(HashTest, WordsHashLikeTheirBytes) {
   for (int i = 0; i < 100'000; ++i) {
     const std::uint64_t key = random.one_in(4) ? random.below(100) : random.word();
     const std::uint64_t seed = random.one_in(4) ? random.below(3) : random.word();
-    ASSERT_EQ(hash_word(key, seed), hash_bytes(&key, sizeof key, seed)) << key << " with seed " << seed;
+    ASSERT_EQ(KeyHash(seed).of_word(key), hash_bytes(&key, sizeof key, seed)) << key << " with seed " << seed;
     const std::array<std::uint64_t, 2> two{key, random.one_in(4) ? random.below(100) : random.word()};
     ASSERT_EQ(KeyHash(seed)(std::as_bytes(std::span(two))), hash_bytes(two.data(), sizeof two, seed))
         << two[0] << ", " << two[1] << " with seed " << seed;
@@ -37,7 +37,7 @@ TEST(HashTest, WordsHashLikeTheirBytes) {
 TEST(HashTest, TheFunctionIsTheOneThatHashIdNames) {
   EXPECT_EQ(kHashId, 0x5858'4833'0001u);
   EXPECT_EQ(hash_bytes("", 0, 0), 0x2d06'8005'38d3'94c2u);  // XXH3_64bits of nothing, from xxHash's own test vectors
-  EXPECT_EQ(hash_word(0, 0), hash_bytes("\0\0\0\0\0\0\0\0", 8, 0));
+  EXPECT_EQ(KeyHash(0).of_word(0), hash_bytes("\0\0\0\0\0\0\0\0", 8, 0));
 }
 
 TEST(HashTest, TheSeedDecides) {
@@ -45,7 +45,7 @@ TEST(HashTest, TheSeedDecides) {
   for (int i = 0; i < 1000; ++i) {
     const std::uint64_t key = random.word();
     const std::uint64_t seed = random.word();
-    EXPECT_NE(hash_word(key, seed), hash_word(key, seed ^ 1));
+    EXPECT_NE(KeyHash(seed).of_word(key), KeyHash(seed ^ 1).of_word(key));
     EXPECT_NE(hash_bytes(&key, 7, seed), hash_bytes(&key, 7, seed ^ 1));
   }
 }
@@ -63,7 +63,7 @@ TEST(HashTest, KeysSpreadEvenlyOverShards) {
     std::vector<std::uint64_t> counts(shards);
     constexpr std::uint64_t kKeys = 100'000;
     for (std::uint64_t key = 0; key < kKeys; ++key) {
-      const Spread spread = spread_over_shards(hash_word(key, seed), shards);
+      const Spread spread = spread_over_shards(KeyHash(seed).of_word(key), shards);
       ASSERT_LT(spread.shard, shards);
       ++counts[spread.shard];
     }
@@ -78,7 +78,7 @@ TEST(HashTest, KeysOfOneShardSpreadEvenlyOverItsBaseBuckets) {
     std::vector<std::uint64_t> counts(base);
     std::uint64_t keys = 0;
     for (std::uint64_t key = 0; key < 400'000; ++key) {
-      const Spread spread = spread_over_shards(hash_word(key, seed), 4);
+      const Spread spread = spread_over_shards(KeyHash(seed).of_word(key), 4);
       if (spread.shard != 2) continue;
       const std::uint64_t bucket = scale(spread.fraction, base);
       ASSERT_LT(bucket, base);
@@ -96,7 +96,7 @@ TEST(HashTest, TagsAreEvenWithinOneBucket) {
   std::vector<std::uint64_t> counts(64);
   std::uint64_t keys = 0;
   for (std::uint64_t key = 0; keys < 30'000; ++key) {
-    const std::uint64_t hash = hash_word(key, seed);
+    const std::uint64_t hash = KeyHash(seed).of_word(key);
     const Spread spread = spread_over_shards(hash, 2);
     if (spread.shard != 1 || scale(spread.fraction, 5) != 3 || (level_bits(hash) & 7) != 6) continue;
     ++counts[tag_of(hash) % 64];

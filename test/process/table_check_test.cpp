@@ -64,7 +64,7 @@ class StoppedTable {
   }
   PairBucket& pair_home(std::uint64_t key) {
     const ShardHeader& shard = header().shards[0];
-    const std::uint64_t hash = hash_word(key, header().hash_seed);
+    const std::uint64_t hash = KeyHash(header().hash_seed).of_word(key);
     return region_.at<PairBucket>(
         shard.pairs_offset)[bucket_index(shard.pair_state.load(), shard.pairs_base, hash, hash)];
   }
