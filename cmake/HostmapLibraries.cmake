@@ -48,10 +48,24 @@ set_target_properties(hostmap_client PROPERTIES
                       OUTPUT_NAME hostmap
                       POSITION_INDEPENDENT_CODE ON)
 target_compile_features(hostmap_client PUBLIC cxx_std_20)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # A shared object that holds a unique symbol (std::to_string has one) is never unloaded by dlclose.
+  target_compile_options(hostmap_client PRIVATE -fno-gnu-unique)
+endif()
+# Inside another project that chooses neither a build type nor an optimisation, the library is optimised all the same: not
+# optimised, its calls take 15 times as long. What the project chooses is kept, Debug included.
+if(NOT PROJECT_IS_TOP_LEVEL AND NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  get_directory_property(inherited_options COMPILE_OPTIONS)
+  if(NOT " ${CMAKE_CXX_FLAGS} ${inherited_options}" MATCHES "[ ;]-O")
+    message(STATUS "hostmap: no CMAKE_BUILD_TYPE is set; the client library is compiled with -O2 -DNDEBUG")
+    target_compile_options(hostmap_client PRIVATE -O2 -DNDEBUG)
+  endif()
+endif()
 # The public headers, as a set: with the include path for whoever builds, and for cmake --install.
 file(GLOB public_headers CONFIGURE_DEPENDS include/hostmap/*.hpp)
 target_sources(hostmap_client PUBLIC FILE_SET HEADERS BASE_DIRS include FILES ${public_headers})
 target_include_directories(hostmap_client PRIVATE src)
+target_compile_definitions(hostmap_client PRIVATE HOSTMAP_LIBRARY)
 target_include_directories(hostmap_client SYSTEM PRIVATE "${HOSTMAP_XXHASH_INCLUDE}")
 
 if(HOSTMAP_APPS)

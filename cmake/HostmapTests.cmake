@@ -3,6 +3,7 @@
 #                                     FOLDER.Suite.Name
 #   test/process/programs/*.cpp    -> helper programs, each named as its file, beside hostmap-server
 #   test/process/preload/*.cpp     -> likewise NAME.so, for LD_PRELOAD
+#   test/process/modules/*.cpp     -> likewise NAME.so, which contains the client library, for dlopen
 #   test/models                    -> models of the protocols: model.NAME.quick and model.NAME.full (soak)
 #   scripts/check_*                -> style.NAME, and style.NAME.canary: the check must fail on a
 #                                     bad tree
@@ -103,6 +104,15 @@ foreach(source IN LISTS preload_sources)
   add_dependencies(hostmap_process_programs ${library})
 endforeach()
 
+file(GLOB module_sources CONFIGURE_DEPENDS test/process/modules/*.cpp)
+foreach(source IN LISTS module_sources)
+  cmake_path(GET source STEM library)
+  add_library(${library} MODULE "${source}")
+  set_target_properties(${library} PROPERTIES PREFIX "" LIBRARY_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}")
+  target_link_libraries(${library} PRIVATE hostmap_client)
+  add_dependencies(hostmap_process_programs ${library})
+endforeach()
+
 # hostmap_add_test_binary(FOLDER SOURCE…)
 function(hostmap_add_test_binary folder)
   set(binary test_${folder})
@@ -175,6 +185,10 @@ if(NOT HOSTMAP_SANITIZE AND NOT HOSTMAP_COVERAGE)
     hostmap_add_test(library misuse slow "${script}" --compiler "${CMAKE_CXX_COMPILER}")
     hostmap_add_test(library misuse.canary slow "${script}" --self-test --compiler "${CMAKE_CXX_COMPILER}")
   endif()
+
+  set(script "${PROJECT_SOURCE_DIR}/test/package/headers_test")
+  hostmap_add_test(library headers slow "${script}")
+  hostmap_add_test(library headers.canary slow "${script}" --self-test)
 
   set(script "${PROJECT_SOURCE_DIR}/test/package/package_test")
   foreach(way find_package add_subdirectory pkg_config)

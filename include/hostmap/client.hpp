@@ -2,12 +2,15 @@
 //
 //   auto map = hostmap::Client::connect();
 //   if (!map) return complain(map.status().message());
-//   map->put("language", "C++");
+//   if (auto status = map->put("language", "C++"); !status.ok()) return complain(status.message());
 //   auto value = map->get("language");          // Result<std::string>
 //
 // Threads: get, get_into, exists and multi_get may be called from any number of threads on one Client; everything
 // else from one thread at a time. After a fork, the child's first call connects anew; writes queued before the fork
 // stay with the parent.
+// In a signal handler no call is allowed. Even get_into, which allocates nothing and takes no lock on its fast path, takes
+// a mutex on the slow path (another thread's disturbance, a new connection), and a handler that interrupts the owner of
+// that mutex would wait for itself. Set a flag in the handler, and call the library where the flag is read.
 // The library starts no thread, installs no signal handler, never prints, exits or throws on the data path.
 //
 // Every call that blocks does so for at most Options::timeout, then returns kTimeout. A change that timed out, or

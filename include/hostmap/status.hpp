@@ -3,15 +3,30 @@
 // A Status is a code from a frozen list and one sentence for people. It never throws, and its usual form (a code alone)
 // allocates nothing. Result<T> is a T or a Status; there is no Result<bool>, because `if (result)` would be a trap.
 // Values of both belong to one thread at a time, like an int.
+// The headers compile without exceptions (-fno-exceptions) and without run-time type information (-fno-rtti), too.
 #pragma once
 
+#include <cassert>
 #include <concepts>
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <type_traits>
 #include <utility>
+
+// `*` and `->` of a Result that holds no value are a mistake of the caller. A debug build (without NDEBUG) and one with
+// _GLIBCXX_ASSERTIONS end the process there with a message; other builds do not check. Nor does the library in itself: it
+// never ends its user's process, however it is built.
+#if defined(HOSTMAP_LIBRARY)
+#define HOSTMAP_ASSERT_VALUE(has_value) static_cast<void>(0)
+#elif defined(_GLIBCXX_ASSERTIONS) && defined(NDEBUG) && defined(__glibcxx_assert)
+#define HOSTMAP_ASSERT_VALUE(has_value) __glibcxx_assert(has_value)
+#else
+#define HOSTMAP_ASSERT_VALUE(has_value) assert(has_value)
+#endif
 
 namespace hostmap {
 
@@ -108,13 +123,10 @@ class [[nodiscard]] Status {
     return status;
   }
 
-  /// The kOk of every Result that holds a value. It is never destroyed: what runs at a process's exit may still ask for it,
-  /// and a library that is a guest there leaves nothing behind for exit to do.
-  static const Status& done() noexcept {
-    alignas(Status) static unsigned char place[sizeof(Status)];
-    static const Status* const status = std::construct_at(reinterpret_cast<Status*>(place));
-    return *status;
-  }
+  /// The kOk of every Result that holds a value. It is never destroyed, so code that runs at a process's exit may use it.
+  /// In the library and not here: an inline or local static variable would be a unique symbol of the dynamic linker, and a
+  /// shared object with one of those is never unloaded.
+  static const Status& done() noexcept;
 
   bool ok() const noexcept { return code_ == StatusCode::kOk; }
   StatusCode code() const noexcept { return code_; }
@@ -128,13 +140,8 @@ class [[nodiscard]] Status {
   friend bool operator==(const Status& status, StatusCode code) noexcept { return status.code_ == code; }
 
  private:
-  void set_detail(std::string_view detail) noexcept {
-    try {
-      detail_ = std::make_unique<std::string>(detail);
-    } catch (...) {
-      detail_.reset();  // the code still says what happened
-    }
-  }
+  // In the library and not here: this header is compiled without exceptions, too.
+  void set_detail(std::string_view detail) noexcept;
 
   StatusCode code_ = StatusCode::kOk;
   bool own_memory_ = false;
@@ -179,15 +186,74 @@ class [[nodiscard]] Result {
   ~Result() { destroy(); }
 
   explicit operator bool() const noexcept { return has_value_; }
-  T& operator*() & noexcept { return value_; }
-  const T& operator*() const& noexcept { return value_; }
-  T&& operator*() && noexcept { return std::move(value_); }
-  T* operator->() noexcept { return &value_; }
-  const T* operator->() const noexcept { return &value_; }
+  bool has_value() const noexcept { return has_value_; }
+
+  // These are inlined always, so that each file gets the checks that it was compiled with.
+  /// The value. Requires one: without it `*` and `->` are asserted in debug builds and under _GLIBCXX_ASSERTIONS, and
+  /// undefined in all others.
+  [[gnu::always_inline]] T& operator*() & noexcept {
+    HOSTMAP_ASSERT_VALUE(has_value());
+    return value_;
+  }
+  [[gnu::always_inline]] const T& operator*() const& noexcept {
+    HOSTMAP_ASSERT_VALUE(has_value());
+    return value_;
+  }
+  [[gnu::always_inline]] T&& operator*() && noexcept {
+    HOSTMAP_ASSERT_VALUE(has_value());
+    return std::move(value_);
+  }
+  [[gnu::always_inline]] const T&& operator*() const&& noexcept {
+    HOSTMAP_ASSERT_VALUE(has_value());
+    return std::move(value_);
+  }
+  [[gnu::always_inline]] T* operator->() noexcept {
+    HOSTMAP_ASSERT_VALUE(has_value());
+    return &value_;
+  }
+  [[gnu::always_inline]] const T* operator->() const noexcept {
+    HOSTMAP_ASSERT_VALUE(has_value());
+    return &value_;
+  }
+  /// The value. Requires one, which every build checks: without a value it prints the message of status() to standard
+  /// error and ends the process by std::abort(). It throws nothing.
+  T& value() & noexcept {
+    require_value();
+    return value_;
+  }
+  const T& value() const& noexcept {
+    require_value();
+    return value_;
+  }
+  T&& value() && noexcept {
+    require_value();
+    return std::move(value_);
+  }
+  const T&& value() const&& noexcept {
+    require_value();
+    return std::move(value_);
+  }
+  /// The value, or `otherwise` where there is none, whatever the reason: a key that is absent and a server that has died
+  /// give the same. Read status() where the difference matters.
+  template <typename Otherwise = T>
+  T value_or(Otherwise&& otherwise) const& {
+    return has_value_ ? value_ : static_cast<T>(std::forward<Otherwise>(otherwise));
+  }
+  template <typename Otherwise = T>
+  T value_or(Otherwise&& otherwise) && {
+    return has_value_ ? std::move(value_) : static_cast<T>(std::forward<Otherwise>(otherwise));
+  }
   /// kOk where there is a value. Valid as long as this Result.
   const Status& status() const noexcept { return has_value_ ? Status::done() : status_; }
 
  private:
+  void require_value() const noexcept {
+    if (has_value_) [[likely]]
+      return;
+    const std::string_view why = status_.message();
+    std::fprintf(stderr, "hostmap::Result::value() without a value: %.*s\n", static_cast<int>(why.size()), why.data());
+    std::abort();
+  }
   void take(Result& other) noexcept {
     if (has_value_) {
       std::construct_at(&value_, std::move(other.value_));
@@ -211,3 +277,5 @@ class [[nodiscard]] Result {
 };
 
 }  // namespace hostmap
+
+#undef HOSTMAP_ASSERT_VALUE

@@ -47,7 +47,7 @@ struct WorkerView {
 };
 
 // Of an answer that no server sends: the connection is broken off, and the next call connects anew.
-inline constexpr std::string_view kSenselessAnswer =
+constexpr std::string_view kSenselessAnswer =
     "the server's answer makes no sense; the next call connects anew; please report it";
 
 // The count in the value of a flush's answer.

@@ -16,6 +16,8 @@ constexpr auto kAcquire = std::memory_order_acquire;
 
 }  // namespace
 
+std::byte ValueTarget::nowhere_{};
+
 std::byte* ValueTarget::resized(std::string& text, std::size_t size) noexcept {
   try {
     if (text.capacity() < size) {

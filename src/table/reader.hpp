@@ -74,7 +74,7 @@ class ValueTarget {
       : kind_(kind), data_(data), capacity_(capacity), text_(text) {}
   static std::byte* resized(std::string& text, std::size_t size) noexcept;
 
-  static inline std::byte nowhere_{};
+  static std::byte nowhere_;  // not inline: that would keep a shared object with this library from being unloaded
   Kind kind_;
   std::byte* data_;
   std::size_t capacity_;

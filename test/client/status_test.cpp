@@ -70,5 +70,48 @@ TEST(ResultTest, WhatCannotBeCopiedCanBeMoved) {
   EXPECT_EQ(*out, 7);
 }
 
+TEST(ResultTest, ValueAndValueOrGiveTheValueOfEachKindOfReference) {
+  Result<std::string> result(kLong);
+  const Result<std::string>& constant = result;
+  EXPECT_TRUE(result.has_value());
+  EXPECT_EQ(result.value(), kLong);
+  EXPECT_EQ(constant.value(), kLong);
+  EXPECT_EQ(constant.value_or("other"), kLong);
+  result.value() = "changed";
+  EXPECT_EQ(*constant, "changed");
+  EXPECT_EQ(*std::move(constant), "changed");
+  EXPECT_EQ(Result<std::string>(kLong).value(), kLong);
+  EXPECT_EQ(Result<std::string>(kLong).value_or("other"), kLong);
+  const Result<std::string> failed(detailed());
+  EXPECT_FALSE(failed.has_value());
+  EXPECT_EQ(failed.value_or("other"), "other");
+  EXPECT_EQ(Result<std::string>(StatusCode::kNotFound).value_or(kLong), kLong);
+  Result<std::unique_ptr<int>> owner(std::make_unique<int>(7));
+  EXPECT_EQ(*std::move(owner).value_or(nullptr), 7);
+}
+
+#if !defined(NDEBUG) && GTEST_HAS_DEATH_TEST
+// With a value they work; without one the caller's mistake ends the process at once and does not read what is not there.
+TEST(ResultDeathTest, AccessWithoutAValueIsAsserted) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const Result<std::string> failed(StatusCode::kNotFound);
+  Result<std::string> changeable(StatusCode::kNotFound);
+  EXPECT_DEATH(static_cast<void>(*failed), "has_value");
+  EXPECT_DEATH(static_cast<void>(*changeable), "has_value");
+  EXPECT_DEATH(static_cast<void>(failed->size()), "has_value");
+  EXPECT_DEATH(static_cast<void>(changeable->size()), "has_value");
+  EXPECT_DEATH(static_cast<void>(std::string(*Result<std::string>(StatusCode::kTimeout))), "has_value");
+}
+#endif
+
+#if GTEST_HAS_DEATH_TEST
+TEST(ResultDeathTest, ValueWithoutAValueEndsTheProcessWithTheReason) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const Result<std::string> failed(StatusCode::kNotFound);
+  EXPECT_DEATH(static_cast<void>(failed.value()), "no such key");
+  EXPECT_DEATH(static_cast<void>(Result<std::string>(detailed()).value()), "a detail that is long");
+}
+#endif
+
 }  // namespace
 }  // namespace hostmap::test
