@@ -32,6 +32,8 @@ class Dispatcher {
   bool prepare(const Request& request, HashedKey& key) const noexcept;
   // Must this request wait, because of what other lanes have to do first?
   bool must_wait(const Request& request) const noexcept { return request.op == Op::kClear && !shard_.may_clear(); }
+  // Can must_wait() of later requests depend on this one? Then nothing is decided about those before it is applied.
+  static bool changes_who_must_wait(const Request& request) noexcept { return request.op == Op::kClear; }
   // Applies and answers. False: no honest client sends this; nothing was applied.
   bool apply(const Request& request, const HashedKey& key);
   // Forgets a stream that will not be finished.

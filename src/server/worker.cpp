@@ -245,10 +245,7 @@ bool Worker::sweep() {
   }
   if (served_.empty()) return debts;  // without anybody else they are paid off at once
   fence_before_waking();
-  for (ServerChannel* channel : served_) {
-    wake_client(*channel->control, channel->answered, channel->consumed);
-    channel->answered = false;
-  }
+  for (ServerChannel* channel : served_) wake(*channel);
   return true;
 }
 
@@ -293,15 +290,15 @@ bool Worker::serve(ServerChannel& channel) {
     item.request.next_position = channel.requests.position();
     used += static_cast<std::size_t>(size - kRecordHeadBytes);
     ++count;
+    // Whether the next request must wait can depend on this one: it is decoded when this one has been applied.
+    if (dispatcher.changes_who_must_wait(item.request)) [[unlikely]]
+      break;
   } while (count < kBatch && used < kBatchBytes && channel.requests.poll());
   if (count == 0 && !malformed) return false;
 
-  for (std::size_t i = 0; i < count; ++i) {
-    if (!dispatcher.apply(items_[i].request, items_[i].key)) {
-      malformed = true;
-      break;
-    }
-  }
+  std::size_t applied = 0;
+  while (applied < count && dispatcher.apply(items_[applied].request, items_[applied].key)) ++applied;
+  malformed = malformed || applied < count;
   const BatchCounts& counts = dispatcher.counts();
   LaneStats& lane = around_.table->header().lane_stats[channel.lane];
   add(lane.puts, counts.puts);
@@ -310,7 +307,7 @@ bool Worker::serve(ServerChannel& channel) {
   add(lane.refused, counts.refused);
   if (counts.clears != 0) [[unlikely]]
     ring_others();  // they have something to take back
-  channel.consumed = count == 0 ? channel.consumed : items_[count - 1].request.next_position;
+  if (applied != 0) channel.consumed = items_[applied - 1].request.next_position;
   // [consumed.publish] release; pairs with [consumed.load]: what was asked is done, and its bytes may be written again
   channel.control->requests_consumed.store(channel.consumed, std::memory_order_release);
   const std::uint64_t bytes =
@@ -320,11 +317,22 @@ bool Worker::serve(ServerChannel& channel) {
   return true;
 }
 
-// Takes what the channel's ring holds; a client that goes on writing meanwhile gets no further than one ring.
+// Serves what the channel's ring holds, and wakes the client. A client that continues to write gets no further than one ring.
 void Worker::drain(ServerChannel& channel) {
   const std::uint64_t end = channel.requests.position() + channel.requests.view().capacity();
-  while (channel.requests.position() < end && serve(channel)) {
+  while (channel.requests.position() < end) {
+    clear_waits_ = false;
+    // A clear that must wait for buckets of this worker to be swept is served when they are.
+    if (!serve(channel) && !(clear_waits_ && reclaim())) break;
   }
+  fence_before_waking();
+  wake(channel);
+}
+
+// After fence_before_waking(): wakes the client if it sleeps for what was done.
+void Worker::wake(ServerChannel& channel) noexcept {
+  wake_client(*channel.control, channel.answered, channel.consumed);
+  channel.answered = false;
 }
 
 void Worker::ring_others() noexcept {

@@ -166,6 +166,7 @@ class Worker {
   bool reclaim();
   void activate(std::size_t idle_index);
   void drain(ServerChannel& channel);
+  static void wake(ServerChannel& channel) noexcept;
   void resume_stream(ServerChannel& channel) noexcept;
   void poison(ServerChannel& channel);
   void forget(ServerEnd& end);

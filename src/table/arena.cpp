@@ -30,6 +30,7 @@ SlabPool::SlabPool(Region& table, Journal& journal, MemoryBudget& budget, Popula
       arena_(table, budget, arena_offset_, table.at<TableHeader>(0)->arena_bytes,
              table.at<TableHeader>(0)->arena_allocated) {
   free_bits_.reserve(arena_.max_bytes() / kSlabBytes / kWordBits + 1);
+  owners_.reserve(arena_.max_bytes() / kSlabBytes);
 }
 
 std::uint64_t SlabPool::find(std::uint64_t count) noexcept {
@@ -80,6 +81,7 @@ void SlabPool::adopt_populated() {
   const std::uint64_t now = usable / kSlabBytes;
   if (now <= slabs_) return;
   free_bits_.resize(now / kWordBits + 1, 0);  // reserved
+  owners_.resize(now, 0);                     // reserved
   const std::uint64_t before = slabs_;
   slabs_ = now;
   mark(before, now - before, true);
@@ -101,9 +103,11 @@ void SlabPool::adopt(const ArenaCensus& census) {
   const std::lock_guard<std::mutex> lock(mutex_);
   slabs_ = census.slabs();
   free_bits_.assign(slabs_ / kWordBits + 1, 0);
+  owners_.assign(slabs_, 0);
   free_slabs_ = 0;
   first_free_word_ = 0;
   for (std::uint64_t slab = 0; slab < slabs_; ++slab) {
+    if (census.owner(slab) != ArenaCensus::kNobody) owners_[slab] = static_cast<std::uint8_t>(census.owner(slab));
     if (holds_overflow(census.kind(slab)) || census.owner(slab) != ArenaCensus::kNobody) continue;
     journal_.slab_class(slab).store(kSlabFree,
                                     std::memory_order_release);  // [slab.free] release; pairs with [slab.class]
@@ -116,11 +120,29 @@ void SlabPool::report(ArenaCensus& census) const {
   for (std::uint64_t slab = 0; slab < slabs_; ++slab) {
     const std::uint8_t kind = census.kind(slab);
     const bool is_free = (free_bits_[slab / kWordBits] >> slab % kWordBits & 1) != 0;
-    if (!is_free && (kind == kSlabRunHead || kind == kSlabRunRest)) census.note(slab, 0).front() = 1;
+    if (is_free || (kind != kSlabRunHead && kind != kSlabRunRest)) continue;
+    // Of a run the first slab alone counts as a used block.
+    census.note(slab, owners_[slab]).front() = kind == kSlabRunHead ? 1 : 0;
   }
 }
 
-std::uint64_t SlabPool::take(std::uint64_t count, SlabKind kind) {
+void SlabPool::describe(WriterState& state) const {
+  state.add("pool: slabs", slabs_);
+  state.add("pool: free slabs", free_slabs_);
+  std::uint64_t first_free = 0;
+  while (first_free < free_bits_.size() && free_bits_[first_free] == 0) ++first_free;
+  // A hint that must not lie behind the first free slab.
+  state.add("pool: the first free slab can be found", first_free_word_ <= first_free ? 1 : 0);
+  for (std::uint64_t slab = 0; slab < slabs_; ++slab) {
+    const std::uint8_t kind = journal_.slab_class(slab).load(std::memory_order_relaxed);  // relaxed: nothing runs
+    const std::string name = "slab " + std::to_string(slab);
+    state.add(name + ": is free", free_bits_[slab / kWordBits] >> slab % kWordBits & 1);
+    state.add(name + ": kind", kind);
+    if (kind == kSlabRunHead || kind == kSlabRunRest) state.add(name + ": owner", owners_[slab]);
+  }
+}
+
+std::uint64_t SlabPool::take(std::uint64_t count, SlabKind kind, std::uint32_t shard) {
   const std::lock_guard<std::mutex> lock(mutex_);
   std::uint64_t first = find(count);
   if (first == kNone) {
@@ -132,6 +154,7 @@ std::uint64_t SlabPool::take(std::uint64_t count, SlabKind kind) {
   }
   mark(first, count, false);
   for (std::uint64_t slab = first; slab < first + count; ++slab) {
+    owners_[slab] = static_cast<std::uint8_t>(shard);
     // [slab.class] release; pairs with [slab.free]: stands (for a restart) before any block is handed out
     journal_.slab_class(slab).store(slab == first ? kind : kSlabRunRest, std::memory_order_release);
   }
@@ -174,7 +197,8 @@ void SlabPool::raise_generations(std::uint64_t offset, std::uint64_t bytes) noex
 
 // --- BlockAllocator --------------------------------------------------------------------------------------------------
 
-BlockAllocator::BlockAllocator(SlabPool& pool, LaneStats& stats) : pool_(pool), stats_(stats) {}
+BlockAllocator::BlockAllocator(SlabPool& pool, LaneStats& stats, std::uint32_t shard)
+    : pool_(pool), stats_(stats), shard_(shard) {}
 
 namespace {
 
@@ -193,7 +217,7 @@ void account(Word& figure, std::int64_t bytes) noexcept {
 }  // namespace
 
 BlockAllocator::Slab* BlockAllocator::new_slab(unsigned size_class) {
-  const std::uint64_t number = pool_.take(1, static_cast<SlabKind>(kSlabFirstClass + size_class));
+  const std::uint64_t number = pool_.take(1, static_cast<SlabKind>(kSlabFirstClass + size_class), shard_);
   if (number == SlabPool::kNone) return nullptr;
   try {
     Slab* slab = add_slab(number, size_class);
@@ -249,13 +273,14 @@ void BlockAllocator::add_overflow(SlabKind kind, std::uint64_t number) {
   free.buckets += more;
 }
 
-void BlockAllocator::adopt(const ArenaCensus& census, std::uint32_t shard) {
+void BlockAllocator::adopt(const ArenaCensus& census) {
   for (auto& list : partial_) list.clear();
   slabs_.clear();
   std::fill(std::begin(owned_), std::end(owned_), 0);
   std::fill(std::begin(free_blocks_), std::end(free_blocks_), 0);
   free_bytes_ = 0;
   evacuated_ = nullptr;
+  next_look_ = 0;
   for (auto& free : free_overflow_) free = {};
   std::uint64_t entry_bytes = 0;
   std::uint64_t overflow_bytes = 0;
@@ -264,7 +289,7 @@ void BlockAllocator::adopt(const ArenaCensus& census, std::uint32_t shard) {
     const std::uint64_t* used = census.used(number);
     const auto kind = static_cast<SlabKind>(census.kind(number));
     if (holds_overflow(kind)) {
-      if (owner != shard && !(owner == ArenaCensus::kNobody && shard == 0)) continue;
+      if (owner != shard_ && !(owner == ArenaCensus::kNobody && shard_ == 0)) continue;
       const std::uint64_t size = overflow_size(kind);
       add_overflow(kind, number);
       for (std::uint64_t block = kSlabBytes / size; block-- > 0;) {
@@ -276,7 +301,7 @@ void BlockAllocator::adopt(const ArenaCensus& census, std::uint32_t shard) {
       }
       continue;
     }
-    if (owner != shard) continue;
+    if (owner != shard_) continue;
     if (kind < kSlabFirstClass) {
       entry_bytes += kSlabBytes;  // of a run
       continue;
@@ -296,22 +321,53 @@ void BlockAllocator::adopt(const ArenaCensus& census, std::uint32_t shard) {
   stats_.overflow_bytes.store(overflow_bytes, std::memory_order_relaxed);
 }
 
-void BlockAllocator::report(ArenaCensus& census, std::uint32_t shard) const {
+void BlockAllocator::report(ArenaCensus& census) const {
   for (const std::unique_ptr<Slab>& slab : slabs_) {
-    if (slab == nullptr) continue;
-    const std::span<std::uint64_t> used = census.note(slab->number, shard);
+    if (slab == nullptr || slab->used == 0) continue;
+    const std::span<std::uint64_t> used = census.note(slab->number, shard_);
     for (std::size_t word = 0; word < slab->free_bits.size(); ++word) used[word] = ~slab->free_bits[word];
     if (slab->blocks % kWordBits != 0) used.back() &= (std::uint64_t{1} << slab->blocks % kWordBits) - 1;
   }
   for (const SlabKind kind : {kSlabPairOverflow, kSlabEntryOverflow}) {
     const FreeOverflow& free = free_overflow_[kind == kSlabPairOverflow ? 0 : 1];
-    for (const std::uint64_t slab : free.slabs) std::ranges::fill(census.note(slab, shard), ~std::uint64_t{0});
+    for (const std::uint64_t slab : free.slabs) std::ranges::fill(census.note(slab, shard_), ~std::uint64_t{0});
     for (const std::uint64_t offset : free.offsets) {
       const std::uint64_t slab = pool_.slab_of(offset);
       const std::uint64_t block = (offset - pool_.slab_offset(slab)) / overflow_size(kind);
-      census.note(slab, shard)[block / kWordBits] &= ~(std::uint64_t{1} << block % kWordBits);
+      census.note(slab, shard_)[block / kWordBits] &= ~(std::uint64_t{1} << block % kWordBits);
+    }
+    for (const std::uint64_t slab : free.slabs) census.forget_if_unused(slab);
+  }
+}
+
+void BlockAllocator::describe(WriterState& state) const {
+  const std::string shard = "shard " + std::to_string(shard_) + ": ";
+  for (unsigned size_class = 0; size_class < kSizeClasses; ++size_class) {
+    const std::string name = shard + "class of " + std::to_string(class_bytes(size_class)) + " bytes: ";
+    state.add(name + "slabs", owned_[size_class]);
+    state.add(name + "slabs with a free block", partial_[size_class].size());
+    state.add(name + "free blocks", free_blocks_[size_class]);
+  }
+  state.add(shard + "free bytes in slabs", free_bytes_);
+  state.add(shard + "a slab is being emptied", evacuated_ != nullptr ? 1 : 0);
+  for (const std::unique_ptr<Slab>& slab : slabs_) {
+    if (slab == nullptr) continue;
+    const std::string name = shard + "slab " + std::to_string(slab->number) + ": ";
+    state.add(name + "used blocks", slab->used);
+    for (const std::uint64_t word : slab->free_bits) state.add(name + "free blocks", word);
+  }
+  for (const FreeOverflow& free : free_overflow_) {
+    const std::string name = shard + (&free == &free_overflow_[0] ? "overflow of pairs: " : "overflow of entries: ");
+    state.add(name + "buckets", free.buckets);
+    for (std::vector<std::uint64_t> list : {free.slabs, free.offsets}) {
+      std::ranges::sort(list);
+      state.add(name + "listed", list.size());
+      for (const std::uint64_t number : list) state.add(name + "number", number);
     }
   }
+  // relaxed, both: nothing runs
+  state.add(shard + "entry_bytes", stats_.entry_bytes.load(std::memory_order_relaxed));
+  state.add(shard + "overflow_bytes", stats_.overflow_bytes.load(std::memory_order_relaxed));
 }
 
 void BlockAllocator::list(Slab& slab) noexcept {
@@ -331,7 +387,7 @@ void BlockAllocator::unlist(Slab& slab) noexcept {
 std::uint64_t BlockAllocator::allocate(std::uint64_t bytes) {
   if (bytes > kLargestBlock) {
     const std::uint64_t count = round_up(bytes, kSlabBytes) / kSlabBytes;
-    const std::uint64_t first = pool_.take(count, kSlabRunHead);
+    const std::uint64_t first = pool_.take(count, kSlabRunHead, shard_);
     if (first == SlabPool::kNone) return 0;
     account(stats_.entry_bytes, static_cast<std::int64_t>(count * kSlabBytes));
     return pool_.slab_offset(first);
@@ -443,7 +499,7 @@ bool BlockAllocator::end_evacuation() noexcept {
 
 // Overflow buckets of another slab. False: no memory.
 bool BlockAllocator::new_overflow(SlabKind kind) {
-  const std::uint64_t number = pool_.take(1, kind);
+  const std::uint64_t number = pool_.take(1, kind, shard_);
   if (number == SlabPool::kNone) return false;
   try {
     add_overflow(kind, number);

@@ -23,6 +23,7 @@
 #include "journal/journal.hpp"
 #include "shm/layout.hpp"
 #include "table/growth.hpp"
+#include "table/writer_state.hpp"
 
 namespace hostmap {
 
@@ -111,11 +112,14 @@ class SlabPool {
 
   // At a restart: what nobody uses is free, but for slabs of overflow buckets, which stay such.
   void adopt(const ArenaCensus& census);
-  // The other way round: tells which runs are used. Of which shard nobody knows: they count as the first one's.
+  // The reverse: notes the runs that are in use, each with the shard that took it.
   void report(ArenaCensus& census) const;
+  // For WriterState: which slabs are free, and the owners of the runs.
+  void describe(WriterState& state) const;
 
-  // `count` adjacent slabs, marked `kind` in the journal (the first one; the rest as kSlabRunRest). kNone: no memory.
-  std::uint64_t take(std::uint64_t count, SlabKind kind);
+  // `count` adjacent slabs for `shard`, marked `kind` in the journal (the first one; the rest as kSlabRunRest). kNone: no
+  // memory.
+  std::uint64_t take(std::uint64_t count, SlabKind kind, std::uint32_t shard);
   void give_back(std::uint64_t first, std::uint64_t count);
 
   std::uint64_t slab_offset(std::uint64_t slab) const noexcept { return arena_offset_ + slab * kSlabBytes; }
@@ -151,6 +155,7 @@ class SlabPool {
   GrowingArea arena_;
   std::mutex mutex_;
   std::vector<std::uint64_t> free_bits_;  // one per slab of the populated arena
+  std::vector<std::uint8_t> owners_;      // likewise: the shard that took the slab last
   std::uint64_t slabs_ = 0;               // populated and known
   std::uint64_t free_slabs_ = 0;
   std::size_t first_free_word_ = 0;  // no free bit lies before it
@@ -160,12 +165,14 @@ class SlabPool {
 // allocates, and a slab for whose bookkeeping there is no memory is not taken.
 class BlockAllocator {
  public:
-  BlockAllocator(SlabPool& pool, LaneStats& stats);
+  BlockAllocator(SlabPool& pool, LaneStats& stats, std::uint32_t shard);
 
   // At a restart: takes over what the census found to be this shard's. Overflow buckets that nobody uses go to shard 0.
-  void adopt(const ArenaCensus& census, std::uint32_t shard);
-  // The other way round: tells what this shard's slabs hold.
-  void report(ArenaCensus& census, std::uint32_t shard) const;
+  void adopt(const ArenaCensus& census);
+  // The reverse: notes what this shard's slabs hold. Slabs that hold nothing are not noted: as in a count of the table, they
+  // have no owner.
+  void report(ArenaCensus& census) const;
+  void describe(WriterState& state) const;
 
   // Offset of a block for an entry of `bytes`; 0: no memory. Its generation is raised, and a release fence stands behind
   // that: bytes may be written.
@@ -221,6 +228,7 @@ class BlockAllocator {
 
   SlabPool& pool_;
   LaneStats& stats_;
+  std::uint32_t shard_;
   std::vector<Slab*> partial_[kSizeClasses];  // slabs with a free block; there is room for all slabs of the class
   std::size_t owned_[kSizeClasses] = {};
   std::uint64_t free_blocks_[kSizeClasses] = {};

@@ -113,6 +113,11 @@ std::span<std::uint64_t> ArenaCensus::note(std::uint64_t slab, std::uint32_t sha
   return std::span(used_).subspan(slab * kUsedWords, words_of(kinds_[slab]));
 }
 
+void ArenaCensus::forget_if_unused(std::uint64_t slab) noexcept {
+  const std::span<const std::uint64_t> words(used(slab), words_of(kinds_[slab]));
+  if (std::ranges::all_of(words, [](std::uint64_t word) { return word == 0; })) owners_[slab] = kNobody;
+}
+
 bool ArenaCensus::has_entry(std::uint32_t shard, std::uint64_t offset, std::uint64_t bytes) const noexcept {
   if (!may_be_entry(offset)) return false;
   const std::uint64_t slab = (offset - arena_offset_) / kSlabBytes;

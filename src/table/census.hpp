@@ -30,6 +30,8 @@ class ArenaCensus {
 
   // To be told instead of counting: a slab is the shard's, and these are the bits of its used blocks.
   std::span<std::uint64_t> note(std::uint64_t slab, std::uint32_t shard);
+  // An overflow slab without a used bucket has no owner, as if it had been counted.
+  void forget_if_unused(std::uint64_t slab) noexcept;
   // Is there a used block at `offset`, of an entry of `bytes`?
   bool has_entry(std::uint32_t shard, std::uint64_t offset, std::uint64_t bytes) const noexcept;
 

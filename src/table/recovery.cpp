@@ -141,10 +141,7 @@ ShardWriter::Settled ShardWriter::settle(const Intent& intent) noexcept {
 std::uint64_t ShardWriter::survey(ArenaCensus& census) {
   fill_ = header_.fill.load(kRelaxed);
   const std::uint64_t dropped = survey_pairs(census) + survey_entries(census);
-  stats_.fill.store(fill_, kRelaxed);
-  swept_ = stats_.swept_fill.load(kRelaxed) == fill_;
-  swept_pairs_ = swept_entries_ = 0;
-  grown_ = true;
+  stats_.fill.store(fill_, kRelaxed);  // the counts are of this fill
   return dropped;
 }
 
@@ -267,8 +264,33 @@ std::uint64_t ShardWriter::drop_entries(const std::vector<std::uint64_t>& misfit
   return dropped;
 }
 
-void ShardWriter::adopt(const ArenaCensus& census) { blocks_.adopt(census, number()); }
+void ShardWriter::adopt(const ArenaCensus& census) {
+  const std::uint64_t fill = header_.fill.load(kRelaxed);
+  // A lane whose last worker had not noticed the last clear: what it counted is gone.
+  if (stats_.fill.load(kRelaxed) != fill) begin_sweep(fill);
+  fill_ = fill;
+  swept_ = stats_.swept_fill.load(kRelaxed) == fill;
+  swept_pairs_ = swept_entries_ = 0;
+  grown_ = true;
+  blocks_.adopt(census);
+}
 
-void ShardWriter::report(ArenaCensus& census) const { blocks_.report(census, number()); }
+void ShardWriter::report(ArenaCensus& census) const { blocks_.report(census); }
+
+void ShardWriter::describe(WriterState& state) const {
+  const std::string shard = "shard " + std::to_string(number()) + ": ";
+  state.add(shard + "fill", fill_);
+  state.add(shard + "every bucket is swept", swept_ ? 1 : 0);
+  state.add(shard + "swept pair buckets", swept_pairs_);
+  state.add(shard + "swept entry buckets", swept_entries_);
+  state.add(shard + "growth may be due", grown_ ? 1 : 0);
+  state.add(shard + "pair_keys", stats_.pair_keys.load(kRelaxed));
+  state.add(shard + "entry_keys", stats_.entry_keys.load(kRelaxed));
+  state.add(shard + "fill of the counts", stats_.fill.load(kRelaxed));
+  state.add(shard + "swept_fill", stats_.swept_fill.load(kRelaxed));
+  state.add(shard + "pair state", shard_.pair_state.load(kRelaxed));
+  state.add(shard + "entry state", shard_.entry_state.load(kRelaxed));
+  blocks_.describe(state);
+}
 
 }  // namespace hostmap

@@ -1,6 +1,10 @@
 #include "table/table.hpp"
 
 #include <cstddef>
+#ifndef NDEBUG
+#include <cstdio>
+#include <cstdlib>
+#endif
 
 #include "table/census.hpp"
 
@@ -127,7 +131,28 @@ bool Table::adopt_told(std::span<const std::byte> told, const std::vector<Stream
     if (!census.has_entry(streams[i].shard, streams[i].entry, streams[i].bytes)) lost.push_back(i);
   }
   adopt(census);
+#ifndef NDEBUG
+  // A count of the table must give the same writers: state that only one kind of start rebuilds loses data later.
+  const WriterState read = state();
+  std::vector<std::size_t> lost_by_count;
+  const std::uint64_t dropped = adopt(streams, lost_by_count);
+  const std::string differences = read.differences(state());
+  if (dropped != 0 || lost_by_count != lost || !differences.empty()) {
+    std::fprintf(stderr, "a start by the hand-over summary differs from one by a count of the table:\n%s",
+                 differences.c_str());
+    std::abort();
+  }
+#endif
   return true;
+}
+
+WriterState Table::state() const {
+  WriterState state;
+  pool_->describe(state);
+  for (const auto& shard : shards_) shard->describe(state);
+  // relaxed: nothing runs
+  state.add("memory_bytes", region_.at<TableHeader>(0)->server_stats.memory_bytes.load(std::memory_order_relaxed));
+  return state;
 }
 
 std::vector<std::byte> Table::tell() {

@@ -46,6 +46,8 @@ class Table {
   // The same by what the last server said of the arena when it stopped, in time that depends on the arena's size and not on
   // the number of cells. False: that makes no sense, and nothing was done.
   bool adopt_told(std::span<const std::byte> told, const std::vector<Stream>& streams, std::vector<std::size_t>& lost);
+  // Everything that a start must rebuild, for comparison. No worker runs.
+  WriterState state() const;
   // What it says. No worker runs any more; nothing grows from here on.
   std::vector<std::byte> tell();
 

@@ -26,7 +26,7 @@ ShardWriter::ShardWriter(Region& table, std::uint32_t shard, Intent& intent, Mem
       hash_(header_.hash_seed),
       populator_(populator),
       pool_(pool),
-      blocks_(pool, stats_),
+      blocks_(pool, stats_, shard),
       pair_area_(table, budget, shard_.pairs_offset, plan_table(header_.memory_limit, header_.shard_count).pairs_stride,
                  shard_.pairs_populated),
       entry_area_(table, budget, shard_.entries_offset,

@@ -137,8 +137,12 @@ class ShardWriter {
   std::uint64_t survey(ArenaCensus& census);
   // Empties the cells that lead to these places, in ascending order. Returns how many there were.
   std::uint64_t drop_entries(const std::vector<std::uint64_t>& misfits) noexcept;
+  // Takes over the shard from the last server, the census being either counted or read. The one place where a start builds
+  // this writer's state, so that both kinds of start end in the same.
   void adopt(const ArenaCensus& census);
   void report(ArenaCensus& census) const;
+  // Of everything that a start must rebuild; no worker runs.
+  void describe(WriterState& state) const;
   std::uint64_t populated_bytes() const noexcept { return pair_area_.populated() + entry_area_.populated(); }
 
  private:

@@ -66,5 +66,37 @@ TEST_F(WorkerShares, WhoIsAloneIsServedOnAndOn) {
   EXPECT_EQ(greedy.consumed(), sent);
 }
 
+// A bucket knows the low 8 bits of its fill alone: a clear must wait until all buckets are close enough to it. That holds for
+// each clear of a batch, not for the batch.
+TEST_F(WorkerByHand, ThreeHundredClearsInOneBatchRemoveEverything) {
+  TestChannel& writer = connect();
+  TestChannel& other = connect();
+  for (std::uint64_t i = 0; i < 2000; ++i) {
+    ASSERT_EQ(table_.put(text_of(i), text_of(i)), StatusCode::kOk);
+    ASSERT_EQ(table_.put("entry " + std::to_string(i), "value"), StatusCode::kOk);
+  }
+  Deadline none(std::chrono::nanoseconds(0));
+  for (int i = 0; i < 150; ++i) {
+    for (TestChannel* from : {&writer, &other}) {
+      ASSERT_TRUE(from->channel->await_room(0, none).ok());
+      from->channel->send(Op::kClear, false, {}, {});
+    }
+  }
+  const auto all_served = [&] {
+    return writer.consumed() == writer.channel->sent() && other.consumed() == other.channel->sent();
+  };
+  for (int sweeps = 0; sweeps < 1'000'000 && !all_served(); ++sweeps) {
+    worker_.sweep();
+    table_.table().shard(0).sweep(1);  // what the worker does while it has no other work, as slowly as can be
+  }
+  ASSERT_TRUE(all_served());
+  EXPECT_EQ(table_.header().fill.load(), 300u);
+  EXPECT_EQ(table_.keys(), 0u);
+  for (std::uint64_t i = 0; i < 2000; ++i) {
+    ASSERT_EQ(get(table_.reader(), text_of(i)).outcome, ReadOutcome::kMiss) << i;
+    ASSERT_EQ(get(table_.reader(), "entry " + std::to_string(i)).outcome, ReadOutcome::kMiss) << i;
+  }
+}
+
 }  // namespace
 }  // namespace hostmap::test

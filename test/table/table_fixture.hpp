@@ -79,7 +79,24 @@ class TestTable {
     table_->shard(shard).notice_clear();
     return table_->shard(shard).erase(hashed);
   }
-  void clear() { table_->shard(0).clear(); }
+  void clear() {
+    while (!table_->shard(0).may_clear()) {
+      for (std::uint32_t i = 0; i < table_->shard_count(); ++i) {
+        table_->shard(i).notice_clear();
+        table_->shard(i).sweep(1000);
+      }
+    }
+    table_->shard(0).clear();
+  }
+  // Maps the region again, with writers that know nothing yet, as a start does. To be followed by adopt() or adopt_told().
+  void restart() {
+    Result<Region> region = Region::open(path_, RegionKind::kTable, Access::kReadWrite);
+    if (!region) throw std::runtime_error(std::string(region.status().message()));
+    table_.reset();
+    Result<std::unique_ptr<Table>> table = Table::attach(std::move(*region), Journal(journal_));
+    if (!table) throw std::runtime_error(std::string(table.status().message()));
+    table_ = std::move(*table);
+  }
   std::uint64_t keys() {
     std::uint64_t sum = 0;
     for (std::uint32_t i = 0; i < table_->shard_count(); ++i) {

@@ -1,5 +1,6 @@
 // What a server that stops tells the next one of the arena: read again it is the same, and what else it may be is refused.
 #include <gtest/gtest.h>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -62,6 +63,85 @@ TEST(Told, WhatIsTooShortTooLongOrOfOtherLanesIsRefused) {
   other[0] = std::byte{kMaxLanes};
   EXPECT_FALSE(table.table().adopt_told(other, {}, lost));
   EXPECT_EQ(table.entry_bytes(), held);
+}
+
+// Every kind of start must build the same writers: by the hand-over summary (a kept stop, a takeover) and by a count of the
+// table (after a crash). One random history: pairs, entries of many sizes, runs of slabs, erases, clears that some lanes have
+// not noticed, growth, slabs that are being emptied, streams that hold blocks, and starts in between.
+void compare_starts(std::uint32_t shards, std::uint64_t seed) {
+  SCOPED_TRACE("shards " + std::to_string(shards) + ", seed " + std::to_string(seed));
+  TestTable table({.memory = std::uint64_t{32} << 20, .shards = shards, .seed = seed});
+  std::mt19937_64 random(seed);
+  std::vector<Table::Stream> streams;
+  for (int round = 0; round < 6; ++round) {
+    for (int i = 0; i < 4000; ++i) {
+      const std::uint64_t number = random() % 3000;
+      const std::string key = number % 2 == 0 ? text_of(number) : "entry " + std::to_string(number);
+      const std::uint64_t what = random() % 1000;
+      if (what < 300) {
+        static_cast<void>(table.erase(key));
+      } else if (what < 302) {
+        table.clear();
+      } else if (what < 303) {
+        const std::uint32_t shard = static_cast<std::uint32_t>(random() % shards);
+        const std::uint64_t bytes = random() % 2 == 0 ? 1000 : 100'000;
+        const std::uint64_t block = table.table().shard(shard).begin_entry(8, bytes);
+        if (block != 0) streams.push_back({shard, block, entry_bytes(8, bytes)});
+      } else {
+        const std::uint64_t sizes[] = {8, random() % 300, random() % 5000, random() % 50 == 0 ? 90'000u : 8u};
+        static_cast<void>(table.put(key, std::string(sizes[random() % 4], 'v')));
+      }
+    }
+    if (round % 3 == 2) table.clear();  // most lanes stop without having noticed it
+    const std::vector<std::byte> told = table.table().tell();
+    table.restart();
+    std::vector<std::size_t> lost;
+    ASSERT_TRUE(table.table().adopt_told(told, streams, lost));
+    EXPECT_TRUE(lost.empty());
+    const WriterState read = table.table().state();
+    ASSERT_EQ(table.table().adopt(streams, lost), 0u);
+    EXPECT_TRUE(lost.empty());
+    ASSERT_EQ(read.differences(table.table().state()), "");
+  }
+}
+
+TEST(WriterStateAfterAStart, IsTheSameByTheSummaryAsByACountOfTheTable) {
+  for (std::uint64_t seed = 1; seed <= 6; ++seed) {
+    compare_starts(1, seed);
+    compare_starts(4, seed);
+  }
+}
+
+TEST(WriterStateAfterAStart, KeepsTheCountsOfAMapThatWasCleared) {
+  for (const std::uint32_t shards : {1u, 4u}) {
+    TestTable table({.shards = shards});
+    for (std::uint64_t i = 0; i < 1000; ++i) ASSERT_EQ(table.put(text_of(i), text_of(i)), StatusCode::kOk);
+    table.clear();
+    ASSERT_EQ(table.put("a", "1"), StatusCode::kOk);
+    ASSERT_EQ(table.put(text_of(1), text_of(1)), StatusCode::kOk);
+    const std::vector<std::byte> told = table.table().tell();
+    table.restart();
+    std::vector<std::size_t> lost;
+    ASSERT_TRUE(table.table().adopt_told(told, {}, lost));
+    EXPECT_EQ(table.keys(), 2u);
+    ASSERT_EQ(table.erase("a"), StatusCode::kOk);
+    EXPECT_EQ(table.keys(), 1u);
+  }
+}
+
+// The bytes of a run are the account of the shard that took it.
+TEST(WriterStateAfterAStart, ChargesEachRunToItsOwnShard) {
+  TestTable table({.memory = std::uint64_t{128} << 20, .shards = 2});
+  for (int i = 0; i < 40; ++i)
+    ASSERT_EQ(table.put("run " + std::to_string(i), std::string(100'000, 'v')), StatusCode::kOk);
+  const std::vector<std::byte> told = table.table().tell();
+  table.restart();
+  std::vector<std::size_t> lost;
+  ASSERT_TRUE(table.table().adopt_told(told, {}, lost));
+  for (int i = 0; i < 40; ++i) ASSERT_EQ(table.erase("run " + std::to_string(i)), StatusCode::kOk);
+  for (std::uint32_t shard = 0; shard < 2; ++shard) {
+    EXPECT_EQ(table.header().lane_stats[shard].entry_bytes.load(), 0u) << "shard " << shard;
+  }
 }
 
 }  // namespace
