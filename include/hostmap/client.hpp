@@ -5,8 +5,9 @@
 //   if (auto status = map->put("language", "C++"); !status.ok()) return complain(status.message());
 //   auto value = map->get("language");          // Result<std::string>
 //
-// Threads: get, get_into, exists and multi_get may be called from any number of threads on one Client; everything
-// else from one thread at a time. After a fork, the child's first call connects anew; writes queued before the fork
+// Threads: every call but moving and destroying may be made from any number of threads on one Client. Reads go on side by
+// side; writes (and flush and clear) take turns, which costs nothing measurable while only one thread writes. A flush
+// covers what all threads have queued. After a fork, the child's first call connects anew; writes queued before the fork
 // stay with the parent.
 // In a signal handler no call is allowed. Even get_into, which allocates nothing and takes no lock on its fast path, takes
 // a mutex on the slow path (another thread's disturbance, a new connection), and a handler that interrupts the owner of

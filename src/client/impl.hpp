@@ -5,7 +5,7 @@
 //   reads.cpp      gets, by direct reads and by ring; scan and size
 //   multi_get.cpp  gets of several keys at once
 //
-// Threads: reads from any number of threads; everything else, and what is marked so below, belongs to the one that writes.
+// Threads: any number. Reads need no lock; what writes holds own.turn, one thread at a time.
 #pragma once
 
 #include <atomic>
@@ -22,6 +22,7 @@
 #include <hostmap/client.hpp>
 
 #include "client/session.hpp"
+#include "client/turn.hpp"
 
 namespace hostmap {
 
@@ -42,6 +43,8 @@ class alignas(kPageSize) OwnPage {
 
   // The session to use now. Null in a child, as before the first one.
   std::atomic<Session*> session{nullptr};
+  // Whose turn it is to write.
+  WriteTurn turn;
 
  private:
   std::atomic<int> mark_{0};
@@ -83,7 +86,9 @@ struct Client::Impl {
   }
   static void operator delete(void* pages, std::size_t size) noexcept { ::munmap(pages, round_up(size, kPageSize)); }
 
-  Impl(Options chosen, InstanceName instance) : options(std::move(chosen)), name(std::move(instance)) {}
+  Impl(Options chosen, InstanceName instance) : options(std::move(chosen)), name(std::move(instance)) {
+    own.turn.allow_bias(WriteTurn::register_process());
+  }
   ~Impl() {
     if (own.in_child()) disown_all();
     std::unique_ptr<Session> session(newest.load(std::memory_order_relaxed));  // relaxed: nobody else is left
@@ -145,8 +150,8 @@ struct Client::Impl {
   OwnPage own;  // first: reads look at nothing else of this
   Options options;
   InstanceName name;
-  // The writing thread's: the session that it wrote to last, whether queued writes of earlier ones were never reported, and
-  // what the next flush has to tell.
+  // Guarded by own.turn: the session that was written to last, whether queued writes of earlier ones were never reported, and
+  // what the next flush has to report.
   Session* written = nullptr;
   bool writes_lost = false;
   Failures failures;
@@ -167,6 +172,26 @@ inline Session* Client::Impl::session_to_read() noexcept {
 inline bool Client::Impl::still_current(const Session* session) const noexcept {
   std::atomic_thread_fence(std::memory_order_acquire);  // [session.check] acquire; pairs with [session.retire]
   return own.session.load(std::memory_order_relaxed) == session;  // relaxed: behind the fence
+}
+
+// Holds the turn to write for as long as it lives; false: the deadline passed first.
+class Turn {
+ public:
+  Turn(WriteTurn& turn, Deadline& deadline) noexcept : turn_(turn), held_(turn.lock(deadline)) {}
+  ~Turn() {
+    if (held_) turn_.unlock();
+  }
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
+  explicit operator bool() const noexcept { return held_; }
+
+ private:
+  WriteTurn& turn_;
+  bool held_;
+};
+
+inline Status turn_timed_out() {
+  return {StatusCode::kTimeout, "timed out while another thread of this client was in a call; nothing was sent"};
 }
 
 inline std::span<const std::byte> span_of(const Bytes& bytes) noexcept { return {bytes.data(), bytes.size()}; }

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstring>
 #include <new>
 #include <sched.h>
@@ -7,13 +8,28 @@
 
 namespace hostmap {
 
+namespace {
+
+// Of a read: nothing is unknown about it.
+constexpr std::string_view kReadTimedOut =
+    "timed out: the value, or the connection, changed in every attempt; try again with a longer timeout";
+
+}  // namespace
+
 Status Client::Impl::await_own_writes(Session& session, std::uint32_t lane, Deadline& limit) noexcept {
   const std::uint64_t position = session.queued_position(lane);
   if (position == 0) [[likely]]
     return {};
   const Result<ClientChannel*> channel = session.channel(lane, limit);
   if (!channel) return channel.status();
-  return (*channel)->await_consumed(position, limit);
+  // Any thread may wait for what was queued, but only the one that writes may take answers, which the worker can be waiting
+  // for. So that reads do not hold up writes, the turn is taken only when the short wait was not enough.
+  Deadline brief(std::min(options.timeout, std::chrono::nanoseconds(std::chrono::milliseconds(1))));
+  Status status = (*channel)->await_consumed(position, brief);
+  if (!(status == StatusCode::kTimeout)) return status;
+  const Turn turn(own.turn, limit);
+  if (!turn) return StatusCode::kTimeout;
+  return (*channel)->await_consumed_and_take_answers(position, limit);
 }
 
 Status Client::Impl::await_own_writes(Session& session, Deadline& limit) noexcept {
@@ -31,13 +47,16 @@ Result<Session*> Client::Impl::current_with_own_writes(Deadline& limit) noexcept
     Status status = await_own_writes(**session, limit);
     if (status.ok()) return *session;
     if (!(status == StatusCode::kClosed)) return status;  // else the table is gone with the writes; flush will say so
+    if (limit.left() == 0) return Status(StatusCode::kTimeout);
   }
 }
 
 Result<std::uint64_t> Client::Impl::read(const Bytes& key, const ValueTarget& target) noexcept {
   if (!is_key(key)) return key_status(key);
   Deadline limit = deadline();
-  for (;;) {
+  for (bool again = false;; again = true) {
+    if (again && limit.left() == 0) [[unlikely]]
+      return Status(StatusCode::kTimeout, kReadTimedOut);
     Session* usable = session_to_read();
     if (usable == nullptr) {
       const Result<Session*> at = current(limit);
@@ -52,7 +71,7 @@ Result<std::uint64_t> Client::Impl::read(const Bytes& key, const ValueTarget& ta
     Session& session = *usable;
     if (options.reads == Reads::kRing) {
       Result<std::uint64_t> value = read_by_ring(session, key, target, limit);
-      if (!value && value.status() == StatusCode::kClosed && limit.left() != 0) continue;
+      if (!value && value.status() == StatusCode::kClosed) continue;
       return value;
     }
     const TableReader::Result found = session.reader().get(span_of(key), target);
@@ -71,8 +90,7 @@ Result<std::uint64_t> Client::Impl::read(const Bytes& key, const ValueTarget& ta
       case ReadOutcome::kOutOfMemory:
         return Status::out_of_memory();
       case ReadOutcome::kContended: {
-        if (options.read_only) {  // there is nobody to ask: it looks until it sees
-          if (limit.left() == 0) return StatusCode::kTimeout;
+        if (options.read_only) {  // there is no ring: it retries until the deadline
           ::sched_yield();
           break;
         }
@@ -126,6 +144,7 @@ Result<std::uint64_t> Client::Impl::read_by_ring(Session& session, const Bytes& 
     }
     channel.release();
     if (code == StatusCode::kMismatch) {  // another value by now: start over
+      if (limit.left() == 0) return Status(StatusCode::kTimeout, kReadTimedOut);
       received = 0;
       continue;
     }
@@ -248,6 +267,7 @@ Result<std::uint64_t> Client::size() noexcept {
     if (!session) return session.status();
     const std::uint64_t keys = (*session)->reader().count_keys();
     if (impl.still_current(*session)) return keys;
+    if (limit.left() == 0) return Status(StatusCode::kTimeout);
   }
 }
 

@@ -13,6 +13,8 @@ Status Client::Impl::mutate(Op op, const Bytes& key, const ValueParts& value, st
   if (!is_key(key)) return key_status(key);
   if (Status status = may_write(); !status.ok()) return status;
   Deadline limit = deadline();
+  const Turn turn(own.turn, limit);
+  if (!turn) return turn_timed_out();
   const Result<Session*> session = current(limit);
   if (!session) return session.status();
   if (largest > (*session)->reader().max_value_bytes()) return StatusCode::kTooLarge;
@@ -68,20 +70,28 @@ Status Client::clear() noexcept {
   // What this client has queued in other lanes comes before.
   const Result<Session*> session = impl.current_with_own_writes(limit);
   if (!session) return session.status();
+  const Turn turn(impl.own.turn, limit);
+  if (!turn) return turn_timed_out();
   return impl.ask(**session, kLaneOfClear, Op::kClear, {}, {}, nullptr, limit);
 }
 
 Status Client::put_async(Bytes key, Bytes value) noexcept {
   if (!is_key(key)) return key_status(key);
-  // The usual case, without any of what the unusual ones need: the session lives, the channel is open and has room.
-  if (Session* session = impl_->current_if_usable(); session != nullptr && session == impl_->written) [[likely]] {
-    const std::uint32_t lane = session->reader().shard_of(span_of(key));
-    ClientChannel* channel = session->end().open_channel(lane);
-    if (channel != nullptr && value.size() <= session->reader().max_value_bytes() &&
-        channel->try_send(Op::kPut, span_of(key), span_of(value))) [[likely]] {
-      session->note_queued(lane, channel->sent());
-      return {};
+  // The usual case, without any of what the unusual ones need: this thread owns the turn, the session lives, the channel is
+  // open and has room.
+  WriteTurn& turn = impl_->own.turn;
+  if (turn.try_as_owner()) [[likely]] {
+    if (Session* session = impl_->current_if_usable(); session != nullptr && session == impl_->written) [[likely]] {
+      const std::uint32_t lane = session->reader().shard_of(span_of(key));
+      ClientChannel* channel = session->end().open_channel(lane);
+      if (channel != nullptr && value.size() <= session->reader().max_value_bytes() &&
+          channel->try_send(Op::kPut, span_of(key), span_of(value))) [[likely]] {
+        session->note_queued(lane, channel->sent());
+        turn.unlock_as_owner();
+        return {};
+      }
     }
+    turn.unlock_as_owner();
   }
   return impl_->queue(key, value);
 }
@@ -96,6 +106,8 @@ void Client::Impl::write_to(Session* session) noexcept {
 Status Client::Impl::queue(const Bytes& key, const Bytes& value) noexcept {
   if (Status status = may_write(); !status.ok()) return status;
   Deadline limit = deadline();
+  const Turn turn(own.turn, limit);
+  if (!turn) return turn_timed_out();
   const Result<Session*> session = current(limit);
   if (!session) return session.status();
   write_to(*session);
@@ -112,6 +124,8 @@ Status Client::flush() noexcept {
   Impl& impl = *impl_;
   if (impl.options.read_only) return {};  // it has queued nothing
   Deadline limit = impl.deadline();
+  const Turn turn(impl.own.turn, limit);
+  if (!turn) return turn_timed_out();
   const Result<Session*> session = impl.current(limit);
   impl.write_to(session ? *session : nullptr);
   if (std::exchange(impl.writes_lost, false)) return StatusCode::kClosed;

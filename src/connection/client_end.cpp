@@ -10,7 +10,7 @@ namespace hostmap {
 
 namespace {
 
-// How much later than what it tells of a wake-up may come: a worker wakes when its sweep is done.
+// A worker wakes its clients at the end of a sweep. A wake-up that is so much later than the answer was forgotten.
 constexpr std::int64_t kWakeUpPatienceNs = 1'000'000'000;
 
 }  // namespace
@@ -50,13 +50,14 @@ Status ClientChannel::wait(WaitWord why, std::uint64_t wake_at, Ready&& ready, D
   // ring is free: they are better woken then.)
   const bool crowded = worker_.line().crowded.load(std::memory_order_relaxed) != 0;  // relaxed: a hint
   if (spin_.spin(over, crowded ? 0 : spin_limit()) ||
-      (crowded && why == kWaitingForAnswer && AdaptiveSpin::yield_until(over))) {
+      (crowded && why == kWaitingForAnswer && spin_.yield_until(over))) {
     return ready() ? Status() : Status(StatusCode::kClosed);
   }
   const std::int64_t begin = monotonic_ns();
   // Another thread of this client may be asleep on this channel, too: one at a time.
   if (!lock_within(sleeper_, deadline)) return StatusCode::kTimeout;
   const std::lock_guard<std::timed_mutex> sleeper(sleeper_, std::adopt_lock);
+  count_forgotten_wake_up(begin);
   for (;;) {
     control_->wake_at.store(wake_at, std::memory_order_relaxed);  // relaxed: [wait.why] publishes it
     begin_wait(*control_, why);
@@ -75,16 +76,24 @@ Status ClientChannel::wait(WaitWord why, std::uint64_t wake_at, Ready&& ready, D
         control_->waiting.store(kNotWaiting, std::memory_order_relaxed);  // relaxed: likewise
         return end_.closed() ? StatusCode::kClosed : StatusCode::kTimeout;
       }
-      // It came in this very moment, and its wake-up is on the way; or nobody wakes us: a bug, unless a hostile process has
-      // moved our futex. That is counted.
-      if (futex_wait(control_->waiting, why, patience_ns(kWakeUpPatienceNs)) == WaitOutcome::kTimedOut) {
-        control_->waiting.store(kNotWaiting, std::memory_order_relaxed);  // relaxed: likewise
-        Word& rescues = end_.counters().timeout_rescues;
-        rescues.store(rescues.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);  // relaxed: a counter
-      }
+      // It came in this very moment, and its wake-up is on the way; or the wake-up was forgotten. The call must not wait to
+      // find out which: `waiting` stays set, and the next wait checks it.
+      unwoken_since_ns_ = monotonic_ns();
       return {};
     }
   }
+}
+
+// A call ended by its timeout although what it waited for was there. Was its wake-up never sent? That is a bug, unless a hostile
+// process has moved the futex.
+void ClientChannel::count_forgotten_wake_up(std::int64_t now) noexcept {
+  if (unwoken_since_ns_ == 0) return;
+  const bool forgotten = now - unwoken_since_ns_ > kWakeUpPatienceNs &&
+                         control_->waiting.load(std::memory_order_relaxed) != kNotWaiting;  // relaxed: long ago
+  unwoken_since_ns_ = 0;
+  if (!forgotten) return;
+  Word& rescues = end_.counters().timeout_rescues;
+  rescues.store(rescues.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);  // relaxed: a counter
 }
 
 Status ClientChannel::await_room(std::uint64_t payload_bytes, Deadline& deadline) {
@@ -103,13 +112,36 @@ Status ClientChannel::await_room(std::uint64_t payload_bytes, Deadline& deadline
     consumed_ = control_->requests_consumed.load(std::memory_order_acquire);
     return consumed_ >= wake_at;
   };
-  return wait(kWaitingForRoom, wake_at, ready, deadline);
+  return wait_for_room(wake_at, ready, deadline);
 }
 
 Status ClientChannel::await_consumed(std::uint64_t position, Deadline& deadline) {
   if (consumed(position)) return {};
   return wait(
       kWaitingForRoom, position, [&]() noexcept { return consumed(position); }, deadline);
+}
+
+Status ClientChannel::await_consumed_and_take_answers(std::uint64_t position, Deadline& deadline) {
+  if (consumed(position)) return {};
+  return wait_for_room(
+      position, [&]() noexcept { return consumed(position); }, deadline);
+}
+
+// Waits until so many requests are consumed. The worker consumes none while their answers have no room, and answers to calls
+// that have timed out are still in the ring: whoever waits for room makes room. Each answer that comes ends the sleep, as
+// `waiting` cannot say both: so while answers are outstanding they are awaited, and room besides.
+template <typename Ready>
+Status ClientChannel::wait_for_room(std::uint64_t wake_at, Ready&& ready, Deadline& deadline) {
+  while (awaited_count_ != 0) {
+    const auto either = [&]() noexcept { return ready() || answers_.poll(); };
+    // Behind the answers that are outstanding the room comes for certain: nothing else holds up the worker.
+    if (Status status = wait(kWaitingForAnswer, 0, either, deadline); !status.ok()) return status;
+    if (ready()) return {};
+    if (Status status = next_answer(deadline); !status.ok()) return status;
+    pass_over();
+    if (ready()) return {};
+  }
+  return wait(kWaitingForRoom, wake_at, ready, deadline);
 }
 
 Status ClientChannel::send_any(Op op, bool wants_answer, std::span<const std::byte> key, const ValueParts& value,
@@ -265,15 +297,21 @@ Result<ClientChannel*> ClientEnd::channel(std::uint32_t channel, WorkerView work
   if ((server.channels_open.load(std::memory_order_acquire) & bit) == 0 && master != nullptr) {
     // [channel.want] release; pairs with [channel.wanted]
     header_->client.channels_wanted.fetch_or(bit, std::memory_order_release);
+    // [channel.attempts] release; pairs with [channel.attempt]
+    const std::uint64_t attempt = header_->client.channel_attempts.fetch_add(1, std::memory_order_release) + 1;
     master->ring_server();
     for (;;) {
       const std::uint32_t seen =
           server.opened.load(std::memory_order_acquire);  // [channel.open-futex] acquire; pairs with [channel.opened]
       if ((server.channels_open.load(std::memory_order_acquire) & bit) != 0)
         break;  // [channel.open] acquire; pairs with [channel.opened]
-      // relaxed: nothing else is read if so
-      if ((server.channels_refused.load(std::memory_order_relaxed) & bit) != 0) {
-        return Status(StatusCode::kFull, "the server has no memory for this connection's rings");
+      // [channel.answered] acquire; pairs with [channel.answer]
+      if (server.attempts_answered.load(std::memory_order_acquire) >= attempt &&
+          // relaxed: [channel.answered] orders it
+          (server.channels_refused.load(std::memory_order_relaxed) & bit) != 0) {
+        return Status(
+            StatusCode::kFull,
+            "the server has no memory for this connection's rings; free some of its file system and call again");
       }
       if (closed()) return StatusCode::kClosed;
       if (deadline.left() == 0) return StatusCode::kTimeout;

@@ -106,6 +106,8 @@ class ClientChannel {
   }
   // Blocks until consumed(position). Errors: kTimeout, kClosed.
   Status await_consumed(std::uint64_t position, Deadline& deadline);
+  // The same for the thread that owns the channel: takes outstanding answers, too, for which the worker may need the room.
+  Status await_consumed_and_take_answers(std::uint64_t position, Deadline& deadline);
   std::uint64_t sent() const noexcept { return requests_.head(); }  // the position behind the last record
   bool fits(std::uint64_t payload_bytes) const noexcept {
     return record_bytes(payload_bytes) <= max_record_bytes(requests_.view().capacity());
@@ -128,6 +130,9 @@ class ClientChannel {
   std::int64_t spin_limit() const noexcept;
   template <typename Ready>
   Status wait(WaitWord why, std::uint64_t wake_at, Ready&& ready, Deadline& deadline);
+  template <typename Ready>
+  Status wait_for_room(std::uint64_t wake_at, Ready&& ready, Deadline& deadline);
+  void count_forgotten_wake_up(std::int64_t now) noexcept;
 
   ClientEnd& end_;
   ChannelControl* control_;
@@ -156,6 +161,7 @@ class ClientChannel {
   LateOutcomes late_;
   AdaptiveSpin spin_;
   std::timed_mutex sleeper_;
+  std::int64_t unwoken_since_ns_ = 0;  // guarded by sleeper_; 0: the last wait was woken, or did not sleep
 };
 
 class ClientEnd {

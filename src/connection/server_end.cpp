@@ -100,11 +100,8 @@ void ServerEnd::open_channel(std::uint32_t channel) noexcept {
 
 void ServerEnd::refuse_channel(std::uint32_t channel) noexcept {
   channels_refused_ |= std::uint64_t{1} << channel;
-  header_->server.channels_refused.store(channels_refused_,
-                                         std::memory_order_relaxed);  // relaxed: the next store publishes it
-  header_->server.opened.fetch_add(
-      1, std::memory_order_release);  // [channel.opened] release; pairs with [channel.open-futex]
-  futex_wake(header_->server.opened, INT_MAX);
+  // relaxed: answer_wanted() publishes it
+  header_->server.channels_refused.store(channels_refused_, std::memory_order_relaxed);
 }
 
 std::uint64_t ServerEnd::all_channels() const noexcept {
@@ -112,10 +109,26 @@ std::uint64_t ServerEnd::all_channels() const noexcept {
   return channels == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << channels) - 1;
 }
 
-std::uint64_t ServerEnd::channels_wanted() const noexcept {
+std::uint64_t ServerEnd::channels_wanted() noexcept {
+  // [channel.attempt] acquire; pairs with [channel.attempts]: the bits of this attempt are seen
+  attempt_ = header_->client.channel_attempts.load(std::memory_order_acquire);
+  if (attempt_ != attempt_answered_) {
+    channels_refused_ = 0;
+    header_->server.channels_refused.store(0, std::memory_order_relaxed);  // relaxed: answer_wanted() publishes it
+  }
   // [channel.wanted] acquire; pairs with [channel.want]
   const std::uint64_t wanted = header_->client.channels_wanted.load(std::memory_order_acquire);
   return wanted & all_channels() & ~channels_open_ & ~channels_refused_;
+}
+
+void ServerEnd::answer_wanted() noexcept {
+  if (attempt_ == attempt_answered_) return;
+  attempt_answered_ = attempt_;
+  // [channel.answer] release; pairs with [channel.answered]: channels_open and channels_refused are of this attempt
+  header_->server.attempts_answered.store(attempt_, std::memory_order_release);
+  header_->server.opened.fetch_add(
+      1, std::memory_order_release);  // [channel.opened] release; pairs with [channel.open-futex]
+  futex_wake(header_->server.opened, INT_MAX);
 }
 
 void ServerEnd::wake_sleepers() noexcept { wake(memory_, 2 * identity_.lanes); }

@@ -47,8 +47,10 @@ class ServerEnd {
   void refuse_channel(std::uint32_t channel) noexcept;
   std::uint64_t channels_open() const noexcept { return channels_open_; }
   std::uint64_t all_channels() const noexcept;  // a bit for each that there is
-  // Channels that the client asks for and that are neither open nor refused.
-  std::uint64_t channels_wanted() const noexcept;
+  // Channels that the client requests and that are not open. A refusal answers one request: a later one is tried again.
+  std::uint64_t channels_wanted() noexcept;
+  // After each channel of channels_wanted() was opened or refused: tells the client.
+  void answer_wanted() noexcept;
 
   bool client_closed() const noexcept {
     // [client.closed] acquire; pairs with [client.close]: all that the client sent is published
@@ -93,7 +95,9 @@ class ServerEnd {
   ConnectionHeader* header_;
   Identity identity_;
   std::uint64_t channels_open_ = 0;
-  std::uint64_t channels_refused_ = 0;
+  std::uint64_t channels_refused_ = 0;  // in the last attempt
+  std::uint64_t attempt_ = 0;           // ClientWords::channel_attempts, as channels_wanted() read it
+  std::uint64_t attempt_answered_ = 0;
 };
 
 // Tells the client of a connection region that a dead server left: it is given up. Whatever stands there is only looked at

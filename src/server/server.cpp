@@ -27,6 +27,20 @@ Status guarded(const Step& step) noexcept {
   }
 }
 
+bool is_empty(const UniqueFd& file) noexcept { return ::lseek(file.get(), 0, SEEK_END) == 0; }
+
+// kAlreadyExists: a server of this name lives, though its journal is gone.
+Status refuse_if_alive(const InstanceName& name) {
+  const Result<RegionFile> alive = open_region_file(name.alive(), Access::kReadOnly);
+  if (!alive) return {};
+  const LockHolder holder = lock_holder(alive->fd.get());
+  if (!holder.held) return {};
+  return {StatusCode::kAlreadyExists,
+          "a server of this name is running" +
+              (holder.pid > 0 ? " (pid " + std::to_string(holder.pid) + ")" : std::string()) +
+              ", though its file " + name.journal() + " was removed; stop it, or choose another --name"};
+}
+
 // Each connection takes two descriptors (its region, its client's pidfd): ask for what is allowed.
 void raise_descriptor_limit() noexcept {
   rlimit limit{};
@@ -57,8 +71,13 @@ Status Server::begin(std::function<void()> fatal) {
   if (!lock) return lock.status();
   if (!*lock) lock = lock_named_file(options_.name.journal());
   if (!lock) return lock.status();
-  NewName journal(options_.name.journal());
-  if (::lseek(lock->get(), 0, SEEK_END) > 0) journal.keep();  // somebody has left it
+  if (is_empty(*lock)) {
+    // Either there was no server, or its journal was removed under it: then it still holds the lock of its alive file.
+    if (Status status = refuse_if_alive(options_.name); !status.ok()) {
+      unlink_if_same(options_.name.journal(), lock->get());
+      return status;
+    }
+  }
   Status status = inherit(*lock, std::move(prepared));
   if (!status.ok()) return status;
   if (inheritance_) {
@@ -69,15 +88,19 @@ Status Server::begin(std::function<void()> fatal) {
     status = create(std::move(*lock), std::move(fatal));
   }
   if (!status.ok()) return status;
-  journal.keep();
   stopped_ = false;
   return {};
 }
 
 // Starts empty.
 Status Server::create(UniqueFd lock, std::function<void()> fatal) {
-  if (Status status = check_memory(options_); !status.ok()) return status;
-  if (Status status = discard_left_over(lock); !status.ok()) return status;
+  Status possible = check_memory(options_);
+  if (possible.ok()) possible = discard_left_over(lock);
+  if (!possible.ok()) {
+    // Its name is removed while its lock is held: after that it could be another server's.
+    if (is_empty(lock)) unlink_if_same(options_.name.journal(), lock.get());
+    return possible;
+  }
   // From here on the names are ours, as the journal's lock is.
   Status status = guarded([&] {
     Status created = create_journal(std::move(lock));
@@ -168,14 +191,18 @@ Status Server::discard_left_over(const UniqueFd& journal) {
 }
 
 Status Server::create_journal(UniqueFd lock) {
-  NewName name(options_.name.journal());
   const TablePlan plan = plan_table(options_.memory, options_.workers);
   const std::uint64_t bytes = journal_bytes(options_.max_connections, options_.workers, plan.arena_bytes / kSlabBytes);
   if (::ftruncate(lock.get(), 0) != 0) return {StatusCode::kInvalid, "cannot empty " + options_.name.journal()};
   Result<Region> journal = Region::adopt(std::move(lock), options_.name.journal(), bytes);
-  Status status = journal ? journal->populate(0, round_up(bytes, std::uint64_t{kPageSize})) : journal.status();
-  if (!status.ok()) return status;
-  name.keep();
+  if (!journal) {
+    unlink_if_same(options_.name.journal(), lock.get());  // the lock is still held
+    return journal.status();
+  }
+  if (Status status = journal->populate(0, round_up(bytes, std::uint64_t{kPageSize})); !status.ok()) {
+    journal->unlink_name();  // likewise
+    return status;
+  }
   journal_region_ = std::move(*journal);
   incarnation_ = random_word();
   journal_region_.write_header(RegionKind::kJournal, incarnation_);

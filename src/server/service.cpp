@@ -292,10 +292,10 @@ void Service::look_after(Connection& connection, std::int64_t now) {
       if (Status status = end.populate_channel(channel); status.ok()) {
         made = make_channel(connection, channel);
       } else {
-        say("connection ", end.identity().id, ": ", status.message());
+        complain_once(connection, status.message());
       }
     } catch (const std::bad_alloc&) {
-      say("connection ", end.identity().id, ": this process is out of memory; raise the limit (ulimit -v)");
+      complain_once(connection, "this process is out of memory; raise the limit (ulimit -v)");
     }
     if (made == nullptr) {
       end.refuse_channel(channel);
@@ -303,6 +303,14 @@ void Service::look_after(Connection& connection, std::int64_t now) {
       open_channel(connection, std::move(made));
     }
   }
+  end.answer_wanted();
+}
+
+// A client may request a channel as often as it likes: the log gets one line a connection.
+void Service::complain_once(Connection& connection, std::string_view why) noexcept {
+  if (std::exchange(connection.said_refused, true)) return;
+  say("connection ", connection.end->identity().id, " got no rings: ", why,
+      "; this is said once, the client may try again");
 }
 
 std::unique_ptr<ServerChannel> Service::make_channel(Connection& connection, std::uint32_t channel) {

@@ -13,6 +13,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <unordered_map>
 #include <vector>
@@ -67,6 +68,7 @@ class Service {
     std::unique_ptr<ServerEnd> end;
     Life life = Life::kWaiting;
     bool visible = false;         // the reaper watches its process
+    bool said_refused = false;    // that a channel was refused
     std::int64_t look_at_ns = 0;  // when its lock is tested next
   };
 
@@ -81,6 +83,7 @@ class Service {
   Connection* find(std::uint64_t id);
   void attached(Connection& connection, std::int64_t now);
   void look_after(Connection& connection, std::int64_t now);
+  void complain_once(Connection& connection, std::string_view why) noexcept;
   std::unique_ptr<ServerChannel> make_channel(Connection& connection, std::uint32_t channel);
   void open_channel(Connection& connection, std::unique_ptr<ServerChannel> channel) noexcept;
   void attach_channel(std::unique_ptr<ServerChannel> channel) noexcept;

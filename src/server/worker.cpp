@@ -125,16 +125,11 @@ void Worker::run() {
       continue;
     }
     // At first only looks: the clock, and what else is done without work, would delay the taking of a request.
-    if (++idle_looks % kLooksPerClock != 0) {
-      wait_a_moment(idle_looks);
-      continue;
-    }
+    if (++idle_looks % kLooksPerClock != 0 && wait_a_moment(idle_looks)) continue;
     if (reclaim()) continue;
     const std::int64_t now = monotonic_ns();
     if (idle_since == 0) idle_since = now;
-    if (now - idle_since < spin_.budget_ns()) {
-      wait_a_moment(idle_looks);
-    } else {
+    if (now - idle_since >= spin_.budget_ns() || !wait_a_moment(idle_looks)) {
       wait_for_work();
       spin_.observe(monotonic_ns() - idle_since);
       idle_since = 0;
@@ -146,16 +141,17 @@ void Worker::run() {
   }
 }
 
-// Between two looks. In a crowd, and after a while in any case, those who could send something may be waiting for this cpu.
-void Worker::wait_a_moment(unsigned looks) const noexcept {
+// Between two polls. In a crowd, and after a while in any case, those who could send something may be waiting for this cpu.
+// False: yielding would take a time slice, so it is better to sleep now.
+bool Worker::wait_a_moment(unsigned looks) noexcept {
   constexpr unsigned kAlone =
       32;  // about a microsecond: so long do an answer and the next request take between two cpus
   // relaxed: this thread's own
   if (looks > kAlone || around_.line->crowded.load(std::memory_order_relaxed) != 0) {
-    ::sched_yield();
-  } else {
-    cpu_relax();
+    return yields_.quick() && yields_.yield();
   }
+  cpu_relax();
+  return true;
 }
 
 void Worker::wait_for_work() {

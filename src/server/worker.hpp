@@ -160,7 +160,7 @@ class Worker {
   friend class Dispatcher;
   void run();
   void wait_for_work();
-  void wait_a_moment(unsigned looks) const noexcept;
+  bool wait_a_moment(unsigned looks) noexcept;
   bool serve(ServerChannel& channel);
   bool sweep_all();
   bool reclaim();
@@ -187,6 +187,7 @@ class Worker {
   std::vector<ServerChannel*> served_;
   bool clear_waits_ = false;  // a request for which other lanes must sweep on first
   AdaptiveSpin spin_;
+  QuickYield yields_;
   struct Item {
     Request request;
     HashedKey key;

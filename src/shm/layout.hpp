@@ -530,7 +530,8 @@ struct ClientWords {
   Word read_retries;
   Word read_fallbacks;
   Word timeout_rescues;
-  std::uint64_t reserved[11];
+  Word channel_attempts;  // raised, after the bits above, with each request for channels
+  std::uint64_t reserved[10];
 };
 HOSTMAP_SIZE(ClientWords, 128, 8);
 HOSTMAP_AT(ClientWords, closed, 0);
@@ -539,19 +540,22 @@ HOSTMAP_AT(ClientWords, channels_wanted, 8);
 HOSTMAP_AT(ClientWords, read_retries, 16);
 HOSTMAP_AT(ClientWords, read_fallbacks, 24);
 HOSTMAP_AT(ClientWords, timeout_rescues, 32);
+HOSTMAP_AT(ClientWords, channel_attempts, 40);
 
 struct ServerWords {
-  HalfWord closed;        // 1: nothing more will be answered
-  HalfWord opened;        // futex: raised whenever a bit of channels_open is set
-  Word channels_open;     // bit per channel: its rings are populated and swept
-  Word channels_refused;  // bit per channel: there was no memory for its rings
-  std::uint64_t reserved[13];
+  HalfWord closed;         // 1: nothing more will be answered
+  HalfWord opened;         // futex: raised whenever a bit of channels_open is set
+  Word channels_open;      // bit per channel: its rings are populated and swept
+  Word channels_refused;   // bit per channel: in the last attempt there was no memory for its rings
+  Word attempts_answered;  // the last value of channel_attempts that was answered, with the two words above
+  std::uint64_t reserved[12];
 };
 HOSTMAP_SIZE(ServerWords, 128, 8);
 HOSTMAP_AT(ServerWords, closed, 0);
 HOSTMAP_AT(ServerWords, opened, 4);
 HOSTMAP_AT(ServerWords, channels_open, 8);
 HOSTMAP_AT(ServerWords, channels_refused, 16);
+HOSTMAP_AT(ServerWords, attempts_answered, 24);
 
 // ChannelControl::waiting, a futex that the client sets and the worker clears.
 enum WaitWord : std::uint32_t { kNotWaiting = 0, kWaitingForAnswer = 1, kWaitingForRoom = 2 };

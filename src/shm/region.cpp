@@ -140,7 +140,7 @@ bool large_pages_refused() noexcept {
 }
 
 // Maps at a 2 MiB boundary, so that 2 MiB pages of the file can be mapped as such.
-Result<Region> Region::map(UniqueFd fd, const std::string& path, std::uint64_t bytes, int protection) {
+Result<Region> Region::map(UniqueFd&& fd, const std::string& path, std::uint64_t bytes, int protection) {
   std::string kept_path = path;  // before there is a mapping that a failing allocation would leave behind
   const std::size_t reserved = bytes + kHugePageSize;
   void* space = ::mmap(nullptr, reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -169,12 +169,13 @@ Result<Region> Region::create(const std::string& path, std::uint64_t bytes, mode
   UniqueFd fd(::open(path.c_str(), O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW | O_CLOEXEC, mode));
   if (!fd) return open_error(path, errno);
   NewName name(path);
+  if (::fchmod(fd.get(), mode) != 0) return open_error(path, errno);  // whatever the umask is
   Result<Region> region = adopt(std::move(fd), path, bytes);
   if (region) name.keep();
   return region;
 }
 
-Result<Region> Region::adopt(UniqueFd fd, const std::string& path, std::uint64_t bytes) {
+Result<Region> Region::adopt(UniqueFd&& fd, const std::string& path, std::uint64_t bytes) {
   // A file on hugetlbfs consists of whole pages of its file system.
   struct statfs facts {};
   if (::fstatfs(fd.get(), &facts) == 0 && facts.f_type == HUGETLBFS_MAGIC) {

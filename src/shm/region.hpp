@@ -39,7 +39,7 @@ class Region {
 
   // Makes a region of a file that is open and owned by the caller (the journal, which is locked before it is sized). On
   // hugetlbfs it becomes a whole number of that file system's pages long.
-  static Result<Region> adopt(UniqueFd fd, const std::string& path, std::uint64_t bytes);
+  static Result<Region> adopt(UniqueFd&& fd, const std::string& path, std::uint64_t bytes);
 
   // Maps an existing region of `kind`. kNoServer: no such file, or not ready yet; kOtherVersion; kPermission: not
   // readable, or it belongs to a stranger; kInvalid: it is no region. A region that its server has given up is kNoServer.
@@ -101,7 +101,7 @@ class Region {
  private:
   Region(UniqueFd fd, std::byte* data, std::uint64_t bytes, std::string path) noexcept
       : fd_(std::move(fd)), data_(data), bytes_(bytes), path_(std::move(path)) {}
-  static Result<Region> map(UniqueFd fd, const std::string& path, std::uint64_t bytes, int protection);
+  static Result<Region> map(UniqueFd&& fd, const std::string& path, std::uint64_t bytes, int protection);
 
   UniqueFd fd_;
   std::byte* data_ = nullptr;

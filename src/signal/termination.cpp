@@ -8,31 +8,39 @@ namespace hostmap {
 
 namespace {
 
-// SIGUSR1 to the process itself is how a thread ends the wait; it is blocked like the others.
-sigset_t termination_signals() noexcept {
+// Every signal whose default would end the process without a word, and those that stop it in order. Faults and SIGQUIT keep
+// their defaults: they are meant to leave a core. SIGUSR1 from the process itself is how a thread ends the wait.
+sigset_t awaited_signals() noexcept {
   sigset_t set;
   sigemptyset(&set);
-  sigaddset(&set, SIGINT);
-  sigaddset(&set, SIGTERM);
-  sigaddset(&set, SIGUSR1);
+  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGPWR}) {
+    sigaddset(&set, number);
+  }
+  for (int number = SIGRTMIN; number <= SIGRTMAX; ++number) sigaddset(&set, number);
   return set;
 }
 
 }  // namespace
 
 void block_termination_signals() noexcept {
-  const sigset_t set = termination_signals();
+  const sigset_t set = awaited_signals();
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
   ::signal(SIGXFSZ, SIG_IGN);
 }
 
-Termination await_termination() noexcept {
-  const sigset_t set = termination_signals();
+Termination await_termination(void (*ignored)(int signal)) noexcept {
+  const sigset_t set = awaited_signals();
   for (;;) {
     siginfo_t facts{};
     const int number = ::sigwaitinfo(&set, &facts);
     if (number <= 0) continue;
+    const bool own = number == SIGUSR1 && facts.si_pid == ::getpid();
+    // SIGHUP: the terminal that the server was started from is gone. It stops in order, as for SIGTERM.
+    if (number != SIGINT && number != SIGTERM && number != SIGHUP && !own) {
+      ignored(number);
+      continue;
+    }
     const int said = facts.si_code == SI_QUEUE ? facts.si_value.sival_int : kWishNothing;
     return {number == SIGUSR1 ? 0 : number,
             said == kWishKeep || said == kWishDrop ? static_cast<TerminationWish>(said) : kWishNothing};

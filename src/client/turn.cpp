@@ -1,0 +1,58 @@
+#include "client/turn.hpp"
+
+#include <linux/membarrier.h>
+#include <sys/syscall.h>
+#include <thread>
+#include <unistd.h>
+
+namespace hostmap {
+
+namespace {
+
+long membarrier(int command) noexcept { return ::syscall(SYS_membarrier, command, 0, 0); }
+
+}  // namespace
+
+bool WriteTurn::register_process() noexcept { return membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0; }
+
+bool WriteTurn::lock_shared(Deadline& deadline) noexcept {
+  if (!shared_.load(std::memory_order_acquire)) {  // [turn.shared] acquire; pairs with [turn.revoke]
+    std::uint64_t nobody = 0;
+    // relaxed: the owner's words are its own
+    if (owner_.compare_exchange_strong(nobody, this_thread(), std::memory_order_relaxed)) {
+      if (try_as_owner()) return true;
+    }
+  }
+  return end_bias(deadline) && lock_within(mutex_, deadline);
+}
+
+// Every thread that does not own the turn comes here: after the first time there is nothing to wait for.
+bool WriteTurn::end_bias(Deadline& deadline) noexcept {
+  if (owner_.load(std::memory_order_relaxed) == 0 && shared_.load(std::memory_order_relaxed))
+    return true;                                     // relaxed: no bias
+  if (!shared_.load(std::memory_order_relaxed)) {    // relaxed: twice does no harm
+    shared_.store(true, std::memory_order_release);  // [turn.revoke] release; pairs with [turn.shared]
+    if (membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) != 0) {
+      // Forbidden since the process registered: a processor's stores become visible in much less time than this.
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+  } else if (!ended_.load(std::memory_order_acquire)) {  // [turn.seen] acquire; pairs with [turn.ended]
+    // Another thread ends it now, and may not have run its barrier yet.
+    if (membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) != 0) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  // [turn.left] acquire; pairs with [turn.leave]
+  for (int looks = 0; in_use_.load(std::memory_order_acquire); ++looks) {
+    if (owner_.load(std::memory_order_relaxed) == this_thread()) break;  // relaxed: this thread's own; it has left
+    if (deadline.left() == 0) return false;
+    constexpr int kYields = 100;
+    if (looks < kYields) {
+      std::this_thread::yield();
+    } else {
+      std::this_thread::sleep_for(std::chrono::microseconds(100));  // the owner is in a call that waits
+    }
+  }
+  ended_.store(true, std::memory_order_release);  // [turn.ended] release; pairs with [turn.seen]
+  return true;
+}
+
+}  // namespace hostmap
