@@ -11,6 +11,8 @@
 #include "hostmap/help.hpp"
 #include "hostmap/output.hpp"
 
+#include "all/standard_streams.hpp"
+
 namespace {
 
 using namespace hostmap;
@@ -179,7 +181,7 @@ int run(const std::string& command, Arguments& arguments) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  guard_standard_streams();
+  guard_standard_streams(kExitRefused);
   std::signal(SIGPIPE, SIG_IGN);  // who stops reading does not end us; see Output
   Arguments arguments;
   CLI::App app{"Looks into and changes the hash maps that hostmap-server keeps in shared memory.", "hostmap"};

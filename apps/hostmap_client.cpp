@@ -11,6 +11,7 @@
 
 #include <hostmap/client.hpp>
 
+#include "all/standard_streams.hpp"
 #include "exit_codes.hpp"
 
 namespace {
@@ -54,6 +55,7 @@ class Random {
 }  // namespace
 
 int main(int argc, char** argv) {
+  guard_standard_streams(kExitRefused);
   std::string id_text;
   double seconds = 10;
   Options options;

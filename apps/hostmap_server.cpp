@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include "all/standard_streams.hpp"
 #include "base/platform.hpp"
 #include "exit_codes.hpp"
 #include "server/notify.hpp"
@@ -128,6 +129,7 @@ int serve(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  guard_standard_streams(kExitFalse);
   try {
     return serve(argc, argv);
   } catch (const std::bad_alloc&) {

@@ -1,15 +1,16 @@
 # apps/hostmap_server.cpp -> hostmap-server and so on, directly in the build folder. What a program has besides lies in a
-# folder of its name: apps/hostmap/*.cpp belong to apps/hostmap.cpp.
+# folder of its name: apps/hostmap/*.cpp belong to apps/hostmap.cpp. apps/all/*.cpp belong to every program.
 
 find_package(CLI11 REQUIRED)
 
 add_custom_target(hostmap_programs)
 file(GLOB app_sources CONFIGURE_DEPENDS apps/*.cpp)
+file(GLOB common_parts CONFIGURE_DEPENDS apps/all/*.cpp)
 foreach(source IN LISTS app_sources)
   cmake_path(GET source STEM stem)
   string(REPLACE "_" "-" program "${stem}")
   file(GLOB program_parts CONFIGURE_DEPENDS apps/${stem}/*.cpp)
-  add_executable(${program} "${source}" ${program_parts})
+  add_executable(${program} "${source}" ${program_parts} ${common_parts})
   target_include_directories(${program} PRIVATE apps)
   set_target_properties(${program} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}")
   target_compile_definitions(${program} PRIVATE "HOSTMAP_VERSION=\"${PROJECT_VERSION}\"")

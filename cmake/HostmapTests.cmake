@@ -205,7 +205,7 @@ endif()
 # Style: fast enough to be quick tests.
 hostmap_add_test(style seeded_bugs quick "${PROJECT_SOURCE_DIR}/scripts/seeded_bugs" --check)
 file(GLOB readme CONFIGURE_DEPENDS README.md)
-foreach(check include_order sync_tags documents)
+foreach(check include_order sync_tags descriptors documents)
   set(script "${PROJECT_SOURCE_DIR}/scripts/check_${check}")
   hostmap_add_test(style ${check}.canary quick "${script}" --self-test)
   if(readme OR NOT check STREQUAL "documents")

@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include <vector>
 
+#include "base/folder.hpp"
 #include "client/statistics.hpp"
 #include "commands.hpp"
 #include "output.hpp"
@@ -39,7 +40,7 @@ struct Row {
 
 // Names of the instances that have a master region in `dir`; errno if it cannot be read.
 int find_instances(const std::string& dir, const std::string& group, std::vector<InstanceName>& found) {
-  const std::unique_ptr<DIR, int (*)(DIR*)> folder(::opendir(dir.c_str()), ::closedir);
+  const Folder folder = open_folder(dir.c_str());
   if (folder == nullptr) return errno;
   while (const dirent* file = ::readdir(folder.get())) {  // NOLINT(concurrency-mt-unsafe): this stream is ours alone
     const std::string_view name = file->d_name;
@@ -123,7 +124,7 @@ std::string table_of(const std::vector<Row>& rows) {
 // --- stop ------------------------------------------------------------------------------------------------------------
 
 // By number: the header that glibc 2.36 has for them cannot be used from C++.
-int open_process(pid_t pid) { return static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)); }
+UniqueFd open_process(pid_t pid) { return UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))); }
 
 // How long to sleep at most between two looks at the lock: a server may drop it some time before its process has ended.
 constexpr std::int64_t kLookEveryMs = 20;
@@ -171,7 +172,7 @@ int stop(const InstanceName& name, TerminationWish wish, std::chrono::nanosecond
                             name.name()),
                 kExitRefused);
   }
-  const UniqueFd process(open_process(holder.pid));
+  const UniqueFd process = open_process(holder.pid);
   const int open_error = errno;
   const auto still_holds = [&] {
     const LockHolder now = lock_holder(alive->fd.get());

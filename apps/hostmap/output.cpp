@@ -2,7 +2,6 @@
 
 #include <cerrno>
 #include <cstring>
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <iterator>
 #include <unistd.h>
@@ -38,14 +37,6 @@ int Output::finish(int code) {
   if (error_ == 0) return code;
   return fail(fmt::format("cannot write to standard output: {}; make room or write elsewhere", std::strerror(error_)),
               kExitRefused);
-}
-
-void guard_standard_streams() {
-  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
-    if (::fcntl(fd, F_GETFD) != -1) continue;
-    // Opened the wrong way round: using it is the error that it would have been, and it takes the lowest number, this one.
-    if (::open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd) ::_exit(kExitRefused);
-  }
 }
 
 int fail(std::string_view line, ExitCode code) {

@@ -31,9 +31,6 @@ class Output {
   int error_ = 0;      // errno
 };
 
-// Puts something harmless where a standard stream was closed: or the first region opened would become standard output.
-void guard_standard_streams();
-
 // "hostmap: LINE" on standard error; returns `code`.
 int fail(std::string_view line, ExitCode code);
 // The same for what a call of the library came to.

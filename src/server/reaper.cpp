@@ -35,9 +35,9 @@ void add(int epoll, int fd, std::uint64_t what) noexcept {
 
 Reaper::Reaper(HalfWord& service_bell, std::size_t most)
     : service_bell_(service_bell),
-      epoll_(::epoll_create1(EPOLL_CLOEXEC)),
-      inotify_(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK)),
-      stop_(::eventfd(0, EFD_CLOEXEC)) {
+      epoll_(UniqueFd(::epoll_create1(EPOLL_CLOEXEC))),
+      inotify_(UniqueFd(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK))),
+      stop_(UniqueFd(::eventfd(0, EFD_CLOEXEC))) {
   // A process is watched anew at most twice between two looks of the service thread.
   for (Noticed* noticed : {&noticed_, &fetched_}) noticed->dead.reserve(2 * most);
   if (!epoll_ || !stop_) throw std::system_error(errno, std::generic_category(), "epoll");

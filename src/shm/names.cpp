@@ -5,7 +5,8 @@
 #include <charconv>
 #include <dirent.h>
 #include <grp.h>
-#include <memory>
+
+#include "base/folder.hpp"
 
 namespace hostmap {
 
@@ -73,7 +74,7 @@ bool InstanceName::is_connection(std::string_view file) const {
 
 std::vector<std::string> InstanceName::connection_files() const {
   std::vector<std::string> paths;
-  const std::unique_ptr<DIR, int (*)(DIR*)> folder(::opendir(dir_.c_str()), ::closedir);
+  const Folder folder = open_folder(dir_.c_str());
   if (folder == nullptr) return paths;
   while (const dirent* file = ::readdir(folder.get())) {  // NOLINT(concurrency-mt-unsafe): this stream is ours alone
     if (is_connection(file->d_name)) paths.push_back(dir_ + "/" + file->d_name);

@@ -9,6 +9,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/unique_fd.hpp"
+
 namespace hostmap {
 
 namespace {
@@ -73,9 +75,9 @@ void handle(int signal, siginfo_t* facts, void*) {
 
 bool BusGuard::install() noexcept {
   if (events() >= 0) return true;
-  const int fd = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (fd < 0) return false;
-  events_fd.store(fd, std::memory_order_relaxed);  // relaxed: before any watch and any other thread
+  UniqueFd fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!fd) return false;
+  events_fd.store(fd.release(), std::memory_order_relaxed);  // relaxed: before any watch and any other thread
   struct sigaction action {};
   action.sa_sigaction = handle;
   action.sa_flags = SA_SIGINFO | SA_RESTART;

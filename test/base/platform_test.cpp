@@ -1,9 +1,14 @@
 #include "base/platform.hpp"
 
+#include <cerrno>
+#include <dirent.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 #include <utility>
 
+#include "base/folder.hpp"
 #include "base/unique_fd.hpp"
 
 namespace hostmap::test {
@@ -59,6 +64,34 @@ TEST(UniqueFdTest, ClosesOnceAndLeavesNothingInWhatWasMovedFrom) {
   first.reset();
   EXPECT_FALSE(is_open(raw));
   EXPECT_FALSE(first);
+}
+
+// In a child whose standard streams are closed.
+TEST(UniqueFdTest, NoDescriptorGetsTheNumberOfAClosedStandardStream) {
+  EXPECT_EXIT(
+      {
+        for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) ::close(fd);
+        const UniqueFd file(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+        const Folder folder = open_folder("/");
+        bool good = file.get() > STDERR_FILENO && ::dirfd(folder.get()) > STDERR_FILENO;
+        for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) good = good && !is_open(fd);
+        good = good && (::fcntl(file.get(), F_GETFD) & FD_CLOEXEC) != 0;
+        ::_exit(good ? 0 : 1);
+      },
+      testing::ExitedWithCode(0), "");
+}
+
+TEST(UniqueFdTest, WithoutAnotherNumberAnOpenFailsAsForLackOfDescriptors) {
+  EXPECT_EXIT(
+      {
+        rlimit limit{};
+        limit.rlim_cur = limit.rlim_max = 3;
+        ::setrlimit(RLIMIT_NOFILE, &limit);
+        ::close(STDIN_FILENO);
+        const UniqueFd file(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+        ::_exit(!file && errno == EMFILE && !is_open(STDIN_FILENO) ? 0 : 1);
+      },
+      testing::ExitedWithCode(0), "");
 }
 
 TEST(UniqueFdTest, ADescriptorThatIsReplacedIsClosed) {

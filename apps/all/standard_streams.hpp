@@ -1,0 +1,12 @@
+// What every program does first: it makes sure that no file which it opens gets the number of a standard stream.
+#pragma once
+
+#include "exit_codes.hpp"
+
+namespace hostmap::apps {
+
+// Gives each of the three streams that is closed a descriptor that can neither be read nor written, so that using it fails as
+// if it were closed. Exits with `code` where the system gives no descriptor.
+void guard_standard_streams(ExitCode code);
+
+}  // namespace hostmap::apps
