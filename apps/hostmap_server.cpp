@@ -6,11 +6,13 @@
 #include <fmt/format.h>
 #include <new>
 #include <string>
+#include <unistd.h>
 #include <utility>
 
 #include "all/standard_streams.hpp"
 #include "base/platform.hpp"
 #include "exit_codes.hpp"
+#include "hostmap_server/line_writer.hpp"
 #include "server/notify.hpp"
 #include "server/server.hpp"
 #include "server/system_calls.hpp"
@@ -21,10 +23,9 @@ namespace {
 using namespace hostmap;
 using namespace hostmap::apps;
 
-void log_line(const std::string& line) { fmt::print(stderr, "hostmap-server: {}\n", line); }
-
+// Before there is a LineWriter: of a command line that is wrong. That it cannot be written changes nothing.
 int fail(const Status& status, ExitCode code) {
-  log_line(std::string(status.message()));
+  std::fprintf(stderr, "hostmap-server: %s\n", std::string(status.message()).c_str());
   return code;
 }
 
@@ -76,8 +77,7 @@ int serve(int argc, char** argv) {
   } catch (const CLI::CallForHelp& help) {
     return app.exit(help);
   } catch (const CLI::ParseError& error) {
-    log_line(fmt::format("{}; see hostmap-server --help", error.what()));
-    return kExitUsage;
+    return fail({StatusCode::kInvalid, fmt::format("{}; see hostmap-server --help", error.what())}, kExitUsage);
   }
   const std::pair<const TextOption*, std::uint64_t*> numbers[] = {
       {&buckets, &options.buckets},      {&memory, &options.memory},
@@ -92,13 +92,16 @@ int serve(int argc, char** argv) {
   }
 
   block_termination_signals();
+  LineWriter output;
+  const auto log_line = [&output](const std::string& line) { output.log(line); };
   std::atomic<bool> failed{false};
   Result<std::unique_ptr<Server>> server = Server::start(std::move(*checked), log_line, [&failed] {
     failed = true;
     request_termination();
   });
   if (!server) {
-    return fail(server.status(), server.status() == StatusCode::kOtherVersion ? kExitOtherVersion : kExitFalse);
+    log_line(std::string(server.status().message()));
+    return server.status() == StatusCode::kOtherVersion ? kExitOtherVersion : kExitFalse;
   }
   const CheckedOptions& served = (*server)->options();
   if (served.buckets != options.buckets || served.max_connections != options.max_connections ||
@@ -112,12 +115,12 @@ int serve(int argc, char** argv) {
     if (const Status status = restrict_system_calls(); !status.ok()) log_line(std::string(status.message()));
   }
 #endif
-  fmt::print("ready name={} buckets={} workers={} memory={}\n", served.name.name(), served.buckets, served.workers,
-             served.memory);
-  std::fflush(stdout);
+  output.write(STDOUT_FILENO, fmt::format("ready name={} buckets={} workers={} memory={}\n", served.name.name(),
+                                          served.buckets, served.workers, served.memory));
   notify_service_manager("READY=1");
 
-  const Termination end = await_termination();
+  const Termination end = await_termination(
+      [&](int signal) { log_line(fmt::format("signal {} is ignored; SIGTERM stops the server", signal)); });
   notify_service_manager("STOPPING=1");
   if (end.signal != 0) log_line(fmt::format("signal {}: draining and stopping", end.signal));
   (*server)->stop(end.wish == kWishKeep   ? Server::Ending::kKeep

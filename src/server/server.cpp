@@ -37,8 +37,8 @@ Status refuse_if_alive(const InstanceName& name) {
   if (!holder.held) return {};
   return {StatusCode::kAlreadyExists,
           "a server of this name is running" +
-              (holder.pid > 0 ? " (pid " + std::to_string(holder.pid) + ")" : std::string()) +
-              ", though its file " + name.journal() + " was removed; stop it, or choose another --name"};
+              (holder.pid > 0 ? " (pid " + std::to_string(holder.pid) + ")" : std::string()) + ", though its file " +
+              name.journal() + " was removed; stop it, or choose another --name"};
 }
 
 // Each connection takes two descriptors (its region, its client's pidfd): ask for what is allowed.

@@ -63,7 +63,8 @@ Result<UniqueFd> lock_named_file(const std::string& path) {
       return Status(StatusCode::kPermission, path + " belongs to user " + std::to_string(mine.st_uid) +
                                                  "; run as that user or choose another --name");
     }
-    if ((mine.st_mode & 07777) != 0600 && ::fchmod(fd.get(), 0600) != 0) return file_error("cannot set the mode of", path);
+    if ((mine.st_mode & 07777) != 0600 && ::fchmod(fd.get(), 0600) != 0)
+      return file_error("cannot set the mode of", path);
     if (mine.st_nlink > 1) {
       return Status(StatusCode::kInvalid, path + " has another name (a hard link); remove both");
     }

@@ -1,5 +1,6 @@
 #include "signal/termination.hpp"
 
+#include <initializer_list>
 #include <pthread.h>
 #include <signal.h>
 #include <unistd.h>
@@ -29,7 +30,7 @@ void block_termination_signals() noexcept {
   ::signal(SIGXFSZ, SIG_IGN);
 }
 
-Termination await_termination(void (*ignored)(int signal)) noexcept {
+Termination await_termination(const std::function<void(int signal)>& ignored) {
   const sigset_t set = awaited_signals();
   for (;;) {
     siginfo_t facts{};

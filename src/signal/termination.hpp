@@ -1,12 +1,14 @@
-// Process signals of the server: SIGINT and SIGTERM end it in order; SIGPIPE and SIGXFSZ become errors of the calls that
-// meet them. The server's alone: the client library leaves its process's signals as they are.
+// Process signals of the server: SIGINT, SIGTERM and SIGHUP end it in order; SIGPIPE and SIGXFSZ become errors of the calls
+// that meet them; no other signal ends it silently, but for those that leave a core. The server's alone: the client library leaves its process's signals as they are.
 #pragma once
+
+#include <functional>
 
 #include "signal/wish.hpp"
 
 namespace hostmap {
 
-// Blocks SIGINT and SIGTERM in this thread and all that it starts. To be called first in main().
+// Blocks the signals that are awaited in this thread and all that it starts. To be called first in main().
 void block_termination_signals() noexcept;
 
 struct Termination {
@@ -14,8 +16,8 @@ struct Termination {
   TerminationWish wish;
 };
 
-// Sleeps until SIGINT or SIGTERM arrives, or until request_termination().
-Termination await_termination() noexcept;
+// Sleeps until SIGINT, SIGTERM or SIGHUP arrives, or until request_termination(). Calls `ignored` for each other signal.
+Termination await_termination(const std::function<void(int signal)>& ignored);
 
 // Ends await_termination() from another thread.
 void request_termination() noexcept;

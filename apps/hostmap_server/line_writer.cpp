@@ -1,0 +1,122 @@
+#include "hostmap_server/line_writer.hpp"
+
+#include <cerrno>
+#include <cstdint>
+#include <cstdio>
+#include <new>
+#include <pthread.h>
+#include <string_view>
+#include <thread>
+#include <unistd.h>
+
+namespace hostmap::apps {
+
+namespace {
+
+constexpr const char* kPrefix = "hostmap-server: ";
+
+// False: the descriptor takes nothing.
+bool write_all(int descriptor, std::string_view text) noexcept {
+  while (!text.empty()) {
+    const ssize_t written = ::write(descriptor, text.data(), text.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return false;
+    text.remove_prefix(static_cast<std::size_t>(written));
+  }
+  return true;
+}
+
+// The line without its numbers: what a client can repeat with other numbers is one kind.
+std::string kind_of(const std::string& line) {
+  std::string kind;
+  kind.reserve(line.size());
+  for (const char c : line) {
+    if (c < '0' || c > '9') kind += c;
+  }
+  return kind;
+}
+
+}  // namespace
+
+LineWriter::LineWriter() : queue_(std::make_shared<Queue>()) {
+  std::thread thread([queue = queue_] { run(queue); });
+  pthread_setname_np(thread.native_handle(), "log");
+  thread.detach();  // it can be blocked in a write for ever
+}
+
+LineWriter::~LineWriter() {
+  constexpr std::chrono::milliseconds kLastMoment{500};
+  std::unique_lock<std::mutex> lock(queue_->mutex);
+  queue_->ending = true;
+  queue_->changed.notify_all();
+  queue_->changed.wait_for(lock, kLastMoment, [this] { return queue_->lines.empty() && queue_->idle; });
+}
+
+void LineWriter::write(int descriptor, const std::string& text) noexcept {
+  try {
+    const std::lock_guard<std::mutex> lock(queue_->mutex);
+    if (queue_->lines.size() >= kMostQueued) {
+      ++queue_->lost;
+      return;
+    }
+    queue_->lines.push_back({descriptor, text});
+    queue_->changed.notify_all();
+  } catch (const std::bad_alloc&) {
+    const std::lock_guard<std::mutex> lock(queue_->mutex);
+    ++queue_->lost;
+  }
+}
+
+void LineWriter::log(const std::string& line) noexcept {
+  try {
+    std::string left_out;
+    {
+      const std::lock_guard<std::mutex> lock(kinds_mutex_);
+      const auto now = std::chrono::steady_clock::now();
+      if (kinds_.size() > kMostKinds) kinds_.clear();
+      Kind& kind = kinds_[kind_of(line)];
+      if (now - kind.since > kPeriod) {
+        if (kind.left_out != 0) left_out = " (" + std::to_string(kind.left_out) + " such lines were left out)";
+        kind = {now, 0, 0};
+      }
+      if (kind.written == kMostOfAKind) {
+        ++kind.left_out;
+        return;
+      }
+      ++kind.written;
+    }
+    write(STDERR_FILENO, kPrefix + line + left_out + "\n");
+  } catch (const std::bad_alloc&) {
+    const std::lock_guard<std::mutex> lock(queue_->mutex);
+    ++queue_->lost;
+  }
+}
+
+void LineWriter::run(const std::shared_ptr<Queue>& queue) noexcept {
+  std::unique_lock<std::mutex> lock(queue->mutex);
+  for (;;) {
+    queue->idle = true;
+    queue->changed.notify_all();
+    queue->changed.wait(lock, [&] { return !queue->lines.empty() || queue->ending; });
+    if (queue->lines.empty()) return;
+    queue->idle = false;
+    const Line line = std::move(queue->lines.front());
+    queue->lines.pop_front();
+    const std::uint64_t lost = queue->lost;
+    lock.unlock();
+    bool written = true;
+    if (lost != 0 && line.descriptor == STDERR_FILENO) {
+      char text[96];
+      const int size = std::snprintf(text, sizeof text, "%s%llu lines could not be written and are lost\n", kPrefix,
+                                     static_cast<unsigned long long>(lost));
+      written = write_all(STDERR_FILENO, {text, static_cast<std::size_t>(size)});
+    }
+    const bool told = written && lost != 0 && line.descriptor == STDERR_FILENO;
+    written = written && write_all(line.descriptor, line.text);
+    lock.lock();
+    if (told) queue->lost -= lost;
+    if (!written) ++queue->lost;
+  }
+}
+
+}  // namespace hostmap::apps

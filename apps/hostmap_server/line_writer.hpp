@@ -1,0 +1,69 @@
+// LineWriter: the server's output. No caller ever waits for it, and nothing that it does can fail.
+//
+// One thread of its own writes the lines; everybody else appends to a queue of a fixed length. A reader that does not read, a
+// full disk or a closed pipe therefore costs lines, and these are counted: as soon as a line can be written again, one says how
+// many were lost. A kind of line (its text without the numbers) appears at most kMostOfAKind times in kPeriod, since clients
+// can cause some of them as often as they like; the first line after that says how many were left out.
+//
+// The descriptors are not made non-blocking: that would change them for all processes that share them.
+//
+// Threads: write() may be called from any thread. To be made after the signals were blocked and before system calls are
+// restricted.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+
+namespace hostmap::apps {
+
+class LineWriter {
+ public:
+  static constexpr std::size_t kMostQueued = 256;
+  static constexpr unsigned kMostOfAKind = 20;
+  static constexpr std::chrono::seconds kPeriod{60};
+  static constexpr std::size_t kMostKinds = 256;
+
+  LineWriter();
+  // Waits for a moment until the queue is written, not longer.
+  ~LineWriter();
+  LineWriter(const LineWriter&) = delete;
+  LineWriter& operator=(const LineWriter&) = delete;
+
+  // Queues `text`, which ends with a newline, for the descriptor. Never blocks on the descriptor and never throws.
+  void write(int descriptor, const std::string& text) noexcept;
+  // The same for standard error, with the program's name, if its kind is not too frequent.
+  void log(const std::string& line) noexcept;
+
+ private:
+  struct Line {
+    int descriptor;
+    std::string text;
+  };
+  struct Kind {
+    std::chrono::steady_clock::time_point since;
+    unsigned written = 0;
+    std::uint64_t left_out = 0;
+  };
+  // Shared with the thread, which may be blocked in a write when this object ends.
+  struct Queue {
+    std::mutex mutex;
+    std::condition_variable changed;
+    std::deque<Line> lines;
+    std::uint64_t lost = 0;
+    bool idle = true;
+    bool ending = false;
+  };
+  static void run(const std::shared_ptr<Queue>& queue) noexcept;
+
+  std::shared_ptr<Queue> queue_;
+  std::mutex kinds_mutex_;
+  std::unordered_map<std::string, Kind> kinds_;
+};
+
+}  // namespace hostmap::apps
