@@ -6,6 +6,7 @@
 #include <new>
 #include <pthread.h>
 #include <string_view>
+#include <system_error>
 #include <thread>
 #include <unistd.h>
 
@@ -39,9 +40,13 @@ std::string kind_of(const std::string& line) {
 }  // namespace
 
 LineWriter::LineWriter() : queue_(std::make_shared<Queue>()) {
-  std::thread thread([queue = queue_] { run(queue); });
-  pthread_setname_np(thread.native_handle(), "log");
-  thread.detach();  // it can be blocked in a write for ever
+  try {
+    std::thread thread([queue = queue_] { run(queue); });
+    pthread_setname_np(thread.native_handle(), "log");
+    thread.detach();  // it can be blocked in a write for ever
+  } catch (const std::system_error&) {
+    has_thread_ = false;  // no server starts without threads, either: what it says of that is written at once
+  }
 }
 
 LineWriter::~LineWriter() {
@@ -53,6 +58,10 @@ LineWriter::~LineWriter() {
 }
 
 void LineWriter::write(int descriptor, const std::string& text) noexcept {
+  if (!has_thread_) {
+    static_cast<void>(write_all(descriptor, text));
+    return;
+  }
   try {
     const std::lock_guard<std::mutex> lock(queue_->mutex);
     if (queue_->lines.size() >= kMostQueued) {

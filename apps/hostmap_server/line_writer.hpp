@@ -62,6 +62,7 @@ class LineWriter {
   static void run(const std::shared_ptr<Queue>& queue) noexcept;
 
   std::shared_ptr<Queue> queue_;
+  bool has_thread_ = true;
   std::mutex kinds_mutex_;
   std::unordered_map<std::string, Kind> kinds_;
 };

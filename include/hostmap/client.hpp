@@ -57,8 +57,8 @@ class Bytes {
   std::size_t size_;
 };
 
-/// A connection to one server, and the view of its table. Holds one file descriptor per region (three) and address
-/// space for the whole table.
+/// A connection to one server, and the view of its table. Holds one file descriptor (whose lock says that this process
+/// lives; none with Options::read_only) and address space for the whole table.
 class Client {
  public:
   /// Connects to the server of `options.name`. Blocks for at most `options.timeout`; makes system calls and

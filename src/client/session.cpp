@@ -23,7 +23,8 @@ Status check_server_lives(const InstanceName& name, uid_t owner) {
   const Result<RegionFile> alive = open_region_file(name.alive(), Access::kReadOnly, name.group());
   if (alive && alive->owner != owner) return strangers(name);
   if (alive && lock_holder(alive->fd.get()).held) return {};
-  if (!alive && alive.status() == StatusCode::kPermission) return alive.status();
+  // Only a file that is not there says that there is no server.
+  if (!alive && !(alive.status() == StatusCode::kNoServer)) return alive.status();
   return {StatusCode::kNoServer, "the server '" + name.name() + "' has died; start hostmap-server again"};
 }
 
@@ -88,6 +89,9 @@ Result<std::unique_ptr<Session>> Session::open(const InstanceName& name, Deadlin
           status = end.status() == StatusCode::kNoServer ? Status(StatusCode::kClosed) : end.status();
         } else {
           session->end_ = std::move(*end);
+          // One descriptor stays: the connection's, which holds the lock.
+          session->master_region_.close_file();
+          session->table_.close_file();
           status = confirm_attached(session->master_, *id);
           if (status.ok()) return session;
         }
@@ -105,6 +109,7 @@ Result<std::unique_ptr<Session>> Session::open_to_read(const InstanceName& name)
   if (!table) return no_server(name, table.status());
   if (Status status = check_server_lives(name, table->owner()); !status.ok()) return status;
   if (!is_plausible(*table)) return damaged(name);
+  table->close_file();
   return std::unique_ptr<Session>(new Session(std::move(*table)));
 }
 
@@ -142,8 +147,12 @@ Status check_server(const InstanceName& name) {
 
 void await_change_of_folder(const InstanceName& name, Deadline& deadline) noexcept {
   const UniqueFd watch(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
-  if (!watch) return;
-  ::inotify_add_watch(watch.get(), name.dir().c_str(), IN_CREATE | IN_ATTRIB | IN_MOVED_TO);
+  if (!watch || ::inotify_add_watch(watch.get(), name.dir().c_str(), IN_CREATE | IN_ATTRIB | IN_MOVED_TO) < 0) {
+    // No instance of inotify left, or no folder yet: twice a second is often enough.
+    constexpr std::int64_t kPause = 500;
+    ::poll(nullptr, 0, static_cast<int>(std::min(deadline.left() / 1'000'000 + 1, kPause)));
+    return;
+  }
   // The server may have appeared before the watch did: look again first, and then at least once a second.
   const std::int64_t milliseconds = std::min<std::int64_t>(deadline.left() / 1'000'000, 1000);
   pollfd event{watch.get(), POLLIN, 0};

@@ -306,7 +306,9 @@ Result<ClientChannel*> ClientEnd::channel(std::uint32_t channel, WorkerView work
       if ((server.channels_open.load(std::memory_order_acquire) & bit) != 0)
         break;  // [channel.open] acquire; pairs with [channel.opened]
       // [channel.answered] acquire; pairs with [channel.answer]
-      if (server.attempts_answered.load(std::memory_order_acquire) >= attempt &&
+      const std::uint64_t answered = server.attempts_answered.load(std::memory_order_acquire);
+      // 0: the first answer, or a server that counts no attempts.
+      if ((answered >= attempt || answered == 0) &&
           // relaxed: [channel.answered] orders it
           (server.channels_refused.load(std::memory_order_relaxed) & bit) != 0) {
         return Status(

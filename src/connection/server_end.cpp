@@ -102,6 +102,10 @@ void ServerEnd::refuse_channel(std::uint32_t channel) noexcept {
   channels_refused_ |= std::uint64_t{1} << channel;
   // relaxed: answer_wanted() publishes it
   header_->server.channels_refused.store(channels_refused_, std::memory_order_relaxed);
+  // A client that counts no attempts waits for this.
+  header_->server.opened.fetch_add(
+      1, std::memory_order_release);  // [channel.opened] release; pairs with [channel.open-futex]
+  futex_wake(header_->server.opened, INT_MAX);
 }
 
 std::uint64_t ServerEnd::all_channels() const noexcept {

@@ -15,6 +15,11 @@ namespace {
 constexpr unsigned kIdleSweeps = 256;
 // So many of those that left are looked at in each sweep: what a thousand idle connections cost a busy one.
 constexpr std::size_t kIdleLooks = 2;
+// Buckets that a clear left, taken back at a time: without other work (some microseconds to a millisecond, by what they held),
+// and beside it, once in so many sweeps.
+constexpr unsigned kBucketsWhenIdle = 256;
+constexpr unsigned kBucketsWhenBusy = 16;
+constexpr unsigned kSweepsPerReclaim = 16;
 // Without work, this many sweeps go between two looks at the clock.
 constexpr unsigned kLooksPerClock = 16;
 // A parked worker looks around this often though nobody rang: a hostile process can move its futex sleeper elsewhere.
@@ -92,8 +97,10 @@ void Worker::take_orders() {
     if (order.attach != nullptr) {
       resume_stream(*order.attach);
       active_.push_back(std::move(order.attach));
-    } else {
-      forget(*order.detach);
+    } else if (!forget(*order.detach)) {
+      const std::lock_guard<std::mutex> lock(orders_mutex_);
+      orders_.push_back({nullptr, order.detach});          // reserved
+      has_orders_.store(true, std::memory_order_relaxed);  // relaxed: this thread reads it
     }
   }
   taken_.clear();
@@ -122,11 +129,13 @@ void Worker::run() {
       if (idle_since != 0) spin_.observe(monotonic_ns() - idle_since);
       idle_since = 0;
       idle_looks = 0;
+      // A lane without writes is swept beside a busy one, too: a later clear would wait for it.
+      if (++busy_sweeps_ % kSweepsPerReclaim == 0) reclaim(kBucketsWhenBusy);
       continue;
     }
     // At first only looks: the clock, and what else is done without work, would delay the taking of a request.
     if (++idle_looks % kLooksPerClock != 0 && wait_a_moment(idle_looks)) continue;
-    if (reclaim()) continue;
+    if (reclaim(kBucketsWhenIdle)) continue;
     const std::int64_t now = monotonic_ns();
     if (idle_since == 0) idle_since = now;
     if (now - idle_since >= spin_.budget_ns() || !wait_a_moment(idle_looks)) {
@@ -137,7 +146,7 @@ void Worker::run() {
   }
   take_orders();
   for (auto* list : {&active_, &idle_}) {
-    for (const auto& channel : *list) drain(*channel);
+    for (const auto& channel : *list) drain(*channel, true);
   }
 }
 
@@ -156,7 +165,7 @@ bool Worker::wait_a_moment(unsigned looks) noexcept {
 
 void Worker::wait_for_work() {
   park_.prepare();
-  if (sweep_all() || clear_waits_ || reclaim() ||
+  if (sweep_all() || clear_waits_ || reclaim(kBucketsWhenIdle) ||
       has_orders_.load(std::memory_order_acquire) ||  // [orders.take] acquire; pairs with [orders.give]
       stopping_.load(std::memory_order_acquire)) {    // [worker.stopping] acquire; pairs with [worker.stop]
     park_.stay_awake();
@@ -173,13 +182,12 @@ void Worker::wait_for_work() {
 }
 
 // A piece of what a clear left. False: there is nothing.
-bool Worker::reclaim() {
-  constexpr unsigned kBuckets = 256;  // some microseconds to a millisecond, by what they held
+bool Worker::reclaim(unsigned buckets) {
   bool some = false;
   for (const std::uint32_t lane : lanes_) {
     ShardWriter& shard = around_.table->shard(lane);
     shard.notice_clear();
-    some = shard.sweep(kBuckets) || some;
+    some = shard.sweep(buckets) || some;
   }
   return some;
 }
@@ -313,16 +321,24 @@ bool Worker::serve(ServerChannel& channel) {
   return true;
 }
 
-// Serves what the channel's ring holds, and wakes the client. A client that continues to write gets no further than one ring.
-void Worker::drain(ServerChannel& channel) {
-  const std::uint64_t end = channel.requests.position() + channel.requests.view().capacity();
-  while (channel.requests.position() < end) {
+// Serves what the channel's ring held at the first call, and wakes the client. A client that continues to write gets no further
+// than one ring. False: a clear must wait until other workers have swept their buckets; to be called again.
+bool Worker::drain(ServerChannel& channel, bool answers_are_read) {
+  if (!channel.drain_end) channel.drain_end = channel.requests.position() + channel.requests.view().capacity();
+  bool finished = true;
+  while (channel.requests.position() < *channel.drain_end) {
+    // What nobody reads needs no room: later writes must not wait for that.
+    if (!answers_are_read) channel.answers_consumed = channel.answers.head();
     clear_waits_ = false;
-    // A clear that must wait for buckets of this worker to be swept is served when they are.
-    if (!serve(channel) && !(clear_waits_ && reclaim())) break;
+    if (serve(channel)) continue;
+    // A clear that must wait for buckets of this worker is served when they are swept.
+    if (clear_waits_ && reclaim(kBucketsWhenIdle)) continue;
+    finished = !clear_waits_;
+    break;
   }
   fence_before_waking();
   wake(channel);
+  return finished;
 }
 
 // After fence_before_waking(): wakes the client if it sleeps for what was done.
@@ -345,23 +361,31 @@ void Worker::poison(ServerChannel& channel) {
   futex_add_and_wake(*around_.service_bell);
 }
 
-void Worker::forget(ServerEnd& end) {
+// False: it is not drained yet.
+bool Worker::forget(ServerEnd& end) {
+  bool drained = true;
   for (auto* list : {&active_, &idle_}) {
     for (std::size_t i = 0; i < list->size();) {
       if ((*list)[i]->end != &end) {
         ++i;
         continue;
       }
-      drain(*(*list)[i]);
+      if (!drain(*(*list)[i], false)) {
+        drained = false;
+        ++i;
+        continue;
+      }
       Dispatcher(*around_.table, *around_.streams, *(*list)[i]).drop_stream();
       (*list)[i] = std::move(list->back());
       list->pop_back();
     }
   }
   next_idle_ = 0;
+  if (!drained) return false;
   // [end.let-go] release; pairs with [end.free]: this worker touches it no more
   end.holders.fetch_sub(1, std::memory_order_release);
   futex_add_and_wake(*around_.service_bell);
+  return true;
 }
 
 }  // namespace hostmap

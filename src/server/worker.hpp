@@ -23,6 +23,7 @@
 #include <memory>
 #include <mutex>
 #include <new>
+#include <optional>
 #include <span>
 #include <thread>
 #include <vector>
@@ -72,7 +73,8 @@ struct ServerChannel {
   std::uint64_t answers_consumed = 0;  // as the client last said; only its own answers depend on it
   std::uint64_t debt = 0;  // bytes beyond its share that it was served; it is passed over until they are paid off
   unsigned idle_sweeps = 0;
-  bool answered = false;  // in this sweep
+  bool answered = false;                   // in this sweep
+  std::optional<std::uint64_t> drain_end;  // of the last service, once it has begun
 
   // Bytes free in the answer ring. What the client says of its position can only harm itself.
   std::uint64_t answer_room() noexcept {
@@ -163,13 +165,13 @@ class Worker {
   bool wait_a_moment(unsigned looks) noexcept;
   bool serve(ServerChannel& channel);
   bool sweep_all();
-  bool reclaim();
+  bool reclaim(unsigned buckets);
   void activate(std::size_t idle_index);
-  void drain(ServerChannel& channel);
+  bool drain(ServerChannel& channel, bool answers_are_read);
   static void wake(ServerChannel& channel) noexcept;
   void resume_stream(ServerChannel& channel) noexcept;
   void poison(ServerChannel& channel);
-  void forget(ServerEnd& end);
+  bool forget(ServerEnd& end);
   void note_crowd() noexcept;
   void ring() noexcept;
   void ring_others() noexcept;
@@ -188,6 +190,7 @@ class Worker {
   bool clear_waits_ = false;  // a request for which other lanes must sweep on first
   AdaptiveSpin spin_;
   QuickYield yields_;
+  unsigned busy_sweeps_ = 0;
   struct Item {
     Request request;
     HashedKey key;

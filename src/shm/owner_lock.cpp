@@ -22,10 +22,13 @@ struct flock whole_file(short type) noexcept {
 Status file_error(const std::string& what, const std::string& path) {
   const int error = errno;
   char buffer[128];
-  const StatusCode code = error == EACCES || error == EPERM                       ? StatusCode::kPermission
-                          : error == ENOSPC || error == EMFILE || error == ENFILE ? StatusCode::kFull
-                                                                                  : StatusCode::kInvalid;
-  return {code, what + " " + path + ": " + strerror_r(error, buffer, sizeof buffer)};
+  const bool no_descriptor = error == EMFILE || error == ENFILE;
+  const bool no_resource = no_descriptor || error == ENOSPC || error == ENOMEM || error == ENOLCK || error == EDQUOT;
+  const StatusCode code = error == EACCES || error == EPERM ? StatusCode::kPermission
+                          : no_resource                     ? StatusCode::kFull
+                                                            : StatusCode::kInvalid;
+  return {code, what + " " + path + ": " + strerror_r(error, buffer, sizeof buffer) +
+                    (no_descriptor ? "; raise the limit (ulimit -n)" : "")};
 }
 
 }  // namespace

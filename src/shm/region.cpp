@@ -46,6 +46,9 @@ Status open_error(const std::string& path, int error) {
     case EMFILE:
     case ENFILE:
       return {StatusCode::kFull, "no file descriptor left for " + path + "; raise the limit (ulimit -n)"};
+    case ENOMEM:
+    case ENOBUFS:
+      return {StatusCode::kFull, "the system has no memory to open " + path + "; free some"};
     case ENOSPC:
       return {StatusCode::kFull,
               "no room for another file beside " + path + " (df -i shows the inodes of the file system)"};
@@ -54,13 +57,40 @@ Status open_error(const std::string& path, int error) {
   }
 }
 
+Status map_error(const std::string& path, std::uint64_t bytes, int error) {
+  switch (error) {
+    case EACCES:
+    case EPERM:
+      return {StatusCode::kPermission, "cannot map " + path + ": " + error_text(error)};
+    case EAGAIN:  // of mmap only where the process locks its memory
+      return {StatusCode::kFull, "cannot map " + std::to_string(bytes) + " bytes of " + path +
+                                     ": this process locks its memory (mlockall), and its limit is too low; raise it "
+                                     "(ulimit -l)"};
+    case ENOMEM:
+      return {StatusCode::kFull,
+              "no address space for " + std::to_string(bytes) + " bytes of " + path + "; raise the limit (ulimit -v)"};
+    default:
+      return {StatusCode::kFull, "cannot map " + path + ": " + error_text(error)};
+  }
+}
+
 }  // namespace
+
+Region::Region(UniqueFd fd, std::byte* data, std::uint64_t bytes, std::string path) noexcept
+    : fd_(std::move(fd)), data_(data), bytes_(bytes), path_(std::move(path)) {
+  struct stat facts {};
+  if (::fstat(fd_.get(), &facts) != 0) return;
+  device_ = facts.st_dev;
+  inode_ = facts.st_ino;
+}
 
 Region::Region(Region&& other) noexcept
     : fd_(std::move(other.fd_)),
       data_(std::exchange(other.data_, nullptr)),
       bytes_(std::exchange(other.bytes_, 0)),
-      path_(std::move(other.path_)) {}
+      path_(std::move(other.path_)),
+      device_(other.device_),
+      inode_(other.inode_) {}
 
 Region& Region::operator=(Region&& other) noexcept {
   if (this != &other) {
@@ -69,6 +99,8 @@ Region& Region::operator=(Region&& other) noexcept {
     data_ = std::exchange(other.data_, nullptr);
     bytes_ = std::exchange(other.bytes_, 0);
     path_ = std::move(other.path_);
+    device_ = other.device_;
+    inode_ = other.inode_;
   }
   return *this;
 }
@@ -78,7 +110,18 @@ Region::~Region() { unmap(); }
 void Region::unmap() noexcept {
   if (data_ != nullptr) ::munmap(data_, bytes_);
   data_ = nullptr;
-  fd_.reset();
+  close_file();
+}
+
+void Region::close_file() noexcept {
+  if (!fd_) return;
+  struct stat facts {};
+  const bool ours = ::fstat(fd_.get(), &facts) == 0 && facts.st_dev == device_ && facts.st_ino == inode_;
+  if (ours) {
+    fd_.reset();
+  } else {
+    static_cast<void>(fd_.release());
+  }
 }
 
 UniqueFd Region::release_file() noexcept {
@@ -123,7 +166,7 @@ Status share_file(int fd, const std::string& path, Sharing with, gid_t group) {
 }
 
 bool Region::discard(Access access) noexcept {
-  fd_.reset();
+  close_file();
   if (data_ == nullptr) return true;
   const int protection = access == Access::kReadOnly ? PROT_READ : PROT_READ | PROT_WRITE;
   constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
@@ -145,8 +188,7 @@ Result<Region> Region::map(UniqueFd&& fd, const std::string& path, std::uint64_t
   const std::size_t reserved = bytes + kHugePageSize;
   void* space = ::mmap(nullptr, reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (space == MAP_FAILED) {
-    return Status(StatusCode::kFull, "no address space for " + std::to_string(bytes) + " bytes of " + path +
-                                         "; raise the limit (ulimit -v)");
+    return map_error(path, bytes, errno);
   }
   auto* begin = static_cast<std::byte*>(space);
   auto* aligned =
@@ -157,8 +199,7 @@ Result<Region> Region::map(UniqueFd&& fd, const std::string& path, std::uint64_t
   if (::mmap(aligned, bytes, protection, MAP_SHARED | MAP_FIXED, fd.get(), 0) == MAP_FAILED) {
     const int error = errno;
     ::munmap(aligned, bytes);
-    return Status(error == EACCES || error == EPERM ? StatusCode::kPermission : StatusCode::kFull,
-                  "cannot map " + path + ": " + error_text(error));
+    return map_error(path, bytes, error);
   }
   // A region is of no use in a child's or a core file's copy of the process.
   ::madvise(aligned, bytes, MADV_DONTDUMP);

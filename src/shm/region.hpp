@@ -85,6 +85,9 @@ class Region {
   // look at the mapping see zeroes and no fault.
   // False: the system refused, and the mapping is what it was.
   bool discard(Access access) noexcept;
+  // Closes the file; the mapping stays. If the program around this library has closed the descriptor and has got its number
+  // for a file of its own, nothing is closed.
+  void close_file() noexcept;
 
   explicit operator bool() const noexcept { return data_ != nullptr; }
   std::byte* data() const noexcept { return data_; }
@@ -99,14 +102,15 @@ class Region {
   }
 
  private:
-  Region(UniqueFd fd, std::byte* data, std::uint64_t bytes, std::string path) noexcept
-      : fd_(std::move(fd)), data_(data), bytes_(bytes), path_(std::move(path)) {}
+  Region(UniqueFd fd, std::byte* data, std::uint64_t bytes, std::string path) noexcept;
   static Result<Region> map(UniqueFd&& fd, const std::string& path, std::uint64_t bytes, int protection);
 
   UniqueFd fd_;
   std::byte* data_ = nullptr;
   std::uint64_t bytes_ = 0;
   std::string path_;
+  dev_t device_ = 0;  // with the inode, which file it is
+  ino_t inode_ = 0;
 };
 
 // A file that was just created: its name goes again unless it is kept.

@@ -1,5 +1,6 @@
 // How a worker shares itself out among channels, sweep by sweep: without its thread.
 #include <gtest/gtest.h>
+#include <thread>
 #include <vector>
 
 #include "worker_by_hand.hpp"
@@ -96,6 +97,24 @@ TEST_F(WorkerByHand, ThreeHundredClearsInOneBatchRemoveEverything) {
     ASSERT_EQ(get(table_.reader(), text_of(i)).outcome, ReadOutcome::kMiss) << i;
     ASSERT_EQ(get(table_.reader(), "entry " + std::to_string(i)).outcome, ReadOutcome::kMiss) << i;
   }
+}
+
+// The last service of a channel (at a stop, at a takeover, when its client leaves) wakes the client as a sweep does. This one
+// has no timeout that could end its sleep.
+TEST_F(WorkerByHand, ADrainWakesTheClientThatSleeps) {
+  TestChannel& client = connect();
+  std::jthread caller([&] {
+    Deadline never(std::chrono::nanoseconds::max());
+    ASSERT_TRUE(client.channel->send_any(Op::kPut, true, client.key(), {}, never).ok());
+    ASSERT_TRUE(client.channel->await_answer(never).ok());
+    EXPECT_EQ(client.channel->answer().code, StatusCode::kOk);
+    client.channel->release();
+  });
+  while (client.server->control(0).waiting.load() == kNotWaiting) std::this_thread::yield();
+  client.server->holders = 1;
+  worker_.detach(*client.server);
+  worker_.take_orders();
+  EXPECT_EQ(client.server->holders, 0u);
 }
 
 }  // namespace
