@@ -27,7 +27,24 @@ Status guarded(const Step& step) noexcept {
   }
 }
 
-bool is_empty(const UniqueFd& file) noexcept { return ::lseek(file.get(), 0, SEEK_END) == 0; }
+// A journal that this start has made: its name goes again, however the start fails, while the lock on it is held. After that the
+// name could lead to another server's. Nothing happens once the file has been moved elsewhere.
+class NewJournal {
+ public:
+  NewJournal(const std::string& path, const UniqueFd& lock) noexcept
+      : path_(path), lock_(lock), is_new_(::lseek(lock.get(), 0, SEEK_END) == 0) {}
+  ~NewJournal() {
+    if (is_new_ && lock_) unlink_if_same(path_, lock_.get());
+  }
+  NewJournal(const NewJournal&) = delete;
+  NewJournal& operator=(const NewJournal&) = delete;
+  bool is_new() const noexcept { return is_new_; }
+
+ private:
+  const std::string& path_;
+  const UniqueFd& lock_;
+  bool is_new_;
+};
 
 // kAlreadyExists: a server of this name lives, though its journal is gone.
 Status refuse_if_alive(const InstanceName& name) {
@@ -71,12 +88,10 @@ Status Server::begin(std::function<void()> fatal) {
   if (!lock) return lock.status();
   if (!*lock) lock = lock_named_file(options_.name.journal());
   if (!lock) return lock.status();
-  if (is_empty(*lock)) {
+  const NewJournal journal(options_.name.journal(), *lock);
+  if (journal.is_new()) {
     // Either there was no server, or its journal was removed under it: then it still holds the lock of its alive file.
-    if (Status status = refuse_if_alive(options_.name); !status.ok()) {
-      unlink_if_same(options_.name.journal(), lock->get());
-      return status;
-    }
+    if (Status status = refuse_if_alive(options_.name); !status.ok()) return status;
   }
   Status status = inherit(*lock, std::move(prepared));
   if (!status.ok()) return status;
@@ -94,13 +109,9 @@ Status Server::begin(std::function<void()> fatal) {
 
 // Starts empty.
 Status Server::create(UniqueFd lock, std::function<void()> fatal) {
-  Status possible = check_memory(options_);
-  if (possible.ok()) possible = discard_left_over(lock);
-  if (!possible.ok()) {
-    // Its name is removed while its lock is held: after that it could be another server's.
-    if (is_empty(lock)) unlink_if_same(options_.name.journal(), lock.get());
-    return possible;
-  }
+  const NewJournal journal(options_.name.journal(), lock);
+  if (Status status = check_memory(options_); !status.ok()) return status;
+  if (Status status = discard_left_over(lock); !status.ok()) return status;
   // From here on the names are ours, as the journal's lock is.
   Status status = guarded([&] {
     Status created = create_journal(std::move(lock));
@@ -194,13 +205,11 @@ Status Server::create_journal(UniqueFd lock) {
   const TablePlan plan = plan_table(options_.memory, options_.workers);
   const std::uint64_t bytes = journal_bytes(options_.max_connections, options_.workers, plan.arena_bytes / kSlabBytes);
   if (::ftruncate(lock.get(), 0) != 0) return {StatusCode::kInvalid, "cannot empty " + options_.name.journal()};
+  const NewJournal name(options_.name.journal(), lock);
   Result<Region> journal = Region::adopt(std::move(lock), options_.name.journal(), bytes);
-  if (!journal) {
-    unlink_if_same(options_.name.journal(), lock.get());  // the lock is still held
-    return journal.status();
-  }
+  if (!journal) return journal.status();
   if (Status status = journal->populate(0, round_up(bytes, std::uint64_t{kPageSize})); !status.ok()) {
-    journal->unlink_name();  // likewise
+    journal->unlink_name();  // the lock is still held
     return status;
   }
   journal_region_ = std::move(*journal);
