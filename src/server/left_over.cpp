@@ -62,7 +62,12 @@ void give_up(Region& region, RegionKind kind) noexcept {
 Result<std::uint64_t> discard_left_over_regions(const InstanceName& name) {
   // The table first: whoever reads it learns before anything else that it is given up.
   std::vector<Candidate> candidates{{name.table(), RegionKind::kTable}};
-  for (std::string& path : name.connection_files()) candidates.push_back({std::move(path), RegionKind::kConnection});
+  for (std::string& path : name.connection_files()) {
+    // Another user can create any number of files with such names: they harm nobody and are not opened.
+    struct stat facts {};
+    if (::lstat(path.c_str(), &facts) != 0 || facts.st_uid != ::geteuid()) continue;
+    candidates.push_back({std::move(path), RegionKind::kConnection});
+  }
   candidates.push_back({name.master(), RegionKind::kMaster});
 
   // Nothing is touched before everything was looked at.
@@ -77,7 +82,7 @@ Result<std::uint64_t> discard_left_over_regions(const InstanceName& name) {
     struct stat facts {};
     if (::lstat(candidate.path.c_str(), &facts) != 0) continue;
     if (facts.st_uid != ::geteuid()) {
-      // A stranger's connection-like file harms nobody; the fixed names must be ours.
+      // A stranger's file in place of a connection harms nobody; the fixed names must be ours.
       if (candidate.kind == RegionKind::kConnection) continue;
       return Status(StatusCode::kPermission, candidate.path + " belongs to user " + std::to_string(facts.st_uid) +
                                                  "; have it removed, or choose another --name");

@@ -214,7 +214,10 @@ MailboxState Service::let_in(std::uint64_t id, std::int64_t now) {
   Result<std::unique_ptr<ServerEnd>> end = ServerEnd::create(path, identity, around_.incarnation);
   if (!end) {
     // A file of this name is there (the counter has come round, or somebody is in our place): the client takes another id.
-    if (end.status() == StatusCode::kInvalid) return kMailboxFree;
+    if (end.status() == StatusCode::kInvalid) {
+      leave_taken_names(path);
+      return kMailboxFree;
+    }
     say("refused connection ", id, ": ", end.status().message());
     return kMailboxNoMemory;
   }
@@ -244,6 +247,18 @@ MailboxState Service::let_in(std::uint64_t id, std::int64_t now) {
   open_channel(kept->second, std::move(first));
   add(around_.table->header().server_stats.connected, 1);
   return kMailboxReady;
+}
+
+// Whoever may write to the folder can take the names that come next, any number of them. So the counter continues from a number
+// that nobody can guess.
+void Service::leave_taken_names(const std::string& path) noexcept {
+  const std::uint64_t next = random_word() & kIdMask;
+  // relaxed: the counter only gives out numbers
+  around_.master->at<MasterHeader>(0)->counter.store(next, std::memory_order_relaxed);
+  if (std::exchange(said_taken_, true)) return;
+  say(path,
+      " exists already: another program has created it. Connections get random numbers instead (this is said once); "
+      "remove such files, or use --dir with a folder that others cannot write to");
 }
 
 void Service::attached(Connection& connection, std::int64_t now) {

@@ -81,6 +81,7 @@ class Service {
   template <typename... Parts>
   void say(const Parts&... parts) noexcept;
   Connection* find(std::uint64_t id);
+  void leave_taken_names(const std::string& path) noexcept;
   void attached(Connection& connection, std::int64_t now);
   void look_after(Connection& connection, std::int64_t now);
   void complain_once(Connection& connection, std::string_view why) noexcept;
@@ -103,6 +104,7 @@ class Service {
   bool deferred_ = false;  // somebody asks, and is answered when fewer are waited for
   bool removed_ = false;
   bool said_damaged_ = false;
+  bool said_taken_ = false;
   std::atomic<bool> open_{false};
   bool gave_up_ = false;
   std::atomic<bool> stopping_{false};

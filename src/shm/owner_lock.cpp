@@ -2,15 +2,21 @@
 
 #include <cerrno>
 #include <cstring>
+#include <dirent.h>
 #include <fcntl.h>
+#include <memory>
+#include <string_view>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/random.hpp"
 #include "shm/region.hpp"
 
 namespace hostmap {
 
 namespace {
+
+constexpr const char* kNewFileMark = "-new-";  // and a random number
 
 struct flock whole_file(short type) noexcept {
   struct flock lock {};
@@ -92,9 +98,25 @@ Result<UniqueFd> lock_named_file(const std::string& path) {
   }
 }
 
+void remove_unfinished_files(const std::string& path) {
+  const std::size_t slash = path.rfind('/');
+  const std::string prefix = path.substr(slash + 1) + kNewFileMark;
+  const std::string folder_path = path.substr(0, slash + 1);
+  const std::unique_ptr<DIR, int (*)(DIR*)> folder(::opendir(folder_path.c_str()), ::closedir);
+  if (folder == nullptr) return;
+  while (const dirent* file = ::readdir(folder.get())) {  // NOLINT(concurrency-mt-unsafe): this stream is ours alone
+    const std::string_view name = file->d_name;
+    if (!name.starts_with(prefix) || name.find_first_not_of("0123456789", prefix.size()) != name.npos) continue;
+    const std::string found = folder_path + file->d_name;
+    struct stat facts {};
+    if (::lstat(found.c_str(), &facts) == 0 && facts.st_uid == ::geteuid()) ::unlink(found.c_str());
+  }
+}
+
 Result<UniqueFd> create_locked_file(const std::string& path, mode_t mode) {
-  const std::string fresh = path + "-new";
-  if (::unlink(fresh.c_str()) != 0 && errno != ENOENT) return file_error("cannot replace", fresh);
+  // Nobody can guess this name and take it first. A server that is killed before the rename leaves the file behind.
+  remove_unfinished_files(path);
+  const std::string fresh = path + kNewFileMark + std::to_string(random_word());
   UniqueFd fd(::open(fresh.c_str(), O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW | O_CLOEXEC, 0));
   if (!fd) return file_error("cannot create", fresh);
   NewName name(fresh);

@@ -1,0 +1,61 @@
+// Another user has created files under the names that the server would use next: newcomers, starts and restarts go on, and
+// those files stay as they are.
+#include <csignal>
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <string>
+#include <unistd.h>
+
+#include "process/support/own_shm.hpp"
+#include "process/support/server.hpp"
+
+namespace hostmap::test {
+namespace {
+
+void create_as_somebody_else(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666);
+  ASSERT_GE(fd, 0) << path;
+  EXPECT_EQ(::fchown(fd, kSomeUser, static_cast<gid_t>(kSomeUser)), 0);
+  ::close(fd);
+}
+
+TEST(TakenNames, OfConnectionsAndOfTheAliveFileKeepNobodyOut) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root can create another user's files";
+  in_own_shm("size=256m,nr_inodes=100k", [] {
+    constexpr std::uint64_t kTaken = 20'000;
+    const std::string name = "taken";
+    const InstanceName instance = *InstanceName::parse(name, "");
+    for (std::uint64_t id = 1; id <= kTaken; ++id) {
+      create_as_somebody_else(instance.connection(id));
+      if (testing::Test::HasFailure()) return;
+    }
+    create_as_somebody_else(instance.alive() + "-new");
+    {
+      Program first({program("hostmap-server"), "10", "--name", name, "--memory", "16M"});
+      first.hear();
+      Options options;
+      options.name = name;
+      options.timeout = kPatience;
+      for (int i = 0; i < 20; ++i) {
+        Result<Client> map = Client::connect(options);
+        ASSERT_TRUE(map) << map.status().message();
+        EXPECT_EQ(map->put("key", "value"), StatusCode::kOk);
+      }
+      first.kill();
+      Program second({program("hostmap-server"), "10", "--name", name});
+      second.hear();
+      Result<Client> map = Client::connect(options);
+      ASSERT_TRUE(map) << map.status().message();
+      EXPECT_EQ(*map->get("key"), "value");
+      second.send(SIGTERM);
+      EXPECT_EQ(second.wait(), kSuccess);
+      EXPECT_NE(first.errors().find("exists already"), std::string::npos) << first.errors();
+    }
+    for (const std::uint64_t id : {std::uint64_t{1}, kTaken / 2, kTaken}) {
+      EXPECT_EQ(::access(instance.connection(id).c_str(), F_OK), 0) << "another user's file is not removed";
+    }
+  });
+}
+
+}  // namespace
+}  // namespace hostmap::test
