@@ -2,13 +2,12 @@
 
 #include <cerrno>
 #include <cstring>
-#include <dirent.h>
 #include <fcntl.h>
-#include <memory>
 #include <string_view>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/folder.hpp"
 #include "base/random.hpp"
 #include "shm/region.hpp"
 
@@ -102,7 +101,7 @@ void remove_unfinished_files(const std::string& path) {
   const std::size_t slash = path.rfind('/');
   const std::string prefix = path.substr(slash + 1) + kNewFileMark;
   const std::string folder_path = path.substr(0, slash + 1);
-  const std::unique_ptr<DIR, int (*)(DIR*)> folder(::opendir(folder_path.c_str()), ::closedir);
+  const Folder folder = open_folder(folder_path.c_str());
   if (folder == nullptr) return;
   while (const dirent* file = ::readdir(folder.get())) {  // NOLINT(concurrency-mt-unsafe): this stream is ours alone
     const std::string_view name = file->d_name;
