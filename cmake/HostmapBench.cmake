@@ -25,10 +25,12 @@ target_link_libraries(hostmap-bench PRIVATE
                       TBB::tbb absl::flat_hash_map Boost::headers libcuckoo::libcuckoo PkgConfig::hiredis
                       PkgConfig::libmemcached PkgConfig::lmdb)
 # The questions `intents` and `guards` compare with servers that do without: all sources once more.
+# What belongs to the program besides its main file, as in HostmapPrograms.cmake.
+file(GLOB server_program_parts CONFIGURE_DEPENDS apps/hostmap_server/*.cpp apps/all/*.cpp)
 foreach(part IN ITEMS intents guards)
   set(program "hostmap-server-without-${part}")
   string(TOUPPER "HOSTMAP_WITHOUT_${part}" without)
-  add_executable(${program} apps/hostmap_server.cpp ${server_sources} ${client_sources})
+  add_executable(${program} apps/hostmap_server.cpp ${server_program_parts} ${server_sources} ${client_sources})
   set_target_properties(${program} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}")
   target_include_directories(${program} PRIVATE apps src include)
   target_compile_definitions(${program} PRIVATE "HOSTMAP_VERSION=\"${PROJECT_VERSION}\"" ${without})
