@@ -24,8 +24,8 @@ target_link_libraries(hostmap-bench PRIVATE
                       hostmap_server_parts CLI11::CLI11 fmt::fmt Threads::Threads
                       TBB::tbb absl::flat_hash_map Boost::headers libcuckoo::libcuckoo PkgConfig::hiredis
                       PkgConfig::libmemcached PkgConfig::lmdb)
-# The questions `intents` and `guards` compare with servers that do without: all sources once more.
-# What belongs to the program besides its main file, as in HostmapPrograms.cmake.
+# The questions `intents` and `guards` compare with servers that do without: all sources once more, those of the program as in
+# HostmapPrograms.cmake.
 file(GLOB server_program_parts CONFIGURE_DEPENDS apps/hostmap_server/*.cpp apps/all/*.cpp)
 foreach(part IN ITEMS intents guards)
   set(program "hostmap-server-without-${part}")

@@ -1,17 +1,10 @@
 #include "client/turn.hpp"
 
-#include <linux/membarrier.h>
-#include <sys/syscall.h>
 #include <thread>
-#include <unistd.h>
+
+#include "wait/membarrier.hpp"
 
 namespace hostmap {
-
-namespace {
-
-long membarrier(int command) noexcept { return ::syscall(SYS_membarrier, command, 0, 0); }
-
-}  // namespace
 
 bool WriteTurn::register_process() noexcept { return membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0; }
 
@@ -28,24 +21,19 @@ bool WriteTurn::lock_shared(Deadline& deadline) noexcept {
 
 // Every thread that does not own the turn comes here: after the first time there is nothing to wait for.
 bool WriteTurn::end_bias(Deadline& deadline) noexcept {
-  if (owner_.load(std::memory_order_relaxed) == 0 && shared_.load(std::memory_order_relaxed))
-    return true;                                     // relaxed: no bias
-  if (!shared_.load(std::memory_order_relaxed)) {    // relaxed: twice does no harm
-    shared_.store(true, std::memory_order_release);  // [turn.revoke] release; pairs with [turn.shared]
-    if (membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) != 0) {
-      // Forbidden since the process registered: a processor's stores become visible in much less time than this.
-      std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    }
-  } else if (!ended_.load(std::memory_order_acquire)) {  // [turn.seen] acquire; pairs with [turn.ended]
-    // Another thread ends it now, and may not have run its barrier yet.
-    if (membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) != 0) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  if (ended_.load(std::memory_order_acquire)) return true;  // [turn.seen] acquire; pairs with [turn.ended]
+  shared_.store(true, std::memory_order_release);           // [turn.revoke] release; pairs with [turn.shared]
+  if (membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) != 0) {
+    // Forbidden since the process registered, or in a child of one that could not: a processor's stores become visible in much
+    // less time than this.
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
   // [turn.left] acquire; pairs with [turn.leave]
-  for (int looks = 0; in_use_.load(std::memory_order_acquire); ++looks) {
+  for (int polls = 0; in_use_.load(std::memory_order_acquire); ++polls) {
     if (owner_.load(std::memory_order_relaxed) == this_thread()) break;  // relaxed: this thread's own; it has left
     if (deadline.left() == 0) return false;
     constexpr int kYields = 100;
-    if (looks < kYields) {
+    if (polls < kYields) {
       std::this_thread::yield();
     } else {
       std::this_thread::sleep_for(std::chrono::microseconds(100));  // the owner is in a call that waits

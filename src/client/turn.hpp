@@ -27,10 +27,11 @@ namespace hostmap {
 
 class WriteTurn {
  public:
-  // To be called before any lock(), and again in a child: may there be a bias?
+  // To be called before any lock(): may there be a bias? A child begins with one.
   void allow_bias(bool allowed) noexcept {
-    shared_.store(!allowed,
-                  std::memory_order_relaxed);  // relaxed: published with the client, or of a child's only thread
+    // relaxed, both: published with the client
+    shared_.store(!allowed, std::memory_order_relaxed);
+    ended_.store(!allowed, std::memory_order_relaxed);
   }
   // Registers this process for the barrier. False: the kernel or a sandbox does not allow it.
   static bool register_process() noexcept;

@@ -78,7 +78,8 @@ Status ClientChannel::wait(WaitWord why, std::uint64_t wake_at, Ready&& ready, D
       }
       // It came in this very moment, and its wake-up is on the way; or the wake-up was forgotten. The call must not wait to
       // find out which: `waiting` stays set, and the next wait checks it.
-      unwoken_since_ns_ = monotonic_ns();
+      // (Room that came while answers were awaited wakes nobody.)
+      if (why == kWaitingForRoom || answers_.poll()) unwoken_since_ns_ = monotonic_ns();
       return {};
     }
   }

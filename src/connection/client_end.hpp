@@ -1,7 +1,7 @@
 // ClientEnd: one client's connection, seen from the client: attach, send, await, close.
 //
-// Threads: a channel belongs to one thread at a time (the write channels to the thread that may write, the read channels to
-// whoever holds the client's mutex), but for consumed() and await_consumed(), which any thread may call, as the counters
+// Threads: a channel belongs to one thread at a time (the write channels to the thread whose turn it is, the read channels to
+// the one that holds the client's mutex), but for consumed() and await_consumed(), which any thread may call, as the counters
 // and closed().
 //
 // Invariants

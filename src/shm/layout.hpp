@@ -520,8 +520,9 @@ inline constexpr TablePlan plan_table(std::uint64_t memory_limit, std::uint32_t 
 //   4096   channels[2 * lane_count], 384 bytes each: the client's two parts and the server's
 //   then, from a page boundary, for each channel: request ring, answer ring (ring_bytes each, populated when first used)
 //
-// A channel is a ring pair. A connection has two per lane: channel `lane` carries the writes, by the one thread that may
-// write; channel `lane_count + lane` carries gets by ring, by any thread under a mutex. So a write never takes a lock.
+// A channel is a ring pair. A connection has two per lane: channel `lane` carries the writes, by the thread whose turn
+// it is (client/turn.hpp); channel `lane_count + lane` carries gets by ring, by any thread under a mutex. So a write does not wait
+// for a get.
 
 struct ClientWords {
   HalfWord closed;       // the client is done: drain, then drop

@@ -36,6 +36,22 @@ Status file_error(const std::string& what, const std::string& path) {
                     (no_descriptor ? "; raise the limit (ulimit -n)" : "")};
 }
 
+// Removes what create_locked_file() of a killed process of this user has left beside `path`. Other users' files stay.
+void remove_unfinished_files(const std::string& path) {
+  const std::size_t slash = path.rfind('/');
+  const std::string prefix = path.substr(slash + 1) + kNewFileMark;
+  const std::string folder_path = path.substr(0, slash + 1);
+  const Folder folder = open_folder(folder_path.c_str());
+  if (folder == nullptr) return;
+  while (const dirent* file = ::readdir(folder.get())) {  // NOLINT(concurrency-mt-unsafe): this stream is ours alone
+    const std::string_view name = file->d_name;
+    if (!name.starts_with(prefix) || name.find_first_not_of("0123456789", prefix.size()) != name.npos) continue;
+    const std::string found = folder_path + file->d_name;
+    struct stat facts {};
+    if (::lstat(found.c_str(), &facts) == 0 && facts.st_uid == ::geteuid()) ::unlink(found.c_str());
+  }
+}
+
 }  // namespace
 
 LockOutcome try_lock_file(int fd) noexcept {
@@ -94,21 +110,6 @@ Result<UniqueFd> lock_named_file(const std::string& path) {
     if (::stat(path.c_str(), &named) == 0 && named.st_ino == mine.st_ino && named.st_dev == mine.st_dev) {
       return fd;
     }
-  }
-}
-
-void remove_unfinished_files(const std::string& path) {
-  const std::size_t slash = path.rfind('/');
-  const std::string prefix = path.substr(slash + 1) + kNewFileMark;
-  const std::string folder_path = path.substr(0, slash + 1);
-  const Folder folder = open_folder(folder_path.c_str());
-  if (folder == nullptr) return;
-  while (const dirent* file = ::readdir(folder.get())) {  // NOLINT(concurrency-mt-unsafe): this stream is ours alone
-    const std::string_view name = file->d_name;
-    if (!name.starts_with(prefix) || name.find_first_not_of("0123456789", prefix.size()) != name.npos) continue;
-    const std::string found = folder_path + file->d_name;
-    struct stat facts {};
-    if (::lstat(found.c_str(), &facts) == 0 && facts.st_uid == ::geteuid()) ::unlink(found.c_str());
   }
 }
 

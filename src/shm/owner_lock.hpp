@@ -33,9 +33,6 @@ Result<UniqueFd> lock_named_file(const std::string& path);
 // Gives a lock back while the file stays open.
 void unlock_file(int fd) noexcept;
 
-// Removes what create_locked_file() of a killed process of this user has left beside `path`. Other users' files stay.
-void remove_unfinished_files(const std::string& path);
-
 // Puts a new file with `mode` in the place of `path`, at one moment and already locked: whoever opens it, this one or the
 // one before, can trust what its lock says. The caller holds the lock that lets only one process do so at a time.
 Result<UniqueFd> create_locked_file(const std::string& path, mode_t mode);

@@ -14,7 +14,8 @@ namespace {
 sigset_t awaited_signals() noexcept {
   sigset_t set;
   sigemptyset(&set);
-  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGPWR}) {
+  for (const int number :
+       {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGPWR, SIGSTKFLT}) {
     sigaddset(&set, number);
   }
   for (int number = SIGRTMIN; number <= SIGRTMAX; ++number) sigaddset(&set, number);

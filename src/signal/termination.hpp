@@ -1,5 +1,6 @@
 // Process signals of the server: SIGINT, SIGTERM and SIGHUP end it in order; SIGPIPE and SIGXFSZ become errors of the calls
-// that meet them; no other signal ends it silently, but for those that leave a core. The server's alone: the client library leaves its process's signals as they are.
+// that meet them; no other signal ends it silently, but for those that leave a core. The server's alone: the client library
+// leaves its process's signals as they are.
 #pragma once
 
 #include <functional>

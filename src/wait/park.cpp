@@ -1,16 +1,8 @@
 #include "wait/park.hpp"
 
-#include <linux/membarrier.h>
-#include <sys/syscall.h>
-#include <unistd.h>
+#include "wait/membarrier.hpp"
 
 namespace hostmap {
-
-namespace {
-
-int membarrier(int command) noexcept { return static_cast<int>(::syscall(SYS_membarrier, command, 0, 0)); }
-
-}  // namespace
 
 bool membarrier_available() noexcept {
   // Asked for once and not only looked up: a sandbox may know the query alone.

@@ -54,7 +54,8 @@ INSTANTIATE_TEST_SUITE_P(
 TEST(Signals, ThatAreNotForStoppingAreIgnoredWithALine) {
   Server server({"10"});
   Client map = server.connect();
-  for (const int signal : {SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGPIPE, SIGRTMIN, SIGRTMAX}) {
+  for (const int signal :
+       {SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGPIPE, SIGPWR, SIGSTKFLT, SIGRTMIN, SIGRTMAX}) {
     server.send(signal);
     ASSERT_EQ(map.put("key", std::to_string(signal)), StatusCode::kOk) << "signal " << signal;
   }
