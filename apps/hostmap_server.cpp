@@ -95,10 +95,11 @@ int serve(int argc, char** argv) {
   LineWriter output;
   const auto log_line = [&output](const std::string& line) { output.log(line); };
   std::atomic<bool> failed{false};
-  Result<std::unique_ptr<Server>> server = Server::start(std::move(*checked), log_line, [&failed] {
+  const auto fatal = [&failed] {
     failed = true;
     request_termination();
-  });
+  };
+  Result<std::unique_ptr<Server>> server = Server::start(*checked, log_line, fatal);
   if (!server) {
     log_line(std::string(server.status().message()));
     return server.status() == StatusCode::kOtherVersion ? kExitOtherVersion : kExitFalse;
@@ -117,10 +118,36 @@ int serve(int argc, char** argv) {
 #endif
   output.write(STDOUT_FILENO, fmt::format("ready name={} buckets={} workers={} memory={}\n", served.name.name(),
                                           served.buckets, served.workers, served.memory));
+  const auto main_pid = [] { notify_service_manager(fmt::format("MAINPID={}", ::getpid())); };
+  // Before the server that has handed over ends: the service manager must not take its end for the service's.
+  if ((*server)->took_over()) main_pid();
   notify_service_manager("READY=1");
+  (*server)->end_takeover();
 
-  const Termination end = await_termination(
-      [&](int signal) { log_line(fmt::format("signal {} is ignored; SIGTERM stops the server", signal)); });
+  Termination end{};
+  for (;;) {
+    end = await_termination(
+        [&](int signal) { log_line(fmt::format("signal {} is ignored; SIGTERM stops the server", signal)); });
+    if (end.wish != kWishHandOver) break;
+    if (!(*server)->takeover_waits()) {
+      log_line(fmt::format("signal {} is ignored: no other server waits to take over, or not any more", end.signal));
+      continue;
+    }
+    log_line("handing over to the next server");
+    if ((*server)->hand_over()) return kExitDone;
+    server->reset();
+    CheckedOptions again = *checked;
+    again.takeover = again.fresh = false;
+    server = Server::start(std::move(again), log_line, fatal);
+    if (!server) {
+      log_line("the server that was to take over has ended before it served, and this one cannot start again: " +
+               std::string(server.status().message()) + "; the map is kept for the next start");
+      return kExitFalse;
+    }
+    log_line("the server that was to take over has ended before it served; this one serves again");
+    main_pid();
+    notify_service_manager("READY=1");
+  }
   notify_service_manager("STOPPING=1");
   if (end.signal != 0) log_line(fmt::format("signal {}: draining and stopping", end.signal));
   (*server)->stop(end.wish == kWishKeep   ? Server::Ending::kKeep

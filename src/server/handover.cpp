@@ -1,8 +1,10 @@
 #include "server/handover.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <new>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <thread>
@@ -11,16 +13,22 @@
 #include "base/hash.hpp"
 #include "base/platform.hpp"
 #include "journal/journal.hpp"
-#include "server/notify.hpp"
+#include "server/rehearsal.hpp"
 #include "shm/owner_lock.hpp"
-#include "signal/wish.hpp"
+#include "signal/termination.hpp"
 
 namespace hostmap {
 
 namespace {
 
 constexpr std::chrono::microseconds kBetweenTries{100};
+constexpr std::chrono::milliseconds kBetweenLooks{1};
+constexpr int kTries = 50;  // of the lock that excludes other takeovers
 constexpr std::int64_t kLongNs = 5'000'000'000;
+// What a server allocates besides its regions: for each slab its own view of it, and what it was told.
+constexpr std::uint64_t kOwnMemory = std::uint64_t{16} << 20;
+constexpr std::uint64_t kTablePerOwnMemory = 32;
+constexpr std::uint32_t kOtherThreads = 4;  // service, reaper, growth, log
 
 // What HandoverHead::checksum must be.
 std::uint64_t checksum_of(const HandoverHead& head, const std::byte* bytes) noexcept {
@@ -102,15 +110,139 @@ void forget_told(const Region& journal) noexcept {
   static_cast<void>(::ftruncate(journal.fd(), static_cast<off_t>(end_of(journal))) == 0);
 }
 
-Result<UniqueFd> take_lock_of_running(const InstanceName& name, const std::function<void(const std::string&)>& log,
-                                      Prepared& prepared) {
+bool takeover_waits(const Region& journal) noexcept {
+  if (::flock(journal.fd(), LOCK_SH | LOCK_NB) != 0) return errno == EWOULDBLOCK;
+  ::flock(journal.fd(), LOCK_UN);
+  return false;
+}
+
+void end_takeover(const Region& journal) noexcept { ::flock(journal.fd(), LOCK_UN); }
+
+bool stand_by(const Region& journal) noexcept {
+  while (takeover_waits(journal)) {
+    if (take_stop_signal(kBetweenLooks) != 0) return true;
+  }
+  struct stat facts {};
+  if (::fstat(journal.fd(), &facts) != 0 || facts.st_nlink == 0) return true;  // it has served, and has stopped since
+  return lock_holder(journal.fd()).held;
+}
+
+namespace {
+
+// One takeover of a server at a time. The server itself takes this lock, too, for moments (takeover_waits()).
+bool lock_takeover(int journal) noexcept {
+  for (int tries = 0; ::flock(journal, LOCK_EX | LOCK_NB) != 0; ++tries) {
+    if ((errno != EWOULDBLOCK && errno != EINTR) || tries == kTries) return false;
+    std::this_thread::sleep_for(kBetweenLooks);
+  }
+  return true;
+}
+
+// kInvalid, kPermission: the file that newcomers look at could not be replaced later.
+Status check_replaceable(const std::string& path) {
+  struct stat facts {};
+  if (::lstat(path.c_str(), &facts) != 0) return {};
+  if (S_ISDIR(facts.st_mode)) return {StatusCode::kInvalid, path + " is a directory; remove it"};
+  if (facts.st_uid != ::geteuid() && ::geteuid() != 0) {
+    return {StatusCode::kPermission, path + " belongs to user " + std::to_string(facts.st_uid) + "; have it removed"};
+  }
+  return {};
+}
+
+// All that can fail, while the other server serves.
+Status prepare(const CheckedOptions& options, const RegionFile& journal, Prepared& prepared) {
+  const InstanceName& name = options.name;
+  if (journal.owner != ::geteuid()) {
+    return {StatusCode::kPermission,
+            name.journal() + " belongs to user " + std::to_string(journal.owner) + "; run as that user"};
+  }
+  std::uint64_t bytes = journal.bytes;
+  const Status header = check_region_header(journal.fd.get(), bytes, name.journal(), RegionKind::kJournal);
+  if (header == StatusCode::kOtherVersion) {
+    return {StatusCode::kOtherVersion, std::string(header.message()) +
+                                           ". A map of another layout cannot be taken over: stop the server (hostmap "
+                                           "stop), which removes its map, and start this one"};
+  }
+  if (!header.ok()) return header;
+  for (auto [kind, path, region] : {std::tuple{RegionKind::kMaster, &name.master(), &prepared.master},
+                                    std::tuple{RegionKind::kTable, &name.table(), &prepared.table}}) {
+    Result<Region> mapped = Region::open(*path, kind, Access::kReadWrite);
+    if (!mapped) return mapped.status();
+    *region = std::move(*mapped);
+  }
+  if (Status status = check_replaceable(name.alive()); !status.ok()) return status;
+  Result<NewLockedFile> alive = NewLockedFile::create(name.alive(), 0600);
+  if (!alive) return alive.status();
+  if (Status status = share_file(alive->fd(), name.alive(), Sharing::kRead, name.group()); !status.ok()) return status;
+  prepared.alive.emplace(std::move(*alive));
+
+  std::uint32_t lanes = 0;
+  std::uint64_t ring_bytes = 0;
+  if (!read_all(journal.fd.get(), &lanes, sizeof lanes, offsetof(JournalHeader, lane_count)) ||
+      !read_all(journal.fd.get(), &ring_bytes, sizeof ring_bytes, offsetof(JournalHeader, ring_bytes))) {
+    return {StatusCode::kInvalid, "cannot read " + name.journal()};
+  }
+  const auto& table = *prepared.table.at<TableHeader>(0);
+  Needs needs;
+  // relaxed, both: the other server's figures, as of about now
+  needs.connections = table.server_stats.connections.load(std::memory_order_relaxed);
+  needs.memory = kOwnMemory + table.arena_populated.load(std::memory_order_relaxed) / kTablePerOwnMemory;
+  needs.connection_bytes = connection_bytes(lanes, ring_bytes);
+  needs.threads = options.workers + kOtherThreads + std::max(1u, std::thread::hardware_concurrency());
+  if (Status status = rehearse(needs); !status.ok()) return status;
+  for (Region* region : {&prepared.master, &prepared.table}) region->prefault();
+  return {};
+}
+
+// What the running server is called in a message.
+std::string server_called(const InstanceName& name, const LockHolder& holder) {
+  return "the server '" + name.name() + "' (pid " + std::to_string(holder.pid) + ")";
+}
+
+// Waits until `holder` has unlocked the journal, and locks it.
+Status await_lock(const InstanceName& name, int journal, const LockHolder& holder, const TakeoverLog& log) {
+  const std::string who = server_called(name, holder);
+  const std::int64_t begin = monotonic_ns();
+  for (bool told = false; try_lock_file(journal) != LockOutcome::kLocked;) {
+    if (const LockHolder now = lock_holder(journal); now.held && now.pid != holder.pid) {
+      return {StatusCode::kAlreadyExists,
+              "another server (pid " + std::to_string(now.pid) + ") has taken the place of " + who};
+    }
+    if (const int signal = take_stop_signal(kBetweenTries); signal != 0) {
+      return {StatusCode::kTimeout,
+              "signal " + std::to_string(signal) + " ended the takeover; " + who + " continues to serve"};
+    }
+    if (!told && monotonic_ns() - begin > kLongNs) {
+      told = true;
+      log("still waiting for " + who + " to hand over; if it is stopped, let it continue");
+    }
+  }
+  struct stat mine {};
+  struct stat named {};
+  if (::fstat(journal, &mine) != 0 || ::stat(name.journal().c_str(), &named) != 0 || mine.st_ino != named.st_ino) {
+    return {StatusCode::kNoServer,
+            who + " has stopped and removed its map instead of handing over; start this one again to begin empty"};
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<UniqueFd> take_lock_of_running(const CheckedOptions& options, const TakeoverLog& log, Prepared& prepared) {
+  const InstanceName& name = options.name;
   // One descriptor of the journal, and no other until the end: closing any would drop the lock.
   Result<RegionFile> journal = open_region_file(name.journal(), Access::kReadWrite);
   if (!journal) {
     if (journal.status() == StatusCode::kNoServer) return UniqueFd();
     return journal.status();
   }
-  const LockHolder holder = lock_holder(journal->fd.get());
+  const int fd = journal->fd.get();
+  // Before the question whether a server runs: between two that hand over, none does.
+  if (!lock_takeover(fd)) {
+    return Status(StatusCode::kAlreadyExists, "another start with --takeover is taking '" + name.name() +
+                                                  "' over at this moment; only one can: see hostmap ls who serves");
+  }
+  const LockHolder holder = lock_holder(fd);
   if (!holder.held) return UniqueFd();
   if (holder.pid == 0) {
     return Status(StatusCode::kInvalid, "the server '" + name.name() +
@@ -118,46 +250,17 @@ Result<UniqueFd> take_lock_of_running(const InstanceName& name, const std::funct
                                             "next one in its container, or stop it with --keep");
   }
   const UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, holder.pid, 0)));
-  const Status header = check_region_header(journal->fd.get(), journal->bytes, name.journal(), RegionKind::kJournal);
-  if (header == StatusCode::kOtherVersion) {
-    return Status(StatusCode::kOtherVersion, std::string(header.message()) +
-                                                 ". It serves on: a map of another layout cannot be taken over. Stop "
-                                                 "it (hostmap stop), which removes its map, and start this one");
+  if (Status status = prepare(options, *journal, prepared); !status.ok()) {
+    return Status(status.code(),
+                  std::string(status.message()) + ". " + server_called(name, holder) + " continues to serve");
   }
-  if (!header.ok()) return header;
-  for (auto [kind, path, region] : {std::tuple{RegionKind::kMaster, &name.master(), &prepared.master},
-                                    std::tuple{RegionKind::kTable, &name.table(), &prepared.table}}) {
-    Result<Region> mapped = Region::open(*path, kind, Access::kReadWrite);
-    if (!mapped) return mapped.status();
-    mapped->prefault();
-    *region = std::move(*mapped);
-  }
-  // Before it is asked: the service manager must not take the other's end for the service's.
-  notify_service_manager("MAINPID=" + std::to_string(::getpid()));
-  const LockHolder now = lock_holder(journal->fd.get());
-  if (now.held && now.pid == holder.pid && !send_termination(process.get(), kWishKeep) && errno != ESRCH) {
+  const LockHolder now = lock_holder(fd);
+  if (now.held && now.pid == holder.pid && !send_hand_over_request(process.get()) && errno != ESRCH) {
     const int error = errno;
-    return Status(StatusCode::kPermission, "cannot ask the server '" + name.name() + "' (pid " +
-                                               std::to_string(holder.pid) + ") to hand over: " + std::strerror(error) +
-                                               "; run as its user");
+    return Status(StatusCode::kPermission, "cannot ask " + server_called(name, holder) +
+                                               " to hand over: " + std::strerror(error) + "; run as its user");
   }
-  // Not given up on: whoever has been asked does stop, and must find a successor.
-  const std::int64_t begin = monotonic_ns();
-  for (bool told = false; try_lock_file(journal->fd.get()) != LockOutcome::kLocked;) {
-    if (!told && monotonic_ns() - begin > kLongNs) {
-      told = true;
-      log("still waiting for the server '" + name.name() + "' (pid " + std::to_string(holder.pid) +
-          ") to hand over; if it is stopped, let it go on");
-    }
-    std::this_thread::sleep_for(kBetweenTries);
-  }
-  struct stat mine {};
-  struct stat named {};
-  if (::fstat(journal->fd.get(), &mine) != 0 || ::stat(name.journal().c_str(), &named) != 0 ||
-      mine.st_ino != named.st_ino) {
-    prepared = {};
-    return UniqueFd();  // it has stopped for good just now
-  }
+  if (Status status = await_lock(name, fd, holder, log); !status.ok()) return status;
   return std::move(journal->fd);
 }
 

@@ -10,6 +10,7 @@
 #include "server/left_over.hpp"
 #include "server/notify.hpp"
 #include "shm/owner_lock.hpp"
+#include "signal/termination.hpp"
 
 namespace hostmap {
 
@@ -58,6 +59,15 @@ Status refuse_if_alive(const InstanceName& name) {
               name.journal() + " was removed; stop it, or choose another --name"};
 }
 
+// kTimeout: SIGINT, SIGTERM or SIGHUP came while this server took over.
+Status refuse_if_signalled() {
+  const int signal = take_stop_signal(std::chrono::nanoseconds(0));
+  if (signal == 0) return {};
+  return {StatusCode::kTimeout, "signal " + std::to_string(signal) +
+                                    " ended the takeover; the server that has handed over "
+                                    "starts again"};
+}
+
 // Each connection takes two descriptors (its region, its client's pidfd): ask for what is allowed.
 void raise_descriptor_limit() noexcept {
   rlimit limit{};
@@ -84,9 +94,14 @@ Status Server::begin(std::function<void()> fatal) {
   if (!BusGuard::install()) return {StatusCode::kFull, "no file descriptor left; raise the limit (ulimit -n)"};
   large_pages_refused_ = large_pages_refused();
   Prepared prepared;
-  Result<UniqueFd> lock = options_.takeover ? take_lock_of_running(options_.name, log_, prepared) : UniqueFd();
+  Result<UniqueFd> lock = options_.takeover ? take_lock_of_running(options_, log_, prepared) : UniqueFd();
   if (!lock) return lock.status();
-  if (!*lock) lock = lock_named_file(options_.name.journal());
+  handed_over_ = static_cast<bool>(*lock);
+  if (handed_over_) {
+    next_alive_.emplace(std::move(*prepared.alive));
+  } else {
+    lock = lock_named_file(options_.name.journal());
+  }
   if (!lock) return lock.status();
   const NewJournal journal(options_.name.journal(), *lock);
   if (journal.is_new()) {
@@ -96,8 +111,9 @@ Status Server::begin(std::function<void()> fatal) {
   Status status = inherit(*lock, std::move(prepared));
   if (!status.ok()) return status;
   if (inheritance_) {
-    // What is left stays for the next attempt, whatever fails here.
+    // What is left stays for the next attempt, whatever fails here; the server that has handed over makes it.
     status = take_over();
+    if (status.ok() && handed_over_) status = refuse_if_signalled();
     if (status.ok()) status = start_threads(std::move(fatal));
   } else {
     status = create(std::move(*lock), std::move(fatal));
@@ -133,6 +149,7 @@ Status Server::inherit(UniqueFd& lock, Prepared prepared) {
   std::uint64_t bytes = 0;
   Status found = check_region_header(lock.get(), bytes, path, RegionKind::kJournal);
   if (found == StatusCode::kOtherVersion) return found;
+  if (!found.ok() && handed_over_) return found;
   if (!found.ok() || options_.fresh) return {};
   Result<Region> journal = Region::adopt(std::move(lock), path, bytes);
   if (!journal) return journal.status();
@@ -144,6 +161,10 @@ Status Server::inherit(UniqueFd& lock, Prepared prepared) {
   lock = journal->release_file();
   if (inheritance.status() == StatusCode::kOtherVersion || inheritance.status() == StatusCode::kFull) {
     return inheritance.status();
+  }
+  if (handed_over_) {
+    return {StatusCode::kInvalid, "the map cannot be taken over: " + std::string(inheritance.status().message()) +
+                                      ". The server that has served it starts again"};
   }
   log_("what a server that died has left cannot be gone on with, starting empty: " +
        std::string(inheritance.status().message()));
@@ -256,10 +277,18 @@ void Server::introduce() noexcept {
 }
 
 Status Server::create_alive() {
-  Result<UniqueFd> alive = create_locked_file(options_.name.alive(), 0600);
+  if (!next_alive_) {
+    Result<NewLockedFile> made = NewLockedFile::create(options_.name.alive(), 0600);
+    if (!made) return made.status();
+    const Status shared = share_file(made->fd(), options_.name.alive(), Sharing::kRead, options_.name.group());
+    if (!shared.ok()) return shared;
+    next_alive_.emplace(std::move(*made));
+  }
+  Result<UniqueFd> alive = next_alive_->replace();
   if (!alive) return alive.status();
   alive_ = std::move(*alive);
-  return share_file(alive_.get(), options_.name.alive(), Sharing::kRead, options_.name.group());
+  next_alive_.reset();
+  return {};
 }
 
 // Gives table and master to the group of now, and what clients there are: a dead server's may have been another one.
@@ -342,8 +371,23 @@ void Server::stop(Ending ending) {
   unlink_all();
 }
 
+void Server::end_takeover() noexcept {
+  if (handed_over_) hostmap::end_takeover(journal_region_);
+}
+
+bool Server::takeover_waits() const noexcept { return hostmap::takeover_waits(journal_region_); }
+
+bool Server::hand_over() {
+  stop(Ending::kKeep);
+  return stand_by(journal_region_);
+}
+
 void Server::unlink_all() noexcept {
   const InstanceName& name = options_.name;
+  try {
+    remove_unfinished_files(name.alive());  // of a takeover that was killed
+  } catch (const std::bad_alloc&) {         // they are empty, and the next start removes them
+  }
   master_.unlink_name();
   if (alive_) unlink_if_same(name.alive(), alive_.get());
   if (table_) table_->region().unlink_name();

@@ -21,6 +21,7 @@
 #include "server/service.hpp"
 #include "server/stream_quota.hpp"
 #include "server/worker.hpp"
+#include "shm/owner_lock.hpp"
 #include "table/table.hpp"
 
 namespace hostmap {
@@ -38,6 +39,16 @@ class Server {
   enum class Ending : std::uint8_t { kAsOptions, kKeep, kDrop };
   void stop(Ending ending = Ending::kAsOptions);
 
+  // Completes a takeover: until then the server that handed over stands by.
+  void end_takeover() noexcept;
+  // Does another server wait for this one to hand over?
+  bool takeover_waits() const noexcept;
+  // Stops, and leaves the regions to that server. False: it has ended before it served; this program can start again. To be
+  // called in the thread for which the signals that stop a server are blocked: they end the wait.
+  bool hand_over();
+
+  // Has a running server handed over to this one?
+  bool took_over() const noexcept { return handed_over_; }
   const CheckedOptions& options() const noexcept { return options_; }
 
  private:
@@ -60,6 +71,8 @@ class Server {
   Log log_;
   std::uint64_t incarnation_ = 0;
   UniqueFd alive_;  // locked as long as this server lives
+  std::optional<NewLockedFile> next_alive_;
+  bool handed_over_ = false;  // a running server has handed over to this one
   Region journal_region_;
   std::unique_ptr<Table> table_;
   Region master_;

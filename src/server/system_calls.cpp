@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <memory>
+#include <sched.h>
 #include <seccomp.h>
 #include <string>
 #include <sys/socket.h>
@@ -44,10 +45,19 @@ constexpr int kAllowed[] = {
     SCMP_SYS(unlinkat),
     SCMP_SYS(pread64),
     SCMP_SYS(pwrite64),
+    SCMP_SYS(rename),
+    SCMP_SYS(flock),
     // Clients' deaths, files' removal, the log.
     SCMP_SYS(pidfd_open),
     SCMP_SYS(epoll_ctl),
     SCMP_SYS(inotify_add_watch),
+    // Once more at a start after a failed handover.
+    SCMP_SYS(epoll_create1),
+    SCMP_SYS(inotify_init1),
+    SCMP_SYS(eventfd2),
+    SCMP_SYS(getdents64),
+    SCMP_SYS(prlimit64),
+    SCMP_SYS(sched_getaffinity),
     SCMP_SYS(read),
     SCMP_SYS(write),
     SCMP_SYS(writev),
@@ -99,6 +109,12 @@ Status restrict_system_calls() noexcept {
   for (const int call : kAllowed) {
     if (error == 0) error = seccomp_rule_add(filter.get(), SCMP_ACT_ALLOW, call, 0);
   }
+  // A thread of this process, and no other process. The flags of clone3() lie in memory, which a filter cannot read: libc does
+  // without it if it does not exist.
+  constexpr scmp_datum_t kThread = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD;
+  const scmp_arg_cmp thread{0, SCMP_CMP_MASKED_EQ, kThread, kThread};
+  if (error == 0) error = seccomp_rule_add_array(filter.get(), SCMP_ACT_ALLOW, SCMP_SYS(clone), 1, &thread);
+  if (error == 0) error = seccomp_rule_add(filter.get(), SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
   const scmp_arg_cmp local{0, SCMP_CMP_EQ, AF_UNIX, 0};  // its first argument
   if (error == 0) error = seccomp_rule_add_array(filter.get(), SCMP_ACT_ALLOW, SCMP_SYS(socket), 1, &local);
   if (error == 0) error = seccomp_syscall_priority(filter.get(), SCMP_SYS(futex), UINT8_MAX);

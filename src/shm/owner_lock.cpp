@@ -36,22 +36,6 @@ Status file_error(const std::string& what, const std::string& path) {
                     (no_descriptor ? "; raise the limit (ulimit -n)" : "")};
 }
 
-// Removes what create_locked_file() of a killed process of this user has left beside `path`. Other users' files stay.
-void remove_unfinished_files(const std::string& path) {
-  const std::size_t slash = path.rfind('/');
-  const std::string prefix = path.substr(slash + 1) + kNewFileMark;
-  const std::string folder_path = path.substr(0, slash + 1);
-  const Folder folder = open_folder(folder_path.c_str());
-  if (folder == nullptr) return;
-  while (const dirent* file = ::readdir(folder.get())) {  // NOLINT(concurrency-mt-unsafe): this stream is ours alone
-    const std::string_view name = file->d_name;
-    if (!name.starts_with(prefix) || name.find_first_not_of("0123456789", prefix.size()) != name.npos) continue;
-    const std::string found = folder_path + file->d_name;
-    struct stat facts {};
-    if (::lstat(found.c_str(), &facts) == 0 && facts.st_uid == ::geteuid()) ::unlink(found.c_str());
-  }
-}
-
 }  // namespace
 
 LockOutcome try_lock_file(int fd) noexcept {
@@ -113,18 +97,51 @@ Result<UniqueFd> lock_named_file(const std::string& path) {
   }
 }
 
-Result<UniqueFd> create_locked_file(const std::string& path, mode_t mode) {
+void remove_unfinished_files(const std::string& path) {
+  const std::size_t slash = path.rfind('/');
+  const std::string prefix = path.substr(slash + 1) + kNewFileMark;
+  const std::string folder_path = path.substr(0, slash + 1);
+  const Folder folder = open_folder(folder_path.c_str());
+  if (folder == nullptr) return;
+  while (const dirent* file = ::readdir(folder.get())) {  // NOLINT(concurrency-mt-unsafe): this stream is ours alone
+    const std::string_view name = file->d_name;
+    if (!name.starts_with(prefix) || name.find_first_not_of("0123456789", prefix.size()) != name.npos) continue;
+    const std::string found = folder_path + file->d_name;
+    struct stat facts {};
+    if (::lstat(found.c_str(), &facts) == 0 && facts.st_uid == ::geteuid()) ::unlink(found.c_str());
+  }
+}
+
+NewLockedFile::~NewLockedFile() {
+  if (!fresh_.empty()) ::unlink(fresh_.c_str());
+}
+
+Result<NewLockedFile> NewLockedFile::create(const std::string& path, mode_t mode) {
   // Nobody can guess this name and take it first. A server that is killed before the rename leaves the file behind.
   remove_unfinished_files(path);
+  NewLockedFile file;
+  file.path_ = path;
   const std::string fresh = path + kNewFileMark + std::to_string(random_word());
-  UniqueFd fd(::open(fresh.c_str(), O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW | O_CLOEXEC, 0));
-  if (!fd) return file_error("cannot create", fresh);
+  file.fd_ = UniqueFd(::open(fresh.c_str(), O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW | O_CLOEXEC, 0));
+  if (!file.fd_) return file_error("cannot create", fresh);
   NewName name(fresh);
-  if (try_lock_file(fd.get()) != LockOutcome::kLocked) return file_error("cannot lock", fresh);
-  if (::fchmod(fd.get(), mode) != 0) return file_error("cannot open to readers", fresh);
-  if (::rename(fresh.c_str(), path.c_str()) != 0) return file_error("cannot replace", path);
+  file.fresh_ = fresh;
   name.keep();
-  return fd;
+  if (try_lock_file(file.fd()) != LockOutcome::kLocked) return file_error("cannot lock", fresh);
+  if (::fchmod(file.fd(), mode) != 0) return file_error("cannot open to readers", fresh);
+  return file;
+}
+
+Result<UniqueFd> NewLockedFile::replace() {
+  if (::rename(fresh_.c_str(), path_.c_str()) != 0) return file_error("cannot replace", path_);
+  fresh_.clear();
+  return std::move(fd_);
+}
+
+Result<UniqueFd> create_locked_file(const std::string& path, mode_t mode) {
+  Result<NewLockedFile> file = NewLockedFile::create(path, mode);
+  if (!file) return file.status();
+  return file->replace();
 }
 
 }  // namespace hostmap

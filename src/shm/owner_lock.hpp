@@ -6,6 +6,7 @@
 
 #include <string>
 #include <sys/types.h>
+#include <utility>
 
 #include <hostmap/status.hpp>
 
@@ -33,8 +34,33 @@ Result<UniqueFd> lock_named_file(const std::string& path);
 // Gives a lock back while the file stays open.
 void unlock_file(int fd) noexcept;
 
-// Puts a new file with `mode` in the place of `path`, at one moment and already locked: whoever opens it, this one or the
-// one before, can trust what its lock says. The caller holds the lock that lets only one process do so at a time.
+// A new file that is to replace the file at a path, locked before it gets that name: whoever opens the path, before or after,
+// can trust the lock. The caller holds a lock that lets only one process do this at a time.
+class NewLockedFile {
+ public:
+  NewLockedFile() noexcept = default;
+  NewLockedFile(NewLockedFile&& other) noexcept
+      : fd_(std::move(other.fd_)), path_(std::move(other.path_)), fresh_(std::exchange(other.fresh_, {})) {}
+  NewLockedFile& operator=(NewLockedFile&&) = delete;
+  ~NewLockedFile();
+
+  // Creates it with `mode` under a name that nobody can guess, beside `path`.
+  static Result<NewLockedFile> create(const std::string& path, mode_t mode);
+  int fd() const noexcept { return fd_.get(); }
+  explicit operator bool() const noexcept { return static_cast<bool>(fd_); }
+  // Gives it the name `path`, in one step. The caller gets the descriptor that holds the lock.
+  Result<UniqueFd> replace();
+
+ private:
+  UniqueFd fd_;
+  std::string path_;
+  std::string fresh_;  // its name until then; empty: none
+};
+
+// Removes what a NewLockedFile of a killed process of this user has left beside `path`. The same lock is held.
+void remove_unfinished_files(const std::string& path);
+
+// Creates and replaces in one call.
 Result<UniqueFd> create_locked_file(const std::string& path, mode_t mode);
 
 }  // namespace hostmap

@@ -1,5 +1,7 @@
 #include "signal/termination.hpp"
 
+#include <algorithm>
+#include <ctime>
 #include <initializer_list>
 #include <pthread.h>
 #include <signal.h>
@@ -38,6 +40,7 @@ Termination await_termination(const std::function<void(int signal)>& ignored) {
     const int number = ::sigwaitinfo(&set, &facts);
     if (number <= 0) continue;
     const bool own = number == SIGUSR1 && facts.si_pid == ::getpid();
+    if (number == hand_over_signal()) return {number, kWishHandOver};
     // SIGHUP: the terminal that the server was started from is gone. It stops in order, as for SIGTERM.
     if (number != SIGINT && number != SIGTERM && number != SIGHUP && !own) {
       ignored(number);
@@ -47,6 +50,15 @@ Termination await_termination(const std::function<void(int signal)>& ignored) {
     return {number == SIGUSR1 ? 0 : number,
             said == kWishKeep || said == kWishDrop ? static_cast<TerminationWish>(said) : kWishNothing};
   }
+}
+
+int take_stop_signal(std::chrono::nanoseconds patience) noexcept {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int number : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&set, number);
+  const timespec wait{static_cast<time_t>(patience.count() / 1'000'000'000),
+                      static_cast<long>(patience.count() % 1'000'000'000)};
+  return std::max(0, ::sigtimedwait(&set, nullptr, &wait));
 }
 
 void request_termination() noexcept { ::kill(::getpid(), SIGUSR1); }

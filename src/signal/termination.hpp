@@ -3,6 +3,7 @@
 // leaves its process's signals as they are.
 #pragma once
 
+#include <chrono>
 #include <functional>
 
 #include "signal/wish.hpp"
@@ -17,8 +18,12 @@ struct Termination {
   TerminationWish wish;
 };
 
-// Sleeps until SIGINT, SIGTERM or SIGHUP arrives, or until request_termination(). Calls `ignored` for each other signal.
+// Sleeps until SIGINT, SIGTERM, SIGHUP or a request to hand over arrives, or until request_termination(). Calls `ignored` for
+// each other signal.
 Termination await_termination(const std::function<void(int signal)>& ignored);
+
+// Waits for at most `patience` until SIGINT, SIGTERM or SIGHUP arrives, and takes it: its number, or 0.
+int take_stop_signal(std::chrono::nanoseconds patience) noexcept;
 
 // Ends await_termination() from another thread.
 void request_termination() noexcept;

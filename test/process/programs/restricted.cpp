@@ -42,6 +42,7 @@ int main() {
   tell("execve", [&] { return ::execve("/bin/true", no_arguments, no_arguments); });
   tell("fork", [] { return ::syscall(SYS_fork); });
   tell("clone", [] { return ::syscall(SYS_clone, 0, nullptr, nullptr, nullptr, 0); });
+  tell("thread", [] { return std::thread([] {}).join(), 0L; });
   tell("socket(AF_INET)", [] { return ::socket(AF_INET, SOCK_STREAM, 0); });
   tell("connect", [&] { return ::connect(signal_pipe, nullptr, 0); });
   tell("ptrace", [] { return ::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr); });
