@@ -10,11 +10,13 @@ enum ExitCode : int {
   kExitFalse = 1,  // not found, not equal, or a server that cannot serve
   kExitUsage = 2,
   kExitNoServer = 3,
-  kExitRefused = 4,  // full, too large, not a number, no permission
+  kExitRefused = 4,  // full, too large, not a number, no permission, something else in the place of a region
   kExitTimedOut = 5,
   kExitOtherVersion = 6,
 };
 
+// Of what the library reports. kInvalid is a file in the server's place there, such as a hard link: what is wrong with the words of
+// a command line is found before, by the program.
 inline ExitCode exit_code_of(StatusCode code) noexcept {
   switch (code) {
     case StatusCode::kOk:
@@ -23,8 +25,6 @@ inline ExitCode exit_code_of(StatusCode code) noexcept {
     case StatusCode::kAlreadyExists:
     case StatusCode::kMismatch:
       return kExitFalse;
-    case StatusCode::kInvalid:
-      return kExitUsage;
     case StatusCode::kNoServer:
     case StatusCode::kClosed:
       return kExitNoServer;

@@ -2,15 +2,16 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <charconv>
-#include <csignal>
 #include <fmt/format.h>
 #include <string>
 #include <vector>
 
 #include "hostmap/commands.hpp"
-#include "hostmap/help.hpp"
 #include "hostmap/output.hpp"
 
+#include "all/arguments.hpp"
+#include "all/help.hpp"
+#include "all/print.hpp"
 #include "all/standard_streams.hpp"
 
 namespace {
@@ -85,9 +86,10 @@ void describe_options(CLI::App& app, Arguments& arguments) {
   app.add_option("--group", arguments.options.group, "trust other users' servers that this group shares")
       ->type_name("GROUP");
   app.add_flag("--read-only", arguments.options.read_only, "only look, and take no connection (get exists scan)");
+  app.add_flag("--wait", arguments.options.wait_for_server, "if no server runs, wait for one until the timeout");
   app.add_option("--timeout", arguments.timeout, "how long to wait at most (default: 5)")->type_name("SECONDS");
   app.footer(
-      "A KEY or VALUE that begins with '-' goes behind '--'. `hostmap COMMAND --help` has an example.\n"
+      "A KEY or VALUE that begins with '-' comes after '--'. `hostmap COMMAND --help` has an example.\n"
       "Exit codes: 0 done, 1 not found or false, 2 usage, 3 no server, 4 refused, 5 timed out, 6 other layout "
       "version.");
   app.require_subcommand(0, 1);  // none is said in main: here an unknown one would not be named
@@ -97,7 +99,7 @@ void describe_options(CLI::App& app, Arguments& arguments) {
                               "hostmap put greeting hello");
   CLI::App* get = add_command(app, "get", "Prints the value of KEY as it is", "hostmap get greeting > file");
   CLI::App* erase = add_command(app, "erase", "Removes KEY", "hostmap erase greeting");
-  CLI::App* exists = add_command(app, "exists", "Tells by its exit code whether there is KEY: 0 or 1",
+  CLI::App* exists = add_command(app, "exists", "Exits with 0 if KEY exists, and with 1 if not",
                                  "if hostmap exists greeting; then echo yes; fi");
   CLI::App* incr = add_command(
       app, "incr", "Adds BY (default: 1) to the number that KEY holds, and prints it; an absent one counts as 0",
@@ -112,8 +114,7 @@ void describe_options(CLI::App& app, Arguments& arguments) {
   add_command(app, "ping", "Waits for one answer of the server", "hostmap --timeout 1 ping && echo it answers");
   CLI::App* stop = add_command(app, "stop", "Ends the server as SIGTERM does, and waits until it has ended",
                                "hostmap --name scratch stop");
-  add_command(app, "check", "Looks whether the table is what it should be, while the server goes on or after its end",
-              "hostmap check");
+  add_command(app, "check", "Verifies the table, while its server runs or after its end", "hostmap check");
 
   for (CLI::App* command : {put, get, erase, exists, incr}) {
     command->add_option("KEY", arguments.key, "1 to 65,536 bytes")->required();
@@ -156,10 +157,13 @@ int run(const std::string& command, Arguments& arguments) {
   options.group = unmarked(options.group);
   const std::string key = unmarked(arguments.key);
   if (const Status status = parse_timeout(unmarked(arguments.timeout), options.timeout); !status.ok()) {
-    return fail(status);
+    return fail(status.message(), kExitUsage);
   }
   const Result<InstanceName> instance = InstanceName::parse(options.name, options.dir, options.group);
-  if (!instance) return fail(instance.status());
+  if (!instance) return fail(instance.status().message(), kExitUsage);
+  if (options.read_only && command == "ping") {
+    return fail("ping asks the server, which --read-only does not; leave it out, or see hostmap ls", kExitUsage);
+  }
 
   if (command == "put") return put(options, key, unmarked(arguments.value));
   if (command == "get") return get(options, key);
@@ -182,16 +186,16 @@ int run(const std::string& command, Arguments& arguments) {
 
 int main(int argc, char** argv) {
   guard_standard_streams(kExitRefused);
-  std::signal(SIGPIPE, SIG_IGN);  // who stops reading does not end us; see Output
   Arguments arguments;
   CLI::App app{"Looks into and changes the hash maps that hostmap-server keeps in shared memory.", "hostmap"};
   describe_options(app, arguments);
+  if (const std::string option = option_without_value(app, argc, argv); !option.empty()) {
+    return fail(fmt::format("{} needs a value; see hostmap --help", option), kExitUsage);
+  }
   try {
     app.parse(marked(argc, argv));
   } catch (const CLI::CallForHelp&) {
-    Output output;
-    output.write(app.help());
-    return output.finish();
+    return print("hostmap", app.help());
   } catch (const CLI::ParseError& error) {
     return complain(app, error);
   }

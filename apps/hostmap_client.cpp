@@ -8,11 +8,17 @@
 #include <fmt/format.h>
 #include <random>
 #include <string>
+#include <unistd.h>
 
 #include <hostmap/client.hpp>
 
+#include "all/arguments.hpp"
+#include "all/help.hpp"
+#include "all/print.hpp"
 #include "all/standard_streams.hpp"
+#include "all/write_all.hpp"
 #include "exit_codes.hpp"
+#include "shm/names.hpp"
 
 namespace {
 
@@ -24,7 +30,8 @@ constexpr std::uint64_t kKeysPerClient = 2048;
 constexpr int kWritesPerLook = 256;
 
 int fail(const std::string& what, ExitCode code) {
-  fmt::print(stderr, "hostmap-client: {}\n", what);
+  // If it cannot be written, the exit code is all that is left.
+  static_cast<void>(write_all(STDERR_FILENO, fmt::format("hostmap-client: {}\n", what)));
   return code;
 }
 
@@ -60,15 +67,21 @@ int main(int argc, char** argv) {
   double seconds = 10;
   Options options;
   CLI::App app{"Writes random values to one key of its own, then checks and erases it.", "hostmap-client"};
+  app.formatter(std::make_shared<Help>());
+  app.set_help_flag("-h,--help", "this text");
   app.add_option("ID", id_text, "number of this client; its key is ID * 2048 + a random number below 2048")->required();
-  app.add_option("--seconds", seconds, "how long to write")->capture_default_str();
-  app.add_option("--name", options.name, "instance")->capture_default_str();
-  app.add_option("--dir", options.dir, "folder of the regions (default: /dev/shm)");
-  app.add_option("--group", options.group, "trust another user's server that this group shares");
+  app.add_option("--seconds", seconds, "how long to write (default: 10)")->type_name("SECONDS");
+  app.add_option("--name", options.name, "instance (default: distributed-memory)")->type_name("NAME");
+  app.add_option("--dir", options.dir, "folder of the regions (default: /dev/shm)")->type_name("DIR");
+  app.add_option("--group", options.group, "trust another user's server that this group shares")->type_name("GROUP");
+  app.add_flag("--wait", options.wait_for_server, "if no server runs, wait for one (at most 30 s)");
+  if (const std::string option = option_without_value(app, argc, argv); !option.empty()) {
+    return fail(fmt::format("{} needs a value; see hostmap-client --help", option), kExitUsage);
+  }
   try {
     app.parse(argc, argv);
-  } catch (const CLI::CallForHelp& help) {
-    return app.exit(help);
+  } catch (const CLI::CallForHelp&) {
+    return print("hostmap-client", app.help());
   } catch (const CLI::ParseError& error) {
     return fail(fmt::format("{}; see hostmap-client --help", error.what()), kExitUsage);
   }
@@ -81,6 +94,9 @@ int main(int argc, char** argv) {
   if (id > ~std::uint64_t{0} / kKeysPerClient - 1)
     return fail("ID is too large: its keys would not fit 64 bits", kExitUsage);
 
+  if (const auto instance = InstanceName::parse(options.name, options.dir, options.group); !instance) {
+    return fail(std::string(instance.status().message()), kExitUsage);
+  }
   // Room in a ring may be as far away as the turn of 63 other clients on this cpu.
   options.timeout = std::chrono::seconds(30);
   Result<Client> map = Client::connect(options);
@@ -117,6 +133,5 @@ int main(int argc, char** argv) {
         kExitFalse);
   }
   if (const Status status = map->erase(std::span(key)); !status.ok()) return fail(status);
-  fmt::print("Done ({} writes)\n", writes);
-  return kExitDone;
+  return print("hostmap-client", fmt::format("Done ({} writes)\n", writes));
 }

@@ -9,6 +9,9 @@
 #include <unistd.h>
 #include <utility>
 
+#include "all/arguments.hpp"
+#include "all/help.hpp"
+#include "all/print.hpp"
 #include "all/standard_streams.hpp"
 #include "base/platform.hpp"
 #include "exit_codes.hpp"
@@ -57,25 +60,35 @@ int serve(int argc, char** argv) {
   TextOption ring_size{"--ring-size", kDefault, parse_size};
   TextOption max_value{"--max-value", kDefault, parse_size};
   CLI::App app{"Serves a hash map in shared memory to every process on this host.", "hostmap-server"};
+  app.formatter(std::make_shared<Help>());
+  app.set_help_flag("-h,--help", "this text");
   app.add_option("BUCKETS", buckets.text,
                  "initial buckets of each form, over all shards; the table grows by itself (default: 1024)");
-  app.add_option("--name", options.name, "instance: 1 to 64 of A-Z a-z 0-9 . _ -")->capture_default_str();
+  app.add_option("--name", options.name, "instance: 1 to 64 of A-Z a-z 0-9 . _ - (default: distributed-memory)")
+      ->type_name("NAME");
   app.add_option("--memory", memory.text,
-                 "hard limit of the table, as 512M or 4G (default: 1G, or half of what is free if that is less)");
-  app.add_option("--workers", workers.text, "threads that apply writes (default: one for every 4 cpus)");
-  app.add_option("--max-connections", max_connections.text, "clients at once (default: 1024)");
-  app.add_option("--ring-size", ring_size.text, "of each ring, a power of two (default: 64K)");
-  app.add_option("--max-value", max_value.text, "longest value (default: 64M)");
-  app.add_option("--group", options.group, "its members may connect, too, and read everything; a name or number");
+                 "hard limit of the table, as 512M or 4G (default: 1G, or half of what is free if that is less)")
+      ->type_name("SIZE");
+  app.add_option("--workers", workers.text, "threads that apply writes (default: one for every 4 cpus)")
+      ->type_name("N");
+  app.add_option("--max-connections", max_connections.text, "clients at once (default: 1024)")->type_name("N");
+  app.add_option("--ring-size", ring_size.text, "of each ring, a power of two (default: 64K)")->type_name("SIZE");
+  app.add_option("--max-value", max_value.text, "longest value (default: 64M)")->type_name("SIZE");
+  app.add_option("--group", options.group, "its members may connect, too, and read everything; a name or number")
+      ->type_name("GROUP");
   app.add_flag("--keep", options.keep, "when stopped, leave the map for the next start, clients waiting");
   app.add_flag("--fresh", options.fresh, "discard what a server that died or was stopped with --keep has left");
   app.add_flag("--takeover", options.takeover,
                "take the map and the clients over from the server of this name that runs, if one does");
-  app.add_option("--dir", options.dir, "folder of the regions, on tmpfs or hugetlbfs (default: /dev/shm)");
+  app.add_option("--dir", options.dir, "folder of the regions, on tmpfs or hugetlbfs (default: /dev/shm)")
+      ->type_name("DIR");
+  if (const std::string option = option_without_value(app, argc, argv); !option.empty()) {
+    return fail({StatusCode::kInvalid, fmt::format("{} needs a value; see hostmap-server --help", option)}, kExitUsage);
+  }
   try {
     app.parse(argc, argv);
-  } catch (const CLI::CallForHelp& help) {
-    return app.exit(help);
+  } catch (const CLI::CallForHelp&) {
+    return print("hostmap-server", app.help());
   } catch (const CLI::ParseError& error) {
     return fail({StatusCode::kInvalid, fmt::format("{}; see hostmap-server --help", error.what())}, kExitUsage);
   }
@@ -93,7 +106,7 @@ int serve(int argc, char** argv) {
 
   block_termination_signals();
   LineWriter output;
-  const auto log_line = [&output](const std::string& line) { output.log(line); };
+  const Log log_line(Log::Write([&output](std::string_view kind, const std::string& line) { output.log(kind, line); }));
   std::atomic<bool> failed{false};
   const auto fatal = [&failed] {
     failed = true;
@@ -126,11 +139,13 @@ int serve(int argc, char** argv) {
 
   Termination end{};
   for (;;) {
-    end = await_termination(
-        [&](int signal) { log_line(fmt::format("signal {} is ignored; SIGTERM stops the server", signal)); });
+    end = await_termination([&](int signal) {
+      log_line("signal ignored", fmt::format("signal {} is ignored; SIGTERM stops the server", signal));
+    });
     if (end.wish != kWishHandOver) break;
     if (!(*server)->takeover_waits()) {
-      log_line(fmt::format("signal {} is ignored: no other server waits to take over, or not any more", end.signal));
+      log_line("signal ignored",
+               fmt::format("signal {} is ignored: no other server waits to take over, or not any more", end.signal));
       continue;
     }
     log_line("handing over to the next server");
@@ -149,7 +164,7 @@ int serve(int argc, char** argv) {
     notify_service_manager("READY=1");
   }
   notify_service_manager("STOPPING=1");
-  if (end.signal != 0) log_line(fmt::format("signal {}: draining and stopping", end.signal));
+  if (end.signal != 0) log_line("stopping", fmt::format("signal {}: draining and stopping", end.signal));
   (*server)->stop(end.wish == kWishKeep   ? Server::Ending::kKeep
                   : end.wish == kWishDrop ? Server::Ending::kDrop
                                           : Server::Ending::kAsOptions);

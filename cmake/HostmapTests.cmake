@@ -152,8 +152,13 @@ list(REMOVE_DUPLICATES test_folders)
 foreach(folder IN LISTS test_folders)
   set(folder_sources "${test_sources}")
   list(FILTER folder_sources INCLUDE REGEX "/test/${folder}/[^/]*$")
+  if(folder STREQUAL "apps")
+    # Parts of the programs, which are in no library.
+    list(APPEND folder_sources apps/hostmap_server/line_writer.cpp apps/all/write_all.cpp)
+  endif()
   hostmap_add_test_binary(${folder} ${folder_sources})
 endforeach()
+target_include_directories(test_apps PRIVATE apps)
 
 # hostmap_add_test(KIND NAME TIER COMMAND…): a test that is no GoogleTest: its name is KIND.NAME,
 # its labels are KIND (model, library, package, style) and TIER (quick, slow).

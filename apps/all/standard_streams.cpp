@@ -1,11 +1,14 @@
 #include "all/standard_streams.hpp"
 
+#include <csignal>
 #include <fcntl.h>
 #include <unistd.h>
 
 namespace hostmap::apps {
 
 void guard_standard_streams(ExitCode code) {
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
   for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
     if (::fcntl(fd, F_GETFD) != -1) continue;
     // Opened the wrong way round. It gets the lowest free number, which is this one.

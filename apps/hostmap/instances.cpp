@@ -5,9 +5,11 @@
 #include <cstddef>
 #include <cstring>
 #include <dirent.h>
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <memory>
 #include <poll.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #include <vector>
@@ -17,6 +19,7 @@
 #include "commands.hpp"
 #include "output.hpp"
 #include "shm/layout.hpp"
+#include "shm/obstacle.hpp"
 #include "shm/owner_lock.hpp"
 #include "shm/region.hpp"
 #include "wait/deadline.hpp"
@@ -36,6 +39,7 @@ struct Row {
   std::string memory = "-";
   std::string connections = "-";
   std::string pid = "-";
+  std::string owner = "-";
 };
 
 // Names of the instances that have a master region in `dir`; errno if it cannot be read.
@@ -52,12 +56,34 @@ int find_instances(const std::string& dir, const std::string& group, std::vector
   return 0;
 }
 
-// The state word of a region whose header is known to be one of ours.
-std::uint64_t region_state(int fd) {
-  std::uint64_t state = kRegionBuilding;
-  // By pread and not through a mapping: a file that shrinks gives a short read, and never a SIGBUS.
-  const ssize_t got = ::pread(fd, &state, sizeof state, offsetof(RegionHeader, state));
-  return got == static_cast<ssize_t>(sizeof state) ? state : std::uint64_t{kRegionBuilding};
+// A number in a file, or `otherwise` if the file is too short. By pread and not through a mapping: a file that shrinks gives a
+// short read, and never a SIGBUS.
+template <typename Number>
+Number read_number(int fd, std::size_t offset, Number otherwise) {
+  Number number = otherwise;
+  return ::pread(fd, &number, sizeof number, static_cast<off_t>(offset)) == sizeof number ? number : otherwise;
+}
+
+// What the server of this table says that it does, or did last.
+std::uint32_t phase_of(const InstanceName& name) {
+  Result<RegionFile> table = open_region_file(name.table(), Access::kReadOnly, name.group());
+  if (!table || !check_region_header(table->fd.get(), table->bytes, name.table(), RegionKind::kTable).ok()) {
+    return kPhaseStarting;
+  }
+  return read_number<std::uint32_t>(table->fd.get(), offsetof(TableHeader, phase), kPhaseStarting);
+}
+
+// Has somebody stopped this process (SIGSTOP, a debugger)? In /proc/PID/stat the state follows the name, which may contain any
+// character.
+bool is_stopped(pid_t pid) {
+  const UniqueFd file(::open(fmt::format("/proc/{}/stat", pid).c_str(), O_RDONLY | O_CLOEXEC));
+  char text[512];
+  const ssize_t size = file ? ::read(file.get(), text, sizeof text) : 0;
+  const std::string_view stat(text, size > 0 ? static_cast<std::size_t>(size) : 0);
+  const std::size_t name_end = stat.rfind(')');
+  if (name_end == stat.npos || name_end + 2 >= stat.size()) return false;
+  const char state = stat[name_end + 2];
+  return state == 'T' || state == 't';
 }
 
 void add_figures(const InstanceName& name, Row& row) {
@@ -77,6 +103,8 @@ void add_figures(const InstanceName& name, Row& row) {
 // False: there is no instance behind this file.
 bool look_at(const InstanceName& name, Row& row) {
   row.name = name.name();
+  struct stat facts {};
+  if (::lstat(name.master().c_str(), &facts) == 0) row.owner = user_name(facts.st_uid);
   Result<RegionFile> master = open_region_file(name.master(), Access::kReadOnly, name.group());
   const Result<RegionFile> alive = open_region_file(name.alive(), Access::kReadOnly, name.group());
   if (master.status() == StatusCode::kPermission || alive.status() == StatusCode::kPermission) {
@@ -92,32 +120,46 @@ bool look_at(const InstanceName& name, Row& row) {
   } else if (header == StatusCode::kInvalid && !holder.held) {
     return false;
   } else if (!holder.held) {
-    row.state = "dead";
+    row.state = phase_of(name) == kPhaseKept ? "kept" : "dead";
   } else if (header == StatusCode::kNoServer) {
     row.state = "starting";
   } else if (!header.ok()) {
     row.state = "damaged";
-  } else if (region_state(master->fd.get()) == kRegionClosed) {
+  } else if (read_number<std::uint64_t>(master->fd.get(), offsetof(RegionHeader, state), kRegionBuilding) ==
+             kRegionClosed) {
     row.state = "stopping";
   } else {
-    row.state = "serving";
+    const std::uint32_t phase = phase_of(name);
+    // A server in another pid namespace has no number here, and whether it is stopped cannot be seen.
+    const bool stopped = holder.pid != 0 && is_stopped(holder.pid);
+    row.state = phase == kPhaseKept       ? "stopping"
+                : phase == kPhaseStarting ? "starting"
+                : stopped                 ? "stopped"
+                                          : "serving";
     add_figures(name, row);
   }
   return true;
 }
 
 std::string table_of(const std::vector<Row>& rows) {
-  std::size_t name = 4;
-  std::size_t state = 7;
-  for (const Row& row : rows) {
-    name = std::max(name, row.name.size());
-    state = std::max(state, row.state.size());
+  struct Column {
+    std::string Row::*text;
+    bool is_number;
+  };
+  constexpr Column kColumns[] = {{&Row::name, false},  {&Row::state, false},      {&Row::entries, true},
+                                 {&Row::memory, true}, {&Row::connections, true}, {&Row::pid, true},
+                                 {&Row::owner, false}};
+  std::vector<std::string> lines(rows.size());
+  for (const Column& column : kColumns) {
+    std::size_t width = 0;
+    for (const Row& row : rows) width = std::max(width, (row.*column.text).size());
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      lines[i] += column.is_number ? fmt::format("{:>{}}  ", rows[i].*column.text, width)
+                                   : fmt::format("{:<{}}  ", rows[i].*column.text, width);
+    }
   }
   std::string table;
-  for (const Row& row : rows) {
-    table += fmt::format("{:<{}}  {:<{}}  {:>15}  {:>11}  {:>11}  {:>8}\n", row.name, name, row.state, state,
-                         row.entries, row.memory, row.connections, row.pid);
-  }
+  for (const std::string& line : lines) table += line.substr(0, line.find_last_not_of(' ') + 1) + "\n";
   return table;
 }
 
@@ -150,7 +192,7 @@ int list(const std::string& dir, const std::string& group) {
     return fail(fmt::format("cannot look into the folder {}: {}; give another --dir", dir, std::strerror(error)),
                 error == EACCES ? kExitRefused : kExitUsage);
   }
-  std::vector<Row> rows{{"name", "state", "entries", "memory used", "connections", "pid"}};
+  std::vector<Row> rows{{"name", "state", "entries", "memory", "connections", "pid", "owner"}};
   for (const InstanceName& instance : instances) {
     if (Row row; look_at(instance, row)) rows.push_back(std::move(row));
   }

@@ -6,6 +6,8 @@
 #include <iterator>
 #include <unistd.h>
 
+#include "all/write_all.hpp"
+
 namespace hostmap::apps {
 
 bool Output::write(std::string_view bytes) {
@@ -15,17 +17,9 @@ bool Output::write(std::string_view bytes) {
 }
 
 bool Output::flush() {
-  std::string_view rest = buffer_;
-  while (!rest.empty() && !left_ && error_ == 0) {
-    const ssize_t written = ::write(STDOUT_FILENO, rest.data(), rest.size());
-    if (written >= 0) {
-      rest.remove_prefix(static_cast<std::size_t>(written));
-    } else if (errno == EPIPE) {
-      left_ = true;
-    } else if (errno != EINTR) {
-      error_ = errno;
-    }
-  }
+  if (!left_ && error_ == 0) error_ = write_all(STDOUT_FILENO, buffer_);
+  left_ = left_ || error_ == EPIPE;
+  if (error_ == EPIPE) error_ = 0;
   buffer_.clear();
   return !left_ && error_ == 0;
 }

@@ -1,6 +1,5 @@
 #include "hostmap_server/line_writer.hpp"
 
-#include <cerrno>
 #include <cstdint>
 #include <cstdio>
 #include <new>
@@ -10,32 +9,13 @@
 #include <thread>
 #include <unistd.h>
 
+#include "all/write_all.hpp"
+
 namespace hostmap::apps {
 
 namespace {
 
 constexpr const char* kPrefix = "hostmap-server: ";
-
-// False: the descriptor takes nothing.
-bool write_all(int descriptor, std::string_view text) noexcept {
-  while (!text.empty()) {
-    const ssize_t written = ::write(descriptor, text.data(), text.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return false;
-    text.remove_prefix(static_cast<std::size_t>(written));
-  }
-  return true;
-}
-
-// The line without its numbers: what a client can repeat with other numbers is one kind.
-std::string kind_of(const std::string& line) {
-  std::string kind;
-  kind.reserve(line.size());
-  for (const char c : line) {
-    if (c < '0' || c > '9') kind += c;
-  }
-  return kind;
-}
 
 }  // namespace
 
@@ -76,14 +56,13 @@ void LineWriter::write(int descriptor, const std::string& text) noexcept {
   }
 }
 
-void LineWriter::log(const std::string& line) noexcept {
+void LineWriter::log(std::string_view kind_name, const std::string& line) noexcept {
   try {
     std::string left_out;
     {
       const std::lock_guard<std::mutex> lock(kinds_mutex_);
       const auto now = std::chrono::steady_clock::now();
-      if (kinds_.size() > kMostKinds) kinds_.clear();
-      Kind& kind = kinds_[kind_of(line)];
+      Kind& kind = kinds_[kind_name];
       if (now - kind.since > kPeriod) {
         if (kind.left_out != 0) left_out = " (" + std::to_string(kind.left_out) + " such lines were left out)";
         kind = {now, 0, 0};
@@ -118,10 +97,10 @@ void LineWriter::run(const std::shared_ptr<Queue>& queue) noexcept {
       char text[96];
       const int size = std::snprintf(text, sizeof text, "%s%llu lines could not be written and are lost\n", kPrefix,
                                      static_cast<unsigned long long>(lost));
-      written = write_all(STDERR_FILENO, {text, static_cast<std::size_t>(size)});
+      written = write_all(STDERR_FILENO, {text, static_cast<std::size_t>(size)}) == 0;
     }
     const bool told = written && lost != 0 && line.descriptor == STDERR_FILENO;
-    written = written && write_all(line.descriptor, line.text);
+    written = written && write_all(line.descriptor, line.text) == 0;
     lock.lock();
     if (told) queue->lost -= lost;
     if (!written) ++queue->lost;

@@ -2,8 +2,9 @@
 //
 // One thread of its own writes the lines; everybody else appends to a queue of a fixed length. A reader that does not read, a
 // full disk or a closed pipe therefore costs lines, and these are counted: as soon as a line can be written again, one says how
-// many were lost. A kind of line (its text without the numbers) appears at most kMostOfAKind times in kPeriod, since clients
-// can cause some of them as often as they like; the first line after that says how many were left out.
+// many were lost. A kind of line appears at most kMostOfAKind times in kPeriod, since clients can cause some of them as often as
+// they like; the first line after that says how many were left out. The caller names the kind by a text of the program: what
+// differs between lines of a kind (numbers, paths) is often chosen by clients, and must not make new kinds.
 //
 // The descriptors are not made non-blocking: that would change them for all processes that share them.
 //
@@ -18,6 +19,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 
 namespace hostmap::apps {
@@ -27,7 +29,6 @@ class LineWriter {
   static constexpr std::size_t kMostQueued = 256;
   static constexpr unsigned kMostOfAKind = 20;
   static constexpr std::chrono::seconds kPeriod{60};
-  static constexpr std::size_t kMostKinds = 256;
 
   LineWriter();
   // Waits for a moment until the queue is written, not longer.
@@ -37,8 +38,8 @@ class LineWriter {
 
   // Queues `text`, which ends with a newline, for the descriptor. Never blocks on the descriptor and never throws.
   void write(int descriptor, const std::string& text) noexcept;
-  // The same for standard error, with the program's name, if its kind is not too frequent.
-  void log(const std::string& line) noexcept;
+  // The same for standard error, with the program's name, if lines of `kind`, which is a string literal, are not too frequent.
+  void log(std::string_view kind, const std::string& line) noexcept;
 
  private:
   struct Line {
@@ -64,7 +65,7 @@ class LineWriter {
   std::shared_ptr<Queue> queue_;
   bool has_thread_ = true;
   std::mutex kinds_mutex_;
-  std::unordered_map<std::string, Kind> kinds_;
+  std::unordered_map<std::string_view, Kind> kinds_;
 };
 
 }  // namespace hostmap::apps

@@ -17,7 +17,7 @@ struct Options {
   /// A timeout that never ends.
   static constexpr std::chrono::nanoseconds kForever = std::chrono::nanoseconds::max();
 
-  std::string name = "distributed-memory";                     ///< instance: [A-Za-z0-9._-]{1,64}
+  std::string name = "distributed-memory";                     ///< [A-Za-z0-9._-]{1,64}, the first no '-'
   std::string dir;                                             ///< folder of the regions, absolute; empty: /dev/shm
   std::chrono::nanoseconds timeout = std::chrono::seconds(5);  ///< bound of every blocking call; above 0, or kForever
   Reads reads = Reads::kDirect;                                ///< of get, get_into, exists and multi_get

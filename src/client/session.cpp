@@ -25,14 +25,18 @@ Status check_server_lives(const InstanceName& name, uid_t owner) {
   if (alive && lock_holder(alive->fd.get()).held) return {};
   // Only a file that is not there says that there is no server.
   if (!alive && !(alive.status() == StatusCode::kNoServer)) return alive.status();
-  return {StatusCode::kNoServer, "the server '" + name.name() + "' has died; start hostmap-server again"};
+  return {StatusCode::kNoServer,
+          "the server '" + name.name() +
+              "' has died, or has stopped and kept its map; start hostmap-server again, or wait for that "
+              "(Options::wait_for_server, --wait)"};
 }
 
 Status no_server(const InstanceName& name, const Status& why) {
   if (!(why == StatusCode::kNoServer)) return why;
   const std::string dir = name.dir() == kDefaultDir ? "" : " --dir " + name.dir();
   return {StatusCode::kNoServer, "no server '" + name.name() + "' in " + name.dir() +
-                                     "; start one: hostmap-server --name " + name.name() + dir};
+                                     "; start one: hostmap-server --name " + name.name() + dir +
+                                     ", or wait for one (Options::wait_for_server, --wait)"};
 }
 
 bool is_plausible(const Region& table) noexcept {
@@ -65,7 +69,7 @@ Session::~Session() {
 }
 
 Result<std::unique_ptr<Session>> Session::open(const InstanceName& name, Deadline& deadline) {
-  for (;;) {
+  for (std::string why;;) {
     Result<Region> master = Region::attach(name.master(), RegionKind::kMaster, Access::kReadWrite, name.group());
     if (!master) return no_server(name, master.status());
     if (Status status = check_server_lives(name, master->owner()); !status.ok()) return status;
@@ -97,10 +101,15 @@ Result<std::unique_ptr<Session>> Session::open(const InstanceName& name, Deadlin
         }
       }
       if (!(status == StatusCode::kClosed)) return status;
+      why = status.message();
+    } else {
+      why = "its master and its table are of different starts";
     }
     // A server was starting or stopping just now, or we were too slow for it.
-    if (deadline.left() == 0)
-      return Status(StatusCode::kTimeout, "the server '" + name.name() + "' does not let this client in");
+    if (deadline.left() == 0) {
+      return Status(StatusCode::kTimeout, "the server '" + name.name() + "' gave no connection in time (" + why +
+                                              "); try again with a longer timeout, and see what it does: hostmap ls");
+    }
   }
 }
 

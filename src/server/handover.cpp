@@ -14,6 +14,7 @@
 #include "base/platform.hpp"
 #include "journal/journal.hpp"
 #include "server/rehearsal.hpp"
+#include "shm/obstacle.hpp"
 #include "shm/owner_lock.hpp"
 #include "signal/termination.hpp"
 
@@ -144,7 +145,7 @@ Status check_replaceable(const std::string& path) {
   if (::lstat(path.c_str(), &facts) != 0) return {};
   if (S_ISDIR(facts.st_mode)) return {StatusCode::kInvalid, path + " is a directory; remove it"};
   if (facts.st_uid != ::geteuid() && ::geteuid() != 0) {
-    return {StatusCode::kPermission, path + " belongs to user " + std::to_string(facts.st_uid) + "; have it removed"};
+    return taken_by(path, facts.st_uid);
   }
   return {};
 }
@@ -153,8 +154,7 @@ Status check_replaceable(const std::string& path) {
 Status prepare(const CheckedOptions& options, const RegionFile& journal, Prepared& prepared) {
   const InstanceName& name = options.name;
   if (journal.owner != ::geteuid()) {
-    return {StatusCode::kPermission,
-            name.journal() + " belongs to user " + std::to_string(journal.owner) + "; run as that user"};
+    return taken_by(name.journal(), journal.owner);
   }
   std::uint64_t bytes = journal.bytes;
   const Status header = check_region_header(journal.fd.get(), bytes, name.journal(), RegionKind::kJournal);

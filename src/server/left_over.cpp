@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "connection/server_end.hpp"
+#include "shm/obstacle.hpp"
 #include "shm/region.hpp"
 #include "slot/rendezvous.hpp"
 
@@ -84,8 +85,7 @@ Result<std::uint64_t> discard_left_over_regions(const InstanceName& name) {
     if (facts.st_uid != ::geteuid()) {
       // A stranger's file in place of a connection harms nobody; the fixed names must be ours.
       if (candidate.kind == RegionKind::kConnection) continue;
-      return Status(StatusCode::kPermission, candidate.path + " belongs to user " + std::to_string(facts.st_uid) +
-                                                 "; have it removed, or choose another --name");
+      return taken_by(candidate.path, facts.st_uid);
     }
     if (S_ISDIR(facts.st_mode)) {
       return Status(StatusCode::kInvalid, candidate.path + " is a directory; remove it, or choose another --name");
@@ -95,8 +95,7 @@ Result<std::uint64_t> discard_left_over_regions(const InstanceName& name) {
       give_up(*region, candidate.kind);
     }
     if (::unlink(candidate.path.c_str()) != 0 && errno != ENOENT) {
-      return Status(StatusCode::kPermission,
-                    candidate.path + " cannot be removed; remove it, or choose another --name");
+      return obstacle("remove", candidate.path, errno);
     }
     ++found;
   }

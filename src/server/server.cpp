@@ -112,9 +112,12 @@ Status Server::begin(std::function<void()> fatal) {
   if (!status.ok()) return status;
   if (inheritance_) {
     // What is left stays for the next attempt, whatever fails here; the server that has handed over makes it.
+    HalfWord& phase = inheritance_.table->header().phase;
+    const std::uint32_t before = phase.exchange(kPhaseStarting, std::memory_order_relaxed);  // relaxed: for people
     status = take_over();
     if (status.ok() && handed_over_) status = refuse_if_signalled();
     if (status.ok()) status = start_threads(std::move(fatal));
+    if (!status.ok()) phase.store(before, std::memory_order_relaxed);  // relaxed: for people
   } else {
     status = create(std::move(*lock), std::move(fatal));
   }
@@ -345,6 +348,7 @@ Status Server::start_threads(std::function<void()> fatal) {
         "read somewhat slower");
   }
   service_->open();
+  table_->header().phase.store(kPhaseServing, std::memory_order_relaxed);  // relaxed: for people
   return {};
 }
 
@@ -356,6 +360,7 @@ void Server::stop(Ending ending) {
   // The next start finds what a killed server would leave: clients wait for it as they would then.
   if (ending == Ending::kKeep || (ending == Ending::kAsOptions && options_.keep)) {
     tell_next(journal_region_, *table_);
+    table_->header().phase.store(kPhaseKept, std::memory_order_relaxed);  // relaxed: for people
     // At once, and not when this process has given back its memory: the next one may be waiting. It owns everything now.
     unlock_file(journal_region_.fd());
     return;

@@ -4,6 +4,7 @@
 #include <bit>
 #include <chrono>
 #include <ctime>
+#include <fcntl.h>
 #include <new>
 #include <pthread.h>
 #include <sys/stat.h>
@@ -41,6 +42,9 @@ std::int64_t thread_cpu_ns() noexcept {
 
 void append(std::string& line, std::string_view text) { line += text; }
 void append(std::string& line, std::uint64_t number) { line += std::to_string(number); }
+
+// May this process open another file? (No lock hangs on `fd`: closing the copy would drop it.)
+bool has_descriptor(int fd) noexcept { return bool(UniqueFd(::fcntl(fd, F_DUPFD_CLOEXEC, 0))); }
 
 void add(Word& counter, std::uint64_t by) noexcept {
   counter.store(counter.load(std::memory_order_relaxed) + by,
@@ -161,13 +165,13 @@ void Service::handle(const Rendezvous::Event& event, std::int64_t now) {
   }
 }
 
-// What there is no memory to say is not said.
-template <typename... Parts>
-void Service::say(const Parts&... parts) noexcept {
+// Writes one line to the log. It begins with a literal, which is the kind of the line. Without memory for it there is no line.
+template <std::size_t kSize, typename... Parts>
+void Service::say(const char (&kind)[kSize], const Parts&... parts) noexcept {
   try {
-    std::string line;
+    std::string line(kind);
     (append(line, parts), ...);
-    around_.log(line);
+    around_.log(kind, line);
   } catch (const std::bad_alloc&) {
   }
 }
@@ -219,7 +223,7 @@ MailboxState Service::let_in(std::uint64_t id, std::int64_t now) {
       return kMailboxFree;
     }
     say("refused connection ", id, ": ", end.status().message());
-    return kMailboxNoMemory;
+    return has_descriptor(around_.master->fd()) ? kMailboxNoMemory : kMailboxNoDescriptor;
   }
   NewName name(path);
   if (Status status = (*end)->region().share(Sharing::kReadAndWrite, around_.options->name.group()); !status.ok()) {
@@ -256,9 +260,9 @@ void Service::leave_taken_names(const std::string& path) noexcept {
   // relaxed: the counter only gives out numbers
   around_.master->at<MasterHeader>(0)->counter.store(next, std::memory_order_relaxed);
   if (std::exchange(said_taken_, true)) return;
-  say(path,
-      " exists already: another program has created it. Connections get random numbers instead (this is said once); "
-      "remove such files, or use --dir with a folder that others cannot write to");
+  say("a new connection could not be called ", path,
+      ", because another program has created a file of that name. Connections get random numbers instead (this is said "
+      "once); remove such files, or use --dir with a folder that others cannot write to");
 }
 
 void Service::attached(Connection& connection, std::int64_t now) {

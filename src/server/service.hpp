@@ -20,14 +20,13 @@
 
 #include "connection/server_end.hpp"
 #include "journal/journal.hpp"
+#include "server/log.hpp"
 #include "server/options.hpp"
 #include "server/reaper.hpp"
 #include "server/worker.hpp"
 #include "slot/rendezvous.hpp"
 
 namespace hostmap {
-
-using Log = std::function<void(const std::string&)>;
 
 // Once it runs, only what lets somebody in allocates memory: then all of it happens or nothing, and the client is told.
 class Service {
@@ -78,8 +77,8 @@ class Service {
   void handle(const Rendezvous::Event& event, std::int64_t now);
   void accept(std::uint64_t id, std::int64_t now);
   MailboxState let_in(std::uint64_t id, std::int64_t now);
-  template <typename... Parts>
-  void say(const Parts&... parts) noexcept;
+  template <std::size_t kSize, typename... Parts>
+  void say(const char (&kind)[kSize], const Parts&... parts) noexcept;
   Connection* find(std::uint64_t id);
   void leave_taken_names(const std::string& path) noexcept;
   void attached(Connection& connection, std::int64_t now);

@@ -108,13 +108,14 @@ HOSTMAP_SIZE(Bell, 128, 128);
 
 // Mailbox::word = {id : 56 | state : 8}. The futex is its low half.
 enum MailboxState : std::uint64_t {
-  kMailboxFree = 0,      // by server or whoever gives up; next: claimed
-  kMailboxClaimed = 1,   // by a client that will ask
-  kMailboxAsked = 2,     // by that client; the server creates the connection
-  kMailboxReady = 3,     // by the server; the client attaches and locks
-  kMailboxAttached = 4,  // by the client: it holds its lock; the server frees the mailbox
-  kMailboxFull = 5,      // by the server: no connection left
-  kMailboxNoMemory = 6,  // by the server: the region could not be populated
+  kMailboxFree = 0,          // by server or whoever gives up; next: claimed
+  kMailboxClaimed = 1,       // by a client that will ask
+  kMailboxAsked = 2,         // by that client; the server creates the connection
+  kMailboxReady = 3,         // by the server; the client attaches and locks
+  kMailboxAttached = 4,      // by the client: it holds its lock; the server frees the mailbox
+  kMailboxFull = 5,          // by the server: no connection left
+  kMailboxNoMemory = 6,      // by the server: the region could not be populated
+  kMailboxNoDescriptor = 7,  // by the server: its process may not open another file
 };
 inline constexpr std::uint64_t kIdMask = (std::uint64_t{1} << 56) - 1;  // ids are the counter's low 56 bits
 inline constexpr std::uint64_t mailbox_word(std::uint64_t id, MailboxState state) noexcept { return id << 8 | state; }
@@ -423,6 +424,14 @@ HOSTMAP_AT(ServerStats, client_rescues, 88);
 HOSTMAP_AT(ServerStats, workers, 96);
 HOSTMAP_AT(ServerStats, cut_off, 104);
 
+// TableHeader::phase, for people: what the server of this table does or did last. Only with the lock of its alive file does it tell
+// whether that server lives.
+enum ServerPhase : std::uint32_t {
+  kPhaseStarting = 0,  // as in a new table
+  kPhaseServing = 1,   // without the lock: it was killed
+  kPhaseKept = 2,      // it has stopped in order, and left the map for the next one
+};
+
 struct TableHeader {
   RegionHeader region;
   std::uint64_t hash_seed;
@@ -444,7 +453,8 @@ struct TableHeader {
   alignas(kLinePair) Word server_generation;
   HalfWord server_pid;                // for people
   LaneWorker lane_worker[kMaxLanes];  // which worker serves a lane; changes when a server starts
-  std::uint8_t reserved_server[3668];
+  HalfWord phase;                     // a ServerPhase, for people
+  std::uint8_t reserved_server[3664];
   ShardHeader shards[kMaxLanes];
   WorkerLine workers[kMaxLanes];
   LaneStats lane_stats[kMaxLanes];
@@ -468,6 +478,7 @@ HOSTMAP_AT(TableHeader, arena_allocated, 280);
 HOSTMAP_AT(TableHeader, server_generation, 384);
 HOSTMAP_AT(TableHeader, server_pid, 392);
 HOSTMAP_AT(TableHeader, lane_worker, 396);
+HOSTMAP_AT(TableHeader, phase, 428);
 HOSTMAP_AT(TableHeader, shards, 4096);
 HOSTMAP_AT(TableHeader, workers, 8192);
 HOSTMAP_AT(TableHeader, lane_stats, 12288);

@@ -51,6 +51,11 @@ Result<InstanceName> InstanceName::parse(std::string_view name, std::string_view
     return Status(StatusCode::kInvalid, "the instance name (--name) '" + printable(name) +
                                             "' is not 1 to 64 characters of A-Z a-z 0-9 . _ -");
   }
+  // Such a name is an option that lost its own, or a folder; and no command could name its files.
+  if (name.front() == '-' || name == "." || name == "..") {
+    return Status(StatusCode::kInvalid, "the instance name (--name) '" + printable(name) +
+                                            "' begins with '-' or is a folder's; choose one that begins with a letter");
+  }
   if (dir.empty()) dir = kDefaultDir;
   if (dir.front() != '/') {
     return Status(StatusCode::kInvalid, "the folder (--dir) '" + printable(dir) + "' is not an absolute path");

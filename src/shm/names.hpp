@@ -18,7 +18,7 @@ inline constexpr gid_t kNoGroup = static_cast<gid_t>(-1);
 // Which instance: its folder and name, validated once, and the group that shares it, if one does.
 class InstanceName {
  public:
-  // kInvalid unless `name` is [A-Za-z0-9._-]{1,64} and `group` a group's name or number; an empty `dir` is /dev/shm, an
+  // kInvalid unless `name` is [A-Za-z0-9._-]{1,64}, does not begin with '-' and is not . or .., and `group` a group's name or number; an empty `dir` is /dev/shm, an
   // empty `group` none.
   static Result<InstanceName> parse(std::string_view name, std::string_view dir, std::string_view group = {});
 

@@ -1,7 +1,6 @@
 #include "shm/owner_lock.hpp"
 
 #include <cerrno>
-#include <cstring>
 #include <fcntl.h>
 #include <string_view>
 #include <sys/stat.h>
@@ -9,6 +8,7 @@
 
 #include "base/folder.hpp"
 #include "base/random.hpp"
+#include "shm/obstacle.hpp"
 #include "shm/region.hpp"
 
 namespace hostmap {
@@ -22,18 +22,6 @@ struct flock whole_file(short type) noexcept {
   lock.l_type = type;
   lock.l_whence = SEEK_SET;
   return lock;
-}
-
-Status file_error(const std::string& what, const std::string& path) {
-  const int error = errno;
-  char buffer[128];
-  const bool no_descriptor = error == EMFILE || error == ENFILE;
-  const bool no_resource = no_descriptor || error == ENOSPC || error == ENOMEM || error == ENOLCK || error == EDQUOT;
-  const StatusCode code = error == EACCES || error == EPERM ? StatusCode::kPermission
-                          : no_resource                     ? StatusCode::kFull
-                                                            : StatusCode::kInvalid;
-  return {code, what + " " + path + ": " + strerror_r(error, buffer, sizeof buffer) +
-                    (no_descriptor ? "; raise the limit (ulimit -n)" : "")};
 }
 
 }  // namespace
@@ -61,20 +49,19 @@ LockHolder lock_holder(int fd) noexcept {
 Result<UniqueFd> lock_named_file(const std::string& path) {
   for (;;) {
     UniqueFd fd(::open(path.c_str(), O_CREAT | O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600));
-    if (!fd) return file_error("cannot open", path);
+    if (!fd) return obstacle(errno == ENOENT ? "create" : "open", path, errno);
     struct stat mine {};
-    if (::fstat(fd.get(), &mine) != 0) return file_error("cannot examine", path);
+    if (::fstat(fd.get(), &mine) != 0) return obstacle("examine", path, errno);
     if (!S_ISREG(mine.st_mode)) {
       return Status(StatusCode::kInvalid, path + " is not a regular file; remove it");
     }
     if (mine.st_uid != ::geteuid()) {
-      return Status(StatusCode::kPermission, path + " belongs to user " + std::to_string(mine.st_uid) +
-                                                 "; run as that user or choose another --name");
+      return taken_by(path, mine.st_uid);
     }
     if ((mine.st_mode & 07777) != 0600 && ::fchmod(fd.get(), 0600) != 0)
-      return file_error("cannot set the mode of", path);
+      return obstacle("set the mode of", path, errno);
     if (mine.st_nlink > 1) {
-      return Status(StatusCode::kInvalid, path + " has another name (a hard link); remove both");
+      return hard_link(path);
     }
     switch (try_lock_file(fd.get())) {
       case LockOutcome::kHeldByOther: {
@@ -85,7 +72,7 @@ Result<UniqueFd> lock_named_file(const std::string& path) {
                           "; stop it or choose another --name");
       }
       case LockOutcome::kError:
-        return file_error("cannot lock", path);
+        return obstacle("lock", path, errno);
       case LockOutcome::kLocked:
         break;
     }
@@ -123,17 +110,17 @@ Result<NewLockedFile> NewLockedFile::create(const std::string& path, mode_t mode
   file.path_ = path;
   const std::string fresh = path + kNewFileMark + std::to_string(random_word());
   file.fd_ = UniqueFd(::open(fresh.c_str(), O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW | O_CLOEXEC, 0));
-  if (!file.fd_) return file_error("cannot create", fresh);
+  if (!file.fd_) return obstacle("create", fresh, errno);
   NewName name(fresh);
   file.fresh_ = fresh;
   name.keep();
-  if (try_lock_file(file.fd()) != LockOutcome::kLocked) return file_error("cannot lock", fresh);
-  if (::fchmod(file.fd(), mode) != 0) return file_error("cannot open to readers", fresh);
+  if (try_lock_file(file.fd()) != LockOutcome::kLocked) return obstacle("lock", fresh, errno);
+  if (::fchmod(file.fd(), mode) != 0) return obstacle("set the mode of", fresh, errno);
   return file;
 }
 
 Result<UniqueFd> NewLockedFile::replace() {
-  if (::rename(fresh_.c_str(), path_.c_str()) != 0) return file_error("cannot replace", path_);
+  if (::rename(fresh_.c_str(), path_.c_str()) != 0) return obstacle("replace", path_, errno);
   fresh_.clear();
   return std::move(fd_);
 }

@@ -11,6 +11,8 @@
 #include <unistd.h>
 #include <utility>
 
+#include "shm/obstacle.hpp"
+
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23  // Linux 5.14
 #endif
@@ -22,39 +24,15 @@ namespace hostmap {
 
 namespace {
 
-// strerror_r's GNU form returns the text; it needs no locale and no lock.
-std::string error_text(int error) {
-  char buffer[128];
-  return strerror_r(error, buffer, sizeof buffer);
-}
-
+// A client cannot know whether such a file is a server's; whoever it is, its owner does not share it.
 Status open_error(const std::string& path, int error) {
-  switch (error) {
-    case EACCES:
-    case EPERM:
-      return {StatusCode::kPermission,
-              path + " belongs to another user, who does not share it with you: " + error_text(error)};
-    case EROFS:
-      return {StatusCode::kPermission,
-              path + " is on a read-only mount: it can only be read (Options::read_only, --read-only)"};
-    case ENOENT:
-      return {StatusCode::kNoServer, path + " does not exist"};
-    case ELOOP:
-      return {StatusCode::kInvalid, path + " is a symbolic link, not a region; remove it"};
-    case EEXIST:
-      return {StatusCode::kInvalid, path + " exists already"};
-    case EMFILE:
-    case ENFILE:
-      return {StatusCode::kFull, "no file descriptor left for " + path + "; raise the limit (ulimit -n)"};
-    case ENOMEM:
-    case ENOBUFS:
-      return {StatusCode::kFull, "the system has no memory to open " + path + "; free some"};
-    case ENOSPC:
-      return {StatusCode::kFull,
-              "no room for another file beside " + path + " (df -i shows the inodes of the file system)"};
-    default:
-      return {StatusCode::kInvalid, "cannot open " + path + ": " + error_text(error)};
+  struct stat facts {};
+  if ((error == EACCES || error == EPERM) && ::lstat(path.c_str(), &facts) == 0 && facts.st_uid != ::geteuid()) {
+    return {StatusCode::kPermission, path + " belongs to another user, " + user_text(facts.st_uid) +
+                                         ", who does not share it with you; choose another --name or --dir, or have "
+                                         "that user share it (--group at both ends)"};
   }
+  return obstacle("open", path, error);
 }
 
 Status map_error(const std::string& path, std::uint64_t bytes, int error) {
@@ -240,13 +218,13 @@ Result<RegionFile> open_region_file(const std::string& path, Access access, gid_
     return Status(StatusCode::kInvalid, path + " is not a regular file; remove it");
   }
   if (facts.st_nlink > 1) {
-    return Status(StatusCode::kInvalid, path + " has another name (a hard link); remove both");
+    return hard_link(path);
   }
   const uid_t me = ::geteuid();
   const bool shared = group != kNoGroup && facts.st_gid == group && (facts.st_mode & S_IRWXO) == 0;
   if (me != 0 && facts.st_uid != me && facts.st_uid != 0 && !shared) {
     return Status(StatusCode::kPermission,
-                  path + " belongs to user " + std::to_string(facts.st_uid) + ", who is neither you nor root" +
+                  path + " belongs to user " + user_text(facts.st_uid) + ", who is neither you nor root" +
                       (group == kNoGroup ? "; if you trust a group that shares it, name that one (--group)"
                                          : ", and is not shared by that group alone"));
   }

@@ -29,8 +29,6 @@ sigset_t awaited_signals() noexcept {
 void block_termination_signals() noexcept {
   const sigset_t set = awaited_signals();
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
-  ::signal(SIGPIPE, SIG_IGN);
-  ::signal(SIGXFSZ, SIG_IGN);
 }
 
 Termination await_termination(const std::function<void(int signal)>& ignored) {

@@ -1,6 +1,6 @@
-// Process signals of the server: SIGINT, SIGTERM and SIGHUP end it in order; SIGPIPE and SIGXFSZ become errors of the calls
-// that meet them; no other signal ends it silently, but for those that leave a core. The server's alone: the client library
-// leaves its process's signals as they are.
+// Process signals of the server: SIGINT, SIGTERM and SIGHUP end it in order; no other signal ends it silently, but for those that
+// leave a core. (SIGPIPE and SIGXFSZ are ignored in every program, see apps/all/standard_streams.hpp.) The client library leaves
+// the signals of its process as they are.
 #pragma once
 
 #include <chrono>

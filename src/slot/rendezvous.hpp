@@ -29,7 +29,7 @@ class Rendezvous {
   // What happened since the last call: at most two events of each mailbox; valid until the next call. Frees mailboxes that
   // are done, and those whose clients stand still. Allocates nothing.
   std::span<const Event> collect(std::int64_t now_ns) noexcept;
-  // Answers an id that asks: kMailboxReady, kMailboxFull, kMailboxNoMemory, or kMailboxFree for "try another id".
+  // Answers an id that asks: kMailboxReady, kMailboxFull, kMailboxNoMemory, kMailboxNoDescriptor, or kMailboxFree for "try another id".
   void reply(std::uint64_t id, MailboxState answer) noexcept;
   // Does not answer an id that asks yet: the next collect() tells of it again.
   void defer(std::uint64_t id) noexcept { seen_[id % seen_.size()].word = 0; }

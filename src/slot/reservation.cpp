@@ -69,16 +69,22 @@ Result<std::uint64_t> reserve_connection(MasterView& master, Deadline& deadline)
       case kMailboxReady:
         return id;
       case kMailboxFull:
-      case kMailboxNoMemory: {
+      case kMailboxNoMemory:
+      case kMailboxNoDescriptor: {
         std::uint64_t refused = word;
         // [mailbox.free] release; pairs with [mailbox.claim]
         mailbox.word.compare_exchange_strong(refused, mailbox_word(id, kMailboxFree), std::memory_order_release,
                                              std::memory_order_relaxed);  // relaxed: on failure nothing is read
         futex_wake(low_half(mailbox.word), INT_MAX);                      // others may wait for a mailbox
         if (mailbox_state(word) == kMailboxNoMemory) {
-          return Status(
-              StatusCode::kFull,
-              "the server has no memory for another connection; free some of its file system or lower --ring-size");
+          return Status(StatusCode::kFull,
+                        "the server has no memory for another connection: make room in the folder of its files (--dir; "
+                        "df and df -i show what is short), or start it with a smaller --ring-size");
+        }
+        if (mailbox_state(word) == kMailboxNoDescriptor) {
+          return Status(StatusCode::kFull,
+                        "the server has no file descriptor for another connection: raise its hard limit (ulimit -Hn, "
+                        "LimitNOFILE) and start it again, or close a client");
         }
         return Status(StatusCode::kFull,
                       "the server has as many connections as it allows; close one or raise --max-connections");

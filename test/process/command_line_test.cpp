@@ -10,6 +10,7 @@
 
 #include "process/support/server.hpp"
 #include "shm/layout.hpp"
+#include "shm/obstacle.hpp"
 
 namespace hostmap::test {
 namespace {
@@ -232,7 +233,7 @@ TEST(CommandLine, AFullOrClosedOutputIsAnError) {
   const Server server;
   expect_silence(hostmap(server, {"put", "n", "1"}));
   for (const std::vector<std::string>& arguments :
-       {std::vector<std::string>{"get", "n"}, {"scan"}, {"incr", "n"}, {"stat"}, {"ls"}, {"check"}, {"--help"}}) {
+       {std::vector<std::string>{"get", "n"}, {"scan"}, {"incr", "n"}, {"stat"}, {"ls"}, {"check"}}) {
     SCOPED_TRACE(arguments[0]);
     expect_refusal(shell(server, "\"$@\" > /dev/full", arguments), 4, {"standard output", "space"});
     expect_refusal(shell(server, "\"$@\" >&-", arguments), 4, {"standard output"});
@@ -329,6 +330,93 @@ TEST(CommandLine, EverySubcommandHasHelpWithAnExample) {
     EXPECT_NE(ran.output.find("\nExample: "), std::string::npos) << ran.output;
     for (const std::string& line : lines_of(ran.output)) EXPECT_LE(line.size(), 120u);
   }
+}
+
+TEST(CommandLine, EveryHelpFits80Columns) {
+  std::vector<std::vector<std::string>> commands{
+      {program("hostmap"), "--help"}, {program("hostmap-server"), "--help"}, {program("hostmap-client"), "--help"}};
+  for (const char* verb :
+       {"put", "get", "erase", "exists", "incr", "scan", "clear", "stat", "ls", "ping", "stop", "check"}) {
+    commands.push_back({program("hostmap"), verb, "--help"});
+  }
+  for (const auto& words : commands) {
+    const Ran ran = run(words);
+    EXPECT_EQ(ran.exit, kSuccess);
+    for (const std::string& line : lines_of(ran.output)) {
+      EXPECT_LE(line.size(), 80u) << line;
+      EXPECT_FALSE(line.ends_with(' ')) << "'" << line << "'";
+    }
+  }
+}
+
+// The next word is an option of its own, and never the value that is missing.
+TEST(CommandLine, AnOptionWithoutItsValueIsNamed) {
+  for (const std::string which : {"hostmap", "hostmap-server", "hostmap-client"}) {
+    for (const std::vector<std::string>& words : {std::vector<std::string>{"--name=", "--bogus"},
+                                                  {"--name", "--bogus"},
+                                                  {"--name="},
+                                                  {"--name"},
+                                                  {"--name=", "1"},
+                                                  {"--dir", "--name"}}) {
+      std::vector<std::string> command{program(which)};
+      command.insert(command.end(), words.begin(), words.end());
+      SCOPED_TRACE(which + " " + words[0] + " " + words.back());
+      expect_refusal(run(command), 2, {words[0].substr(0, words[0].find('=')) + " needs a value", which + " --help"});
+    }
+    expect_refusal(run({program(which), "--name=-x", which == "hostmap" ? "ls" : "1"}), 2, {"'-x'", "--name"});
+  }
+  const Server server;
+  expect_silence(hostmap(server, {"put", "--", "--name=", "value"}));
+  expect_output(hostmap(server, {"get", "--", "--name="}), "value");
+}
+
+// What lies in the server's place is no mistake in the command line.
+TEST(CommandLine, AHardLinkIsRefusedWithExitCodeFourAndHowToFindIt) {
+  const Server server;
+  const std::string master = "/dev/shm/" + server.name() + "-master";
+  const std::string link = unique_path();
+  std::filesystem::create_hard_link(master, link);
+  for (const char* verb : {"stat", "ping"}) {
+    expect_refusal(hostmap(server, {verb}), 4, {master, "hard link", "find /dev/shm -samefile"});
+  }
+  expect_refusal(run(server.client_command({"1"})), 4, {master, "hard link"});
+  remove_path(link);
+  expect_silence(hostmap(server, {"ping"}));
+}
+
+TEST(CommandLine, HelpAndResultsThatCannotBeWrittenAreReported) {
+  const std::string redirect = "\"$@\" > /dev/full";
+  for (const char* which : {"hostmap", "hostmap-server", "hostmap-client"}) {
+    SCOPED_TRACE(which);
+    expect_refusal(run({"bash", "-c", redirect, "bash", program(which), "--help"}), 1, {"standard output", "space"});
+    // Nor do they end without a word where nobody reads, or where no byte may be written to a file.
+    const std::string exit_of_first = "\"$@\" 2>&1 | true; exit ${PIPESTATUS[0]}";
+    EXPECT_EQ(run({"bash", "-c", exit_of_first, "bash", program(which), "--bad"}).exit, exited(2));
+    EXPECT_EQ(run({"bash", "-c", exit_of_first, "bash", program(which), "--help"}).exit, exited(0));
+    const std::string file = unique_path();
+    const std::string no_room = "ulimit -f 0; \"$@\" > " + file;
+    expect_refusal(run({"bash", "-c", no_room, "bash", program(which), "--help"}), 1, {"standard output"});
+    remove_path(file);
+  }
+  const Server server;
+  std::vector<std::string> words{"bash", "-c", redirect, "bash"};
+  for (const std::string& word : server.client_command({"1", "--seconds", "0.1"})) words.push_back(word);
+  expect_refusal(run(words), 1, {"hostmap-client:", "standard output", "space"});
+}
+
+TEST(CommandLine, WithWaitAClientWaitsForAServer) {
+  const std::string name = unique_name();
+  Program put({program("hostmap"), "--name", name, "--wait", "--timeout", "30", "put", "key", "value"});
+  Program load({program("hostmap-client"), "--name", name, "--wait", "--seconds", "0.1", "1"});
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  EXPECT_TRUE(put.running());
+  EXPECT_TRUE(load.running());
+  const Server server({"10"}, {.name = name});
+  EXPECT_EQ(put.wait(), kSuccess) << put.errors();
+  EXPECT_EQ(load.wait(), kSuccess) << load.errors();
+  expect_output(hostmap(server, {"get", "key"}), "value");
+  const Ran none = run({program("hostmap"), "--name", unique_name(), "--wait", "--timeout", "0.2", "get", "key"});
+  expect_refusal(none, 3, {"no server", "--wait"});
 }
 
 // --- Servers that are missing, full, slow or different ---------------------------------------------------------------
@@ -480,12 +568,13 @@ TEST(CommandLine, LsShowsEveryInstanceAndItsState) {
   const std::string other = unique_path() + "-master";
   std::rename(no_region.path().c_str(), other.c_str());
 
+  const std::string owner = user_name(::geteuid());
   const Ran ran = hostmap(serving, {"ls"});
   EXPECT_EQ(ran.exit, kSuccess);
   EXPECT_EQ(ran.errors, "");
   const std::vector<std::string> lines = lines_of(ran.output);
   ASSERT_FALSE(lines.empty());
-  for (const char* title : {"name", "state", "entries", "memory", "connections", "pid"}) {
+  for (const char* title : {"name", "state", "entries", "memory", "connections", "pid", "owner"}) {
     EXPECT_NE(lines[0].find(title), std::string::npos) << title;
   }
   const auto words_of = [&](const Server& server) {
@@ -497,16 +586,17 @@ TEST(CommandLine, LsShowsEveryInstanceAndItsState) {
     return std::vector<std::string>();
   };
   const std::vector<std::string> shown = words_of(serving);
-  ASSERT_EQ(shown.size(), 7u) << ran.output;
+  ASSERT_EQ(shown.size(), 8u) << ran.output;
   EXPECT_EQ(shown[1], "serving");
   EXPECT_EQ(shown[2], "1");
   EXPECT_EQ(shown[5], "1");
   EXPECT_EQ(shown[6], std::to_string(serving.pid()));
-  EXPECT_EQ(words_of(dead), (std::vector<std::string>{dead.name(), "dead", "-", "-", "-", "-"}));
-  EXPECT_EQ(words_of(starting),
-            (std::vector<std::string>{starting.name(), "starting", "-", "-", "-", std::to_string(starting.pid())}));
+  EXPECT_EQ(shown[7], owner);
+  EXPECT_EQ(words_of(dead), (std::vector<std::string>{dead.name(), "dead", "-", "-", "-", "-", owner}));
+  EXPECT_EQ(words_of(starting), (std::vector<std::string>{starting.name(), "starting", "-", "-", "-",
+                                                          std::to_string(starting.pid()), owner}));
   ASSERT_GE(words_of(paused).size(), 2u);
-  EXPECT_EQ(words_of(paused)[1], "serving");
+  EXPECT_EQ(words_of(paused)[1], "stopped");
   EXPECT_EQ(ran.output.find(other.substr(9)), std::string::npos) << ran.output;
 
   EXPECT_EQ(*client.get("12345678"), "87654321") << "nobody was disturbed";
@@ -515,6 +605,56 @@ TEST(CommandLine, LsShowsEveryInstanceAndItsState) {
   starting.send(SIGCONT);
   paused.send(SIGCONT);
   dead.remove_regions();
+}
+
+TEST(CommandLine, LsDistinguishesServersThatAreKeptDeadAndServingAgain) {
+  const std::string name = unique_name();
+  const auto state = [&] {
+    for (const std::string& line : lines_of(run({program("hostmap"), "ls"}).output)) {
+      if (!line.starts_with(name + " ")) continue;
+      const std::size_t begin = line.find_first_not_of(' ', name.size());
+      return line.substr(begin, line.find(' ', begin) - begin);
+    }
+    return std::string("not listed");
+  };
+  {
+    Server first({"10", "--keep"}, {.name = name});
+    EXPECT_EQ(state(), "serving");
+    EXPECT_EQ(first.stop(), kSuccess);
+    EXPECT_EQ(state(), "kept");
+  }
+  {
+    Server second({"10"}, {.name = name});
+    EXPECT_EQ(state(), "serving");
+    second.kill();
+    EXPECT_EQ(state(), "dead") << "it was killed, though the map had been kept before";
+  }
+  Server third({"10"}, {.name = name});
+  EXPECT_EQ(state(), "serving");
+  third.pause();
+  EXPECT_EQ(state(), "stopped");
+  third.send(SIGCONT);
+  expect_silence(hostmap(third, {"stop", "--keep"}));
+  EXPECT_EQ(third.wait(), kSuccess);
+  EXPECT_EQ(state(), "kept");
+  third.remove_regions();
+}
+
+// A start that is refused leaves what was kept as it was.
+TEST(CommandLine, LsShowsAMapAsKeptAfterAStartThatFailed) {
+  const std::string name = unique_name();
+  {
+    Server first({"10", "--keep"}, {.name = name});
+    EXPECT_EQ(first.stop(), kSuccess);
+  }
+  const std::string alive = "/dev/shm/" + name + "-alive";
+  remove_path(alive);
+  std::filesystem::create_directory(alive);
+  expect_refusal(run_server({"10"}, name), 1, {alive, "is a directory", "remove it"});
+  std::filesystem::remove(alive);
+  const Ran listed = run({program("hostmap"), "ls"});
+  EXPECT_TRUE(shows(listed.output, name, "kept")) << listed.output;
+  for (const std::string& file : files_of_instance(name)) remove_path("/dev/shm/" + file);
 }
 
 TEST(CommandLine, LsOfNothingSaysSo) {

@@ -76,6 +76,8 @@ TEST(Limits, Case23DescriptorsThatRunOutRefuseNewcomersAndKeepThoseInside) {
       peers.push_back(std::move(peer));
     } else {
       EXPECT_EQ(reply, StatusCode::kFull) << reply;
+      EXPECT_NE(reply.text.find("descriptor"), std::string::npos) << "not: no memory; " << reply.text;
+      EXPECT_NE(reply.text.find("ulimit -Hn"), std::string::npos) << reply.text;
     }
   }
   EXPECT_GT(peers.size(), 10u);

@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include "base/unique_fd.hpp"
 #include "process/support/peer.hpp"
 #include "process/support/server.hpp"
+#include "shm/obstacle.hpp"
 
 namespace hostmap::test {
 namespace {
@@ -81,6 +83,39 @@ TEST_F(Permissions, AStrangerIsRefusedClearlyAndChangesNothing) {
   EXPECT_TRUE(server.stat_of_clients() == figures) << "something was counted";
   EXPECT_EQ(peer.get("key").text, Peer::told_of("value"));
   EXPECT_EQ(peer.put("key", "other"), StatusCode::kOk);
+}
+
+// The default name is whoever's takes it first: the next user is told who that is, and what to do.
+TEST_F(Permissions, TheSecondUserOfANameLearnsWhoHasItAndWhatToDo) {
+  const std::string name = unique_name();
+  {
+    Server server({"10"}, {.name = name, .process = owner_});
+    expect_refusal(run_server({}, name, stranger_), 1,
+                   {name + "-journal", "user " + user_text(kSomeUser), "another --name"});
+    server.kill();
+  }
+  expect_refusal(run_server({}, name, stranger_), 1,
+                 {name + "-journal", "user " + user_text(kSomeUser), "another --name"});
+  for (const std::string& file : files_of_instance(name)) std::filesystem::remove("/dev/shm/" + file);
+}
+
+TEST_F(Permissions, AnAliveFileThatCannotBeReplacedIsNamedWithItsOwner) {
+  const std::string name = unique_name();
+  const std::string alive = "/dev/shm/" + name + "-alive";
+  UniqueFd(::open(alive.c_str(), O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600)).reset();
+  ASSERT_EQ(::chown(alive.c_str(), kOtherUser, kOtherUser), 0);
+  expect_refusal(run_server({}, name, owner_), 1,
+                 {alive, "user " + user_text(kOtherUser), "another --name", "removed"});
+  EXPECT_EQ(files_of_instance(name), std::vector<std::string>{name + "-alive"}) << "the refused start leaves nothing";
+  std::filesystem::remove(alive);
+}
+
+TEST_F(Permissions, AFolderThatMayNotBeWrittenToIsNamed) {
+  const std::string dir = "/dev/shm/" + unique_name();
+  std::filesystem::create_directory(dir);
+  ASSERT_EQ(::chmod(dir.c_str(), 0755), 0);
+  expect_refusal(run_server({"--dir", dir}, unique_name(), owner_), 1, {"folder " + dir, "another --dir"});
+  std::filesystem::remove(dir);
 }
 
 TEST_F(Permissions, AStrangersServerOfTheSameNameInAnotherFolderIsAnotherInstance) {

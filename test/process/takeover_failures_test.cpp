@@ -10,6 +10,7 @@
 #include "process/support/own_shm.hpp"
 #include "process/support/proc.hpp"
 #include "process/support/server.hpp"
+#include "shm/obstacle.hpp"
 #include "signal/wish.hpp"
 
 namespace hostmap::test {
@@ -209,7 +210,7 @@ class FailingTakeoverOfAnotherUser : public FailingTakeover {
 TEST_F(FailingTakeoverOfAnotherUser, RootIsRefusedAndTheServerServesOn) {
   if (!can_change_users()) GTEST_SKIP() << "two users are needed";
   expect_refusal(run_server({"--takeover"}, old_.name()), 1,
-                 {"belongs to user " + std::to_string(kSomeUser), "continues to serve"});
+                 {"belongs to user " + user_text(kSomeUser), "continues to serve"});
   expect_the_old_server_serves();
 }
 

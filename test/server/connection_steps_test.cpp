@@ -80,8 +80,14 @@ class Host {
             {}};
   }
   Service::Surroundings surroundings() {
-    return {&options,           &regions.master(),     &regions.table(),          Journal(regions.journal()),
-            &regions.workers(), Regions::kIncarnation, [](const std::string&) {}, [] {}};
+    return {&options,
+            &regions.master(),
+            &regions.table(),
+            Journal(regions.journal()),
+            &regions.workers(),
+            Regions::kIncarnation,
+            Log([](std::string_view, const std::string&) {}),
+            [] {}};
   }
 };
 

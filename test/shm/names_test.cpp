@@ -17,7 +17,7 @@ InstanceName named(std::string_view name, std::string_view dir = "") {
 }
 
 TEST(InstanceNameTest, LettersDigitsDotsUnderscoresAndHyphensAreAllowed) {
-  for (const std::string name : {"a", "distributed-memory", "A.b_c-9", "-", ".", "..", "0", "-master"}) {
+  for (const std::string name : {"a", "distributed-memory", "A.b_c-9", "_", "...", ".a", "0", "0-"}) {
     EXPECT_TRUE(InstanceName::parse(name, "")) << name;
   }
 }
@@ -25,15 +25,26 @@ TEST(InstanceNameTest, LettersDigitsDotsUnderscoresAndHyphensAreAllowed) {
 TEST(InstanceNameTest, EveryOtherByteIsRefused) {
   for (int byte = 0; byte < 256; ++byte) {
     const char c = static_cast<char>(byte);
-    const bool allowed =
+    const bool known =
         (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
     for (const std::string& name : {std::string(1, c), "ab" + std::string(1, c), std::string(1, c) + "ab"}) {
+      const bool allowed = known && name.front() != '-' && name != ".";
       const Result<InstanceName> parsed = InstanceName::parse(name, "");
       ASSERT_EQ(static_cast<bool>(parsed), allowed) << "byte " << byte;
       if (!allowed) {
         EXPECT_EQ(parsed.status().code(), StatusCode::kInvalid);
       }
     }
+  }
+}
+
+// In a command line such a name is an option, and `rm` of its files takes them for options, too. "." and ".." are folders.
+TEST(InstanceNameTest, NamesThatLookLikeAnOptionOrAFolderAreRefused) {
+  for (const std::string name : {"-", "--", "-master", "--bogus", "-9", ".", ".."}) {
+    const Result<InstanceName> parsed = InstanceName::parse(name, "");
+    ASSERT_FALSE(parsed) << name;
+    EXPECT_EQ(parsed.status(), StatusCode::kInvalid);
+    EXPECT_NE(parsed.status().message().find("'" + name + "'"), std::string_view::npos) << parsed.status().message();
   }
 }
 

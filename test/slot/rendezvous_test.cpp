@@ -70,7 +70,8 @@ TEST_F(RendezvousTest, NothingHappensWhileNobodyComes) {
 
 TEST_F(RendezvousTest, ARefusalIsTakenBackByTheClient) {
   for (const auto& [answer, words] :
-       {std::pair{kMailboxFull, "--max-connections"}, std::pair{kMailboxNoMemory, "no memory"}}) {
+       {std::pair{kMailboxFull, "--max-connections"}, std::pair{kMailboxNoMemory, "no memory"},
+        std::pair{kMailboxNoDescriptor, "ulimit"}}) {
     std::thread client([&, words = words] {
       Deadline deadline(30s);
       const Result<std::uint64_t> reserved = reserve_connection(master_.view(), deadline);
@@ -244,7 +245,7 @@ TEST_F(RendezvousTest, DeadAfterAttaching) {
 }
 
 TEST_F(RendezvousTest, DeadWithARefusalUnread) {
-  for (const MailboxState refusal : {kMailboxFull, kMailboxNoMemory}) {
+  for (const MailboxState refusal : {kMailboxFull, kMailboxNoMemory, kMailboxNoDescriptor}) {
     ClientSteps client(master_);
     client.ask_for_connection();
     serve(0, refusal);

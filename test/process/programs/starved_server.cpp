@@ -26,7 +26,7 @@ namespace {
 using namespace hostmap;
 
 // Without an allocation of its own, and however little is left.
-void log_line(const std::string& line) {
+void log_line(std::string_view /*kind*/, const std::string& line) {
   static_cast<void>(::write(STDERR_FILENO, line.data(), line.size()));
   static_cast<void>(::write(STDERR_FILENO, "\n", 1));
 }
@@ -39,7 +39,7 @@ void say(const std::string& line) {
 Result<std::unique_ptr<Server>> start(const ServerOptions& options) {
   Result<CheckedOptions> checked = check_options(options);
   if (!checked) return checked.status();
-  return Server::start(std::move(*checked), log_line, [] {});
+  return Server::start(std::move(*checked), Log(log_line), [] {});
 }
 
 }  // namespace
@@ -56,7 +56,7 @@ int main(int argc, char** argv) {
       Result<CheckedOptions> checked = check_options(options);
       if (!checked) return 1;
       test::starve(k, onward);
-      Result<std::unique_ptr<Server>> server = Server::start(std::move(*checked), log_line, [] {});
+      Result<std::unique_ptr<Server>> server = Server::start(std::move(*checked), Log(log_line), [] {});
       const bool reached = test::feed();
       if (!reached) break;
       if (!server) {

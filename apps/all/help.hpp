@@ -1,4 +1,4 @@
-// The help of `hostmap`: CLI11's own says much that nobody asks for (types, braces, "[OPTIONS]").
+// The help of every program, in 80 columns. CLI11's own is wider and says much that nobody asks for (types, braces, "[OPTIONS]").
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -6,6 +6,7 @@
 
 namespace hostmap::apps {
 
+// The option and positional argument names, descriptions, type names and footers of `app` and its subcommands.
 class Help : public CLI::FormatterBase {
  public:
   std::string make_help(const CLI::App* app, std::string name, CLI::AppFormatMode mode) const override;

@@ -1,0 +1,14 @@
+// Command lines, where CLI11 would accept what nobody means.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+
+namespace hostmap::apps {
+
+// The first option in the command line that requires a value and has none: it is followed by nothing, or by another option
+// (`--name --keep`, `--name= --keep`), or its value is empty (`--name=`). CLI11 takes the next word for the value, whatever it is.
+// Empty if there is none. Words after "--" are no options.
+std::string option_without_value(const CLI::App& app, int argc, const char* const* argv);
+
+}  // namespace hostmap::apps

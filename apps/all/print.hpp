@@ -1,0 +1,13 @@
+// Prints to standard output, and reports it where that fails.
+#pragma once
+
+#include <string_view>
+
+#include "exit_codes.hpp"
+
+namespace hostmap::apps {
+
+// kExitDone; or kExitFalse, with a line on standard error, if it cannot be written. A reader that leaves is no error.
+ExitCode print(std::string_view program, std::string_view text);
+
+}  // namespace hostmap::apps

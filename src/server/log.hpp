@@ -1,0 +1,26 @@
+// Log: where the lines of a server go.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace hostmap {
+
+// Clients can cause some lines as often as they like, and choose the numbers and paths in them. Therefore such a line comes with
+// its kind, a string literal, and whoever writes it counts by kind. Lines that a server writes once have none.
+class Log {
+ public:
+  using Write = std::function<void(std::string_view kind, const std::string& line)>;
+
+  explicit Log(Write write) : write_(std::move(write)) {}
+
+  void operator()(const std::string& line) const { write_({}, line); }
+  void operator()(std::string_view kind, const std::string& line) const { write_(kind, line); }
+
+ private:
+  Write write_;
+};
+
+}  // namespace hostmap
