@@ -18,31 +18,6 @@ std::string name_of(const CLI::Option& option) {
   return name;
 }
 
-// `text` in lines of at most kColumns, all but the first indented by `indent`; the first one begins in column `column`.
-std::string wrapped(std::string_view text, std::size_t indent, std::size_t column) {
-  std::string lines;
-  while (!text.empty()) {
-    const std::size_t space = std::min(text.find_first_of(" \n"), text.size());
-    const bool begins = lines.empty() || lines.ends_with('\n');
-    if (!begins && column + 1 + space > kColumns) {
-      lines += '\n';
-      column = 0;
-    }
-    if (lines.ends_with('\n')) {
-      lines.append(indent, ' ');
-      column = indent;
-    } else if (!lines.empty()) {
-      lines += ' ';
-      ++column;
-    }
-    lines += text.substr(0, space);
-    column += space;
-    if (space < text.size() && text[space] == '\n') lines += '\n';
-    text.remove_prefix(std::min(space + 1, text.size()));
-  }
-  return lines;
-}
-
 struct Row {
   std::string name;
   std::string description;
@@ -88,6 +63,30 @@ std::string summary_of(const CLI::App& command) {
 }
 
 }  // namespace
+
+std::string wrapped(std::string_view text, std::size_t indent, std::size_t column) {
+  std::string lines;
+  while (!text.empty()) {
+    const std::size_t space = std::min(text.find_first_of(" \n"), text.size());
+    const bool begins = lines.empty() || lines.ends_with('\n');
+    if (!begins && column + 1 + space > kColumns) {
+      lines += '\n';
+      column = 0;
+    }
+    if (lines.ends_with('\n')) {
+      lines.append(indent, ' ');
+      column = indent;
+    } else if (!lines.empty()) {
+      lines += ' ';
+      ++column;
+    }
+    lines += text.substr(0, space);
+    column += space;
+    if (space < text.size() && text[space] == '\n') lines += '\n';
+    text.remove_prefix(std::min(space + 1, text.size()));
+  }
+  return lines;
+}
 
 std::string usage_of(const CLI::App& command) {
   std::string usage = command.get_name();

@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <string>
+#include <string_view>
 
 namespace hostmap::apps {
 
@@ -11,6 +12,9 @@ class Help : public CLI::FormatterBase {
  public:
   std::string make_help(const CLI::App* app, std::string name, CLI::AppFormatMode mode) const override;
 };
+
+// `text` in lines of at most 80 columns, all but the first indented by `indent`; the first one begins in column `column`.
+std::string wrapped(std::string_view text, std::size_t indent, std::size_t column);
 
 // Of a command without the program's name: "put KEY VALUE".
 std::string usage_of(const CLI::App& command);

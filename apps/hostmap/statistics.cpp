@@ -1,10 +1,12 @@
 // stat: what a server holds and has done.
 #include "client/statistics.hpp"
 
+#include <ctime>
 #include <fmt/format.h>
 #include <utility>
 #include <vector>
 
+#include "all/help.hpp"
 #include "commands.hpp"
 #include "output.hpp"
 
@@ -25,6 +27,7 @@ std::string json_of(const Statistics& s) {
                                                                    {"memory_bytes", s.memory_bytes},
                                                                    {"memory_limit_bytes", s.memory_limit_bytes},
                                                                    {"entry_bytes", s.entry_bytes},
+                                                                   {"free_bytes", s.free_bytes},
                                                                    {"fragmented_bytes", s.fragmented_bytes},
                                                                    {"huge_page_bytes", s.huge_page_bytes},
                                                                    {"connections", s.connections},
@@ -39,19 +42,30 @@ std::string json_of(const Statistics& s) {
                                                                    {"read_retries", s.read_retries},
                                                                    {"read_fallbacks", s.read_fallbacks},
                                                                    {"timeout_rescues", s.timeout_rescues},
+                                                                   {"client_timeout_rescues", s.client_timeout_rescues},
                                                                    {"populate_failures", s.populate_failures},
                                                                    {"recoveries", s.recoveries},
                                                                    {"replayed", s.replayed},
                                                                    {"reaped", s.reaped},
-                                                                   {"poisoned", s.poisoned}};
+                                                                   {"poisoned", s.poisoned},
+                                                                   {"counted_since", s.counted_since}};
   for (const auto& [key, number] : numbers) json += fmt::format(",\n  \"{}\": {}", key, number);
   return json + "\n}\n";
+}
+
+std::string local_time(std::uint64_t seconds) {
+  const auto time = static_cast<std::time_t>(seconds);
+  std::tm parts{};
+  char text[32] = "an unknown time";
+  if (::localtime_r(&time, &parts) != nullptr) std::strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &parts);
+  return text;
 }
 
 std::string table_of(const Statistics& s) {
   std::string table = fmt::format("{} (pid {}, {} worker{})\n", s.name, s.pid, s.workers, s.workers == 1 ? "" : "s");
   const auto line = [&table](const char* what, const std::string& value, const std::string& more = {}) {
-    std::string text = fmt::format("  {:<14}{:>16}  {}", what, value, more);
+    std::string text = fmt::format("  {:<13}{:>14}  ", what, value);
+    text += wrapped(more, text.size(), text.size());
     text.erase(text.find_last_not_of(' ') + 1);
     table += text + "\n";
   };
@@ -59,21 +73,24 @@ std::string table_of(const Statistics& s) {
        fmt::format("{} pairs, {} in the arena", grouped(s.pair_keys), grouped(s.entry_keys)));
   line("buckets", grouped(s.buckets),
        fmt::format("{} of pairs, {} of entries", grouped(s.pair_buckets), grouped(s.entry_buckets)));
-  line("memory", readable_bytes(s.memory_bytes),
-       fmt::format("of {}; {} in 2 MiB pages, {} free in the arena", readable_bytes(s.memory_limit_bytes),
-                   readable_bytes(s.huge_page_bytes), readable_bytes(s.fragmented_bytes)));
+  line(
+      "memory", readable_bytes(s.memory_bytes),
+      fmt::format("of {}; {} free for entries, {} fragmented, {} in 2 MiB pages", readable_bytes(s.memory_limit_bytes),
+                  readable_bytes(s.free_bytes), readable_bytes(s.fragmented_bytes), readable_bytes(s.huge_page_bytes)));
   line("connections", grouped(s.connections),
-       fmt::format("{} since the start, {} died, {} closed for what they sent", grouped(s.connected), grouped(s.reaped),
-                   s.poisoned));
+       fmt::format("now; {} in all, {} ended without closing, {} closed for what they sent", grouped(s.connected),
+                   grouped(s.reaped), grouped(s.poisoned)));
   line("puts", grouped(s.puts), fmt::format("{} refused", grouped(s.refused)));
   line("erases", grouped(s.erases));
-  line("gets by ring", grouped(s.gets_by_ring),
-       fmt::format("direct gets are not counted; {} of their looks were repeated, {} gets came here after too many",
-                   grouped(s.read_retries), grouped(s.read_fallbacks)));
+  line("gets by ring", grouped(s.gets_by_ring), "direct gets are not counted");
+  line("retries", grouped(s.read_retries),
+       fmt::format("of direct gets, as clients say; {} went by ring", grouped(s.read_fallbacks)));
   if (s.timeout_rescues != 0)
-    line("rescues", grouped(s.timeout_rescues), "waits that only a timeout ended: please report this");
+    line("rescues", grouped(s.timeout_rescues), "sleeps of workers that only a timeout ended: please report this");
+  if (s.client_timeout_rescues != 0)
+    line("of clients", grouped(s.client_timeout_rescues), "waits that only a timeout ended, as clients say");
   if (s.populate_failures != 0) line("out of pages", grouped(s.populate_failures), "times the file system was full");
-  return table;
+  return table + fmt::format("  All counts since {}, when the map was made.\n", local_time(s.counted_since));
 }
 
 }  // namespace

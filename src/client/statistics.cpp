@@ -1,5 +1,7 @@
 #include "client/statistics.hpp"
 
+#include <algorithm>
+
 #include "client/session.hpp"
 #include "shm/region.hpp"
 #include "table/reader.hpp"
@@ -56,7 +58,12 @@ Result<Statistics> collect_statistics(const InstanceName& name) {
   s.poisoned += value(server.cut_off);
   s.memory_bytes = value(server.memory_bytes);
   s.memory_limit_bytes = header.memory_limit;
-  s.fragmented_bytes = value(header.arena_populated) - s.entry_bytes - s.overflow_bytes;
+  // One after the other, while writers change them: never below zero.
+  const std::uint64_t populated = value(header.arena_populated);
+  s.free_bytes = std::min(value(server.arena_free_bytes), populated);
+  const std::uint64_t used = s.free_bytes + s.entry_bytes + s.overflow_bytes;
+  s.fragmented_bytes = populated - std::min(used, populated);
+  s.counted_since = value(server.counted_since);
   s.huge_page_bytes = value(server.huge_page_bytes);
   s.connections = value(server.connections);
   s.connected = value(server.connected);
@@ -67,15 +74,15 @@ Result<Statistics> collect_statistics(const InstanceName& name) {
   s.populate_failures = value(server.populate_failures);
   s.read_retries = value(server.read_retries);
   s.read_fallbacks = value(server.read_fallbacks);
-  s.timeout_rescues += value(server.client_rescues);
+  s.client_timeout_rescues = value(server.client_rescues);
   // Clients count their own rare events in their own pages.
   for (const std::string& path : name.connection_files()) {
     const Result<Region> connection = Region::attach(path, RegionKind::kConnection, Access::kReadOnly, name.group());
     if (!connection || connection->bytes() < sizeof(ConnectionHeader)) continue;
     const ClientWords& client = connection->at<ConnectionHeader>(0)->client;
-    s.read_retries += value(client.read_retries);
-    s.read_fallbacks += value(client.read_fallbacks);
-    s.timeout_rescues += value(client.timeout_rescues);
+    s.read_retries += said_by_client(client.read_retries);
+    s.read_fallbacks += said_by_client(client.read_fallbacks);
+    s.client_timeout_rescues += said_by_client(client.timeout_rescues);
   }
   return s;
 }

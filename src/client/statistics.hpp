@@ -10,8 +10,8 @@
 
 namespace hostmap {
 
-// Each count since the server's start, each size in bytes. Taken one after the other while the server works: exact when
-// nobody writes.
+// Each count since counted_since, over all servers of this map, each size in bytes. Taken one after the other while the server
+// works: exact when nobody writes.
 struct Statistics {
   std::string name;
   std::uint64_t pid = 0;
@@ -23,12 +23,14 @@ struct Statistics {
   std::uint64_t entry_buckets = 0;
   std::uint64_t memory_bytes = 0;  // populated in the table region
   std::uint64_t memory_limit_bytes = 0;
-  std::uint64_t entry_bytes = 0;       // in blocks that hold entries
-  std::uint64_t overflow_bytes = 0;    // in overflow buckets of either form
-  std::uint64_t fragmented_bytes = 0;  // populated for entries, but in none, and in no overflow bucket
-  std::uint64_t huge_page_bytes = 0;   // of memory_bytes, in 2 MiB pages
-  std::uint64_t connections = 0;       // now
-  std::uint64_t connected = 0;         // ever
+  std::uint64_t entry_bytes = 0;     // in blocks that hold entries
+  std::uint64_t overflow_bytes = 0;  // in overflow buckets of either form
+  std::uint64_t free_bytes = 0;      // populated for entries, in whole slabs that any put can use
+  std::uint64_t fragmented_bytes =
+      0;  // populated for entries, in slabs that are used, but in no entry or overflow bucket
+  std::uint64_t huge_page_bytes = 0;  // of memory_bytes, in 2 MiB pages
+  std::uint64_t connections = 0;      // now
+  std::uint64_t connected = 0;        // ever
   std::uint64_t workers = 0;
   std::uint64_t puts = 0;  // each one read, validated and applied
   std::uint64_t erases = 0;
@@ -36,14 +38,17 @@ struct Statistics {
   std::uint64_t refused = 0;  // for lack of memory, or too large
   std::uint64_t splits = 0;
   std::uint64_t parks = 0;
-  std::uint64_t read_retries = 0;
-  std::uint64_t read_fallbacks = 0;     // gets that asked the server because writers kept changing the key
-  std::uint64_t timeout_rescues = 0;    // waits that a timeout ended although what was waited for was there
+  std::uint64_t counted_since = 0;      // when the map was made, in seconds since 1970
+  std::uint64_t timeout_rescues = 0;    // sleeps of workers that a timeout ended although there was work
   std::uint64_t populate_failures = 0;  // the file system had no page left
   std::uint64_t recoveries = 0;
   std::uint64_t replayed = 0;
-  std::uint64_t reaped = 0;    // connections whose client died
+  std::uint64_t reaped = 0;    // connections whose client ended without closing
   std::uint64_t poisoned = 0;  // connections closed because of what they sent, or did to their region
+  // What clients say of themselves. A client can write any number there; what one connection says is bounded.
+  std::uint64_t read_retries = 0;            // rounds that direct gets repeated
+  std::uint64_t read_fallbacks = 0;          // gets that asked the server because writers kept changing the key
+  std::uint64_t client_timeout_rescues = 0;  // waits that a timeout ended although the answer was there
 };
 
 // Errors: kNoServer, kOtherVersion, kPermission.

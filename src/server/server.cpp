@@ -1,6 +1,7 @@
 #include "server/server.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <new>
 #include <sys/resource.h>
 #include <system_error>
@@ -261,6 +262,10 @@ Status Server::create_table(bool membarrier) {
   Result<std::unique_ptr<Table>> table = Table::create(options_.name.table(), options, Journal(journal_region_));
   if (!table) return table.status();
   table_ = std::move(*table);
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  table_->header().server_stats.counted_since.store(
+      static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(now).count()),
+      std::memory_order_relaxed);  // relaxed: for people
   table_->region().publish();
   return {};
 }

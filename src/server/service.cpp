@@ -371,10 +371,9 @@ bool Service::free_if_released(Connection& connection) {
   if (end.holders.load(std::memory_order_acquire) != 0) return false;
   end.close();
   ServerStats& stats = around_.table->header().server_stats;
-  // relaxed, all of them: the client's own figures, for people
-  add(stats.read_retries, end.client().read_retries.load(std::memory_order_relaxed));
-  add(stats.read_fallbacks, end.client().read_fallbacks.load(std::memory_order_relaxed));
-  add(stats.client_rescues, end.client().timeout_rescues.load(std::memory_order_relaxed));
+  add(stats.read_retries, said_by_client(end.client().read_retries));
+  add(stats.read_fallbacks, said_by_client(end.client().read_fallbacks));
+  add(stats.client_rescues, said_by_client(end.client().timeout_rescues));
   end.region().unlink_name();
   around_.journal.connection(end.identity().index)
       .serial.store(0, std::memory_order_release);  // [serial.record] release; pairs with [serial.give]

@@ -397,16 +397,17 @@ struct ServerStats {
   Word arena_free_bytes;  // populated, in no slab and no run
   Word connections;       // now
   Word connected;         // ever
-  Word reaped;            // connections whose client died
+  Word reaped;            // connections whose client ended without closing
   Word recoveries;
   Word replayed;
   Word populate_failures;  // the file system had no page left
-  Word read_retries;       // of connections that are gone
+  Word read_retries;       // as connections that are gone said
   Word read_fallbacks;     // likewise: gets that went through the ring because of writers
   Word client_rescues;     // likewise: clients' waits that ended by timeout although the answer was there
   Word workers;
-  Word cut_off;  // connections whose client took pages of their region away
-  Word reserved[18];
+  Word cut_off;        // connections whose client took pages of their region away
+  Word counted_since;  // when the table was made and all counts began, in seconds since 1970
+  Word reserved[17];
 };
 HOSTMAP_SIZE(ServerStats, 256, 8);
 HOSTMAP_AT(ServerStats, memory_bytes, 0);
@@ -423,6 +424,7 @@ HOSTMAP_AT(ServerStats, read_fallbacks, 80);
 HOSTMAP_AT(ServerStats, client_rescues, 88);
 HOSTMAP_AT(ServerStats, workers, 96);
 HOSTMAP_AT(ServerStats, cut_off, 104);
+HOSTMAP_AT(ServerStats, counted_since, 112);
 
 // TableHeader::phase, for people: what the server of this table does or did last. Only with the lock of its alive file does it tell
 // whether that server lives.
@@ -545,6 +547,12 @@ struct ClientWords {
   Word channel_attempts;  // raised, after the bits above, with each request for channels
   std::uint64_t reserved[10];
 };
+// A count of a client, which can write anything there: what one connection says is bounded, so that no sum of many wraps around.
+inline std::uint64_t said_by_client(const Word& counter) noexcept {
+  constexpr std::uint64_t kMost = std::uint64_t{1} << 32;
+  const std::uint64_t said = counter.load(std::memory_order_relaxed);  // relaxed: a figure for people
+  return said < kMost ? said : kMost;
+}
 HOSTMAP_SIZE(ClientWords, 128, 8);
 HOSTMAP_AT(ClientWords, closed, 0);
 HOSTMAP_AT(ClientWords, expedited, 4);

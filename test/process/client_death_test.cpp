@@ -154,6 +154,7 @@ TEST(ClientDeath, Case22AServerInAnotherPidNamespaceCleansUpAlike) {
   peers.clear();
   EXPECT_TRUE(server.connections_come_to(0));
   EXPECT_EQ(server.stat("timeout_rescues"), 0u);
+  EXPECT_EQ(server.stat("client_timeout_rescues"), 0u);
   ::kill(inside, SIGTERM);  // unshare itself does not pass it on
   EXPECT_EQ(server.wait(), kSuccess);
   EXPECT_EQ(server.files(), std::vector<std::string>());

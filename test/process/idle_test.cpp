@@ -30,6 +30,7 @@ void be_idle(const char* workers) {
   EXPECT_LE(voluntary_switches(server.pid()) - server_switches, 20u);
   EXPECT_LE(cpu_ticks(server.pid()) - server_ticks, 1u);
   EXPECT_EQ(server.stat("timeout_rescues"), 0u);
+  EXPECT_EQ(server.stat("client_timeout_rescues"), 0u);
   // And they are there at once.
   for (Peer& peer : peers) ASSERT_EQ(peer.put("key", "other"), StatusCode::kOk);
 }

@@ -49,7 +49,7 @@ TEST(TakenNames, OfConnectionsAndOfTheAliveFileKeepNobodyOut) {
       EXPECT_EQ(*map->get("key"), "value");
       second.send(SIGTERM);
       EXPECT_EQ(second.wait(), kSuccess);
-      EXPECT_NE(first.errors().find("exists already"), std::string::npos) << first.errors();
+      EXPECT_NE(first.errors().find("has created a file of that name"), std::string::npos) << first.errors();
     }
     for (const std::uint64_t id : {std::uint64_t{1}, kTaken / 2, kTaken}) {
       EXPECT_EQ(::access(instance.connection(id).c_str(), F_OK), 0) << "another user's file is not removed";

@@ -281,7 +281,8 @@ class Torture {
   // The JSON line; true if nothing was wrong.
   bool finish(std::uint64_t seed) {
     const Ran stat = run({folder_ / "hostmap", "--name", name_, "stat", "--json"});
-    const std::uint64_t rescues = figures_of(stat.output).at("timeout_rescues");
+    const auto figures = figures_of(stat.output);
+    const std::uint64_t rescues = figures.at("timeout_rescues") + figures.at("client_timeout_rescues");
     server_->send(SIGTERM);
     if (!(server_->wait() == kSuccess)) ++totals_.failed;
     const std::size_t leaked = files_of_instance(name_).size();

@@ -140,7 +140,9 @@ Exit Server::wait() {
 
 void Server::stop_cleanly() {
   if (ended_) return;
-  EXPECT_EQ(stat("timeout_rescues"), 0u) << "somebody slept although there was work";
+  const auto figures = stat();
+  EXPECT_EQ(figures.at("timeout_rescues"), 0u) << "a worker slept although there was work";
+  EXPECT_EQ(figures.at("client_timeout_rescues"), 0u) << "a client slept although its answer was there";
   EXPECT_EQ(stop(), kSuccess) << program_.errors();
   expect_nothing_left();
 }
