@@ -20,6 +20,7 @@
 
 #include "floors.hpp"
 #include "harness.hpp"
+#include "idle_crowd.hpp"
 #include "instance.hpp"
 #include "other_load.hpp"
 #include "process.hpp"
@@ -31,9 +32,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr unsigned kHolders = 4;
-constexpr unsigned kIdleOfHolder = 250;
-constexpr unsigned kIdle = kHolders * kIdleOfHolder;
 constexpr std::uint64_t kEntries = 1'000;  // as many as the busy client's
 constexpr unsigned kDefaultRounds = 9;
 constexpr double kGoal = 1.2;
@@ -51,7 +49,7 @@ rlimit descriptor_limit() {
   return limit;
 }
 
-/// Raises the soft limit of this process if it is lower. ask_crowd() has seen that the hard one allows it.
+/// Raises the soft limit of this process if it is lower. no_idle_crowd() has seen that the hard one allows it.
 void allow_descriptors(rlim_t needed) {
   rlimit limit = descriptor_limit();
   if (limit.rlim_cur >= needed) return;
@@ -59,10 +57,20 @@ void allow_descriptors(rlim_t needed) {
   if (setrlimit(RLIMIT_NOFILE, &limit) != 0) throw std::runtime_error("cannot raise the limit of descriptors");
 }
 
-std::vector<Child> start_holders(const Instance& instance) {
+}  // namespace
+
+std::vector<std::string> arguments_for_idle_crowd() { return {"--max-connections", std::to_string(kMaxConnections)}; }
+
+std::string no_idle_crowd() {
+  const rlim_t hard = descriptor_limit().rlim_max;
+  if (hard >= kServerDescriptors) return {};
+  return fmt::format("needs a hard limit of {} descriptors (ulimit -Hn), and it is {}", kServerDescriptors, hard);
+}
+
+std::vector<Child> start_idle_crowd(const Instance& instance) {
   std::vector<Child> holders;
-  holders.reserve(kHolders);
-  for (unsigned number = 0; number < kHolders; ++number) {
+  holders.reserve(kIdleHolders);
+  for (unsigned number = 0; number < kIdleHolders; ++number) {
     holders.emplace_back(Command{.program = own_program(),
                                  .arguments = {"--role", "crowd-idle", instance.name(), std::to_string(number)}});
   }
@@ -78,8 +86,6 @@ void expect_connections(const Instance& instance, std::uint64_t expected) {
     throw std::runtime_error(fmt::format("the server has {} connections, not {}", connections, expected));
   }
 }
-
-}  // namespace
 
 int play_crowd_idle(std::span<char* const> arguments) {
   allow_descriptors(kHolderDescriptors);
@@ -106,18 +112,16 @@ void ask_crowd(Session& session) {
     session.progress.step("crowd · skipped, needs two CPUs");
     return;
   }
-  if (const rlim_t hard = descriptor_limit().rlim_max; hard < kServerDescriptors) {
-    session.progress.step(fmt::format(
-        "crowd · skipped, needs a hard limit of {} descriptors (ulimit -Hn), and it is {}", kServerDescriptors, hard));
+  if (const std::string why = no_idle_crowd(); !why.empty()) {
+    session.progress.step(fmt::format("crowd · skipped, {}", why));
     return;
   }
   session.progress.step("crowd");
   const OtherLoad others;
-  const std::vector<std::string> arguments{"--max-connections", std::to_string(kMaxConnections)};
-  std::array<Instance, 2> instances{Instance(arguments), Instance(arguments)};
+  std::array<Instance, 2> instances{Instance(arguments_for_idle_crowd()), Instance(arguments_for_idle_crowd())};
   const Instance& crowded = instances[0];
   session.progress.detail(fmt::format("connecting {} idle clients", kIdle));
-  std::vector<Child> holders = start_holders(crowded);
+  std::vector<Child> holders = start_idle_crowd(crowded);
   const auto busy_client_of = [&](const Instance& instance) {
     instance.pin_server(cpus[0]);
     return Child(
@@ -160,7 +164,7 @@ void ask_crowd(Session& session) {
              {""},
              {""},
              {""}});
-  table.note(fmt::format("{} processes hold the idle connections, each of which has put a key", kHolders));
+  table.note(fmt::format("{} processes hold the idle connections, each of which has put a key", kIdleHolders));
   table.note(others.sentence());
   table.print();
 }

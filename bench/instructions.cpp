@@ -69,14 +69,14 @@ class OneThread {
     server_ = ServerEnd::over(memory, identity);
     worker_ = std::make_unique<Worker>(
         Worker::Surroundings{table_.get(), &streams_, Journal(journal_region_), &table_->header().workers[0],
-                             std::span(&bell_, 1), true, &service_bell_.rings, 1, kRingBytes},
+                             std::span(&bell_, 1), &hints_, true, &service_bell_.rings, 1, kRingBytes},
         0, std::vector<std::uint32_t>{0});
     worker_->attach(std::make_unique<ServerChannel>(*server_, 0, Journal(journal_region_).position(0, 0)));
     worker_->take_orders();
     client_ = ClientEnd::over(memory, true);
     Deadline deadline(1s);
-    channel_ = must(
-        client_->channel(0, {&table_->header().lane_worker[0], table_->header().workers, &bell_}, nullptr, deadline));
+    channel_ = must(client_->channel(0, {&table_->header().lane_worker[0], table_->header().workers, &bell_, &hints_},
+                                     nullptr, deadline));
     for (std::uint64_t index = 0; index < kEntries; ++index) put(index, value_of(index));
     serve();
   }
@@ -121,6 +121,7 @@ class OneThread {
   std::unique_ptr<hostmap::Table> table_;
   std::vector<std::byte> connection_;
   Bell bell_{};
+  IdleHints hints_{};
   Bell service_bell_{};
   std::unique_ptr<ServerEnd> server_;
   StreamQuota streams_{std::uint64_t{1} << 30};

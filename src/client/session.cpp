@@ -124,10 +124,10 @@ Result<std::unique_ptr<Session>> Session::open_to_read(const InstanceName& name)
 
 Result<ClientChannel*> Session::channel(std::uint32_t channel, Deadline& deadline) {
   const TableHeader& table = reader_.header();
-  return end_->channel(
-      channel,
-      {&table.lane_worker[channel < lanes_ ? channel : channel - lanes_], table.workers, &master_.worker_bell(0)},
-      &master_, deadline);
+  return end_->channel(channel,
+                       {&table.lane_worker[channel < lanes_ ? channel : channel - lanes_], table.workers,
+                        &master_.worker_bell(0), master_.idle_hints()},
+                       &master_, deadline);
 }
 
 void Session::retire() noexcept {

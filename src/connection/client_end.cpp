@@ -35,6 +35,12 @@ ClientChannel::ClientChannel(ClientEnd& end, std::uint32_t channel, WorkerView w
                         end.answer_nonce_),
                0) {}
 
+// Both, as a worker that takes `parked` back without having slept does not poll every channel once more.
+void ClientChannel::call_worker() noexcept {
+  hint_if_idle(*control_, worker_.idle_hints(), end_.id_);
+  ring_if_parked(worker_.line(), worker_.bell());
+}
+
 // Spinning is of use only while the worker can run elsewhere.
 std::int64_t ClientChannel::spin_limit() const noexcept {
   // relaxed: a hint

@@ -39,11 +39,13 @@ struct WorkerView {
   const LaneWorker* number = nullptr;
   const WorkerLine* lines = nullptr;  // of all workers
   Bell* bells = nullptr;              // likewise
+  IdleHints* hints = nullptr;         // likewise
 
   // relaxed: a record that is published too late for the old worker is found by the new one's first sweep
   std::uint32_t worker() const noexcept { return number->load(std::memory_order_relaxed) % kMaxLanes; }
   const WorkerLine& line() const noexcept { return lines[worker()]; }
   Bell& bell() const noexcept { return bells[worker()]; }
+  IdleHints& idle_hints() const noexcept { return hints[worker()]; }
 };
 
 // Of an answer that no server sends: the connection is broken off, and the next call connects anew.
@@ -125,8 +127,10 @@ class ClientChannel {
   }
   void wake_worker() noexcept {
     fence_after_publishing(expedited_);
-    ring_if_parked(worker_.line(), worker_.bell());
+    if (must_call(worker_.line(), *control_)) [[unlikely]]
+      call_worker();
   }
+  void call_worker() noexcept;
   std::int64_t spin_limit() const noexcept;
   template <typename Ready>
   Status wait(WaitWord why, std::uint64_t wake_at, Ready&& ready, Deadline& deadline);

@@ -334,6 +334,7 @@ Status Server::start_threads(std::function<void()> fatal) {
                                       Journal(journal_region_),
                                       &table_->header().workers[i],
                                       std::span(master.worker_bells).first(options_.workers),
+                                      master_.at<IdleHints>(kIdleHintsOffset) + i,
                                       membarrier,
                                       &master.server_bell.rings,
                                       options_.max_connections,

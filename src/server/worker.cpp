@@ -11,10 +11,14 @@ namespace hostmap {
 
 namespace {
 
-// A channel that had nothing in this many sweeps in a row leaves the sweep.
+// A client whose channel had nothing in this many sweeps in a row shall set hints; after as many again without a request the
+// channel leaves the sweep.
 constexpr unsigned kIdleSweeps = 256;
-// So many of those that left are looked at in each sweep: what a thousand idle connections cost a busy one.
+// So many of those that left are polled in each sweep without a hint: what a thousand idle connections cost a busy one. While
+// a worker has no more channels than that, no hints are needed.
 constexpr std::size_t kIdleLooks = 2;
+// And so many at most because of hints, which anybody can set.
+constexpr std::size_t kHintedLooks = 32;
 // Buckets that a clear left, taken back at a time: without other work (some microseconds to a millisecond, by what they held),
 // and beside it, once in so many sweeps.
 constexpr unsigned kBucketsWhenIdle = 256;
@@ -39,10 +43,10 @@ Worker::Worker(Surroundings surroundings, std::uint32_t number, std::vector<std:
       number_(number),
       lanes_(std::move(lanes)),
       park_(*around_.line, around_.bells[number], around_.membarrier),
-      cpus_(std::max(1u, std::thread::hardware_concurrency())) {
+      cpus_(std::max(1u, std::thread::hardware_concurrency())),
+      idle_(2 * lanes_.size() * around_.connections) {
   const std::size_t channels = 2 * lanes_.size() * around_.connections;
   active_.reserve(channels);
-  idle_.reserve(channels);
   served_.reserve(channels);
   for (auto* orders : {&orders_, &taken_}) orders->reserve(channels + around_.connections);
   space_.resize(kBatchBytes + max_record_bytes(around_.ring_bytes));
@@ -93,6 +97,7 @@ void Worker::take_orders() {
     taken_.swap(orders_);
     has_orders_.store(false, std::memory_order_relaxed);  // relaxed: under the mutex
   }
+  const bool few = channels() <= kIdleLooks;
   for (Order& order : taken_) {
     if (order.attach != nullptr) {
       resume_stream(*order.attach);
@@ -104,6 +109,7 @@ void Worker::take_orders() {
     }
   }
   taken_.clear();
+  if (few && channels() > kIdleLooks) activate_all();  // their clients do not set hints yet
   note_crowd();
 }
 
@@ -145,9 +151,8 @@ void Worker::run() {
     }
   }
   take_orders();
-  for (auto* list : {&active_, &idle_}) {
-    for (const auto& channel : *list) drain(*channel, true);
-  }
+  activate_all();
+  for (const auto& channel : active_) drain(*channel, true);
 }
 
 // Between two polls. In a crowd, and after a while in any case, those who could send something may be waiting for this cpu.
@@ -195,17 +200,49 @@ bool Worker::reclaim(unsigned buckets) {
 // A sweep over every channel, the idle ones too.
 bool Worker::sweep_all() {
   for (std::size_t i = idle_.size(); i-- > 0;) {
-    if (idle_[i]->requests.poll()) activate(i);
+    if (idle_[i].requests.poll()) activate(i);
   }
   return sweep();
 }
 
 void Worker::activate(std::size_t index) {
-  idle_[index]->idle_sweeps = 0;
-  active_.push_back(std::move(idle_[index]));
-  idle_[index] = std::move(idle_.back());
-  idle_.pop_back();
+  active_.push_back(idle_.take(index));
+  end_idle_time(*active_.back());
   note_crowd();
+}
+
+void Worker::activate_all() {
+  while (!idle_.empty()) activate(idle_.size() - 1);
+}
+
+// A channel that had a request, or shall be polled in each sweep again.
+void Worker::end_idle_time(ServerChannel& channel) noexcept {
+  channel.idle_sweeps = 0;
+  if (!std::exchange(channel.sets_hints, false)) return;
+  end_idling(*channel.control);
+}
+
+// Shall a channel that had nothing for kIdleSweeps leave the sweep?
+bool Worker::may_leave(ServerChannel& channel) noexcept {
+  if (channels() <= kIdleLooks) return true;
+  if (!channel.sets_hints) {
+    channel.sets_hints = true;
+    begin_idling(*channel.control);
+  }
+  return channel.idle_sweeps > 2 * kIdleSweeps;
+}
+
+void Worker::look_at_idle() {
+  const auto activate_if_asked = [this](ServerChannel& channel) {
+    if (channel.requests.poll()) activate(channel.idle.index);
+  };
+  idle_.take_hints(*around_.hints);
+  for (std::size_t looks = 0; looks < kHintedLooks; ++looks) {
+    ServerChannel* const channel = idle_.next_hinted();
+    if (channel == nullptr) break;
+    activate_if_asked(*channel);
+  }
+  for (std::size_t looks = 0; looks < kIdleLooks && !idle_.empty(); ++looks) activate_if_asked(idle_.next_in_turn());
 }
 
 // Tells waiting clients whether spinning can be of use: not while they and this worker are more than there are cpus.
@@ -221,31 +258,24 @@ bool Worker::sweep() {
   served_.clear();
   clear_waits_ = false;
   bool debts = false;
+  // First, so that those who are found are served in this sweep.
+  if (!idle_.empty()) look_at_idle();
   for (std::size_t i = 0; i < active_.size();) {
     ServerChannel& channel = *active_[i];
     if (channel.debt >= kShareBytes) [[unlikely]] {
       channel.debt -= kShareBytes;
       debts = true;
     } else if (serve(channel)) {
-      channel.idle_sweeps = 0;
+      if (channel.idle_sweeps != 0) end_idle_time(channel);
       served_.push_back(&channel);
-    } else if (++channel.idle_sweeps > kIdleSweeps) {
-      idle_.push_back(std::move(active_[i]));
+    } else if (++channel.idle_sweeps > kIdleSweeps && may_leave(channel)) [[unlikely]] {
+      idle_.add(std::move(active_[i]));
       active_[i] = std::move(active_.back());
       active_.pop_back();
       note_crowd();
       continue;
     }
     ++i;
-  }
-  for (std::size_t looks = std::min(kIdleLooks, idle_.size()); looks > 0; --looks) {
-    if (next_idle_ >= idle_.size()) next_idle_ = 0;
-    if (idle_[next_idle_]->requests.poll()) {
-      activate(next_idle_);
-      if (idle_.empty()) break;
-    } else {
-      ++next_idle_;
-    }
   }
   if (served_.empty()) return debts;  // without anybody else they are paid off at once
   fence_before_waking();
@@ -364,23 +394,24 @@ void Worker::poison(ServerChannel& channel) {
 // False: it is not drained yet.
 bool Worker::forget(ServerEnd& end) {
   bool drained = true;
-  for (auto* list : {&active_, &idle_}) {
-    for (std::size_t i = 0; i < list->size();) {
-      if ((*list)[i]->end != &end) {
-        ++i;
-        continue;
-      }
-      if (!drain(*(*list)[i], false)) {
-        drained = false;
-        ++i;
-        continue;
-      }
-      Dispatcher(*around_.table, *around_.streams, *(*list)[i]).drop_stream();
-      (*list)[i] = std::move(list->back());
-      list->pop_back();
-    }
+  for (std::size_t i = idle_.size(); i-- > 0;) {
+    if (idle_[i].end == &end) activate(i);
   }
-  next_idle_ = 0;
+  for (std::size_t i = 0; i < active_.size();) {
+    ServerChannel& channel = *active_[i];
+    if (channel.end != &end) {
+      ++i;
+      continue;
+    }
+    if (!drain(channel, false)) {
+      drained = false;
+      ++i;
+      continue;
+    }
+    Dispatcher(*around_.table, *around_.streams, channel).drop_stream();
+    active_[i] = std::move(active_.back());
+    active_.pop_back();
+  }
   if (!drained) return false;
   // [end.let-go] release; pairs with [end.free]: this worker touches it no more
   end.holders.fetch_sub(1, std::memory_order_release);

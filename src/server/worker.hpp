@@ -3,8 +3,9 @@
 //
 //   sweep     every active channel: copy and validate a batch, start loading its buckets, then apply and answer one by one
 //             -> positions consumed, once a channel and sweep -> one fence -> wake whoever waits
-//   idle      channels without records drop out of the sweep; a few of them are looked at in each sweep, and all of them
-//             before the worker parks; what a clear left is taken back before it parks, too
+//   idle      channels without records for long drop out of the sweep. Of those a sweep polls the ones whose clients have set
+//             a hint, and two in turn; all of them are polled before the worker parks; what a clear left is taken back
+//             before it parks, too
 //
 // Threads: everything private is the worker's own; attach(), detach(), stop() and ring() may be called by others.
 //
@@ -32,6 +33,7 @@
 #include "journal/journal.hpp"
 #include "journal/memos.hpp"
 #include "message/codec.hpp"
+#include "server/idle_channels.hpp"
 #include "server/stream_quota.hpp"
 #include "table/table.hpp"
 #include "wait/park.hpp"
@@ -52,6 +54,7 @@ struct ServerChannel {
         consumed(requests.position()),
         answers(owner.answer_ring(number), where.answer_next.load(std::memory_order_relaxed)),
         memos(where) {
+    end_idling(*control);  // a server that died may have left it so
     answers.resume();
     // Of a channel that is taken over the client says how far it is; until it does, there is no room.
     const std::uint64_t capacity = answers.view().capacity();
@@ -73,6 +76,8 @@ struct ServerChannel {
   std::uint64_t answers_consumed = 0;  // as the client last said; only its own answers depend on it
   std::uint64_t debt = 0;  // bytes beyond its share that it was served; it is passed over until they are paid off
   unsigned idle_sweeps = 0;
+  bool sets_hints = false;  // its client does, for it is idle or about to be
+  IdlePlace idle;
   bool answered = false;                   // in this sweep
   std::optional<std::uint64_t> drain_end;  // of the last service, once it has begun
 
@@ -134,6 +139,7 @@ class Worker {
     Journal journal;
     WorkerLine* line;       // in the table region
     std::span<Bell> bells;  // of all workers, in the master region
+    IdleHints* hints;       // this worker's, likewise
     bool membarrier;
     HalfWord* service_bell;   // rung when a connection is poisoned or let go
     std::size_t connections;  // how many there can be: all that this thread allocates is for them, at its construction
@@ -166,7 +172,12 @@ class Worker {
   bool serve(ServerChannel& channel);
   bool sweep_all();
   bool reclaim(unsigned buckets);
+  void look_at_idle();
+  bool may_leave(ServerChannel& channel) noexcept;
+  static void end_idle_time(ServerChannel& channel) noexcept;
   void activate(std::size_t idle_index);
+  void activate_all();
+  std::size_t channels() const noexcept { return active_.size() + idle_.size(); }
   bool drain(ServerChannel& channel, bool answers_are_read);
   static void wake(ServerChannel& channel) noexcept;
   void resume_stream(ServerChannel& channel) noexcept;
@@ -184,8 +195,7 @@ class Worker {
   unsigned cpus_;
 
   std::vector<std::unique_ptr<ServerChannel>> active_;
-  std::vector<std::unique_ptr<ServerChannel>> idle_;
-  std::size_t next_idle_ = 0;
+  IdleChannels idle_;
   std::vector<ServerChannel*> served_;
   bool clear_waits_ = false;  // a request for which other lanes must sweep on first
   AdaptiveSpin spin_;

@@ -98,6 +98,7 @@ inline constexpr std::uint64_t kMaxValueBytes = std::uint64_t{1} << 30;  // uppe
 //   128    counter            last connection id given; clients add 1
 //   256    server_bell        rung when a mailbox asks, when a lane is wanted, when a client closes
 //   384    worker_bells[32]   rung when a worker is parked (futex calls only: never loaded or stored by a put)
+//   4480   idle_hints[32]     one line per worker: which idle channels have a record (futex calls only, likewise)
 //   8192   mailboxes[mailbox_count], 64 bytes each; the mailbox of id is id mod mailbox_count
 
 struct alignas(kLinePair) Bell {
@@ -149,12 +150,24 @@ HOSTMAP_AT(MasterHeader, counter, 128);
 HOSTMAP_AT(MasterHeader, server_bell, 256);
 HOSTMAP_AT(MasterHeader, worker_bells, 384);
 
+// Behind the header, and no part of it: its size is part of the fingerprint, and clients that know nothing of hints may stay.
+// Bit b of the line stands for the connections whose id is b modulo kIdleBuckets.
+inline constexpr std::uint32_t kIdleBuckets = 512;
+struct alignas(kCacheLine) IdleHints {
+  HalfWord words[kIdleBuckets / 32];  // clients set bits, the worker takes them out
+};
+HOSTMAP_SIZE(IdleHints, 64, 64);
+HOSTMAP_AT(IdleHints, words, 0);
+inline constexpr std::uint64_t kIdleHintsOffset = sizeof(MasterHeader);
+
 // One for each connection, and not too few.
 inline constexpr std::uint32_t mailboxes_for(std::uint32_t max_connections) noexcept {
   constexpr std::uint32_t kLeast = 1024;
   return max_connections < kLeast ? kLeast : max_connections;
 }
 inline constexpr std::uint64_t kMailboxesOffset = 8192;
+static_assert(kIdleHintsOffset % kCacheLine == 0 &&
+              kIdleHintsOffset + kMaxLanes * sizeof(IdleHints) <= kMailboxesOffset);
 inline constexpr std::uint64_t master_bytes(std::uint32_t mailboxes) noexcept {
   return round_up(kMailboxesOffset + mailboxes * sizeof(Mailbox), std::uint64_t{kPageSize});
 }
@@ -583,10 +596,10 @@ enum WaitWord : std::uint32_t { kNotWaiting = 0, kWaitingForAnswer = 1, kWaiting
 // Three parts that lie apart: the worker looks at the first in every sweep, so the client must not dirty its line by taking an
 // answer; a call and its answer then move no line but the two of their records.
 struct ChannelControl {
-  // the client's, stored only when it is about to sleep
+  // the client's, stored only when it is about to sleep (but for `idle`)
   HalfWord waiting;
-  std::uint32_t reserved_half;
-  Word wake_at;  // kWaitingForRoom: wake when the requests consumed reach this position
+  HalfWord idle;  // the server's, stored seldom: 1: the worker no longer polls this channel in each sweep
+  Word wake_at;   // kWaitingForRoom: wake when the requests consumed reach this position
   std::uint64_t reserved_waiting[14];
   // the client's, stored with each answer that it takes; loaded only when the answer ring seems half full
   Word answers_consumed;  // position in the answer ring
@@ -597,6 +610,7 @@ struct ChannelControl {
 };
 HOSTMAP_SIZE(ChannelControl, 384, 8);
 HOSTMAP_AT(ChannelControl, waiting, 0);
+HOSTMAP_AT(ChannelControl, idle, 4);
 HOSTMAP_AT(ChannelControl, wake_at, 8);
 HOSTMAP_AT(ChannelControl, answers_consumed, 128);
 HOSTMAP_AT(ChannelControl, requests_consumed, 256);

@@ -35,6 +35,9 @@ class MasterView {
   std::uint32_t mailboxes() const noexcept { return mailboxes_; }
   void set_mailboxes(std::uint32_t count) noexcept { mailboxes_ = count; }  // read once, when it was validated
   Bell& worker_bell(std::uint32_t worker) const noexcept { return header().worker_bells[worker]; }
+  IdleHints* idle_hints() const noexcept {  // of all workers
+    return reinterpret_cast<IdleHints*>(region_ + kIdleHintsOffset);
+  }
   void ring_server() const noexcept;
 
  private:

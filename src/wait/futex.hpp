@@ -54,4 +54,11 @@ inline void futex_add_and_wake(HalfWord& word) noexcept {
             FUTEX_OP(FUTEX_OP_ADD, 1, FUTEX_OP_CMP_LT, 0));
 }
 
+// Sets bit `bit` (0 to 31) of `word`, in a system call for the same reason. Wakes nobody.
+inline void futex_set_bit(HalfWord& word, std::uint32_t bit) noexcept {
+  constexpr std::uint32_t kOrShifted = FUTEX_OP_OR | FUTEX_OP_OPARG_SHIFT;
+  ::syscall(SYS_futex, &word, FUTEX_WAKE_OP, 0, nullptr, &word,
+            kOrShifted << 28 | std::uint32_t{FUTEX_OP_CMP_LT} << 24 | bit << 12);
+}
+
 }  // namespace hostmap

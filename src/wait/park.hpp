@@ -1,6 +1,6 @@
 // Park and wake: how a worker without work and a client without an answer sleep, and nobody is forgotten.
 //
-// Two handshakes, each of two halves. Each half stores its own word, fences, and only then loads the other's; so at least
+// Three handshakes, each of two halves. Each half stores its own word, fences, and only then loads the other's; so at least
 // one of the two sees the other (the store buffering pattern). The models under test/models explore both, deaths included.
 //
 //   worker half (A)                          client half (B), after each record it publishes
@@ -16,6 +16,15 @@
 //   C2 fence                                 D2 fence
 //   C3 answer, or room? then waiting = 0     D3 waiting set (and room enough)? then waiting = 0, wake
 //   C4 sleep while waiting set
+//
+// A third one decides which channels a sweep polls:
+//
+//   worker half (E)                          client half (F), after each record it publishes, with B3
+//   E1 nothing for long: idle = 1            F1 record's tag (release)
+//   E2 fence                                 F2 the fence of B2
+//   E3 some more polls; then leave it out    F3 idle? then set the bit of the connection in the worker's hints
+//   E4 a bit: poll the channels of it
+//   E5 a record: idle = 0, poll it in each sweep
 //
 // `parked` is stored by the worker alone, in memory that clients only read: a client that dies or is stopped between two
 // of its steps takes nobody's wake-up with it. No timeout is needed for any of this; those that are given notice peers that
@@ -98,12 +107,34 @@ inline void ring_if_parked(const WorkerLine& line, Bell& bell) noexcept {
   // relaxed: ordered by the fence, here or in A3
   if (line.parked.load(std::memory_order_relaxed) != 0) futex_add_and_wake(bell.rings);
 }
+// B3 and F3 in one look: is there anything to be done for either?
+inline bool must_call(const WorkerLine& line, const ChannelControl& control) noexcept {
+  // relaxed, both: as there
+  return (line.parked.load(std::memory_order_relaxed) | control.idle.load(std::memory_order_relaxed)) != 0;
+}
 
 // C1 and C2: then look once more, and sleep() or cancel.
 inline void begin_wait(ChannelControl& control, WaitWord why) noexcept {
   // [wait.why] release; pairs with [wait.look]: wake_at goes with it. The fence orders both before C3's loads.
   control.waiting.store(why, std::memory_order_release);
   std::atomic_thread_fence(std::memory_order_seq_cst);  // [wait.client] seq_cst; pairs with [wait.worker]
+}
+
+// E1 and E2.
+inline void begin_idling(ChannelControl& control) noexcept {
+  control.idle.store(1, std::memory_order_relaxed);  // relaxed: the fence orders it before E3's polls
+  // [idle.leave] seq_cst; pairs with [park.publish-fence]
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+}
+// E5.
+inline void end_idling(ChannelControl& control) noexcept {
+  control.idle.store(0, std::memory_order_relaxed);  // relaxed: seen late, it costs a needless bit
+}
+// F3: after fence_after_publishing(). The kernel sets the bit after all that this thread has stored.
+inline void hint_if_idle(const ChannelControl& control, IdleHints& hints, std::uint64_t connection_id) noexcept {
+  if (control.idle.load(std::memory_order_relaxed) == 0) return;  // relaxed: ordered by the fence
+  const auto bucket = static_cast<std::uint32_t>(connection_id % kIdleBuckets);
+  futex_set_bit(hints.words[bucket / 32], bucket % 32);
 }
 
 // D2: between a sweep's answers and its look at the waiting words.

@@ -35,7 +35,7 @@ class World : public WorkerByHand {
     worker_.detach(end);
     worker_.take_orders();
   }
-  WorkerView view() { return {table_.header().lane_worker, table_.header().workers, &bell_}; }
+  WorkerView view() { return {table_.header().lane_worker, table_.header().workers, &bell_, &hints_}; }
   // Somebody who has nothing to do with it.
   void require_service() {
     Deadline deadline(std::chrono::seconds(10));

@@ -21,6 +21,11 @@
  *   new server             parked = 0; word = 0 and wake for every connection, without looking
  *   idle lanes             a lane that was empty drops out of the sweep; one of those is looked at in
  *                          each sweep, in turn
+ *   hints                  a lane that was empty is marked: idle = 1; it drops out when it is empty
+ *                          once more, in a later sweep: between the two is a full fence, that of the
+ *                          sweep or that of parking. A client that has published and fenced, and sees
+ *                          the mark, sets its hint (FUTEX_WAKE_OP) before it looks at `parked`. A sweep
+ *                          takes the hint, and the lane is back in it. Nothing is looked at in turn
  *
  * A futex call is a full fence of its caller (the kernel's own, before it looks for sleepers); the
  * comparison in futex_wait and going to sleep are one step. A membarrier empties the buffers of the
@@ -31,7 +36,8 @@
  * sleeper (the bounded wait is for them), and spinning before parking, which changes nothing.
  *
  * Checked: when nothing moves any more, every client that lives has been answered and is done; with
- * idle lanes no request is passed over for more sweeps than there are lanes. */
+ * idle lanes no request is passed over for more sweeps than there are lanes; with hints it is passed
+ * over in no sweep once its client has hinted and rung. */
 
 #define CLIENTS  2
 #define WORKER   CLIENTS  /* its store buffer */
@@ -47,6 +53,7 @@ bool no_client_fence, no_parking_fence, no_waiting_fence, no_sweep_fence;
 bool client_clears_parked, parks_without_looking, looks_at_active_only;
 bool leaves_words, wake_at_after_word, wake_at_after_look, wakes_too_late;
 bool clears_word_after_wake, never_turns;
+bool hints, drops_out_at_once, hints_only_if_awake;
 
 /* Shared memory. */
 byte request[CLIENTS];   /* published by the client */
@@ -55,13 +62,16 @@ byte word[CLIENTS];      /* 1: the client waits, or is about to */
 byte wake_at[CLIENTS];
 byte parked;
 byte bell;
+bool idle[CLIENTS];      /* by the worker */
+bool hint[CLIENTS];
 
 #define STORE_REQUEST 0
 #define STORE_WORD    1
 #define STORE_WAKE_AT 2
 #define STORE_PARKED  3
 #define STORE_ANSWERED 4
-chan buffer[CLIENTS + 1] = [2] of { byte /* which store */, byte /* lane */, byte /* value */ };
+#define STORE_IDLE     5
+chan buffer[CLIENTS + 1] = [3] of { byte /* which store */, byte /* lane */, byte /* value */ };
 
 /* Who sleeps on a futex. */
 bool worker_sleeps;
@@ -71,6 +81,7 @@ byte requests[CLIENTS];
 bool is_dead;    /* client 0 */
 bool is_killed;  /* the first server */
 byte passed_over[CLIENTS];
+byte told[CLIENTS];  /* so many requests has the client published, and rung and hinted for */
 
 #define FULL_FENCE(who) empty(buffer[who])
 
@@ -88,6 +99,8 @@ end_nothing_to_store:
              printf("                visible: wake_at[%d] = %d\n", lane, value)
        :: which == STORE_PARKED -> parked = value;
              printf("                visible: parked = %d\n", value)
+       :: which == STORE_IDLE -> idle[lane] = value;
+             printf("                visible: idle[%d] = %d\n", lane, value)
        :: which == STORE_ANSWERED -> answered[lane] = value;
              printf("                visible: answered[%d] = %d\n", lane, value)
     fi;
@@ -104,15 +117,21 @@ proctype client(byte me) {
             published++;
             printf("client %d publishes request %d\n", me, published);
             buffer[me] ! STORE_REQUEST, me, published }
+          if :: atomic { (no_client_fence || FULL_FENCE(me)) && hints && idle[me] && !(hints_only_if_awake && parked) ->
+                  printf("client %d sees that it is idle\n", me) }
+                atomic { FULL_FENCE(me) -> hint[me] = true; printf("client %d sets its hint\n", me) }
+             :: atomic { (no_client_fence || FULL_FENCE(me)) && !(hints && idle[me] && !(hints_only_if_awake && parked)) -> skip }
+          fi;
           atomic { no_client_fence || FULL_FENCE(me) ->
             if :: parked -> printf("client %d sees that the worker parks\n", me)
-               :: else -> printf("client %d sees that the worker is awake\n", me); goto waits
+               :: else -> printf("client %d sees that the worker is awake\n", me); told[me] = published; goto waits
             fi }
           if :: atomic { client_clears_parked -> parked = 0 };
                 worker_sleeps = false
              :: atomic { !client_clears_parked ->
                   bell++;
                   worker_sleeps = false;
+                  told[me] = published;
                   printf("client %d rings the bell\n", me) }
           fi;
 waits:    /* For its answer, or for room, or goes on. */
@@ -160,19 +179,33 @@ waits:    /* For its answer, or for room, or goes on. */
 /* What the worker does in its own memory counts as one step with the load or store beside it. */
 inline sweep_lane(lane) {
   atomic {
-    if :: !idle_lanes || is_active[lane] || (lane == turn && !never_turns) ->
+    if :: hints && hint[lane] ->
+            hint[lane] = false;
+            if :: !is_active[lane] -> is_active[lane] = true; is_marked[lane] = false; buffer[WORKER] ! STORE_IDLE, lane, 0
+               :: else
+            fi
+       :: else
+    fi;
+    if :: !idle_lanes || is_active[lane] || (lane == turn && !never_turns && !hints) ->
             passed_over[lane] = 0;
             if :: request[lane] > done[lane] ->
                     done[lane]++;
                     is_active[lane] = true; is_served[lane] = true; has_work = true;
+                    if :: is_marked[lane] -> is_marked[lane] = false; buffer[WORKER] ! STORE_IDLE, lane, 0 :: else fi;
                     printf("worker answers %d of client %d\n", done[lane], lane);
                     buffer[WORKER] ! STORE_ANSWERED, lane, done[lane]
-               :: else -> is_active[lane] = false
+               :: else ->
+                    if :: hints && !is_marked[lane] ->
+                            is_marked[lane] = true;
+                            buffer[WORKER] ! STORE_IDLE, lane, 1;
+                            is_active[lane] = !drops_out_at_once
+                       :: else -> is_active[lane] = false
+                    fi
             fi
        :: else ->
-            if :: request[lane] > done[lane] ->
+            if :: request[lane] > done[lane] && (!hints || told[lane] > done[lane]) ->
                     passed_over[lane]++;
-                    assert(passed_over[lane] <= CLIENTS)  /* or the lane starves */
+                    assert(passed_over[lane] <= (hints -> 0 : CLIENTS))  /* or the lane starves */
                :: else
             fi
     fi
@@ -197,7 +230,8 @@ inline look_before_parking(lane) {
   atomic {
     if :: !parks_without_looking && request[lane] > done[lane] &&
           !(looks_at_active_only && !is_active[lane]) ->
-            is_active[lane] = true; has_work = true
+            is_active[lane] = true; has_work = true;
+            if :: is_marked[lane] -> is_marked[lane] = false; buffer[WORKER] ! STORE_IDLE, lane, 0 :: else fi
        :: else
     fi
   }
@@ -206,6 +240,7 @@ inline look_before_parking(lane) {
 inline wake_after_restart(lane) {
   done[lane] = answered[lane];
   if :: !leaves_words -> buffer[WORKER] ! STORE_WORD, lane, 0 :: leaves_words fi;
+  if :: hints -> buffer[WORKER] ! STORE_IDLE, lane, 0 :: else fi;
   atomic { FULL_FENCE(WORKER) -> client_sleeps[lane] = false; printf("new server wakes %d\n", lane) }
 }
 
@@ -214,9 +249,11 @@ proctype worker() {
   byte done[CLIENTS];  /* in the journal */
   bool is_active[CLIENTS], is_served[CLIENTS];
   bool has_work, has_restarted;
+  bool is_marked[CLIENTS];
 
 start:
   {
+    atomic { is_active[0] = hints; is_active[1] = hints };
     if :: has_restarted -> wake_after_restart(0); wake_after_restart(1)
        :: else
     fi;
@@ -256,7 +293,7 @@ end_worker_sleeps:
       printf("server is KILLED\n");
       has_restarted = true; worker_sleeps = false;
       turn = 0; seen_bell = 0; has_work = false;
-      is_active[0] = false; is_active[1] = false; is_served[0] = false; is_served[1] = false
+      is_marked[0] = false; is_marked[1] = false; is_served[0] = false; is_served[1] = false
     }
     atomic { FULL_FENCE(WORKER) -> buffer[WORKER] ! STORE_PARKED, 0, 0; goto start }
   }
@@ -301,6 +338,9 @@ init {
     RULE(wakes_too_late);
     RULE(clears_word_after_wake);
     RULE(never_turns);
+    RULE(hints);
+    RULE(drops_out_at_once);
+    RULE(hints_only_if_awake);
     const char* requests = strstr(rules, "requests=");  /* requests=2,1: of client 0, of client 1 */
     now.requests[0] = requests == NULL ? 2 : requests[9] - '0';
     now.requests[1] = requests == NULL ? 1 : requests[11] - '0';

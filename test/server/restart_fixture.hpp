@@ -251,7 +251,7 @@ class Regions {
   }
 
   // How a client's end of a connection finds the worker.
-  WorkerView worker_view() { return {table_->header().lane_worker, table_->header().workers, bells()}; }
+  WorkerView worker_view() { return {table_->header().lane_worker, table_->header().workers, bells(), hints()}; }
 
   // Of these keys, what a reader finds.
   Content content(const std::vector<std::string>& keys) {
@@ -312,11 +312,13 @@ class Regions {
     return file == 0 ? name.journal() : file == 1 ? name.table() : file == 2 ? name.master() : name.connection(kId);
   }
   Bell* bells() { return master_.at<MasterHeader>(0)->worker_bells; }
+  IdleHints* hints() { return master_.at<IdleHints>(kIdleHintsOffset); }
   void make_worker() {
-    workers_.push_back(std::make_unique<Worker>(
-        Worker::Surroundings{table_.get(), &streams_, Journal(journal_), &table_->header().workers[0],
-                             std::span(bells(), 1), false, &master_.at<MasterHeader>(0)->server_bell.rings, 1, kRing},
-        0, std::vector<std::uint32_t>{0}));
+    workers_.push_back(
+        std::make_unique<Worker>(Worker::Surroundings{table_.get(), &streams_, Journal(journal_),
+                                                      &table_->header().workers[0], std::span(bells(), 1), hints(),
+                                                      false, &master_.at<MasterHeader>(0)->server_bell.rings, 1, kRing},
+                                 0, std::vector<std::uint32_t>{0}));
   }
   void serve(ServerEnd& end) {
     workers_[0]->attach(std::make_unique<ServerChannel>(end, 0, Journal(journal_).position(0, 0)));

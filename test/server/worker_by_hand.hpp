@@ -15,9 +15,11 @@ namespace hostmap::test {
 inline constexpr std::uint64_t kRingBytes = 65536;
 
 struct TestChannel {
-  TestChannel(Worker& worker, Journal journal, const TableHeader& table, Bell& bell, std::uint32_t index)
+  TestChannel(Worker& worker, Journal journal, const TableHeader& table, Bell& bell, IdleHints& hints,
+              std::uint32_t index)
       : memory(connection_bytes(1, kRingBytes)), name(static_cast<char>('a' + index)) {
     ServerEnd::Identity identity;
+    identity.id = index + 1;
     identity.serial = index + 1;
     identity.ring_bytes = kRingBytes;
     identity.index = index;
@@ -26,7 +28,7 @@ struct TestChannel {
     worker.attach(std::make_unique<ServerChannel>(*server, 0, journal.position(index, 0)));
     client = ClientEnd::over(memory.data(), false);
     Deadline deadline(std::chrono::seconds(30));
-    channel = *client->channel(0, {table.lane_worker, table.workers, &bell}, nullptr, deadline);
+    channel = *client->channel(0, {table.lane_worker, table.workers, &bell, &hints}, nullptr, deadline);
   }
   std::span<const std::byte> key() const { return std::as_bytes(std::span(&name, 1)); }
   // As many puts of `value_bytes` as its ring takes.
@@ -51,10 +53,10 @@ class WorkerByHand : public testing::Test {
   WorkerByHand()
       : table_({.memory = std::uint64_t{128} << 20}),
         worker_(Worker::Surroundings{&table_.table(), &streams_, table_.journal(), &table_.header().workers[0],
-                                     std::span(&bell_, 1), false, &service_bell_.rings, 8, kRingBytes},
+                                     std::span(&bell_, 1), &hints_, false, &service_bell_.rings, 8, kRingBytes},
                 0, {0}) {}
   TestChannel& connect() {
-    channels_.push_back(std::make_unique<TestChannel>(worker_, table_.journal(), table_.header(), bell_,
+    channels_.push_back(std::make_unique<TestChannel>(worker_, table_.journal(), table_.header(), bell_, hints_,
                                                       static_cast<std::uint32_t>(channels_.size())));
     worker_.take_orders();
     return *channels_.back();
@@ -62,6 +64,7 @@ class WorkerByHand : public testing::Test {
 
   TestTable table_;
   Bell bell_{};
+  IdleHints hints_{};
   Bell service_bell_{};
   StreamQuota streams_{std::uint64_t{128} << 20};
   std::vector<std::unique_ptr<TestChannel>> channels_;

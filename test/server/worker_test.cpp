@@ -62,7 +62,8 @@ class WorkerTest : public testing::TestWithParam<bool> {  // are clients registe
     expedited_ = GetParam() && membarrier && register_for_membarrier();
     worker_ = std::make_unique<Worker>(
         Worker::Surroundings{&table_.table(), &streams_, table_.journal(), &table_.header().workers[0],
-                             std::span(&bell_, 1), membarrier, &service_bell_.rings, kMostConnections, kMostRingBytes},
+                             std::span(&bell_, 1), &hints_, membarrier, &service_bell_.rings, kMostConnections,
+                             kMostRingBytes},
         0, std::vector<std::uint32_t>{0});
     worker_->start();
   }
@@ -83,7 +84,7 @@ class WorkerTest : public testing::TestWithParam<bool> {  // are clients registe
     client.connection = connections_.back().get();
     client.end = ClientEnd::over(client.connection->memory.data(), expedited_);
     Deadline deadline(kWatchdog);
-    const WorkerView view{table_.header().lane_worker, table_.header().workers, &bell_};
+    const WorkerView view{table_.header().lane_worker, table_.header().workers, &bell_, &hints_};
     client.writes = *client.end->channel(0, view, nullptr, deadline);
     client.reads = *client.end->channel(1, view, nullptr, deadline);
     return client;
@@ -108,6 +109,7 @@ class WorkerTest : public testing::TestWithParam<bool> {  // are clients registe
 
   TestTable table_;
   Bell bell_{};
+  IdleHints hints_{};
   Bell service_bell_{};
   bool expedited_ = false;
   std::vector<std::unique_ptr<TestConnection>> connections_;  // outlive the worker that sweeps them
