@@ -4,7 +4,9 @@
 #include <atomic>
 #include <cstdio>
 #include <fmt/format.h>
+#include <iterator>
 #include <new>
+#include <span>
 #include <string>
 #include <unistd.h>
 #include <utility>
@@ -49,6 +51,30 @@ Status read(const TextOption& option, std::uint64_t& number) {
   }
   number = *parsed;
   return {};
+}
+
+// "1G", "1536", as options are written.
+std::string size_text(std::uint64_t bytes) {
+  constexpr const char* kUnits[] = {"", "K", "M", "G"};
+  std::size_t unit = 0;
+  for (; unit + 1 < std::size(kUnits) && bytes != 0 && bytes % 1024 == 0; ++unit) bytes /= 1024;
+  return fmt::format("{}{}", bytes, kUnits[unit]);
+}
+
+// The options that were given, but not applied because the map that this server continues has values of its own: a line for the
+// log that names each. Empty if there are none.
+std::string not_applied(std::span<const std::pair<const TextOption*, std::uint64_t>> in_use) {
+  std::string names;
+  for (const auto& [option, value] : in_use) {
+    if (option->text == kDefault) continue;
+    const Result<std::uint64_t> given = option->parse(option->text);
+    if (!given || *given == value) continue;
+    const std::string used = option->parse == parse_size ? size_text(value) : std::to_string(value);
+    names += fmt::format("{}{} {} (it has {})", names.empty() ? "" : ", ", option->name, option->text, used);
+  }
+  if (names.empty()) return {};
+  return "not applied, because the map that this server continues keeps what it was made with: " + names +
+         "; to change that, start with --fresh, which discards the map";
 }
 
 int serve(int argc, char** argv) {
@@ -118,12 +144,12 @@ int serve(int argc, char** argv) {
     return server.status() == StatusCode::kOtherVersion ? kExitOtherVersion : kExitFalse;
   }
   const CheckedOptions& served = (*server)->options();
-  if (served.buckets != options.buckets || served.max_connections != options.max_connections ||
-      served.ring_bytes != options.ring_bytes || served.max_value_bytes != options.max_value_bytes ||
-      (options.memory != 0 && served.memory != options.memory)) {
-    log_line("the map goes on with the options of its first start; --fresh starts over with other ones");
-  }
-  // The sanitizers' own threads and checks at the end need other calls.
+  const std::pair<const TextOption*, std::uint64_t> in_use[] = {
+      {&buckets, served.buckets},      {&memory, served.memory},
+      {&workers, served.workers},      {&max_connections, served.max_connections},
+      {&ring_size, served.ring_bytes}, {&max_value, served.max_value_bytes}};
+  if (const std::string line = not_applied(in_use); !line.empty()) log_line(line);
+    // The sanitizers' own threads and checks at the end need other calls.
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
   if (kGuarded) {
     if (const Status status = restrict_system_calls(); !status.ok()) log_line(std::string(status.message()));

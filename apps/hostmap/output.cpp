@@ -46,7 +46,9 @@ int fail(const Status& status) {
   if (line == describe(status.code())) {
     switch (status.code()) {
       case StatusCode::kTooLarge:
-        line = "the key (at most 65,536 bytes) or the value (at most the server's --max-value) is too long";
+        line =
+            "the key (at most 65,536 bytes) or the value (at most the --max-value that the map was made with) is too "
+            "long";
         break;
       case StatusCode::kNotANumber:
         line = "the value is no decimal number, so there is nothing to add to; put a number first";

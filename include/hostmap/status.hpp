@@ -72,7 +72,9 @@ constexpr std::string_view describe(StatusCode code) noexcept {
     case StatusCode::kNoServer:
       return "no server runs under this name; start hostmap-server";
     case StatusCode::kFull:
-      return "the server has no room for this; erase something or raise its --memory";
+      return "the server has no room for this; erase something, or make a new map with a larger --memory (a map keeps "
+             "its "
+             "limit)";
     case StatusCode::kTooLarge:
       return "the key or the value is above its limit";
     case StatusCode::kInvalid:

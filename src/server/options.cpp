@@ -136,15 +136,24 @@ Result<CheckedOptions> check_options(const ServerOptions& options) {
                          {}};
   if (checked.workers == 0) checked.workers = default_workers(options.buckets);
   if (checked.memory == 0) checked.memory = std::min(kDefaultMemory, available / 2);
-  const std::uint64_t total = static_cast<std::uint64_t>(facts.f_blocks) * static_cast<std::uint64_t>(facts.f_bsize);
-  if (total <= kContainerShm) {
-    checked.warning = checked.name.dir() + " holds only " + std::to_string(total >> 20) +
-                      " MiB; in a container start it with --shm-size=1g, or mount a larger tmpfs and use --dir";
-  } else if (checked.memory > available) {
-    checked.warning = "--memory is more than the " + std::to_string(available >> 20) + " MiB that " +
-                      checked.name.dir() + " has free: writes will be refused when it is full";
-  }
+  checked.warning = warning_of_room(checked.name, checked.memory);
   return checked;
+}
+
+std::string warning_of_room(const InstanceName& name, std::uint64_t bytes) {
+  struct statfs facts {};
+  if (::statfs(name.dir().c_str(), &facts) != 0) return {};
+  const auto block = static_cast<std::uint64_t>(facts.f_bsize);
+  const std::uint64_t total = static_cast<std::uint64_t>(facts.f_blocks) * block;
+  const std::uint64_t available = static_cast<std::uint64_t>(facts.f_bavail) * block;
+  if (total <= kContainerShm) {
+    return name.dir() + " holds only " + std::to_string(total >> 20) +
+           " MiB; in a container start it with --shm-size=1g, or mount a larger tmpfs and use --dir";
+  }
+  if (bytes <= available) return {};
+  return "--memory lets the map grow by " + std::to_string(bytes >> 20) + " MiB, which is more than the " +
+         std::to_string(available >> 20) + " MiB that " + name.dir() +
+         " has free: writes will be refused when it is full";
 }
 
 Status check_memory(const CheckedOptions& options) {

@@ -43,6 +43,8 @@ struct CheckedOptions {
 
 // kInvalid with a sentence that names the option and its bounds.
 Result<CheckedOptions> check_options(const ServerOptions& options);
+// What the log must say of the room in the file system, where a map may still grow by `bytes`. Empty: there is enough.
+std::string warning_of_room(const InstanceName& name, std::uint64_t bytes);
 // kFull when the file system cannot hold the least that a new map needs. (One that is gone on with may fill it.)
 Status check_memory(const CheckedOptions& options);
 

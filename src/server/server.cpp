@@ -190,6 +190,9 @@ Status Server::take_over() {
   TableHeader& table = table_->header();
   options_.buckets = table.initial_buckets;
   options_.memory = table.memory_limit;
+  // relaxed: a dead server's figure
+  const std::uint64_t populated = table.server_stats.memory_bytes.load(std::memory_order_relaxed);
+  options_.warning = warning_of_room(options_.name, options_.memory - std::min(populated, options_.memory));
   options_.max_value_bytes = table.max_value_bytes;
   options_.max_connections = journal.max_connections;
   options_.ring_bytes = journal.ring_bytes;

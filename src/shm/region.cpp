@@ -309,7 +309,7 @@ Status Region::populate(std::uint64_t offset, std::uint64_t size) {
   }
   return {StatusCode::kFull,
           "cannot populate " + std::to_string(size) + " bytes of " + path_ + ": " + error_text(error) +
-              "; give the file system more (in a container --shm-size), lower --memory, or use --dir"};
+              "; give the file system more (in a container --shm-size), or use --dir with another one"};
 }
 
 std::uint64_t Region::collapse(std::uint64_t offset, std::uint64_t size) noexcept {

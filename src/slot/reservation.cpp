@@ -79,7 +79,7 @@ Result<std::uint64_t> reserve_connection(MasterView& master, Deadline& deadline)
         if (mailbox_state(word) == kMailboxNoMemory) {
           return Status(StatusCode::kFull,
                         "the server has no memory for another connection: make room in the folder of its files (--dir; "
-                        "df and df -i show what is short), or start it with a smaller --ring-size");
+                        "df and df -i show what is short), or make a new map with a smaller --ring-size");
         }
         if (mailbox_state(word) == kMailboxNoDescriptor) {
           return Status(StatusCode::kFull,
@@ -87,7 +87,8 @@ Result<std::uint64_t> reserve_connection(MasterView& master, Deadline& deadline)
                         "LimitNOFILE) and start it again, or close a client");
         }
         return Status(StatusCode::kFull,
-                      "the server has as many connections as it allows; close one or raise --max-connections");
+                      "the server has as many connections as it allows; close one, or make a new map with a larger "
+                      "--max-connections");
       }
       case kMailboxAsked:
         if (wait_for_change(mailbox, word, deadline)) continue;

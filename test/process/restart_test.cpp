@@ -463,5 +463,62 @@ TEST(Restart, AConnectionThatItsClientHasDamagedIsDroppedAndNobodyElses) {
   EXPECT_EQ(second.connection_files().size(), 1u);
 }
 
+// What a map was made with stays, and whoever asks for something else learns that he does not get it: each option by name.
+TEST(Restart, OptionsThatTheMapDoesNotTakeAreNamedAndNoOthers) {
+  const std::string name = unique_name();
+  const std::string what = "not applied, because the map that this server continues";
+  const std::vector<std::string> larger{"64", "--memory",    "16M", "--max-connections", "100", "--workers",
+                                        "4",  "--ring-size", "8K",  "--max-value",       "1M"};
+  {
+    Server first({"32", "--memory", "8M", "--max-connections", "50", "--workers", "2", "--ring-size", "4K",
+                  "--max-value", "64K"},
+                 {.name = name});
+    ASSERT_TRUE(first.connect().put("key", "value").ok());
+    EXPECT_EQ(first.errors().find(what), std::string::npos);
+    first.kill();
+  }
+  const auto expect_named = [&](Server& server) {
+    EXPECT_EQ(server.ready().memory, 8u << 20);
+    for (const char* option :
+         {"BUCKETS 64 (it has 32)", "--memory 16M (it has 8M)", "--max-connections 100 (it has 50)",
+          "--workers 4 (it has 2)", "--ring-size 8K (it has 4K)", "--max-value 1M (it has 64K)"}) {
+      EXPECT_NE(server.errors().find(option), std::string::npos) << option << " is not in " << server.errors();
+    }
+    EXPECT_NE(server.errors().find("--fresh"), std::string::npos);
+    EXPECT_EQ(*server.connect().get("key"), "value");
+  };
+  {
+    Server killed(larger, {.name = name});
+    expect_named(killed);
+    EXPECT_EQ(run({program("hostmap"), "--name", name, "stop", "--keep"}).exit, kSuccess);
+    EXPECT_EQ(killed.wait(), kSuccess);
+  }
+  {
+    Server kept(larger, {.name = name});
+    expect_named(kept);
+    std::vector<std::string> takeover = larger;
+    takeover.push_back("--takeover");
+    Server next(takeover, {.name = name});
+    EXPECT_EQ(kept.wait(), kSuccess);
+    expect_named(next);
+    next.kill();
+  }
+  {
+    Server silent({"--memory", "8M", "--workers", "1"},
+                  {.name = name});  // what is given applies; the rest was not given
+    EXPECT_TRUE(silent.errors().find("--workers 1") == std::string::npos) << silent.errors();
+    EXPECT_EQ(silent.errors().find(what), std::string::npos) << silent.errors();
+    silent.kill();
+  }
+  Server fresh({"--memory", "16M", "--fresh"}, {.name = name});
+  EXPECT_EQ(fresh.ready().memory, 16u << 20);
+  EXPECT_EQ(fresh.errors().find(what), std::string::npos) << fresh.errors();
+}
+
+TEST(Restart, NoStatusRecommendsALimitThatAMapCannotChange) {
+  EXPECT_EQ(describe(StatusCode::kFull).find("raise"), std::string_view::npos);
+  EXPECT_NE(describe(StatusCode::kFull).find("new map with a larger --memory"), std::string_view::npos);
+}
+
 }  // namespace
 }  // namespace hostmap::test
