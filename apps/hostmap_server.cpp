@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <iterator>
 #include <new>
+#include <optional>
 #include <span>
 #include <string>
 #include <unistd.h>
@@ -17,6 +18,7 @@
 #include "all/standard_streams.hpp"
 #include "base/platform.hpp"
 #include "exit_codes.hpp"
+#include "hostmap_server/background.hpp"
 #include "hostmap_server/line_writer.hpp"
 #include "server/notify.hpp"
 #include "server/server.hpp"
@@ -106,6 +108,9 @@ int serve(int argc, char** argv) {
   app.add_flag("--fresh", options.fresh, "discard what a server that died or was stopped with --keep has left");
   app.add_flag("--takeover", options.takeover,
                "take the map and the clients over from the server of this name that runs, if one does");
+  bool in_background = false;
+  app.add_flag("--background", in_background,
+               "return as soon as it serves, and leave it running; if it cannot, with its exit code");
   app.add_option("--dir", options.dir, "folder of the regions, on tmpfs or hugetlbfs (default: /dev/shm)")
       ->type_name("DIR");
   if (const std::string option = option_without_value(app, argc, argv); !option.empty()) {
@@ -130,6 +135,12 @@ int serve(int argc, char** argv) {
     return fail(checked.status(), checked.status() == StatusCode::kInvalid ? kExitUsage : kExitFalse);
   }
 
+  std::optional<Background> background;
+  if (in_background) {
+    Result<Background> begun = Background::begin();
+    if (!begun) return fail(begun.status(), kExitFalse);
+    background.emplace(std::move(*begun));
+  }
   block_termination_signals();
   LineWriter output;
   const Log log_line(Log::Write([&output](std::string_view kind, const std::string& line) { output.log(kind, line); }));
@@ -149,7 +160,8 @@ int serve(int argc, char** argv) {
       {&workers, served.workers},      {&max_connections, served.max_connections},
       {&ring_size, served.ring_bytes}, {&max_value, served.max_value_bytes}};
   if (const std::string line = not_applied(in_use); !line.empty()) log_line(line);
-    // The sanitizers' own threads and checks at the end need other calls.
+  if (background) background->stays();
+  // The sanitizers' own threads and checks at the end need other calls.
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
   if (kGuarded) {
     if (const Status status = restrict_system_calls(); !status.ok()) log_line(std::string(status.message()));
@@ -162,6 +174,7 @@ int serve(int argc, char** argv) {
   if ((*server)->took_over()) main_pid();
   notify_service_manager("READY=1");
   (*server)->end_takeover();
+  if (background) background->serves();
 
   Termination end{};
   for (;;) {

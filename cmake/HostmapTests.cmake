@@ -10,6 +10,7 @@
 #   scripts/check_client_library   -> library.client
 #   test/client/must_not_compile   -> library.misuse: what the public headers must refuse
 #   test/package/package_test      -> package.WAY: README's program, built by a user's project; needs the programs
+#   test/package/systemd_test      -> package.systemd: the unit under a real systemd; needs the programs
 #
 # Labels:   quick    all others
 #           slow     "Slow" in the suite's or test's name
@@ -204,6 +205,8 @@ if(NOT HOSTMAP_SANITIZE AND NOT HOSTMAP_COVERAGE)
   hostmap_add_test(package readme slow "${readme_script}" "${PROJECT_BINARY_DIR}")
   hostmap_add_test(package readme.canary quick "${readme_script}" --self-test)
   set_tests_properties(package.readme PROPERTIES SKIP_RETURN_CODE 77)
+  hostmap_add_test(package systemd slow "${PROJECT_SOURCE_DIR}/test/package/systemd_test" "${PROJECT_BINARY_DIR}")
+  set_tests_properties(package.systemd PROPERTIES SKIP_RETURN_CODE 77)
   hostmap_add_test(package canary slow "${script}" "${PROJECT_BINARY_DIR}" --self-test)
 endif()
 

@@ -9,7 +9,9 @@
 #include <thread>
 
 #include "process/support/peer.hpp"
+#include "process/support/proc.hpp"
 #include "process/support/server.hpp"
+#include "signal/wish.hpp"
 
 namespace hostmap::test {
 namespace {
@@ -169,17 +171,20 @@ TEST(ServerStart, AServiceManagerIsToldThatTheRegionsWereRemoved) {
   EXPECT_EQ(manager.next(), "STOPPING=1");
 }
 
-// Before the one that it started ends, or it would take the service for ended.
+// Before the one that it started ends, or it would take the service for ended; and nobody says that the service stops.
 TEST(ServerStart, AServiceManagerIsToldWhoTakesOver) {
-  Server old({"10"});
   const std::string address = "@" + unique_name();
   const NotifySocket manager(address);
-  ServerSetup setup{old.name()};
+  ServerSetup setup;
   setup.process.environment = {"NOTIFY_SOCKET=" + address};
+  Server old({"10"}, setup);
+  EXPECT_EQ(manager.next(), "READY=1");
+  setup.name = old.name();
   Server next({"10", "--takeover"}, setup);
   EXPECT_EQ(old.wait(), kSuccess);
   EXPECT_EQ(manager.next(), "MAINPID=" + std::to_string(next.pid()));
   EXPECT_EQ(manager.next(), "READY=1");
+  EXPECT_TRUE(manager.empty());
 }
 
 TEST(ServerStart, AServiceManagerThatDoesNotListenDoesNoHarm) {
@@ -187,6 +192,48 @@ TEST(ServerStart, AServiceManagerThatDoesNotListenDoesNoHarm) {
   setup.process.environment = {"NOTIFY_SOCKET=/tmp/" + unique_name()};
   Server server({}, setup);
   EXPECT_TRUE(server.connect().put("key", "value").ok());
+}
+
+// --background. The server keeps the standard streams that it was started with, so these lead elsewhere.
+Program in_background(const std::string& name, const std::string& more = {}) {
+  return Program({"bash", "-c", "exec \"$0\" --background --name \"$1\" " + more + " >/dev/null 2>&1",
+                  program("hostmap-server"), name});
+}
+
+TEST(Background, TheProgramEndsAsSoonAsItsServerServes) {
+  const std::string name = unique_name();
+  EXPECT_EQ(in_background(name).wait(), kSuccess);
+  Options options;
+  options.name = name;
+  Result<Client> client = Client::connect(options);
+  ASSERT_TRUE(client) << client.status().message();
+  EXPECT_EQ(client->put("key", "value"), StatusCode::kOk);
+  EXPECT_EQ(in_background(name, "--takeover").wait(), kSuccess) << "and takes over";
+  EXPECT_EQ(*client->get("key"), "value");
+  EXPECT_EQ(run({program("hostmap"), "--name", name, "stop"}).exit, kSuccess);
+  EXPECT_TRUE(files_of_instance(name).empty());
+}
+
+TEST(Background, AServerThatCannotServeGivesItsExitCode) {
+  Server other({"10"});
+  EXPECT_EQ(in_background(other.name()).wait(), exited(1));
+  EXPECT_EQ(in_background(other.name(), "--workers 99").wait(), exited(2));
+}
+
+TEST(Background, ASignalEndsServerAndProgramWhileTheyWait) {
+  for (const int signal : {SIGTERM, SIGINT, SIGKILL}) {
+    Server other({"10"});
+    other.pause();
+    Program waiting = in_background(other.name(), "--takeover");
+    pid_t server = 0;
+    ASSERT_TRUE(eventually([&] { return (server = first_child(waiting.pid())) != 0; }));
+    ASSERT_TRUE(eventually([&] { return is_pending(other.pid(), hand_over_signal()); }));
+    waiting.send(signal);
+    EXPECT_EQ(waiting.wait(), signal == SIGKILL ? killed_by(SIGKILL) : exited(1));
+    EXPECT_TRUE(eventually([&] { return process_state(server) == 0 || process_state(server) == 'Z'; }));
+    other.send(SIGCONT);
+    EXPECT_EQ(other.connect().put("key", "value"), StatusCode::kOk);
+  }
 }
 
 }  // namespace

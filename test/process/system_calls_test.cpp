@@ -51,5 +51,19 @@ TEST(SystemCalls, EachThreadOfAServerIsRestricted) {
   EXPECT_TRUE(server.connections_come_to(1));
 }
 
+// Under a filter that kills who sets a further one: it serves with that one alone, says so, and hands over.
+TEST(SystemCalls, AFilterThatForbidsAnotherIsSurvivedWithALine) {
+  ServerSetup setup;
+  setup.process.wrapper = {program("filtered")};
+  Server server({"10"}, setup);
+  Client map = server.connect();
+  EXPECT_EQ(map.put("key", "value"), StatusCode::kOk);
+  EXPECT_NE(server.errors().find("SystemCallFilter="), std::string::npos) << server.errors();
+  setup.name = server.name();
+  Server next({"--takeover"}, setup);
+  EXPECT_EQ(server.wait(), kSuccess);
+  EXPECT_EQ(*map.get("key"), "value");
+}
+
 }  // namespace
 }  // namespace hostmap::test

@@ -4,7 +4,6 @@
 #include <filesystem>
 #include <gtest/gtest.h>
 #include <optional>
-#include <sstream>
 #include <unistd.h>
 
 #include "process/support/own_shm.hpp"
@@ -15,16 +14,6 @@
 
 namespace hostmap::test {
 namespace {
-
-// Has the process been sent `signal`, and not taken it yet?
-bool is_pending(pid_t pid, int signal) {
-  std::istringstream status(read_text("/proc/" + std::to_string(pid) + "/status"));
-  for (std::string line; std::getline(status, line);) {
-    constexpr std::string_view key = "ShdPnd:";
-    if (line.starts_with(key)) return (std::stoull(line.substr(key.size()), nullptr, 16) >> (signal - 1) & 1) != 0;
-  }
-  return false;
-}
 
 bool logs(Program& program, const std::string& text) {
   return eventually([&] { return program.errors().find(text) != std::string::npos; });

@@ -78,6 +78,16 @@ inline bool is_stopped(pid_t pid) {
   return true;
 }
 
+// Has the process been sent `signal`, and not taken it yet?
+inline bool is_pending(pid_t pid, int signal) {
+  std::istringstream status(read_text("/proc/" + std::to_string(pid) + "/status"));
+  for (std::string line; std::getline(status, line);) {
+    constexpr std::string_view key = "ShdPnd:";
+    if (line.starts_with(key)) return (std::stoull(line.substr(key.size()), nullptr, 16) >> (signal - 1) & 1) != 0;
+  }
+  return false;
+}
+
 // The first child of a process; 0: it has none.
 inline pid_t first_child(pid_t pid) {
   const std::string id = std::to_string(pid);
