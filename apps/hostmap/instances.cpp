@@ -30,7 +30,7 @@ namespace {
 
 // --- ls --------------------------------------------------------------------------------------------------------------
 
-constexpr std::string_view kMasterSuffix = "-master";
+constexpr std::string_view kTableSuffix = "-table";
 
 struct Row {
   std::string name;
@@ -42,14 +42,14 @@ struct Row {
   std::string owner = "-";
 };
 
-// Names of the instances that have a master region in `dir`; errno if it cannot be read.
+// Names of the instances that have a table in `dir`; errno if it cannot be read.
 int find_instances(const std::string& dir, const std::string& group, std::vector<InstanceName>& found) {
   const Folder folder = open_folder(dir.c_str());
   if (folder == nullptr) return errno;
   while (const dirent* file = ::readdir(folder.get())) {  // NOLINT(concurrency-mt-unsafe): this stream is ours alone
     const std::string_view name = file->d_name;
-    if (!name.ends_with(kMasterSuffix)) continue;
-    Result<InstanceName> instance = InstanceName::parse(name.substr(0, name.size() - kMasterSuffix.size()), dir, group);
+    if (!name.ends_with(kTableSuffix)) continue;
+    Result<InstanceName> instance = InstanceName::parse(name.substr(0, name.size() - kTableSuffix.size()), dir, group);
     if (instance) found.push_back(std::move(*instance));
   }
   std::ranges::sort(found, {}, &InstanceName::name);
@@ -103,18 +103,19 @@ void add_figures(const InstanceName& name, Row& row) {
 // False: there is no instance behind this file.
 bool look_at(const InstanceName& name, Row& row) {
   row.name = name.name();
+  // The table and the lock: the master region can be written by everybody who may connect.
   struct stat facts {};
-  if (::lstat(name.master().c_str(), &facts) == 0) row.owner = user_name(facts.st_uid);
-  Result<RegionFile> master = open_region_file(name.master(), Access::kReadOnly, name.group());
+  if (::lstat(name.table().c_str(), &facts) == 0) row.owner = user_name(facts.st_uid);
+  Result<RegionFile> table = open_region_file(name.table(), Access::kReadOnly, name.group());
   const Result<RegionFile> alive = open_region_file(name.alive(), Access::kReadOnly, name.group());
-  if (master.status() == StatusCode::kPermission || alive.status() == StatusCode::kPermission) {
+  if (table.status() == StatusCode::kPermission || alive.status() == StatusCode::kPermission) {
     row.state = "no permission";
     return true;
   }
-  if (!master) return false;  // gone meanwhile, or something else of this name
+  if (!table) return false;  // gone meanwhile, or something else of this name
   const LockHolder holder = alive ? lock_holder(alive->fd.get()) : LockHolder{};
   if (holder.pid != 0) row.pid = std::to_string(holder.pid);
-  const Status header = check_region_header(master->fd.get(), master->bytes, name.master(), RegionKind::kMaster);
+  const Status header = check_region_header(table->fd.get(), table->bytes, name.table(), RegionKind::kTable);
   if (header == StatusCode::kOtherVersion) {
     row.state = "other layout version";
   } else if (header == StatusCode::kInvalid && !holder.held) {
@@ -125,7 +126,7 @@ bool look_at(const InstanceName& name, Row& row) {
     row.state = "starting";
   } else if (!header.ok()) {
     row.state = "damaged";
-  } else if (read_number<std::uint64_t>(master->fd.get(), offsetof(RegionHeader, state), kRegionBuilding) ==
+  } else if (read_number<std::uint64_t>(table->fd.get(), offsetof(RegionHeader, state), kRegionBuilding) ==
              kRegionClosed) {
     row.state = "stopping";
   } else {

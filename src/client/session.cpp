@@ -1,15 +1,19 @@
 #include "client/session.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <climits>
 #include <poll.h>
 #include <sys/inotify.h>
+#include <thread>
 
 #include "shm/owner_lock.hpp"
 
 namespace hostmap {
 
 namespace {
+
+constexpr std::chrono::milliseconds kBeforeNextTry{1};
 
 // All files of an instance are its server's.
 Status strangers(const InstanceName& name) {
@@ -58,9 +62,7 @@ Session::Session(Region master, Region table) noexcept
       table_(std::move(table)),
       master_(master_region_.data()),
       reader_(table_.data(), table_.bytes()),
-      lanes_(reader_.header().shard_count) {
-  master_.set_mailboxes(master_.header().mailbox_count);
-}
+      lanes_(reader_.header().shard_count) {}
 
 Session::~Session() {
   if (end_ == nullptr || left_) return;
@@ -70,47 +72,53 @@ Session::~Session() {
 
 Result<std::unique_ptr<Session>> Session::open(const InstanceName& name, Deadline& deadline) {
   for (std::string why;;) {
-    Result<Region> master = Region::attach(name.master(), RegionKind::kMaster, Access::kReadWrite, name.group());
-    if (!master) return no_server(name, master.status());
-    if (Status status = check_server_lives(name, master->owner()); !status.ok()) return status;
     Result<Region> table = Region::attach(name.table(), RegionKind::kTable, Access::kReadOnly, name.group());
     if (!table) return no_server(name, table.status());
-    if (table->owner() != master->owner()) return strangers(name);
-    const bool same_server = master->header().incarnation == table->header().incarnation;
-    const bool plausible = master->bytes() >= sizeof(MasterHeader) &&
-                           MasterView(master->data()).plausible(master->bytes()) && is_plausible(*table);
-    if (!plausible) return damaged(name);
-    if (same_server) {
+    if (Status status = check_server_lives(name, table->owner()); !status.ok()) return status;
+    if (!is_plausible(*table)) return damaged(name);
+    Result<RegionFile> file = open_region_file(name.master(), Access::kReadWrite, name.group());
+    if (!file) return no_server(name, file.status());
+    if (file->owner != table->owner()) return strangers(name);
+    if (is_master_of(*table->at<TableHeader>(0), *file) && file->bytes >= sizeof(MasterHeader)) {
+      const std::uint64_t bytes = file->bytes;
+      Result<Region> master = Region::map_file(std::move(*file), name.master(), Access::kReadWrite);
+      if (!master) return master.status();
       std::unique_ptr<Session> session(new Session(std::move(*master), std::move(*table)));
-      const bool expedited = session->reader_.header().membarrier != 0 && register_for_membarrier();
-      Result<std::uint64_t> id = reserve_connection(session->master_, deadline);
-      Status status = id ? Status() : id.status();
-      if (id) {
-        Result<std::unique_ptr<ClientEnd>> end =
-            ClientEnd::attach(name.connection(*id), *id, session->lanes_, expedited, name.group());
-        if (!end) {
-          // The server takes back at once what a slow client did not take: try again.
-          status = end.status() == StatusCode::kNoServer ? Status(StatusCode::kClosed) : end.status();
-        } else {
-          session->end_ = std::move(*end);
-          // One descriptor stays: the connection's, which holds the lock.
-          session->master_region_.close_file();
-          session->table_.close_file();
-          status = confirm_attached(session->master_, *id);
-          if (status.ok()) return session;
-        }
+      if (session->master_.attach(session->reader_.header(), bytes)) {
+        Status status = session->enter(name, deadline);
+        if (status.ok()) return session;
+        if (!(status == StatusCode::kClosed)) return status;
+        why = status.message();
+      } else {
+        session->master_.ring_server();  // somebody has cut it off: the server makes it whole
+        why = name.master() + " was damaged by another client, and is not restored yet";
       }
-      if (!(status == StatusCode::kClosed)) return status;
-      why = status.message();
     } else {
-      why = "its master and its table are of different starts";
+      why = name.master() + " is not the region of the server that runs";
     }
-    // A server was starting or stopping just now, or we were too slow for it.
+    // A server was starting or stopping just now, we were too slow for it, or its master region is not what it was.
     if (deadline.left() == 0) {
       return Status(StatusCode::kTimeout, "the server '" + name.name() + "' gave no connection in time (" + why +
                                               "); try again with a longer timeout, and see what it does: hostmap ls");
     }
+    std::this_thread::sleep_for(kBeforeNextTry);
   }
+}
+
+// Asks for a connection and attaches to it. kClosed: try again.
+Status Session::enter(const InstanceName& name, Deadline& deadline) {
+  const bool expedited = reader_.header().membarrier != 0 && register_for_membarrier();
+  const Result<std::uint64_t> id = reserve_connection(master_, deadline);
+  if (!id) return id.status();
+  Result<std::unique_ptr<ClientEnd>> end =
+      ClientEnd::attach(name.connection(*id), *id, lanes_, expedited, name.group());
+  // The server takes back at once what a slow client did not take.
+  if (!end) return end.status() == StatusCode::kNoServer ? Status(StatusCode::kClosed) : end.status();
+  end_ = std::move(*end);
+  // One descriptor stays: the connection's, which holds the lock.
+  master_region_.close_file();
+  table_.close_file();
+  return confirm_attached(master_, *id);
 }
 
 Result<std::unique_ptr<Session>> Session::open_to_read(const InstanceName& name) {
@@ -147,11 +155,11 @@ void Session::disown() noexcept {
 }
 
 Status check_server(const InstanceName& name) {
-  Result<RegionFile> master = open_region_file(name.master(), Access::kReadOnly, name.group());
-  Status status = master ? check_region_header(master->fd.get(), master->bytes, name.master(), RegionKind::kMaster)
-                         : master.status();
+  Result<RegionFile> table = open_region_file(name.table(), Access::kReadOnly, name.group());
+  Status status =
+      table ? check_region_header(table->fd.get(), table->bytes, name.table(), RegionKind::kTable) : table.status();
   if (!status.ok()) return no_server(name, status);
-  return check_server_lives(name, master->owner);
+  return check_server_lives(name, table->owner);
 }
 
 void await_change_of_folder(const InstanceName& name, Deadline& deadline) noexcept {

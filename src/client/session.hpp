@@ -94,6 +94,7 @@ class Session {
  private:
   explicit Session(Region table) noexcept;  // only to read
   Session(Region master, Region table) noexcept;
+  Status enter(const InstanceName& name, Deadline& deadline);
 
   Region master_region_;
   Region table_;

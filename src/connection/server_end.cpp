@@ -1,6 +1,7 @@
 #include "connection/server_end.hpp"
 
 #include <climits>
+#include <new>
 #include <unistd.h>
 
 #include "wait/futex.hpp"
@@ -77,6 +78,24 @@ Result<std::unique_ptr<ServerEnd>> ServerEnd::adopt(const std::string& path, con
   // [channel.opened] release; pairs with [channel.open]: a kill may have come between the journal's word and this one
   end->header_->server.channels_open.store(channels_open, std::memory_order_release);
   return end;
+}
+
+bool ServerEnd::give_up(const std::string& path, std::uint64_t inode, std::uint32_t lanes) noexcept {
+  try {
+    const std::uint64_t head = connection_head_bytes(lanes);
+    Result<RegionFile> file = open_region_file(path, Access::kReadWrite);
+    if (!file || inode == 0 || file->inode != inode) return false;
+    // Cut off, it becomes as long as the head again, so that its client can see that this is the end.
+    if (file->bytes < head && ::ftruncate(file->fd.get(), static_cast<off_t>(head)) == 0) file->bytes = head;
+    Result<Region> region = Region::map_file(std::move(*file), path, Access::kReadWrite);
+    if (!region || region->bytes() < head) return true;
+    const BusGuard::Watch guard(*region);
+    if (region->populate_quietly(0, head) == 0) close_and_wake(region->data(), 2 * lanes);
+    region->unlink_name();
+  } catch (const std::bad_alloc&) {
+    // What stands there is unlinked as a stray. Its client finds out by itself.
+  }
+  return true;
 }
 
 std::unique_ptr<ServerEnd> ServerEnd::over(std::byte* memory, const Identity& identity) {

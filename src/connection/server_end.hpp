@@ -34,6 +34,9 @@ class ServerEnd {
   // Creates, populates (but for the rings) and publishes the region. kFull: no memory or file; kInvalid: the name is taken.
   static Result<std::unique_ptr<ServerEnd>> create(const std::string& path, const Identity& identity,
                                                    std::uint64_t incarnation);
+  // Closes the connection of a server that died, wakes whoever sleeps on it, and removes it, whatever its client, or somebody
+  // who can write it, has made of it. False: the name leads to another file than `inode`, which is not touched.
+  static bool give_up(const std::string& path, std::uint64_t inode, std::uint32_t lanes) noexcept;
   // Takes over the region of a connection whose server died. `channels_open`: as the journal says; their rings are populated.
   // kInvalid: it is not that connection's region.
   static Result<std::unique_ptr<ServerEnd>> adopt(const std::string& path, const Identity& identity,

@@ -164,12 +164,9 @@ Status prepare(const CheckedOptions& options, const RegionFile& journal, Prepare
                                            "stop), which removes its map, and start this one"};
   }
   if (!header.ok()) return header;
-  for (auto [kind, path, region] : {std::tuple{RegionKind::kMaster, &name.master(), &prepared.master},
-                                    std::tuple{RegionKind::kTable, &name.table(), &prepared.table}}) {
-    Result<Region> mapped = Region::open(*path, kind, Access::kReadWrite);
-    if (!mapped) return mapped.status();
-    *region = std::move(*mapped);
-  }
+  Result<Region> mapped = Region::open(name.table(), RegionKind::kTable, Access::kReadWrite);
+  if (!mapped) return mapped.status();
+  prepared.table = std::move(*mapped);
   if (Status status = check_replaceable(name.alive()); !status.ok()) return status;
   Result<NewLockedFile> alive = NewLockedFile::create(name.alive(), 0600);
   if (!alive) return alive.status();
@@ -190,7 +187,7 @@ Status prepare(const CheckedOptions& options, const RegionFile& journal, Prepare
   needs.connection_bytes = connection_bytes(lanes, ring_bytes);
   needs.threads = options.workers + kOtherThreads + std::max(1u, std::thread::hardware_concurrency());
   if (Status status = rehearse(needs); !status.ok()) return status;
-  for (Region* region : {&prepared.master, &prepared.table}) region->prefault();
+  prepared.table.prefault();
   return {};
 }
 

@@ -1,6 +1,6 @@
 // Handover: from a server that runs to the next one, while the clients wait for as short as can be.
 //
-//   the next one       excludes other takeovers by flock on the journal; does everything that can fail (maps master and table,
+//   the next one       excludes other takeovers by flock on the journal; does everything that can fail (maps the table,
 //                      creates the alive file, tries whether descriptors, memory and threads suffice), and only then sends
 //                      its request (a signal of its own)
 //   the one that runs  ignores a request if nobody holds that flock. Else it lets its workers end at a request's boundary,
@@ -32,9 +32,8 @@ namespace hostmap {
 
 using TakeoverLog = std::function<void(const std::string&)>;
 
-// The regions of a server that still runs, mapped and with their pages faulted in; and the next one's alive file.
+// The table of a server that still runs, mapped and with its pages faulted in; and the next one's alive file.
 struct Prepared {
-  Region master;
   Region table;
   std::optional<NewLockedFile> alive;
 };

@@ -1,5 +1,6 @@
 #include "server/left_over.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -31,9 +32,11 @@ void close_table(const Region& region) noexcept {
 }
 
 void close_master(const Region& region) noexcept {
+  if (region.bytes() < kMailboxesOffset) return;
+  // As many as there is room for: what the header says, anybody could have written.
+  const std::uint64_t mailboxes = (region.bytes() - kMailboxesOffset) / sizeof(Mailbox);
   MasterView master(region.data());
-  if (region.bytes() < sizeof(MasterHeader) || !master.plausible(region.bytes())) return;
-  master.set_mailboxes(master.header().mailbox_count);
+  master.set_mailboxes(static_cast<std::uint32_t>(std::min<std::uint64_t>(mailboxes, 2 * kMaxConnections)));
   turn_everybody_away(master);
 }
 
@@ -60,6 +63,20 @@ void give_up(Region& region, RegionKind kind) noexcept {
 
 }  // namespace
 
+Status remove_left_over_file(const std::string& path, bool& existed) {
+  struct stat facts {};
+  existed = ::lstat(path.c_str(), &facts) == 0;
+  if (!existed) return {};
+  if (facts.st_uid != ::geteuid()) {
+    return taken_by(path, facts.st_uid);
+  }
+  if (S_ISDIR(facts.st_mode)) {
+    return {StatusCode::kInvalid, path + " is a directory; remove it, or choose another --name"};
+  }
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) return obstacle("remove", path, errno);
+  return {};
+}
+
 Result<std::uint64_t> discard_left_over_regions(const InstanceName& name) {
   // The table first: whoever reads it learns before anything else that it is given up.
   std::vector<Candidate> candidates{{name.table(), RegionKind::kTable}};
@@ -71,33 +88,26 @@ Result<std::uint64_t> discard_left_over_regions(const InstanceName& name) {
   }
   candidates.push_back({name.master(), RegionKind::kMaster});
 
-  // Nothing is touched before everything was looked at.
-  for (const Candidate& candidate : candidates) {
-    Result<RegionFile> file = open_region_file(candidate.path, Access::kReadWrite);
-    if (!file) continue;
-    const Status status = check_region_header(file->fd.get(), file->bytes, candidate.path, candidate.kind);
+  // Nothing is touched before that is known. The table says so, as the journal has: clients cannot write it.
+  if (Result<RegionFile> file = open_region_file(name.table(), Access::kReadWrite); file) {
+    const Status status = check_region_header(file->fd.get(), file->bytes, name.table(), RegionKind::kTable);
     if (status == StatusCode::kOtherVersion) return status;
   }
   std::uint64_t found = 0;
   for (const Candidate& candidate : candidates) {
     struct stat facts {};
-    if (::lstat(candidate.path.c_str(), &facts) != 0) continue;
-    if (facts.st_uid != ::geteuid()) {
-      // A stranger's file in place of a connection harms nobody; the fixed names must be ours.
-      if (candidate.kind == RegionKind::kConnection) continue;
-      return taken_by(candidate.path, facts.st_uid);
+    const bool ours = ::lstat(candidate.path.c_str(), &facts) == 0 && facts.st_uid == ::geteuid();
+    // A stranger's file in place of a connection harms nobody; the fixed names must be ours.
+    if (!ours && candidate.kind == RegionKind::kConnection) continue;
+    if (ours) {
+      if (Result<Region> region = Region::open(candidate.path, candidate.kind, Access::kReadWrite); region) {
+        const BusGuard::Watch guard(*region);  // its clients may still be there
+        give_up(*region, candidate.kind);
+      }
     }
-    if (S_ISDIR(facts.st_mode)) {
-      return Status(StatusCode::kInvalid, candidate.path + " is a directory; remove it, or choose another --name");
-    }
-    if (Result<Region> region = Region::open(candidate.path, candidate.kind, Access::kReadWrite); region) {
-      const BusGuard::Watch guard(*region);  // its clients may still be there
-      give_up(*region, candidate.kind);
-    }
-    if (::unlink(candidate.path.c_str()) != 0 && errno != ENOENT) {
-      return obstacle("remove", candidate.path, errno);
-    }
-    ++found;
+    bool existed = false;
+    if (Status status = remove_left_over_file(candidate.path, existed); !status.ok()) return status;
+    found += existed ? 1 : 0;
   }
   return found;
 }

@@ -11,6 +11,10 @@
 
 namespace hostmap {
 
+// Removes what stands under one of an instance's fixed names, if it is this user's. `existed`: there was something.
+// Errors: kPermission, kInvalid.
+Status remove_left_over_file(const std::string& path, bool& existed);
+
 // Sets `closed` in the table and the connections, wakes whoever sleeps on them, and unlinks everything but the journal.
 // Returns the number of regions found. kOtherVersion: regions of another layout version, untouched; kPermission,
 // kInvalid: something of this name that is not ours to remove.

@@ -78,7 +78,8 @@ void Reaper::watch_file(const std::string& path) {
   // IN_ATTRIB comes when the last name goes, although the file lives on in mappings; IN_MODIFY when it is cut off, and not
   // for what is stored through mappings.
   constexpr std::uint32_t kEvents = IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF | IN_MODIFY;
-  if (inotify_) ::inotify_add_watch(inotify_.get(), path.c_str(), kEvents);
+  const bool watched = inotify_ && ::inotify_add_watch(inotify_.get(), path.c_str(), kEvents) >= 0;
+  watches_files_ = watches_files_ && watched;
 }
 
 const Reaper::Noticed& Reaper::fetch() noexcept {

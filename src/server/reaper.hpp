@@ -31,6 +31,8 @@ class Reaper {
   void forget(std::uint64_t serial) noexcept;
   // Reports when the file at `path` is unlinked or cut off.
   void watch_file(const std::string& path);
+  // False: the system has no more such watches to give, and nobody notices.
+  bool watches_files() const noexcept { return watches_files_; }
 
   struct Noticed {
     std::vector<std::uint64_t> dead;  // serials
@@ -46,6 +48,7 @@ class Reaper {
   UniqueFd epoll_;
   UniqueFd inotify_;
   UniqueFd stop_;
+  bool watches_files_ = true;
   std::mutex mutex_;
   std::unordered_map<std::uint64_t, UniqueFd> processes_;
   Noticed noticed_;

@@ -9,6 +9,7 @@
 
 #include "message/wire.hpp"
 #include "server/worker.hpp"
+#include "slot/reservation.hpp"
 
 namespace hostmap {
 
@@ -19,6 +20,20 @@ namespace {
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
 Status damaged(const std::string& what) { return {StatusCode::kInvalid, what}; }
+
+// The master region, if it is still the one that the table tells of, as long and as full of pages as it was: everybody who
+// may connect can write it and cut it off. kFull: there is no room.
+Result<Region> open_master(const InstanceName& name, const TableHeader& table, std::uint64_t bytes) {
+  Result<RegionFile> file = open_region_file(name.master(), Access::kReadWrite);
+  if (!file) return file.status();
+  if (file->owner != ::geteuid() || !is_master_of(table, *file)) {
+    return damaged(name.master() + " is not the one that the last server made");
+  }
+  Result<Region> region = Region::adopt(std::move(file->fd), name.master(), bytes);
+  if (!region) return region.status();
+  if (Status status = region->populate(0, region->bytes()); !status.ok()) return status;
+  return region;
+}
 
 bool is_ours(const Region& region) noexcept {
   struct stat facts {};
@@ -134,6 +149,8 @@ bool record_makes_sense(const ServerEnd& end, const Journal& journal) noexcept {
 // kFull: this process may not have as many descriptors or mappings as the last one had.
 Status attach_connections(const InstanceName& name, Inheritance& inheritance) {
   const Journal journal(inheritance.journal);
+  // Without their master region, clients have nothing to ring.
+  const bool lost = !inheritance.master;
   for (std::uint32_t index = 0; index < journal.max_connections(); ++index) {
     ConnectionRecord& record = journal.connection(index);
     ServerEnd::Identity identity;
@@ -146,18 +163,22 @@ Status attach_connections(const InstanceName& name, Inheritance& inheritance) {
     identity.lanes = journal.lanes();
     identity.index = index;
     // Its region is made before its record and removed before it, too: it is missing, or it is this client's.
-    Result<std::unique_ptr<ServerEnd>> end =
-        ServerEnd::adopt(name.connection(identity.id), identity, record.channels_open.load(kRelaxed));
-    if (end && record_makes_sense(**end, journal)) {
-      inheritance.connections.push_back(std::move(*end));
-    } else if (end) {
-      give_up(**end, journal);
-      ++inheritance.given_up;
-    } else if (end.status() == StatusCode::kFull) {
-      return end.status();
-    } else {
-      record.serial.store(0, std::memory_order_release);  // [serial.record] release; pairs with [serial.give]
+    const std::string path = name.connection(identity.id);
+    const std::uint64_t inode = record.inode.load(kRelaxed);
+    Result<std::unique_ptr<ServerEnd>> end = Status(StatusCode::kClosed);
+    if (!lost) end = ServerEnd::adopt(path, identity, record.channels_open.load(kRelaxed));
+    if (end.status() == StatusCode::kFull) return end.status();
+    if (end && (inode == 0 || (*end)->region().inode() == inode)) {
+      if (record_makes_sense(**end, journal)) {
+        inheritance.connections.push_back(std::move(*end));
+      } else {
+        give_up(**end, journal);
+        ++inheritance.given_up;
+      }
+      continue;
     }
+    if (ServerEnd::give_up(path, inode, identity.lanes)) ++inheritance.given_up;
+    record.serial.store(0, std::memory_order_release);  // [serial.record] release; pairs with [serial.give]
   }
   return {};
 }
@@ -200,16 +221,6 @@ Result<Inheritance> attach_inheritance(const InstanceName& name, Region& journal
   if (Status status = check_journal(journal); !status.ok()) return status;
   const std::uint64_t incarnation = journal.header().incarnation;
   Inheritance inheritance;
-  Result<Region> master = std::move(prepared.master);
-  if (!*master) master = Region::open(name.master(), RegionKind::kMaster, Access::kReadWrite);
-  if (!master) return master.status();
-  BusGuard::Watch guard(*master, BusGuard::OnDamage::kRestore);
-  if (master->given_up()) return Status(StatusCode::kNoServer, "the server had stopped");
-  const JournalHeader& header = *journal.at<JournalHeader>(0);
-  if (!is_ours(*master) || master->bytes() < master_bytes(mailboxes_for(header.max_connections)) ||
-      master->header().incarnation != incarnation) {
-    return damaged("the master region is another server's");
-  }
   Result<Region> region = std::move(prepared.table);
   if (!*region) region = Region::attach(name.table(), RegionKind::kTable, Access::kReadWrite);
   if (!region) return region.status();
@@ -219,8 +230,16 @@ Result<Inheritance> attach_inheritance(const InstanceName& name, Region& journal
   }
   Result<std::unique_ptr<Table>> table = Table::attach(std::move(*region), Journal(journal));
   if (!table) return table.status();
-  inheritance.master = std::move(*master);
-  inheritance.master_guard = std::move(guard);
+  const std::uint32_t mailboxes = mailboxes_for(journal.at<JournalHeader>(0)->max_connections);
+  Result<Region> master = open_master(name, (*table)->header(), master_bytes(mailboxes));
+  if (master) {
+    inheritance.master = std::move(*master);
+    inheritance.master_guard = BusGuard::Watch(inheritance.master, BusGuard::OnDamage::kRestore);
+  } else if (master.status() == StatusCode::kFull) {
+    return master.status();
+  } else {
+    inheritance.why_no_master = master.status().message();
+  }
   inheritance.table = std::move(*table);
   inheritance.journal = std::move(journal);
   return inheritance;

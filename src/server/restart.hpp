@@ -1,6 +1,7 @@
 // Restart: going on where a server that died (or stopped with --keep) left off: with its table, its journal and its clients.
 //
-//   attach   maps the regions and looks at them; nothing is changed, and what cannot be gone on with is told
+//   attach   maps the regions and looks at them; nothing is changed, and what cannot be gone on with is told. What clients can
+//            write (master and connections) decides nothing: a map whose journal and table are right is gone on with
 //   settle   the requests that were under way, splits, the arena; then the instance is as if its server had just been idle
 //
 // Both may be killed anywhere and begun again by the next server.
@@ -26,7 +27,8 @@ namespace hostmap {
 struct Inheritance {
   explicit operator bool() const noexcept { return table != nullptr; }
   Region journal;
-  Region master;
+  Region master;              // empty: what is there is not the last server's, and all clients of that one are given up
+  std::string why_no_master;  // then
   BusGuard::Watch master_guard;
   std::unique_ptr<Table> table;
   std::vector<std::unique_ptr<ServerEnd>> connections;

@@ -11,6 +11,7 @@
 #include "server/left_over.hpp"
 #include "server/notify.hpp"
 #include "shm/owner_lock.hpp"
+#include "signal/nudge.hpp"
 #include "signal/termination.hpp"
 
 namespace hostmap {
@@ -92,6 +93,7 @@ Result<std::unique_ptr<Server>> Server::start(CheckedOptions options, Log log, s
 Status Server::begin(std::function<void()> fatal) {
   stopped_ = true;  // until all of it stands, there is nothing to stop
   raise_descriptor_limit();
+  install_nudge();
   if (!BusGuard::install()) return {StatusCode::kFull, "no file descriptor left; raise the limit (ulimit -n)"};
   large_pages_refused_ = large_pages_refused();
   Prepared prepared;
@@ -136,7 +138,9 @@ Status Server::create(UniqueFd lock, std::function<void()> fatal) {
   Status status = guarded([&] {
     Status created = create_journal(std::move(lock));
     if (created.ok()) created = create_table(membarrier_available());
-    if (created.ok()) created = create_master();
+    if (created.ok()) created = create_alive();
+    if (created.ok()) created = create_master(options_.workers);
+    if (created.ok()) created = share_regions();
     if (created.ok()) created = start_threads(std::move(fatal));
     return created;
   });
@@ -198,6 +202,13 @@ Status Server::take_over() {
   options_.ring_bytes = journal.ring_bytes;
   options_.workers = std::min(options_.workers, journal.lane_count);
 
+  if (!master_) {
+    bool existed = false;
+    Status status = remove_left_over_file(options_.name.master(), existed);
+    if (status.ok()) status = create_master(journal.lane_count);
+    if (!status.ok()) return status;
+    log_("the master region was made anew, and clients connect anew, because " + inheritance_.why_no_master);
+  }
   if (Status status = share_regions(); !status.ok()) return status;
   lay_out_master(master_, incarnation_, journal.max_connections, journal.lane_count);
   // relaxed, both: figures for people
@@ -211,7 +222,7 @@ Status Server::take_over() {
   }
   if (inheritance_.given_up != 0) {
     log_("closed " + std::to_string(inheritance_.given_up) +
-         " connections whose places in the journal made no sense: their clients connect anew");
+         " connections that could not be gone on with: their clients connect anew");
   }
   log_("recovered entries=" + std::to_string(inheritance_.entries) + " connections=" +
        std::to_string(inheritance_.connections.size()) + " replayed=" + std::to_string(inheritance_.replayed) +
@@ -283,6 +294,9 @@ void Server::introduce() noexcept {
     header.lane_worker[lane].store(static_cast<std::uint8_t>(lane % options_.workers), kRelaxed);
   }
   header.server_pid.store(static_cast<std::uint32_t>(::getpid()), kRelaxed);
+  header.mailbox_count.store(mailboxes_for(options_.max_connections), kRelaxed);
+  // [master.made] release; pairs with [master.inode]: the region and how many mailboxes it has
+  header.master_inode.store(master_.inode(), std::memory_order_release);
   header.server_stats.workers.store(options_.workers, kRelaxed);
   header.server_generation.store(header.server_generation.load(kRelaxed) + 1, kRelaxed);
 }
@@ -312,16 +326,15 @@ Status Server::share_regions() {
   return master_.share(Sharing::kReadAndWrite, group);
 }
 
-Status Server::create_master() {
-  if (Status status = create_alive(); !status.ok()) return status;
+Status Server::create_master(std::uint32_t lanes) {
   const std::uint32_t mailboxes = mailboxes_for(options_.max_connections);
   Result<Region> master = Region::create(options_.name.master(), master_bytes(mailboxes), 0600);
   if (!master) return master.status();
   master_ = std::move(*master);
   if (Status status = master_.populate(0, master_.bytes()); !status.ok()) return status;
   master_guard_ = BusGuard::Watch(master_, BusGuard::OnDamage::kRestore);
-  lay_out_master(master_, incarnation_, options_.max_connections, options_.workers);
-  return share_regions();
+  lay_out_master(master_, incarnation_, options_.max_connections, lanes);
+  return {};
 }
 
 Status Server::start_threads(std::function<void()> fatal) {
@@ -345,8 +358,9 @@ Status Server::start_threads(std::function<void()> fatal) {
     workers_.push_back(std::make_unique<Worker>(around, i, std::move(lanes)));
     workers_.back()->start();
   }
-  service_ = std::make_unique<Service>(Service::Surroundings{
-      &options_, &master_, table_.get(), Journal(journal_region_), &workers_, incarnation_, log_, std::move(fatal)});
+  service_ =
+      std::make_unique<Service>(Service::Surroundings{&options_, &master_, table_.get(), Journal(journal_region_),
+                                                      &workers_, incarnation_, log_, std::move(fatal), &master_guard_});
   for (std::unique_ptr<ServerEnd>& end : inheritance_.connections) service_->adopt(std::move(end));
   inheritance_.connections.clear();
   service_->start();
@@ -377,9 +391,9 @@ void Server::stop(Ending ending) {
   // Everybody who looks at the table or waits for an answer learns that this is the end, and connects anew.
   // [region.close] release; pairs with [region.attach]
   master_.header().state.store(kRegionClosed, std::memory_order_release);
-  std::atomic_thread_fence(std::memory_order_seq_cst);  // [region.close-fence] seq_cst; pairs with [mailbox.ask-fence]
   table_->region().header().state.store(
-      kRegionClosed, std::memory_order_release);  // [region.close] release; pairs with [region.attach]
+      kRegionClosed, std::memory_order_release);        // [region.close] release; pairs with [region.attach]
+  std::atomic_thread_fence(std::memory_order_seq_cst);  // [region.close-fence] seq_cst; pairs with [mailbox.ask-fence]
   table_->close();
   service_->close_all();
   unlink_all();

@@ -60,7 +60,7 @@ class Server {
   Status take_over();
   Status create_journal(UniqueFd lock);
   Status create_table(bool membarrier);
-  Status create_master();
+  Status create_master(std::uint32_t lanes);
   Status create_alive();
   Status share_regions();
   void introduce() noexcept;

@@ -14,6 +14,7 @@
 #include "server/notify.hpp"
 #include "server/pace.hpp"
 #include "shm/owner_lock.hpp"
+#include "signal/nudge.hpp"
 #include "wait/stir.hpp"
 
 namespace hostmap {
@@ -24,7 +25,7 @@ namespace {
 constexpr std::int64_t kLockPatienceNs = 2'000'000'000;
 constexpr std::int64_t kTimerNs = 1'000'000'000;
 // How often it looks though nobody rang: a hostile process can move its futex sleeper elsewhere.
-constexpr std::int64_t kRarelyNs = 60'000'000'000;
+constexpr std::int64_t kRarelyNs = 5'000'000'000;
 // Regions made for who has not come to fetch them yet. Whoever scribbles over the mailboxes asks, and never comes.
 constexpr std::size_t kMostWaiting = 64;
 
@@ -94,17 +95,18 @@ void Service::open() {
 void Service::stop() {
   stopping_.store(true, std::memory_order_release);  // [service.stop] release; pairs with [service.stopping]
   futex_add_and_wake(bell_.rings);
-  thread_.join();
+  join_nudged(thread_, ended_);
 }
 
 void Service::run() {
+  accept_nudges();
   Pace pace(monotonic_ns());
   for (;;) {
     // [service.bell] acquire; pairs with [mailbox.ask]: what was done before the bell is seen in this round, or the wait
     // returns at once
     const std::uint32_t seen = bell_.rings.load(std::memory_order_acquire);
     // [service.stopping] acquire; pairs with [service.stop]
-    if (stopping_.load(std::memory_order_acquire)) return;
+    if (stopping_.load(std::memory_order_acquire)) break;
     const std::int64_t begun = thread_cpu_ns();
     round(monotonic_ns());
     const std::int64_t pause = pace.pause_after(thread_cpu_ns() - begun, monotonic_ns());
@@ -117,6 +119,7 @@ void Service::run() {
     }
     futex_wait(bell_.rings, seen, next_wait());
   }
+  ended_.store(true, std::memory_order_relaxed);  // relaxed: see join_nudged()
 }
 
 void Service::round(std::int64_t now) {
@@ -130,7 +133,7 @@ void Service::round(std::int64_t now) {
     at->second.look_at_ns = now;
   }
   if (noticed.files_changed) notice_removal();
-  look_at_master();
+  look_at_master(now);
   for (auto at = connections_.begin(); at != connections_.end();) {
     look_after(at->second, now);
     at = free_if_released(at->second) ? connections_.erase(at) : std::next(at);
@@ -144,10 +147,10 @@ std::size_t Service::waiting() const noexcept {
   return static_cast<std::size_t>(std::ranges::count_if(connections_, waits));
 }
 
-// A timer is needed only while somebody may die unseen.
+// A short timer is needed only while somebody may die, or cut off the master, unseen.
 std::int64_t Service::next_wait() {
   if (deferred_ && waiting() < kMostWaiting) return 0;
-  if (connections_.empty() && !rendezvous_.waiting()) return kNoTimeout;
+  if (!reaper_.watches_files() || has_private_pages()) return patience_ns(kTimerNs);
   const bool watching = std::any_of(connections_.begin(), connections_.end(), [](const auto& item) {
     return item.second.life != Life::kDropping && !item.second.visible;
   });
@@ -240,12 +243,13 @@ MailboxState Service::let_in(std::uint64_t id, std::int64_t now) {
 
   free_indices_.pop_back();
   ConnectionRecord& record = around_.journal.connection(identity.index);
-  // relaxed, all four: the serial, stored behind them, makes the record valid
+  // relaxed, all five: the serial, stored behind them, makes the record valid
   record.id.store(id, std::memory_order_relaxed);
   record.request_nonce.store(identity.request_nonce, std::memory_order_relaxed);
   record.answer_nonce.store(identity.answer_nonce, std::memory_order_relaxed);
-  record.channels_open.store(0, std::memory_order_relaxed);  // relaxed: likewise
-  record.serial.store(serial, std::memory_order_release);    // [serial.record] release; pairs with [serial.give]
+  record.channels_open.store(0, std::memory_order_relaxed);                         // relaxed: likewise
+  record.inode.store(connection.end->region().inode(), std::memory_order_relaxed);  // relaxed: likewise
+  record.serial.store(serial, std::memory_order_release);  // [serial.record] release; pairs with [serial.give]
 
   const auto kept = connections_.insert(one.extract(serial)).position;
   open_channel(kept->second, std::move(first));
@@ -399,22 +403,36 @@ void Service::notice_removal() {
       connections_.size(), " connected clients until they leave, and then stops: start it again to accept others");
 }
 
+bool Service::has_private_pages() const noexcept {
+  return around_.master_guard != nullptr && around_.master_guard->has_private_pages();
+}
+
 // Everybody who may connect can write the master region, and cut it off: it is made whole again, as it was when it was new.
 // Those who were just connecting try once more.
-void Service::look_at_master() {
+void Service::look_at_master(std::int64_t now) {
   if (!open_.load(std::memory_order_relaxed)) return;  // relaxed: as in open()
   Region& master = *around_.master;
   const std::uint32_t connections = around_.options->max_connections;
   const std::uint32_t lanes = around_.table->shard_count();
   struct stat facts {};
   const bool shorter = ::fstat(master.fd(), &facts) == 0 && static_cast<std::uint64_t>(facts.st_size) < master.bytes();
-  if (!shorter && is_laid_out(master, around_.incarnation, connections, lanes)) return;
-  if (!master.populate(0, master.bytes()).ok()) return;  // the guard's pages serve us
+  // On private pages nobody hears a client ring. Whoever cuts the file off without end gets us there once a second.
+  const bool torn = has_private_pages() && now >= remap_at_ns_;
+  if (!shorter && !torn && is_laid_out(master, around_.incarnation, connections, lanes)) return;
+  if (master.populate_quietly(0, master.bytes()) != 0) return;  // the guard's pages serve us
+  if (torn) {
+    remap_at_ns_ = now + kTimerNs;
+    around_.master_guard->begin_anew();
+    if (!master.remap()) return;
+  }
   lay_out_master(master, around_.incarnation, connections, lanes);
   master.publish();
   // Whoever rang meanwhile rang in vain.
   auto& header = *master.at<MasterHeader>(0);
   std::for_each_n(header.worker_bells, around_.workers->size(), [](Bell& bell) { stir(bell.rings); });
+  if (torn) {  // some may sleep on a page that is no longer there
+    for (const auto& worker : *around_.workers) worker->nudge();
+  }
   if (std::exchange(said_damaged_, true)) return;
   say("a client has overwritten or cut off the master region of '", around_.options->name.name(),
       "'; it was made whole again (this is said once): look for a program that writes to files of this name");

@@ -24,6 +24,7 @@
 #include "server/options.hpp"
 #include "server/reaper.hpp"
 #include "server/worker.hpp"
+#include "signal/bus_guard.hpp"
 #include "slot/rendezvous.hpp"
 
 namespace hostmap {
@@ -40,6 +41,7 @@ class Service {
     std::uint64_t incarnation;
     Log log;
     std::function<void()> fatal;  // called once, when the regions were removed and the last client has left
+    BusGuard::Watch* master_guard = nullptr;
   };
   explicit Service(Surroundings surroundings);
   ~Service();
@@ -92,7 +94,8 @@ class Service {
   bool free_if_released(Connection& connection);
   void count_connections() noexcept;
   void notice_removal();
-  void look_at_master();
+  bool has_private_pages() const noexcept;
+  void look_at_master(std::int64_t now);
 
   Surroundings around_;
   Rendezvous rendezvous_;
@@ -102,11 +105,13 @@ class Service {
   std::vector<std::uint32_t> free_indices_;                    // in the journal
   bool deferred_ = false;  // somebody asks, and is answered when fewer are waited for
   bool removed_ = false;
+  std::int64_t remap_at_ns_ = 0;  // not before
   bool said_damaged_ = false;
   bool said_taken_ = false;
   std::atomic<bool> open_{false};
   bool gave_up_ = false;
   std::atomic<bool> stopping_{false};
+  std::atomic<bool> ended_{false};
   std::thread thread_;
 };
 

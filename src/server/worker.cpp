@@ -6,6 +6,7 @@
 #include <string>
 
 #include "server/dispatch.hpp"
+#include "signal/nudge.hpp"
 
 namespace hostmap {
 
@@ -64,7 +65,11 @@ void Worker::start() {
 void Worker::stop() {
   stopping_.store(true, std::memory_order_release);  // [worker.stop] release; pairs with [worker.stopping]
   ring();
-  thread_.join();
+  join_nudged(thread_, ended_);
+}
+
+void Worker::nudge() noexcept {
+  if (thread_.joinable()) hostmap::nudge(thread_);
 }
 
 void Worker::ring() noexcept { futex_add_and_wake(around_.bells[number_].rings); }
@@ -122,6 +127,7 @@ void Worker::resume_stream(ServerChannel& channel) noexcept {
 }
 
 void Worker::run() {
+  accept_nudges();
   around_.line->cpu.store(static_cast<std::uint32_t>(::sched_getcpu()), std::memory_order_relaxed);  // relaxed: a hint
   std::int64_t idle_since = 0;
   unsigned idle_looks = 0;
@@ -153,6 +159,7 @@ void Worker::run() {
   take_orders();
   activate_all();
   for (const auto& channel : active_) drain(*channel, true);
+  ended_.store(true, std::memory_order_relaxed);  // relaxed: see join_nudged()
 }
 
 // Between two polls. In a crowd, and after a while in any case, those who could send something may be waiting for this cpu.

@@ -7,7 +7,7 @@
 //             a hint, and two in turn; all of them are polled before the worker parks; what a clear left is taken back
 //             before it parks, too
 //
-// Threads: everything private is the worker's own; attach(), detach(), stop() and ring() may be called by others.
+// Threads: everything private is the worker's own; attach(), detach(), stop(), nudge() and ring() may be called by others.
 //
 // Invariants
 // 1. A channel gets at most kBatch records or kBatchBytes bytes per sweep, and over several sweeps kShareBytes in each while
@@ -154,6 +154,8 @@ class Worker {
   void start();
   // Drains every channel once more, then ends the thread.
   void stop();
+  // Its sleep, if it sleeps, ends soon, whatever has become of its bell.
+  void nudge() noexcept;
 
   void attach(std::unique_ptr<ServerChannel> channel) noexcept;
   // Drains and forgets all channels of `end`, then takes one from its holders.
@@ -217,6 +219,7 @@ class Worker {
   std::vector<Order> taken_;  // this thread's, between its looks
   std::atomic<bool> has_orders_{false};
   std::atomic<bool> stopping_{false};
+  std::atomic<bool> ended_{false};
   std::thread thread_;
 };
 

@@ -37,8 +37,8 @@ static_assert(LaneWorker::is_always_lock_free && sizeof(LaneWorker) == 1);
 // ---------------------------------------------------------------------------------------------------------------------
 // Every region begins with this line.
 //
-//   0       8        12     16            24      32            40      48         64
-//   | magic | version| kind | fingerprint | bytes | incarnation | state | reserved |
+//   0       8        12     16            24      32            40      48          56         64
+//   | magic | version| kind | fingerprint | bytes | incarnation | state | name_hash | reserved |
 //
 // Its first 16 bytes and `state` keep their places for ever, so that any version can name any other.
 
@@ -62,7 +62,8 @@ struct RegionHeader {
   std::uint64_t bytes;        // size of the file
   std::uint64_t incarnation;  // random, one for all regions that one server created at its start
   Word state;
-  std::uint64_t reserved[2];
+  std::uint64_t name_hash;  // of the file's name without its folder: which of several names (hard links) counts
+  std::uint64_t reserved;
 };
 HOSTMAP_SIZE(RegionHeader, 64, 8);
 HOSTMAP_AT(RegionHeader, magic, 0);
@@ -72,7 +73,8 @@ HOSTMAP_AT(RegionHeader, fingerprint, 16);
 HOSTMAP_AT(RegionHeader, bytes, 24);
 HOSTMAP_AT(RegionHeader, incarnation, 32);
 HOSTMAP_AT(RegionHeader, state, 40);
-HOSTMAP_AT(RegionHeader, reserved, 48);
+HOSTMAP_AT(RegionHeader, name_hash, 48);
+HOSTMAP_AT(RegionHeader, reserved, 56);
 
 // Of the constants of a region's head: what never changes in this header, and what follows it up to byte `end` of the region.
 inline std::uint64_t checksum_of_head(const RegionHeader& header, std::uint64_t end) noexcept {
@@ -469,7 +471,10 @@ struct TableHeader {
   HalfWord server_pid;                // for people
   LaneWorker lane_worker[kMaxLanes];  // which worker serves a lane; changes when a server starts
   HalfWord phase;                     // a ServerPhase, for people
-  std::uint8_t reserved_server[3664];
+  HalfWord mailbox_count;             // of the master region. Clients can write that one, but not this
+  std::uint32_t reserved_half;
+  Word master_inode;  // the master region's file; 0: a server that does not say
+  std::uint8_t reserved_server[3648];
   ShardHeader shards[kMaxLanes];
   WorkerLine workers[kMaxLanes];
   LaneStats lane_stats[kMaxLanes];
@@ -494,6 +499,8 @@ HOSTMAP_AT(TableHeader, server_generation, 384);
 HOSTMAP_AT(TableHeader, server_pid, 392);
 HOSTMAP_AT(TableHeader, lane_worker, 396);
 HOSTMAP_AT(TableHeader, phase, 428);
+HOSTMAP_AT(TableHeader, mailbox_count, 432);
+HOSTMAP_AT(TableHeader, master_inode, 440);
 HOSTMAP_AT(TableHeader, shards, 4096);
 HOSTMAP_AT(TableHeader, workers, 8192);
 HOSTMAP_AT(TableHeader, lane_stats, 12288);
@@ -735,7 +742,8 @@ struct ConnectionRecord {
   Word request_nonce;
   Word answer_nonce;
   Word channels_open;
-  Word reserved[3];
+  Word inode;  // its region's file, which its client can write; 0: not said
+  Word reserved[2];
 };
 HOSTMAP_SIZE(ConnectionRecord, 64, 8);
 HOSTMAP_AT(ConnectionRecord, serial, 0);
@@ -743,6 +751,7 @@ HOSTMAP_AT(ConnectionRecord, id, 8);
 HOSTMAP_AT(ConnectionRecord, request_nonce, 16);
 HOSTMAP_AT(ConnectionRecord, answer_nonce, 24);
 HOSTMAP_AT(ConnectionRecord, channels_open, 32);
+HOSTMAP_AT(ConnectionRecord, inode, 40);
 
 // What requests leave behind besides their effect on the table. A request that changes it writes the one of two memos that
 // does not count; which one counts is decided by the store of `request_next`, as everything else about the request is: the one

@@ -45,8 +45,8 @@ Status taken_by(const std::string& path, uid_t owner) {
 }
 
 Status hard_link(const std::string& path) {
-  return {StatusCode::kInvalid, path + " has another name, too (a hard link): remove that one (find " +
-                                    folder_of(path) + " -samefile " + path + ")"};
+  return {StatusCode::kInvalid, path + " is a hard link to a file that was made under another name: remove it (find " +
+                                    folder_of(path) + " -samefile " + path + " shows the names)"};
 }
 
 Status obstacle(const std::string& action, const std::string& path, int error) {

@@ -20,7 +20,7 @@ std::string user_text(uid_t user);
 // now is examined: its kind or its owner is often the reason. kPermission, kFull, kNoServer (there is no such file) or kInvalid.
 Status obstacle(const std::string& action, const std::string& path, int error);
 
-// kInvalid: the file has more than one name, so another program may hold it for its own.
+// kInvalid: the file has more than one name, and was made under another one.
 Status hard_link(const std::string& path);
 
 // kPermission: `path` belongs to `owner`, and this process starts no server over the files of others.

@@ -58,11 +58,10 @@ Result<UniqueFd> lock_named_file(const std::string& path) {
     if (mine.st_uid != ::geteuid()) {
       return taken_by(path, mine.st_uid);
     }
-    if ((mine.st_mode & 07777) != 0600 && ::fchmod(fd.get(), 0600) != 0)
+    // Anybody may give this name to another file of this user's: that one is not touched.
+    const bool other_names = mine.st_nlink > 1;
+    if (!other_names && (mine.st_mode & 07777) != 0600 && ::fchmod(fd.get(), 0600) != 0)
       return obstacle("set the mode of", path, errno);
-    if (mine.st_nlink > 1) {
-      return hard_link(path);
-    }
     switch (try_lock_file(fd.get())) {
       case LockOutcome::kHeldByOther: {
         const LockHolder holder = lock_holder(fd.get());
@@ -78,9 +77,16 @@ Result<UniqueFd> lock_named_file(const std::string& path) {
     }
     // A stopping server unlinks the file while it holds the lock: then the name leads elsewhere, and we start over.
     struct stat named {};
-    if (::stat(path.c_str(), &named) == 0 && named.st_ino == mine.st_ino && named.st_dev == mine.st_dev) {
-      return fd;
+    if (::stat(path.c_str(), &named) != 0 || named.st_ino != mine.st_ino || named.st_dev != mine.st_dev) continue;
+    if (other_names) {
+      std::uint64_t bytes = 0;
+      const Status made_here = check_region_header(fd.get(), bytes, path, RegionKind::kJournal);
+      if (!made_here.ok() && !(made_here == StatusCode::kOtherVersion)) {
+        if (::unlink(path.c_str()) != 0) return obstacle("remove", path, errno);
+        continue;
+      }
     }
+    return fd;
   }
 }
 

@@ -5,12 +5,14 @@
 #include <cstring>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <string_view>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <unistd.h>
 #include <utility>
 
+#include "base/hash.hpp"
 #include "shm/obstacle.hpp"
 
 #ifndef MADV_POPULATE_WRITE
@@ -33,6 +35,12 @@ Status open_error(const std::string& path, int error) {
                                          "that user share it (--group at both ends)"};
   }
   return obstacle("open", path, error);
+}
+
+// RegionHeader::name_hash.
+std::uint64_t name_hash_of(const std::string& path) noexcept {
+  const std::string_view name = std::string_view(path).substr(path.rfind('/') + 1);
+  return hash_bytes(name.data(), name.size(), 0);
 }
 
 Status map_error(const std::string& path, std::uint64_t bytes, int error) {
@@ -217,9 +225,6 @@ Result<RegionFile> open_region_file(const std::string& path, Access access, gid_
   if (!S_ISREG(facts.st_mode)) {
     return Status(StatusCode::kInvalid, path + " is not a regular file; remove it");
   }
-  if (facts.st_nlink > 1) {
-    return hard_link(path);
-  }
   const uid_t me = ::geteuid();
   const bool shared = group != kNoGroup && facts.st_gid == group && (facts.st_mode & S_IRWXO) == 0;
   if (me != 0 && facts.st_uid != me && facts.st_uid != 0 && !shared) {
@@ -229,6 +234,7 @@ Result<RegionFile> open_region_file(const std::string& path, Access access, gid_
                                          : ", and is not shared by that group alone"));
   }
   file.bytes = static_cast<std::uint64_t>(facts.st_size);
+  file.inode = facts.st_ino;
   file.owner = facts.st_uid;
   return file;
 }
@@ -262,6 +268,9 @@ Status check_region_header(int fd, std::uint64_t& bytes_now, const std::string& 
   }
   struct stat facts {};
   if (::fstat(fd, &facts) == 0) bytes_now = static_cast<std::uint64_t>(facts.st_size);
+  if (facts.st_nlink > 1 && header.name_hash != name_hash_of(path)) {
+    return hard_link(path);
+  }
   if (header.bytes > bytes_now || header.bytes < sizeof(RegionHeader)) {
     return {StatusCode::kInvalid, path + " is shorter than its header says"};
   }
@@ -272,8 +281,20 @@ Result<Region> Region::open(const std::string& path, RegionKind kind, Access acc
   Result<RegionFile> file = open_region_file(path, access, group);
   if (!file) return file.status();
   if (Status status = check_region_header(file->fd.get(), file->bytes, path, kind); !status.ok()) return status;
+  return map_file(std::move(*file), path, access);
+}
+
+Result<Region> Region::map_file(RegionFile&& file, const std::string& path, Access access) {
+  if (file.bytes == 0) return Status(StatusCode::kNoServer, path + " is empty");
   const int protection = access == Access::kReadOnly ? PROT_READ : PROT_READ | PROT_WRITE;
-  return map(std::move(file->fd), path, file->bytes, protection);
+  return map(std::move(file.fd), path, file.bytes, protection);
+}
+
+bool Region::remap() noexcept {
+  constexpr int kProtection = PROT_READ | PROT_WRITE;
+  if (::mmap(data_, bytes_, kProtection, MAP_SHARED | MAP_FIXED, fd_.get(), 0) == MAP_FAILED) return false;
+  ::madvise(data_, bytes_, MADV_DONTDUMP);
+  return true;
 }
 
 Result<Region> Region::attach(const std::string& path, RegionKind kind, Access access, gid_t group) {
@@ -335,6 +356,7 @@ void Region::write_header(RegionKind kind, std::uint64_t incarnation) noexcept {
   h.fingerprint = kFingerprint;
   h.bytes = bytes_;
   h.incarnation = incarnation;
+  h.name_hash = name_hash_of(path_);
 }
 
 void Region::publish() noexcept {

@@ -26,6 +26,14 @@ enum class Access : std::uint8_t { kReadOnly, kReadWrite };
 // What the members of the group that shares an instance may do with a file of it.
 enum class Sharing : std::uint8_t { kRead, kReadAndWrite };
 
+// What an existing file turned out to be, before anything of it is mapped for use.
+struct RegionFile {
+  UniqueFd fd;
+  std::uint64_t bytes = 0;
+  std::uint64_t inode = 0;
+  uid_t owner = 0;
+};
+
 class Region {
  public:
   Region() noexcept = default;
@@ -48,6 +56,8 @@ class Region {
   // The same without a look into the mapping, for a server that must first guard it: whoever can write a region can cut
   // it off. A region that its server has given up is mapped, too.
   static Result<Region> open(const std::string& path, RegionKind kind, Access access, gid_t group = kNoGroup);
+  // Maps a file that open_region_file() has opened, whatever its header says. kNoServer: it is empty.
+  static Result<Region> map_file(RegionFile&& file, const std::string& path, Access access);
 
   // Lets the members of `group` open it, and nobody else but its owner. kPermission: this process may not give it away.
   Status share(Sharing with, gid_t group) const;
@@ -74,6 +84,11 @@ class Region {
   void write_header(RegionKind kind, std::uint64_t incarnation) noexcept;
   void publish() noexcept;
   bool given_up() const noexcept;
+  std::uint64_t inode() const noexcept { return inode_; }
+
+  // Maps the file once more at the same place, over pages that something else was mapped to. Other threads may look there
+  // meanwhile. False: the system refused, and the mapping is what it was.
+  bool remap() noexcept;
 
   // Removes the region's name, if it still leads to this region: somebody may have removed it, and another server made one
   // of the same name.
@@ -136,20 +151,14 @@ bool large_pages_refused() noexcept;
 // Removes the name `path` if it leads to the open file `fd`.
 void unlink_if_same(const std::string& path, int fd) noexcept;
 
-// What an existing file turned out to be, before anything of it is mapped for use.
-struct RegionFile {
-  UniqueFd fd;
-  std::uint64_t bytes = 0;
-  uid_t owner = 0;
-};
-
-// Opens `path` without following links and without blocking on a FIFO, and checks that it is a regular file with one
-// name and an acceptable owner: the caller's user, root, anyone when the caller is root, or anyone who has given the file to
+// Opens `path` without following links and without blocking on a FIFO, and checks that it is a regular file with an
+// acceptable owner: the caller's user, root, anyone when the caller is root, or anyone who has given the file to
 // `group` and to nobody outside it.
 Result<RegionFile> open_region_file(const std::string& path, Access access, gid_t group = kNoGroup);
 
 // Reads the header of an open file and says whether it is a region of ours: kNoServer when it is not ready (yet),
-// kOtherVersion, kInvalid. `kind` must match. `bytes` becomes the file's size as of now: it may have been built meanwhile.
+// kOtherVersion, kInvalid. `kind` must match. A file with several names (anybody may add one) is the region under the name
+// that it was made with, and under no other: kInvalid. `bytes` becomes the file's size as of now: it may have been built meanwhile.
 Status check_region_header(int fd, std::uint64_t& bytes, const std::string& path, RegionKind kind);
 
 }  // namespace hostmap

@@ -23,6 +23,7 @@ struct Place {
   std::atomic<std::uint64_t> bytes{0};
   std::uint64_t page_bytes = 0;
   std::atomic<bool> damaged{false};
+  std::atomic<bool> has_private_pages{false};
   int file_to_restore = -1;
   std::atomic<std::uint32_t> restorations{0};
 };
@@ -40,6 +41,7 @@ bool mend(Place& place, std::uintptr_t begin, std::uintptr_t address) noexcept {
       ::fallocate(place.file_to_restore, 0, 0, bytes) == 0) {
     return true;
   }
+  place.has_private_pages.store(true, std::memory_order_relaxed);  // relaxed: the event's system calls order it
   const std::uintptr_t page = begin + (address - begin) / place.page_bytes * place.page_bytes;
   return ::mmap(reinterpret_cast<void*>(page), place.page_bytes, PROT_READ | PROT_WRITE,
                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED;
@@ -100,10 +102,11 @@ BusGuard::Watch::Watch(const Region& region, OnDamage on_damage) noexcept {
   Place& place = places[at];
   // A fault elsewhere may be looking at this place: whoever sees the new size sees that it was free.
   std::atomic_thread_fence(std::memory_order_release);  // [guard.take] release; pairs with [guard.check]
-  // relaxed, all three: the store of `begin` publishes them
+  // relaxed, all four: the store of `begin` publishes them
   place.bytes.store(region.bytes(), std::memory_order_relaxed);
   place.damaged.store(false, std::memory_order_relaxed);
-  place.restorations.store(0, std::memory_order_relaxed);
+  place.has_private_pages.store(false, std::memory_order_relaxed);
+  place.restorations.store(0, std::memory_order_relaxed);  // relaxed: likewise
   place.page_bytes = region.page_bytes();
   place.file_to_restore = on_damage == OnDamage::kRestore ? region.fd() : -1;
   // [guard.watch] release; pairs with [guard.find]
@@ -115,6 +118,18 @@ BusGuard::Watch::Watch(const Region& region, OnDamage on_damage) noexcept {
 bool BusGuard::Watch::damaged() noexcept {
   // relaxed: the event that told of it orders it
   return place_ != kNone && places[place_].damaged.exchange(false, std::memory_order_relaxed);
+}
+
+bool BusGuard::Watch::has_private_pages() const noexcept {
+  // relaxed: the event that told of it orders it
+  return place_ != kNone && places[place_].has_private_pages.load(std::memory_order_relaxed);
+}
+
+void BusGuard::Watch::begin_anew() noexcept {
+  if (place_ == kNone) return;
+  places[place_].restorations.store(0, std::memory_order_relaxed);  // relaxed: a limit, not a count
+  // relaxed: a fault at this moment costs one more repair
+  places[place_].has_private_pages.store(false, std::memory_order_relaxed);
 }
 
 void BusGuard::Watch::release() noexcept {

@@ -50,6 +50,10 @@ class BusGuard {
     ~Watch() { release(); }
     // Was there a fault since this was last asked?
     bool damaged() noexcept;
+    // Were pages replaced by private ones? A file to be restored was cut off too often, or has no room.
+    bool has_private_pages() const noexcept;
+    // Forgets that, and how often the file was restored. Before its pages are mapped again (Region::remap).
+    void begin_anew() noexcept;
 
    private:
     static constexpr std::uint32_t kNone = ~0u;

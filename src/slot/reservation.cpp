@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <climits>
+#include <cstddef>
 #include <unistd.h>
 
 #include "wait/park.hpp"
@@ -13,19 +14,47 @@ namespace {
 // The futex of a mailbox is the low half of its word, which holds the state and the low bits of the id.
 const HalfWord& low_half(const Word& word) noexcept { return reinterpret_cast<const HalfWord&>(word); }
 
-// Sleeps until the mailbox's word is not `seen` any more, or the deadline.
+// Another client can cut off the page with the mailbox, and this one's sleep with it.
+constexpr std::int64_t kLookAgainNs = 1'000'000'000;
+
+// Sleeps until the mailbox's word is not `seen` any more, or for a while. False: the deadline has passed.
 bool wait_for_change(const Mailbox& mailbox, std::uint64_t seen, Deadline& deadline) noexcept {
   const std::int64_t left = deadline.left();
   if (left <= 0) return false;
-  futex_wait(low_half(mailbox.word), static_cast<std::uint32_t>(seen), left);
+  futex_wait(low_half(mailbox.word), static_cast<std::uint32_t>(seen), std::min(left, patience_ns(kLookAgainNs)));
   return true;
 }
 
 }  // namespace
 
-bool MasterView::plausible(std::uint64_t bytes) const noexcept {
-  const std::uint32_t count = header().mailbox_count;
-  return count != 0 && count <= 2 * kMaxConnections && master_bytes(count) <= bytes;
+bool is_master_of(const TableHeader& table, const RegionFile& master) noexcept {
+  // [master.inode] acquire; pairs with [master.made]
+  const std::uint64_t inode = table.master_inode.load(std::memory_order_acquire);
+  if (inode != 0) return master.inode == inode;
+  std::uint64_t incarnation = 0;
+  // By pread: whoever can write the region can cut it off.
+  return ::pread(master.fd.get(), &incarnation, sizeof incarnation, offsetof(RegionHeader, incarnation)) ==
+             static_cast<ssize_t>(sizeof incarnation) &&
+         incarnation == table.region.incarnation;
+}
+
+bool MasterView::attach(const TableHeader& table, std::uint64_t bytes) noexcept {
+  // relaxed, all: [master.inode] has ordered them
+  const std::uint64_t inode = table.master_inode.load(std::memory_order_relaxed);
+  const std::uint32_t said = table.mailbox_count.load(std::memory_order_relaxed);
+  const std::uint32_t count = inode != 0 ? said : header().mailbox_count;
+  if (!fits(count, bytes)) return false;
+  table_ = &table;
+  inode_ = inode;
+  mailboxes_ = count;
+  return true;
+}
+
+bool MasterView::ended() const noexcept {
+  const RegionHeader& region = table_ == nullptr ? header().region : table_->region;
+  // relaxed, both: whoever must see them promptly has fenced
+  if (region.state.load(std::memory_order_relaxed) == kRegionClosed) return true;
+  return table_ != nullptr && table_->master_inode.load(std::memory_order_relaxed) != inode_;
 }
 
 void MasterView::ring_server() const noexcept { futex_add_and_wake(header().server_bell.rings); }
@@ -56,10 +85,8 @@ Result<std::uint64_t> reserve_connection(MasterView& master, Deadline& deadline)
     return Status(StatusCode::kClosed, "the server gave up waiting for this client");
   }
   std::atomic_thread_fence(std::memory_order_seq_cst);  // [mailbox.ask-fence] seq_cst; pairs with [region.close-fence]
-  // relaxed: behind the fence. Either a server that stops sees this mailbox asked, or it is seen to have stopped.
-  if (master.header().region.state.load(std::memory_order_relaxed) == kRegionClosed) {
-    return Status(StatusCode::kClosed, "the server has just stopped");
-  }
+  // Either a server that stops sees this mailbox asked, or it is seen to have stopped.
+  if (master.ended()) return Status(StatusCode::kClosed, "the server has just stopped");
   master.ring_server();
   for (;;) {
     // [mailbox.answer] acquire; pairs with [mailbox.reply]: the connection's region is complete
@@ -91,6 +118,7 @@ Result<std::uint64_t> reserve_connection(MasterView& master, Deadline& deadline)
                       "--max-connections");
       }
       case kMailboxAsked:
+        if (master.ended()) return Status(StatusCode::kClosed, "the server has just stopped");
         if (wait_for_change(mailbox, word, deadline)) continue;
         return Status(StatusCode::kTimeout, "the server did not answer; it is stopped, or gone without cleaning up");
       default:

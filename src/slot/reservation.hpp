@@ -16,9 +16,14 @@
 #include <hostmap/status.hpp>
 
 #include "shm/layout.hpp"
+#include "shm/region.hpp"
 #include "wait/deadline.hpp"
 
 namespace hostmap {
+
+// Is this the file of the master region that belongs to the table? The table says so, which clients cannot write. Nothing in the
+// master's header is believed, but that of a server that does not say.
+bool is_master_of(const TableHeader& table, const RegionFile& master) noexcept;
 
 // The master region as a client sees it.
 class MasterView {
@@ -26,7 +31,12 @@ class MasterView {
   MasterView() noexcept = default;
   explicit MasterView(std::byte* region) noexcept : region_(region) {}
   // Does the header describe what fits into `bytes`?
-  bool plausible(std::uint64_t bytes) const noexcept;
+  bool plausible(std::uint64_t bytes) const noexcept { return fits(header().mailbox_count, bytes); }
+  // Takes the number of mailboxes from the table, or from the header for a server that does not say. `table` tells from now on
+  // when the server has ended, or has made another master region, and must live as long. False: they do not fit into `bytes`.
+  bool attach(const TableHeader& table, std::uint64_t bytes) noexcept;
+  // Does the server use this region no longer?
+  bool ended() const noexcept;
 
   MasterHeader& header() const noexcept { return *reinterpret_cast<MasterHeader*>(region_); }
   Mailbox& mailbox(std::uint64_t id) const noexcept {
@@ -41,7 +51,13 @@ class MasterView {
   void ring_server() const noexcept;
 
  private:
+  static bool fits(std::uint32_t mailboxes, std::uint64_t bytes) noexcept {
+    return mailboxes != 0 && mailboxes <= 2 * kMaxConnections && master_bytes(mailboxes) <= bytes;
+  }
+
   std::byte* region_ = nullptr;
+  const TableHeader* table_ = nullptr;  // null in tests of this part alone: the region's own state counts
+  std::uint64_t inode_ = 0;
   std::uint32_t mailboxes_ = 1;
 };
 

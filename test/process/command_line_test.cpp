@@ -373,15 +373,15 @@ TEST(CommandLine, AnOptionWithoutItsValueIsNamed) {
 // What lies in the server's place is no mistake in the command line.
 TEST(CommandLine, AHardLinkIsRefusedWithExitCodeFourAndHowToFindIt) {
   const Server server;
-  const std::string master = "/dev/shm/" + server.name() + "-master";
-  const std::string link = unique_path();
-  std::filesystem::create_hard_link(master, link);
+  const std::string other = unique_name();
+  const std::string link = "/dev/shm/" + other + "-table";
+  std::filesystem::create_hard_link("/dev/shm/" + server.name() + "-table", link);
   for (const char* verb : {"stat", "ping"}) {
-    expect_refusal(hostmap(server, {verb}), 4, {master, "hard link", "find /dev/shm -samefile"});
+    expect_refusal(run({program("hostmap"), "--name", other, verb}), 4, {link, "hard link", "find /dev/shm -samefile"});
   }
-  expect_refusal(run(server.client_command({"1"})), 4, {master, "hard link"});
-  remove_path(link);
+  expect_refusal(run({program("hostmap-client"), "--name", other, "1"}), 4, {link, "hard link"});
   expect_silence(hostmap(server, {"ping"}));
+  remove_path(link);
 }
 
 TEST(CommandLine, HelpAndResultsThatCannotBeWrittenAreReported) {
@@ -554,18 +554,17 @@ TEST(CommandLine, LsShowsEveryInstanceAndItsState) {
   dead.kill();
   Server paused;
   paused.pause();
-  // A server that has its lock but not yet a master, as far as can be seen. It stands still, or it would mend its master.
+  // A server that has its lock but not yet a table, as far as can be seen.
   const Server starting;
-  starting.pause();
-  const std::string master = "/dev/shm/" + starting.name() + "-master";
+  const std::string table = "/dev/shm/" + starting.name() + "-table";
   const auto set_state = [&](std::uint64_t state) {
-    std::fstream file(master, std::ios::in | std::ios::out | std::ios::binary);
+    std::fstream file(table, std::ios::in | std::ios::out | std::ios::binary);
     file.seekp(offsetof(RegionHeader, state));
     file.write(reinterpret_cast<const char*>(&state), sizeof state);
   };
   set_state(kRegionBuilding);
   const InputFile no_region("something of this name, but no region at all: longer than a header of 64 bytes is");
-  const std::string other = unique_path() + "-master";
+  const std::string other = unique_path() + "-table";
   std::rename(no_region.path().c_str(), other.c_str());
 
   const std::string owner = user_name(::geteuid());
@@ -602,7 +601,6 @@ TEST(CommandLine, LsShowsEveryInstanceAndItsState) {
   EXPECT_EQ(*client.get("12345678"), "87654321") << "nobody was disturbed";
   remove_path(other);
   set_state(kRegionReady);
-  starting.send(SIGCONT);
   paused.send(SIGCONT);
   dead.remove_regions();
 }

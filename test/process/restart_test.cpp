@@ -389,8 +389,7 @@ TEST(Restart, Case15ADamagedHeadIsToldAndDiscarded) {
   for (const Damage& damage : {Damage{"table", offsetof(TableHeader, hash_seed)},
                                Damage{"table", offsetof(TableHeader, shards) + offsetof(ShardHeader, pairs_base)},
                                Damage{"table", offsetof(TableHeader, shards) + offsetof(ShardHeader, pair_state) + 1},
-                               Damage{"journal", offsetof(JournalHeader, ring_bytes)},
-                               Damage{"master", offsetof(RegionHeader, incarnation)}}) {
+                               Damage{"journal", offsetof(JournalHeader, ring_bytes)}}) {
     SCOPED_TRACE(std::string(damage.region) + " " + std::to_string(damage.offset));
     Server first({"10"});
     Client client = first.connect(5s);

@@ -178,9 +178,21 @@ TEST_F(OwnerLockTest, ALinkInItsPlaceIsNotFollowed) {
   EXPECT_EQ(lock_named_file(path_).status().code(), StatusCode::kInvalid);
   EXPECT_NE(::access(victim.c_str(), F_OK), 0) << "nothing is created through it";
   remove_path(path_);
-  const FileOnDisk other("precious");
+}
+
+// Anybody may lay a link to another file of the server's user there. It neither keeps the server out nor leads it to that file.
+TEST_F(OwnerLockTest, AHardLinkInItsPlaceIsRemovedAndTheFileBehindItIsNotTouched) {
+  const FileOnDisk other("precious", 0640);
   ASSERT_EQ(::link(other.path().c_str(), path_.c_str()), 0);
-  expect_error(lock_named_file(path_).status(), StatusCode::kInvalid, "hard link");
+  const Result<UniqueFd> lock = lock_named_file(path_);
+  ASSERT_TRUE(lock) << lock.status().message();
+  struct stat mine {};
+  struct stat theirs {};
+  ASSERT_EQ(::fstat(lock->get(), &mine), 0);
+  ASSERT_EQ(::stat(other.path().c_str(), &theirs), 0);
+  EXPECT_NE(mine.st_ino, theirs.st_ino);
+  EXPECT_EQ(mine.st_size, 0);
+  EXPECT_EQ(theirs.st_mode & 07777, 0640u);
   EXPECT_EQ(content_of(other.path()), "precious");
 }
 
