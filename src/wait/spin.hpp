@@ -24,6 +24,8 @@ class QuickYield {
   static constexpr std::int64_t kQuickNs = 500'000;
   static constexpr std::uint32_t kFewestWaits = 64;
   static constexpr std::uint32_t kMostWaits = 16'384;
+  // So many quick yields in a row, and earlier slow ones count no more.
+  static constexpr std::uint32_t kForgetAfter = 256;
 
   // Asked once before each yield: is one likely to be quick?
   bool quick() noexcept {
@@ -37,7 +39,11 @@ class QuickYield {
   bool yield() noexcept {
     const std::int64_t begin = monotonic_ns();
     ::sched_yield();
-    const bool was_quick = monotonic_ns() - begin < kQuickNs;
+    return observe(monotonic_ns() - begin);
+  }
+  // A yield took so long: was it quick?
+  bool observe(std::int64_t yield_ns) noexcept {
+    const bool was_quick = yield_ns < kQuickNs;
     // relaxed, all: an estimate
     const std::uint32_t slow = waits_.load(std::memory_order_relaxed);
     if (was_quick) {
@@ -51,7 +57,6 @@ class QuickYield {
   }
 
  private:
-  static constexpr std::uint32_t kForgetAfter = 256;
   void forget() noexcept {
     quick_in_a_row_.store(0, std::memory_order_relaxed);    // relaxed: an estimate
     waits_.store(kFewestWaits, std::memory_order_relaxed);  // relaxed: an estimate

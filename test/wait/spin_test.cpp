@@ -114,5 +114,67 @@ TEST(AdaptiveSpinTest, TheBudgetStaysWithinItsBoundsWhateverIsObserved) {
   }
 }
 
+constexpr std::int64_t kQuick = QuickYield::kQuickNs - 1;
+constexpr std::int64_t kSlow = QuickYield::kQuickNs;
+
+// For how many waits does it advise against yields?
+std::uint32_t waits_without_yields(QuickYield& yields) {
+  std::uint32_t waits = 0;
+  while (!yields.quick()) ++waits;
+  return waits;
+}
+
+TEST(QuickYieldTest, QuickYieldsGoOn) {
+  QuickYield yields;
+  for (int i = 0; i < 100'000; ++i) {
+    ASSERT_TRUE(yields.quick());
+    ASSERT_TRUE(yields.observe(kQuick));
+  }
+}
+
+TEST(QuickYieldTest, ASlowYieldIsFollowedByWaitsWithoutYieldsAndThenOneIsTriedAgain) {
+  QuickYield yields;
+  EXPECT_FALSE(yields.observe(kSlow));
+  EXPECT_EQ(waits_without_yields(yields), QuickYield::kFewestWaits);
+  EXPECT_TRUE(yields.quick());
+}
+
+TEST(QuickYieldTest, EachFurtherSlowYieldDoublesTheWaitsWithoutUpToTheMost) {
+  QuickYield yields;
+  for (std::uint32_t expected = QuickYield::kFewestWaits; expected < QuickYield::kMostWaits; expected *= 2) {
+    yields.observe(kSlow);
+    EXPECT_EQ(waits_without_yields(yields), expected);
+    yields.observe(kQuick);  // a few quick ones in between change nothing
+  }
+  for (int i = 0; i < 3; ++i) {
+    yields.observe(kSlow);
+    EXPECT_EQ(waits_without_yields(yields), QuickYield::kMostWaits);
+  }
+}
+
+TEST(QuickYieldTest, AfterManyQuickYieldsInARowSlowOnesAreForgotten) {
+  QuickYield yields;
+  for (int i = 0; i < 5; ++i) yields.observe(kSlow);
+  waits_without_yields(yields);
+  for (std::uint32_t i = 0; i < QuickYield::kForgetAfter; ++i) yields.observe(kQuick);
+  yields.observe(kSlow);
+  EXPECT_GT(waits_without_yields(yields), QuickYield::kFewestWaits) << "not yet";
+  for (std::uint32_t i = 0; i <= QuickYield::kForgetAfter; ++i) yields.observe(kQuick);
+  yields.observe(kSlow);
+  EXPECT_EQ(waits_without_yields(yields), QuickYield::kFewestWaits);
+}
+
+TEST(AdaptiveSpinTest, YieldsBetweenLooksAreBounded) {
+  AdaptiveSpin spin;
+  int looks = 0;
+  const auto never = [&] {
+    ++looks;
+    return false;
+  };
+  EXPECT_FALSE(spin.yield_until(never));
+  EXPECT_LE(looks, AdaptiveSpin::kMostYields);
+  EXPECT_GE(looks, 1);
+}
+
 }  // namespace
 }  // namespace hostmap::test
