@@ -132,6 +132,7 @@ struct Client::Impl {
   Status ask(Session& session, std::uint32_t lane, Op op, std::span<const std::byte> key, const ValueParts& value,
              std::int64_t* number, Deadline& limit) noexcept;
   Session* session_to_read() noexcept;
+  static Session* session_to_read_with_care(Session* session) noexcept;
   bool still_current(const Session* session) const noexcept;
   template <typename MakeTarget>
   Result<std::uint64_t> look_up(const Session* session, std::span<const std::byte> key, std::uint64_t hash,
@@ -165,7 +166,9 @@ struct Client::Impl {
 inline Session* Client::Impl::session_to_read() noexcept {
   // [session.use] acquire; pairs with [session.renew]
   Session* session = own.session.load(std::memory_order_acquire);
-  return session != nullptr && session->reads_at_once() ? session : nullptr;
+  if (session != nullptr && session->reads_at_once()) [[likely]]
+    return session;
+  return session_to_read_with_care(session);
 }
 
 // Is what was just read by way of `session` to be believed? If the session was retired meanwhile, it may be zeroes.

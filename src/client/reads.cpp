@@ -16,6 +16,11 @@ constexpr std::string_view kReadTimedOut =
 
 }  // namespace
 
+// Of a client that only reads, the session may be one of a server that is gone.
+[[gnu::noinline, gnu::cold]] Session* Client::Impl::session_to_read_with_care(Session* session) noexcept {
+  return session != nullptr && session->may_read_on() ? session : nullptr;
+}
+
 Status Client::Impl::await_own_writes(Session& session, std::uint32_t lane, Deadline& limit) noexcept {
   const std::uint64_t position = session.queued_position(lane);
   if (position == 0) [[likely]]
@@ -42,6 +47,7 @@ Status Client::Impl::await_own_writes(Session& session, Deadline& limit) noexcep
 // The session to use for what concerns every lane, with all that this client has queued applied.
 Result<Session*> Client::Impl::current_with_own_writes(Deadline& limit) noexcept {
   for (;;) {
+    if (Session* now = current_if_usable(); now != nullptr) now->look_for_successor();
     const Result<Session*> session = current(limit);
     if (!session) return session.status();
     Status status = await_own_writes(**session, limit);

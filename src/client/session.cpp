@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <climits>
+#include <ctime>
 #include <poll.h>
 #include <sys/inotify.h>
 #include <thread>
@@ -14,6 +15,13 @@ namespace hostmap {
 namespace {
 
 constexpr std::chrono::milliseconds kBeforeNextTry{1};
+
+// A few instructions: no counter of the processor is read.
+std::int64_t coarse_seconds() noexcept {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return now.tv_sec;
+}
 
 // All files of an instance are its server's.
 Status strangers(const InstanceName& name) {
@@ -54,12 +62,19 @@ Status damaged(const InstanceName& name) {
 
 }  // namespace
 
-Session::Session(Region table) noexcept
-    : table_(std::move(table)), reader_(table_.data(), table_.bytes()), lanes_(reader_.header().shard_count) {}
+Session::Session(const InstanceName& name, Region table)
+    : table_(std::move(table)),
+      successor_(name, table_),
+      reader_(table_.data(), table_.bytes()),
+      lanes_(reader_.header().shard_count),
+      checked_at_s_(coarse_seconds()) {
+  reads_at_once_.store(false, std::memory_order_relaxed);  // relaxed: nobody else knows of it yet
+}
 
-Session::Session(Region master, Region table) noexcept
+Session::Session(const InstanceName& name, Region master, Region table)
     : master_region_(std::move(master)),
       table_(std::move(table)),
+      successor_(name, table_),
       master_(master_region_.data()),
       reader_(table_.data(), table_.bytes()),
       lanes_(reader_.header().shard_count) {}
@@ -83,7 +98,7 @@ Result<std::unique_ptr<Session>> Session::open(const InstanceName& name, Deadlin
       const std::uint64_t bytes = file->bytes;
       Result<Region> master = Region::map_file(std::move(*file), name.master(), Access::kReadWrite);
       if (!master) return master.status();
-      std::unique_ptr<Session> session(new Session(std::move(*master), std::move(*table)));
+      std::unique_ptr<Session> session(new Session(name, std::move(*master), std::move(*table)));
       if (session->master_.attach(session->reader_.header(), bytes)) {
         Status status = session->enter(name, deadline);
         if (status.ok()) return session;
@@ -111,7 +126,7 @@ Status Session::enter(const InstanceName& name, Deadline& deadline) {
   const Result<std::uint64_t> id = reserve_connection(master_, deadline);
   if (!id) return id.status();
   Result<std::unique_ptr<ClientEnd>> end =
-      ClientEnd::attach(name.connection(*id), *id, lanes_, expedited, name.group());
+      ClientEnd::attach(name.connection(*id), *id, lanes_, expedited, name.group(), &successor_);
   // The server takes back at once what a slow client did not take.
   if (!end) return end.status() == StatusCode::kNoServer ? Status(StatusCode::kClosed) : end.status();
   end_ = std::move(*end);
@@ -127,7 +142,7 @@ Result<std::unique_ptr<Session>> Session::open_to_read(const InstanceName& name)
   if (Status status = check_server_lives(name, table->owner()); !status.ok()) return status;
   if (!is_plausible(*table)) return damaged(name);
   table->close_file();
-  return std::unique_ptr<Session>(new Session(std::move(*table)));
+  return std::unique_ptr<Session>(new Session(name, std::move(*table)));
 }
 
 Result<ClientChannel*> Session::channel(std::uint32_t channel, Deadline& deadline) {
@@ -136,6 +151,24 @@ Result<ClientChannel*> Session::channel(std::uint32_t channel, Deadline& deadlin
                        {&table.lane_worker[channel < lanes_ ? channel : channel - lanes_], table.workers,
                         &master_.worker_bell(0), master_.idle_hints()},
                        &master_, deadline);
+}
+
+void Session::look_for_successor() noexcept {
+  // relaxed, both: one of several threads that looks too often costs a system call
+  std::int64_t last = checked_at_s_.load(std::memory_order_relaxed);
+  const std::int64_t now = coarse_seconds();
+  if (now == last || !checked_at_s_.compare_exchange_strong(last, now, std::memory_order_relaxed)) return;
+  if (end_ != nullptr) {
+    end_->gave_way_to_successor();
+  } else if (successor_.successor_serves()) {
+    gave_way_.store(true, std::memory_order_relaxed);  // relaxed: nothing hangs on it
+  }
+}
+
+bool Session::may_read_on() noexcept {
+  if (end_ != nullptr) return false;
+  look_for_successor();
+  return !gave_way_.load(std::memory_order_relaxed);  // relaxed: nothing hangs on it
 }
 
 void Session::retire() noexcept {

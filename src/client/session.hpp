@@ -37,7 +37,15 @@ class Session {
   // `channel` of the connection, open. Errors as ClientEnd::channel.
   Result<ClientChannel*> channel(std::uint32_t channel, Deadline& deadline);
 
-  bool closed() const noexcept { return end_ != nullptr ? end_->closed() : table_.given_up(); }
+  bool closed() const noexcept {
+    if (end_ != nullptr) return end_->closed();
+    return table_.given_up() || gave_way_.load(std::memory_order_relaxed);  // relaxed: nothing hangs on it
+  }
+  // By any thread, at most once a second: does the name lead to another server by now? Then closed() is true.
+  void look_for_successor() noexcept;
+  // The same before each read of a session that is only to read, which nobody tells when its server was killed and its files were
+  // removed. False: it is not one, or it has ended.
+  bool may_read_on() noexcept;
   // Looks of a direct read that were disturbed.
   void count_retries(std::uint64_t retries) noexcept {
     if (end_ == nullptr) return;                                                  // nowhere to count
@@ -92,12 +100,13 @@ class Session {
   }
 
  private:
-  explicit Session(Region table) noexcept;  // only to read
-  Session(Region master, Region table) noexcept;
+  Session(const InstanceName& name, Region table);  // only to read
+  Session(const InstanceName& name, Region master, Region table);
   Status enter(const InstanceName& name, Deadline& deadline);
 
   Region master_region_;
   Region table_;
+  SuccessorCheck successor_;
   MasterView master_;
   TableReader reader_;
   std::uint32_t lanes_;
@@ -107,6 +116,8 @@ class Session {
   bool unreported_[kMaxLanes] = {};  // the writing thread's
   std::atomic<bool> reads_at_once_{true};
   bool by_ring_ = false;
+  std::atomic<std::int64_t> checked_at_s_{0};  // the clock when the name was last looked at
+  std::atomic<bool> gave_way_{false};
 };
 
 // kOk if a server of this name lives and its regions can be attached; otherwise why not.

@@ -76,9 +76,11 @@ Status ClientChannel::wait(WaitWord why, std::uint64_t wake_at, Ready&& ready, D
       spin_.observe(monotonic_ns() - begin);
       return done ? Status() : Status(StatusCode::kClosed);
     }
-    const WaitOutcome outcome = futex_wait(control_->waiting, why, deadline.left());
+    const std::int64_t patience = patience_ns(SuccessorCheck::kEveryNs);
+    const WaitOutcome outcome = futex_wait(control_->waiting, why, std::min(deadline.left(), patience));
     if (outcome == WaitOutcome::kTimedOut) {
       if (!ready()) {
+        if (!end_.closed() && !end_.gave_way_to_successor() && deadline.left() > 0) continue;
         control_->waiting.store(kNotWaiting, std::memory_order_relaxed);  // relaxed: likewise
         return end_.closed() ? StatusCode::kClosed : StatusCode::kTimeout;
       }
@@ -254,7 +256,7 @@ ClientEnd::ClientEnd(Region region, std::byte* memory, bool expedited) noexcept
 ClientEnd::~ClientEnd() = default;
 
 Result<std::unique_ptr<ClientEnd>> ClientEnd::attach(const std::string& path, std::uint64_t id, std::uint32_t lanes,
-                                                     bool expedited, gid_t group) {
+                                                     bool expedited, gid_t group, const SuccessorCheck* successor) {
   Result<Region> region = Region::attach(path, RegionKind::kConnection, Access::kReadWrite, group);
   if (!region) return region.status();
   const auto* header = region->at<ConnectionHeader>(0);
@@ -267,7 +269,9 @@ Result<std::unique_ptr<ClientEnd>> ClientEnd::attach(const std::string& path, st
     return Status(StatusCode::kClosed, "the server gave up waiting for this client");
   }
   std::byte* memory = region->data();
-  return std::unique_ptr<ClientEnd>(new ClientEnd(std::move(*region), memory, expedited));
+  std::unique_ptr<ClientEnd> end(new ClientEnd(std::move(*region), memory, expedited));
+  end->successor_ = successor;
+  return end;
 }
 
 std::unique_ptr<ClientEnd> ClientEnd::over(std::byte* memory, bool expedited) {
@@ -324,7 +328,11 @@ Result<ClientChannel*> ClientEnd::channel(std::uint32_t channel, WorkerView work
       }
       if (closed()) return StatusCode::kClosed;
       if (deadline.left() == 0) return StatusCode::kTimeout;
-      futex_wait(server.opened, seen, deadline.left());
+      const std::int64_t patience = patience_ns(SuccessorCheck::kEveryNs);
+      if (futex_wait(server.opened, seen, std::min(deadline.left(), patience)) == WaitOutcome::kTimedOut &&
+          gave_way_to_successor()) {
+        return StatusCode::kClosed;
+      }
     }
   }
   try {

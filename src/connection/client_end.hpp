@@ -26,6 +26,7 @@
 #include "buffer/ring.hpp"
 #include "message/codec.hpp"
 #include "shm/region.hpp"
+#include "shm/successor.hpp"
 #include "slot/reservation.hpp"
 #include "wait/deadline.hpp"
 #include "wait/park.hpp"
@@ -173,8 +174,10 @@ class ClientEnd {
   // Attaches to the connection region of `id` that the server has made, and locks it. `expedited`: this process is
   // registered for membarrier, and the server uses it. kClosed: it is gone already.
   // `group`: as Region::attach.
+  // `successor`, if given, must live as long: waits ask it from time to time, and end with kClosed if it says so.
   static Result<std::unique_ptr<ClientEnd>> attach(const std::string& path, std::uint64_t id, std::uint32_t lanes,
-                                                   bool expedited, gid_t group = kNoGroup);
+                                                   bool expedited, gid_t group = kNoGroup,
+                                                   const SuccessorCheck* successor = nullptr);
   // For tests without a server: both ends on one mapping, no lock.
   static std::unique_ptr<ClientEnd> over(std::byte* memory, bool expedited);
   ~ClientEnd();
@@ -205,6 +208,13 @@ class ClientEnd {
     abandoned_.store(true,
                      std::memory_order_release);  // [connection.abandon] release; pairs with [connection.abandoned]
   }
+  // After a long wait: breaks off if the name of the instance leads to another server by now. Nobody answers here any more, or
+  // nobody that others can find.
+  bool gave_way_to_successor() noexcept {
+    if (successor_ == nullptr || !successor_->successor_serves()) return false;
+    break_off();
+    return true;
+  }
   // Wakes whoever of this process sleeps on the region; they find closed(). To be called after break_off().
   void wake_sleepers() noexcept;
   // Gives the region up while other threads of this process may still look at it: its pages are exchanged for private
@@ -228,6 +238,7 @@ class ClientEnd {
   std::uint64_t answer_nonce_;
   std::uint32_t lanes_;
   bool expedited_;
+  const SuccessorCheck* successor_ = nullptr;
   std::atomic<bool> abandoned_{false};
   std::unique_ptr<ClientChannel> channels_[kMaxChannels];
 };

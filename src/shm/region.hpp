@@ -84,6 +84,7 @@ class Region {
   void write_header(RegionKind kind, std::uint64_t incarnation) noexcept;
   void publish() noexcept;
   bool given_up() const noexcept;
+  std::uint64_t device() const noexcept { return device_; }
   std::uint64_t inode() const noexcept { return inode_; }
 
   // Maps the file once more at the same place, over pages that something else was mapped to. Other threads may look there
