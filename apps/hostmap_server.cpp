@@ -161,8 +161,8 @@ int serve(int argc, char** argv) {
       {&ring_size, served.ring_bytes}, {&max_value, served.max_value_bytes}};
   if (const std::string line = not_applied(in_use); !line.empty()) log_line(line);
   if (background) background->stays();
-  // The sanitizers' own threads and checks at the end need other calls.
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+  // The sanitizers' own threads and checks at the end need other calls.
   if (kGuarded) {
     if (const Status status = restrict_system_calls(); !status.ok()) log_line(std::string(status.message()));
   }

@@ -157,7 +157,7 @@ Status prepare(const CheckedOptions& options, const RegionFile& journal, Prepare
     return taken_by(name.journal(), journal.owner);
   }
   std::uint64_t bytes = journal.bytes;
-  const Status header = check_region_header(journal.fd.get(), bytes, name.journal(), RegionKind::kJournal);
+  Status header = check_region_header(journal.fd.get(), bytes, name.journal(), RegionKind::kJournal);
   if (header == StatusCode::kOtherVersion) {
     return {StatusCode::kOtherVersion, std::string(header.message()) +
                                            ". A map of another layout cannot be taken over: stop the server (hostmap "

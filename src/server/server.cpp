@@ -305,7 +305,7 @@ Status Server::create_alive() {
   if (!next_alive_) {
     Result<NewLockedFile> made = NewLockedFile::create(options_.name.alive(), 0600);
     if (!made) return made.status();
-    const Status shared = share_file(made->fd(), options_.name.alive(), Sharing::kRead, options_.name.group());
+    Status shared = share_file(made->fd(), options_.name.alive(), Sharing::kRead, options_.name.group());
     if (!shared.ok()) return shared;
     next_alive_.emplace(std::move(*made));
   }
