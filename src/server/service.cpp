@@ -24,6 +24,10 @@ namespace {
 // How long a new region may stand unlocked, and how often the locks of invisible clients are tested.
 constexpr std::int64_t kLockPatienceNs = 2'000'000'000;
 constexpr std::int64_t kTimerNs = 1'000'000'000;
+// How often the locks of clients whose processes are watched are tested, at most so many in a round (about a millisecond): a
+// program that closes all of its descriptors, or begins another one by exec, lives on without its client.
+constexpr std::int64_t kVisiblePatienceNs = 5'000'000'000;
+constexpr std::uint32_t kMostVisibleLooks = 1024;
 // How often it looks though nobody rang: a hostile process can move its futex sleeper elsewhere.
 constexpr std::int64_t kRarelyNs = 5'000'000'000;
 // Regions made for who has not come to fetch them yet. Whoever scribbles over the mailboxes asks, and never comes.
@@ -124,6 +128,7 @@ void Service::run() {
 
 void Service::round(std::int64_t now) {
   deferred_ = false;
+  visible_looks_left_ = kMostVisibleLooks;
   for (const Rendezvous::Event& event : rendezvous_.collect(now)) handle(event, now);
   const Reaper::Noticed& noticed = reaper_.fetch();
   for (const std::uint64_t serial : noticed.dead) {
@@ -150,7 +155,7 @@ std::size_t Service::waiting() const noexcept {
 // A short timer is needed only while somebody may die, or cut off the master, unseen.
 std::int64_t Service::next_wait() {
   if (deferred_ && waiting() < kMostWaiting) return 0;
-  if (!reaper_.watches_files() || has_private_pages()) return patience_ns(kTimerNs);
+  if (!reaper_.watches_files() || has_private_pages() || visible_looks_left_ == 0) return patience_ns(kTimerNs);
   const bool watching = std::any_of(connections_.begin(), connections_.end(), [](const auto& item) {
     return item.second.life != Life::kDropping && !item.second.visible;
   });
@@ -289,7 +294,7 @@ void Service::reap_if_dead(Connection& connection, std::int64_t now) {
     reaper_.forget(connection.end->identity().serial);
     connection.visible = false;
   }
-  connection.look_at_ns = connection.visible ? INT64_MAX : now + kLockPatienceNs;
+  connection.look_at_ns = now + (connection.visible ? kVisiblePatienceNs : kLockPatienceNs);
 }
 
 void Service::look_after(Connection& connection, std::int64_t now) {
@@ -304,6 +309,15 @@ void Service::look_after(Connection& connection, std::int64_t now) {
     return drop(connection);
   }
   const bool forgotten = connection.life == Life::kWaiting && !rendezvous_.awaited(end.identity().id);
+  if (connection.visible && now >= connection.look_at_ns && visible_looks_left_ != 0) {
+    --visible_looks_left_;
+    connection.look_at_ns = now + kVisiblePatienceNs;
+    if (!lock_holder(end.region().fd()).held) {
+      reaper_.forget(end.identity().serial);
+      connection.visible = false;
+      connection.look_at_ns = now;
+    }
+  }
   if (!connection.visible && (now >= connection.look_at_ns || forgotten)) {
     reap_if_dead(connection, now);
     if (connection.life == Life::kDropping) return;

@@ -70,7 +70,7 @@ class Service {
     Life life = Life::kWaiting;
     bool visible = false;         // the reaper watches its process
     bool said_refused = false;    // that a channel was refused
-    std::int64_t look_at_ns = 0;  // when its lock is tested next
+    std::int64_t look_at_ns = 0;  // when its lock is tested next: rarely if its process is watched
   };
 
   void run();
@@ -103,6 +103,7 @@ class Service {
   Reaper reaper_;
   std::unordered_map<std::uint64_t, Connection> connections_;  // by serial
   std::vector<std::uint32_t> free_indices_;                    // in the journal
+  std::uint32_t visible_looks_left_ = 0;                       // in this round
   bool deferred_ = false;  // somebody asks, and is answered when fewer are waited for
   bool removed_ = false;
   std::int64_t remap_at_ns_ = 0;  // not before
