@@ -68,8 +68,10 @@ class OneThread {
     identity.ring_bytes = kRingBytes;
     server_ = ServerEnd::over(memory, identity);
     worker_ = std::make_unique<Worker>(
-        Worker::Surroundings{table_.get(), &streams_, Journal(journal_region_), &table_->header().workers[0],
-                             std::span(&bell_, 1), &hints_, true, &service_bell_.rings, 1, kRingBytes},
+        Worker::Surroundings{table_.get(), &streams_, Journal(journal_region_),
+                             PieceStore(journal_region_.fd(), *journal_region_.at<JournalHeader>(0)),
+                             &table_->header().workers[0], std::span(&bell_, 1), &hints_, true, &service_bell_.rings, 1,
+                             kRingBytes},
         0, std::vector<std::uint32_t>{0});
     worker_->attach(std::make_unique<ServerChannel>(*server_, 0, Journal(journal_region_).position(0, 0)));
     worker_->take_orders();

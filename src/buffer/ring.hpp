@@ -130,6 +130,8 @@ class RingConsumer {
   std::uint64_t limit() const noexcept { return view_.until_end(position_); }
   // Goes on behind a record of `size` bytes. The memory is the producer's again once the new position is published.
   void advance(std::uint64_t size) noexcept { position_ += size; }
+  // Back to a record that it has passed and not given back.
+  void rewind(std::uint64_t position) noexcept { position_ = position; }
 
  private:
   RingView view_;

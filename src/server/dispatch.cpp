@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <utility>
 
 #include "base/shared_copy.hpp"
 
@@ -63,39 +64,36 @@ void Dispatcher::begin(const Request& request, StatusCode code, std::uint64_t an
   shard_.intent().begin(request.next_position, answer_next);
 }
 
-bool Dispatcher::apply(const Request& request, const HashedKey& key) {
-  if (channel_.stream.op != Op::kPadding && request.op != Op::kPiece) return false;  // nothing comes between the pieces
+Applied Dispatcher::apply(const Request& request, const HashedKey& key) {
+  // Nothing comes between the pieces.
+  if (channel_.stream.op != Op::kPadding && request.op != Op::kPiece) return Applied::kMalformed;
   shard_.notice_clear();
   begin(request, StatusCode::kOk, 0);
   switch (request.op) {
     case Op::kPut:
-      put(request, key);
-      return true;
+      return put(request, key);
     case Op::kInsert:
-      insert(request, key);
-      return true;
+      return insert(request, key);
     case Op::kCompareExchange:
-      compare_exchange(request, key);
-      return true;
+      return compare_exchange(request, key);
     case Op::kIncrement:
-      increment(request, key);
-      return true;
+      return increment(request, key);
     case Op::kErase:
       erase(request, key);
-      return true;
+      return Applied::kDone;
     case Op::kGet:
       get(request, key, request.value);
-      return true;
+      return Applied::kDone;
     case Op::kClear:
-      if (channel_.lane != kLaneOfClear) return false;
+      if (channel_.lane != kLaneOfClear) return Applied::kMalformed;
       clear(request);
-      return true;
+      return Applied::kDone;
     case Op::kFlush: {
       // What went wrong since the last flush. It is forgotten when the answer counts, and not before.
       const std::uint64_t refused = channel_.memos.refused();
       if (refused != 0) channel_.memos.set_refused(0, request.next_position);
       finish(request, refused_code(refused), Effect::kNone, bytes_of(FlushReport{refused_count(refused)}));
-      return true;
+      return Applied::kDone;
     }
     case Op::kStream:
       return begin_stream(request);
@@ -104,47 +102,54 @@ bool Dispatcher::apply(const Request& request, const HashedKey& key) {
     case Op::kPadding:
       break;
   }
-  return false;
+  return Applied::kMalformed;
 }
 
-void Dispatcher::put(const Request& request, const HashedKey& key) {
-  if (request.value.size() > table_.header().max_value_bytes) {
-    return finish(request, StatusCode::kTooLarge, Effect::kNone);
-  }
-  const StatusCode code = shard_.put(key, request.value);
-  if (code == StatusCode::kOk) ++counts_.puts;
-  finish(request, code, code == StatusCode::kOk ? Effect::kSealed : Effect::kNone);
+Applied Dispatcher::put(const Request& request, const HashedKey& key) {
+  if (request.value.size() > table_.header().max_value_bytes) return refuse(request, StatusCode::kTooLarge);
+  Effort& effort = channel_.effort_for(request.position);
+  const StatusCode code = shard_.put(key, request.value, effort);
+  if (code != StatusCode::kOk) [[unlikely]]
+    return effort.goes_on ? Applied::kNotYet : refuse(request, code);
+  ++counts_.puts;
+  finish(request, code, Effect::kSealed);
+  return Applied::kDone;
 }
 
-void Dispatcher::insert(const Request& request, const HashedKey& key) {
-  if (shard_.find(key).found) return finish(request, StatusCode::kAlreadyExists, Effect::kNone);
-  put(request, key);
+Applied Dispatcher::insert(const Request& request, const HashedKey& key) {
+  if (shard_.find(key).found) return refuse(request, StatusCode::kAlreadyExists);
+  return put(request, key);
 }
 
-void Dispatcher::compare_exchange(const Request& request, const HashedKey& key) {
+Applied Dispatcher::compare_exchange(const Request& request, const HashedKey& key) {
   const ShardWriter::Found found = shard_.find(key);
-  if (!found.found) return finish(request, StatusCode::kNotFound, Effect::kNone);
-  if (!std::ranges::equal(found.bytes(), request.expected)) {
-    return finish(request, StatusCode::kMismatch, Effect::kNone);
-  }
-  put(request, key);
+  if (!found.found) return refuse(request, StatusCode::kNotFound);
+  if (!std::ranges::equal(found.bytes(), request.expected)) return refuse(request, StatusCode::kMismatch);
+  return put(request, key);
 }
 
-void Dispatcher::increment(const Request& request, const HashedKey& key) {
+Applied Dispatcher::increment(const Request& request, const HashedKey& key) {
   std::int64_t by;
   std::memcpy(&by, request.value.data(), sizeof by);
   std::int64_t number = 0;  // of an absent key
   if (const ShardWriter::Found found = shard_.find(key); found.found && !parse_decimal(found.bytes(), number)) {
-    return finish(request, StatusCode::kNotANumber, Effect::kNone);
+    return refuse(request, StatusCode::kNotANumber);
   }
-  if (__builtin_add_overflow(number, by, &number)) return finish(request, StatusCode::kOverflow, Effect::kNone);
+  if (__builtin_add_overflow(number, by, &number)) return refuse(request, StatusCode::kOverflow);
   const Decimal text(number);
-  if (text.size > table_.header().max_value_bytes) return finish(request, StatusCode::kTooLarge, Effect::kNone);
+  if (text.size > table_.header().max_value_bytes) return refuse(request, StatusCode::kTooLarge);
   begin(request, StatusCode::kOk, sizeof number, static_cast<std::uint64_t>(number));
-  const StatusCode code = shard_.put(key, text.bytes());
-  if (code != StatusCode::kOk) return finish(request, code, Effect::kNone);
+  Effort& effort = channel_.effort_for(request.position);
+  const StatusCode code = shard_.put(key, text.bytes(), effort);
+  if (code != StatusCode::kOk) return effort.goes_on ? Applied::kNotYet : refuse(request, code);
   ++counts_.puts;
   finish(request, StatusCode::kOk, Effect::kSealed, bytes_of(number));
+  return Applied::kDone;
+}
+
+Applied Dispatcher::refuse(const Request& request, StatusCode code) {
+  finish(request, code, Effect::kNone);
+  return Applied::kDone;
 }
 
 void Dispatcher::clear(const Request& request) {
@@ -184,7 +189,7 @@ void Dispatcher::get(const Request& request, const HashedKey& key, std::span<con
          found.value.subspan(offset, std::min(most, head.total_bytes - offset)));
 }
 
-bool Dispatcher::begin_stream(const Request& request) {
+Applied Dispatcher::begin_stream(const Request& request) {
   ServerChannel::Stream& stream = channel_.stream;
   const RequestHead& inner = request.stream;
   stream.op = inner.op;
@@ -194,108 +199,186 @@ bool Dispatcher::begin_stream(const Request& request) {
   stream.refused = StatusCode::kOk;
   if (record_bytes(stream.total()) <= max_record_bytes(channel_.requests.view().capacity())) {
     stream.op = Op::kPadding;
-    return false;  // it would have fitted into one record
+    return Applied::kMalformed;  // it would have fitted into one record
   }
   const std::uint64_t most = table_.header().max_value_bytes;
   if (stream.value_bytes > (inner.op == Op::kCompareExchange ? sizeof(Comparison) + 2 * most : most)) {
     stream.refused = StatusCode::kTooLarge;
-  } else if (!hold_entry() && ((inner.op != Op::kErase && inner.op != Op::kGet) || !stream.hold_bytes())) {
-    // (A get or an erase must be served however full the table is: at most a key and a cursor in the server's own memory.)
-    stream.refused = StatusCode::kFull;
+  } else if (Effort& effort = channel_.effort_for(request.position); !hold_entry(effort)) {
+    if (effort.goes_on) {
+      stream.op = Op::kPadding;
+      return Applied::kNotYet;
+    }
+    if (!hold_elsewhere()) stream.refused = StatusCode::kFull;
   }
   ChannelPosition& position = *channel_.position;
   // [stream.entry] release; pairs with [position.next]
-  position.stream_entry.store(stream.entry, std::memory_order_release);
-  // [stream.head] release; pairs with [position.next]
-  position.stream_head.store(encode(stream.head()), std::memory_order_release);
+  position.stream_entry.store(stream.held ? kHeldInJournal : stream.entry, std::memory_order_release);
+  note_stream_head();
   channel_.memos.set_received(0, request.next_position);
   finish(request, StatusCode::kOk, Effect::kNone);
-  return true;
+  return Applied::kDone;
+}
+
+void Dispatcher::note_stream_head() noexcept {
+  // [stream.head] release; pairs with [position.next]
+  channel_.position->stream_head.store(encode(channel_.stream.head()), std::memory_order_release);
 }
 
 // A block of the arena for the pieces to fill; of a put it becomes the entry. False: there is no memory, or too much of it
 // is held by streams.
-bool Dispatcher::hold_entry() noexcept {
+bool Dispatcher::hold_entry(Effort& effort) {
   ServerChannel::Stream& stream = channel_.stream;
-  if (!streams_.take(channel_.end->streamed, stream.total())) return false;
-  stream.entry = shard_.begin_entry(stream.key_bytes, stream.value_bytes);
-  if (stream.entry != 0) {
-    stream.charged = stream.total();
-    return true;
-  }
-  streams_.give_back(channel_.end->streamed, stream.total());
+  effort.goes_on = false;
+  // While the request waits for memory, it is charged for it already.
+  if (stream.charged == 0 && !streams_.take(channel_.end->streamed, stream.total())) return false;
+  stream.charged = stream.total();
+  stream.entry = shard_.begin_entry(stream.key_bytes, stream.value_bytes, effort);
+  if (stream.entry != 0 || effort.goes_on) return stream.entry != 0;
+  streams_.give_back(channel_.end->streamed, std::exchange(stream.charged, 0));
   return false;
 }
 
-bool Dispatcher::take_piece(const Request& request) {
+// A place outside the arena. A get or an erase must be served however full the table is: it has a key and a cursor at most. Of
+// the others, what may yet replace a value of its key's, if it is not longer.
+bool Dispatcher::hold_elsewhere() {
   ServerChannel::Stream& stream = channel_.stream;
-  if (stream.op == Op::kPadding || request.value.size() > stream.total() - stream.received) return false;
-  const bool last = stream.received + request.value.size() == stream.total();
-  if (request.wants_answer && !last) return false;
-  if (stream.refused == StatusCode::kOk) {
-    std::byte* to = stream.entry != 0 ? shard_.entry_payload(stream.entry) : stream.bytes.data();
-    copy_shared(to + stream.received, request.value.data(), request.value.size());
+  if (stream.op == Op::kErase || stream.op == Op::kGet) {
+    stream.held = pieces_.reserve(place(), stream.total());
+    return stream.held || stream.hold_bytes(stream.total());
   }
-  stream.received += request.value.size();
-  channel_.memos.set_received(last ? kNoStream : stream.received, request.next_position);
-  if (last) return finish_stream(request);
-  finish(request, StatusCode::kOk, Effect::kNone);
+  const std::uint64_t values = stream.op == Op::kCompareExchange ? 2 : 1;
+  if (stream.total() > values * shard_.most_replaced_bytes()) return false;
+  if (!streams_.take(channel_.end->streamed, stream.total())) return false;
+  stream.charged = stream.total();
+  stream.held = true;
   return true;
 }
 
-bool Dispatcher::finish_stream(const Request& request) {
+Applied Dispatcher::take_piece(const Request& request) {
   ServerChannel::Stream& stream = channel_.stream;
-  if (stream.refused != StatusCode::kOk) {
-    const StatusCode code = stream.refused;
-    drop_stream();
-    finish(request, code, Effect::kNone);
-    return true;
+  const std::span<const std::byte> piece = request.value;
+  if (stream.op == Op::kPadding || piece.size() > stream.total() - stream.received) return Applied::kMalformed;
+  const bool last = stream.received + piece.size() == stream.total();
+  if (request.wants_answer && !last) return Applied::kMalformed;
+  if (last) {
+    channel_.memos.set_received(kNoStream, request.next_position);
+    return finish_stream(request);
   }
-  const std::byte* bytes = stream.entry != 0 ? shard_.entry_payload(stream.entry) : stream.bytes.data();
+  if (stream.refused == StatusCode::kOk && !keep_piece(piece)) {
+    stream.refused = StatusCode::kFull;
+    note_stream_head();
+  }
+  stream.received += piece.size();
+  channel_.memos.set_received(stream.received, request.next_position);
+  finish(request, StatusCode::kOk, Effect::kNone);
+  return Applied::kDone;
+}
+
+// Behind those that have been received. False: the file system has no memory.
+bool Dispatcher::keep_piece(std::span<const std::byte> piece) noexcept {
+  const ServerChannel::Stream& stream = channel_.stream;
+  if (stream.held) return pieces_.write(place(), stream.received, piece);
+  std::byte* to = stream.entry != 0 ? shard_.entry_payload(stream.entry) : channel_.stream.bytes.data();
+  copy_shared(to + stream.received, piece.data(), piece.size());
+  return true;
+}
+
+// Brings the first `size` bytes of a held stream into this process's own memory. False: there is none.
+bool Dispatcher::fetch_held(std::uint64_t size, std::span<const std::byte> last_piece) {
+  ServerChannel::Stream& stream = channel_.stream;
+  const std::uint64_t before = stream.bytes.size();
+  if (!stream.hold_bytes(size)) return false;
+  const std::uint64_t kept = std::min(size, stream.received);
+  const std::span<std::byte> bytes(stream.bytes);
+  if (before < kept && !pieces_.read(place(), before, bytes.subspan(before, kept - before))) return false;
+  std::ranges::copy(last_piece.first(size - kept), bytes.subspan(kept).begin());
+  return true;
+}
+
+// With the last piece. Of a request that is not to be applied yet nothing has changed.
+Applied Dispatcher::finish_stream(const Request& request) {
+  ServerChannel::Stream& stream = channel_.stream;
+  const std::span<const std::byte> piece = request.value;
+  if (stream.held) stream.bytes.clear();
+  // The key alone decides whether a value may go where another one is: only then the rest is fetched.
+  if (stream.refused == StatusCode::kOk) {
+    const bool kept = stream.held ? fetch_held(stream.key_bytes, piece) : keep_piece(piece);
+    if (!kept) stream.refused = StatusCode::kFull;
+  }
+  if (stream.refused != StatusCode::kOk) return refuse_stream(request, stream.refused);
+  std::uint32_t shard;
+  const auto key_of = [&] {
+    const std::byte* bytes = stream.entry != 0 ? shard_.entry_payload(stream.entry) : stream.bytes.data();
+    return std::span(bytes, static_cast<std::size_t>(stream.key_bytes));
+  };
+  HashedKey key = table_.hash(key_of(), shard);
+  if (shard != channel_.lane) return Applied::kMalformed;
+  if (stream.held) {
+    if (stream.op == Op::kInsert) {
+      return refuse_stream(request, shard_.find(key).found ? StatusCode::kAlreadyExists : StatusCode::kFull);
+    }
+    if ((stream.op == Op::kPut && !shard_.may_replace(key, stream.value_bytes)) || !fetch_held(stream.total(), piece)) {
+      return refuse_stream(request, StatusCode::kFull);
+    }
+    key.bytes = key_of();
+  }
   // The inner request, whole, but for where it stands in the ring and whether it is answered.
   Request whole = request;
   whole.op = stream.op;
-  whole.key = {bytes, static_cast<std::size_t>(stream.key_bytes)};
-  whole.value = {bytes + stream.key_bytes, static_cast<std::size_t>(stream.value_bytes)};
-  std::uint32_t shard;
-  const HashedKey key = table_.hash(whole.key, shard);
-  const bool honest = shard == channel_.lane && (stream.op != Op::kCompareExchange ||
-                                                 decode_comparison(whole.value, whole.expected, whole.value));
-  if (honest) apply_whole(whole, key);
+  whole.key = key.bytes;
+  whole.value = {key.bytes.data() + stream.key_bytes, static_cast<std::size_t>(stream.value_bytes)};
+  if (stream.op == Op::kCompareExchange && !decode_comparison(whole.value, whole.expected, whole.value)) {
+    return Applied::kMalformed;
+  }
+  const Applied outcome = apply_whole(whole, key);
+  if (outcome == Applied::kDone) drop_stream();
+  return outcome;
+}
+
+Applied Dispatcher::refuse_stream(const Request& request, StatusCode code) {
   drop_stream();
-  return honest;
+  return refuse(request, code);
 }
 
 // A streamed request that has arrived.
-void Dispatcher::apply_whole(const Request& request, const HashedKey& key) {
+Applied Dispatcher::apply_whole(const Request& request, const HashedKey& key) {
   ServerChannel::Stream& stream = channel_.stream;
   switch (request.op) {
     case Op::kInsert:
-      if (shard_.find(key).found) return finish(request, StatusCode::kAlreadyExists, Effect::kNone);
+      if (shard_.find(key).found) return refuse(request, StatusCode::kAlreadyExists);
       [[fallthrough]];
     case Op::kPut: {
-      const StatusCode code = shard_.commit_entry(key, stream.entry, stream.value_bytes);
+      if (stream.entry == 0) return put(request, key);
+      Effort& effort = channel_.effort_for(request.position);
+      const StatusCode code = shard_.commit_entry(key, stream.entry, stream.value_bytes, effort);
+      if (effort.goes_on) return Applied::kNotYet;
       stream.entry = 0;  // the table's, or released
       if (code == StatusCode::kOk) ++counts_.puts;
-      return finish(request, code, code == StatusCode::kOk ? Effect::kSealed : Effect::kNone);
+      finish(request, code, code == StatusCode::kOk ? Effect::kSealed : Effect::kNone);
+      return Applied::kDone;
     }
     case Op::kCompareExchange:
       return compare_exchange(request, key);
     case Op::kIncrement:
       return increment(request, key);
     case Op::kErase:
-      return erase(request, key);
+      erase(request, key);
+      return Applied::kDone;
     default:
-      return get(request, key, request.value);
+      get(request, key, request.value);
+      return Applied::kDone;
   }
 }
 
 void Dispatcher::drop_stream() noexcept {
   ServerChannel::Stream& stream = channel_.stream;
   if (stream.entry != 0) shard_.drop_entry(stream.entry, stream.key_bytes, stream.value_bytes);
+  if (stream.held) pieces_.forget(place(), stream.total());
   streams_.give_back(channel_.end->streamed, stream.charged);
   stream.op = Op::kPadding;
   stream.entry = 0;
+  stream.held = false;
   stream.charged = 0;
   stream.bytes = {};
 }

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "journal/journal.hpp"
+#include "journal/piece_store.hpp"
 #include "message/codec.hpp"
 #include "server/worker.hpp"
 #include "table/table.hpp"
@@ -21,10 +22,13 @@ struct BatchCounts {
   std::uint64_t clears = 0;
 };
 
+// kNotYet: nothing was applied; the request is to be given again when others have been served.
+enum class Applied : std::uint8_t { kDone, kNotYet, kMalformed };
+
 class Dispatcher {
  public:
-  Dispatcher(Table& table, StreamQuota& streams, ServerChannel& channel) noexcept
-      : table_(table), streams_(streams), channel_(channel), shard_(table.shard(channel.lane)) {
+  Dispatcher(Table& table, StreamQuota& streams, const PieceStore& pieces, ServerChannel& channel) noexcept
+      : table_(table), streams_(streams), pieces_(pieces), channel_(channel), shard_(table.shard(channel.lane)) {
     shard_.intent().choose(channel.end->identity().serial, channel.channel);
   }
 
@@ -34,8 +38,8 @@ class Dispatcher {
   bool must_wait(const Request& request) const noexcept { return request.op == Op::kClear && !shard_.may_clear(); }
   // Can must_wait() of later requests depend on this one? Then nothing is decided about those before it is applied.
   static bool changes_who_must_wait(const Request& request) noexcept { return request.op == Op::kClear; }
-  // Applies and answers. False: no honest client sends this; nothing was applied.
-  bool apply(const Request& request, const HashedKey& key);
+  // Applies and answers. kMalformed: no honest client sends this; nothing was applied.
+  Applied apply(const Request& request, const HashedKey& key);
   // Forgets a stream that will not be finished.
   void drop_stream() noexcept;
 
@@ -46,23 +50,31 @@ class Dispatcher {
 
   [[gnu::always_inline]] inline void begin(const Request& request, StatusCode code, std::uint64_t answer_bytes,
                                            std::uint64_t answer_payload = 0) noexcept;
-  [[gnu::always_inline]] inline void put(const Request& request, const HashedKey& key);
-  void insert(const Request& request, const HashedKey& key);
-  void compare_exchange(const Request& request, const HashedKey& key);
-  void increment(const Request& request, const HashedKey& key);
+  [[gnu::always_inline]] inline Applied put(const Request& request, const HashedKey& key);
+  Applied insert(const Request& request, const HashedKey& key);
+  Applied compare_exchange(const Request& request, const HashedKey& key);
+  Applied increment(const Request& request, const HashedKey& key);
+  Applied refuse(const Request& request, StatusCode code);
   void erase(const Request& request, const HashedKey& key);
   void clear(const Request& request);
   void get(const Request& request, const HashedKey& key, std::span<const std::byte> cursor);
-  bool begin_stream(const Request& request);
-  bool take_piece(const Request& request);
-  bool finish_stream(const Request& request);
-  bool hold_entry() noexcept;
-  void apply_whole(const Request& request, const HashedKey& key);
+  Applied begin_stream(const Request& request);
+  Applied take_piece(const Request& request);
+  Applied finish_stream(const Request& request);
+  Applied refuse_stream(const Request& request, StatusCode code);
+  bool hold_elsewhere();
+  bool keep_piece(std::span<const std::byte> piece) noexcept;
+  bool fetch_held(std::uint64_t size, std::span<const std::byte> last_piece);
+  void note_stream_head() noexcept;
+  PieceStore::Place place() const noexcept { return {channel_.end->identity().index, channel_.channel}; }
+  bool hold_entry(Effort& effort);
+  Applied apply_whole(const Request& request, const HashedKey& key);
   void finish(const Request& request, StatusCode code, Effect effect, std::span<const std::byte> prefix = {},
               std::span<const std::byte> value = {});
 
   Table& table_;
   StreamQuota& streams_;
+  const PieceStore& pieces_;
   ServerChannel& channel_;
   ShardWriter& shard_;
   BatchCounts counts_;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <fcntl.h>
+#include <linux/falloc.h>
 #include <new>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -13,6 +15,7 @@
 #include "base/hash.hpp"
 #include "base/platform.hpp"
 #include "journal/journal.hpp"
+#include "journal/piece_store.hpp"
 #include "server/rehearsal.hpp"
 #include "shm/obstacle.hpp"
 #include "shm/owner_lock.hpp"
@@ -80,10 +83,10 @@ void tell_next(const Region& journal, Table& table) noexcept {
     const std::uint64_t end = end_of(journal);
     if (!write_all(journal.fd(), bytes.data(), bytes.size(), end + sizeof head) ||
         !write_all(journal.fd(), &head, sizeof head, end)) {
-      forget_told(journal);
+      forget_told(journal, true);
     }
   } catch (const std::bad_alloc&) {
-    forget_told(journal);
+    forget_told(journal, true);
   }
 }
 
@@ -106,9 +109,15 @@ std::vector<std::byte> told_by_last(const Region& journal, const TableHeader& ta
   return bytes;
 }
 
-void forget_told(const Region& journal) noexcept {
+void forget_told(const Region& journal, bool pieces_are_held) noexcept {
   // Failing, it leaves what does not count: the table's generation has gone on.
-  static_cast<void>(::ftruncate(journal.fd(), static_cast<off_t>(end_of(journal))) == 0);
+  const std::uint64_t end = end_of(journal);
+  if (pieces_are_held) {
+    static_cast<void>(::fallocate(journal.fd(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(end),
+                                  static_cast<off_t>(PieceStore::first_place(*journal.at<JournalHeader>(0)) - end)));
+  } else {
+    static_cast<void>(::ftruncate(journal.fd(), static_cast<off_t>(end)) == 0);
+  }
 }
 
 bool takeover_waits(const Region& journal) noexcept {

@@ -58,6 +58,7 @@ bool stand_by(const Region& journal) noexcept;
 void tell_next(const Region& journal, Table& table) noexcept;
 // What the last server told; empty: nothing that counts.
 std::vector<std::byte> told_by_last(const Region& journal, const TableHeader& table);
-void forget_told(const Region& journal) noexcept;
+// `pieces_are_held`: there are requests in the same file, behind that (journal/piece_store.hpp).
+void forget_told(const Region& journal, bool pieces_are_held) noexcept;
 
 }  // namespace hostmap

@@ -184,7 +184,7 @@ Status attach_connections(const InstanceName& name, Inheritance& inheritance) {
 }
 
 // Entries that requests in pieces are filling, and whose they are: numbers of connections. Without an entry, the pieces were in
-// the memory of the server that died.
+// the memory of the server that died, unless it held them in the journal's file.
 std::vector<Table::Stream> streams_of(Inheritance& inheritance, std::vector<std::size_t>& owners) {
   const Journal journal(inheritance.journal);
   std::vector<Table::Stream> streams;
@@ -195,6 +195,10 @@ std::vector<Table::Stream> streams_of(Inheritance& inheritance, std::vector<std:
       const ServerChannel taken(end, channel, journal.position(end.identity().index, channel));
       const ServerChannel::Stream& stream = taken.stream;
       if (stream.op == Op::kPadding || stream.refused != StatusCode::kOk) continue;
+      if (stream.held && stream.received <= stream.total()) {
+        ++inheritance.held;
+        continue;
+      }
       const std::uint64_t entry = stream.received <= stream.total() ? stream.entry : 0;
       streams.push_back({taken.lane, entry, entry_bytes(stream.key_bytes, stream.value_bytes)});
       owners.push_back(i);
@@ -260,7 +264,7 @@ Status settle_inheritance(const InstanceName& name, Inheritance& inheritance) {
   if (!idle || told.empty() || !inheritance.table->adopt_told(told, streams, lost)) {
     inheritance.dropped = inheritance.table->adopt(streams, lost);
   }
-  forget_told(inheritance.journal);
+  forget_told(inheritance.journal, inheritance.held != 0);
   for (const std::size_t stream : lost) {
     std::unique_ptr<ServerEnd>& end = inheritance.connections[owners[stream]];
     if (end == nullptr) continue;

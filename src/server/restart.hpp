@@ -37,6 +37,7 @@ struct Inheritance {
   std::uint64_t entries = 0;
   std::uint64_t replayed = 0;  // requests that were under way and had been applied: answered by their record
   std::uint64_t dropped = 0;   // cells and links that led nowhere
+  std::uint64_t held = 0;      // requests whose pieces lie in the journal's file
   std::uint64_t given_up = 0;  // connections whose records are damaged, or whose pieces of a request are lost
 };
 

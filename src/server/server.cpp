@@ -159,7 +159,7 @@ Status Server::inherit(UniqueFd& lock, Prepared prepared) {
   if (found == StatusCode::kOtherVersion) return found;
   if (!found.ok() && handed_over_) return found;
   if (!found.ok() || options_.fresh) return {};
-  Result<Region> journal = Region::adopt(std::move(lock), path, bytes);
+  Result<Region> journal = Region::map_proper(std::move(lock), path);
   if (!journal) return journal.status();
   Result<Inheritance> inheritance = attach_inheritance(options_.name, *journal, std::move(prepared));
   if (inheritance) {
@@ -348,6 +348,7 @@ Status Server::start_threads(std::function<void()> fatal) {
     const Worker::Surroundings around{table_.get(),
                                       &*streams_,
                                       Journal(journal_region_),
+                                      PieceStore(journal_region_.fd(), *journal_region_.at<JournalHeader>(0)),
                                       &table_->header().workers[i],
                                       std::span(master.worker_bells).first(options_.workers),
                                       master_.at<IdleHints>(kIdleHintsOffset) + i,

@@ -121,7 +121,8 @@ void Worker::take_orders() {
 // Of a channel whose server died in mid-stream.
 void Worker::resume_stream(ServerChannel& channel) noexcept {
   ServerChannel::Stream& stream = channel.stream;
-  if (stream.op == Op::kPadding || stream.entry == 0) return;
+  const bool is_charged = stream.entry != 0 || (stream.held && stream.op != Op::kErase && stream.op != Op::kGet);
+  if (stream.op == Op::kPadding || !is_charged) return;
   stream.charged = stream.total();
   around_.streams->take_over(channel.end->streamed, stream.charged);
 }
@@ -295,7 +296,7 @@ bool Worker::serve(ServerChannel& channel) {
   if (!channel.requests.poll()) return false;
   // relaxed: this worker's own store, or seen a batch later
   if (channel.end->poisoned.load(std::memory_order_relaxed)) return false;
-  Dispatcher dispatcher(*around_.table, *around_.streams, channel);
+  Dispatcher dispatcher(*around_.table, *around_.streams, around_.pieces, channel);
   const std::uint64_t first_request = channel.requests.position();
   const std::uint64_t first_answer = channel.answers.head();
   const std::uint64_t largest = max_record_bytes(channel.requests.view().capacity());
@@ -338,8 +339,15 @@ bool Worker::serve(ServerChannel& channel) {
   if (count == 0 && !malformed) return false;
 
   std::size_t applied = 0;
-  while (applied < count && dispatcher.apply(items_[applied].request, items_[applied].key)) ++applied;
-  malformed = malformed || applied < count;
+  while (applied < count) {
+    const Applied outcome = dispatcher.apply(items_[applied].request, items_[applied].key);
+    if (outcome != Applied::kDone) [[unlikely]] {
+      malformed = outcome == Applied::kMalformed;
+      if (!malformed) channel.requests.rewind(items_[applied].request.position);
+      break;
+    }
+    ++applied;
+  }
   const BatchCounts& counts = dispatcher.counts();
   LaneStats& lane = around_.table->header().lane_stats[channel.lane];
   add(lane.puts, counts.puts);
@@ -415,7 +423,7 @@ bool Worker::forget(ServerEnd& end) {
       ++i;
       continue;
     }
-    Dispatcher(*around_.table, *around_.streams, channel).drop_stream();
+    Dispatcher(*around_.table, *around_.streams, around_.pieces, channel).drop_stream();
     active_[i] = std::move(active_.back());
     active_.pop_back();
   }

@@ -32,6 +32,7 @@
 #include "connection/server_end.hpp"
 #include "journal/journal.hpp"
 #include "journal/memos.hpp"
+#include "journal/piece_store.hpp"
 #include "message/codec.hpp"
 #include "server/idle_channels.hpp"
 #include "server/stream_quota.hpp"
@@ -78,7 +79,10 @@ struct ServerChannel {
   unsigned idle_sweeps = 0;
   bool sets_hints = false;  // its client does, for it is idle or about to be
   IdlePlace idle;
-  bool answered = false;                   // in this sweep
+  bool answered = false;  // in this sweep
+  // What was done to find room for the request at this position.
+  Effort effort;
+  std::uint64_t effort_position = 0;
   std::optional<std::uint64_t> drain_end;  // of the last service, once it has begun
 
   // Bytes free in the answer ring. What the client says of its position can only harm itself.
@@ -91,6 +95,13 @@ struct ServerChannel {
     }
     return capacity - (answers.head() - answers_consumed);
   }
+  Effort& effort_for(std::uint64_t request) noexcept {
+    if (effort_position != request) {
+      effort_position = request;
+      effort = {};
+    }
+    return effort;
+  }
   // A request that arrives in pieces.
   struct Stream {
     Op op = Op::kPadding;  // kPadding: none
@@ -100,12 +111,14 @@ struct ServerChannel {
     std::uint64_t entry = 0;               // the block that the pieces fill
     std::uint64_t charged = 0;             // to the quota
     StatusCode refused = StatusCode::kOk;  // why the pieces are thrown away
-    std::vector<std::byte> bytes;          // of an erase or get for which there was no block
+    bool held = false;                     // there was no block: the pieces are in the journal's file (PieceStore)
+    // In this process's own memory: the held pieces in the end; or all, of an erase or get, if not even that file may grow.
+    std::vector<std::byte> bytes;
     std::uint64_t total() const noexcept { return key_bytes + value_bytes; }
     // False: the process has no memory left.
-    bool hold_bytes() noexcept {
+    bool hold_bytes(std::uint64_t size) noexcept {
       try {
-        bytes.resize(total());
+        bytes.resize(size);
         return true;
       } catch (const std::bad_alloc&) {
         return false;
@@ -122,6 +135,8 @@ struct ServerChannel {
       refused = static_cast<StatusCode>(said.flags);
       received = received_bytes;
       entry = where.stream_entry.load(std::memory_order_relaxed);  // relaxed: likewise
+      held = entry == kHeldInJournal;
+      if (held) entry = 0;
     }
   } stream;
 };
@@ -137,6 +152,7 @@ class Worker {
     Table* table;
     StreamQuota* streams;
     Journal journal;
+    PieceStore pieces;
     WorkerLine* line;       // in the table region
     std::span<Bell> bells;  // of all workers, in the master region
     IdleHints* hints;       // this worker's, likewise

@@ -266,6 +266,8 @@ inline constexpr bool is_link(std::uint64_t last_cell) noexcept { return last_ce
 inline constexpr std::uint64_t kEntryMetaBytes = 8;
 inline constexpr std::uint64_t kEntryVisited = std::uint64_t{1} << 16;
 inline constexpr std::uint64_t kEntryHasExpiry = std::uint64_t{1} << 17;
+// It lies in a larger block than one of its size: a smaller value that was put while memory was full (table/arena.hpp).
+inline constexpr std::uint64_t kEntryInLargerBlock = std::uint64_t{1} << 18;
 inline constexpr std::uint64_t make_meta(std::uint64_t key_bytes, std::uint64_t value_bytes) noexcept {
   return value_bytes << 24 | (key_bytes - 1);
 }
@@ -692,6 +694,7 @@ inline constexpr std::uint64_t max_record_bytes(std::uint64_t ring_bytes) noexce
 //   then   slab_classes[arena_bytes / slab]         1 byte each
 //   behind them, while no server runs: what the last one knew of the arena, if it stopped in order (HandoverHead, then
 //          owners[slabs], 1 byte each, then the bits of used blocks of each slab that has an owner)
+//   far behind, in the file alone: requests that arrive in pieces while the table is full (journal/piece_store.hpp)
 
 // Intent::kind: is a request about to be committed, what does its commit store, and so what tells whether it did?
 enum class IntentKind : std::uint64_t {
@@ -766,13 +769,16 @@ HOSTMAP_AT(ChannelMemo, position, 0);
 HOSTMAP_AT(ChannelMemo, refused, 8);
 HOSTMAP_AT(ChannelMemo, received, 16);
 inline constexpr std::uint64_t kNoStream = ~std::uint64_t{0};
+// ChannelPosition::stream_entry: the pieces lie in the journal's file (journal/piece_store.hpp).
+inline constexpr std::uint64_t kHeldInJournal = 1;
 
 // Where one channel of one connection stands. The rings' own words are only what the peer is told.
 struct ChannelPosition {
   Word request_next;
   Word answer_next;
-  Word stream_entry;  // of the request that arrives in pieces: offset of the entry that they fill; 0: none
-  Word stream_head;   // and its header word, with the StatusCode in place of the flags if the pieces are thrown away
+  Word
+      stream_entry;  // of the request that arrives in pieces: offset of the entry that they fill; 0: none; kHeldInJournal
+  Word stream_head;  // and its header word, with the StatusCode in place of the flags if the pieces are thrown away
   ChannelMemo memos[2];
   Word reserved[6];
 };
@@ -838,9 +844,11 @@ HOSTMAP_AT(HandoverHead, bytes, 32);
 HOSTMAP_AT(HandoverHead, checksum, 40);
 inline constexpr std::uint64_t kHandoverMagic = 0x7265'766f'646e'6168;  // "handover"
 
-// A build with another hash or other structs must not touch our regions.
+// A build with another hash or other structs, or that would take an entry in a larger block for damage, must not touch our
+// regions.
+inline constexpr std::uint64_t kRevision = 1;
 inline constexpr std::uint64_t kFingerprint =
-    kHashId * 0x9e37'79b9'7f4a'7c15 ^
+    (kHashId + kRevision) * 0x9e37'79b9'7f4a'7c15 ^
     (sizeof(TableHeader) * 31 + sizeof(PairBucket) * 37 + sizeof(EntryBucket) * 41 + sizeof(ConnectionHeader) * 43 +
      sizeof(ChannelControl) * 47 + sizeof(Intent) * 53 + sizeof(JournalHeader) * 59 + sizeof(MasterHeader) * 61 +
      kSlabBytes * 67 + kMaxLanes * 71 + sizeof(ChannelPosition) * 73);

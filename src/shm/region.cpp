@@ -215,6 +215,14 @@ Result<Region> Region::adopt(UniqueFd&& fd, const std::string& path, std::uint64
   return map(std::move(fd), path, bytes, PROT_READ | PROT_WRITE);
 }
 
+Result<Region> Region::map_proper(UniqueFd&& fd, const std::string& path) {
+  RegionHeader header{};
+  if (::pread(fd.get(), static_cast<void*>(&header), sizeof header, 0) != static_cast<ssize_t>(sizeof header)) {
+    return Status(StatusCode::kInvalid, path + " cannot be read: " + error_text(errno));
+  }
+  return map(std::move(fd), path, header.bytes, PROT_READ | PROT_WRITE);
+}
+
 Result<RegionFile> open_region_file(const std::string& path, Access access, gid_t group) {
   const int flags = access == Access::kReadOnly ? O_RDONLY : O_RDWR;
   RegionFile file;
@@ -331,6 +339,13 @@ Status Region::populate(std::uint64_t offset, std::uint64_t size) {
   return {StatusCode::kFull,
           "cannot populate " + std::to_string(size) + " bytes of " + path_ + ": " + error_text(error) +
               "; give the file system more (in a container --shm-size), or use --dir with another one"};
+}
+
+std::uint64_t Region::room() const noexcept {
+  struct statfs facts {};
+  // A file system in memory that has no limit says that it has 0 blocks.
+  if (::fstatfs(fd_.get(), &facts) != 0 || facts.f_blocks == 0) return ~std::uint64_t{0};
+  return static_cast<std::uint64_t>(facts.f_bavail) * static_cast<std::uint64_t>(facts.f_bsize);
 }
 
 std::uint64_t Region::collapse(std::uint64_t offset, std::uint64_t size) noexcept {

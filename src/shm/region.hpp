@@ -49,6 +49,9 @@ class Region {
   // hugetlbfs it becomes a whole number of that file system's pages long.
   static Result<Region> adopt(UniqueFd&& fd, const std::string& path, std::uint64_t bytes);
 
+  // Maps such a region again, as far as its header says; what its file has behind that is not the region's.
+  static Result<Region> map_proper(UniqueFd&& fd, const std::string& path);
+
   // Maps an existing region of `kind`. kNoServer: no such file, or not ready yet; kOtherVersion; kPermission: not
   // readable, or it belongs to a stranger; kInvalid: it is no region. A region that its server has given up is kNoServer.
   // `group`: also one of another user's, if that group shares it (see open_region_file).
@@ -72,6 +75,9 @@ class Region {
   Status populate(std::uint64_t offset, std::uint64_t size);
   // The same, for threads that must not allocate: 0, or errno's number of why not.
   int populate_quietly(std::uint64_t offset, std::uint64_t size) noexcept;
+
+  // Bytes that its file system has free: without a limit, as many as fit into the number. Makes a system call.
+  std::uint64_t room() const noexcept;
 
   // Asks for 2 MiB pages under [offset, offset + size), both multiples of 2 MiB and populated. Returns the bytes that
   // have them now: 0 where the kernel (before 6.1) or its memory does not give any.

@@ -13,6 +13,8 @@ namespace hostmap {
 namespace {
 
 constexpr std::uint64_t kWordBits = 64;
+// A run that is longer than this part of the arena has no reserve: that would double what a few large values take.
+constexpr std::uint64_t kReservedPart = 8;
 
 }  // namespace
 
@@ -21,6 +23,7 @@ constexpr std::uint64_t kWordBits = 64;
 SlabPool::SlabPool(Region& table, Journal& journal, MemoryBudget& budget, Populator& populator)
     : table_(table),
       journal_(journal),
+      budget_(budget),
       populator_(populator),
       arena_offset_(table.at<TableHeader>(0)->arena_offset),
       generations_(table.at<PageGeneration>(table.at<TableHeader>(0)->generations_offset)),
@@ -28,23 +31,38 @@ SlabPool::SlabPool(Region& table, Journal& journal, MemoryBudget& budget, Popula
                        table.at<TableHeader>(0)->arena_bytes / kPageSize * sizeof(PageGeneration),
                        table.at<TableHeader>(0)->generations_allocated),
       arena_(table, budget, arena_offset_, table.at<TableHeader>(0)->arena_bytes,
-             table.at<TableHeader>(0)->arena_allocated) {
+             table.at<TableHeader>(0)->arena_allocated),
+      singles_(table.at<TableHeader>(0)->shard_count),
+      most_reserved_(arena_.max_bytes() / kSlabBytes / kReservedPart) {
   free_bits_.reserve(arena_.max_bytes() / kSlabBytes / kWordBits + 1);
   owners_.reserve(arena_.max_bytes() / kSlabBytes);
+  runs_.resize(most_reserved_ + 1);
 }
 
-std::uint64_t SlabPool::find(std::uint64_t count) noexcept {
-  if (count > free_slabs_) return kNone;
-  while (free_bits_[first_free_word_] == 0) ++first_free_word_;
-  if (count == 1) {
-    return first_free_word_ * kWordBits + static_cast<std::uint64_t>(std::countr_zero(free_bits_[first_free_word_]));
-  }
+// The lowest run of free slabs that is `count` long. What is not populated yet counts as free between `beyond` (not below
+// what is populated) and `end`.
+std::uint64_t SlabPool::find(std::uint64_t count, std::uint64_t beyond, std::uint64_t end) const noexcept {
   std::uint64_t length = 0;
-  for (std::uint64_t slab = first_free_word_ * kWordBits; slab < slabs_; ++slab) {
-    length = (free_bits_[slab / kWordBits] >> slab % kWordBits & 1) != 0 ? length + 1 : 0;
-    if (length == count) return slab + 1 - count;
+  for (std::uint64_t slab = first_free_word_ * kWordBits; slab < slabs_;) {
+    const std::uint64_t word = free_bits_[slab / kWordBits];
+    if (slab % kWordBits == 0 && slab + kWordBits <= slabs_ && (word == 0 || word == ~std::uint64_t{0})) {
+      length = word == 0 ? 0 : length + kWordBits;
+      slab += kWordBits;
+      if (length >= count) return slab - length;
+      continue;
+    }
+    length = (word >> slab % kWordBits & 1) != 0 ? length + 1 : 0;
+    ++slab;
+    if (length == count) return slab - count;
   }
-  return kNone;
+  if (beyond != slabs_) length = 0;
+  return beyond - length + count <= end ? beyond - length : kNone;
+}
+
+// There is one.
+std::uint64_t SlabPool::first_free() noexcept {
+  while (free_bits_[first_free_word_] == 0) ++first_free_word_;
+  return first_free_word_ * kWordBits + static_cast<std::uint64_t>(std::countr_zero(free_bits_[first_free_word_]));
 }
 
 void SlabPool::mark(std::uint64_t first, std::uint64_t count, bool is_free) noexcept {
@@ -64,14 +82,51 @@ void SlabPool::mark(std::uint64_t first, std::uint64_t count, bool is_free) noex
   }
 }
 
-// Populates the arena up to `bytes` and a step further if there is room. The areas' own mutexes serialise this.
-void SlabPool::populate(std::uint64_t bytes) {
-  const std::uint64_t generous = std::max(bytes, std::min(arena_.populated() + arena_.next_step(), arena_.max_bytes()));
-  for (const std::uint64_t goal : {generous, bytes}) {
-    // The generations first: a page without one must never be published.
-    const std::uint64_t pages = round_up(goal, std::uint64_t{kPageSize}) / kPageSize;
-    if (generation_area_.extend_to(pages * sizeof(PageGeneration)) && arena_.extend_to(goal)) return;
+// In the journal, for a restart.
+void SlabPool::mark_unowned(std::uint64_t first, std::uint64_t count) noexcept {
+  for (std::uint64_t slab = first; slab < first + count; ++slab) {
+    // [slab.free] release; pairs with [slab.class]
+    journal_.slab_class(slab).store(kSlabFree, std::memory_order_release);
   }
+}
+
+void SlabPool::hand_out(std::uint64_t first, std::uint64_t count, SlabKind kind, std::uint32_t shard) noexcept {
+  for (std::uint64_t slab = first; slab < first + count; ++slab) {
+    owners_[slab] = static_cast<std::uint8_t>(shard);
+    // [slab.class] release; pairs with [slab.free]: stands (for a restart) before any block is handed out
+    journal_.slab_class(slab).store(slab == first ? kind : kSlabRunRest, std::memory_order_release);
+  }
+  note_run(count);
+  note_free();
+  raise_generations(slab_offset(first), count * kSlabBytes);
+}
+
+// --- Growth of the arena
+
+// Bytes that --memory and the file system still have for the arena.
+std::uint64_t SlabPool::room() noexcept {
+  const std::uint64_t allowed = budget_.left();
+  const std::uint64_t there = table_.room();
+  return std::min(allowed, there);
+}
+
+// Slabs that could be populated behind the present ones.
+std::uint64_t SlabPool::growable() noexcept {
+  // Each with its pages' generations, which take whole pages.
+  constexpr std::uint64_t kWithGenerations = kSlabBytes + kSlabBytes / kPageSize * sizeof(PageGeneration);
+  const std::uint64_t bytes = room();
+  const std::uint64_t slabs = bytes < kPageSize ? 0 : (bytes - kPageSize) / kWithGenerations;
+  return std::min(slabs, arena_.max_bytes() / kSlabBytes - slabs_);
+}
+
+// Populates the arena up to `bytes`, and a step further if there is room. The areas' own mutexes serialise this.
+bool SlabPool::populate(std::uint64_t bytes) {
+  const std::uint64_t step = arena_.next_step();
+  const std::uint64_t generous = std::min(arena_.populated() + step, arena_.max_bytes());
+  const std::uint64_t goal = generous > bytes && room() >= 2 * step ? generous : bytes;
+  // The generations first: a page without one must never be published.
+  const std::uint64_t pages = round_up(goal, std::uint64_t{kPageSize}) / kPageSize;
+  return generation_area_.extend_to(pages * sizeof(PageGeneration)) && arena_.extend_to(goal);
 }
 
 // Takes what was populated into use. Called with the mutex held.
@@ -89,15 +144,231 @@ void SlabPool::adopt_populated() {
   table_.at<TableHeader>(0)->arena_populated.store(now * kSlabBytes, std::memory_order_release);
 }
 
-void SlabPool::note_free() noexcept {
-  // relaxed: an estimate for its readers
-  table_.at<TableHeader>(0)->server_stats.arena_free_bytes.store(free_slabs_ * kSlabBytes, std::memory_order_relaxed);
+// What the helper thread takes out of the room just now is there a moment later.
+void SlabPool::adopt_step_under_way() {
+  generation_area_.wait_for_step();
+  arena_.wait_for_step();
+  adopt_populated();
 }
 
-std::uint64_t SlabPool::free_bytes() const noexcept {
-  // relaxed: an estimate
-  return table_.at<TableHeader>(0)->server_stats.arena_free_bytes.load(std::memory_order_relaxed);
+// False: there is no room for that; nothing was populated.
+bool SlabPool::grow_to(std::uint64_t slabs) {
+  if (slabs <= slabs_) return true;
+  if (slabs - slabs_ > growable()) adopt_step_under_way();
+  if (slabs <= slabs_) return true;
+  if (slabs - slabs_ > growable()) {
+    if (table_.room() < budget_.left()) budget_.count_failure();
+    return false;
+  }
+  populate(slabs * kSlabBytes);
+  adopt_populated();
+  return slabs <= slabs_;
 }
+
+// Asks the helper thread for more before the last is taken.
+void SlabPool::grow_ahead() {
+  constexpr std::uint64_t kAhead = 4;  // as a part of a step: 512 KiB last half a millisecond at a gigabyte a second
+  const std::uint64_t left = free_slabs_ - std::min(free_slabs_, singles_);
+  if (left * kSlabBytes >= arena_.next_step() / kAhead || arena_.populated() >= arena_.max_bytes() ||
+      !arena_.claim_request()) {
+    return;
+  }
+  populator_.request([this] {
+    populate(std::min(arena_.populated() + kSlabBytes, arena_.max_bytes()));
+    arena_.release_request();
+    const std::lock_guard<std::mutex> adopting(mutex_);
+    adopt_populated();
+    note_free();
+    growing_ = false;
+  });
+}
+
+// What would keep this thread from its other work for long; its taker tries again until it is there.
+void SlabPool::grow_meanwhile(std::uint64_t slabs) {
+  // Set under the mutex, which the helper's job takes at its end, be it this one or the one that is under way.
+  growing_ = true;
+  if (!arena_.claim_request()) return;
+  populator_.request([this, slabs] {
+    for (bool more = true; more;) {
+      more = populate(std::min(arena_.populated() + kHugePageSize, slabs * kSlabBytes));
+      const std::lock_guard<std::mutex> adopting(mutex_);
+      adopt_populated();
+      note_free();
+      growth_failed_ = !more;
+      more = more && slabs_ < slabs;
+      if (!more) {
+        arena_.release_request();
+        growing_ = false;
+      }
+    }
+  });
+}
+
+// --- Taking
+
+std::uint64_t SlabPool::take(std::uint64_t count, SlabKind kind, std::uint32_t shard) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  if (count > 1) loan_ends_.wait(lock, [this] { return !on_loan_; });  // it may enlarge the reserve
+  const std::uint64_t first = count == 1 ? place_one() : place_run(count);
+  if (first == kNone || first == kLater) return first;
+  hand_out(first, count, kind, shard);
+  grow_ahead();
+  return first;
+}
+
+std::uint64_t SlabPool::place_one() {
+  if (free_slabs_ <= singles_ && !grow_to(slabs_ + singles_ + 1 - free_slabs_)) return kNone;
+  const std::uint64_t slab = first_free();
+  mark(slab, 1, false);
+  return slab;
+}
+
+// Works out where the run goes, and a longer reserve if it needs one, before it takes or populates anything.
+std::uint64_t SlabPool::place_run(std::uint64_t count) {
+  if (growing_) return kLater;
+  adopt_step_under_way();
+  const Run before = reserved_;
+  const bool longer = count <= most_reserved_ && count > reserved_.count;
+  if (longer) reserve_run({});
+  const std::uint64_t end = slabs_ + growable();
+  const std::uint64_t first = find(count, slabs_, end);
+  std::uint64_t reserve = kNone;
+  if (longer && first != kNone) {
+    const std::uint64_t populated = first + count <= slabs_ ? count : slabs_ - std::min(first, slabs_);
+    mark(first, populated, false);
+    reserve = find(count, std::max(slabs_, first + count), end);
+    mark(first, populated, true);
+  }
+  bool later = false;
+  bool fits = first != kNone && (!longer || reserve != kNone);
+  if (fits) {
+    std::uint64_t goal = std::max({slabs_, first + count, longer ? reserve + count : 0});
+    const std::uint64_t left = free_slabs_ + (goal - slabs_) - count - (longer ? count : 0);
+    goal += singles_ - std::min(left, singles_);
+    constexpr std::uint64_t kMostAtOnce = kHugePageSize / kSlabBytes;
+    fits = goal <= end && !std::exchange(growth_failed_, false);
+    later = fits && goal > slabs_ + kMostAtOnce;
+    if (later) grow_meanwhile(goal);
+    fits = fits && !later && grow_to(goal);
+  }
+  if (!fits) {
+    if (longer) reserve_run(before);
+    return later ? kLater : kNone;
+  }
+  mark(first, count, false);
+  if (longer) reserve_run({reserve, count});
+  return first;
+}
+
+void SlabPool::give_back(std::uint64_t first, std::uint64_t count) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  mark_unowned(first, count);
+  mark(first, count, true);
+  forget_run(count);
+  note_free();
+}
+
+// --- The reserve
+
+std::uint64_t SlabPool::take_reserved(SlabKind kind, std::uint32_t shard) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (free_slabs_ == 0) return kNone;
+  const std::uint64_t slab = first_free();
+  mark(slab, 1, false);
+  hand_out(slab, 1, kind, shard);
+  return slab;
+}
+
+std::uint64_t SlabPool::borrow_run(std::uint64_t count, std::uint32_t shard) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  loan_ends_.wait(lock, [this] { return !on_loan_; });
+  if (count > reserved_.count) return kNone;
+  on_loan_ = true;
+  hand_out(reserved_.first, count, kSlabRunHead, shard);
+  return reserved_.first;
+}
+
+bool SlabPool::exchange_run(std::uint64_t borrowed, std::uint64_t count, std::uint64_t old, std::uint64_t old_count) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (old_count < reserved_.count) return false;
+  mark_unowned(old, old_count);
+  mark(borrowed + count, reserved_.count - count, true);
+  mark(old + reserved_.count, old_count - reserved_.count, true);
+  reserved_.first = old;
+  on_loan_ = false;
+  forget_run(old_count);
+  note_free();
+  loan_ends_.notify_all();
+  return true;
+}
+
+void SlabPool::return_run(std::uint64_t borrowed, std::uint64_t count, std::uint64_t old, std::uint64_t old_count) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  mark_unowned(borrowed, count);
+  mark_unowned(old + count, old_count - count);
+  mark(old + count, old_count - count, true);
+  on_loan_ = false;
+  forget_run(old_count);
+  note_free();
+  loan_ends_.notify_all();
+}
+
+void SlabPool::reserve_run(Run run) noexcept {
+  mark(reserved_.first, reserved_.count, true);
+  reserved_ = run;
+  mark(reserved_.first, reserved_.count, false);
+}
+
+void SlabPool::note_run(std::uint64_t count) noexcept {
+  if (count < 2 || count > most_reserved_) return;
+  ++runs_[count];
+  longest_ = std::max(longest_, count);
+}
+
+void SlabPool::forget_run(std::uint64_t count) noexcept {
+  if (count < 2) return;
+  if (count <= most_reserved_) --runs_[count];
+  while (longest_ > 1 && runs_[longest_] == 0) --longest_;
+  if (longest_ < 2) longest_ = 0;
+  if (!on_loan_) fit_reserve();
+}
+
+// As long as the longest run, if there is a place for it. One that is too short is what a kill, or an older server, left.
+void SlabPool::fit_reserve() noexcept {
+  if (reserved_.count == longest_) return;
+  const Run before = reserved_;
+  if (before.count > longest_) {
+    reserve_run({before.first, longest_});
+    return;
+  }
+  reserve_run({});
+  const std::uint64_t first = find(longest_, slabs_, slabs_);
+  reserve_run(first == kNone ? before : Run{first, longest_});
+}
+
+bool SlabPool::reserve_is_short() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return free_slabs_ < singles_;
+}
+
+std::uint64_t SlabPool::reserved_bytes() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return std::max<std::uint64_t>(reserved_.count, 1) * kSlabBytes;
+}
+
+std::uint64_t SlabPool::slabs_within_reach() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return free_slabs_ - std::min(free_slabs_, singles_) + growable();
+}
+
+void SlabPool::note_free() noexcept {
+  const std::uint64_t bytes = free_slabs_ * kSlabBytes;
+  free_bytes_.store(bytes, std::memory_order_relaxed);  // relaxed: an estimate for its readers
+  table_.at<TableHeader>(0)->server_stats.arena_free_bytes.store(bytes + (on_loan_ ? 0 : reserved_.count * kSlabBytes),
+                                                                 std::memory_order_relaxed);  // relaxed: likewise
+}
+
+// --- What a start takes over, and leaves
 
 void SlabPool::adopt(const ArenaCensus& census) {
   const std::lock_guard<std::mutex> lock(mutex_);
@@ -106,13 +377,24 @@ void SlabPool::adopt(const ArenaCensus& census) {
   owners_.assign(slabs_, 0);
   free_slabs_ = 0;
   first_free_word_ = 0;
+  std::ranges::fill(runs_, 0);
+  longest_ = 0;
+  reserved_ = {};
   for (std::uint64_t slab = 0; slab < slabs_; ++slab) {
     if (census.owner(slab) != ArenaCensus::kNobody) owners_[slab] = static_cast<std::uint8_t>(census.owner(slab));
     if (holds_overflow(census.kind(slab)) || census.owner(slab) != ArenaCensus::kNobody) continue;
-    journal_.slab_class(slab).store(kSlabFree,
-                                    std::memory_order_release);  // [slab.free] release; pairs with [slab.class]
+    mark_unowned(slab, 1);
     mark(slab, 1, true);
   }
+  for (std::uint64_t slab = 0; slab < slabs_;) {
+    std::uint64_t end = slab + 1;
+    if (census.kind(slab) == kSlabRunHead && census.owner(slab) != ArenaCensus::kNobody) {
+      while (end < slabs_ && census.kind(end) == kSlabRunRest && census.owner(end) != ArenaCensus::kNobody) ++end;
+      note_run(end - slab);
+    }
+    slab = end;
+  }
+  fit_reserve();
   note_free();
 }
 
@@ -129,6 +411,12 @@ void SlabPool::report(ArenaCensus& census) const {
 void SlabPool::describe(WriterState& state) const {
   state.add("pool: slabs", slabs_);
   state.add("pool: free slabs", free_slabs_);
+  state.add("pool: the longest run", longest_);
+  state.add("pool: the reserve's run begins", reserved_.first);
+  state.add("pool: the reserve's run", reserved_.count);
+  for (std::uint64_t length = 0; length < runs_.size(); ++length) {
+    if (runs_[length] != 0) state.add("pool: runs of " + std::to_string(length), runs_[length]);
+  }
   std::uint64_t first_free = 0;
   while (first_free < free_bits_.size() && free_bits_[first_free] == 0) ++first_free;
   // A hint that must not lie behind the first free slab.
@@ -140,47 +428,6 @@ void SlabPool::describe(WriterState& state) const {
     state.add(name + ": kind", kind);
     if (kind == kSlabRunHead || kind == kSlabRunRest) state.add(name + ": owner", owners_[slab]);
   }
-}
-
-std::uint64_t SlabPool::take(std::uint64_t count, SlabKind kind, std::uint32_t shard) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  std::uint64_t first = find(count);
-  if (first == kNone) {
-    const std::uint64_t bytes = (slabs_ + count) * kSlabBytes;
-    if (bytes <= arena_.max_bytes()) populate(bytes);
-    adopt_populated();
-    first = find(count);
-    if (first == kNone) return kNone;
-  }
-  mark(first, count, false);
-  for (std::uint64_t slab = first; slab < first + count; ++slab) {
-    owners_[slab] = static_cast<std::uint8_t>(shard);
-    // [slab.class] release; pairs with [slab.free]: stands (for a restart) before any block is handed out
-    journal_.slab_class(slab).store(slab == first ? kind : kSlabRunRest, std::memory_order_release);
-  }
-  note_free();
-  raise_generations(slab_offset(first), count * kSlabBytes);
-  constexpr std::uint64_t kAhead = 4;  // as a part of a step: 512 KiB last half a millisecond at a gigabyte a second
-  if (free_slabs_ * kSlabBytes < arena_.next_step() / kAhead && arena_.populated() < arena_.max_bytes() &&
-      arena_.claim_request()) {
-    populator_.request([this] {
-      populate(std::min(arena_.populated() + kSlabBytes, arena_.max_bytes()));
-      arena_.release_request();
-      const std::lock_guard<std::mutex> adopting(mutex_);
-      adopt_populated();
-    });
-  }
-  return first;
-}
-
-void SlabPool::give_back(std::uint64_t first, std::uint64_t count) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  for (std::uint64_t slab = first; slab < first + count; ++slab) {
-    // [slab.free] release; pairs with [slab.class]
-    journal_.slab_class(slab).store(kSlabFree, std::memory_order_release);
-  }
-  mark(first, count, true);
-  note_free();
 }
 
 void SlabPool::raise_generation(std::uint64_t offset) noexcept {
@@ -279,7 +526,8 @@ void BlockAllocator::adopt(const ArenaCensus& census) {
   std::fill(std::begin(owned_), std::end(owned_), 0);
   std::fill(std::begin(free_blocks_), std::end(free_blocks_), 0);
   free_bytes_ = 0;
-  evacuated_ = nullptr;
+  loan_ = {};
+  set_evacuated(nullptr, false);
   next_look_ = 0;
   for (auto& free : free_overflow_) free = {};
   std::uint64_t entry_bytes = 0;
@@ -388,7 +636,8 @@ std::uint64_t BlockAllocator::allocate(std::uint64_t bytes) {
   if (bytes > kLargestBlock) {
     const std::uint64_t count = round_up(bytes, kSlabBytes) / kSlabBytes;
     const std::uint64_t first = pool_.take(count, kSlabRunHead, shard_);
-    if (first == SlabPool::kNone) return 0;
+    comes_later_ = first == SlabPool::kLater;
+    if (first == SlabPool::kNone || comes_later_) return 0;
     account(stats_.entry_bytes, static_cast<std::int64_t>(count * kSlabBytes));
     return pool_.slab_offset(first);
   }
@@ -396,19 +645,25 @@ std::uint64_t BlockAllocator::allocate(std::uint64_t bytes) {
   const bool another = partial_[wanted].empty();
   Slab* slab = another ? new_slab(wanted) : partial_[wanted].back();
   if (slab == nullptr) return 0;
-  unsigned word = slab->hint;
-  while (slab->free_bits[word] == 0) word = word + 1 == slab->free_bits.size() ? 0 : word + 1;
-  const unsigned bit = static_cast<unsigned>(std::countr_zero(slab->free_bits[word]));
-  slab->free_bits[word] &= slab->free_bits[word] - 1;
-  slab->hint = word;
-  if (++slab->used == slab->blocks) unlist(*slab);
-  const std::uint64_t size = class_bytes(wanted);
-  --free_blocks_[wanted];
+  const std::uint64_t offset = take_block(*slab);
+  if (another) begin_evacuation_if_worth_it();
+  return offset;
+}
+
+// Of a slab that has a free one.
+std::uint64_t BlockAllocator::take_block(Slab& slab) noexcept {
+  unsigned word = slab.hint;
+  while (slab.free_bits[word] == 0) word = word + 1 == slab.free_bits.size() ? 0 : word + 1;
+  const unsigned bit = static_cast<unsigned>(std::countr_zero(slab.free_bits[word]));
+  slab.free_bits[word] &= slab.free_bits[word] - 1;
+  slab.hint = word;
+  if (++slab.used == slab.blocks && slab.place != kNotListed) unlist(slab);
+  const std::uint64_t size = class_bytes(slab.size_class);
+  --free_blocks_[slab.size_class];
   free_bytes_ -= size;
-  const std::uint64_t offset = pool_.slab_offset(slab->number) + (word * kWordBits + bit) * size;
+  const std::uint64_t offset = pool_.slab_offset(slab.number) + (word * kWordBits + bit) * size;
   pool_.raise_generation(offset);
   account(stats_.entry_bytes, static_cast<std::int64_t>(size));
-  if (another) begin_evacuation_if_worth_it();
   return offset;
 }
 
@@ -416,8 +671,13 @@ void BlockAllocator::release(std::uint64_t offset, std::uint64_t bytes) noexcept
   const std::uint64_t number = pool_.slab_of(offset);
   if (bytes > kLargestBlock) {
     const std::uint64_t count = round_up(bytes, kSlabBytes) / kSlabBytes;
-    pool_.give_back(number, count);
     account(stats_.entry_bytes, -static_cast<std::int64_t>(count * kSlabBytes));
+    if (borrows_run()) {
+      loan_.old = number;
+      loan_.old_count = count;
+    } else {
+      pool_.give_back(number, count);
+    }
     return;
   }
   Slab& slab = *slabs_[number];
@@ -427,13 +687,104 @@ void BlockAllocator::release(std::uint64_t offset, std::uint64_t bytes) noexcept
   slab.hint = block / kWordBits;
   ++free_blocks_[slab.size_class];
   free_bytes_ += size;
-  if (slab.used-- == slab.blocks) list(slab);
+  if (slab.used-- == slab.blocks && &slab != evacuated_) list(slab);
   account(stats_.entry_bytes, -static_cast<std::int64_t>(size));
   // One empty slab per class stays, so that a key that comes and goes does not move slabs to and fro.
   if (slab.used == 0 && slab.place != kNotListed && partial_[slab.size_class].size() > 1) {
     unlist(slab);
     discard(slab);
   }
+}
+
+// --- Blocks from the reserve
+
+std::uint64_t BlockAllocator::allocate_reserved(std::uint64_t old, std::uint64_t old_bytes, std::uint64_t bytes) {
+  if (bytes > room_at(old, old_bytes)) return 0;
+  if (bytes > kLargestBlock) {
+    const std::uint64_t count = round_up(bytes, kSlabBytes) / kSlabBytes;
+    // One slab needs no loan: the old one takes its place in the reserve.
+    const std::uint64_t first =
+        count == 1 ? pool_.take_reserved(kSlabRunHead, shard_) : pool_.borrow_run(count, shard_);
+    if (first == SlabPool::kNone) return 0;
+    if (count > 1) {
+      loan_ = {first, count};
+      unsettled_ = true;
+    }
+    account(stats_.entry_bytes, static_cast<std::int64_t>(count * kSlabBytes));
+    return pool_.slab_offset(first);
+  }
+  const unsigned wanted = size_class(bytes);
+  if (evacuated_ != nullptr) {  // that one can wait
+    Slab& other = *evacuated_;
+    set_evacuated(nullptr, false);
+    if (other.used == 0) {
+      discard(other);
+    } else if (other.used < other.blocks) {
+      list(other);
+    }
+  }
+  const std::uint64_t number = pool_.take_reserved(static_cast<SlabKind>(kSlabFirstClass + wanted), shard_);
+  if (number == SlabPool::kNone) return 0;
+  try {
+    set_evacuated(add_slab(number, wanted), true);
+  } catch (const std::bad_alloc&) {
+    pool_.give_back(number, 1);
+    return 0;
+  }
+  return take_block(*evacuated_);
+}
+
+std::uint64_t BlockAllocator::allocate_elsewhere(std::uint64_t bytes) {
+  if (const std::uint64_t offset = allocate(bytes); offset != 0 || !into_larger_) return offset;
+  for (unsigned larger = size_class(bytes) + 1; larger < kSizeClasses; ++larger) {
+    if (!partial_[larger].empty()) return take_block(*partial_[larger].back());
+  }
+  return 0;
+}
+
+std::uint64_t BlockAllocator::settle_run() noexcept {
+  if (pool_.exchange_run(loan_.first, loan_.count, loan_.old, loan_.old_count)) {
+    loan_ = {};
+    unsettled_ = evacuating();
+    return 0;
+  }
+  pool_.raise_generations(pool_.slab_offset(loan_.old), loan_.count * kSlabBytes);
+  return pool_.slab_offset(loan_.old);
+}
+
+void BlockAllocator::end_loan() noexcept {
+  pool_.return_run(loan_.first, loan_.count, loan_.old, loan_.old_count);
+  loan_ = {};
+  unsettled_ = evacuating();
+}
+
+// --- Emptying slabs
+
+void BlockAllocator::set_evacuated(Slab* slab, bool into_larger) noexcept {
+  evacuated_ = slab;
+  into_larger_ = into_larger;
+  next_block_ = 0;
+  unsettled_ = slab != nullptr || borrows_run();
+}
+
+std::uint64_t BlockAllocator::slabs_to_empty() const noexcept {
+  std::uint64_t slabs = 0;
+  for (unsigned size_class = 0; size_class < kSizeClasses; ++size_class) {
+    slabs += free_blocks_[size_class] / blocks_of(static_cast<std::uint8_t>(kSlabFirstClass + size_class));
+  }
+  return slabs;
+}
+
+// A slab of the reserve that a kill has left with an entry in it: the block that this was to move to may be a larger one.
+BlockAllocator::Slab* BlockAllocator::left_in_the_reserve() noexcept {
+  bool larger = false;  // is there a free block of a larger class?
+  for (unsigned size_class = kSizeClasses; size_class-- > 0;) {
+    for (Slab* slab : partial_[size_class]) {
+      if (slab->used == 1 && (larger || free_blocks_[size_class] > slab->blocks - slab->used)) return slab;
+    }
+    larger = larger || free_blocks_[size_class] != 0;
+  }
+  return nullptr;
 }
 
 // The class with most free bytes among those whose free blocks are at least a slab's: whichever of its slabs is emptied, the
@@ -461,10 +812,16 @@ void BlockAllocator::begin_evacuation_if_worth_it() noexcept {
   if (free_bytes_ > stats_.entry_bytes.load(std::memory_order_relaxed) / kToleratedPart) begin_evacuation();
 }
 
-bool BlockAllocator::begin_evacuation() noexcept {
+bool BlockAllocator::begin_evacuation() {
   constexpr std::size_t kMostLooks = 32;  // a class may have thousands of slabs, and each look is a miss of the caches
   const unsigned size_class = sparsest_class();
-  if (size_class == kSizeClasses) return false;
+  if (size_class == kSizeClasses) {
+    Slab* const left = pool_.reserve_is_short() ? left_in_the_reserve() : nullptr;
+    if (left == nullptr) return false;
+    unlist(*left);
+    set_evacuated(left, true);
+    return true;
+  }
   const std::vector<Slab*>& partial = partial_[size_class];
   Slab* sparsest = nullptr;
   for (std::size_t look = 0; look < std::min(kMostLooks, partial.size()); ++look) {
@@ -472,8 +829,7 @@ bool BlockAllocator::begin_evacuation() noexcept {
     if (sparsest == nullptr || slab->used < sparsest->used) sparsest = slab;
   }
   unlist(*sparsest);
-  evacuated_ = sparsest;
-  next_block_ = 0;
+  set_evacuated(sparsest, false);
   return true;
 }
 
@@ -486,11 +842,12 @@ std::uint64_t BlockAllocator::next_to_evacuate() noexcept {
 }
 
 bool BlockAllocator::end_evacuation() noexcept {
-  Slab& slab = *std::exchange(evacuated_, nullptr);
+  Slab& slab = *evacuated_;
+  set_evacuated(nullptr, false);
   const bool emptied = slab.used == 0;
   if (emptied) {
     discard(slab);
-  } else {
+  } else if (slab.used < slab.blocks) {
     list(slab);
   }
   begin_evacuation_if_worth_it();

@@ -10,11 +10,19 @@
 //    version has moved on. Every other slab returns to the pool when it is empty, for any class.
 // 3. The class of every slab stands in the journal before a block of it is handed out.
 // 4. Free lists are this process's own: a restart rebuilds them from what the table reaches.
+// 5. A reserve is left when memory is full, so that a key can still be given a new value of the size that it has: the new
+//    value needs a place before the old one's is free. One slab for each shard, and one run as long as the longest that an
+//    entry has (of those up to an eighth of the arena). It is lent for one request at a time, which makes it whole again
+//    behind its commit: what was written there moves to the place that the old value has left, or that place becomes the
+//    reserve.
+// 6. A request that finds no memory takes none: what it needs is worked out before anything is populated.
 //
 // Size classes: multiples of 8 up to 256 bytes, then eight steps per doubling up to 4 KiB (at most 12 % slack), then what
 // cuts a slab into 7 to 2 pieces; above 16 KiB an entry has a run of slabs of its own.
 #pragma once
 
+#include <atomic>
+#include <condition_variable>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -106,6 +114,7 @@ class ArenaCensus;
 class SlabPool {
  public:
   static constexpr std::uint64_t kNone = ~std::uint64_t{0};
+  static constexpr std::uint64_t kLater = kNone - 1;
 
   // The table's header must carry the plan's offsets. Nothing is populated yet.
   SlabPool(Region& table, Journal& journal, MemoryBudget& budget, Populator& populator);
@@ -114,13 +123,24 @@ class SlabPool {
   void adopt(const ArenaCensus& census);
   // The reverse: notes the runs that are in use, each with the shard that took it.
   void report(ArenaCensus& census) const;
-  // For WriterState: which slabs are free, and the owners of the runs.
+  // For WriterState: which slabs are free, the reserve, and the owners of the runs.
   void describe(WriterState& state) const;
 
-  // `count` adjacent slabs for `shard`, marked `kind` in the journal (the first one; the rest as kSlabRunRest). kNone: no
-  // memory.
+  // `count` adjacent slabs for `shard`, marked `kind` in the journal (the first one; the rest as kSlabRunRest). The reserve
+  // is left. kNone: no memory, and nothing was populated for it. kLater: the helper thread populates memory for a long run;
+  // its taker tries again.
   std::uint64_t take(std::uint64_t count, SlabKind kind, std::uint32_t shard);
   void give_back(std::uint64_t first, std::uint64_t count);
+
+  // From the reserve: one slab, which the shard gives back before it takes the next one so. kNone: there is none.
+  std::uint64_t take_reserved(SlabKind kind, std::uint32_t shard);
+  // The run of the reserve is lent to one shard at a time; who wants it meanwhile waits. kNone: it is shorter.
+  std::uint64_t borrow_run(std::uint64_t count, std::uint32_t shard);
+  // Ends that. The run that was borrowed stays its entry's, and `old`, which the entry had before and is as long as the
+  // reserve, becomes the reserve. False: it is shorter, and nothing has changed.
+  bool exchange_run(std::uint64_t borrowed, std::uint64_t count, std::uint64_t old, std::uint64_t old_count);
+  // Or: the entry lies in the first `count` slabs of its old run, the rest of which is free.
+  void return_run(std::uint64_t borrowed, std::uint64_t count, std::uint64_t old, std::uint64_t old_count);
 
   std::uint64_t slab_offset(std::uint64_t slab) const noexcept { return arena_offset_ + slab * kSlabBytes; }
   std::uint64_t slab_of(std::uint64_t offset) const noexcept { return (offset - arena_offset_) / kSlabBytes; }
@@ -132,7 +152,15 @@ class SlabPool {
   void raise_generations(std::uint64_t offset, std::uint64_t bytes) noexcept;
   void raise_generation(std::uint64_t offset) noexcept;
   // Bytes of free slabs, populated ones. Any thread.
-  std::uint64_t free_bytes() const noexcept;
+  std::uint64_t free_bytes() const noexcept {
+    return free_bytes_.load(std::memory_order_relaxed);  // relaxed: an estimate
+  }
+  // Slabs that could be taken one by one, those that can still be populated included. Makes a system call.
+  std::uint64_t slabs_within_reach();
+  // Is a part of the reserve not there? Beside a shard that has a slab of it; or since a kill.
+  bool reserve_is_short();
+  // The longest entry for which the reserve has a place.
+  std::uint64_t reserved_bytes();
   // That of the page where the block at `offset` begins.
   std::uint64_t generation(std::uint64_t offset) const noexcept {
     // relaxed: asked by the thread that raises it
@@ -140,25 +168,56 @@ class SlabPool {
   }
 
  private:
-  std::uint64_t find(std::uint64_t count) noexcept;
-  void populate(std::uint64_t bytes);
+  struct Run {
+    std::uint64_t first = 0;
+    std::uint64_t count = 0;
+  };
+
+  std::uint64_t place_one();
+  std::uint64_t place_run(std::uint64_t count);
+  std::uint64_t first_free() noexcept;
+  std::uint64_t find(std::uint64_t count, std::uint64_t beyond, std::uint64_t end) const noexcept;
+  bool grow_to(std::uint64_t slabs);
+  void grow_ahead();
+  void grow_meanwhile(std::uint64_t slabs);
+  std::uint64_t room() noexcept;
+  std::uint64_t growable() noexcept;
+  bool populate(std::uint64_t bytes);
   void adopt_populated();
+  void adopt_step_under_way();
   void note_free() noexcept;
   void mark(std::uint64_t first, std::uint64_t count, bool is_free) noexcept;
+  void mark_unowned(std::uint64_t first, std::uint64_t count) noexcept;
+  void hand_out(std::uint64_t first, std::uint64_t count, SlabKind kind, std::uint32_t shard) noexcept;
+  void note_run(std::uint64_t count) noexcept;
+  void forget_run(std::uint64_t count) noexcept;
+  void fit_reserve() noexcept;
+  void reserve_run(Run run) noexcept;
 
   Region& table_;
   Journal& journal_;
+  MemoryBudget& budget_;
   Populator& populator_;
   std::uint64_t arena_offset_;
   PageGeneration* generations_;
   GrowingArea generation_area_;
   GrowingArea arena_;
+  std::uint64_t singles_;        // slabs of the reserve, one for each shard
+  std::uint64_t most_reserved_;  // runs that are longer have no reserve
   std::mutex mutex_;
-  std::vector<std::uint64_t> free_bits_;  // one per slab of the populated arena
+  std::vector<std::uint64_t> free_bits_;  // one per slab of the populated arena; not of the reserve's run
   std::vector<std::uint8_t> owners_;      // likewise: the shard that took the slab last
   std::uint64_t slabs_ = 0;               // populated and known
-  std::uint64_t free_slabs_ = 0;
-  std::size_t first_free_word_ = 0;  // no free bit lies before it
+  std::uint64_t free_slabs_ = 0;          // the singles among them
+  std::size_t first_free_word_ = 0;       // no free bit lies before it
+  std::vector<std::uint32_t> runs_;       // that are in use, by their lengths up to most_reserved_
+  std::uint64_t longest_ = 0;             // of these
+  Run reserved_;
+  bool on_loan_ = false;  // the reserve's run is
+  std::condition_variable loan_ends_;
+  std::atomic<std::uint64_t> free_bytes_{0};
+  bool growing_ = false;        // the helper thread populates memory for a run
+  bool growth_failed_ = false;  // the last time that it was
 };
 
 // What it keeps in this process's own memory grows with the slabs that it takes, and at no other time: giving back never
@@ -179,11 +238,35 @@ class BlockAllocator {
   std::uint64_t allocate(std::uint64_t bytes);
   void release(std::uint64_t offset, std::uint64_t bytes) noexcept;
 
+  // For a new value of a key whose entry, `old_bytes` long, lies at `old` and has room for `bytes`: a block from the
+  // reserve. When the old one is released, and its request has come to its end, what is_unsettled() says is to be done. 0:
+  // there is no reserve, or the old block is smaller.
+  std::uint64_t allocate_reserved(std::uint64_t old, std::uint64_t old_bytes, std::uint64_t bytes);
+  // Did the last allocate() fail because memory for a run is on its way?
+  bool comes_later() const noexcept { return comes_later_; }
+  // Bytes that the block of an entry has.
+  std::uint64_t room_at(std::uint64_t entry, std::uint64_t bytes) const noexcept {
+    return bytes > kLargestBlock ? round_up(bytes, kSlabBytes) : class_bytes(slabs_[pool_.slab_of(entry)]->size_class);
+  }
+  // A block for an entry that is moved out of the slab which is being emptied. One that lies in the reserve may move to any
+  // block that is large enough.
+  std::uint64_t allocate_elsewhere(std::uint64_t bytes);
+  // A run of the reserve was borrowed: settle_run() says where the entry must move to, or 0: nowhere, and it is settled. Then
+  // end_loan(), when it has moved.
+  bool borrows_run() const noexcept { return loan_.count != 0; }
+  std::uint64_t settle_run() noexcept;
+  std::uint64_t borrowed_run() const noexcept { return pool_.slab_offset(loan_.first); }
+  void end_loan() noexcept;
+  // Is a slab being emptied, or a run borrowed?
+  bool is_unsettled() const noexcept { return unsettled_; }
+  // How many slabs could be emptied, one after the other, at least.
+  std::uint64_t slabs_to_empty() const noexcept;
+
   // A sparse slab can be emptied into its siblings, if they have room for all that it holds: begin, move what is in it by
   // allocate() and release(), end. Meanwhile nothing is allocated in it. A slab that is taken begins one if much is free in
   // sparse slabs, and little elsewhere.
   // False: no slab of any class fits into its siblings.
-  bool begin_evacuation() noexcept;
+  bool begin_evacuation();
   bool evacuating() const noexcept { return evacuated_ != nullptr; }
   // The used blocks of the slab, one after the other; 0: no more.
   std::uint64_t next_to_evacuate() noexcept;
@@ -214,7 +297,18 @@ class BlockAllocator {
     std::size_t buckets = 0;           // free or not: there is always room for all of them
   };
 
+  // Slabs that a replacement borrows, and those that its key had.
+  struct Loan {
+    std::uint64_t first = 0;
+    std::uint64_t count = 0;  // 0: there is none
+    std::uint64_t old = 0;
+    std::uint64_t old_count = 0;
+  };
+
   Slab* new_slab(unsigned size_class);
+  std::uint64_t take_block(Slab& slab) noexcept;
+  void set_evacuated(Slab* slab, bool into_larger) noexcept;
+  Slab* left_in_the_reserve() noexcept;
   Slab* add_slab(std::uint64_t number, unsigned size_class);
   void remove_slab(std::uint64_t number) noexcept;
   void add_overflow(SlabKind kind, std::uint64_t number);
@@ -232,9 +326,13 @@ class BlockAllocator {
   std::vector<Slab*> partial_[kSizeClasses];  // slabs with a free block; there is room for all slabs of the class
   std::size_t owned_[kSizeClasses] = {};
   std::uint64_t free_blocks_[kSizeClasses] = {};
-  std::uint64_t free_bytes_ = 0;              // in these
-  std::size_t next_look_ = 0;                 // where begin_evacuation() goes on to look
-  Slab* evacuated_ = nullptr;                 // not listed
+  std::uint64_t free_bytes_ = 0;  // in these
+  std::size_t next_look_ = 0;     // where begin_evacuation() goes on to look
+  Slab* evacuated_ = nullptr;     // not listed
+  bool into_larger_ = false;      // it is a slab of the reserve: what is in it may move to larger blocks
+  bool unsettled_ = false;
+  bool comes_later_ = false;
+  Loan loan_;
   unsigned next_block_ = 0;                   // of it
   std::vector<std::unique_ptr<Slab>> slabs_;  // by slab number; null where not ours
   FreeOverflow free_overflow_[2];

@@ -22,6 +22,10 @@ bool MemoryBudget::reserve(std::uint64_t bytes) noexcept {
   return true;
 }
 
+std::uint64_t MemoryBudget::left() const noexcept {
+  return limit_ - std::min(limit_, stats_.memory_bytes.load(kRelaxed));
+}
+
 void MemoryBudget::give_back(std::uint64_t bytes) noexcept { stats_.memory_bytes.fetch_sub(bytes, kRelaxed); }
 
 void MemoryBudget::count_huge(std::uint64_t bytes) noexcept { stats_.huge_page_bytes.fetch_add(bytes, kRelaxed); }
@@ -54,10 +58,15 @@ bool GrowingArea::extend_once(std::uint64_t bytes) {
     step = std::min(step, round_up(bytes - have, std::uint64_t{kPageSize}));
     if (!budget_.reserve(step)) return false;
   }
-  if (region_.populate_quietly(offset_ + have, step) != 0) {
-    budget_.give_back(step);
-    budget_.count_failure();
-    return false;
+  while (region_.populate_quietly(offset_ + have, step) != 0) {
+    const std::uint64_t least = std::min(step, round_up(bytes - have, std::uint64_t{kPageSize}));
+    budget_.give_back(step - least);
+    if (least == step) {
+      budget_.give_back(step);
+      budget_.count_failure();
+      return false;
+    }
+    step = least;  // the last pages of the file system are worth having, too
   }
   const std::uint64_t end = offset_ + have + step;
   if (end % kHugePageSize == 0) budget_.count_huge(region_.collapse(end - kHugePageSize, kHugePageSize));

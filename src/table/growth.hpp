@@ -28,6 +28,8 @@ class MemoryBudget {
   // At a restart: so much is populated.
   void recount(std::uint64_t bytes) noexcept;
   std::uint64_t limit() const noexcept { return limit_; }
+  // Bytes that could be reserved now.
+  std::uint64_t left() const noexcept;
 
  private:
   std::uint64_t limit_;
@@ -58,6 +60,8 @@ class GrowingArea {
   // Populates at least the first `bytes`. False: the limit, the area or the file system does not allow it; what was
   // populated stays. Makes system calls.
   bool extend_to(std::uint64_t bytes);
+  // Waits for the step that another thread takes just now.
+  void wait_for_step() { const std::lock_guard<std::mutex> lock(mutex_); }
 
  private:
   bool extend_once(std::uint64_t bytes);

@@ -164,7 +164,8 @@ ShardWriter::PairPlace ShardWriter::link_pair_bucket(PairBucket* primary) {
     last = next;
     ++length;
   }
-  if (length >= kMaxChain) return {};
+  chain_is_full_ = length >= kMaxChain;
+  if (chain_is_full_) return {};
   const std::uint64_t offset = blocks_.allocate_overflow(kSlabPairOverflow);
   if (offset == 0) return {};
   auto* bucket = table_.at<PairBucket>(offset);
@@ -197,7 +198,8 @@ Word* ShardWriter::link_entry_bucket(EntryBucket* primary) {
     last = table_.at<EntryBucket>(cell_offset(word));
     ++length;
   }
-  if (length >= kMaxChain) return nullptr;
+  chain_is_full_ = length >= kMaxChain;
+  if (chain_is_full_) return nullptr;
   const std::uint64_t offset = blocks_.allocate_overflow(kSlabEntryOverflow);
   if (offset == 0) return nullptr;
   auto* bucket = table_.at<EntryBucket>(offset);
@@ -222,15 +224,19 @@ void ShardWriter::set_mixed() noexcept {
 
 // --- Mutations -------------------------------------------------------------------------------------------------------
 
-StatusCode ShardWriter::put(const HashedKey& key, std::span<const std::byte> value) {
-  if (!key.is_word() || value.size() != 8) return put_entry(key, value);
+StatusCode ShardWriter::put(const HashedKey& key, std::span<const std::byte> value, Effort& effort) {
+  effort.goes_on = false;
+  if (!key.is_word() || value.size() != 8) return put_entry(key, value, effort);
   std::uint64_t word;
   std::memcpy(&word, value.data(), sizeof word);
-  Room room(*this, sizeof(PairBucket));
-  StatusCode code;
-  do {
-    code = put_pair(key, word);
-  } while (code == StatusCode::kFull && room.make());
+  StatusCode code = put_pair(key, word);
+  if (code != StatusCode::kFull) [[likely]]
+    return code;
+  // There is no place for a pair; where the key has an entry, it keeps one.
+  if (mixed() && find_entry(fresh_entries(key), key, nullptr).cell != nullptr) return put_entry(key, value, effort);
+  if (chain_is_full_ || !make_room(effort, sizeof(PairBucket))) return code;
+  code = put_pair(key, word);
+  effort.goes_on = code == StatusCode::kFull && !chain_is_full_;
   return code;
 }
 
@@ -286,23 +292,38 @@ void ShardWriter::swing_cell(EntryBucket* primary, Word& cell, std::uint64_t wor
   primary->header.store(primary->header.load(kRelaxed) + kVersionStep, std::memory_order_release);
 }
 
-std::uint64_t ShardWriter::begin_entry(std::uint64_t key_bytes, std::uint64_t value_bytes) {
+std::uint64_t ShardWriter::begin_entry(std::uint64_t key_bytes, std::uint64_t value_bytes, Effort& effort) {
+  effort.goes_on = false;
   const std::uint64_t size = entry_bytes(key_bytes, value_bytes);
-  Room room(*this, block_bytes(size));
-  std::uint64_t entry;
-  do {
+  std::uint64_t entry = blocks_.allocate(size);
+  if (entry == 0 && make_room(effort, size)) {
     entry = blocks_.allocate(size);
-  } while (entry == 0 && room.make());
+    effort.goes_on = entry == 0;
+  }
   // relaxed: published with the cell that will lead here; allocate() has fenced
   if (entry != 0) table_.at<Word>(entry)->store(make_meta(key_bytes, value_bytes), kRelaxed);
   return entry;
+}
+
+bool ShardWriter::may_replace(const HashedKey& key, std::uint64_t value_bytes) noexcept {
+  const EntryPlace at = find_entry(fresh_entries(key), key, nullptr);
+  return at.cell != nullptr &&
+         blocks_.room_at(cell_offset(at.word), entry_size(at.word)) >= entry_bytes(key.bytes.size(), value_bytes);
 }
 
 void ShardWriter::drop_entry(std::uint64_t entry, std::uint64_t key_bytes, std::uint64_t value_bytes) noexcept {
   blocks_.release(entry, entry_bytes(key_bytes, value_bytes));
 }
 
-StatusCode ShardWriter::put_entry(const HashedKey& key, std::span<const std::byte> value) {
+// A block for a new value of `key`; of the reserve if there is no other, and the key has an entry that is as large.
+std::uint64_t ShardWriter::block_for(const HashedKey& key, std::uint64_t bytes) {
+  if (const std::uint64_t entry = blocks_.allocate(bytes); entry != 0) [[likely]]
+    return entry;
+  const EntryPlace old = find_entry(fresh_entries(key), key, nullptr);
+  return old.cell == nullptr ? 0 : blocks_.allocate_reserved(cell_offset(old.word), entry_size(old.word), bytes);
+}
+
+StatusCode ShardWriter::put_entry(const HashedKey& key, std::span<const std::byte> value, Effort& effort) {
   if (value.size() == 8 && key.bytes.size() % 8 == 0) {
     // The value is one aligned word: if the key has such a one already, a single store replaces it.
     EntryBucket* primary = fresh_entries(key);
@@ -316,21 +337,36 @@ StatusCode ShardWriter::put_entry(const HashedKey& key, std::span<const std::byt
       return StatusCode::kOk;
     }
   }
-  const std::uint64_t entry = begin_entry(key.bytes.size(), value.size());
-  if (entry == 0) return StatusCode::kFull;
+  const std::uint64_t size = entry_bytes(key.bytes.size(), value.size());
+  std::uint64_t entry = block_for(key, size);
+  if (entry == 0) [[unlikely]] {
+    if (!make_room(effort, size)) return StatusCode::kFull;
+    entry = block_for(key, size);
+    effort.goes_on = entry == 0;
+    if (entry == 0) return StatusCode::kFull;
+  }
+  // relaxed: published with the cell that will lead here; who gave the block has fenced
+  table_.at<Word>(entry)->store(make_meta(key.bytes.size(), value.size()), kRelaxed);
   std::byte* payload = entry_payload(entry);
   copy_shared(payload, key.bytes.data(), key.bytes.size());
   copy_shared(payload + key.bytes.size(), value.data(), value.size());
-  return commit_entry(key, entry, value.size());
+  const StatusCode code = commit_entry(key, entry, value.size(), effort);
+  if (effort.goes_on) [[unlikely]]
+    drop_entry(entry, key.bytes.size(), value.size());
+  return code;
 }
 
-StatusCode ShardWriter::commit_entry(const HashedKey& key, std::uint64_t entry, std::uint64_t value_bytes) {
-  Room room(*this, sizeof(EntryBucket));
-  StatusCode code;
-  do {
+StatusCode ShardWriter::commit_entry(const HashedKey& key, std::uint64_t entry, std::uint64_t value_bytes,
+                                     Effort& effort) {
+  effort.goes_on = false;
+  StatusCode code = try_commit(key, entry);
+  if (code == StatusCode::kOk) [[likely]]
+    return code;
+  if (!chain_is_full_ && make_room(effort, sizeof(EntryBucket))) {
     code = try_commit(key, entry);
-  } while (code == StatusCode::kFull && room.make());
-  if (code != StatusCode::kOk) drop_entry(entry, key.bytes.size(), value_bytes);
+    effort.goes_on = code == StatusCode::kFull && !chain_is_full_;
+  }
+  if (code != StatusCode::kOk && !effort.goes_on) drop_entry(entry, key.bytes.size(), value_bytes);
   return code;
 }
 

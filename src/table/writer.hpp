@@ -49,6 +49,23 @@ struct HashedKey {
   }
 };
 
+// What one request does to find room where there is none, over several calls: a call does no more than about a millisecond
+// of it, so that others are served in between.
+struct Effort {
+  bool goes_on = false;  // the call ended because it had done enough for once: to be made again, with the same effort
+  bool begun = false;
+  std::uint64_t slabs_left = 0;  // that may be emptied for it: the request ends, however scattered the holes are
+};
+
+// All calls of a request: call(effort) until it does not go on.
+template <typename Call>
+auto with_all_calls(const Call& call) {
+  Effort effort;
+  auto result = call(effort);
+  while (effort.goes_on) result = call(effort);
+  return result;
+}
+
 class ShardWriter {
  public:
   // `header` carries the shard's constants; the base buckets are not populated yet.
@@ -79,17 +96,32 @@ class ShardWriter {
   void prefetch(HashedKey& key) const noexcept;
 
   // Sets `key`. kOk: sealed and committed; kFull: nothing changed. A put that finds no room makes some, in bounded steps,
-  // before it gives up: what a clear left is swept on, entries are moved out of sparse slabs.
-  StatusCode put(const HashedKey& key, std::span<const std::byte> value);
+  // before it gives up: what a clear left is swept on, entries are moved out of sparse slabs. A value that needs no more
+  // room than its key has is never refused, but for what is said of the arena's reserve (arena.hpp).
+  StatusCode put(const HashedKey& key, std::span<const std::byte> value, Effort& effort);
+  // With all its calls.
+  StatusCode put(const HashedKey& key, std::span<const std::byte> value) {
+    return with_all_calls([&](Effort& effort) { return put(key, value, effort); });
+  }
   // Removes `key`. kOk: sealed and committed; kNotFound.
   StatusCode erase(const HashedKey& key);
 
   // A put in two steps, for values that arrive in pieces: a block is taken, filled by the caller from entry_payload() on
   // with key and value, and then committed or dropped. 0: no memory.
-  std::uint64_t begin_entry(std::uint64_t key_bytes, std::uint64_t value_bytes);
+  std::uint64_t begin_entry(std::uint64_t key_bytes, std::uint64_t value_bytes, Effort& effort);
+  std::uint64_t begin_entry(std::uint64_t key_bytes, std::uint64_t value_bytes) {
+    return with_all_calls([&](Effort& effort) { return begin_entry(key_bytes, value_bytes, effort); });
+  }
   std::byte* entry_payload(std::uint64_t entry) const noexcept { return table_.at<std::byte>(entry) + kEntryMetaBytes; }
-  // `key` may lie in the entry itself. kOk, or kFull: the block is released, nothing changed.
-  StatusCode commit_entry(const HashedKey& key, std::uint64_t entry, std::uint64_t value_bytes);
+  // `key` may lie in the entry itself. kOk, or kFull: the block is released (unless the effort goes on), nothing changed.
+  StatusCode commit_entry(const HashedKey& key, std::uint64_t entry, std::uint64_t value_bytes, Effort& effort);
+  StatusCode commit_entry(const HashedKey& key, std::uint64_t entry, std::uint64_t value_bytes) {
+    return with_all_calls([&](Effort& effort) { return commit_entry(key, entry, value_bytes, effort); });
+  }
+  // Could a value of so many bytes be put while memory is full, because `key` has as much room already?
+  bool may_replace(const HashedKey& key, std::uint64_t value_bytes) noexcept;
+  // The longest entry that could be.
+  std::uint64_t most_replaced_bytes() const noexcept { return pool_.reserved_bytes(); }
   void drop_entry(std::uint64_t entry, std::uint64_t key_bytes, std::uint64_t value_bytes) noexcept;
 
   // The value of `key` as the writer itself sees it; valid until the next change.
@@ -112,8 +144,8 @@ class ShardWriter {
     if (grown_) grow();
     if (!swept_) [[unlikely]]
       sweep(kSweptPerUpkeep);
-    if (blocks_.evacuating()) [[unlikely]]
-      evacuate(kMovedPerUpkeep);
+    if (blocks_.is_unsettled()) [[unlikely]]
+      settle_blocks();
   }
 
   // Tells readers to connect anew.
@@ -172,7 +204,8 @@ class ShardWriter {
   void release_pair_overflow(PairBucket* bucket) noexcept;
   Word* link_entry_bucket(EntryBucket* primary);
   StatusCode put_pair(const HashedKey& key, std::uint64_t value);
-  StatusCode put_entry(const HashedKey& key, std::span<const std::byte> value);
+  StatusCode put_entry(const HashedKey& key, std::span<const std::byte> value, Effort& effort);
+  std::uint64_t block_for(const HashedKey& key, std::uint64_t bytes);
   void swing_cell(EntryBucket* primary, Word& cell, std::uint64_t word) noexcept;
   StatusCode try_commit(const HashedKey& key, std::uint64_t entry);
   void set_mixed() noexcept;
@@ -200,25 +233,11 @@ class ShardWriter {
   void begin_sweep(std::uint64_t fill) noexcept;
 
   // compaction.cpp
-  // What one request may do to find room where there is none: bounded steps, whatever it meets.
-  class Room {
-   public:
-    // For `bytes` of the arena.
-    Room(ShardWriter& writer, std::uint64_t bytes) noexcept
-        : writer_(writer), slabs_left_(bytes / kSlabBytes + kSlabsToSpare) {}
-    // A step. True: try again.
-    bool make() noexcept;
-
-   private:
-    // Slabs that are emptied beyond those that are needed: the request ends, however scattered the holes are.
-    static constexpr std::uint64_t kSlabsToSpare = 4;
-
-    ShardWriter& writer_;
-    std::uint64_t slabs_left_;
-  };
-  bool empty_a_slab() noexcept;
-  void evacuate(unsigned entries) noexcept;
-  void move_entry(std::uint64_t entry) noexcept;
+  bool make_room(Effort& effort, std::uint64_t bytes);
+  void settle_blocks();
+  void settle_run() noexcept;
+  bool evacuate(unsigned entries);
+  std::uint64_t move_entry(std::uint64_t entry, std::uint64_t to);
 
   // split.cpp
   void grow();
@@ -277,7 +296,8 @@ class ShardWriter {
   EntryBucket* entries_;
   VectorWidth width_;
   IntentWriter intent_;
-  bool grown_ = false;  // keys were added since the last upkeep
+  bool grown_ = false;          // keys were added since the last upkeep
+  bool chain_is_full_ = false;  // the last link…_bucket() failed for that, and not for want of memory
   std::uint64_t fill_ = 0;
   bool swept_ = true;              // no bucket of this shard is older than fill_
   std::uint64_t swept_pairs_ = 0;  // if not: so many buckets were looked at

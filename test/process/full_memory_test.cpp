@@ -1,6 +1,7 @@
 // FAULTS 13: no memory left, by --memory or because the file system is full. Puts are refused, everything else goes on.
 #include <functional>
 #include <gtest/gtest.h>
+#include <memory>
 #include <string>
 
 #include "process/support/own_shm.hpp"
@@ -41,11 +42,12 @@ void use_full_table(Server& server, Client& direct, Client& ring, std::uint64_t 
   expect_all_there(direct, count, 1000);
   expect_all_there(ring, count, 1000);
 
-  // An overwrite needs memory for the new value before the old one's is free: refused, it changes nothing.
-  for (std::uint64_t i = 0; i < 50; ++i) {
+  // A key that is there gets a new value, of its size or smaller, however full it is.
+  for (std::uint64_t i = 0; i < count; ++i) {
     const Status status = direct.put(entry_key(i), sealed_value(i + 7, i, 1000));
-    ASSERT_TRUE(status.ok() || status == StatusCode::kFull) << status.message();
-    ASSERT_TRUE(*direct.get(entry_key(i)) == sealed_value(status.ok() ? i + 7 : i, i, 1000));
+    ASSERT_TRUE(status.ok()) << i << " of " << count << ": " << status.message();
+    ASSERT_TRUE(*direct.get(entry_key(i)) == sealed_value(i + 7, i, 1000));
+    ASSERT_TRUE(direct.put(entry_key(i), sealed_value(i, i, 1000)).ok());
   }
   // Queued writes are refused, too: flush says so, and how many, once.
   for (std::uint64_t i = 0; i < 3; ++i)
@@ -60,12 +62,6 @@ void use_full_table(Server& server, Client& direct, Client& ring, std::uint64_t 
   for (std::uint64_t i = 0; i < count; i += 2) ASSERT_TRUE(direct.erase(entry_key(i)).ok());
   for (std::uint64_t i = 0; i < count; i += 2) {
     ASSERT_TRUE(direct.put(entry_key(i), sealed_value(i, i, 1000)).ok()) << i << " of " << count;
-  }
-  for (std::uint64_t i = 1; i < 50; i += 2) {
-    if (!(*direct.get(entry_key(i)) == sealed_value(i, i, 1000))) {
-      ASSERT_TRUE(direct.erase(entry_key(i)).ok());
-      ASSERT_TRUE(direct.put(entry_key(i), sealed_value(i, i, 1000)).ok());
-    }
   }
   expect_all_there(direct, count, 1000);
   expect_all_there(ring, count, 1000);
@@ -128,6 +124,42 @@ TEST(FullTable, Case13PairsAreRefusedButOverwrittenAndErased) {
   for (std::uint64_t i = 0; i < count; i += 3) ASSERT_TRUE(client.erase(word_key(i)).ok());
   for (std::uint64_t i = 0; i < count; i += 3) ASSERT_TRUE(client.put(word_key(i), word_key(i)).ok());
   EXPECT_EQ(server.stat("entries"), count);
+}
+
+// Counters that exist count on, whatever their size, whoever writes them, and whatever was refused before.
+TEST_P(FullMemory, WhatNeedsNoMoreRoomThanItHasGoesOnWithAnySize) {
+  for (const std::size_t bytes : {17, 100, 1000, 15'000, 20'000, 100'000, 400'000}) {
+    auto server = std::make_unique<Server>(std::vector<std::string>{"10", "--memory", "8M", "--workers", GetParam()});
+    Client client = server->connect();
+    const std::uint64_t count = fill_table(client, bytes);
+    ASSERT_GT(count, 5u);
+    std::uint64_t number = 0;
+    while (client.increment("n " + std::to_string(number))) ++number;
+    for (int round = 0; round < 3; ++round) {
+      for (std::uint64_t i = 0; i < std::min<std::uint64_t>(count, 300); ++i) {
+        const std::uint64_t seal = i + 1000 * static_cast<std::uint64_t>(round);
+        const std::string value = sealed_value(seal, i, bytes);
+        const std::string now = *client.get(entry_key(i));
+        ASSERT_EQ(client.put(entry_key(i), value), StatusCode::kOk) << bytes << " bytes, " << i << " of " << count;
+        ASSERT_TRUE(*client.get(entry_key(i)) == value);
+        ASSERT_EQ(client.compare_exchange(entry_key(i), value, now), StatusCode::kOk) << bytes << " bytes";
+      }
+      for (std::uint64_t i = 0; i < std::min<std::uint64_t>(number, 300); ++i) {
+        ASSERT_EQ(*client.increment("n " + std::to_string(i)), round + 2) << bytes << " bytes beside it";
+      }
+    }
+    // A server that takes over goes on so.
+    server->kill();
+    ServerSetup same;
+    same.name = server->name();
+    server = std::make_unique<Server>(std::vector<std::string>{}, same);
+    for (std::uint64_t i = 0; i < std::min<std::uint64_t>(count, 300); ++i) {
+      ASSERT_EQ(client.put(entry_key(i), sealed_value(i, i, bytes)), StatusCode::kOk) << bytes << " bytes, " << i;
+      ASSERT_EQ(client.put(entry_key(i), std::string((bytes + 1) / 2, 's')), StatusCode::kOk) << "a smaller one";
+      ASSERT_TRUE(*client.get(entry_key(i)) == std::string((bytes + 1) / 2, 's'));
+    }
+    EXPECT_LE(server->stat("memory_bytes"), server->stat("memory_limit_bytes"));
+  }
 }
 
 // What is erased is room for any size, whether it empties slabs or leaves holes in them.

@@ -45,7 +45,7 @@ struct View {
     std::span<const std::byte> bytes;
   };
   std::uint64_t sizes[4] = {};
-  std::array<Part, 8> parts = {};
+  std::array<Part, 9> parts = {};
 };
 
 // The size of a file that is not there.
@@ -181,7 +181,7 @@ class Regions {
         !status.ok()) {
       throw Refused(std::string(status.message()));
     }
-    Region journal = must(Region::adopt(std::move(file), name.journal(), bytes));
+    Region journal = must(Region::map_proper(std::move(file), name.journal()));
     Result<Inheritance> inheritance = attach_inheritance(name, journal);
     if (!inheritance) throw Refused(std::string(inheritance.status().message()));
     return std::move(*inheritance);
@@ -283,6 +283,10 @@ class Regions {
     const auto part = [](int file, const Region& region, std::uint64_t offset, std::uint64_t bytes) {
       return View::Part{file, offset, std::span<const std::byte>(region.data(), region.bytes()).subspan(offset, bytes)};
     };
+    // What the journal's file holds of a request in pieces: read, as it is not mapped.
+    static std::array<std::byte, kPageSize> held;
+    const ssize_t pieces =
+        ::pread(journal.fd(), held.data(), held.size(), static_cast<off_t>(place_of_pieces(journal)));
     return {
         {journal.bytes(), table.bytes(), master.bytes(), connection.bytes()},
         {part(0, journal, 0, journal.bytes()), part(1, table, 0, round_up(sizeof(TableHeader), kPageSize)),
@@ -290,7 +294,13 @@ class Regions {
          part(1, table, shard.entries_offset, shard.entries_populated.load()),
          part(1, table, header.generations_offset, header.generations_allocated.load()),
          part(1, table, header.arena_offset, header.arena_allocated.load()), part(2, master, 0, sizeof(RegionHeader)),
-         part(3, connection, 0, std::min(connection.bytes(), request_ring_offset(1, 1, kRing)))}};
+         part(3, connection, 0, std::min(connection.bytes(), request_ring_offset(1, 1, kRing))),
+         View::Part{0, place_of_pieces(journal),
+                    std::span(held).first(pieces > 0 ? static_cast<std::size_t>(pieces) : 0)}}};
+  }
+  // Of the only connection's first channel.
+  static std::uint64_t place_of_pieces(const Region& journal) {
+    return PieceStore::first_place(*journal.at<JournalHeader>(0));
   }
   static Region table_of(const InstanceName& name) {
     return must(Region::attach(name.table(), RegionKind::kTable, Access::kReadOnly));
@@ -316,6 +326,7 @@ class Regions {
   void make_worker() {
     workers_.push_back(
         std::make_unique<Worker>(Worker::Surroundings{table_.get(), &streams_, Journal(journal_),
+                                                      PieceStore(journal_.fd(), *journal_.at<JournalHeader>(0)),
                                                       &table_->header().workers[0], std::span(bells(), 1), hints(),
                                                       false, &master_.at<MasterHeader>(0)->server_bell.rings, 1, kRing},
                                  0, std::vector<std::uint32_t>{0}));

@@ -52,8 +52,9 @@ class WorkerByHand : public testing::Test {
  protected:
   WorkerByHand()
       : table_({.memory = std::uint64_t{128} << 20}),
-        worker_(Worker::Surroundings{&table_.table(), &streams_, table_.journal(), &table_.header().workers[0],
-                                     std::span(&bell_, 1), &hints_, false, &service_bell_.rings, 8, kRingBytes},
+        worker_(Worker::Surroundings{&table_.table(), &streams_, table_.journal(), table_.pieces(),
+                                     &table_.header().workers[0], std::span(&bell_, 1), &hints_, false,
+                                     &service_bell_.rings, 8, kRingBytes},
                 0, {0}) {}
   TestChannel& connect() {
     channels_.push_back(std::make_unique<TestChannel>(worker_, table_.journal(), table_.header(), bell_, hints_,

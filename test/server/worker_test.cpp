@@ -61,7 +61,7 @@ class WorkerTest : public testing::TestWithParam<bool> {  // are clients registe
     const bool membarrier = membarrier_available();
     expedited_ = GetParam() && membarrier && register_for_membarrier();
     worker_ = std::make_unique<Worker>(
-        Worker::Surroundings{&table_.table(), &streams_, table_.journal(), &table_.header().workers[0],
+        Worker::Surroundings{&table_.table(), &streams_, table_.journal(), table_.pieces(), &table_.header().workers[0],
                              std::span(&bell_, 1), &hints_, membarrier, &service_bell_.rings, kMostConnections,
                              kMostRingBytes},
         0, std::vector<std::uint32_t>{0});

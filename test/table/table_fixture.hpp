@@ -9,6 +9,7 @@
 #include <string_view>
 #include <unistd.h>
 
+#include "journal/piece_store.hpp"
 #include "table/reader.hpp"
 #include "table/table.hpp"
 
@@ -61,6 +62,7 @@ class TestTable {
   Table& table() { return *table_; }
   TableHeader& header() { return table_->header(); }
   Journal journal() { return Journal(journal_); }
+  PieceStore pieces() { return {journal_.fd(), *journal_.at<JournalHeader>(0)}; }
   const std::string& path() const { return path_; }
   // On the writer's own mapping: what the thread sanitizer can follow.
   TableReader reader() { return {table_->region().data(), table_->region().bytes()}; }

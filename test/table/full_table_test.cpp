@@ -1,0 +1,211 @@
+// A full table: a key can still be given a value that needs no more room than it has, whatever its size, in any shard; what
+// is refused has taken nothing; and what a request does to find room is done in bounded steps.
+#include <gtest/gtest.h>
+#include <iterator>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "support/seed.hpp"
+#include "table/table_fixture.hpp"
+
+namespace hostmap::test {
+namespace {
+
+constexpr std::uint64_t kMemory = std::uint64_t{8} << 20;
+
+std::string key_of(std::uint64_t i) { return "a key " + std::to_string(1'000'000'000 + i); }
+
+class FullTable : public testing::Test {
+ protected:
+  explicit FullTable(std::uint32_t shards = 1) : table_({.memory = kMemory, .shards = shards}) {}
+  std::uint64_t fill(std::size_t bytes, std::uint64_t first = 0) {
+    std::uint64_t i = first;
+    while (table_.put(key_of(i), std::string(bytes, 'f')) == StatusCode::kOk) ++i;
+    return i - first;
+  }
+  std::string value_of(std::uint64_t i) {
+    const TableReader reader = table_.reader();
+    return get(reader, key_of(i)).value;
+  }
+  std::uint64_t populated() { return table_.header().server_stats.memory_bytes.load(); }
+
+  TestTable table_;
+  Random random_;
+};
+class FullTableOf4Shards : public FullTable {
+ protected:
+  FullTableOf4Shards() : FullTable(4) {}
+};
+
+TEST_F(FullTable, AnyMixOfSizesIsOverwrittenByAsLargeAndBySmallerOnes) {
+  std::map<std::uint64_t, std::size_t> sizes;
+  const std::size_t choice[] = {3, 8, 24, 100, 1000, 5000, 12'000, 20'000, 40'000, 100'000, 300'000};
+  std::uint64_t next = 0;
+  for (const std::size_t bytes : choice) {
+    for (int i = 0; i < 8 && table_.put(key_of(next), std::string(bytes, 'f')) == StatusCode::kOk; ++i) {
+      sizes[next++] = bytes;
+    }
+  }
+  for (const std::size_t bytes : {300'000, 40'000, 20'000, 1000, 100, 3}) {
+    const std::uint64_t more = fill(bytes, next);
+    for (std::uint64_t i = 0; i < more; ++i) sizes[next++] = bytes;
+  }
+  for (int round = 0; round < 6; ++round) {
+    for (auto& [key, bytes] : sizes) {
+      const std::string value(bytes, static_cast<char>('a' + random_.below(26)));
+      ASSERT_EQ(table_.put(key_of(key), value), StatusCode::kOk) << bytes << " bytes in round " << round;
+      ASSERT_EQ(value_of(key), value);
+    }
+  }
+  for (auto& [key, bytes] : sizes) {
+    bytes = random_.below(bytes) + 1;
+    ASSERT_EQ(table_.put(key_of(key), std::string(bytes, 's')), StatusCode::kOk) << bytes << " bytes, less than before";
+  }
+  for (const auto& [key, bytes] : sizes) ASSERT_EQ(value_of(key), std::string(bytes, 's'));
+  for (const auto& [key, bytes] : sizes) ASSERT_EQ(table_.erase(key_of(key)), StatusCode::kOk);
+  EXPECT_EQ(table_.entry_bytes(), 0u);
+}
+
+TEST_F(FullTableOf4Shards, EveryShardHasItsReserve) {
+  const std::uint64_t count = fill(1000);
+  std::uint64_t refused = 0;
+  for (int round = 0; round < 3; ++round) {
+    for (std::uint64_t i = 0; i < count; ++i) {
+      refused += table_.put(key_of(i), std::string(1000, static_cast<char>('a' + round))) == StatusCode::kOk ? 0 : 1;
+    }
+  }
+  EXPECT_EQ(refused, 0u) << "of " << count;
+}
+
+// An entry whose value has become 8 bytes long would become a pair, for which there may be no place.
+TEST_F(FullTable, AnEntryThatCannotBecomeAPairStaysAnEntry) {
+  std::uint64_t i = 0;
+  while (table_.put(text_of(i), "1234567") == StatusCode::kOk) ++i;
+  ASSERT_GT(i, 10'000u);
+  for (std::uint64_t key = 0; key < i; ++key) {
+    ASSERT_EQ(table_.put(text_of(key), "12345678"), StatusCode::kOk) << key << " of " << i;
+    ASSERT_EQ(table_.put(text_of(key), "87654321"), StatusCode::kOk) << key << " of " << i;
+  }
+  const TableReader reader = table_.reader();
+  for (std::uint64_t key = 0; key < i; ++key) ASSERT_EQ(get(reader, text_of(key)).value, "87654321");
+}
+
+// A value that cannot fit is refused before anything is populated or moved for it.
+TEST_F(FullTable, WhatIsRefusedHasTakenNothing) {
+  for (std::uint64_t i = 0; i < 1000; ++i) ASSERT_EQ(table_.put(key_of(i), std::string(100, 'f')), StatusCode::kOk);
+  const std::uint64_t before = populated();
+  for (const std::size_t bytes : {kMemory - kMemory / 100, kMemory, 2 * kMemory}) {
+    EXPECT_EQ(table_.put("large", std::string(bytes, 'l')), StatusCode::kFull);
+  }
+  EXPECT_LE(populated(), before + kHugePageSize) << "at most the step that the helper thread was about to take";
+  // All that memory is there for others.
+  EXPECT_GT(fill(100, 1000), 40'000u);
+}
+
+// Holes that would have to be moved together for a large value are left alone if they are not enough.
+TEST_F(FullTable, NothingIsMovedForWhatCannotFit) {
+  const std::uint64_t count = fill(100);
+  for (std::uint64_t i = 0; i < count; i += 2) ASSERT_EQ(table_.erase(key_of(i)), StatusCode::kOk);
+  Effort effort;
+  std::uint32_t shard;
+  const HashedKey key = table_.table().hash(bytes_of("large"), shard);
+  const std::string large(kMemory * 3 / 4, 'l');
+  EXPECT_EQ(table_.table().shard(0).put(key, bytes_of(large), effort), StatusCode::kFull);
+  EXPECT_FALSE(effort.goes_on) << "one look must be enough";
+}
+
+// A call does a bounded piece of the work, and says that it goes on.
+TEST_F(FullTable, RoomIsMadeInBoundedSteps) {
+  const std::uint64_t count = fill(24);
+  for (std::uint64_t i = 0; i < count; ++i) {
+    if (i % 10 != 0) {
+      ASSERT_EQ(table_.erase(key_of(i)), StatusCode::kOk);
+    }
+  }
+  while (table_.put(key_of(random_.below(1'000'000'000)), std::string(9000, 'n')) == StatusCode::kOk) {
+  }
+  Effort effort;
+  std::uint32_t shard;
+  const HashedKey key = table_.table().hash(bytes_of("another"), shard);
+  const std::string value(5000, 'v');
+  StatusCode code;
+  int calls = 0;
+  do {
+    code = table_.table().shard(0).put(key, bytes_of(value), effort);
+    ++calls;
+    ASSERT_LT(calls, 10'000) << "it must come to an end";
+  } while (effort.goes_on);
+  EXPECT_TRUE(code == StatusCode::kOk || code == StatusCode::kFull);
+}
+
+// What a clear left is taken back in steps, too, and a put that waits for it succeeds.
+TEST_F(FullTable, APutAfterAClearFindsRoomInSteps) {
+  fill(24);
+  table_.clear();
+  Effort effort;
+  std::uint32_t shard;
+  const HashedKey key = table_.table().hash(bytes_of("first"), shard);
+  const std::string value(300'000, 'v');
+  int calls = 0;
+  StatusCode code;
+  do {
+    table_.table().shard(0).notice_clear();
+    code = table_.table().shard(0).put(key, bytes_of(value), effort);
+    ++calls;
+  } while (effort.goes_on);
+  EXPECT_EQ(code, StatusCode::kOk);
+  EXPECT_GT(calls, 3) << "it must not be done in one call";
+}
+
+// A kill may leave a slab of the reserve with an entry in it: the next server makes the reserve whole before it refuses.
+TEST_F(FullTable, TheReserveIsWholeAgainAfterAStart) {
+  const std::uint64_t count = fill(1000);
+  for (const std::size_t bytes : {1000, 200}) {
+    std::uint32_t shard;
+    const std::string name = key_of(5);
+    const std::string value(bytes, 'k');
+    const HashedKey key = table_.table().hash(bytes_of(name), shard);
+    // As TestTable::put(), but for what follows behind a request's end.
+    ASSERT_EQ(table_.table().shard(0).put(key, bytes_of(value)), StatusCode::kOk);
+    table_.restart();
+    std::vector<std::size_t> lost;
+    EXPECT_EQ(table_.table().adopt({}, lost), 0u) << "nothing is lost";
+    ASSERT_EQ(value_of(5), std::string(bytes, 'k'));
+    for (std::uint64_t i = 6; i < count; ++i) {
+      ASSERT_EQ(table_.put(key_of(i), std::string(1000, 'x')), StatusCode::kOk) << i << " after " << bytes;
+    }
+    ASSERT_EQ(table_.put(key_of(6), std::string(500, 'y')), StatusCode::kOk) << "of another class";
+    ASSERT_EQ(value_of(6), std::string(500, 'y'));
+  }
+}
+
+// The longest run in use has one in the reserve: it is exchanged, and a shorter one moves back.
+TEST_F(FullTable, RunsOfAnyLengthAreOverwritten) {
+  std::map<std::uint64_t, std::size_t> sizes;
+  std::uint64_t next = 0;
+  for (const std::size_t bytes : {500'000, 300'000, 250'000, 70'000, 70'000, 40'000}) {
+    ASSERT_EQ(table_.put(key_of(next), std::string(bytes, 'r')), StatusCode::kOk);
+    sizes[next++] = bytes;
+  }
+  for (const std::size_t bytes : {70'000, 20'000, 1000}) {
+    const std::uint64_t more = fill(bytes, next);
+    for (std::uint64_t i = 0; i < more; ++i) sizes[next++] = bytes;
+  }
+  for (int i = 0; i < 2000; ++i) {
+    const auto at =
+        std::next(sizes.begin(), static_cast<std::ptrdiff_t>(random_.below(random_.one_in(2) ? 6 : sizes.size())));
+    const std::string value(at->second, static_cast<char>('a' + random_.below(26)));
+    ASSERT_EQ(table_.put(key_of(at->first), value), StatusCode::kOk) << at->second << " bytes at the " << i << "th";
+    ASSERT_EQ(value_of(at->first), value);
+  }
+  std::vector<std::size_t> lost;
+  table_.restart();
+  EXPECT_EQ(table_.table().adopt({}, lost), 0u);
+  for (const auto& [key, bytes] : sizes) {
+    ASSERT_EQ(table_.put(key_of(key), std::string(bytes, 'z')), StatusCode::kOk) << bytes;
+  }
+}
+
+}  // namespace
+}  // namespace hostmap::test
