@@ -55,10 +55,10 @@ class IdleChannelsTest : public testing::Test {
  protected:
   IdleChannelsTest()
       : table_({.memory = std::uint64_t{128} << 20}),
-        worker_(
-            Worker::Surroundings{&table_.table(), &streams_, table_.journal(), &table_.header().workers[0],
-                                 std::span(&bell_, 1), &hints_, false, &service_bell_.rings, 2 * kCrowd, kSmallRing},
-            0, {0}) {}
+        worker_(Worker::Surroundings{&table_.table(), &streams_, table_.journal(), table_.pieces(),
+                                     &table_.header().workers[0], std::span(&bell_, 1), &hints_, false,
+                                     &service_bell_.rings, 2 * kCrowd, kSmallRing},
+                0, {0}) {}
   Caller& connect(std::uint64_t id) {
     Caller& caller = callers_.emplace_back(worker_, table_.header(), bell_, hints_, id);
     worker_.take_orders();
