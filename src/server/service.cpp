@@ -137,7 +137,7 @@ void Service::round(std::int64_t now) {
     at->second.visible = false;
     at->second.look_at_ns = now;
   }
-  if (noticed.files_changed) notice_removal();
+  if (noticed.files_changed || !reaper_.watches_files()) notice_removal();
   look_at_master(now);
   for (auto at = connections_.begin(); at != connections_.end();) {
     look_after(at->second, now);
