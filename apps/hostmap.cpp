@@ -85,6 +85,8 @@ void describe_options(CLI::App& app, Arguments& arguments) {
   app.add_option("--dir", arguments.options.dir, "folder of the regions (default: /dev/shm)")->type_name("DIR");
   app.add_option("--group", arguments.options.group, "trust other users' servers that this group shares")
       ->type_name("GROUP");
+  app.add_option("--user", arguments.options.user, "trust the servers of this user, too (root: whose else)")
+      ->type_name("USER");
   app.add_flag("--read-only", arguments.options.read_only, "only look, and take no connection (get exists scan)");
   app.add_flag("--wait", arguments.options.wait_for_server, "if no server runs, wait for one until the timeout");
   app.add_option("--timeout", arguments.timeout, "how long to wait at most (default: 5)")->type_name("SECONDS");
@@ -155,11 +157,12 @@ int run(const std::string& command, Arguments& arguments) {
   options.name = unmarked(options.name);
   options.dir = unmarked(options.dir);
   options.group = unmarked(options.group);
+  options.user = unmarked(options.user);
   const std::string key = unmarked(arguments.key);
   if (const Status status = parse_timeout(unmarked(arguments.timeout), options.timeout); !status.ok()) {
     return fail(status.message(), kExitUsage);
   }
-  const Result<InstanceName> instance = InstanceName::parse(options.name, options.dir, options.group);
+  const Result<InstanceName> instance = InstanceName::parse(options.name, options.dir, options.group, options.user);
   if (!instance) return fail(instance.status().message(), kExitUsage);
   if (options.read_only && command == "ping") {
     return fail("ping asks the server, which --read-only does not; leave it out, or see hostmap ls", kExitUsage);
@@ -173,7 +176,7 @@ int run(const std::string& command, Arguments& arguments) {
   if (command == "scan") return scan(options, unmarked(arguments.prefix), arguments.format);
   if (command == "clear") return clear(options);
   if (command == "stat") return stat(*instance, arguments.json);
-  if (command == "ls") return list(instance->dir(), options.group);
+  if (command == "ls") return list(*instance, options);
   if (command == "ping") return ping(options);
   if (command == "stop") {
     const TerminationWish wish = arguments.keep ? kWishKeep : arguments.drop ? kWishDrop : kWishNothing;

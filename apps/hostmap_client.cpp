@@ -74,6 +74,7 @@ int main(int argc, char** argv) {
   app.add_option("--name", options.name, "instance (default: distributed-memory)")->type_name("NAME");
   app.add_option("--dir", options.dir, "folder of the regions (default: /dev/shm)")->type_name("DIR");
   app.add_option("--group", options.group, "trust another user's server that this group shares")->type_name("GROUP");
+  app.add_option("--user", options.user, "trust the servers of this user, too")->type_name("USER");
   app.add_flag("--wait", options.wait_for_server, "if no server runs, wait for one (at most 30 s)");
   if (const std::string option = option_without_value(app, argc, argv); !option.empty()) {
     return fail(fmt::format("{} needs a value; see hostmap-client --help", option), kExitUsage);
@@ -94,7 +95,7 @@ int main(int argc, char** argv) {
   if (id > ~std::uint64_t{0} / kKeysPerClient - 1)
     return fail("ID is too large: its keys would not fit 64 bits", kExitUsage);
 
-  if (const auto instance = InstanceName::parse(options.name, options.dir, options.group); !instance) {
+  if (const auto instance = InstanceName::parse(options.name, options.dir, options.group, options.user); !instance) {
     return fail(std::string(instance.status().message()), kExitUsage);
   }
   // Room in a ring may be as far away as the turn of 63 other clients on this cpu.

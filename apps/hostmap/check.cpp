@@ -12,7 +12,7 @@ namespace hostmap::apps {
 int check(const InstanceName& name) {
   const Status server = check_server(name);
   if (!server.ok() && !(server == StatusCode::kNoServer)) return fail(server);
-  const Result<Region> region = Region::attach(name.table(), RegionKind::kTable, Access::kReadOnly, name.group());
+  const Result<Region> region = Region::attach(name.table(), RegionKind::kTable, Access::kReadOnly, name.trust());
   if (!region) return fail(server.ok() ? region.status() : server);
   const TableReader reader(region->data(), region->bytes());
   Output output;

@@ -30,7 +30,7 @@ int stat(const InstanceName& name, bool json);
 int check(const InstanceName& name);
 
 // instances.cpp: by the files and locks of the instances
-int list(const std::string& dir, const std::string& group);
+int list(const InstanceName& any, const Options& options);  // all instances in the folder of `any`
 int stop(const InstanceName& name, TerminationWish wish, std::chrono::nanoseconds timeout);
 
 }  // namespace hostmap::apps

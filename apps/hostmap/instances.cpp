@@ -32,6 +32,10 @@ namespace {
 
 constexpr std::string_view kTableSuffix = "-table";
 
+// The state of an instance is read from its files and locks, by calls that no owner of a file can turn against the reader. Figures
+// are another thing: they are read from a mapping, and only of instances whose owner is trusted.
+constexpr Trust kEverybody{kNoGroup, kNoUser, true};
+
 struct Row {
   std::string name;
   std::string state;
@@ -43,13 +47,14 @@ struct Row {
 };
 
 // Names of the instances that have a table in `dir`; errno if it cannot be read.
-int find_instances(const std::string& dir, const std::string& group, std::vector<InstanceName>& found) {
+int find_instances(const std::string& dir, const Options& options, std::vector<InstanceName>& found) {
   const Folder folder = open_folder(dir.c_str());
   if (folder == nullptr) return errno;
   while (const dirent* file = ::readdir(folder.get())) {  // NOLINT(concurrency-mt-unsafe): this stream is ours alone
     const std::string_view name = file->d_name;
     if (!name.ends_with(kTableSuffix)) continue;
-    Result<InstanceName> instance = InstanceName::parse(name.substr(0, name.size() - kTableSuffix.size()), dir, group);
+    Result<InstanceName> instance =
+        InstanceName::parse(name.substr(0, name.size() - kTableSuffix.size()), dir, options.group, options.user);
     if (instance) found.push_back(std::move(*instance));
   }
   std::ranges::sort(found, {}, &InstanceName::name);
@@ -65,12 +70,8 @@ Number read_number(int fd, std::size_t offset, Number otherwise) {
 }
 
 // What the server of this table says that it does, or did last.
-std::uint32_t phase_of(const InstanceName& name) {
-  Result<RegionFile> table = open_region_file(name.table(), Access::kReadOnly, name.group());
-  if (!table || !check_region_header(table->fd.get(), table->bytes, name.table(), RegionKind::kTable).ok()) {
-    return kPhaseStarting;
-  }
-  return read_number<std::uint32_t>(table->fd.get(), offsetof(TableHeader, phase), kPhaseStarting);
+std::uint32_t phase_of(int table) {
+  return read_number<std::uint32_t>(table, offsetof(TableHeader, phase), kPhaseStarting);
 }
 
 // Has somebody stopped this process (SIGSTOP, a debugger)? In /proc/PID/stat the state follows the name, which may contain any
@@ -87,6 +88,7 @@ bool is_stopped(pid_t pid) {
 }
 
 void add_figures(const InstanceName& name, Row& row) {
+  if (open_region_file(name.table(), Access::kReadOnly, name.trust()).status() == StatusCode::kPermission) return;
   const Result<Statistics> statistics = collect_statistics(name);
   if (!statistics) {
     row.state = statistics.status() == StatusCode::kNoServer       ? "stopping"  // just now
@@ -106,8 +108,8 @@ bool look_at(const InstanceName& name, Row& row) {
   // The table and the lock: the master region can be written by everybody who may connect.
   struct stat facts {};
   if (::lstat(name.table().c_str(), &facts) == 0) row.owner = user_name(facts.st_uid);
-  Result<RegionFile> table = open_region_file(name.table(), Access::kReadOnly, name.group());
-  const Result<RegionFile> alive = open_region_file(name.alive(), Access::kReadOnly, name.group());
+  Result<RegionFile> table = open_region_file(name.table(), Access::kReadOnly, kEverybody);
+  const Result<RegionFile> alive = open_region_file(name.alive(), Access::kReadOnly, kEverybody);
   if (table.status() == StatusCode::kPermission || alive.status() == StatusCode::kPermission) {
     row.state = "no permission";
     return true;
@@ -121,7 +123,7 @@ bool look_at(const InstanceName& name, Row& row) {
   } else if (header == StatusCode::kInvalid && !holder.held) {
     return false;
   } else if (!holder.held) {
-    row.state = phase_of(name) == kPhaseKept ? "kept" : "dead";
+    row.state = header.ok() && phase_of(table->fd.get()) == kPhaseKept ? "kept" : "dead";
   } else if (header == StatusCode::kNoServer) {
     row.state = "starting";
   } else if (!header.ok()) {
@@ -130,7 +132,7 @@ bool look_at(const InstanceName& name, Row& row) {
              kRegionClosed) {
     row.state = "stopping";
   } else {
-    const std::uint32_t phase = phase_of(name);
+    const std::uint32_t phase = phase_of(table->fd.get());
     // A server in another pid namespace has no number here, and whether it is stopped cannot be seen.
     const bool stopped = holder.pid != 0 && is_stopped(holder.pid);
     row.state = phase == kPhaseKept       ? "stopping"
@@ -187,9 +189,10 @@ int no_server(const InstanceName& name) {
 
 }  // namespace
 
-int list(const std::string& dir, const std::string& group) {
+int list(const InstanceName& any, const Options& options) {
+  const std::string& dir = any.dir();
   std::vector<InstanceName> instances;
-  if (const int error = find_instances(dir, group, instances); error != 0) {
+  if (const int error = find_instances(dir, options, instances); error != 0) {
     return fail(fmt::format("cannot look into the folder {}: {}; give another --dir", dir, std::strerror(error)),
                 error == EACCES ? kExitRefused : kExitUsage);
   }
@@ -205,7 +208,7 @@ int list(const std::string& dir, const std::string& group) {
 int stop(const InstanceName& name, TerminationWish wish, std::chrono::nanoseconds timeout) {
   Deadline deadline(timeout);
   // The lock alone says who it is, whatever version it has: so a server of another version can be stopped, too.
-  const Result<RegionFile> alive = open_region_file(name.alive(), Access::kReadOnly, name.group());
+  const Result<RegionFile> alive = open_region_file(name.alive(), Access::kReadOnly, name.trust());
   if (!alive) return alive.status() == StatusCode::kNoServer ? no_server(name) : fail(alive.status());
   const LockHolder holder = lock_holder(alive->fd.get());
   if (!holder.held) return no_server(name);

@@ -24,6 +24,9 @@ struct Options {
   /// Trusts the servers of other users if their regions are shared by this group (their --group), and by nobody outside
   /// it; its name or number. Empty: only servers of this process's user or of root.
   std::string group;
+  /// Trusts the servers of this user, by name or number. Empty: only those of this process's user and of root. A
+  /// process of root trusts root's alone, and names others here.
+  std::string user;
   /// Takes no connection of the server and writes nowhere: it is enough that the table may be read. get, get_into,
   /// exists, multi_get, scan and size work; what changes something returns kPermission.
   bool read_only = false;

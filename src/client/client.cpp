@@ -62,7 +62,7 @@ void Client::Impl::disown_all() noexcept {
 
 Result<Client> Client::connect(const Options& options) noexcept {
   try {
-    Result<InstanceName> name = InstanceName::parse(options.name, options.dir, options.group);
+    Result<InstanceName> name = InstanceName::parse(options.name, options.dir, options.group, options.user);
     if (!name) return name.status();
     if (options.timeout <= std::chrono::nanoseconds::zero()) {
       return Status(StatusCode::kInvalid, "the timeout is not above zero");

@@ -32,7 +32,7 @@ Status strangers(const InstanceName& name) {
 
 // Is the server behind these regions alive? Only a server can hold the lock of the file that it made.
 Status check_server_lives(const InstanceName& name, uid_t owner) {
-  const Result<RegionFile> alive = open_region_file(name.alive(), Access::kReadOnly, name.group());
+  const Result<RegionFile> alive = open_region_file(name.alive(), Access::kReadOnly, name.trust());
   if (alive && alive->owner != owner) return strangers(name);
   if (alive && lock_holder(alive->fd.get()).held) return {};
   // Only a file that is not there says that there is no server.
@@ -87,11 +87,11 @@ Session::~Session() {
 
 Result<std::unique_ptr<Session>> Session::open(const InstanceName& name, Deadline& deadline) {
   for (std::string why;;) {
-    Result<Region> table = Region::attach(name.table(), RegionKind::kTable, Access::kReadOnly, name.group());
+    Result<Region> table = Region::attach(name.table(), RegionKind::kTable, Access::kReadOnly, name.trust());
     if (!table) return no_server(name, table.status());
     if (Status status = check_server_lives(name, table->owner()); !status.ok()) return status;
     if (!is_plausible(*table)) return damaged(name);
-    Result<RegionFile> file = open_region_file(name.master(), Access::kReadWrite, name.group());
+    Result<RegionFile> file = open_region_file(name.master(), Access::kReadWrite, name.trust());
     if (!file) return no_server(name, file.status());
     if (file->owner != table->owner()) return strangers(name);
     if (is_master_of(*table->at<TableHeader>(0), *file) && file->bytes >= sizeof(MasterHeader)) {
@@ -126,7 +126,7 @@ Status Session::enter(const InstanceName& name, Deadline& deadline) {
   const Result<std::uint64_t> id = reserve_connection(master_, deadline);
   if (!id) return id.status();
   Result<std::unique_ptr<ClientEnd>> end =
-      ClientEnd::attach(name.connection(*id), *id, lanes_, expedited, name.group(), &successor_);
+      ClientEnd::attach(name.connection(*id), *id, lanes_, expedited, name.trust(), &successor_);
   // The server takes back at once what a slow client did not take.
   if (!end) return end.status() == StatusCode::kNoServer ? Status(StatusCode::kClosed) : end.status();
   end_ = std::move(*end);
@@ -137,7 +137,7 @@ Status Session::enter(const InstanceName& name, Deadline& deadline) {
 }
 
 Result<std::unique_ptr<Session>> Session::open_to_read(const InstanceName& name) {
-  Result<Region> table = Region::attach(name.table(), RegionKind::kTable, Access::kReadOnly, name.group());
+  Result<Region> table = Region::attach(name.table(), RegionKind::kTable, Access::kReadOnly, name.trust());
   if (!table) return no_server(name, table.status());
   if (Status status = check_server_lives(name, table->owner()); !status.ok()) return status;
   if (!is_plausible(*table)) return damaged(name);
@@ -188,7 +188,7 @@ void Session::disown() noexcept {
 }
 
 Status check_server(const InstanceName& name) {
-  Result<RegionFile> table = open_region_file(name.table(), Access::kReadOnly, name.group());
+  Result<RegionFile> table = open_region_file(name.table(), Access::kReadOnly, name.trust());
   Status status =
       table ? check_region_header(table->fd.get(), table->bytes, name.table(), RegionKind::kTable) : table.status();
   if (!status.ok()) return no_server(name, status);

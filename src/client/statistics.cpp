@@ -19,7 +19,7 @@ std::uint64_t value(const Word& counter) noexcept {
 
 Result<Statistics> collect_statistics(const InstanceName& name) {
   if (Status status = check_server(name); !status.ok()) return status;
-  const Result<Region> region = Region::attach(name.table(), RegionKind::kTable, Access::kReadOnly, name.group());
+  const Result<Region> region = Region::attach(name.table(), RegionKind::kTable, Access::kReadOnly, name.trust());
   if (!region) return region.status();
   if (region->bytes() < sizeof(TableHeader) || !TableReader(region->data(), region->bytes()).plausible()) {
     return Status(StatusCode::kInternal, name.table() + " is damaged; stop its server and start it again");
@@ -77,7 +77,7 @@ Result<Statistics> collect_statistics(const InstanceName& name) {
   s.client_timeout_rescues = value(server.client_rescues);
   // Clients count their own rare events in their own pages.
   for (const std::string& path : name.connection_files()) {
-    const Result<Region> connection = Region::attach(path, RegionKind::kConnection, Access::kReadOnly, name.group());
+    const Result<Region> connection = Region::attach(path, RegionKind::kConnection, Access::kReadOnly, name.trust());
     if (!connection || connection->bytes() < sizeof(ConnectionHeader)) continue;
     const ClientWords& client = connection->at<ConnectionHeader>(0)->client;
     s.read_retries += said_by_client(client.read_retries);

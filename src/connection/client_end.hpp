@@ -173,10 +173,10 @@ class ClientEnd {
  public:
   // Attaches to the connection region of `id` that the server has made, and locks it. `expedited`: this process is
   // registered for membarrier, and the server uses it. kClosed: it is gone already.
-  // `group`: as Region::attach.
+  // `trust`: as Region::attach.
   // `successor`, if given, must live as long: waits ask it from time to time, and end with kClosed if it says so.
   static Result<std::unique_ptr<ClientEnd>> attach(const std::string& path, std::uint64_t id, std::uint32_t lanes,
-                                                   bool expedited, gid_t group = kNoGroup,
+                                                   bool expedited, const Trust& trust = {},
                                                    const SuccessorCheck* successor = nullptr);
   // For tests without a server: both ends on one mapping, no lock.
   static std::unique_ptr<ClientEnd> over(std::byte* memory, bool expedited);

@@ -237,9 +237,12 @@ Status await_lock(const InstanceName& name, int journal, const LockHolder& holde
 Result<UniqueFd> take_lock_of_running(const CheckedOptions& options, const TakeoverLog& log, Prepared& prepared) {
   const InstanceName& name = options.name;
   // One descriptor of the journal, and no other until the end: closing any would drop the lock.
-  Result<RegionFile> journal = open_region_file(name.journal(), Access::kReadWrite);
+  // Whose it is, prepare() decides.
+  Result<RegionFile> journal =
+      open_region_file(name.journal(), Access::kReadWrite, Trust{kNoGroup, kNoUser, /*everybody=*/true});
   if (!journal) {
-    if (journal.status() == StatusCode::kNoServer) return UniqueFd();
+    // Of another user's journal the ordinary start says what to do.
+    if (journal.status() == StatusCode::kNoServer || journal.status() == StatusCode::kPermission) return UniqueFd();
     return journal.status();
   }
   const int fd = journal->fd.get();

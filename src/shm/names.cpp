@@ -5,6 +5,7 @@
 #include <charconv>
 #include <dirent.h>
 #include <grp.h>
+#include <pwd.h>
 
 #include "base/folder.hpp"
 
@@ -44,9 +45,27 @@ Result<gid_t> parse_group(std::string_view text) {
   return Status(StatusCode::kInvalid, "there is no group '" + printable(text) + "' (--group); getent group lists them");
 }
 
+Result<uid_t> parse_user(std::string_view text) {
+  uid_t number = 0;
+  if (const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+      error == std::errc() && end == text.data() + text.size() && number != kNoUser) {
+    return number;
+  }
+  const std::string name(text);
+  std::vector<char> space(1024);
+  passwd found{};
+  passwd* result = nullptr;
+  while (::getpwnam_r(name.c_str(), &found, space.data(), space.size(), &result) == ERANGE) {
+    space.resize(2 * space.size());
+  }
+  if (result != nullptr) return found.pw_uid;
+  return Status(StatusCode::kInvalid, "there is no user '" + printable(text) + "' (--user); getent passwd lists them");
+}
+
 }  // namespace
 
-Result<InstanceName> InstanceName::parse(std::string_view name, std::string_view dir, std::string_view group) {
+Result<InstanceName> InstanceName::parse(std::string_view name, std::string_view dir, std::string_view group,
+                                         std::string_view user) {
   if (name.empty() || name.size() > 64 || !std::all_of(name.begin(), name.end(), is_name_character)) {
     return Status(StatusCode::kInvalid, "the instance name (--name) '" + printable(name) +
                                             "' is not 1 to 64 characters of A-Z a-z 0-9 . _ -");
@@ -61,13 +80,18 @@ Result<InstanceName> InstanceName::parse(std::string_view name, std::string_view
     return Status(StatusCode::kInvalid, "the folder (--dir) '" + printable(dir) + "' is not an absolute path");
   }
   while (dir.size() > 1 && dir.back() == '/') dir.remove_suffix(1);
-  gid_t gid = kNoGroup;
+  Trust trust;
   if (!group.empty()) {
     const Result<gid_t> parsed = parse_group(group);
     if (!parsed) return parsed.status();
-    gid = *parsed;
+    trust.group = *parsed;
   }
-  return InstanceName(std::string(name), std::string(dir), gid);
+  if (!user.empty()) {
+    const Result<uid_t> parsed = parse_user(user);
+    if (!parsed) return parsed.status();
+    trust.user = *parsed;
+  }
+  return InstanceName(std::string(name), std::string(dir), trust);
 }
 
 bool InstanceName::is_connection(std::string_view file) const {

@@ -14,17 +14,27 @@ namespace hostmap {
 
 inline constexpr std::string_view kDefaultDir = "/dev/shm";
 inline constexpr gid_t kNoGroup = static_cast<gid_t>(-1);
+inline constexpr uid_t kNoUser = static_cast<uid_t>(-1);
 
-// Which instance: its folder and name, validated once, and the group that shares it, if one does.
+// Whose files are believed, besides this user's and root's. root is no exception: it believes its own.
+struct Trust {
+  gid_t group = kNoGroup;  // files that their owner shares with this group, and with nobody outside it
+  uid_t user = kNoUser;    // this user's
+  bool everybody = false;  // all: to look at what there is, never to use it
+};
+
+// Which instance: its folder and name, validated once, the group that shares it, if one does, and another user who is trusted.
 class InstanceName {
  public:
-  // kInvalid unless `name` is [A-Za-z0-9._-]{1,64}, does not begin with '-' and is not . or .., and `group` a group's name or number; an empty `dir` is /dev/shm, an
-  // empty `group` none.
-  static Result<InstanceName> parse(std::string_view name, std::string_view dir, std::string_view group = {});
+  // kInvalid unless `name` is [A-Za-z0-9._-]{1,64}, does not begin with '-' and is not . or .., `group` and `user` the name or number
+  // of one; an empty `dir` is /dev/shm, an empty `group` or `user` none.
+  static Result<InstanceName> parse(std::string_view name, std::string_view dir, std::string_view group = {},
+                                    std::string_view user = {});
 
   const std::string& name() const noexcept { return name_; }
   const std::string& dir() const noexcept { return dir_; }
-  gid_t group() const noexcept { return group_; }
+  gid_t group() const noexcept { return trust_.group; }
+  const Trust& trust() const noexcept { return trust_; }
 
   const std::string& master() const noexcept { return master_; }
   const std::string& table() const noexcept { return table_; }
@@ -37,10 +47,10 @@ class InstanceName {
   std::vector<std::string> connection_files() const;
 
  private:
-  InstanceName(std::string name, std::string dir, gid_t group)
+  InstanceName(std::string name, std::string dir, Trust trust)
       : name_(std::move(name)),
         dir_(std::move(dir)),
-        group_(group),
+        trust_(trust),
         master_(path("-master")),
         table_(path("-table")),
         journal_(path("-journal")),
@@ -49,7 +59,7 @@ class InstanceName {
 
   std::string name_;
   std::string dir_;
-  gid_t group_;
+  Trust trust_;
   std::string master_;
   std::string table_;
   std::string journal_;

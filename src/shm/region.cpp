@@ -223,7 +223,7 @@ Result<Region> Region::map_proper(UniqueFd&& fd, const std::string& path) {
   return map(std::move(fd), path, header.bytes, PROT_READ | PROT_WRITE);
 }
 
-Result<RegionFile> open_region_file(const std::string& path, Access access, gid_t group) {
+Result<RegionFile> open_region_file(const std::string& path, Access access, const Trust& trust) {
   const int flags = access == Access::kReadOnly ? O_RDONLY : O_RDWR;
   RegionFile file;
   file.fd = UniqueFd(::open(path.c_str(), flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
@@ -233,13 +233,15 @@ Result<RegionFile> open_region_file(const std::string& path, Access access, gid_
   if (!S_ISREG(facts.st_mode)) {
     return Status(StatusCode::kInvalid, path + " is not a regular file; remove it");
   }
-  const uid_t me = ::geteuid();
-  const bool shared = group != kNoGroup && facts.st_gid == group && (facts.st_mode & S_IRWXO) == 0;
-  if (me != 0 && facts.st_uid != me && facts.st_uid != 0 && !shared) {
-    return Status(StatusCode::kPermission,
-                  path + " belongs to user " + user_text(facts.st_uid) + ", who is neither you nor root" +
-                      (group == kNoGroup ? "; if you trust a group that shares it, name that one (--group)"
-                                         : ", and is not shared by that group alone"));
+  const bool shared = trust.group != kNoGroup && facts.st_gid == trust.group && (facts.st_mode & S_IRWXO) == 0;
+  const uid_t owner = facts.st_uid;
+  if (owner != ::geteuid() && owner != 0 && owner != trust.user && !shared && !trust.everybody) {
+    const std::string me = ::geteuid() == 0 ? ", who is not you (root)" : ", who is neither you nor root";
+    return Status(StatusCode::kPermission, path + " belongs to user " + user_text(owner) + me +
+                                               "; if you trust that user, say so (--user " + user_name(owner) +
+                                               ", Options::user)" +
+                                               (trust.group == kNoGroup ? ", or name a group that shares it (--group)"
+                                                                        : "; it is not shared by that group alone"));
   }
   file.bytes = static_cast<std::uint64_t>(facts.st_size);
   file.inode = facts.st_ino;
@@ -285,8 +287,8 @@ Status check_region_header(int fd, std::uint64_t& bytes_now, const std::string& 
   return {};
 }
 
-Result<Region> Region::open(const std::string& path, RegionKind kind, Access access, gid_t group) {
-  Result<RegionFile> file = open_region_file(path, access, group);
+Result<Region> Region::open(const std::string& path, RegionKind kind, Access access, const Trust& trust) {
+  Result<RegionFile> file = open_region_file(path, access, trust);
   if (!file) return file.status();
   if (Status status = check_region_header(file->fd.get(), file->bytes, path, kind); !status.ok()) return status;
   return map_file(std::move(*file), path, access);
@@ -305,8 +307,8 @@ bool Region::remap() noexcept {
   return true;
 }
 
-Result<Region> Region::attach(const std::string& path, RegionKind kind, Access access, gid_t group) {
-  Result<Region> region = open(path, kind, access, group);
+Result<Region> Region::attach(const std::string& path, RegionKind kind, Access access, const Trust& trust) {
+  Result<Region> region = open(path, kind, access, trust);
   if (region && region->given_up()) {
     return Status(StatusCode::kNoServer, "the server of " + path + " has stopped");
   }

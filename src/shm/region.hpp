@@ -54,11 +54,11 @@ class Region {
 
   // Maps an existing region of `kind`. kNoServer: no such file, or not ready yet; kOtherVersion; kPermission: not
   // readable, or it belongs to a stranger; kInvalid: it is no region. A region that its server has given up is kNoServer.
-  // `group`: also one of another user's, if that group shares it (see open_region_file).
-  static Result<Region> attach(const std::string& path, RegionKind kind, Access access, gid_t group = kNoGroup);
+  // `trust`: whose else is acceptable (see open_region_file).
+  static Result<Region> attach(const std::string& path, RegionKind kind, Access access, const Trust& trust = {});
   // The same without a look into the mapping, for a server that must first guard it: whoever can write a region can cut
   // it off. A region that its server has given up is mapped, too.
-  static Result<Region> open(const std::string& path, RegionKind kind, Access access, gid_t group = kNoGroup);
+  static Result<Region> open(const std::string& path, RegionKind kind, Access access, const Trust& trust = {});
   // Maps a file that open_region_file() has opened, whatever its header says. kNoServer: it is empty.
   static Result<Region> map_file(RegionFile&& file, const std::string& path, Access access);
 
@@ -159,9 +159,8 @@ bool large_pages_refused() noexcept;
 void unlink_if_same(const std::string& path, int fd) noexcept;
 
 // Opens `path` without following links and without blocking on a FIFO, and checks that it is a regular file with an
-// acceptable owner: the caller's user, root, anyone when the caller is root, or anyone who has given the file to
-// `group` and to nobody outside it.
-Result<RegionFile> open_region_file(const std::string& path, Access access, gid_t group = kNoGroup);
+// acceptable owner: the caller's user, root, or whom `trust` names.
+Result<RegionFile> open_region_file(const std::string& path, Access access, const Trust& trust = {});
 
 // Reads the header of an open file and says whether it is a region of ours: kNoServer when it is not ready (yet),
 // kOtherVersion, kInvalid. `kind` must match. A file with several names (anybody may add one) is the region under the name

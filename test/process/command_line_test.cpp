@@ -543,7 +543,7 @@ TEST(CommandLine, AStrangersServerIsNeitherShownNorStopped) {
   expect_refusal(run(command(server, {"check"}), stranger), 4, {});
   const Ran listed = run(command(server, {"ls"}), stranger);
   EXPECT_TRUE(shows(listed.output, server.name(), "no permission")) << listed.output;
-  expect_silence(hostmap(server, {"ping"}));
+  expect_silence(hostmap(server, {"ping", "--user", std::to_string(kSomeUser)}));
 }
 
 TEST(CommandLine, LsShowsEveryInstanceAndItsState) {

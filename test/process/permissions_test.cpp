@@ -146,6 +146,74 @@ TEST_F(Permissions, AClientDoesNotTrustRegionsOfAnotherUserEvenIfItCouldOpenThem
   expect_refusal(run(server.client_command({"1"}), stranger_), 4, {server.name(), std::to_string(kSomeUser)});
 }
 
+// Anybody may put up a server under a name that root uses. So root names whose it means.
+TEST_F(Permissions, RootTrustsItsOwnServersAndThoseOfTheUserThatItNames) {
+  Server server({"10"}, owned());
+  const std::string owner = std::to_string(kSomeUser);
+  const auto hostmap = [&](std::vector<std::string> words) {
+    words.insert(words.begin(), {program("hostmap"), "--name", server.name()});
+    return run(words);
+  };
+  for (const char* verb : {"stat", "check", "stop", "ping", "clear"}) {
+    SCOPED_TRACE(verb);
+    expect_refusal(hostmap({verb}), 4, {"user " + user_text(kSomeUser), "--user " + user_name(kSomeUser)});
+    expect_refusal(hostmap({verb, "--user", std::to_string(kOtherUser)}), 4, {"user " + user_text(kSomeUser)});
+  }
+  expect_refusal(run(server.client_command({"1"})), 4, {"--user"});
+  Peer peer = Peer::unconnected();
+  EXPECT_EQ(peer.connect(server), StatusCode::kPermission);
+  PeerSetup read_only;
+  read_only.read_only = true;
+  EXPECT_EQ(peer.connect(server, read_only), StatusCode::kPermission);
+  EXPECT_EQ(server.stat("connected"), 0u) << "nobody was let in, and nobody was counted";
+
+  PeerSetup naming;
+  naming.user = owner;
+  ASSERT_EQ(peer.connect(server, naming), StatusCode::kOk);
+  EXPECT_EQ(peer.put("key", "value"), StatusCode::kOk);
+  EXPECT_EQ(hostmap({"get", "key", "--user", owner}).output, "value");
+  EXPECT_EQ(hostmap({"get", "key", "--user", user_name(kSomeUser)}).output, "value") << "by name";
+  EXPECT_EQ(hostmap({"check", "--user", owner}).exit, kSuccess);
+  EXPECT_EQ(run(server.client_command({"--user", owner, "--seconds", "0.1", "1"})).exit, kSuccess);
+  expect_refusal(hostmap({"stat", "--user", "no such user"}), 2, {"--user", "'no such user'"});
+  EXPECT_EQ(peer.leave(), kSuccess);
+  EXPECT_EQ(hostmap({"stop", "--user", owner}).exit, kSuccess);
+  EXPECT_EQ(server.wait(), kSuccess);
+}
+
+TEST_F(Permissions, LsListsEverybodysServersAndTheFiguresOfTrustedOnes) {
+  Server server({"10"}, owned());
+  const auto row_of = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> words{program("hostmap"), "ls"};
+    words.insert(words.end(), more.begin(), more.end());
+    for (const std::string& line : lines_of(run(words).output)) {
+      if (line.starts_with(server.name() + " ")) return line;
+    }
+    return std::string();
+  };
+  const std::string row = row_of({});
+  EXPECT_NE(row.find(" serving "), std::string::npos) << row;
+  EXPECT_NE(row.find(" -  "), std::string::npos) << "no figures: " << row;
+  EXPECT_EQ(row.find(" KiB "), std::string::npos) << row;
+  EXPECT_TRUE(row.ends_with(" " + user_name(kSomeUser))) << row;
+  EXPECT_NE(row_of({"--user", std::to_string(kSomeUser)}).find(" KiB "), std::string::npos);
+}
+
+// A user who is named is believed as root would be; what files of his may be opened, the system decides.
+TEST_F(Permissions, AnyUserMayNameAnotherUserToTrust) {
+  Server server({"10"}, owned());
+  PeerSetup naming;
+  naming.process = stranger_;
+  naming.user = std::to_string(kSomeUser);
+  Peer peer = Peer::unconnected(stranger_);
+  EXPECT_EQ(peer.connect(server, naming), StatusCode::kPermission) << "its files are not shared";
+  for (const std::string& file : server.files()) ASSERT_EQ(::chmod(("/dev/shm/" + file).c_str(), 0644), 0);
+  naming.read_only = true;
+  EXPECT_EQ(peer.connect(server, naming), StatusCode::kOk);
+  naming.user = "";
+  EXPECT_EQ(Peer::unconnected(stranger_).connect(server, naming), StatusCode::kPermission);
+}
+
 TEST_F(Permissions, AnUnreadableFolderIsNamed) {
   const std::string dir = "/dev/shm/" + unique_name();
   std::filesystem::create_directory(dir);

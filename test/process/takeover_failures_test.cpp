@@ -40,7 +40,9 @@ class FailingTakeover : public testing::Test {
     EXPECT_TRUE(old_.program().running());
     EXPECT_EQ(old_.stat("pid"), static_cast<std::uint64_t>(old_.pid()));
     expect_the_map_is_whole();
-    const Ran check = run({program("hostmap"), "--name", old_.name(), "check"});
+    std::vector<std::string> words{program("hostmap"), "--name", old_.name(), "check"};
+    if (const std::string user = old_.options().user; !user.empty()) words.insert(words.end(), {"--user", user});
+    const Ran check = run(words);
     EXPECT_EQ(check.exit, kSuccess) << check.output << check.errors;
   }
   // Starts a takeover of the old server, which is stopped and so does not answer.

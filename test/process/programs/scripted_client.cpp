@@ -1,7 +1,7 @@
 // scripted_client: a client process that does what its standard input says, a line at a time, and answers each line with
 // one: the status code's number, and what belongs to it. test/process/support/peer.hpp is the other end.
 //
-//   connect NAME DIR|- TIMEOUT_MS direct|ring [wait] [read_only] [group=G]
+//   connect NAME DIR|- TIMEOUT_MS direct|ring [wait] [read_only] [group=G] [user=U]
 //   put KEY VALUE · put_async KEY VALUE · get KEY · exists KEY · erase KEY · flush
 //   stream KEY SIZE BATCH      put_async of sealed numbers 1, 2, 3 … for ever: says "sending N" before each batch, and
 //                              "flushed N" behind it
@@ -60,6 +60,7 @@ void connect(std::istream& words) {
     if (word == "wait") options.wait_for_server = true;
     if (word == "read_only") options.read_only = true;
     if (word.starts_with("group=")) options.group = word.substr(6);
+    if (word.starts_with("user=")) options.user = word.substr(5);
   }
   Result<Client> connected = Client::connect(options);
   if (connected) client.emplace(std::move(*connected));

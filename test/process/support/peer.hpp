@@ -31,6 +31,7 @@ struct PeerSetup {
   Reads reads = Reads::kDirect;
   bool wait_for_server = false;
   std::string group = {};
+  std::string user = {};
   bool read_only = false;
   ProcessSetup process = {};
 };
@@ -51,7 +52,8 @@ class Peer {
   void begin_connect(const std::string& name, const std::string& dir, const PeerSetup& setup = {}) {
     say("connect " + name + " " + dir + " " + std::to_string(setup.timeout.count()) +
         (setup.reads == Reads::kRing ? " ring" : " direct") + (setup.wait_for_server ? " wait" : "") +
-        (setup.read_only ? " read_only" : "") + (setup.group.empty() ? "" : " group=" + setup.group));
+        (setup.read_only ? " read_only" : "") + (setup.group.empty() ? "" : " group=" + setup.group) +
+        (setup.user.empty() ? "" : " user=" + setup.user));
   }
 
   // Keys and values are words, #SIZE:SEED or =NUMBER.

@@ -45,7 +45,8 @@ std::vector<std::string> files_of_instance(const std::string& name, const std::s
 Server::Server(std::vector<std::string> arguments, ServerSetup setup)
     : name_(setup.name.empty() ? unique_name() : setup.name),
       dir_(setup.dir.empty() ? std::string(kDefaultDir) : setup.dir),
-      program_(command_line(test::program("hostmap-server"), name_, dir_, arguments), setup.process) {
+      program_(command_line(test::program("hostmap-server"), name_, dir_, arguments), setup.process),
+      user_(setup.process.user ? std::to_string(*setup.process.user) : "") {
   const std::optional<std::string> line = program_.next_line(kPatience);
   const std::optional<Ready> said = line ? parse_ready(*line) : std::nullopt;
   if (!said) {
@@ -89,7 +90,9 @@ std::map<std::string, std::uint64_t> figures_of(const std::string& json) {
 }
 
 std::map<std::string, std::uint64_t> Server::stat() const {
-  const Ran ran = run(stat_command());
+  std::vector<std::string> command = stat_command();
+  if (!user_.empty()) command.insert(command.end(), {"--user", user_});  // root believes its own servers only
+  const Ran ran = run(command);
   if (ran.exit != kSuccess) throw std::runtime_error("hostmap stat failed: " + ran.errors);
   return figures_of(ran.output);
 }
@@ -117,6 +120,7 @@ Options Server::options(std::chrono::nanoseconds timeout, Reads reads) const {
   options.dir = dir_ == kDefaultDir ? "" : dir_;
   options.timeout = timeout;
   options.reads = reads;
+  options.user = user_;
   return options;
 }
 

@@ -94,6 +94,7 @@ class Server {
   std::string dir_;
   Program program_;
   Ready ready_;
+  std::string user_;  // of the server, for tools that this process runs as root; empty: the same as this process's
   bool ended_ = false;
 };
 
