@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <fmt/format.h>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -67,6 +68,7 @@ struct Arguments {
   std::string by = "1";
   std::string prefix;
   ScanFormat format;
+  bool escaped = false;
   bool json = false;
   bool keep = false;
   bool drop = false;
@@ -108,7 +110,7 @@ void describe_options(CLI::App& app, Arguments& arguments) {
       "hostmap incr visits -5");
   CLI::App* scan = add_command(app, "scan",
                                "Prints the keys that begin with PREFIX, one a line, in no order; unprintable bytes and "
-                               "the backslash as \\xNN",
+                               "the backslash as \\xNN, on a UTF-8 terminal its characters as they are",
                                "hostmap scan user: --values");
   add_command(app, "clear", "Removes all keys", "hostmap --name scratch clear");
   CLI::App* stat = add_command(app, "stat", "Shows what a server holds and has done", "hostmap stat --json");
@@ -120,6 +122,10 @@ void describe_options(CLI::App& app, Arguments& arguments) {
 
   for (CLI::App* command : {put, get, erase, exists, incr}) {
     command->add_option("KEY", arguments.key, "1 to 65,536 bytes")->required();
+  }
+  for (CLI::App* command : {put, get, erase, exists, incr, scan}) {
+    command->add_flag("-x,--escaped", arguments.escaped,
+                      "KEY, VALUE and PREFIX have bytes as \\xNN, as scan prints them");
   }
   put->add_option("VALUE", arguments.value, "any bytes; - is standard input")->required();
   incr->add_option("BY", arguments.by, "decimal, may be negative");
@@ -158,7 +164,21 @@ int run(const std::string& command, Arguments& arguments) {
   options.dir = unmarked(options.dir);
   options.group = unmarked(options.group);
   options.user = unmarked(options.user);
-  const std::string key = unmarked(arguments.key);
+  std::string key = unmarked(arguments.key);
+  std::string value = unmarked(arguments.value);
+  std::string prefix = unmarked(arguments.prefix);
+  const bool from_input = value == "-";  // as it was written: \x2d is a value
+  if (arguments.escaped) {
+    for (std::string* word : {&key, &value, &prefix}) {
+      const std::optional<std::string> bytes = unescaped(*word);
+      if (!bytes) {
+        return fail(fmt::format("'{}' has a backslash that does not begin \\xNN; write a backslash itself as \\x5c",
+                                readable(word->substr(0, 80))),
+                    kExitUsage);
+      }
+      *word = *bytes;
+    }
+  }
   if (const Status status = parse_timeout(unmarked(arguments.timeout), options.timeout); !status.ok()) {
     return fail(status.message(), kExitUsage);
   }
@@ -168,12 +188,12 @@ int run(const std::string& command, Arguments& arguments) {
     return fail("ping asks the server, which --read-only does not; leave it out, or see hostmap ls", kExitUsage);
   }
 
-  if (command == "put") return put(options, key, unmarked(arguments.value));
+  if (command == "put") return from_input ? put_input(options, key) : put(options, key, value);
   if (command == "get") return get(options, key);
   if (command == "erase") return erase(options, key);
   if (command == "exists") return exists(options, key);
   if (command == "incr") return increment(options, key, unmarked(arguments.by));
-  if (command == "scan") return scan(options, unmarked(arguments.prefix), arguments.format);
+  if (command == "scan") return scan(options, prefix, arguments.format);
   if (command == "clear") return clear(options);
   if (command == "stat") return stat(*instance, arguments.json);
   if (command == "ls") return list(*instance, options);

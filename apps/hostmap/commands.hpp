@@ -12,7 +12,8 @@
 namespace hostmap::apps {
 
 // data.cpp: as clients of the map
-int put(const Options& options, std::string_view key, const std::string& value);  // "-": standard input
+int put(const Options& options, std::string_view key, std::string_view value);
+int put_input(const Options& options, std::string_view key);  // the value is standard input
 int get(const Options& options, std::string_view key);
 int erase(const Options& options, std::string_view key);
 int exists(const Options& options, std::string_view key);

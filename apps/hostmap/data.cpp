@@ -64,10 +64,12 @@ std::optional<std::int64_t> parse_number(const std::string& text) {
 
 }  // namespace
 
-int put(const Options& options, std::string_view key, const std::string& value) {
-  if (value != "-" || key.empty()) {
-    return with_key(options, key, [&](Client& client) { return finish(client.put(key, value)); });
-  }
+int put(const Options& options, std::string_view key, std::string_view value) {
+  return with_key(options, key, [&](Client& client) { return finish(client.put(key, value)); });
+}
+
+int put_input(const Options& options, std::string_view key) {
+  if (key.empty()) return put(options, key, {});  // a usage error, before anything is read
   const Input input = read_input();
   if (input.error != 0) {
     return fail(fmt::format("cannot read the value from standard input: {}", std::strerror(input.error)), kExitRefused);
@@ -116,9 +118,10 @@ int increment(const Options& options, std::string_view key, const std::string& b
 int scan(const Options& options, std::string_view prefix, ScanFormat format) {
   return with_client(options, [&](Client& client) {
     Output output;
+    const auto shown = output.shows_utf8() ? escaped_for_terminal : escaped;
     const Status status = client.scan(prefix, [&](std::string_view key, std::string_view value) {
-      std::string line = format.raw ? std::string(key) + '\0' : escaped(key);
-      if (format.values) line += format.raw ? std::string(value) + '\0' : '\t' + escaped(value);
+      std::string line = format.raw ? std::string(key) + '\0' : shown(key);
+      if (format.values) line += format.raw ? std::string(value) + '\0' : '\t' + shown(value);
       if (!format.raw) line += '\n';
       return output.write(line);
     });

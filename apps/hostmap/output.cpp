@@ -1,9 +1,14 @@
 #include "output.hpp"
 
 #include <cerrno>
+#include <charconv>
+#include <clocale>
 #include <cstring>
+#include <cwchar>
+#include <cwctype>
 #include <fmt/format.h>
 #include <iterator>
+#include <langinfo.h>
 #include <unistd.h>
 
 #include "all/write_all.hpp"
@@ -25,6 +30,12 @@ bool Output::flush() {
 }
 
 bool Output::is_terminal() const { return ::isatty(STDOUT_FILENO) == 1; }
+
+bool Output::shows_utf8() const {
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): there is one thread
+  return is_terminal() && std::setlocale(LC_CTYPE, "") != nullptr &&
+         ::nl_langinfo(CODESET) == std::string_view("UTF-8");
+}
 
 int Output::finish(int code) {
   flush();
@@ -82,6 +93,53 @@ std::string escaped(std::string_view bytes) {
     }
   }
   return text;
+}
+
+namespace {
+
+// Printable, and not one of those that change the direction or the lines of what stands beside them.
+bool is_plain(wchar_t c) {
+  const auto in = [c](unsigned first, unsigned last) {
+    return static_cast<unsigned>(c) >= first && static_cast<unsigned>(c) <= last;
+  };
+  return std::iswprint(static_cast<std::wint_t>(c)) != 0 && !in(0x200b, 0x200f) && !in(0x2028, 0x202e) &&
+         !in(0x2060, 0x206f) && !in(0xfeff, 0xfeff);
+}
+
+}  // namespace
+
+std::string escaped_for_terminal(std::string_view bytes) {
+  std::string text;
+  while (!bytes.empty()) {
+    wchar_t character = 0;
+    std::mbstate_t state{};
+    const std::size_t size = std::mbrtowc(&character, bytes.data(), bytes.size(), &state);
+    if (size > 1 && size <= bytes.size() && is_plain(character)) {
+      text += bytes.substr(0, size);
+      bytes.remove_prefix(size);
+    } else {
+      text += escaped(bytes.substr(0, 1));
+      bytes.remove_prefix(1);
+    }
+  }
+  return text;
+}
+
+std::optional<std::string> unescaped(std::string_view text) {
+  std::string bytes;
+  while (!text.empty()) {
+    if (text[0] != '\\') {
+      bytes += text[0];
+      text.remove_prefix(1);
+      continue;
+    }
+    unsigned value = 0;
+    if (text.size() < 4 || text[1] != 'x') return std::nullopt;
+    if (std::from_chars(text.data() + 2, text.data() + 4, value, 16).ptr != text.data() + 4) return std::nullopt;
+    bytes += static_cast<char>(value);
+    text.remove_prefix(4);
+  }
+  return bytes;
 }
 
 std::string readable_bytes(std::uint64_t bytes) {

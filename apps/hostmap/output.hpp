@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -20,6 +21,8 @@ class Output {
   // False: nothing more needs to be said, because nobody listens or it cannot be written; finish() tells which.
   bool write(std::string_view bytes);
   bool is_terminal() const;
+  // Is it a terminal that shows UTF-8, as the locale says (LC_ALL, LC_CTYPE, LANG)?
+  bool shows_utf8() const;
   // Writes the rest, and reports a failure. `code` if all is well.
   int finish(int code = kExitDone);
 
@@ -38,6 +41,10 @@ int fail(const Status& status);
 
 // Text on one line, for people: printable characters as they are, all others and the backslash as \xNN. Reversible.
 std::string escaped(std::string_view bytes);
+// The same, but characters that the locale's encoding has are left as they are, if they are printable: for a terminal.
+std::string escaped_for_terminal(std::string_view bytes);
+// The bytes of which escaped() and escaped_for_terminal() make such text; nothing if a backslash is not the begin of \xNN.
+std::optional<std::string> unescaped(std::string_view text);
 std::string readable_bytes(std::uint64_t bytes);  // "1.5 MiB"
 std::string grouped(std::uint64_t number);        // "1,234"
 

@@ -7,7 +7,9 @@
 #include <poll.h>
 #include <sys/inotify.h>
 #include <thread>
+#include <unistd.h>
 
+#include "shm/obstacle.hpp"
 #include "shm/owner_lock.hpp"
 
 namespace hostmap {
@@ -37,10 +39,13 @@ Status check_server_lives(const InstanceName& name, uid_t owner) {
   if (alive && lock_holder(alive->fd.get()).held) return {};
   // Only a file that is not there says that there is no server.
   if (!alive && !(alive.status() == StatusCode::kNoServer)) return alive.status();
-  return {StatusCode::kNoServer,
-          "the server '" + name.name() +
-              "' has died, or has stopped and kept its map; start hostmap-server again, or wait for that "
-              "(Options::wait_for_server, --wait)"};
+  // Only the owner of the files can continue the map.
+  const std::string who = owner == ::geteuid()
+                              ? "start hostmap-server again"
+                              : "its files are of user " + user_text(owner) +
+                                    ", who alone can start it again or remove them; choose another --name";
+  return {StatusCode::kNoServer, "the server '" + name.name() + "' has died, or has stopped and kept its map; " + who +
+                                     ", or wait for that (Options::wait_for_server, --wait)"};
 }
 
 Status no_server(const InstanceName& name, const Status& why) {

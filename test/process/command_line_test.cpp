@@ -241,6 +241,62 @@ TEST(CommandLine, AFullOrClosedOutputIsAnError) {
   expect_silence(shell(server, "\"$@\" <&- >&- 2>&-", {"put", "n", "2"}));
 }
 
+// What scan prints of a key, any command takes with -x: the way from a list back to the map.
+TEST(CommandLine, EscapedKeysAndValuesAreUnderstoodByEveryCommandThatTakesThem) {
+  const Server server;
+  Client client = server.connect();
+  std::string all_bytes;
+  for (int i = 0; i < 256; ++i) all_bytes += static_cast<char>(i);
+  const std::vector<std::string> keys{std::string("\x05\0\0\0\0\0\0\0", 8), "back\\slash", "k\xc3\xb6nig", all_bytes};
+  for (const std::string& key : keys) {
+    ASSERT_TRUE(client.put(key, key + " value").ok());
+    const std::vector<std::string> lines = lines_of(hostmap(server, {"scan"}).output);
+    ASSERT_EQ(lines.size(), 1u);
+    SCOPED_TRACE(lines[0]);
+    expect_output(hostmap(server, {"get", "-x", "--", lines[0]}), key + " value");
+    expect_silence(hostmap(server, {"exists", "--escaped", "--", lines[0]}));
+    expect_output(hostmap(server, {"scan", "-x", "--", lines[0]}), lines[0] + "\n");
+    expect_silence(hostmap(server, {"put", "-x", "--", lines[0], lines[0]}));
+    EXPECT_EQ(*client.get(key), key) << "the value is escaped, too";
+    expect_silence(hostmap(server, {"erase", "-x", "--", lines[0]}));
+    EXPECT_EQ(client.exists(key), StatusCode::kNotFound);
+    expect_output(hostmap(server, {"incr", "-x", "--", lines[0]}), "1\n");
+    ASSERT_TRUE(client.erase(key).ok());
+  }
+  expect_silence(hostmap(server, {"put", "-x", "dash", "\\x2d"}));
+  EXPECT_EQ(*client.get("dash"), "-");
+  expect_silence(hostmap(server, {"put", "\\x41", "as it is"}));
+  EXPECT_EQ(*client.get("\\x41"), "as it is") << "without -x";
+  for (const std::string bad : {"\\", "\\x", "\\x4", "\\xg1", "\\x1g", "\\n", "a\\", "\\x-1"}) {
+    expect_refusal(hostmap(server, {"get", "-x", bad}), 2, {"backslash", "\\x5c"});
+  }
+}
+
+// In a terminal whose locale is UTF-8, people read their characters; what could disarrange the terminal stays escaped, and so does
+// all that is written elsewhere.
+TEST(CommandLine, ScanShowsUtf8AsItIsOnAUtf8TerminalOnly) {
+  const UniqueFd terminal(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC));
+  if (!terminal) GTEST_SKIP() << "there are no pseudo-terminals here";
+  const Server server;
+  Client client = server.connect();
+  const std::string shown_as_it_is = "k\xc3\xb6nig \xe4\xb8\xad \xf0\x9f\x98\x80";
+  // A broken character, a control character of 0x80 on, an override of the direction, a separator of lines.
+  ASSERT_TRUE(client.put(shown_as_it_is + "\xc3 \xc2\x9b \xe2\x80\xae \xe2\x80\xa8 \\", "v").ok());
+  const std::string rest = "\\xc3 \\xc2\\x9b \\xe2\\x80\\xae \\xe2\\x80\\xa8 \\x5c";
+  const std::string escaped_key = "k\\xc3\\xb6nig \\xe4\\xb8\\xad \\xf0\\x9f\\x98\\x80" + rest;
+  const std::string words = program("hostmap") + " --name " + server.name() + " scan";
+  const auto in_terminal = [&](const char* locale) {
+    return run({"env", std::string("LC_ALL=") + locale, "script", "-qec", words, "/dev/null"});
+  };
+  const Ran utf8 = in_terminal("C.UTF-8");
+  if (utf8.exit == exited(127)) GTEST_SKIP() << "there is no script(1)";
+  EXPECT_EQ(utf8.output, shown_as_it_is + rest + "\r\n");
+  EXPECT_EQ(in_terminal("C").output, escaped_key + "\r\n");
+  expect_output(run({"env", "LC_ALL=C.UTF-8", program("hostmap"), "--name", server.name(), "scan"}),
+                escaped_key + "\n");
+  expect_output(hostmap(server, {"get", "-x", shown_as_it_is + rest}), "v");
+}
+
 TEST(CommandLine, ClearRemovesEveryKey) {
   const Server server;
   for (const char* key : {"a", "b", "12345678"}) expect_silence(hostmap(server, {"put", key, "87654321"}));

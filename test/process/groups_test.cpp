@@ -8,6 +8,7 @@
 
 #include "process/support/peer.hpp"
 #include "process/support/server.hpp"
+#include "shm/obstacle.hpp"
 
 namespace hostmap::test {
 namespace {
@@ -204,6 +205,23 @@ TEST_F(Groups, ARestartGivesTheMapToTheGroupOfNowAndKeepsItsClients) {
   EXPECT_EQ(next.get("key").text, Peer::told_of("again"));
   EXPECT_EQ(member.put("key", "once more"), StatusCode::kOk);
   EXPECT_EQ(again.stat("connected"), 2u);
+}
+
+// A member meets what a server of another user has left: whose it is, and what the member can do.
+TEST_F(Groups, LeftoversOfAnotherUserAreNamedWithTheirOwnerAndTheWayOut) {
+  Server server(shared(), owned());
+  const std::string name = server.name();
+  server.kill();
+  const std::string owner = "user " + user_text(kServerUser);
+  const ProcessSetup& who = member_.process;
+  expect_refusal(run(hostmap(server, {"get", "key"}), who), 3, {name, owner, "another --name", "--wait"});
+  expect_refusal(run(hostmap(server, {"stat"}), who), 3, {name, owner});
+  expect_refusal(run_server({"--group", kGroupText}, name, who), 1, {name, owner, "another --name", "removed"});
+  expect_refusal(run_server({"--group", kGroupText, "--fresh"}, name, who), 1, {name, owner, "another --name"});
+  const Ran listed = run(hostmap(server, {"ls"}), who);
+  EXPECT_NE(listed.output.find("dead"), std::string::npos) << listed.output;
+  EXPECT_NE(listed.output.find(user_name(kServerUser)), std::string::npos) << listed.output;
+  server.remove_regions();
 }
 
 // --- read_only ---------------------------------------------------------------------------------------------------------
