@@ -90,9 +90,13 @@ std::string wrapped(std::string_view text, std::size_t indent, std::size_t colum
 
 std::string usage_of(const CLI::App& command) {
   std::string usage = command.get_name();
-  for (const CLI::Option* option : command.get_options()) {
-    if (option == command.get_help_ptr()) continue;
-    usage += option->get_required() ? " " + name_of(*option) : " [" + name_of(*option) + "]";
+  for (const bool positional : {false, true}) {
+    for (const CLI::Option* option : command.get_options()) {
+      if (option == command.get_help_ptr() || option->get_positional() != positional) continue;
+      std::string name = name_of(*option);
+      name = name.substr(0, name.find(','));  // of "-x, --escaped" the first
+      usage += option->get_required() ? " " + name : " [" + name + "]";
+    }
   }
   return usage;
 }

@@ -256,7 +256,8 @@ ClientEnd::ClientEnd(Region region, std::byte* memory, bool expedited) noexcept
 ClientEnd::~ClientEnd() = default;
 
 Result<std::unique_ptr<ClientEnd>> ClientEnd::attach(const std::string& path, std::uint64_t id, std::uint32_t lanes,
-                                                     bool expedited, const Trust& trust, const SuccessorCheck* successor) {
+                                                     bool expedited, const Trust& trust,
+                                                     const SuccessorCheck* successor) {
   Result<Region> region = Region::attach(path, RegionKind::kConnection, Access::kReadWrite, trust);
   if (!region) return region.status();
   const auto* header = region->at<ConnectionHeader>(0);

@@ -15,11 +15,11 @@ bool SuccessorCheck::successor_serves() const noexcept {
   if (::stat(name_.table().c_str(), &facts) != 0) return false;
   if (facts.st_ino == inode_ && facts.st_dev == device_) return false;
   try {
-    Result<RegionFile> table = open_region_file(name_.table(), Access::kReadOnly, name_.group());
+    Result<RegionFile> table = open_region_file(name_.table(), Access::kReadOnly, name_.trust());
     if (!table || !check_region_header(table->fd.get(), table->bytes, name_.table(), RegionKind::kTable).ok()) {
       return false;
     }
-    const Result<RegionFile> alive = open_region_file(name_.alive(), Access::kReadOnly, name_.group());
+    const Result<RegionFile> alive = open_region_file(name_.alive(), Access::kReadOnly, name_.trust());
     return alive && alive->owner == table->owner && lock_holder(alive->fd.get()).held;
   } catch (...) {
     return false;
