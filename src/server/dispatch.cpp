@@ -107,13 +107,22 @@ Applied Dispatcher::apply(const Request& request, const HashedKey& key) {
 
 Applied Dispatcher::put(const Request& request, const HashedKey& key) {
   if (request.value.size() > table_.header().max_value_bytes) return refuse(request, StatusCode::kTooLarge);
-  Effort& effort = channel_.effort_for(request.position);
-  const StatusCode code = shard_.put(key, request.value, effort);
-  if (code != StatusCode::kOk) [[unlikely]]
-    return effort.goes_on ? Applied::kNotYet : refuse(request, code);
+  StatusCode code = shard_.try_put(key, request.value);
+  if (code != StatusCode::kOk) [[unlikely]] {
+    if (make_room_and_put(request, key, request.value, code)) return Applied::kNotYet;
+    if (code != StatusCode::kOk) return refuse(request, code);
+  }
   ++counts_.puts;
   finish(request, code, Effect::kSealed);
   return Applied::kDone;
+}
+
+// When there was no room. True: the request is to be given again.
+bool Dispatcher::make_room_and_put(const Request& request, const HashedKey& key, std::span<const std::byte> value,
+                                   StatusCode& code) {
+  Effort& effort = channel_.effort_for(request.position);
+  code = shard_.make_room_and_put(key, value, effort);
+  return effort.goes_on;
 }
 
 Applied Dispatcher::insert(const Request& request, const HashedKey& key) {
@@ -139,9 +148,9 @@ Applied Dispatcher::increment(const Request& request, const HashedKey& key) {
   const Decimal text(number);
   if (text.size > table_.header().max_value_bytes) return refuse(request, StatusCode::kTooLarge);
   begin(request, StatusCode::kOk, sizeof number, static_cast<std::uint64_t>(number));
-  Effort& effort = channel_.effort_for(request.position);
-  const StatusCode code = shard_.put(key, text.bytes(), effort);
-  if (code != StatusCode::kOk) return effort.goes_on ? Applied::kNotYet : refuse(request, code);
+  StatusCode code = shard_.try_put(key, text.bytes());
+  if (code == StatusCode::kFull && make_room_and_put(request, key, text.bytes(), code)) return Applied::kNotYet;
+  if (code != StatusCode::kOk) return refuse(request, code);
   ++counts_.puts;
   finish(request, StatusCode::kOk, Effect::kSealed, bytes_of(number));
   return Applied::kDone;

@@ -55,6 +55,8 @@ class Dispatcher {
   Applied compare_exchange(const Request& request, const HashedKey& key);
   Applied increment(const Request& request, const HashedKey& key);
   Applied refuse(const Request& request, StatusCode code);
+  bool make_room_and_put(const Request& request, const HashedKey& key, std::span<const std::byte> value,
+                         StatusCode& code);
   void erase(const Request& request, const HashedKey& key);
   void clear(const Request& request);
   void get(const Request& request, const HashedKey& key, std::span<const std::byte> cursor);

@@ -224,18 +224,22 @@ void ShardWriter::set_mixed() noexcept {
 
 // --- Mutations -------------------------------------------------------------------------------------------------------
 
-StatusCode ShardWriter::put(const HashedKey& key, std::span<const std::byte> value, Effort& effort) {
-  effort.goes_on = false;
-  if (!key.is_word() || value.size() != 8) return put_entry(key, value, effort);
+StatusCode ShardWriter::try_put(const HashedKey& key, std::span<const std::byte> value) {
+  if (!key.is_word() || value.size() != 8) return put_entry(key, value);
   std::uint64_t word;
   std::memcpy(&word, value.data(), sizeof word);
-  StatusCode code = put_pair(key, word);
-  if (code != StatusCode::kFull) [[likely]]
-    return code;
-  // There is no place for a pair; where the key has an entry, it keeps one.
-  if (mixed() && find_entry(fresh_entries(key), key, nullptr).cell != nullptr) return put_entry(key, value, effort);
-  if (chain_is_full_ || !make_room(effort, sizeof(PairBucket))) return code;
-  code = put_pair(key, word);
+  const StatusCode code = put_pair(key, word);
+  if (code == StatusCode::kFull && mixed()) [[unlikely]] {
+    // There is no place for a pair; where the key has an entry, it keeps one.
+    if (find_entry(fresh_entries(key), key, nullptr).cell != nullptr) return put_entry(key, value);
+  }
+  return code;
+}
+
+StatusCode ShardWriter::make_room_and_put(const HashedKey& key, std::span<const std::byte> value, Effort& effort) {
+  effort.goes_on = false;
+  if (chain_is_full_ || !make_room(effort, entry_bytes(key.bytes.size(), value.size()))) return StatusCode::kFull;
+  const StatusCode code = try_put(key, value);
   effort.goes_on = code == StatusCode::kFull && !chain_is_full_;
   return code;
 }
@@ -323,7 +327,7 @@ std::uint64_t ShardWriter::block_for(const HashedKey& key, std::uint64_t bytes) 
   return old.cell == nullptr ? 0 : blocks_.allocate_reserved(cell_offset(old.word), entry_size(old.word), bytes);
 }
 
-StatusCode ShardWriter::put_entry(const HashedKey& key, std::span<const std::byte> value, Effort& effort) {
+StatusCode ShardWriter::put_entry(const HashedKey& key, std::span<const std::byte> value) {
   if (value.size() == 8 && key.bytes.size() % 8 == 0) {
     // The value is one aligned word: if the key has such a one already, a single store replaces it.
     EntryBucket* primary = fresh_entries(key);
@@ -338,20 +342,18 @@ StatusCode ShardWriter::put_entry(const HashedKey& key, std::span<const std::byt
     }
   }
   const std::uint64_t size = entry_bytes(key.bytes.size(), value.size());
-  std::uint64_t entry = block_for(key, size);
+  const std::uint64_t entry = block_for(key, size);
   if (entry == 0) [[unlikely]] {
-    if (!make_room(effort, size)) return StatusCode::kFull;
-    entry = block_for(key, size);
-    effort.goes_on = entry == 0;
-    if (entry == 0) return StatusCode::kFull;
+    chain_is_full_ = false;
+    return StatusCode::kFull;
   }
   // relaxed: published with the cell that will lead here; who gave the block has fenced
   table_.at<Word>(entry)->store(make_meta(key.bytes.size(), value.size()), kRelaxed);
   std::byte* payload = entry_payload(entry);
   copy_shared(payload, key.bytes.data(), key.bytes.size());
   copy_shared(payload + key.bytes.size(), value.data(), value.size());
-  const StatusCode code = commit_entry(key, entry, value.size(), effort);
-  if (effort.goes_on) [[unlikely]]
+  const StatusCode code = try_commit(key, entry);
+  if (code != StatusCode::kOk) [[unlikely]]
     drop_entry(entry, key.bytes.size(), value.size());
   return code;
 }

@@ -98,11 +98,15 @@ class ShardWriter {
   // Sets `key`. kOk: sealed and committed; kFull: nothing changed. A put that finds no room makes some, in bounded steps,
   // before it gives up: what a clear left is swept on, entries are moved out of sparse slabs. A value that needs no more
   // room than its key has is never refused, but for what is said of the arena's reserve (arena.hpp).
-  StatusCode put(const HashedKey& key, std::span<const std::byte> value, Effort& effort);
-  // With all its calls.
   StatusCode put(const HashedKey& key, std::span<const std::byte> value) {
-    return with_all_calls([&](Effort& effort) { return put(key, value, effort); });
+    const StatusCode code = try_put(key, value);
+    if (code != StatusCode::kFull) [[likely]]
+      return code;
+    return with_all_calls([&](Effort& effort) { return make_room_and_put(key, value, effort); });
   }
+  // The same in its parts: without making room, and, when that has returned kFull, a call of it.
+  StatusCode try_put(const HashedKey& key, std::span<const std::byte> value);
+  StatusCode make_room_and_put(const HashedKey& key, std::span<const std::byte> value, Effort& effort);
   // Removes `key`. kOk: sealed and committed; kNotFound.
   StatusCode erase(const HashedKey& key);
 
@@ -204,7 +208,7 @@ class ShardWriter {
   void release_pair_overflow(PairBucket* bucket) noexcept;
   Word* link_entry_bucket(EntryBucket* primary);
   StatusCode put_pair(const HashedKey& key, std::uint64_t value);
-  StatusCode put_entry(const HashedKey& key, std::span<const std::byte> value, Effort& effort);
+  StatusCode put_entry(const HashedKey& key, std::span<const std::byte> value);
   std::uint64_t block_for(const HashedKey& key, std::uint64_t bytes);
   void swing_cell(EntryBucket* primary, Word& cell, std::uint64_t word) noexcept;
   StatusCode try_commit(const HashedKey& key, std::uint64_t entry);

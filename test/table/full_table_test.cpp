@@ -111,7 +111,7 @@ TEST_F(FullTable, NothingIsMovedForWhatCannotFit) {
   std::uint32_t shard;
   const HashedKey key = table_.table().hash(bytes_of("large"), shard);
   const std::string large(kMemory * 3 / 4, 'l');
-  EXPECT_EQ(table_.table().shard(0).put(key, bytes_of(large), effort), StatusCode::kFull);
+  EXPECT_EQ(table_.table().shard(0).make_room_and_put(key, bytes_of(large), effort), StatusCode::kFull);
   EXPECT_FALSE(effort.goes_on) << "one look must be enough";
 }
 
@@ -132,7 +132,7 @@ TEST_F(FullTable, RoomIsMadeInBoundedSteps) {
   StatusCode code;
   int calls = 0;
   do {
-    code = table_.table().shard(0).put(key, bytes_of(value), effort);
+    code = table_.table().shard(0).make_room_and_put(key, bytes_of(value), effort);
     ++calls;
     ASSERT_LT(calls, 10'000) << "it must come to an end";
   } while (effort.goes_on);
@@ -151,7 +151,7 @@ TEST_F(FullTable, APutAfterAClearFindsRoomInSteps) {
   StatusCode code;
   do {
     table_.table().shard(0).notice_clear();
-    code = table_.table().shard(0).put(key, bytes_of(value), effort);
+    code = table_.table().shard(0).make_room_and_put(key, bytes_of(value), effort);
     ++calls;
   } while (effort.goes_on);
   EXPECT_EQ(code, StatusCode::kOk);
