@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "all/help.hpp"
+#include "base/platform.hpp"
 #include "commands.hpp"
 #include "output.hpp"
 
@@ -26,6 +27,7 @@ std::string json_of(const Statistics& s) {
                                                                    {"entry_buckets", s.entry_buckets},
                                                                    {"memory_bytes", s.memory_bytes},
                                                                    {"memory_limit_bytes", s.memory_limit_bytes},
+                                                                   {"file_bytes", s.file_bytes},
                                                                    {"entry_bytes", s.entry_bytes},
                                                                    {"free_bytes", s.free_bytes},
                                                                    {"fragmented_bytes", s.fragmented_bytes},
@@ -77,6 +79,10 @@ std::string table_of(const Statistics& s) {
       "memory", readable_bytes(s.memory_bytes),
       fmt::format("of {}; {} free for entries, {} fragmented, {} in 2 MiB pages", readable_bytes(s.memory_limit_bytes),
                   readable_bytes(s.free_bytes), readable_bytes(s.fragmented_bytes), readable_bytes(s.huge_page_bytes)));
+  if (s.file_bytes > s.memory_limit_bytes + kHugePageSize) {
+    line("file", readable_bytes(s.file_bytes),
+         "more than --memory: a program has mapped the whole file and read it; the next start takes it back");
+  }
   line("connections", grouped(s.connections),
        fmt::format("now; {} in all, {} ended without closing, {} closed for what they sent", grouped(s.connected),
                    grouped(s.reaped), grouped(s.poisoned)));

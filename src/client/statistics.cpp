@@ -58,6 +58,7 @@ Result<Statistics> collect_statistics(const InstanceName& name) {
   s.poisoned += value(server.cut_off);
   s.memory_bytes = value(server.memory_bytes);
   s.memory_limit_bytes = header.memory_limit;
+  s.file_bytes = region->held_bytes();
   // One after the other, while writers change them: never below zero.
   const std::uint64_t populated = value(header.arena_populated);
   s.free_bytes = std::min(value(server.arena_free_bytes), populated);

@@ -23,6 +23,7 @@ struct Statistics {
   std::uint64_t entry_buckets = 0;
   std::uint64_t memory_bytes = 0;  // populated in the table region
   std::uint64_t memory_limit_bytes = 0;
+  std::uint64_t file_bytes = 0;      // that the table's file takes, whoever brought that about
   std::uint64_t entry_bytes = 0;     // in blocks that hold entries
   std::uint64_t overflow_bytes = 0;  // in overflow buckets of either form
   std::uint64_t free_bytes = 0;      // populated for entries, in whole slabs that any put can use

@@ -139,6 +139,7 @@ void Service::round(std::int64_t now) {
   }
   if (noticed.files_changed || !reaper_.watches_files()) notice_removal();
   look_at_master(now);
+  look_at_table(now);
   for (auto at = connections_.begin(); at != connections_.end();) {
     look_after(at->second, now);
     at = free_if_released(at->second) ? connections_.erase(at) : std::next(at);
@@ -419,6 +420,23 @@ void Service::notice_removal() {
 
 bool Service::has_private_pages() const noexcept {
   return around_.master_guard != nullptr && around_.master_guard->has_private_pages();
+}
+
+// Whoever maps the whole table and reads where nothing is populated, or locks all its memory, makes the file larger than the
+// table is. The kernel allows it; it is said, and the next start takes it back.
+void Service::look_at_table(std::int64_t now) {
+  if (now < look_at_table_ns_) return;
+  look_at_table_ns_ = now + kRarelyNs;
+  constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
+  const std::uint64_t held = around_.table->region().held_bytes();
+  const std::uint64_t limit = around_.table->header().memory_limit;
+  if (held <= limit + kHugePageSize) {
+    said_larger_ = false;
+  } else if (!std::exchange(said_larger_, true)) {
+    say("the table's file takes ", held / kMiB, " MiB, more than --memory (", limit / kMiB,
+        " MiB): a program has mapped all of it and read it, or locks its memory (mlockall); the next start takes it "
+        "back");
+  }
 }
 
 // Everybody who may connect can write the master region, and cut it off: it is made whole again, as it was when it was new.

@@ -96,6 +96,7 @@ class Service {
   void notice_removal();
   bool has_private_pages() const noexcept;
   void look_at_master(std::int64_t now);
+  void look_at_table(std::int64_t now);
 
   Surroundings around_;
   Rendezvous rendezvous_;
@@ -107,6 +108,8 @@ class Service {
   bool deferred_ = false;  // somebody asks, and is answered when fewer are waited for
   bool removed_ = false;
   std::int64_t remap_at_ns_ = 0;  // not before
+  std::int64_t look_at_table_ns_ = 0;
+  bool said_larger_ = false;  // that the table's file is larger than it may be
   bool said_damaged_ = false;
   bool said_taken_ = false;
   std::atomic<bool> open_{false};

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
+#include <linux/falloc.h>
 #include <linux/magic.h>
 #include <string_view>
 #include <sys/mman.h>
@@ -348,6 +349,18 @@ std::uint64_t Region::room() const noexcept {
   // A file system in memory that has no limit says that it has 0 blocks.
   if (::fstatfs(fd_.get(), &facts) != 0 || facts.f_blocks == 0) return ~std::uint64_t{0};
   return static_cast<std::uint64_t>(facts.f_bavail) * static_cast<std::uint64_t>(facts.f_bsize);
+}
+
+std::uint64_t Region::held_bytes() const noexcept {
+  constexpr std::uint64_t kStatBlock = 512;  // stat(2): st_blocks counts these, whatever the file system's own blocks
+  struct stat facts {};
+  return ::fstat(fd_.get(), &facts) == 0 ? static_cast<std::uint64_t>(facts.st_blocks) * kStatBlock : 0;
+}
+
+void Region::give_back(std::uint64_t offset, std::uint64_t size) noexcept {
+  // Failing, it leaves what it was: memory that is taken and not used.
+  static_cast<void>(::fallocate(fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
+                                static_cast<off_t>(size)));
 }
 
 std::uint64_t Region::collapse(std::uint64_t offset, std::uint64_t size) noexcept {

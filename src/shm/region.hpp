@@ -79,6 +79,12 @@ class Region {
   // Bytes that its file system has free: without a limit, as many as fit into the number. Makes a system call.
   std::uint64_t room() const noexcept;
 
+  // Bytes that the file has in pages: more than was populated where a program has mapped all of it and read there. Makes a
+  // system call.
+  std::uint64_t held_bytes() const noexcept;
+  // Gives pages back: bytes [offset, offset + size), whole pages, are zeroes again and take no memory.
+  void give_back(std::uint64_t offset, std::uint64_t size) noexcept;
+
   // Asks for 2 MiB pages under [offset, offset + size), both multiples of 2 MiB and populated. Returns the bytes that
   // have them now: 0 where the kernel (before 6.1) or its memory does not give any.
   std::uint64_t collapse(std::uint64_t offset, std::uint64_t size) noexcept;

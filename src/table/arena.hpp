@@ -121,6 +121,10 @@ class SlabPool {
 
   // At a restart: what nobody uses is free, but for slabs of overflow buckets, which stay such.
   void adopt(const ArenaCensus& census);
+  void give_back_rest() noexcept {
+    generation_area_.give_back_rest();
+    arena_.give_back_rest();
+  }
   // The reverse: notes the runs that are in use, each with the shard that took it.
   void report(ArenaCensus& census) const;
   // For WriterState: which slabs are free, the reserve, and the owners of the runs.

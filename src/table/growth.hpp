@@ -60,6 +60,13 @@ class GrowingArea {
   // Populates at least the first `bytes`. False: the limit, the area or the file system does not allow it; what was
   // populated stays. Makes system calls.
   bool extend_to(std::uint64_t bytes);
+  // Gives back what lies behind that and has pages all the same: a program has mapped the whole file and read there. Before
+  // anything grows.
+  void give_back_rest() noexcept {
+    if (const std::uint64_t have = round_up(populated(), std::uint64_t{kPageSize}); have < max_bytes_) {
+      region_.give_back(offset_ + have, max_bytes_ - have);
+    }
+  }
   // Waits for the step that another thread takes just now.
   void wait_for_step() { const std::lock_guard<std::mutex> lock(mutex_); }
 

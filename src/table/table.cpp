@@ -168,7 +168,9 @@ void Table::adopt(const ArenaCensus& census) {
   // relaxed, both: nothing runs yet
   std::uint64_t populated = kHeadBytes + header().generations_allocated.load(std::memory_order_relaxed) +
                             header().arena_allocated.load(std::memory_order_relaxed);
+  pool_->give_back_rest();
   for (const auto& shard : shards_) {
+    shard->give_back_rest();
     shard->adopt(census);
     populated += shard->populated_bytes();
   }

@@ -179,6 +179,10 @@ class ShardWriter {
   void report(ArenaCensus& census) const;
   // Of everything that a start must rebuild; no worker runs.
   void describe(WriterState& state) const;
+  void give_back_rest() noexcept {
+    pair_area_.give_back_rest();
+    entry_area_.give_back_rest();
+  }
   std::uint64_t populated_bytes() const noexcept { return pair_area_.populated() + entry_area_.populated(); }
 
  private:

@@ -7,6 +7,7 @@
 #include "process/support/own_shm.hpp"
 #include "process/support/peer.hpp"
 #include "process/support/server.hpp"
+#include "shm/region.hpp"
 #include "support/seed.hpp"
 
 namespace hostmap::test {
@@ -160,6 +161,34 @@ TEST_P(FullMemory, WhatNeedsNoMoreRoomThanItHasGoesOnWithAnySize) {
     }
     EXPECT_LE(server->stat("memory_bytes"), server->stat("memory_limit_bytes"));
   }
+}
+
+// Whoever maps all of the file and reads it makes it larger than --memory: that is said, and the next start takes it back.
+TEST(ReadAll, PagesThatReadersBroughtAboutAreToldAndTakenBackByTheNextStart) {
+  constexpr std::uint64_t kLimit = std::uint64_t{16} << 20;
+  auto server = std::make_unique<Server>(std::vector<std::string>{"10", "--memory", "16M"});
+  Client client = server->connect();
+  for (std::uint64_t i = 0; i < 1000; ++i) ASSERT_TRUE(client.put(entry_key(i), sealed_value(i, i, 1000)).ok());
+  EXPECT_LE(server->stat("file_bytes"), kLimit);
+  {
+    const Result<Region> all = Region::attach(server->instance().table(), RegionKind::kTable, Access::kReadOnly);
+    ASSERT_TRUE(static_cast<bool>(all)) << all.status().message();
+    std::uint64_t sum = 0;
+    for (std::uint64_t page = 0; page < all->bytes(); page += kPageSize) {
+      sum += std::to_integer<std::uint64_t>(*const_cast<const volatile std::byte*>(all->data() + page));
+    }
+    EXPECT_NE(sum, 0u);
+  }
+  EXPECT_GT(server->stat("file_bytes"), 2 * kLimit);
+  EXPECT_NE(run(server->stat_command()).output.find("file_bytes"), std::string::npos);
+  EXPECT_TRUE(eventually([&] { return server->errors().find("more than --memory (16 MiB)") != std::string::npos; }))
+      << server->errors();
+  server->kill();
+  ServerSetup same;
+  same.name = server->name();
+  server = std::make_unique<Server>(std::vector<std::string>{}, same);
+  EXPECT_LE(server->stat("file_bytes"), kLimit);
+  expect_all_there(client, 1000, 1000);
 }
 
 // What is erased is room for any size, whether it empties slabs or leaves holes in them.
