@@ -56,6 +56,14 @@ Status no_server(const InstanceName& name, const Status& why) {
                                      ", or wait for one (Options::wait_for_server, --wait)"};
 }
 
+// Readable as far as its header; the reader does the rest.
+Result<Region> attach_table(const InstanceName& name) {
+  Result<Region> table = Region::attach(name.table(), RegionKind::kTable, Access::kReadParts, name.trust());
+  constexpr std::uint64_t kHead = round_up(sizeof(TableHeader), std::uint64_t{kPageSize});
+  if (table && table->bytes() >= kHead && !table->make_readable(0, kHead)) return Status(StatusCode::kFull);
+  return table;
+}
+
 bool is_plausible(const Region& table) noexcept {
   return table.bytes() >= sizeof(TableHeader) && TableReader(table.data(), table.bytes()).plausible();
 }
@@ -70,7 +78,7 @@ Status damaged(const InstanceName& name) {
 Session::Session(const InstanceName& name, Region table)
     : table_(std::move(table)),
       successor_(name, table_),
-      reader_(table_.data(), table_.bytes()),
+      reader_(table_),
       lanes_(reader_.header().shard_count),
       checked_at_s_(coarse_seconds()) {
   reads_at_once_.store(false, std::memory_order_relaxed);  // relaxed: nobody else knows of it yet
@@ -81,7 +89,7 @@ Session::Session(const InstanceName& name, Region master, Region table)
       table_(std::move(table)),
       successor_(name, table_),
       master_(master_region_.data()),
-      reader_(table_.data(), table_.bytes()),
+      reader_(table_),
       lanes_(reader_.header().shard_count) {}
 
 Session::~Session() {
@@ -92,7 +100,7 @@ Session::~Session() {
 
 Result<std::unique_ptr<Session>> Session::open(const InstanceName& name, Deadline& deadline) {
   for (std::string why;;) {
-    Result<Region> table = Region::attach(name.table(), RegionKind::kTable, Access::kReadOnly, name.trust());
+    Result<Region> table = attach_table(name);
     if (!table) return no_server(name, table.status());
     if (Status status = check_server_lives(name, table->owner()); !status.ok()) return status;
     if (!is_plausible(*table)) return damaged(name);
@@ -142,7 +150,7 @@ Status Session::enter(const InstanceName& name, Deadline& deadline) {
 }
 
 Result<std::unique_ptr<Session>> Session::open_to_read(const InstanceName& name) {
-  Result<Region> table = Region::attach(name.table(), RegionKind::kTable, Access::kReadOnly, name.trust());
+  Result<Region> table = attach_table(name);
   if (!table) return no_server(name, table.status());
   if (Status status = check_server_lives(name, table->owner()); !status.ok()) return status;
   if (!is_plausible(*table)) return damaged(name);

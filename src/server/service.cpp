@@ -422,8 +422,7 @@ bool Service::has_private_pages() const noexcept {
   return around_.master_guard != nullptr && around_.master_guard->has_private_pages();
 }
 
-// Whoever maps the whole table and reads where nothing is populated, or locks all its memory, makes the file larger than the
-// table is. The kernel allows it; it is said, and the next start takes it back.
+// Whoever maps the whole table and reads where nothing is populated makes the file larger than the table is. The kernel allows it; it is said, and the next start takes it back.
 void Service::look_at_table(std::int64_t now) {
   if (now < look_at_table_ns_) return;
   look_at_table_ns_ = now + kRarelyNs;
@@ -434,8 +433,7 @@ void Service::look_at_table(std::int64_t now) {
     said_larger_ = false;
   } else if (!std::exchange(said_larger_, true)) {
     say("the table's file takes ", held / kMiB, " MiB, more than --memory (", limit / kMiB,
-        " MiB): a program has mapped all of it and read it, or locks its memory (mlockall); the next start takes it "
-        "back");
+        " MiB): a program that is no client has mapped all of it and read it; the next start takes it back");
   }
 }
 

@@ -155,7 +155,7 @@ Status share_file(int fd, const std::string& path, Sharing with, gid_t group) {
 bool Region::discard(Access access) noexcept {
   close_file();
   if (data_ == nullptr) return true;
-  const int protection = access == Access::kReadOnly ? PROT_READ : PROT_READ | PROT_WRITE;
+  const int protection = access == Access::kReadWrite ? PROT_READ | PROT_WRITE : PROT_READ;
   constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
   return ::mmap(data_, bytes_, protection, kFlags, -1, 0) != MAP_FAILED;
 }
@@ -225,7 +225,7 @@ Result<Region> Region::map_proper(UniqueFd&& fd, const std::string& path) {
 }
 
 Result<RegionFile> open_region_file(const std::string& path, Access access, const Trust& trust) {
-  const int flags = access == Access::kReadOnly ? O_RDONLY : O_RDWR;
+  const int flags = access == Access::kReadWrite ? O_RDWR : O_RDONLY;
   RegionFile file;
   file.fd = UniqueFd(::open(path.c_str(), flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
   if (!file.fd) return open_error(path, errno);
@@ -297,8 +297,15 @@ Result<Region> Region::open(const std::string& path, RegionKind kind, Access acc
 
 Result<Region> Region::map_file(RegionFile&& file, const std::string& path, Access access) {
   if (file.bytes == 0) return Status(StatusCode::kNoServer, path + " is empty");
-  const int protection = access == Access::kReadOnly ? PROT_READ : PROT_READ | PROT_WRITE;
-  return map(std::move(file.fd), path, file.bytes, protection);
+  const int protection = access == Access::kReadParts  ? PROT_NONE
+                         : access == Access::kReadOnly ? PROT_READ
+                                                       : PROT_READ | PROT_WRITE;
+  const std::uint64_t bytes = file.bytes;
+  Result<Region> region = map(std::move(file.fd), path, bytes, protection);
+  if (region && access == Access::kReadParts && !region->make_readable(0, std::min<std::uint64_t>(bytes, kPageSize))) {
+    return map_error(path, bytes, errno);
+  }
+  return region;
 }
 
 bool Region::remap() noexcept {
@@ -349,6 +356,10 @@ std::uint64_t Region::room() const noexcept {
   // A file system in memory that has no limit says that it has 0 blocks.
   if (::fstatfs(fd_.get(), &facts) != 0 || facts.f_blocks == 0) return ~std::uint64_t{0};
   return static_cast<std::uint64_t>(facts.f_bavail) * static_cast<std::uint64_t>(facts.f_bsize);
+}
+
+bool Region::make_readable(std::uint64_t offset, std::uint64_t size) const noexcept {
+  return ::mprotect(data_ + offset, size, PROT_READ) == 0;
 }
 
 std::uint64_t Region::held_bytes() const noexcept {

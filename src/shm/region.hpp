@@ -22,7 +22,8 @@
 
 namespace hostmap {
 
-enum class Access : std::uint8_t { kReadOnly, kReadWrite };
+// kReadParts: to read, but nothing is readable at first but the region's head line; see Region::make_readable().
+enum class Access : std::uint8_t { kReadOnly, kReadWrite, kReadParts };
 // What the members of the group that shares an instance may do with a file of it.
 enum class Sharing : std::uint8_t { kRead, kReadAndWrite };
 
@@ -78,6 +79,9 @@ class Region {
 
   // Bytes that its file system has free: without a limit, as many as fit into the number. Makes a system call.
   std::uint64_t room() const noexcept;
+
+  // Of a mapping that is readable in parts: [offset, offset + size), whole pages, is from now on. False: the system refused.
+  bool make_readable(std::uint64_t offset, std::uint64_t size) const noexcept;
 
   // Bytes that the file has in pages: more than was populated where a program has mapped all of it and read there. Makes a
   // system call.

@@ -67,7 +67,8 @@ TableReader::TableReader(const std::byte* table, std::uint64_t bytes) noexcept
       max_value_bytes_(header().max_value_bytes),
       generations_offset_(header().generations_offset),
       shard_count_(header().shard_count),
-      width_(widest_vectors()) {
+      width_(widest_vectors()),
+      arena_populated_(&header().arena_populated) {
   if (shard_count_ == 0 || shard_count_ > kMaxLanes) shard_count_ = 1;  // plausible() says so
   for (std::uint32_t i = 0; i < shard_count_; ++i) {
     const ShardHeader& shard = header().shards[i];
@@ -79,6 +80,70 @@ TableReader::TableReader(const std::byte* table, std::uint64_t bytes) noexcept
                   shard.pairs_offset < bytes ? (bytes - shard.pairs_offset) / sizeof(PairBucket) : 0,
                   shard.entries_offset < bytes ? (bytes - shard.entries_offset) / sizeof(EntryBucket) : 0};
   }
+}
+
+TableReader::TableReader(const Region& parts) noexcept : TableReader(parts.data(), parts.bytes()) {
+  parts_ = &parts;
+  arena_populated_ = &readable_arena_;
+  for (Shard& shard : shards_) shard.pairs_limit = shard.entries_limit = Limit();
+  if (plausible()) extend();
+}
+
+namespace {
+
+// Makes [offset + readable, offset + populated) readable. Returns how many bytes from `offset` on are readable now.
+std::uint64_t make_readable(const Region& parts, std::uint64_t offset, std::uint64_t readable, std::uint64_t populated,
+                            std::uint64_t most) noexcept {
+  const std::uint64_t begin = readable / kPageSize * kPageSize;
+  const std::uint64_t end = round_up(std::min(populated, most), std::uint64_t{kPageSize});
+  if (end <= begin) return readable;
+  return parts.make_readable(offset + begin, end - begin) ? std::min(populated, most) : readable;
+}
+
+}  // namespace
+
+bool TableReader::is_behind() const noexcept {
+  if (parts_ == nullptr) return false;
+  // relaxed, all: a hint; who is not behind looks again anyway
+  bool behind = header().arena_populated.load(kRelaxed) > readable_arena_.load(kRelaxed);
+  for (std::uint32_t i = 0; i < shard_count_; ++i) {
+    behind = behind || shards_[i].words->pairs_populated.load(kRelaxed) / sizeof(PairBucket) > shards_[i].pairs_limit ||
+             shards_[i].words->entries_populated.load(kRelaxed) / sizeof(EntryBucket) > shards_[i].entries_limit;
+  }
+  return behind;
+}
+
+void TableReader::extend() const noexcept {
+  // [view.turn] acquire; pairs with [view.done]
+  if (parts_ == nullptr || extends_.exchange(true, std::memory_order_acquire)) return;
+  const TablePlan plan = plan_table(header().memory_limit, shard_count_);
+  for (std::uint32_t i = 0; i < shard_count_; ++i) {
+    Shard& shard = shards_[i];
+    // [view.area] acquire; pairs with [area.extend]
+    const std::uint64_t pairs = shard.words->pairs_populated.load(kAcquire);
+    // [view.area] acquire; pairs with [area.extend]
+    const std::uint64_t entries = shard.words->entries_populated.load(kAcquire);
+    shard.pairs_limit.extend(make_readable(*parts_, plan.pairs_offset + i * plan.pairs_stride,
+                                           shard.pairs_limit * sizeof(PairBucket), pairs, plan.pairs_stride) /
+                             sizeof(PairBucket));
+    shard.entries_limit.extend(make_readable(*parts_, plan.entries_offset + i * plan.entries_stride,
+                                             shard.entries_limit * sizeof(EntryBucket), entries, plan.entries_stride) /
+                               sizeof(EntryBucket));
+  }
+  // The generations first: who looks at an entry looks at its page's.
+  const std::uint64_t readable = readable_arena_.load(kRelaxed);  // relaxed: this thread's turn
+  // [arena.clamp-view] acquire; pairs with [arena.grow]
+  const std::uint64_t populated = header().arena_populated.load(kAcquire);
+  const auto generations = [](std::uint64_t bytes) {
+    return round_up(bytes, std::uint64_t{kPageSize}) / kPageSize * sizeof(PageGeneration);
+  };
+  if (make_readable(*parts_, plan.generations_offset, generations(readable), generations(populated),
+                    plan.generations_bytes) >= generations(populated)) {
+    // [view.arena] release; pairs with [arena.clamp]
+    readable_arena_.store(make_readable(*parts_, plan.arena_offset, readable, populated, plan.arena_bytes),
+                          std::memory_order_release);
+  }
+  extends_.store(false, std::memory_order_release);  // [view.done] release; pairs with [view.turn]
 }
 
 bool TableReader::plausible() const noexcept {
@@ -205,6 +270,7 @@ TableReader::Result TableReader::get_hashed(std::span<const std::byte> key, std:
     }
     if (step != Step::kAgain) [[likely]]
       return result(step, lookup, round);
+    if (is_behind()) extend();
     cpu_relax();
   }
   return result(Step::kAgain, lookup, kRounds);
@@ -217,6 +283,7 @@ TableReader::Result TableReader::get_entry(std::span<const std::byte> key, std::
     lookup.fill = header().fill.load(kAcquire);  // [fill.read-entries] acquire; pairs with [fill.clear]
     const Step step = look_in_entries(lookup);
     if (step != Step::kAgain) return result(step, lookup, round);
+    if (is_behind()) extend();
     cpu_relax();
   }
   return result(Step::kAgain, lookup, kRounds);

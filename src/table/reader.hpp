@@ -12,6 +12,7 @@
 // 4. Effort is bounded: after kRounds the caller asks the server by ring instead.
 #pragma once
 
+#include <atomic>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -23,6 +24,7 @@
 
 #include "base/hash.hpp"
 #include "shm/layout.hpp"
+#include "shm/region.hpp"
 #include "table/match.hpp"
 #include "table/value_copy.hpp"
 
@@ -88,6 +90,10 @@ class TableReader {
   TableReader() noexcept = default;
   // `table`: a mapping of a validated table region, `bytes` long.
   TableReader(const std::byte* table, std::uint64_t bytes) noexcept;
+  // Of a mapping that is readable in parts (Access::kReadParts), which must live as long: nothing is looked at that has no
+  // pages, so that not even a process that locks its memory makes the kernel give any. What the table grows by is made
+  // readable when it is needed.
+  explicit TableReader(const Region& parts) noexcept;
   // Does the header describe parts that lie within the file? To be asked once, before any read.
   bool plausible() const noexcept;
 
@@ -354,14 +360,38 @@ class TableReader {
     if (offset < arena_offset_ || offset + sizeof(PairBucket) > end || offset % sizeof(PairBucket) != 0) return nullptr;
     return at<PairBucket>(offset);
   }
+  // Has the server populated more than is readable here?
+  bool is_behind() const noexcept;
+  // Makes readable what the server has populated since. By any thread, on its way to look once more. Not while another
+  // thread does: then the next look finds it.
+  void extend() const noexcept;
   // Bytes of the arena that are populated, so may be looked at.
-  std::uint64_t header_arena(std::memory_order order) const noexcept { return header().arena_populated.load(order); }
+  std::uint64_t header_arena(std::memory_order order) const noexcept { return arena_populated_->load(order); }
   template <typename T>
   const T* at(std::uint64_t offset) const noexcept {
     return reinterpret_cast<const T*>(table_ + offset);
   }
 
   static Result result(Step step, const Lookup& lookup, std::uint32_t round) noexcept;
+
+  // How many buckets may be looked at: all that the mapping has, or, where that is readable in parts, what was made readable.
+  class Limit {
+   public:
+    Limit(std::uint64_t buckets = 0) noexcept : buckets_(buckets) {}
+    Limit& operator=(const Limit& other) noexcept {
+      buckets_.store(other, std::memory_order_relaxed);  // relaxed: before others know of the reader
+      return *this;
+    }
+    operator std::uint64_t() const noexcept {
+      return buckets_.load(std::memory_order_acquire);  // [view.see] acquire; pairs with [view.extend]
+    }
+    void extend(std::uint64_t buckets) noexcept {
+      buckets_.store(buckets, std::memory_order_release);  // [view.extend] release; pairs with [view.see]
+    }
+
+   private:
+    std::atomic<std::uint64_t> buckets_;
+  };
 
   // What every get needs of a shard's constants, out of the shared header once.
   struct Shard {
@@ -370,8 +400,8 @@ class TableReader {
     const EntryBucket* entries;
     std::uint64_t pairs_base;
     std::uint64_t entries_base;
-    std::uint64_t pairs_limit;  // buckets that the region has room for
-    std::uint64_t entries_limit;
+    Limit pairs_limit;  // buckets that may be looked at
+    Limit entries_limit;
   };
 
   const std::byte* table_ = nullptr;
@@ -382,7 +412,12 @@ class TableReader {
   std::uint64_t generations_offset_ = 0;
   std::uint32_t shard_count_ = 1;
   VectorWidth width_ = VectorWidth::kPortable;
-  Shard shards_[kMaxLanes] = {};
+  mutable Shard shards_[kMaxLanes] = {};
+  // Of a mapping that is readable in parts; else null.
+  const Region* parts_ = nullptr;
+  const Word* arena_populated_;               // the header's, or:
+  mutable Word readable_arena_{0};            // of such a mapping
+  mutable std::atomic<bool> extends_{false};  // a thread does
 };
 
 }  // namespace hostmap

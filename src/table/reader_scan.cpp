@@ -94,6 +94,7 @@ void TableScan::go_on(std::uint64_t end) noexcept {
 // False: what stands there cannot be followed just now.
 bool TableScan::look_at_pairs(std::uint64_t index, std::uint64_t end, std::uint64_t fill) {
   const TableReader::Shard& shard = reader_.shards_[shard_];
+  if (reader_.is_behind()) reader_.extend();
   if (index >= shard.pairs_limit) return false;
   const PairBucket* bucket = &shard.pairs[index];
   for (unsigned length = 0; length < kMaxChain; ++length) {
@@ -124,6 +125,7 @@ bool TableScan::look_at_pairs(std::uint64_t index, std::uint64_t end, std::uint6
 
 bool TableScan::look_at_entries(std::uint64_t index, std::uint64_t end, std::uint64_t fill) {
   const TableReader::Shard& shard = reader_.shards_[shard_];
+  if (reader_.is_behind()) reader_.extend();
   if (index >= shard.entries_limit) return false;
   const EntryBucket* bucket = &shard.entries[index];
   // [entry.header-scan] acquire; pairs with [chain.raise]: before the first cell of the chain

@@ -1,13 +1,19 @@
 // FAULTS 13: no memory left, by --memory or because the file system is full. Puts are refused, everything else goes on.
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
 #include <functional>
 #include <gtest/gtest.h>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <sys/mman.h>
 
 #include "process/support/own_shm.hpp"
 #include "process/support/peer.hpp"
 #include "process/support/server.hpp"
 #include "shm/region.hpp"
+#include "support/child.hpp"
 #include "support/seed.hpp"
 
 namespace hostmap::test {
@@ -189,6 +195,46 @@ TEST(ReadAll, PagesThatReadersBroughtAboutAreToldAndTakenBackByTheNextStart) {
   server = std::make_unique<Server>(std::vector<std::string>{}, same);
   EXPECT_LE(server->stat("file_bytes"), kLimit);
   expect_all_there(client, 1000, 1000);
+}
+
+// A client that locks its memory, as real-time programs do, takes none that the table does not have; it follows what grows.
+TEST(LockedMemory, AClientThatLocksAllOfItsMemoryMakesTheTableNoLarger) {
+  constexpr std::uint64_t kLimit = std::uint64_t{64} << 20;
+  Server server({"10", "--memory", "64M"});
+  Client writer = server.connect();
+  for (std::uint64_t i = 0; i < 100; ++i) ASSERT_TRUE(writer.put(entry_key(i), sealed_value(i, i, 1000)).ok());
+  for (const bool read_only : {false, true}) {
+    const std::uint64_t before = server.stat("file_bytes");
+    Child locking = Child::fork([&] {
+      EXPECT_EQ(::mlockall(MCL_CURRENT | MCL_FUTURE), 0) << std::strerror(errno);
+      Options options = server.options();
+      options.read_only = read_only;
+      Result<Client> client = Client::connect(options);
+      if (!client) return EXIT_FAILURE;
+      Client other = server.connect();
+      for (std::uint64_t i = 0; i < 100; ++i) EXPECT_TRUE(*client->get(entry_key(i)) == sealed_value(i, i, 1000));
+      // Beyond what it could read at first: buckets of both forms, the arena and its generations grow.
+      for (std::uint64_t i = 0; i < 20'000; ++i) {
+        EXPECT_TRUE(other.put(entry_key(i), sealed_value(i, i, 1000)).ok());
+        EXPECT_TRUE(other.put(word_key(i), word_key(i)).ok());
+        if (i % 100 == 0) {
+          EXPECT_TRUE(*client->get(entry_key(i)) == sealed_value(i, i, 1000));
+        }
+      }
+      for (std::uint64_t i = 0; i < 20'000; ++i) {
+        EXPECT_TRUE(*client->get(entry_key(i)) == sealed_value(i, i, 1000));
+        EXPECT_EQ(*client->get(word_key(i)), word_key(i));
+      }
+      std::uint64_t met = 0;
+      EXPECT_TRUE(client->scan("", [&](std::string_view, std::string_view) { return ++met != 0; }).ok());
+      EXPECT_EQ(met, 40'000u);
+      return testing::Test::HasFailure() ? EXIT_FAILURE : EXIT_SUCCESS;
+    });
+    EXPECT_EQ(locking.wait(), kSuccess);
+    EXPECT_EQ(server.stat("read_fallbacks"), 0u) << "what has grown is read directly, too";
+    EXPECT_LE(server.stat("file_bytes"), server.stat("memory_bytes") + kHugePageSize) << "it was " << before;
+    EXPECT_LE(server.stat("file_bytes"), kLimit);
+  }
 }
 
 // What is erased is room for any size, whether it empties slabs or leaves holes in them.

@@ -1,4 +1,5 @@
 // One thread: every operation against what a map would do, at the sizes where forms, classes and chains change.
+#include <deque>
 #include <gtest/gtest.h>
 #include <map>
 #include <random>
@@ -220,11 +221,11 @@ TEST_P(TableModelTest, AgreesWithAMapThroughGrowthMovesAndErasure) {
   SCOPED_TRACE("HOSTMAP_SEED=" + std::to_string(seed));
   std::mt19937_64 random(seed);
   TestTable table({.buckets = GetParam().buckets, .memory = std::uint64_t{256} << 20, .shards = GetParam().shards});
-  std::vector<TableReader> readers;  // one for each vector width
+  std::deque<TableReader> readers;  // one for each vector width
   for (const VectorWidth width :
        {VectorWidth::kPortable, VectorWidth::kSse2, VectorWidth::kAvx2, VectorWidth::kAvx512}) {
     if (width > widest_vectors()) continue;
-    readers.push_back(table.reader());
+    readers.emplace_back(table.table().region().data(), table.table().region().bytes());
     readers.back().use_vectors(width);
   }
   std::unordered_map<std::string, std::string> model;
