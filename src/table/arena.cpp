@@ -105,6 +105,7 @@ void SlabPool::hand_out(std::uint64_t first, std::uint64_t count, SlabKind kind,
 
 // Bytes that --memory and the file system still have for the arena.
 std::uint64_t SlabPool::room() noexcept {
+  const std::lock_guard<std::mutex> between_steps(budget_.step());
   const std::uint64_t allowed = budget_.left();
   const std::uint64_t there = table_.room();
   return std::min(allowed, there);
@@ -144,24 +145,20 @@ void SlabPool::adopt_populated() {
   table_.at<TableHeader>(0)->arena_populated.store(now * kSlabBytes, std::memory_order_release);
 }
 
-// What the helper thread takes out of the room just now is there a moment later.
-void SlabPool::adopt_step_under_way() {
-  generation_area_.wait_for_step();
-  arena_.wait_for_step();
-  adopt_populated();
-}
-
 // False: there is no room for that; nothing was populated.
 bool SlabPool::grow_to(std::uint64_t slabs) {
-  if (slabs <= slabs_) return true;
-  if (slabs - slabs_ > growable()) adopt_step_under_way();
-  if (slabs <= slabs_) return true;
-  if (slabs - slabs_ > growable()) {
-    if (table_.room() < budget_.left()) budget_.count_failure();
-    return false;
+  constexpr int kTries = 3;  // another area may take the room, or take it for a moment
+  for (int i = 0; i < kTries; ++i) {
+    const std::uint64_t more = growable();
+    adopt_populated();  // the helper thread's
+    if (slabs <= slabs_) return true;
+    if (slabs - slabs_ > more) {
+      if (table_.room() < budget_.left()) budget_.count_failure();
+      return false;
+    }
+    populate(slabs * kSlabBytes);
+    adopt_populated();
   }
-  populate(slabs * kSlabBytes);
-  adopt_populated();
   return slabs <= slabs_;
 }
 
@@ -226,11 +223,12 @@ std::uint64_t SlabPool::place_one() {
 // Works out where the run goes, and a longer reserve if it needs one, before it takes or populates anything.
 std::uint64_t SlabPool::place_run(std::uint64_t count) {
   if (growing_) return kLater;
-  adopt_step_under_way();
+  const std::uint64_t more = growable();
+  adopt_populated();
   const Run before = reserved_;
   const bool longer = count <= most_reserved_ && count > reserved_.count;
   if (longer) reserve_run({});
-  const std::uint64_t end = slabs_ + growable();
+  const std::uint64_t end = std::min(slabs_ + more, arena_.max_bytes() / kSlabBytes);
   const std::uint64_t first = find(count, slabs_, end);
   std::uint64_t reserve = kNone;
   if (longer && first != kNone) {

@@ -188,7 +188,6 @@ class SlabPool {
   std::uint64_t growable() noexcept;
   bool populate(std::uint64_t bytes);
   void adopt_populated();
-  void adopt_step_under_way();
   void note_free() noexcept;
   void mark(std::uint64_t first, std::uint64_t count, bool is_free) noexcept;
   void mark_unowned(std::uint64_t first, std::uint64_t count) noexcept;

@@ -53,6 +53,7 @@ bool GrowingArea::extend_to(std::uint64_t bytes) {
 bool GrowingArea::extend_once(std::uint64_t bytes) {
   const std::uint64_t have = populated();
   if (bytes > max_bytes_) return false;
+  const std::lock_guard<std::mutex> between_steps(budget_.step());
   std::uint64_t step = std::min(next_step(), max_bytes_ - have);
   if (!budget_.reserve(step)) {  // the last bytes below the limit are worth having, too
     step = std::min(step, round_up(bytes - have, std::uint64_t{kPageSize}));

@@ -30,10 +30,14 @@ class MemoryBudget {
   std::uint64_t limit() const noexcept { return limit_; }
   // Bytes that could be reserved now.
   std::uint64_t left() const noexcept;
+  // Held while an area takes a step. A step that fails takes memory for a moment and gives it back: whoever asks what is left
+  // asks between two steps.
+  std::mutex& step() noexcept { return step_; }
 
  private:
   std::uint64_t limit_;
   ServerStats& stats_;
+  std::mutex step_;
 };
 
 // Any thread; extend_to() serialises its callers.
@@ -67,8 +71,6 @@ class GrowingArea {
       region_.give_back(offset_ + have, max_bytes_ - have);
     }
   }
-  // Waits for the step that another thread takes just now.
-  void wait_for_step() { const std::lock_guard<std::mutex> lock(mutex_); }
 
  private:
   bool extend_once(std::uint64_t bytes);

@@ -80,7 +80,7 @@ TEST_F(Permissions, AStrangerIsRefusedClearlyAndChangesNothing) {
   EXPECT_NE(run({"rm", "-f", "/dev/shm/" + server.name() + "-master"}, stranger_).exit, kSuccess);
 
   EXPECT_EQ(server.files(), files);
-  EXPECT_TRUE(server.stat_of_clients() == figures) << "something was counted";
+  EXPECT_EQ(server.stat_of_clients(), figures) << "something was counted";
   EXPECT_EQ(peer.get("key").text, Peer::told_of("value"));
   EXPECT_EQ(peer.put("key", "other"), StatusCode::kOk);
 }

@@ -68,7 +68,7 @@ class Server {
   // All figures of `hostmap stat --json`, and one of them.
   std::map<std::string, std::uint64_t> stat() const;
   std::uint64_t stat(const std::string& figure) const;
-  // What clients bring about: all figures but how often workers have parked, which they do on their own.
+  // What clients bring about: all figures but what the server's threads do on their own.
   std::map<std::string, std::uint64_t> stat_of_clients() const;
   bool connections_come_to(std::uint64_t count) const;
 
