@@ -10,7 +10,7 @@ std::string option_without_value(const CLI::App& app, int argc, const char* cons
     if (word == "--") break;
     if (!word.starts_with("--")) continue;
     const std::size_t equals = word.find('=');
-    const std::string name(word.substr(0, equals));
+    std::string name(word.substr(0, equals));  // returned: it moves
     const CLI::Option* option = app.get_option_no_throw(name);
     if (option == nullptr || option->get_items_expected_max() == 0) continue;
     if (equals != word.npos) {

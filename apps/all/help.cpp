@@ -119,6 +119,7 @@ std::string Help::make_help(const CLI::App* app, std::string, CLI::AppFormatMode
     }
     text += commands.empty() ? "\n" : " COMMAND ...\n\nCommands:\n";
     std::vector<Row> rows;
+    rows.reserve(commands.size());
     for (const CLI::App* command : commands) rows.push_back({usage_of(*command), summary_of(*command)});
     text += table_of(rows);
   }

@@ -58,7 +58,8 @@ void use_full_table(Server& server, Client& direct, Client& ring, std::uint64_t 
   }
   // Queued writes are refused, too: flush says so, and how many, once.
   for (std::uint64_t i = 0; i < 3; ++i)
-    ASSERT_TRUE(direct.put_async(entry_key(count + i), std::string(400'000, 'x')).ok());  // more than any slab left over
+    ASSERT_TRUE(
+        direct.put_async(entry_key(count + i), std::string(400'000, 'x')).ok());  // more than any slab left over
   const Status flushed = direct.flush();
   EXPECT_EQ(flushed.code(), StatusCode::kFull);
   EXPECT_NE(std::string(flushed.message()).find("queued writes refused: 3;"), std::string::npos) << flushed.message();
