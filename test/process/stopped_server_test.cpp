@@ -135,7 +135,7 @@ TEST(StoppedServer, Case17WhatBecameOfCallsThatTimedOutIsToldByTheNextFlushOnce)
 }
 
 TEST(StoppedServer, Case17RefusedWritesAreReportedThoughTheFirstFlushTimedOut) {
-  Server server({"10", "--memory", "1M"});
+  Server server({"10", "--memory", "1M", "--ring-size", "1M"});
   Peer writer(server, hasty());
   Reply full;
   for (int i = 0; full.code != StatusCode::kFull; ++i) {
@@ -143,8 +143,8 @@ TEST(StoppedServer, Case17RefusedWritesAreReportedThoughTheFirstFlushTimedOut) {
     ASSERT_LT(i, 1000);
   }
   server.pause();
-  EXPECT_EQ(writer.put_async("more", "#10000:2"), StatusCode::kOk);
-  EXPECT_EQ(writer.put_async("and more", "#10000:2"), StatusCode::kOk);
+  EXPECT_EQ(writer.put_async("more", "#100000:2"), StatusCode::kOk) << "room cannot be made for it";
+  EXPECT_EQ(writer.put_async("and more", "#100000:2"), StatusCode::kOk);
   EXPECT_EQ(writer.flush(), StatusCode::kTimeout);
   server.send(SIGCONT);
   const Reply told = again_until_in_time(writer, "flush");
