@@ -1,8 +1,10 @@
 #include "client/session.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <climits>
+#include <cstring>
 #include <ctime>
 #include <poll.h>
 #include <sys/inotify.h>
@@ -60,7 +62,10 @@ Status no_server(const InstanceName& name, const Status& why) {
 Result<Region> attach_table(const InstanceName& name) {
   Result<Region> table = Region::attach(name.table(), RegionKind::kTable, Access::kReadParts, name.trust());
   constexpr std::uint64_t kHead = round_up(sizeof(TableHeader), std::uint64_t{kPageSize});
-  if (table && table->bytes() >= kHead && !table->make_readable(0, kHead)) return Status(StatusCode::kFull);
+  if (table && table->bytes() >= kHead && !table->make_readable(0, kHead)) {
+    return Status(StatusCode::kFull, "cannot map the head of " + name.table() + ": " + std::strerror(errno) +
+                                         "; this process may have too many mappings (vm.max_map_count)");
+  }
   return table;
 }
 

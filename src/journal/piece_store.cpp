@@ -1,9 +1,6 @@
 #include "journal/piece_store.hpp"
 
-#include <cerrno>
-#include <fcntl.h>
-#include <linux/falloc.h>
-#include <unistd.h>
+#include "base/file.hpp"
 
 namespace hostmap {
 
@@ -26,38 +23,19 @@ std::uint64_t PieceStore::at(Place place) const noexcept {
 }
 
 bool PieceStore::reserve(Place place, std::uint64_t bytes) const noexcept {
-  while (::fallocate(file_, 0, static_cast<off_t>(at(place)), static_cast<off_t>(bytes)) != 0) {
-    if (errno != EINTR) return false;
-  }
-  return true;
+  return take_pages(file_, at(place), bytes) == 0;
 }
 
 bool PieceStore::write(Place place, std::uint64_t offset, std::span<const std::byte> bytes) const noexcept {
-  while (!bytes.empty()) {
-    const ssize_t written = ::pwrite(file_, bytes.data(), bytes.size(), static_cast<off_t>(at(place) + offset));
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return false;
-    offset += static_cast<std::uint64_t>(written);
-    bytes = bytes.subspan(static_cast<std::size_t>(written));
-  }
-  return true;
+  return write_all(file_, bytes, at(place) + offset);
 }
 
 bool PieceStore::read(Place place, std::uint64_t offset, std::span<std::byte> bytes) const noexcept {
-  while (!bytes.empty()) {
-    const ssize_t got = ::pread(file_, bytes.data(), bytes.size(), static_cast<off_t>(at(place) + offset));
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) return false;
-    offset += static_cast<std::uint64_t>(got);
-    bytes = bytes.subspan(static_cast<std::size_t>(got));
-  }
-  return true;
+  return read_all(file_, bytes, at(place) + offset);
 }
 
 void PieceStore::forget(Place place, std::uint64_t bytes) const noexcept {
-  // Failing, it leaves them until the next start.
-  static_cast<void>(::fallocate(file_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(at(place)),
-                                static_cast<off_t>(round_up(bytes, std::uint64_t{kPageSize}))));
+  give_pages_back(file_, at(place), round_up(bytes, std::uint64_t{kPageSize}));
 }
 
 }  // namespace hostmap

@@ -239,9 +239,12 @@ void Dispatcher::note_stream_head() noexcept {
 bool Dispatcher::hold_entry(Effort& effort) {
   ServerChannel::Stream& stream = channel_.stream;
   effort.goes_on = false;
-  // While the request waits for memory, it is charged for it already.
-  if (stream.charged == 0 && !streams_.take(channel_.end->streamed, stream.total())) return false;
-  stream.charged = stream.total();
+  // While the request waits for memory, it is charged for it already; but its client may have written another one over it.
+  if (stream.charged != stream.total()) {
+    streams_.give_back(channel_.end->streamed, std::exchange(stream.charged, 0));
+    if (!streams_.take(channel_.end->streamed, stream.total())) return false;
+    stream.charged = stream.total();
+  }
   stream.entry = shard_.begin_entry(stream.key_bytes, stream.value_bytes, effort);
   if (stream.entry != 0 || effort.goes_on) return stream.entry != 0;
   streams_.give_back(channel_.end->streamed, std::exchange(stream.charged, 0));

@@ -4,7 +4,6 @@
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
-#include <linux/falloc.h>
 #include <new>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -12,6 +11,7 @@
 #include <thread>
 #include <unistd.h>
 
+#include "base/file.hpp"
 #include "base/hash.hpp"
 #include "base/platform.hpp"
 #include "journal/journal.hpp"
@@ -39,30 +39,6 @@ std::uint64_t checksum_of(const HandoverHead& head, const std::byte* bytes) noex
   return hash_bytes(bytes, head.bytes, hash_bytes(&head, offsetof(HandoverHead, checksum), 0));
 }
 
-// Calls move(done) until it has moved `size` bytes: it moves some from `done` on, and returns how many, as pread and pwrite do.
-template <typename Move>
-bool move_all(std::uint64_t size, const Move& move) noexcept {
-  for (std::uint64_t done = 0; done < size;) {
-    const ssize_t moved = move(done);
-    if (moved < 0 && errno == EINTR) continue;
-    if (moved <= 0) return false;
-    done += static_cast<std::uint64_t>(moved);
-  }
-  return true;
-}
-
-bool write_all(int fd, const void* from, std::uint64_t size, std::uint64_t at) noexcept {
-  return move_all(size, [&](std::uint64_t done) {
-    return ::pwrite(fd, static_cast<const std::byte*>(from) + done, size - done, static_cast<off_t>(at + done));
-  });
-}
-
-bool read_all(int fd, void* to, std::uint64_t size, std::uint64_t at) noexcept {
-  return move_all(size, [&](std::uint64_t done) {
-    return ::pread(fd, static_cast<std::byte*>(to) + done, size - done, static_cast<off_t>(at + done));
-  });
-}
-
 // The journal proper ends here, whatever is behind it.
 std::uint64_t end_of(const Region& journal) noexcept { return journal.header().bytes; }
 
@@ -81,8 +57,8 @@ void tell_next(const Region& journal, Table& table) noexcept {
     head.checksum = checksum_of(head, bytes.data());
     // The head last: a kill in between leaves none that counts.
     const std::uint64_t end = end_of(journal);
-    if (!write_all(journal.fd(), bytes.data(), bytes.size(), end + sizeof head) ||
-        !write_all(journal.fd(), &head, sizeof head, end)) {
+    if (!write_all(journal.fd(), bytes, end + sizeof head) ||
+        !write_all(journal.fd(), std::as_bytes(std::span(&head, 1)), end)) {
       forget_told(journal, true);
     }
   } catch (const std::bad_alloc&) {
@@ -94,7 +70,8 @@ std::vector<std::byte> told_by_last(const Region& journal, const TableHeader& ta
   struct stat facts {};
   HandoverHead head{};
   const std::uint64_t end = end_of(journal);
-  if (::fstat(journal.fd(), &facts) != 0 || !read_all(journal.fd(), &head, sizeof head, end)) return {};
+  if (::fstat(journal.fd(), &facts) != 0 || !read_all(journal.fd(), std::as_writable_bytes(std::span(&head, 1)), end))
+    return {};
   // relaxed, both: a server's that has stopped, whose lock has been taken since
   const bool counts = head.magic == kHandoverMagic && head.incarnation == journal.header().incarnation &&
                       head.server_generation == table.server_generation.load(std::memory_order_relaxed) &&
@@ -102,8 +79,7 @@ std::vector<std::byte> told_by_last(const Region& journal, const TableHeader& ta
                       head.bytes <= static_cast<std::uint64_t>(facts.st_size) - end - sizeof head;
   if (!counts) return {};
   std::vector<std::byte> bytes(head.bytes);
-  if (!read_all(journal.fd(), bytes.data(), bytes.size(), end + sizeof head) ||
-      head.checksum != checksum_of(head, bytes.data())) {
+  if (!read_all(journal.fd(), bytes, end + sizeof head) || head.checksum != checksum_of(head, bytes.data())) {
     return {};
   }
   return bytes;
@@ -113,8 +89,7 @@ void forget_told(const Region& journal, bool pieces_are_held) noexcept {
   // Failing, it leaves what does not count: the table's generation has gone on.
   const std::uint64_t end = end_of(journal);
   if (pieces_are_held) {
-    static_cast<void>(::fallocate(journal.fd(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(end),
-                                  static_cast<off_t>(PieceStore::first_place(*journal.at<JournalHeader>(0)) - end)));
+    give_pages_back(journal.fd(), end, PieceStore::first_place(*journal.at<JournalHeader>(0)) - end);
   } else {
     static_cast<void>(::ftruncate(journal.fd(), static_cast<off_t>(end)) == 0);
   }
@@ -184,8 +159,9 @@ Status prepare(const CheckedOptions& options, const RegionFile& journal, Prepare
 
   std::uint32_t lanes = 0;
   std::uint64_t ring_bytes = 0;
-  if (!read_all(journal.fd.get(), &lanes, sizeof lanes, offsetof(JournalHeader, lane_count)) ||
-      !read_all(journal.fd.get(), &ring_bytes, sizeof ring_bytes, offsetof(JournalHeader, ring_bytes))) {
+  if (!read_all(journal.fd.get(), std::as_writable_bytes(std::span(&lanes, 1)), offsetof(JournalHeader, lane_count)) ||
+      !read_all(journal.fd.get(), std::as_writable_bytes(std::span(&ring_bytes, 1)),
+                offsetof(JournalHeader, ring_bytes))) {
     return {StatusCode::kInvalid, "cannot read " + name.journal()};
   }
   const auto& table = *prepared.table.at<TableHeader>(0);

@@ -422,7 +422,8 @@ bool Service::has_private_pages() const noexcept {
   return around_.master_guard != nullptr && around_.master_guard->has_private_pages();
 }
 
-// Whoever maps the whole table and reads where nothing is populated makes the file larger than the table is. The kernel allows it; it is said, and the next start takes it back.
+// Whoever maps the whole table and reads where nothing is populated makes the file larger than the table is. The kernel allows
+// it; it is said, and the next start takes it back.
 void Service::look_at_table(std::int64_t now) {
   if (now < look_at_table_ns_) return;
   look_at_table_ns_ = now + kRarelyNs;

@@ -4,7 +4,6 @@
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
-#include <linux/falloc.h>
 #include <linux/magic.h>
 #include <string_view>
 #include <sys/mman.h>
@@ -13,6 +12,7 @@
 #include <unistd.h>
 #include <utility>
 
+#include "base/file.hpp"
 #include "base/hash.hpp"
 #include "shm/obstacle.hpp"
 
@@ -334,10 +334,7 @@ std::uint64_t Region::page_bytes() const noexcept {
 }
 
 int Region::populate_quietly(std::uint64_t offset, std::uint64_t size) noexcept {
-  while (::fallocate(fd_.get(), 0, static_cast<off_t>(offset), static_cast<off_t>(size)) != 0) {
-    if (errno != EINTR) return errno;
-  }
-  return 0;
+  return take_pages(fd_.get(), offset, size);
 }
 
 Status Region::populate(std::uint64_t offset, std::uint64_t size) {
@@ -368,11 +365,7 @@ std::uint64_t Region::held_bytes() const noexcept {
   return ::fstat(fd_.get(), &facts) == 0 ? static_cast<std::uint64_t>(facts.st_blocks) * kStatBlock : 0;
 }
 
-void Region::give_back(std::uint64_t offset, std::uint64_t size) noexcept {
-  // Failing, it leaves what it was: memory that is taken and not used.
-  static_cast<void>(::fallocate(fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
-                                static_cast<off_t>(size)));
-}
+void Region::give_back(std::uint64_t offset, std::uint64_t size) noexcept { give_pages_back(fd_.get(), offset, size); }
 
 std::uint64_t Region::collapse(std::uint64_t offset, std::uint64_t size) noexcept {
   return ::madvise(data_ + offset, size, MADV_COLLAPSE) == 0 ? size : 0;

@@ -161,5 +161,40 @@ TEST_F(StalledStreams, WhatTheyHoldIsKnownAfterARestart) {
   EXPECT_EQ(second.finish(), StatusCode::kOk);
 }
 
+// While the table is full, a request in pieces lies in the journal's file: each kind of start goes on with it.
+TEST(HeldStreams, AreGoneOnWithAfterAKillAKeptStopAndATakeover) {
+  constexpr std::uint64_t kBytes = 20'000;
+  const std::vector<std::string> arguments{"10", "--memory", "1M", "--workers", "1"};
+  for (const std::string way : {"kill", "keep", "takeover"}) {
+    SCOPED_TRACE(way);
+    std::vector<std::string> first = arguments;
+    if (way == "keep") first.push_back("--keep");
+    auto server = std::make_unique<Server>(first);
+    const std::string name = server->name();
+    Client client = server->connect();
+    ASSERT_TRUE(client.put("held", std::string(kBytes, 'v')).ok());
+    for (int i = 0; client.put("fill " + std::to_string(i), std::string(kBytes, 'f')).ok(); ++i) {
+    }
+    const std::uint64_t entries = server->stat("entries");
+    Stalled stalled(*server);
+    Stream& stream = stalled.stream(0);
+    stream.begin("held", kBytes);
+    std::vector<std::string> again = arguments;
+    if (way == "kill") server->kill();
+    if (way == "keep") {
+      EXPECT_EQ(server->stop(), kSuccess);
+    }
+    if (way == "takeover") again.push_back("--takeover");
+    Server next(again, {name});
+    if (way == "takeover") {
+      EXPECT_EQ(server->wait(), kSuccess) << server->errors();
+    }
+    EXPECT_EQ(stream.finish(), StatusCode::kOk);
+    EXPECT_EQ(*client.get("held"), std::string(kBytes, 'p'));
+    EXPECT_EQ(next.stat("entries"), entries);
+    EXPECT_EQ(next.stat("connected"), 2u) << "nobody has connected anew";
+    EXPECT_EQ(run({program("hostmap"), "--name", name, "check"}).exit, kSuccess);
+  }
+}
 }  // namespace
 }  // namespace hostmap::test
