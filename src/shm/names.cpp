@@ -5,6 +5,7 @@
 #include <charconv>
 #include <dirent.h>
 #include <grp.h>
+#include <optional>
 #include <pwd.h>
 
 #include "base/folder.hpp"
@@ -27,38 +28,33 @@ bool is_name_character(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || is_digit(c) || c == '.' || c == '_' || c == '-';
 }
 
-Result<gid_t> parse_group(std::string_view text) {
-  gid_t number = 0;
+// The number that `text` is, or that the system's list has for the name that it is.
+template <typename Entry, typename Id>
+std::optional<Id> id_of(std::string_view text, Id none, Id Entry::*id,
+                        int (*find)(const char*, Entry*, char*, std::size_t, Entry**)) {
+  Id number = 0;
   if (const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-      error == std::errc() && end == text.data() + text.size() && number != kNoGroup) {
+      error == std::errc() && end == text.data() + text.size() && number != none) {
     return number;
   }
   const std::string name(text);
   std::vector<char> space(1024);
-  group found{};
-  group* result = nullptr;
-  int error = 0;
-  while ((error = ::getgrnam_r(name.c_str(), &found, space.data(), space.size(), &result)) == ERANGE) {
+  Entry found{};
+  Entry* result = nullptr;
+  while (find(name.c_str(), &found, space.data(), space.size(), &result) == ERANGE) {
     space.resize(2 * space.size());  // a group of many members
   }
-  if (result != nullptr) return found.gr_gid;
+  if (result == nullptr) return std::nullopt;
+  return found.*id;
+}
+
+Result<gid_t> parse_group(std::string_view text) {
+  if (const auto number = id_of(text, kNoGroup, &group::gr_gid, ::getgrnam_r)) return *number;
   return Status(StatusCode::kInvalid, "there is no group '" + printable(text) + "' (--group); getent group lists them");
 }
 
 Result<uid_t> parse_user(std::string_view text) {
-  uid_t number = 0;
-  if (const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-      error == std::errc() && end == text.data() + text.size() && number != kNoUser) {
-    return number;
-  }
-  const std::string name(text);
-  std::vector<char> space(1024);
-  passwd found{};
-  passwd* result = nullptr;
-  while (::getpwnam_r(name.c_str(), &found, space.data(), space.size(), &result) == ERANGE) {
-    space.resize(2 * space.size());
-  }
-  if (result != nullptr) return found.pw_uid;
+  if (const auto number = id_of(text, kNoUser, &passwd::pw_uid, ::getpwnam_r)) return *number;
   return Status(StatusCode::kInvalid, "there is no user '" + printable(text) + "' (--user); getent passwd lists them");
 }
 

@@ -75,10 +75,32 @@ class IdleChannelsTest : public testing::Test {
   void sweep_until_idle() {
     for (int i = 0; i < kLongEnough; ++i) sweep();
   }
-  int sweeps_until_served(const Caller& caller) {
+  // `before_each`: what somebody does before each sweep.
+  template <typename BeforeEach>
+  int sweeps_until_served(const Caller& caller, const BeforeEach& before_each) {
     int sweeps = 0;
-    for (; !caller.served() && sweeps < 10'000; ++sweeps) sweep();
+    for (; !caller.served() && sweeps < 10'000; ++sweeps) {
+      before_each();
+      sweep();
+    }
     return sweeps;
+  }
+  int sweeps_until_served(const Caller& caller) {
+    return sweeps_until_served(caller, [] {});
+  }
+  // Some of a crowd whose channels are idle, one after the other, each with a put on its way.
+  template <typename Visit>
+  void each_of_some_callers(const Visit& visit) {
+    connect_crowd();
+    busy_ = &connect(10'000);
+    sweep_until_idle();
+    Random random;
+    for (int i = 0; i < 20; ++i) {
+      Caller& caller = callers_[random.below(kCrowd)];
+      if (!caller.idle()) continue;
+      caller.put();
+      visit(caller);
+    }
   }
   bool hinted() const {
     for (const HalfWord& word : hints_.words) {
@@ -156,17 +178,10 @@ TEST_F(IdleChannelsTest, AChannelIsPolledForLongAfterItsClientWasToldToSetHints)
 }
 
 TEST_F(IdleChannelsTest, AClientThatSetsNoHintsIsServedInItsTurn) {
-  connect_crowd();
-  busy_ = &connect(10'000);
-  sweep_until_idle();
-  Random random;
-  for (int i = 0; i < 20; ++i) {
-    Caller& caller = callers_[random.below(kCrowd)];
-    if (!caller.idle()) continue;
-    caller.put();
+  each_of_some_callers([&](Caller& caller) {
     drop_hints();
     EXPECT_LE(sweeps_until_served(caller), static_cast<int>(kCrowd));
-  }
+  });
 }
 
 TEST_F(IdleChannelsTest, HintsOfNobodyCostEachSweepNoMoreThanABoundedNumberOfPolls) {
@@ -189,22 +204,10 @@ TEST_F(IdleChannelsTest, HintsOfNobodyCostEachSweepNoMoreThanABoundedNumberOfPol
 }
 
 TEST_F(IdleChannelsTest, WhoSetsAllHintsAllTheTimeDelaysOthersByLessThanNoHintsWould) {
-  connect_crowd();
-  busy_ = &connect(10'000);
-  sweep_until_idle();
-  Random random;
-  for (int i = 0; i < 20; ++i) {
-    Caller& caller = callers_[random.below(kCrowd)];
-    if (!caller.idle()) continue;
-    caller.put();
-    int sweeps = 0;
-    for (; !caller.served() && sweeps < 10'000; ++sweeps) {
-      set_all_hints();
-      sweep();
-    }
+  each_of_some_callers([&](const Caller& caller) {
     // A bucket's turn comes every 512 polls, and holds two channels at most.
-    EXPECT_LE(sweeps, static_cast<int>(2 * kIdleBuckets / 32 + 1));
-  }
+    EXPECT_LE(sweeps_until_served(caller, [&] { set_all_hints(); }), static_cast<int>(2 * kIdleBuckets / 32 + 1));
+  });
 }
 
 TEST_F(IdleChannelsTest, AFullBucketDoesNotHoldUpTheOthers) {
@@ -213,12 +216,8 @@ TEST_F(IdleChannelsTest, AFullBucketDoesNotHoldUpTheOthers) {
   busy_ = &connect(10'000);
   sweep_until_idle();
   other.put();
-  int sweeps = 0;
-  for (; !other.served() && sweeps < 10'000; ++sweeps) {
-    hints_.words[0].fetch_or(2);  // that of the 500
-    sweep();
-  }
-  EXPECT_EQ(sweeps, 1);
+  const auto hint_of_the_500 = [&] { hints_.words[0].fetch_or(2); };
+  EXPECT_EQ(sweeps_until_served(other, hint_of_the_500), 1);
   // And each of those is found.
   for (std::size_t i = 0; i < 500; i += 71) {
     callers_[i].put();
