@@ -24,9 +24,9 @@ constexpr std::uint64_t kStop = ~std::uint64_t{0};
 constexpr std::uint64_t kFiles = ~std::uint64_t{0} - 1;
 constexpr std::uint64_t kFaults = ~std::uint64_t{0} - 2;
 
-void add(int epoll, int fd, std::uint64_t what) noexcept {
+void add(int epoll, int fd, std::uint64_t what, std::uint32_t how = EPOLLIN) noexcept {
   epoll_event event{};
-  event.events = EPOLLIN;
+  event.events = how;
   event.data.u64 = what;
   ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
 }
@@ -61,7 +61,8 @@ bool Reaper::watch(std::uint64_t serial, pid_t pid) noexcept {
   const std::lock_guard<std::mutex> lock(mutex_);
   try {
     UniqueFd& kept = processes_[serial];
-    add(epoll_.get(), process.get(), serial);
+    // Once: where a forked child has a copy of the descriptor, closing it here does not take it out of the set.
+    add(epoll_.get(), process.get(), serial, EPOLLIN | EPOLLONESHOT);
     kept = std::move(process);
     return true;
   } catch (const std::bad_alloc&) {

@@ -3,8 +3,10 @@
 #include <cerrno>
 #include <chrono>
 #include <fcntl.h>
+#include <fstream>
 #include <gtest/gtest.h>
 #include <sys/inotify.h>
+#include <sys/resource.h>
 #include <thread>
 #include <unistd.h>
 
@@ -16,16 +18,22 @@
 namespace hostmap::test {
 namespace {
 
-// Another program of that user, which has taken them all.
+// Another program of that user, which takes them all, those too that somebody gives back later: another test may have had
+// them.
 class TakenInstances {
  public:
   explicit TakenInstances(uid_t user)
       : holder_(Child::fork_as(user, [] {
-          while (::inotify_init1(IN_CLOEXEC) >= 0) {
+          rlimit descriptors{};
+          ::getrlimit(RLIMIT_NOFILE, &descriptors);
+          descriptors.rlim_cur = descriptors.rlim_max;
+          ::setrlimit(RLIMIT_NOFILE, &descriptors);
+          for (;;) {
+            while (::inotify_init1(IN_CLOEXEC) >= 0) {
+            }
+            if (errno != EMFILE) return 1;
+            std::this_thread::sleep_for(std::chrono::milliseconds(5));
           }
-          if (errno != EMFILE) return 1;
-          for (;;) ::pause();
-          return 0;
         })) {
     // Until nobody of that user gets one.
     EXPECT_TRUE(eventually([&] {
@@ -41,6 +49,11 @@ class WithoutInotify : public testing::Test {
  protected:
   void SetUp() override {
     if (!can_change_users()) GTEST_SKIP() << "another user's instances are needed";
+    rlimit descriptors{};
+    ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &descriptors), 0);
+    std::uint64_t instances = 0;
+    std::ifstream("/proc/sys/fs/inotify/max_user_instances") >> instances;
+    if (instances + 16 > descriptors.rlim_max) GTEST_SKIP() << "a process cannot open as many as a user may have";
     as_user_.user = kSomeUser;
   }
   ProcessSetup as_user_;

@@ -188,9 +188,9 @@ class ConnectionSteps : public testing::Test {
     const std::uint32_t rings = host.bell().load();
     goes(progress, client);
     ASSERT_FALSE(HasFailure());
-    // The reaper's thread has noticed it and rung the bell: so it does not hold its mutex, which a forked child that is
-    // stepped could never get.
-    while (host.bell().load() == rings) std::this_thread::yield();
+    // The reaper's thread has noticed it and stirred the bell. A client that closes rings, too, but adds only one each time.
+    constexpr std::uint32_t kMostRings = 16;
+    while (host.bell().load() - rings <= kMostRings) std::this_thread::yield();
     every_kill_is_gone_on_from(name, host, 0, [&] { host.round(); });
     EXPECT_TRUE(host.regions.name().connection_files().empty());
   }
