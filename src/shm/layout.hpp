@@ -8,7 +8,7 @@
 //
 // Rules for everything here: fixed-width integers and lock-free atomics of them; offsets instead of pointers, counted from
 // the region's start; 64-byte lines, hot words of different writers 128 bytes apart; reserved bytes are zero; little-endian.
-// Every offset is asserted below its struct. docs/memory-layout.md shows the same tables; a test compares them.
+// Every offset is asserted below its struct. docs/reference/memory-layout.md shows the same tables; a test compares them.
 #pragma once
 
 #include <atomic>

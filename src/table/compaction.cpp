@@ -3,7 +3,7 @@
 // Entries that are erased or change their size leave holes in every slab. A sparse slab is emptied: its entries move into the
 // holes of its siblings, and it is free for any size. A few entries with each change, while much of the arena is holes and
 // little else is free (BlockAllocator decides); and more at once for a request that would find no room.
-// A move is an overwrite by the same bytes (kind C in docs/concurrency.md) without an intent: like upkeep it belongs to no
+// A move is an overwrite by the same bytes (kind C in docs/internals/concurrency.md) without an intent: like upkeep it belongs to no
 // request, and a kill leaves the entry in the one place or in the other.
 #include "base/shared_copy.hpp"
 #include "table/writer.hpp"

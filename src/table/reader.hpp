@@ -1,7 +1,7 @@
 // TableReader: gets from a read-only mapping of the table, while its writer goes on.
 //
 // Any number of threads and processes; a reader stores nothing that anybody else reads. It takes the steps of
-// docs/concurrency.md ("Reads"): look, copy, and then prove that what was looked at is still so.
+// docs/internals/concurrency.md ("Reads"): look, copy, and then prove that what was looked at is still so.
 //
 // Invariants
 // 1. Nothing of the table is trusted: every offset is clamped to the arena's published part before it is followed, every

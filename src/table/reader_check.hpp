@@ -1,6 +1,6 @@
 // TableCheck: is a table what its invariants say? Looked at from a read-only mapping while its writer goes on.
 //
-// What must hold (docs/memory-layout.md), for each bucket that exists:
+// What must hold (docs/reference/memory-layout.md), for each bucket that exists:
 //   every key hashes to the bucket it stands in, and a cell's tag is its key's
 //   every offset lies in the populated arena and is aligned; key and value are within their limits and the arena
 //   a chain has kMaxChain buckets at most, and no overflow bucket is in two chains

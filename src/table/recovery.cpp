@@ -5,7 +5,7 @@
 //   repeat_removal    split.cpp
 //   survey, adopt     everything that is reachable is used, the rest of the arena is free
 //
-// Readers look on all the time. docs/concurrency.md, "Restart", has the argument; models exactly_once, pairs, entries and
+// Readers look on all the time. docs/internals/concurrency.md, "Restart", has the argument; models exactly_once, pairs, entries and
 // forms have the kills.
 #include <algorithm>
 #include <bit>

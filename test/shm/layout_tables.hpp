@@ -1,4 +1,4 @@
-// The tables and worked examples of docs/memory-layout.md, made from the structs themselves.
+// The tables and worked examples of docs/reference/memory-layout.md, made from the structs themselves.
 #pragma once
 
 #include <bit>

@@ -1,6 +1,6 @@
-// docs/memory-layout.md shows the layout as it is. After a change:
+// docs/reference/memory-layout.md shows the layout as it is. After a change:
 //
-//   HOSTMAP_PRINT_LAYOUT=docs/memory-layout.md build-dev/test/test_shm --gtest_filter='LayoutDocumentTest.*'
+//   HOSTMAP_PRINT_LAYOUT=docs/reference/memory-layout.md build-dev/test/test_shm --gtest_filter='LayoutDocumentTest.*'
 //
 // rewrites the tables in the document (HOSTMAP_PRINT_LAYOUT=1 prints it); the prose between them is for people to keep.
 #include "shm/layout.hpp"
@@ -34,7 +34,7 @@ std::map<std::string, std::string> generated() {
 
 std::string document_path() {
   const char* root = std::getenv("HOSTMAP_SOURCE_DIR");
-  return std::string(root != nullptr ? root : ".") + "/docs/memory-layout.md";
+  return std::string(root != nullptr ? root : ".") + "/docs/reference/memory-layout.md";
 }
 
 std::string read_document() {
