@@ -12,12 +12,10 @@ IdleChannels::IdleChannels(std::size_t most) { channels_.reserve(most); }
 
 IdleChannels::~IdleChannels() = default;
 
-IdleChannels::Bucket& IdleChannels::bucket_of(const ServerChannel& channel) noexcept {
-  return buckets_[channel.end->identity().id % kIdleBuckets];
-}
+std::size_t IdleChannels::bucket_of(const ServerEnd& end) noexcept { return end.identity().id % kIdleBuckets; }
 
 void IdleChannels::add(std::unique_ptr<ServerChannel> channel) noexcept {
-  Bucket& bucket = bucket_of(*channel);
+  Bucket& bucket = buckets_[bucket_of(*channel->end)];
   IdlePlace& place = channel->idle;
   place.index = channels_.size();
   if (bucket.size++ == 0) {
@@ -38,7 +36,7 @@ std::unique_ptr<ServerChannel> IdleChannels::take(std::size_t index) noexcept {
   if (index < channels_.size()) channels_[index]->idle.index = index;
   // The one that has moved here has not been polled in this turn.
   if (index + 1 == next_) --next_;
-  Bucket& bucket = bucket_of(*channel);
+  Bucket& bucket = buckets_[bucket_of(*channel->end)];
   const IdlePlace place = std::exchange(channel->idle, {});
   place.previous->idle.next = place.next;
   place.next->idle.previous = place.previous;
@@ -46,6 +44,15 @@ std::unique_ptr<ServerChannel> IdleChannels::take(std::size_t index) noexcept {
   if (--bucket.size == 0) bucket.first = nullptr;
   bucket.unpolled = std::min(bucket.unpolled, bucket.size);
   return channel;
+}
+
+ServerChannel* IdleChannels::find(const ServerEnd& end) const noexcept {
+  const Bucket& bucket = buckets_[bucket_of(end)];
+  ServerChannel* channel = bucket.first;
+  for (std::uint32_t i = 0; i < bucket.size; ++i, channel = channel->idle.next) {
+    if (channel->end == &end) return channel;
+  }
+  return nullptr;
 }
 
 void IdleChannels::take_hints(IdleHints& hints) noexcept {

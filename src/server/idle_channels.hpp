@@ -20,6 +20,7 @@
 namespace hostmap {
 
 struct ServerChannel;
+class ServerEnd;
 
 // Where an idle channel is.
 struct IdlePlace {
@@ -38,6 +39,8 @@ class IdleChannels {
   std::unique_ptr<ServerChannel> take(std::size_t index) noexcept;
   std::size_t size() const noexcept { return channels_.size(); }
   bool empty() const noexcept { return channels_.empty(); }
+  // One that belongs to `end`, or null. Compares those of one bucket.
+  ServerChannel* find(const ServerEnd& end) const noexcept;
   ServerChannel& operator[](std::size_t index) const noexcept { return *channels_[index]; }
 
   // Takes the bits that clients have set.
@@ -53,7 +56,7 @@ class IdleChannels {
     std::uint32_t size = 0;
     std::uint32_t unpolled = 0;  // since its bit was taken
   };
-  Bucket& bucket_of(const ServerChannel& channel) noexcept;
+  static std::size_t bucket_of(const ServerEnd& end) noexcept;
 
   std::vector<std::unique_ptr<ServerChannel>> channels_;
   std::array<Bucket, kIdleBuckets> buckets_{};

@@ -19,7 +19,7 @@ namespace hostmap {
 
 namespace {
 
-// Serials begin at 1 and never reach these.
+// Ids of connections have 56 bits and never reach these.
 constexpr std::uint64_t kStop = ~std::uint64_t{0};
 constexpr std::uint64_t kFiles = ~std::uint64_t{0} - 1;
 constexpr std::uint64_t kFaults = ~std::uint64_t{0} - 2;
@@ -54,15 +54,15 @@ Reaper::~Reaper() {
   thread_.join();
 }
 
-bool Reaper::watch(std::uint64_t serial, pid_t pid) noexcept {
+bool Reaper::watch(std::uint64_t id, pid_t pid) noexcept {
   if (pid <= 0) return false;
   UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   if (!process) return false;
   const std::lock_guard<std::mutex> lock(mutex_);
   try {
-    UniqueFd& kept = processes_[serial];
+    UniqueFd& kept = processes_[id];
     // Once: where a forked child has a copy of the descriptor, closing it here does not take it out of the set.
-    add(epoll_.get(), process.get(), serial, EPOLLIN | EPOLLONESHOT);
+    add(epoll_.get(), process.get(), id, EPOLLIN | EPOLLONESHOT);
     kept = std::move(process);
     return true;
   } catch (const std::bad_alloc&) {
@@ -70,9 +70,9 @@ bool Reaper::watch(std::uint64_t serial, pid_t pid) noexcept {
   }
 }
 
-void Reaper::forget(std::uint64_t serial) noexcept {
+void Reaper::forget(std::uint64_t id) noexcept {
   const std::lock_guard<std::mutex> lock(mutex_);
-  processes_.erase(serial);  // closing the descriptor takes it out of the epoll set
+  processes_.erase(id);  // closing the descriptor takes it out of the epoll set
 }
 
 void Reaper::watch_file(const std::string& path) {

@@ -25,17 +25,17 @@ class Reaper {
   Reaper(const Reaper&) = delete;
   Reaper& operator=(const Reaper&) = delete;
 
-  // Reports `serial` once the process is gone. False: it is not visible here (another pid namespace, or gone), or there is
+  // Reports `id` once the process is gone. False: it is not visible here (another pid namespace, or gone), or there is
   // no descriptor or memory left to watch it with.
-  bool watch(std::uint64_t serial, pid_t pid) noexcept;
-  void forget(std::uint64_t serial) noexcept;
+  bool watch(std::uint64_t id, pid_t pid) noexcept;
+  void forget(std::uint64_t id) noexcept;
   // Reports when the file at `path` is unlinked or cut off.
   void watch_file(const std::string& path);
   // False: the system has no more such watches to give, and nobody notices.
   bool watches_files() const noexcept { return watches_files_; }
 
   struct Noticed {
-    std::vector<std::uint64_t> dead;  // serials
+    std::vector<std::uint64_t> dead;  // ids; of one that was forgotten meanwhile, too
     bool files_changed = false;
   };
   // What was noticed since the last call; valid until the next one. Allocates nothing.

@@ -76,9 +76,11 @@ Service::~Service() {
 void Service::adopt(std::unique_ptr<ServerEnd> end) {
   const ServerEnd::Identity identity = end->identity();
   std::erase(free_indices_, identity.index);
-  Connection& kept = connections_[identity.serial];
+  // No two of them are the same file, which is named by the id.
+  Connection& kept = connections_[identity.id];
   kept.end = std::move(end);
   kept.life = lock_holder(kept.end->region().fd()).held ? Life::kLive : Life::kWaiting;
+  count(kept, 1);
   kept.look_at_ns = kept.life == Life::kLive ? 0 : monotonic_ns() + kLockPatienceNs;
   for (std::uint64_t open = kept.end->channels_open(); open != 0; open &= open - 1) {
     attach_channel(make_channel(kept, static_cast<std::uint32_t>(std::countr_zero(open))));
@@ -131,36 +133,35 @@ void Service::round(std::int64_t now) {
   visible_looks_left_ = kMostVisibleLooks;
   for (const Rendezvous::Event& event : rendezvous_.collect(now)) handle(event, now);
   const Reaper::Noticed& noticed = reaper_.fetch();
-  for (const std::uint64_t serial : noticed.dead) {
-    const auto at = connections_.find(serial);
-    if (at == connections_.end()) continue;
-    at->second.visible = false;
-    at->second.look_at_ns = now;
+  for (const std::uint64_t id : noticed.dead) {
+    Connection* const connection = find(id);
+    if (connection == nullptr) continue;
+    set_state(*connection, connection->life, false);
+    connection->look_at_ns = now;
   }
   if (noticed.files_changed || !reaper_.watches_files()) notice_removal();
   look_at_master(now);
   look_at_table(now);
+  examine_owed_ = now < examine_at_ns_;
+  if (!examine_owed_) examine_all(now);
+  count_connections();
+}
+
+void Service::examine_all(std::int64_t now) {
+  examine_at_ns_ = now + kExamineGapNs * static_cast<std::int64_t>(connections_.size());
+  examined_ += connections_.size();
   for (auto at = connections_.begin(); at != connections_.end();) {
     look_after(at->second, now);
     at = free_if_released(at->second) ? connections_.erase(at) : std::next(at);
   }
-  count_connections();
-}
-
-// Regions for whom nobody has come yet.
-std::size_t Service::waiting() const noexcept {
-  const auto waits = [](const auto& item) { return item.second.life == Life::kWaiting; };
-  return static_cast<std::size_t>(std::ranges::count_if(connections_, waits));
 }
 
 // A short timer is needed only while somebody may die, or cut off the master, unseen.
 std::int64_t Service::next_wait() {
-  if (deferred_ && waiting() < kMostWaiting) return 0;
+  if (deferred_ && waiting_ < kMostWaiting) return 0;
+  if (examine_owed_) return std::max(std::int64_t{0}, examine_at_ns_ - monotonic_ns());
   if (!reaper_.watches_files() || has_private_pages() || visible_looks_left_ == 0) return patience_ns(kTimerNs);
-  const bool watching = std::any_of(connections_.begin(), connections_.end(), [](const auto& item) {
-    return item.second.life != Life::kDropping && !item.second.visible;
-  });
-  return watching || rendezvous_.waiting() ? kTimerNs : patience_ns(kRarelyNs);
+  return unwatched_ != 0 || rendezvous_.waiting() ? kTimerNs : patience_ns(kRarelyNs);
 }
 
 void Service::handle(const Rendezvous::Event& event, std::int64_t now) {
@@ -185,15 +186,26 @@ void Service::say(const char (&kind)[kSize], const Parts&... parts) noexcept {
   }
 }
 
-Service::Connection* Service::find(std::uint64_t id) {
-  for (auto& [serial, connection] : connections_) {
-    if (connection.end->identity().id == id) return &connection;
-  }
-  return nullptr;
+Service::Connection* Service::find(std::uint64_t id) noexcept {
+  const auto at = connections_.find(id);
+  return at == connections_.end() ? nullptr : &at->second;
+}
+
+// Adds a connection to the counts, or, by -1, takes it out of them.
+void Service::count(const Connection& connection, std::size_t by) noexcept {
+  if (connection.life == Life::kWaiting) waiting_ += by;
+  if (connection.life != Life::kDropping && !connection.visible) unwatched_ += by;
+}
+
+void Service::set_state(Connection& connection, Life life, bool visible) noexcept {
+  count(connection, -std::size_t{1});
+  connection.life = life;
+  connection.visible = visible;
+  count(connection, 1);
 }
 
 void Service::accept(std::uint64_t id, std::int64_t now) {
-  if (waiting() >= kMostWaiting) {
+  if (waiting_ >= kMostWaiting) {
     deferred_ = true;
     return rendezvous_.defer(id);
   }
@@ -208,6 +220,7 @@ void Service::accept(std::uint64_t id, std::int64_t now) {
 
 // All that can fail comes first, and leaves nothing.
 MailboxState Service::let_in(std::uint64_t id, std::int64_t now) {
+  if (find(id) != nullptr) return kMailboxFree;  // the counter has come round, or somebody has scribbled
   JournalHeader& journal = around_.journal.header();
   const std::uint64_t serial = journal.serials.load(std::memory_order_relaxed) + 1;  // relaxed: this thread alone
   journal.serials.store(serial, std::memory_order_release);  // [serial.give] release; pairs with [serial.record]
@@ -223,10 +236,10 @@ MailboxState Service::let_in(std::uint64_t id, std::int64_t now) {
 
   const std::string path = around_.options->name.connection(id);
   std::unordered_map<std::uint64_t, Connection> one;
-  Connection& connection = one[serial];
+  Connection& connection = one[id];
   Result<std::unique_ptr<ServerEnd>> end = ServerEnd::create(path, identity, around_.incarnation);
   if (!end) {
-    // A file of this name is there (the counter has come round, or somebody is in our place): the client takes another id.
+    // A file of this name is there, which is nobody's connection: the client takes another id.
     if (end.status() == StatusCode::kInvalid) {
       leave_taken_names(path);
       return kMailboxFree;
@@ -257,7 +270,8 @@ MailboxState Service::let_in(std::uint64_t id, std::int64_t now) {
   record.inode.store(connection.end->region().inode(), std::memory_order_relaxed);  // relaxed: likewise
   record.serial.store(serial, std::memory_order_release);  // [serial.record] release; pairs with [serial.give]
 
-  const auto kept = connections_.insert(one.extract(serial)).position;
+  const auto kept = connections_.insert(one.extract(id)).position;
+  count(kept->second, 1);
   open_channel(kept->second, std::move(first));
   add(around_.table->header().server_stats.connected, 1);
   return kMailboxReady;
@@ -276,7 +290,7 @@ void Service::leave_taken_names(const std::string& path) noexcept {
 }
 
 void Service::attached(Connection& connection, std::int64_t now) {
-  connection.life = Life::kLive;
+  set_state(connection, Life::kLive, connection.visible);
   connection.look_at_ns = now;
   reap_if_dead(connection, now);
 }
@@ -289,12 +303,13 @@ void Service::reap_if_dead(Connection& connection, std::int64_t now) {
     if (!connection.end->client_closed()) add(around_.table->header().server_stats.reaped, 1);
     return drop(connection);
   }
-  connection.visible = reaper_.watch(connection.end->identity().serial, holder.pid);
+  bool visible = reaper_.watch(connection.end->identity().id, holder.pid);
   // Between the two questions the process may have died and its number been given to another.
-  if (connection.visible && !lock_holder(fd).held) {
-    reaper_.forget(connection.end->identity().serial);
-    connection.visible = false;
+  if (visible && !lock_holder(fd).held) {
+    reaper_.forget(connection.end->identity().id);
+    visible = false;
   }
+  set_state(connection, connection.life, visible);
   connection.look_at_ns = now + (connection.visible ? kVisiblePatienceNs : kLockPatienceNs);
 }
 
@@ -314,8 +329,8 @@ void Service::look_after(Connection& connection, std::int64_t now) {
     --visible_looks_left_;
     connection.look_at_ns = now + kVisiblePatienceNs;
     if (!lock_holder(end.region().fd()).held) {
-      reaper_.forget(end.identity().serial);
-      connection.visible = false;
+      reaper_.forget(end.identity().id);
+      set_state(connection, connection.life, false);
       connection.look_at_ns = now;
     }
   }
@@ -376,8 +391,8 @@ void Service::attach_channel(std::unique_ptr<ServerChannel> channel) noexcept {
 }
 
 void Service::drop(Connection& connection) {
-  connection.life = Life::kDropping;
-  reaper_.forget(connection.end->identity().serial);
+  set_state(connection, Life::kDropping, false);
+  reaper_.forget(connection.end->identity().id);
   connection.end->holders.store(static_cast<std::uint32_t>(around_.workers->size()),
                                 std::memory_order_relaxed);  // relaxed: the orders' mutex publishes it
   for (const auto& worker : *around_.workers) worker->detach(*connection.end);
@@ -471,7 +486,7 @@ void Service::look_at_master(std::int64_t now) {
 
 void Service::close_all() {
   turn_everybody_away(view_of(*around_.master));
-  for (auto& [serial, connection] : connections_) {
+  for (auto& [id, connection] : connections_) {
     connection.end->close();
     connection.end->region().unlink_name();
   }

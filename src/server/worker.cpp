@@ -409,9 +409,7 @@ void Worker::poison(ServerChannel& channel) {
 // False: it is not drained yet.
 bool Worker::forget(ServerEnd& end) {
   bool drained = true;
-  for (std::size_t i = idle_.size(); i-- > 0;) {
-    if (idle_[i].end == &end) activate(i);
-  }
+  while (const ServerChannel* idle = idle_.find(end)) activate(idle->idle.index);
   for (std::size_t i = 0; i < active_.size();) {
     ServerChannel& channel = *active_[i];
     if (channel.end != &end) {

@@ -9,8 +9,7 @@
 #include <gtest/gtest.h>
 #include <thread>
 
-#include "server/restart_fixture.hpp"
-#include "server/service.hpp"
+#include "server/service_by_hand.hpp"
 #include "slot/reservation.hpp"
 #include "support/aligned_memory.hpp"
 #include "support/child.hpp"
@@ -19,77 +18,6 @@
 
 namespace hostmap::test {
 namespace {
-
-constexpr std::int64_t kSecond = 1'000'000'000;
-
-// A server without threads: whoever has it calls its rounds.
-class Host {
- public:
-  Host() : regions(2, false), options(options_of(regions)), service(surroundings()) {}
-  // The next one, of what `image` shows.
-  explicit Host(const Image& image)
-      : regions(Regions::lay_out(image), false), options(options_of(regions)), service(surroundings()) {
-    for (auto& end : regions.connections()) service.adopt(std::move(end));
-  }
-
-  void round() {
-    service.round(now);
-    regions.workers()[0]->take_orders();
-    regions.work();
-    service.round(now);
-  }
-  MasterView master() {
-    MasterView view(regions.master().data());
-    view.set_mailboxes(view.header().mailbox_count);
-    return view;
-  }
-  const HalfWord& bell() { return master().header().server_bell.rings; }
-  std::string path(std::uint64_t id) const { return regions.name().connection(id); }
-  // Is nothing left of any connection? Empty, or what is.
-  std::string remains() {
-    if (service.connections() != 0) return "a connection without a client is kept";
-    if (!regions.name().connection_files().empty()) return "a region is left";
-    const Journal journal(regions.journal());
-    for (std::uint32_t i = 0; i < Regions::kMaxConnections; ++i) {
-      if (journal.connection(i).serial.load() != 0) return "a place is lost";
-    }
-    for (std::uint32_t i = 0; i < master().mailboxes(); ++i) {
-      if (mailbox_state(master().mailbox(i).word.load()) != kMailboxFree) return "a mailbox is lost";
-    }
-    return {};
-  }
-
-  Regions regions;
-  CheckedOptions options;
-  Service service;
-  std::int64_t now = monotonic_ns();
-
- private:
-  static CheckedOptions options_of(Regions& regions) {
-    const TableHeader& table = regions.table().header();
-    return {regions.name(),
-            table.initial_buckets,
-            table.memory_limit,
-            1,
-            Regions::kMaxConnections,
-            Regions::kRing,
-            table.max_value_bytes,
-            false,
-            false,
-            false,
-            {}};
-  }
-  Service::Surroundings surroundings() {
-    return {&options,
-            &regions.master(),
-            &regions.table(),
-            Journal(regions.journal()),
-            &regions.workers(),
-            Regions::kIncarnation,
-            Log([](std::string_view, const std::string&) {}),
-            [] {}};
-  }
-};
 
 // How far a client is; in memory that it shares with the test.
 struct Progress {
@@ -100,7 +28,7 @@ struct Progress {
 enum ClientExit : int { kInside = 0, kNotLetIn = 2, kNotAnswered = 3, kRefused = 4 };
 
 // A client process: comes in with the id that it has asked for, or else with another one, puts, waits, leaves.
-int be_client(Host& host, std::uint64_t asked, Progress& progress) {
+int be_client(ServiceByHand& host, std::uint64_t asked, Progress& progress) {
   Deadline deadline(std::chrono::seconds(20));
   MasterView master = host.master();
   std::unique_ptr<ClientEnd> end;
@@ -139,7 +67,7 @@ int be_client(Host& host, std::uint64_t asked, Progress& progress) {
 class ConnectionSteps : public testing::Test {
  protected:
   // Runs a client beside the host's rounds until it is inside. Empty, or what is wrong.
-  static std::string comes_in(Host& host, std::uint64_t asked, Progress& progress, Child& client) {
+  static std::string comes_in(ServiceByHand& host, std::uint64_t asked, Progress& progress, Child& client) {
     client = Child::fork([&] { return be_client(host, asked, progress); });
     while (progress.put.load() == 0 && client.running()) host.round();
     if (progress.put.load() != 0) return {};
@@ -151,7 +79,7 @@ class ConnectionSteps : public testing::Test {
 
   // What the next server makes of an image: empty, or what is wrong. `asked`: the id with which a client stands before it.
   std::string violation(const Image& image, std::uint64_t asked) {
-    Host next(image);
+    ServiceByHand next(image);
     for (const std::uint64_t id : {asked, std::uint64_t{0}}) {
       Progress& progress = fresh_progress();
       Child client;
@@ -166,7 +94,7 @@ class ConnectionSteps : public testing::Test {
   }
 
   // Steps through `body`, which works on `host`, and recovers each distinct image. Prints a line.
-  void every_kill_is_gone_on_from(const char* name, Host& host, std::uint64_t asked,
+  void every_kill_is_gone_on_from(const char* name, ServiceByHand& host, std::uint64_t asked,
                                   const std::function<void()>& body) {
     std::vector<Image> images;
     const std::uint64_t steps = step_through(body, [&](std::uint64_t) { Image::add(images, view(host)); });
@@ -181,7 +109,7 @@ class ConnectionSteps : public testing::Test {
 
   // A client comes in and `goes`; what the service then does to let it go is stepped.
   void every_kill_after_a_client_has_gone(const char* name, const std::function<void(Progress&, Child&)>& goes) {
-    Host host;
+    ServiceByHand host;
     Progress& progress = fresh_progress();
     Child client;
     ASSERT_EQ(comes_in(host, 0, progress, client), "");
@@ -196,7 +124,7 @@ class ConnectionSteps : public testing::Test {
   }
 
   // All that lies in the instance's files, the mailboxes and the one connection included.
-  View view(Host& host) {
+  View view(ServiceByHand& host) {
     View view = host.regions.view();
     view.parts[6] = {2, 0, {host.regions.master().data(), kMailboxesOffset + kPageSize}};
     const UniqueFd file(::open(host.path(Regions::kId).c_str(), O_RDONLY | O_CLOEXEC));
@@ -213,7 +141,7 @@ class ConnectionSteps : public testing::Test {
 };
 
 TEST_F(ConnectionSteps, Case2AServerKilledWhileItLetsAClientIn) {
-  Host host;
+  ServiceByHand host;
   const MasterView master = host.master();
   master.header().counter.store(Regions::kId);
   master.mailbox(Regions::kId).word.store(mailbox_word(Regions::kId, kMailboxAsked));

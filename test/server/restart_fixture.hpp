@@ -106,15 +106,16 @@ class Regions {
   static constexpr std::uint64_t kAnswerNonce = 0xfedc'ba98'7654'3211;
 
   // `connected`: one connection is there, and the worker serves it.
-  explicit Regions(std::uint64_t buckets = 2, bool connected = true) : name_(*InstanceName::parse(unique_name(), "")) {
+  explicit Regions(std::uint64_t buckets = 2, bool connected = true, std::uint32_t max_connections = kMaxConnections)
+      : name_(*InstanceName::parse(unique_name(), "")) {
     constexpr std::uint64_t kMemory = std::uint64_t{1} << 20;
     const TablePlan plan = plan_table(kMemory, 1);
     journal_ =
-        must(Region::create(name_.journal(), journal_bytes(kMaxConnections, 1, plan.arena_bytes / kSlabBytes), 0600));
+        must(Region::create(name_.journal(), journal_bytes(max_connections, 1, plan.arena_bytes / kSlabBytes), 0600));
     populate(journal_, journal_.bytes());
     journal_.write_header(RegionKind::kJournal, kIncarnation);
     auto& header = *journal_.at<JournalHeader>(0);
-    header.max_connections = kMaxConnections;
+    header.max_connections = max_connections;
     header.lane_count = 1;
     header.slab_count = plan.arena_bytes / kSlabBytes;
     header.ring_bytes = kRing;
@@ -129,10 +130,10 @@ class Regions {
     table_ = must(Table::create(name_.table(), options, Journal(journal_)));
     table_->region().publish();
 
-    master_ = must(Region::create(name_.master(), master_bytes(mailboxes_for(kMaxConnections)), 0600));
+    master_ = must(Region::create(name_.master(), master_bytes(mailboxes_for(max_connections)), 0600));
     populate(master_, master_.bytes());
     master_.write_header(RegionKind::kMaster, kIncarnation);
-    master_.at<MasterHeader>(0)->mailbox_count = mailboxes_for(kMaxConnections);
+    master_.at<MasterHeader>(0)->mailbox_count = mailboxes_for(max_connections);
     master_.publish();
     make_worker();
     if (connected) connect();
@@ -198,6 +199,7 @@ class Regions {
   Table& table() { return *table_; }
   Region& journal() { return journal_; }
   Region& master() { return master_; }
+  std::uint32_t max_connections() const { return journal_.at<JournalHeader>(0)->max_connections; }
   std::vector<std::unique_ptr<Worker>>& workers() { return workers_; }
   std::vector<std::unique_ptr<ServerEnd>>& connections() { return inherited_.connections; }  // that nobody serves yet
   std::uint64_t replayed() const { return inherited_.replayed; }

@@ -1,0 +1,126 @@
+// The service: what a round costs while many are connected, and that it forgets none of them.
+#include <atomic>
+#include <gtest/gtest.h>
+#include <sys/prctl.h>
+#include <thread>
+#include <vector>
+
+#include "server/service_by_hand.hpp"
+#include "slot/reservation.hpp"
+#include "support/aligned_memory.hpp"
+#include "support/child.hpp"
+
+namespace hostmap::test {
+namespace {
+
+constexpr std::uint32_t kCrowd = 300;
+
+class ServiceCrowd : public testing::Test {
+ protected:
+  ~ServiceCrowd() override { host_.service.close_all(); }
+
+  // In memory that the clients' process shares with the test.
+  struct Progress {
+    std::atomic<std::uint32_t> connected{0};
+    std::atomic<std::uint32_t> may_close{0};  // how many of them
+    std::atomic<std::uint32_t> closed{0};
+  };
+  enum ClientExit : int { kDone = 0, kNotLetIn = 2 };
+
+  // kCrowd clients in one process, one after the other. They stay, and close when they may.
+  int be_clients() {
+    MasterView master = host_.master();
+    std::vector<std::unique_ptr<ClientEnd>> ends;
+    for (std::uint32_t i = 0; i < kCrowd; ++i) {
+      Deadline deadline(std::chrono::seconds(30));
+      const Result<std::uint64_t> id = reserve_connection(master, deadline);
+      if (!id) return kNotLetIn;
+      Result<std::unique_ptr<ClientEnd>> attached = ClientEnd::attach(host_.path(*id), *id, 1, false);
+      if (!attached || !confirm_attached(master, *id).ok()) return kNotLetIn;
+      ends.push_back(std::move(*attached));
+      progress_.connected.store(i + 1);
+    }
+    for (std::uint32_t i = 0; i < kCrowd; ++i) {
+      while (progress_.may_close.load() <= i) std::this_thread::yield();
+      ends[i]->close();
+      progress_.closed.store(i + 1);
+    }
+    return kDone;
+  }
+  // Rounds at one moment, until everybody is inside and no mailbox is taken. Returns how many rounds.
+  std::uint64_t let_everybody_in() {
+    std::uint64_t rounds = 0;
+    while (clients_.running() && (progress_.connected.load() < kCrowd || mailboxes_taken() != 0)) {
+      host_.service.round(host_.now);
+      ++rounds;
+    }
+    return rounds;
+  }
+  std::uint32_t mailboxes_taken() {
+    std::uint32_t taken = 0;
+    for (std::uint32_t i = 0; i < host_.master().mailboxes(); ++i) {
+      if (mailbox_state(host_.master().mailbox(i).word.load()) != kMailboxFree) ++taken;
+    }
+    return taken;
+  }
+  void let_close(std::uint32_t number) {
+    progress_.may_close.store(number);
+    while (clients_.running() && progress_.closed.load() < number) std::this_thread::yield();
+  }
+
+  ServiceByHand host_{kCrowd + 1};
+  AlignedMemory memory_{kPageSize};
+  Progress& progress_ = *new (memory_.data()) Progress;
+  Child clients_ = Child::fork([this] { return be_clients(); });
+};
+
+TEST_F(ServiceCrowd, AConnectExaminesNoneOfThoseWhoAreConnected) {
+  let_everybody_in();
+  ASSERT_EQ(host_.service.connections(), kCrowd);
+  // The first one was examined while it was alone; no time has passed since.
+  EXPECT_LE(host_.service.examined(), 1u);
+}
+
+TEST_F(ServiceCrowd, RoundsWithoutEndExamineAConnectionOnceAGap) {
+  let_everybody_in();
+  ASSERT_EQ(host_.service.connections(), kCrowd);
+  const std::uint64_t before = host_.service.examined();
+  constexpr std::int64_t kGap = Service::kExamineGapNs * kCrowd;
+  constexpr std::uint64_t kGaps = 10;
+  const std::int64_t begun = host_.now += kSecond;
+  for (; host_.now < begun + static_cast<std::int64_t>(kGaps) * kGap; host_.now += kGap / 100) {
+    host_.service.round(host_.now);
+  }
+  EXPECT_EQ(host_.service.examined() - before, kGaps * kCrowd);
+}
+
+TEST_F(ServiceCrowd, OneThatClosesIsLetGoOnceTheGapHasPassed) {
+  let_everybody_in();
+  host_.round();
+  let_close(1);
+  host_.service.round(host_.now);
+  EXPECT_EQ(host_.service.connections(), kCrowd);
+  host_.round();
+  EXPECT_EQ(host_.service.connections(), kCrowd - 1);
+  let_close(kCrowd);
+  host_.round();
+  EXPECT_EQ(host_.service.connections(), 0u);
+  EXPECT_EQ(clients_.wait(), kSuccess);
+  EXPECT_EQ(host_.remains(), "");
+}
+
+TEST_F(ServiceCrowd, AMailboxThatRequestsTheIdOfAConnectionGetsAnotherOne) {
+  let_everybody_in();
+  const MasterView master = host_.master();
+  const std::uint64_t counter = master.header().counter.load();
+  constexpr std::uint64_t kTaken = 7;
+  master.mailbox(kTaken).word.store(mailbox_word(kTaken, kMailboxAsked));
+  host_.service.round(host_.now);
+  EXPECT_EQ(master.mailbox(kTaken).word.load(), mailbox_word(kTaken, kMailboxFree));
+  EXPECT_EQ(host_.service.connections(), kCrowd);
+  // It is not taken for a file that an outsider has made.
+  EXPECT_EQ(master.header().counter.load(), counter);
+}
+
+}  // namespace
+}  // namespace hostmap::test
