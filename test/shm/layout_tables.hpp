@@ -340,7 +340,9 @@ inline std::vector<LayoutTable> word_tables() {
       {"header of a request",
        "bits",
        64,
-       {bits("op", 0xff, "1 put, 2 erase, 3 get, 4 flush, 5 stream, 6 piece; 0 is padding"),
+       {bits("op", 0xff,
+             "1 put, 2 erase, 3 get, 4 flush, 5 stream, 6 piece, 7 insert, 8 compare_exchange, 9 increment, 10 clear; "
+             "0 is padding"),
         bits("flags", between(put, request(Op::kPut, 0xff, 1, 0)), "bit 0: an answer is wanted; others zero"),
         bits("key_bytes - 1", between(put, request(Op::kPut, 0, kLastKey, 0)), "0 for ops without a key"),
         bits("value_bytes", between(put, request(Op::kPut, 0, 1, kLastValue)), "")}},
@@ -396,7 +398,7 @@ inline std::vector<LayoutTable> region_tables() {
       region("journal region", journal_bytes(kConnections, kLanes, slabs),
              {{0, "JournalHeader"},
               {kConnectionRecordsOffset, "1024 connection records, 64 bytes each"},
-              {positions_offset(kConnections), "positions of 2 channels of 1024 connections, 64 bytes each"},
+              {positions_offset(kConnections), "positions of 2 channels of 1024 connections, 128 bytes each"},
               {slab_classes_offset(kConnections, kLanes), "slab classes, 1 byte each"}}),
   };
 }
