@@ -2,13 +2,14 @@
 //
 //   HOSTMAP_PRINT_LAYOUT=docs/reference/memory-layout.md build-dev/test/test_shm --gtest_filter='LayoutDocumentTest.*'
 //
-// rewrites the tables in the document (HOSTMAP_PRINT_LAYOUT=1 prints it); the prose between them is for people to keep.
+// rewrites the tables in the document (HOSTMAP_PRINT_LAYOUT=1 prints it); the prose between them is written by hand.
 #include "shm/layout.hpp"
 
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
 #include <gtest/gtest.h>
+#include <iomanip>
 #include <map>
 #include <set>
 #include <sstream>
@@ -32,14 +33,14 @@ std::map<std::string, std::string> generated() {
   return parts;
 }
 
-std::string document_path() {
+std::string document_path(const std::string& name = "memory-layout.md") {
   const char* root = std::getenv("HOSTMAP_SOURCE_DIR");
-  return std::string(root != nullptr ? root : ".") + "/docs/reference/memory-layout.md";
+  return std::string(root != nullptr ? root : ".") + "/docs/reference/" + name;
 }
 
-std::string read_document() {
+std::string read_document(const std::string& name = "memory-layout.md") {
   std::ostringstream text;
-  text << std::ifstream(document_path()).rdbuf();
+  text << std::ifstream(document_path(name)).rdbuf();
   return text.str();
 }
 
@@ -126,13 +127,22 @@ TEST(LayoutDocumentTest, ItShowsEveryTableAsItIs) {
 
 // Constants that the prose states.
 TEST(LayoutDocumentTest, ItNamesTheVersionAndTheLimits) {
-  const std::string document = read_document();
+  std::string document = read_document();
+  std::ranges::replace(document, '\n', ' ');
   for (const std::string& sentence :
        {"layout version " + std::to_string(kLayoutVersion), std::to_string(kMaxLanes) + " lanes",
         "slabs of " + std::to_string(kSlabBytes / 1024) + " KiB", "at most " + std::to_string(kMaxChain) + " buckets",
         "longer than " + std::to_string(kLongValueBytes) + " bytes"}) {
-    EXPECT_NE(document.find(sentence), std::string::npos) << "'" << sentence << "' is not said";
+    EXPECT_NE(document.find(sentence), std::string::npos) << "'" << sentence << "' is missing";
   }
+}
+
+// A client in another language compares with the number that the document gives.
+TEST(LayoutDocumentTest, TheProtocolGivesTheFingerprint) {
+  std::ostringstream fingerprint;
+  fingerprint << "0x" << std::hex << std::setw(16) << std::setfill('0') << kFingerprint;
+  EXPECT_NE(read_document("protocol.md").find(fingerprint.str()), std::string::npos)
+      << document_path("protocol.md") << " must contain " << fingerprint.str();
 }
 
 }  // namespace
