@@ -75,7 +75,7 @@ std::vector<Child> start_idle_crowd(const Instance& instance) {
                                  .arguments = {"--role", "crowd-idle", instance.name(), std::to_string(number)}});
   }
   for (Child& holder : holders) {
-    // The server lets clients in with a tenth of a CPU.
+    // The server accepts clients with a tenth of a CPU.
     if (holder.hear(300s) != "connected") throw std::runtime_error("an idle client cannot connect");
   }
   return holders;

@@ -1,4 +1,4 @@
-// kill -9 at every instruction of the service thread while it lets a client in, and while it lets one go that has closed or
+// kill -9 at every instruction of the service thread while it accepts a client, and while it lets one go that has closed or
 // died: whatever a kill leaves, the next server lets that client in, loses no place, and keeps no region.
 //
 // As in restart_steps_test.cpp: one round of the service is stepped in a forked child, each distinct image is laid out under

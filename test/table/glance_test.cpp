@@ -1,4 +1,4 @@
-// A glance: what it tells, and what it must leave to the long way. That it tells the truth beside a writer is torn_read_test's.
+// A glance: what it tells, and what it must leave to the slow path. That it tells the truth beside a writer is torn_read_test's.
 #include <gtest/gtest.h>
 #include <span>
 #include <string>

@@ -3,7 +3,7 @@
 //
 // The reader is stepped; at one of its instructions after the other the table is rewritten under it, and the versions are
 // set as if that had happened 2^32 times: so that the low halves are the same again. In the soak it does happen. Each way to
-// read is stepped: at a glance, and the long way that a client goes when a glance was not enough.
+// read is stepped: at a glance, and the slow path that a client goes when a glance was not enough.
 #include <array>
 #include <functional>
 #include <gtest/gtest.h>
@@ -166,7 +166,7 @@ class StoppedReader : public testing::TestWithParam<Rewriting> {
       if (HasFailure()) return;
       restore();
     }
-    std::printf("%s: rewritten at %lu of %lu instructions\n", way_ == Way::kGlance ? "a glance" : "the long way",
+    std::printf("%s: rewritten at %lu of %lu instructions\n", way_ == Way::kGlance ? "a glance" : "the slow path",
                 static_cast<unsigned long>(rewritings), static_cast<unsigned long>(steps));
   }
 

@@ -158,7 +158,7 @@ inline Glanced glance(const TableReader& reader, std::string_view key) {
   return seen;
 }
 
-// As the outcome of the long way; kContended: it would try again, or ask the server.
+// As the outcome of the slow path; kContended: it would try again, or ask the server.
 inline ReadOutcome outcome_of(TableReader::Glance seen) {
   using Glance = TableReader::Glance;
   if (seen == Glance::kUnclear) return ReadOutcome::kContended;
