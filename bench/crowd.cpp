@@ -1,7 +1,7 @@
 // Question `crowd`: what does a busy client lose beside 1000 that are connected and do nothing?
 //
 // Two instances, one with the idle connections and one without; the same client (that of `put-sync`) asks them in turn.
-// Each idle connection has put a key, so the server has a channel of it to look at.
+// Each idle connection has put a key, so the server has a channel of it to poll.
 
 #include <array>
 #include <chrono>

@@ -344,8 +344,8 @@ const Floors& FloorFigures::get() {
     add("32 bytes to another core and back, unix socket", *floors.socket_round_trip, std::nullopt);
   }
   add("system call (getppid)", floors.system_call, std::nullopt);
-  add("jitter: gap between looks at the clock, p99.99", floors.clock_gaps.p9999(), std::nullopt);
-  add("jitter: gap between looks at the clock, longest", floors.clock_gaps.max(), std::nullopt);
+  add("jitter: gap between reads of the clock, p99.99", floors.clock_gaps.p9999(), std::nullopt);
+  add("jitter: gap between reads of the clock, longest", floors.clock_gaps.max(), std::nullopt);
   progress_.clear();
   table.print();
   return floors;

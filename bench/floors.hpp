@@ -28,7 +28,7 @@ struct Floors {
   std::optional<double> socket_round_trip;
   /// A system call that does next to nothing.
   double system_call = 0;
-  /// The gaps between two looks at the clock that a loop on one CPU has within a second. Long ones are times when
+  /// The gaps between two reads of the clock by a loop on one CPU within a second. Long ones are times when
   /// something else had the CPU: interrupts, other programs, the host of a virtual machine.
   Latencies clock_gaps;
   /// A random line of 256 MiB in 4 KiB pages, where the address depends on the line read before.
@@ -49,7 +49,7 @@ struct Floors {
 [[nodiscard]] std::optional<double> measure_futex_round_trip(std::pair<int, int> cpus,
                                                              std::chrono::nanoseconds pause = {});
 
-/// Adds the gaps between two looks at the clock that a loop on a CPU has, until `over(now)`. Pins the calling thread.
+/// Adds the gaps between two reads of the clock by a loop on a CPU, until `over(now)`. Pins the calling thread.
 template <typename Over>
 void watch_clock_gaps(int cpu, Latencies& gaps, const Over& over) {
   pin_to(cpu);
@@ -60,7 +60,7 @@ void watch_clock_gaps(int cpu, Latencies& gaps, const Over& over) {
   }
 }
 
-/// Floors::clock_gaps of a CPU, by a thread of its own that looks at the clock for a second.
+/// Floors::clock_gaps of a CPU, by a thread of its own that reads the clock for a second.
 [[nodiscard]] Latencies measure_clock_gaps(int cpu);
 
 class Report;

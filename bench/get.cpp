@@ -90,7 +90,7 @@ template <typename Form>
 class HostmapReader {
  public:
   explicit HostmapReader(const std::string& name) : client_(connect_to(name)) {
-    // Every error counts as a miss below: make sure here that a miss is told as one.
+    // Every error counts as a miss below: verify here that a miss is reported as one.
     typename Form::Value value{};
     const typename Form::Key missing = Form::key(~std::uint64_t{0} - 1);
     const auto miss = client_.get_into(bytes_of(missing), std::as_writable_bytes(std::span(&value, 1)));

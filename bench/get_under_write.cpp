@@ -156,7 +156,7 @@ Figures measure(Session& session, std::uint64_t entries, unsigned rounds) {
 }  // namespace
 
 // Between a line on standard input and the next one it puts pairs that are there already, with the values that they have, and
-// then tells how many.
+// then prints how many.
 int play_steady_writer(std::span<char* const> arguments) {
   constexpr unsigned kPutsPerLook = 4096;
   Client client = connect_to(arguments[0]);

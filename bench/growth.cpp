@@ -54,7 +54,7 @@ constexpr double kKeysPerPresizedBucket = 2.5;
 constexpr std::uint64_t kNanosecondsOfLong = 1'000'000;
 /// With fewer keys less than a hundred puts lie beyond p99.99: too few to call the goal missed.
 constexpr std::uint64_t kLeastKeysOfGoal = 1'000'000;
-/// Looks at the clock in a second, at the very least.
+/// Reads of the clock in a second, at least.
 constexpr std::uint64_t kLooks = 1'000'000;
 /// One key of so many is read back at the end; no multiple of anything that the tables count in.
 constexpr std::uint64_t kCheckedOneIn = 97;

@@ -98,7 +98,7 @@ class Table {
   std::vector<std::string> notes_;
 };
 
-/// As many digits as are read at a glance: 0.58, 8.71, 45.1, 112, 1 650.
+/// Three significant digits: 0.58, 8.71, 45.1, 112, 1 650.
 [[nodiscard]] std::string format_figure(double figure);
 /// "112 ±3%": the median, and half the distance from least to greatest.
 [[nodiscard]] std::string format_series(const Series& series);

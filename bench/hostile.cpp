@@ -65,7 +65,7 @@ class Attacker {
     const std::vector<std::byte> value(std::size_t{64} << 20);
     for (;;) static_cast<void>(channel_.send_any(Op::kPut, false, bytes_of(key_of(1)), std::span(value), deadline_));
   }
-  /// Gets by ring, and not one answer is looked at.
+  /// Gets by ring, and no answer is read.
   [[noreturn]] void leave_answers() {
     for (;;) {
       await_room(8);

@@ -82,7 +82,7 @@ std::uint64_t Instance::stat(std::string_view figure) const {
   std::uint64_t value = 0;
   if (at == std::string::npos ||
       std::from_chars(json.data() + at, json.data() + json.size(), value).ec != std::errc{}) {
-    throw std::runtime_error(fmt::format("hostmap stat --json does not tell {}: {}", figure, json));
+    throw std::runtime_error(fmt::format("hostmap stat --json has no {}: {}", figure, json));
   }
   return value;
 }

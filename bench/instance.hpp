@@ -1,4 +1,4 @@
-// A hostmap instance for one measurement: a server started, looked at and stopped from outside, as
+// A hostmap instance for one measurement: a server that is started, inspected and stopped from outside, as
 // any user would.
 #pragma once
 
@@ -31,7 +31,7 @@ class Instance {
 
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] pid_t server_pid() const { return server_->pid(); }
-  /// Binds each thread that the server has now to one CPU; how many CPUs it believes to have does not change.
+  /// Binds each thread that the server has now to one CPU; the number of CPUs that it assumes does not change.
   void pin_server(int cpu) const;
   /// The same for its workers alone: its helper threads stay where the system puts them.
   void pin_workers(int cpu) const;

@@ -1,7 +1,7 @@
 // Questions `intents` and `guards`: what does it cost that a restart can finish or undo whatever a killed server was doing; and
 // what, that clients may be hostile?
 //
-// Before each change the worker writes down what it is about to do. And it is guarded against files that are cut off, shares
+// Before each change the worker writes down what it is about to do. And it is guarded against files that are truncated, shares
 // itself out by bytes, counts what streams hold and filters its own system calls. The same server without the one or the other
 // is built for these questions alone; both run at once and take turns, so that both see the same machine.
 

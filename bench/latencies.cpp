@@ -97,7 +97,7 @@ void add_distribution(Report& report, std::string_view plot, std::string_view cu
   for (const LatencyPoint& point : latencies.distribution()) {
     if (point.percent >= 100) break;
     const double one_in = 100 / (100 - point.percent);
-    if (one_in < 1.02 * last) continue;  // what no eye tells apart on a logarithmic axis
+    if (one_in < 1.02 * last) continue;  // not distinguishable on a logarithmic axis
     report.add_point(plot, curve, one_in, point.nanoseconds / 1e3);
     last = one_in;
   }

@@ -23,7 +23,7 @@ struct LatencyPoint {
   double nanoseconds;
 };
 
-/// A recorder for one thread; 58 KiB. Any number of nanoseconds can be added, none is cut off. Figures are in
+/// A recorder for one thread; 58 KiB. Any number of nanoseconds can be added, none is truncated. Figures are in
 /// nanoseconds and at most 0.4 % off (the middle of a bucket stands for all of it); max() is exact.
 class Latencies {
  public:

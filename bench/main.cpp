@@ -1,6 +1,6 @@
 // hostmap-bench NAME… [--json FILE] [--list]: asks the questions named (all of them when none is
 // named), prints a table for each and ends with how many goals are met. README.md in this folder
-// tells how to read them.
+// explains how to read them.
 //
 // Exit codes: 0 measured (whether or not the goals are met: machines differ), 1 could not measure,
 // or a check of the work itself failed, 2 wrong usage.

@@ -2,7 +2,7 @@
 //
 // What counts is what the table has populated, head, buckets and slack included, for populated memory never goes back
 // to the system. Freshly loaded, and after values of changing sizes have been put in their places. Redis is given the
-// same entries. A second table tells how much of the memory of erased entries those of another size can have. Nothing
+// same entries. A second table shows how much of the memory of erased entries those of another size can use. Nothing
 // here depends on the speed of the machine: there is one round.
 
 #include <algorithm>
@@ -251,7 +251,7 @@ Refill run_refill(Session& session, std::uint64_t value_bytes) {
   Refill refill{.new_bytes = kKeyBytes + value_bytes};
   std::istringstream line(filler.hear(300s));
   line >> refill.stored >> refill.unasked >> refill.erased >> refill.refilled;
-  if (!line) throw std::runtime_error("memory: the client did not tell how much it stored");
+  if (!line) throw std::runtime_error("memory: the client did not print how much it stored");
   filler.wait(30s);
   if (const std::uint64_t found = instance.stat("entries");
       found != refill.stored + refill.unasked - refill.erased + refill.refilled) {

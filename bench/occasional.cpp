@@ -2,7 +2,7 @@
 // thousand others are connected and do nothing?
 //
 // Two instances, one with the idle connections and one without, asked in turn. In either one a client floods while the
-// question is asked: it puts without waiting, so the worker has work in every sweep and never parks. The occasional client
+// question is measured: it puts without waiting, so the worker has work in every sweep and never parks. The occasional client
 // puts and waits for the answer, then sleeps, so that by its next put the worker has taken its channel for idle.
 
 #include <array>

@@ -1,4 +1,4 @@
-// A reader process of hostmap, for questions that ask what a get costs while something else goes on.
+// A reader process of hostmap, for questions that measure a get while something else happens.
 #pragma once
 
 #include <chrono>

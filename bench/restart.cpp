@@ -1,7 +1,7 @@
 // Question `restart`: a server is killed; how long does the next one take from exec to `ready`?
 //
-// It looks at every bucket, and of entries at the first word of each, for what is reachable is all that is known of the
-// arena. So the floor is one look at as many lines of memory, in no order, overlapped.
+// It reads every bucket, and of entries the first word of each, because what is reachable is all that is known of the
+// arena. So the floor is one load of as many lines of memory, in no order, overlapped.
 
 #include <cstdlib>
 #include <fmt/format.h>

@@ -3,8 +3,8 @@
 //
 // Each client is a process of its own that waits for each operation before the next one. They are not pinned: 64 clients
 // on two CPUs is what the question is about. All begin at one moment that the parent names, when all are connected, and
-// stop at another. A client looks at the clock after each operation, so that a latency reaches from the end of the one
-// before: whatever held a client up stands in one of its latencies, and none is left out because it came between two.
+// stop at another. A client reads the clock after each operation, so that a latency reaches from the end of the one
+// before: everything that delayed a client is in one of its latencies, and none is left out because it came between two.
 
 #include <algorithm>
 #include <array>
@@ -57,7 +57,7 @@ constexpr std::string_view kTurns = "turns";
 
 // ---- in a client's process ----------------------------------------------------------------------
 
-/// The upper half of every value tells the key that it was written to; the lower half is any number.
+/// The upper half of every value identifies the key that it was written to; the lower half is any number.
 constexpr std::uint64_t kKeyHalf = 0xFFFF'FFFF'0000'0000U;
 
 std::uint64_t value_for(std::uint64_t index, std::uint64_t number) {
@@ -170,7 +170,7 @@ class Side {
   virtual ~Side() = default;
   [[nodiscard]] virtual std::string_view kind() const = 0;
   [[nodiscard]] virtual std::string address() const = 0;
-  /// How many puts the server has applied since its start, if it tells.
+  /// How many puts the server has applied since its start, if it reports that.
   [[nodiscard]] virtual std::optional<std::uint64_t> puts() const = 0;
 };
 

@@ -1,7 +1,7 @@
 // Question `takeover`: one server hands over to the next; how long does the longest put take that a client makes meanwhile?
 //
 // The client puts without a pause, waiting for each answer. The floor is the longest put of as long a time in which nothing
-// happens: other programs and the scheduler are in both. A server that is killed and started again stands beside it.
+// happens: other programs and the scheduler are in both. A server that is killed and started again is shown beside it.
 
 #include <algorithm>
 #include <array>

@@ -1,4 +1,4 @@
-// The work of the questions about gets: which keys there are, in which order they are asked for, and
+// The work of the questions about gets: which keys there are, in which order they are read, and
 // the timed loop.
 //
 // Every contestant, hostmap included, runs this very loop with the same seeds, so that all look up

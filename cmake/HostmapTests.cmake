@@ -46,7 +46,7 @@ set(soak_timeout_seconds 43200)
 if(HOSTMAP_SANITIZE)
   set(quick_timeout_seconds 300)
   set(slow_timeout_seconds 1200)
-  # 86: a sanitizer's finding must not look like an exit code that hostmap's programs use.
+  # 86: a sanitizer's finding must differ from every exit code that hostmap's programs use.
   list(APPEND test_environment
        "ASAN_OPTIONS=exitcode=86"
        "UBSAN_OPTIONS=exitcode=86:print_stacktrace=1"

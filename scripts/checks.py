@@ -35,7 +35,7 @@ def run(check, description, good, bad):
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("root", nargs="?", type=pathlib.Path,
                         default=pathlib.Path(__file__).resolve().parent.parent,
-                        help="the checkout to look at (default: this one)")
+                        help="the checkout to check (default: this one)")
     parser.add_argument("--self-test", action="store_true",
                         help="show that the check passes a good tree and fails bad ones")
     arguments = parser.parse_args()

@@ -2,7 +2,7 @@
 //
 // Configured as its own documents advise for speed where nothing must last: the file lies in a tmpfs (no disk),
 // MDB_NOSYNC (no flush at a commit), MDB_WRITEMAP (pages are written in place, without a copy by write), MDB_NOTLS (a
-// transaction keeps its place in the table of readers, without a look at thread-local storage), keys of eight bytes as
+// transaction keeps its place in the table of readers, without reading thread-local storage), keys of eight bytes as
 // MDB_INTEGERKEY (compared as numbers). A read transaction is made once; mdb_txn_reset and mdb_txn_renew spare making
 // it anew for each get.
 #pragma once

@@ -24,7 +24,7 @@
 
 namespace hostmap::bench {
 
-/// The concept behind which all of them stand.
+/// The concept that all of them model.
 template <typename Map, typename Key, typename Value>
 concept InProcessMap = requires(Map& map, const Key& key, Value& value) {
   map.insert(key, value);

@@ -99,14 +99,14 @@ std::uint64_t RedisClient::memory(std::string_view figure) {
   std::uint64_t value = 0;
   if (at == std::string_view::npos ||
       std::from_chars(text.data() + at + line.size(), text.data() + text.size(), value).ec != std::errc{}) {
-    throw std::runtime_error(fmt::format("redis-server does not tell {}", figure));
+    throw std::runtime_error(fmt::format("redis-server does not report {}", figure));
   }
   return value;
 }
 
 std::uint64_t RedisClient::size() {
   const Reply reply(static_cast<redisReply*>(redisCommand(context_of(context_), "DBSIZE")));
-  if (!reply || reply->type != REDIS_REPLY_INTEGER) throw std::runtime_error("redis-server does not tell its size");
+  if (!reply || reply->type != REDIS_REPLY_INTEGER) throw std::runtime_error("redis-server does not report its size");
   return static_cast<std::uint64_t>(reply->integer);
 }
 

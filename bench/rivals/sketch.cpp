@@ -96,7 +96,7 @@ class Region {
   T* address_ = nullptr;
 };
 
-/// Tells the processor, not the kernel, that this is a wait.
+/// A hint to the processor, not to the kernel, that this is a wait.
 void pause_briefly() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();

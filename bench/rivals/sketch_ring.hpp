@@ -1,8 +1,8 @@
 // The sketch's circular buffer: 16 messages of 17 bytes, one producer, one consumer, no lock.
 //
-// Two counters run up for ever: the producer alone stores `tail`, the consumer alone stores
+// Two counters only increase: the producer alone stores `tail`, the consumer alone stores
 // `head`, and tail - head messages lie between them at positions modulo 16. Each end keeps the
-// other's counter as it last saw it and looks again only when the ring seems full (or empty): this
+// other's counter as it last saw it and loads it again only when the ring seems full (or empty): this
 // is what makes the design as fast as it can be, for each look takes the line away from the end
 // that writes it.
 //

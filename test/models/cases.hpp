@@ -107,7 +107,7 @@ inline int run_cases(int argc, char** argv, const char* model, const std::vector
               caught);
   if (wrong > 0) std::printf(", %d ARE NOT AS EXPECTED", wrong);
   std::printf("; %llu states, %.1f s\n", static_cast<unsigned long long>(states), seconds.count());
-  // A run in which nothing was looked at is no success.
+  // A run that explored nothing is not a success.
   return wrong == 0 && held + caught > 0 ? 0 : 1;
 }
 

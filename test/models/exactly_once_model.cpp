@@ -197,7 +197,7 @@ class ExactlyOnce {
 
   struct Moment {
     Server server;
-    std::array<Word, 2> stores;  // of what is going on: a number of store_lists_
+    std::array<Word, 2> stores;  // of the current changes: a number of store_lists_
     Word stored;                 // how many of them are done
     Word phase;
     Word kills;

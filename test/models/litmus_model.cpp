@@ -116,7 +116,7 @@ std::vector<Case> cases() {
       broken("a killed server's release fence orders its successor's store", kCpp, kKilled,
              {By::kFence, By::kAccess, By::kNothing}),
       holds("all relaxed, in program order", kProgram, kOnce, {}),
-      broken("the flag is not looked at, in program order", kProgram, kOnce, {.ignores_flag = true}),
+      broken("the flag is not read, in program order", kProgram, kOnce, {.ignores_flag = true}),
       holds("two loads of one word", kCpp, kOnce, {.loads_flag_twice = true}),
   };
 }

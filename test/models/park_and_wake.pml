@@ -4,28 +4,28 @@
  * or for room (for a position), and the worker that sweeps their lanes, answers, wakes them, and
  * parks. Every store goes through its process's own store buffer and becomes visible some time
  * later, in order; a load sees shared memory. So a store that is followed by a load may seem to come
- * after it, unless a full fence stands between them. Client 0 may die at any step, or stop for ever;
+ * after it, unless a full fence separates them. Client 0 may die at any step, or stop forever;
  * the server may be killed once at any step, and starts again.
  *
  * The rules (RULES names the changes, see park_model.cpp for the cases):
  *   client, new request    publish; full fence; parked? then bell + 1 and wake all, by one call that
  *                          does both (FUTEX_WAKE_OP). Only the worker stores `parked`
- *   client, waiting        wake_at = position; word = 1; full fence; look again; futex_wait(word, 1);
+ *   client, waiting        wake_at = position; word = 1; full fence; poll again; futex_wait(word, 1);
  *                          start over
  *   worker, sweep          answers and positions of all lanes; one full fence; for each connection
  *                          served whose word is set and whose wake_at is reached: word = 0, wake one
- *   worker, parking        b = bell; parked = 1; full fence; look at every lane, idle ones, too;
+ *   worker, parking        b = bell; parked = 1; full fence; poll every lane, idle ones, too;
  *                          nothing: futex_wait(bell, b); parked = 0
  *   asymmetric             membarrier in place of the worker's fence before it looks; then clients
  *                          need no fence after publishing
  *   new server             parked = 0; word = 0 and wake for every connection, without looking
- *   idle lanes             a lane that was empty drops out of the sweep; one of those is looked at in
+ *   idle lanes             a lane that was empty drops out of the sweep; one of those is polled in
  *                          each sweep, in turn
  *   hints                  a lane that was empty is marked: idle = 1; it drops out when it is empty
  *                          once more, in a later sweep: between the two is a full fence, that of the
  *                          sweep or that of parking. A client that has published and fenced, and sees
- *                          the mark, sets its hint (FUTEX_WAKE_OP) before it looks at `parked`. A sweep
- *                          takes the hint, and the lane is back in it. Nothing is looked at in turn
+ *                          the mark, sets its hint (FUTEX_WAKE_OP) before it loads `parked`. A sweep
+ *                          takes the hint, and the lane is back in it. Nothing is polled in turn
  *
  * A futex call is a full fence of its caller (the kernel's own, before it looks for sleepers); the
  * comparison in futex_wait and going to sleep are one step. A membarrier empties the buffers of the
@@ -134,7 +134,7 @@ proctype client(byte me) {
                   told[me] = published;
                   printf("client %d rings the bell\n", me) }
           fi;
-waits:    /* For its answer, or for room, or goes on. */
+waits:    /* For its answer, or for room, or continues. */
           if :: wanted = published :: wanted = published - 1 :: wanted = 0 fi;
           do :: atomic { answered[me] >= wanted -> wanted = 0; break }
              :: atomic { answered[me] < wanted ->
@@ -148,10 +148,10 @@ waits:    /* For its answer, or for room, or goes on. */
                   fi }
                 atomic { no_waiting_fence || FULL_FENCE(me) ->
                   if :: answered[me] >= wanted ->
-                          printf("client %d looks again: answered\n", me);
+                          printf("client %d polls again: answered\n", me);
                           wanted = 0;
                           break
-                     :: else -> printf("client %d looks again: nothing\n", me)
+                     :: else -> printf("client %d polls again: nothing\n", me)
                   fi;
                   if :: wake_at_after_look -> buffer[me] ! STORE_WAKE_AT, me, wanted
                      :: else

@@ -68,7 +68,7 @@ std::vector<std::string> shortest_way(const std::string& rules) {
 }
 
 std::string failure_of(const std::string& report) {
-  if (contains(report, "invalid end state")) return "somebody waits for ever";
+  if (contains(report, "invalid end state")) return "a process waits forever";
   if (contains(report, "answered")) return "all are asleep, but a request is not answered";
   if (contains(report, "passed_over")) return "an idle lane is passed over too often";
   return report;
@@ -140,11 +140,10 @@ std::vector<Case> cases() {
       broken("no fence of the worker before it looks", {"1,1", "1,1"}, "no_parking_fence"),
       broken("no fence on either side", {"1,1", "1,1"}, "no_client_fence no_parking_fence"),
       broken("no fence of a client that is about to wait", {"1,1", "1,1"}, "no_waiting_fence"),
-      broken("no fence of the worker before it looks at the words", {"1,1", "1,1"}, "no_sweep_fence"),
+      broken("no fence of the worker before it loads the words", {"1,1", "1,1"}, "no_sweep_fence"),
       broken("the worker parks without looking", {"1,1", "1,1"}, "parks_without_looking"),
-      broken("the worker looks at active lanes only before it parks", {"1,1", "1,1"},
-             "idle_lanes looks_at_active_only"),
-      broken("idle lanes are never looked at while others are busy", {"1,2", "1,2"}, "idle_lanes never_turns"),
+      broken("the worker polls active lanes only before it parks", {"1,1", "1,1"}, "idle_lanes looks_at_active_only"),
+      broken("idle lanes are never polled while others are busy", {"1,2", "1,2"}, "idle_lanes never_turns"),
       broken("hints, no fence of the client", {"1,2", "1,2"}, "idle_lanes hints membarrier no_client_fence"),
       broken("hints, a lane drops out when it is marked", {"1,2", "1,2"}, "idle_lanes hints drops_out_at_once"),
       broken("hints in place of the bell, or the bell in place of hints", {"1,2", "1,2"},

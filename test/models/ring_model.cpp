@@ -16,17 +16,17 @@
 //   consumer  polls the word at its position (acquire) until it is that position's tag; copies the
 //             payload; moves on; publishes its position (release) some time later
 //   restart   a producer's successor writes the last record once more, same position, same bytes,
-//             and goes on; a consumer's starts from the position in the journal, which is stored
+//             and continues; a consumer's starts from the position in the journal, which is stored
 //             when a record is done, before it is published as consumed
 //   closed    stored (release) after the last record; a consumer that finds nothing, and then sees
-//             the flag, looks at the ring once more before it leaves
+//             the flag, polls the ring once more before it leaves
 //
 // Stores become visible in any order that C++ allows: a release store after all before it, relaxed
 // ones pass each other. A kill leaves a prefix of the producer's program, however much of it is
 // visible yet. The consumer's loads are in program order: the poll is an acquire.
 //
 // Checked: each record that is read is the next one, whole, and published; a poll that finds nothing
-// is right; nothing that was sent before the close is lost; nobody waits for ever.
+// is right; nothing that was sent before the close is lost; nobody waits forever.
 //
 // Simplified: positions of 16 bits that do not wrap, the second word of a record stands for its
 // length and number, no streaming of large messages.
@@ -119,7 +119,7 @@ class Ring {
     Word known_consumed;
     Word sent;  // messages
     Word kills;
-    Record last;  // what the journal tells a successor
+    Record last;  // what a successor reads in the journal
     // The consumer.
     Word consumer_phase;
     Word tail;
@@ -417,7 +417,7 @@ class Ring {
     if (!waits_for_room) return;
     const int rest = units_to_end(now);
     const int needed = rest > 1 ? 2 : rest + (rules_.asks_room_for_padding_and_record ? 2 : 0);
-    if (!has_room(now, needed)) search_.fail(now, "the producer waits for room for ever");
+    if (!has_room(now, needed)) search_.fail(now, "the producer waits for room forever");
   }
 
   std::vector<std::string> way() const {
@@ -509,7 +509,7 @@ std::vector<Case> cases() {
       broken("consumed published before the payload is copied", {4, 4}, {.capacity = 2, .publishes_after_copy = false}),
       broken("polled without acquire: payload copied before the poll", {4, 4}, {.polls_before_copy = false}),
       broken("closed stored relaxed", {2, 2}, {.closed_is_release = false}),
-      broken("no last look at the ring after closed is seen", {2, 2}, {.looks_once_more = false}),
+      broken("no last poll of the ring after closed is seen", {2, 2}, {.looks_once_more = false}),
   };
 }
 

@@ -2,7 +2,7 @@
 //
 // A model's state is a plain struct without padding; two states are the same when their bytes are.
 // Because the search goes breadth first, the way that it gives for a failure is a shortest one.
-// Nothing is approximated: whole states are kept and compared, no hash stands in for one.
+// Nothing is approximated: whole states are kept and compared, no hash replaces one.
 #pragma once
 
 #include <algorithm>

@@ -15,7 +15,7 @@
 // point of it, i.e. with every view, and take every choice at each load.
 //
 // Checked: the result was current at some point between the view with which the read began and the
-// view with which it ends. So a later read, by this thread or by one that it tells, cannot go back.
+// view with which it ends. So a later read, by this thread or by one that it synchronizes with, cannot return an older value.
 //
 // A clear by another worker (`clears_by_others`) is a store of another thread, which makes nothing
 // else visible. This worker sees it from some request on, and says so with its own later stores; a
