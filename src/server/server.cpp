@@ -359,9 +359,9 @@ Status Server::start_threads(std::function<void()> fatal) {
     workers_.push_back(std::make_unique<Worker>(around, i, std::move(lanes)));
     workers_.back()->start();
   }
-  service_ =
-      std::make_unique<Service>(Service::Surroundings{&options_, &master_, table_.get(), Journal(journal_region_),
-                                                      &workers_, incarnation_, log_, std::move(fatal), &master_guard_});
+  service_ = std::make_unique<Service>(Service::Surroundings{&options_, &master_, table_.get(), alive_.get(),
+                                                             Journal(journal_region_), &workers_, incarnation_, log_,
+                                                             std::move(fatal), &master_guard_});
   for (std::unique_ptr<ServerEnd>& end : inheritance_.connections) service_->adopt(std::move(end));
   inheritance_.connections.clear();
   service_->start();

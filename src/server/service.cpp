@@ -67,6 +67,7 @@ Service::Service(Surroundings surroundings)
   connections_.reserve(around_.options->max_connections);
   reaper_.watch_file(around_.options->name.master());
   reaper_.watch_file(around_.options->name.table());
+  reaper_.watch_file(around_.options->name.alive());
 }
 
 Service::~Service() {
@@ -420,17 +421,28 @@ void Service::count_connections() noexcept {
   around_.table->header().server_stats.connections.store(connections_.size(), std::memory_order_relaxed);
 }
 
-// Somebody has unlinked our regions. Those who are connected are served as before; nobody else can find us.
+// Without its master region, its table or its alive file nobody finds this server. Those who are connected are served as before.
+// A file that was removed is gone for good; one that was only renamed can get its name again.
 void Service::notice_removal() {
-  const auto gone = [](const Region& region) {
+  if (removed_) return;
+  const InstanceName& name = around_.options->name;
+  const std::pair<const std::string&, int> files[] = {{name.master(), around_.master->fd()},
+                                                      {name.table(), around_.table->region().fd()},
+                                                      {name.alive(), around_.alive}};
+  for (const auto& [path, fd] : files) {
+    if (is_named(path, fd)) continue;
     struct stat facts {};
-    return ::fstat(region.fd(), &facts) == 0 && facts.st_nlink == 0;
-  };
-  if (removed_ || (!gone(*around_.master) && !gone(around_.table->region()))) return;
-  removed_ = true;
+    removed_ = ::fstat(fd, &facts) == 0 && facts.st_nlink == 0;
+    if (removed_) break;
+    if (std::exchange(said_renamed_, true)) continue;
+    say("the name ", path,
+        " does not lead to the file of this server any more: nobody else can connect; rename the file "
+        "back, or stop this server with hostmap stop --keep and start it again");
+  }
+  if (!removed_) return;
   notify_service_manager("STATUS=the regions were removed; serving whoever is connected, then stopping");
-  say("the regions of '", around_.options->name.name(), "' were removed under this server; it serves the ",
-      connections_.size(), " connected clients until they leave, and then stops: start it again to accept others");
+  say("the regions of '", name.name(), "' were removed under this server; it serves the ", connections_.size(),
+      " connected clients until they leave, and then stops: start it again to accept others");
 }
 
 bool Service::has_private_pages() const noexcept {

@@ -36,6 +36,7 @@ class Service {
     const CheckedOptions* options;
     Region* master;
     Table* table;
+    int alive;  // descriptor of the file that newcomers look at
     Journal journal;
     std::vector<std::unique_ptr<Worker>>* workers;
     std::uint64_t incarnation;
@@ -126,6 +127,7 @@ class Service {
   bool said_larger_ = false;  // that the table's file is larger than it may be
   bool said_damaged_ = false;
   bool said_taken_ = false;
+  bool said_renamed_ = false;
   std::atomic<bool> open_{false};
   bool gave_up_ = false;
   std::atomic<bool> stopping_{false};

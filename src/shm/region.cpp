@@ -126,6 +126,14 @@ void unlink_if_same(const std::string& path, int fd) noexcept {
   }
 }
 
+bool is_named(const std::string& path, int fd) noexcept {
+  struct stat mine {};
+  struct stat named {};
+  if (::fstat(fd, &mine) != 0) return true;
+  if (::lstat(path.c_str(), &named) != 0) return errno != ENOENT;
+  return mine.st_ino == named.st_ino && mine.st_dev == named.st_dev;
+}
+
 void Region::unlink_name() const noexcept {
   if (fd_) unlink_if_same(path_, fd_.get());
 }

@@ -168,6 +168,9 @@ bool large_pages_refused() noexcept;
 // Removes the name `path` if it leads to the open file `fd`.
 void unlink_if_same(const std::string& path, int fd) noexcept;
 
+// Does the name `path` lead to the open file `fd`? Also true where that cannot be determined.
+bool is_named(const std::string& path, int fd) noexcept;
+
 // Opens `path` without following links and without blocking on a FIFO, and checks that it is a regular file with an
 // acceptable owner: the caller's user, root, or whom `trust` names.
 Result<RegionFile> open_region_file(const std::string& path, Access access, const Trust& trust = {});

@@ -1,5 +1,7 @@
 // FAULTS 19: somebody removes the regions of a running server.
 #include <chrono>
+#include <filesystem>
+#include <fstream>
 #include <gtest/gtest.h>
 #include <thread>
 
@@ -17,7 +19,7 @@ std::size_t times_said(Server& server) {
 }
 
 TEST(RemovedRegions, Case19TheServerSaysItOnceServesThoseConnectedAndExitsWith1WhenTheLastOneLeaves) {
-  for (const std::string& what : {std::string("all"), std::string("master"), std::string("table")}) {
+  for (const std::string what : {"all", "master", "table", "alive"}) {
     SCOPED_TRACE(what);
     Server server({"10", "--workers", "2"});
     Peer first(server);
@@ -37,7 +39,7 @@ TEST(RemovedRegions, Case19TheServerSaysItOnceServesThoseConnectedAndExitsWith1W
       EXPECT_EQ(second.put("key" + std::to_string(i), "#2000:" + std::to_string(i)), StatusCode::kOk);
     }
     EXPECT_EQ(second.put("large", "#300000:1"), StatusCode::kOk);
-    expect_refusal(run(server.client_command({"1"})), 3, {"no server", server.name()});
+    expect_refusal(run(server.client_command({"1"})), 3, {what == "alive" ? "has died" : "no server", server.name()});
     if (what != "all") {
       // Newcomers cannot get in, and do not disturb.
       for (int i = 0; i < 3; ++i) EXPECT_EQ(run(server.client_command({"1"})).exit, exited(3));
@@ -49,6 +51,40 @@ TEST(RemovedRegions, Case19TheServerSaysItOnceServesThoseConnectedAndExitsWith1W
     EXPECT_EQ(server.wait(), exited(1));
     EXPECT_EQ(times_said(server), 1u) << server.errors();
     EXPECT_EQ(server.files(), std::vector<std::string>());
+  }
+}
+
+TEST(RemovedRegions, Case19AFileThatIsReplacedIsARemovedOne) {
+  for (const std::string what : {"master", "table", "alive"}) {
+    SCOPED_TRACE(what);
+    Server server;
+    Peer peer(server);
+    const std::string path = "/dev/shm/" + server.name() + "-" + what;
+    std::ofstream(path + "-aside") << "another file";
+    std::filesystem::rename(path + "-aside", path);
+    ASSERT_TRUE(eventually([&] { return times_said(server) == 1; })) << server.errors();
+    EXPECT_EQ(peer.put("key", "value"), StatusCode::kOk);
+    EXPECT_EQ(peer.leave(), kSuccess);
+    EXPECT_EQ(server.wait(), exited(1));
+    remove_path(path);
+    EXPECT_EQ(server.files(), std::vector<std::string>());
+  }
+}
+
+TEST(RemovedRegions, AFileThatIsRenamedIsSaidAndTheServerServesOn) {
+  for (const std::string what : {"master", "table", "alive"}) {
+    SCOPED_TRACE(what);
+    Server server;
+    Peer peer(server);
+    const std::string path = "/dev/shm/" + server.name() + "-" + what;
+    std::filesystem::rename(path, path + "-aside");
+    ASSERT_TRUE(eventually([&] { return server.errors().find(path) != std::string::npos; })) << server.errors();
+    EXPECT_NE(server.errors().find("rename the file back"), std::string::npos) << server.errors();
+    EXPECT_EQ(peer.put("key", "value"), StatusCode::kOk);
+    std::filesystem::rename(path + "-aside", path);
+    Peer newcomer(server);
+    EXPECT_EQ(newcomer.get("key").text, Peer::told_of("value"));
+    EXPECT_EQ(times_said(server), 0u) << server.errors();
   }
 }
 

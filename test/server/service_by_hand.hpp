@@ -75,6 +75,7 @@ class ServiceByHand {
     return {&options,
             &regions.master(),
             &regions.table(),
+            -1,
             Journal(regions.journal()),
             &regions.workers(),
             Regions::kIncarnation,
