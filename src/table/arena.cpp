@@ -214,7 +214,10 @@ std::uint64_t SlabPool::take(std::uint64_t count, SlabKind kind, std::uint32_t s
 }
 
 std::uint64_t SlabPool::place_one() {
-  if (free_slabs_ <= singles_ && !grow_to(slabs_ + singles_ + 1 - free_slabs_)) return kNone;
+  if (free_slabs_ <= singles_ && !grow_to(slabs_ + singles_ + 1 - free_slabs_)) {
+    short_.store(true, std::memory_order_relaxed);  // relaxed: a hint
+    return kNone;
+  }
   const std::uint64_t slab = first_free();
   mark(slab, 1, false);
   return slab;
@@ -362,6 +365,11 @@ std::uint64_t SlabPool::slabs_within_reach() {
 void SlabPool::note_free() noexcept {
   const std::uint64_t bytes = free_slabs_ * kSlabBytes;
   free_bytes_.store(bytes, std::memory_order_relaxed);  // relaxed: an estimate for its readers
+  constexpr std::uint64_t kPlenty = 64;
+  // relaxed, both: a hint
+  if (short_.load(std::memory_order_relaxed) && free_slabs_ > singles_ + kPlenty) {
+    short_.store(false, std::memory_order_relaxed);
+  }
   table_.at<TableHeader>(0)->server_stats.arena_free_bytes.store(bytes + (on_loan_ ? 0 : reserved_.count * kSlabBytes),
                                                                  std::memory_order_relaxed);  // relaxed: likewise
 }
@@ -687,8 +695,9 @@ void BlockAllocator::release(std::uint64_t offset, std::uint64_t bytes) noexcept
   free_bytes_ += size;
   if (slab.used-- == slab.blocks && &slab != evacuated_) list(slab);
   account(stats_.entry_bytes, -static_cast<std::int64_t>(size));
-  // One empty slab per class stays, so that a key that comes and goes does not move slabs to and fro.
-  if (slab.used == 0 && slab.place != kNotListed && partial_[slab.size_class].size() > 1) {
+  // One empty slab per class stays, so that a key that comes and goes does not move slabs to and fro; but not while another
+  // class or shard may be refused for want of it.
+  if (slab.used == 0 && slab.place != kNotListed && (partial_[slab.size_class].size() > 1 || pool_.is_short())) {
     unlist(slab);
     discard(slab);
   }
@@ -734,6 +743,11 @@ std::uint64_t BlockAllocator::allocate_reserved(std::uint64_t old, std::uint64_t
 
 std::uint64_t BlockAllocator::allocate_elsewhere(std::uint64_t bytes) {
   if (const std::uint64_t offset = allocate(bytes); offset != 0 || !into_larger_) return offset;
+  return allocate_in_larger(bytes);
+}
+
+std::uint64_t BlockAllocator::allocate_in_larger(std::uint64_t bytes) noexcept {
+  if (bytes > kLargestBlock) return 0;
   for (unsigned larger = size_class(bytes) + 1; larger < kSizeClasses; ++larger) {
     if (!partial_[larger].empty()) return take_block(*partial_[larger].back());
   }

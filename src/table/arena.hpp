@@ -159,6 +159,8 @@ class SlabPool {
   std::uint64_t free_bytes() const noexcept {
     return free_bytes_.load(std::memory_order_relaxed);  // relaxed: an estimate
   }
+  // Was somebody refused a slab, and has not much come back since? Any thread.
+  bool is_short() const noexcept { return short_.load(std::memory_order_relaxed); }  // relaxed: likewise
   // Slabs that could be taken one by one, those that can still be populated included. Makes a system call.
   std::uint64_t slabs_within_reach();
   // Is a part of the reserve not there? Beside a shard that has a slab of it; or since a kill.
@@ -219,6 +221,7 @@ class SlabPool {
   bool on_loan_ = false;  // the reserve's run is
   std::condition_variable loan_ends_;
   std::atomic<std::uint64_t> free_bytes_{0};
+  std::atomic<bool> short_{false};
   bool growing_ = false;        // the helper thread populates memory for a run
   bool growth_failed_ = false;  // the last time that it was
 };
@@ -247,6 +250,8 @@ class BlockAllocator {
   std::uint64_t allocate_reserved(std::uint64_t old, std::uint64_t old_bytes, std::uint64_t bytes);
   // Did the last allocate() fail because memory for a run is on its way?
   bool comes_later() const noexcept { return comes_later_; }
+  // A block of a larger class, where one is free already. 0: there is none.
+  std::uint64_t allocate_in_larger(std::uint64_t bytes) noexcept;
   // Bytes that the block of an entry has.
   std::uint64_t room_at(std::uint64_t entry, std::uint64_t bytes) const noexcept {
     return bytes > kLargestBlock ? round_up(bytes, kSlabBytes) : class_bytes(slabs_[pool_.slab_of(entry)]->size_class);

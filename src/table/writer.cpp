@@ -319,12 +319,29 @@ void ShardWriter::drop_entry(std::uint64_t entry, std::uint64_t key_bytes, std::
   blocks_.release(entry, entry_bytes(key_bytes, value_bytes));
 }
 
-// A block for a new value of `key`; of the reserve if there is no other, and the key has an entry that is as large.
-std::uint64_t ShardWriter::block_for(const HashedKey& key, std::uint64_t bytes) {
-  if (const std::uint64_t entry = blocks_.allocate(bytes); entry != 0) [[likely]]
-    return entry;
-  const EntryPlace old = find_entry(fresh_entries(key), key, nullptr);
-  return old.cell == nullptr ? 0 : blocks_.allocate_reserved(cell_offset(old.word), entry_size(old.word), bytes);
+bool ShardWriter::has_pair(const HashedKey& key) noexcept {
+  return key.is_word() && find_pair(fresh_pairs(key), key.word(), nullptr).bucket != nullptr;
+}
+
+// A block for a new value of `key`, with its meta. If there is no other: of the reserve, where the key has an entry that is as
+// large; of a larger class, where it has a pair.
+std::uint64_t ShardWriter::block_for(const HashedKey& key, std::uint64_t value_bytes) {
+  const std::uint64_t bytes = entry_bytes(key.bytes.size(), value_bytes);
+  std::uint64_t meta = make_meta(key.bytes.size(), value_bytes);
+  std::uint64_t entry = blocks_.allocate(bytes);
+  if (entry == 0) [[unlikely]] {
+    const EntryPlace old = find_entry(fresh_entries(key), key, nullptr);
+    if (old.cell != nullptr) {
+      entry = blocks_.allocate_reserved(cell_offset(old.word), entry_size(old.word), bytes);
+    } else if (has_pair(key)) {
+      entry = blocks_.allocate_in_larger(bytes);
+      meta |= kEntryInLargerBlock;
+    }
+    if (entry == 0) return 0;
+  }
+  // relaxed: published with the cell that will lead here; who gave the block has fenced
+  table_.at<Word>(entry)->store(meta, kRelaxed);
+  return entry;
 }
 
 StatusCode ShardWriter::put_entry(const HashedKey& key, std::span<const std::byte> value) {
@@ -341,21 +358,22 @@ StatusCode ShardWriter::put_entry(const HashedKey& key, std::span<const std::byt
       return StatusCode::kOk;
     }
   }
-  const std::uint64_t size = entry_bytes(key.bytes.size(), value.size());
-  const std::uint64_t entry = block_for(key, size);
+  const std::uint64_t entry = block_for(key, value.size());
   if (entry == 0) [[unlikely]] {
     chain_is_full_ = false;
     return StatusCode::kFull;
   }
-  // relaxed: published with the cell that will lead here; who gave the block has fenced
-  table_.at<Word>(entry)->store(make_meta(key.bytes.size(), value.size()), kRelaxed);
   std::byte* payload = entry_payload(entry);
   copy_shared(payload, key.bytes.data(), key.bytes.size());
   copy_shared(payload + key.bytes.size(), value.data(), value.size());
   const StatusCode code = try_commit(key, entry);
-  if (code != StatusCode::kOk) [[unlikely]]
-    drop_entry(entry, key.bytes.size(), value.size());
-  return code;
+  if (code == StatusCode::kOk) [[likely]]
+    return code;
+  drop_entry(entry, key.bytes.size(), value.size());
+  // A pair that becomes an entry needs a block and a bucket, and the last slab went to the block. It is the bucket's now, as a
+  // block may be found in another class.
+  if (chain_is_full_ || !has_pair(key) || link_entry_bucket(fresh_entries(key)) == nullptr) return code;
+  return put_entry(key, value);
 }
 
 StatusCode ShardWriter::commit_entry(const HashedKey& key, std::uint64_t entry, std::uint64_t value_bytes,

@@ -97,7 +97,8 @@ class ShardWriter {
 
   // Sets `key`. kOk: sealed and committed; kFull: nothing changed. A put that finds no room makes some, in bounded steps,
   // before it gives up: what a clear left is swept on, entries are moved out of sparse slabs. A value that needs no more
-  // room than its key has is never refused, but for what is said of the arena's reserve (arena.hpp).
+  // room than its key has is never refused, but for what is said of the arena's reserve (arena.hpp). A pair has no block: a
+  // value of another length than 8 bytes needs one, and may need a bucket, whatever is free of any class.
   StatusCode put(const HashedKey& key, std::span<const std::byte> value) {
     const StatusCode code = try_put(key, value);
     if (code != StatusCode::kFull) [[likely]]
@@ -213,7 +214,8 @@ class ShardWriter {
   Word* link_entry_bucket(EntryBucket* primary);
   StatusCode put_pair(const HashedKey& key, std::uint64_t value);
   StatusCode put_entry(const HashedKey& key, std::span<const std::byte> value);
-  std::uint64_t block_for(const HashedKey& key, std::uint64_t bytes);
+  std::uint64_t block_for(const HashedKey& key, std::uint64_t value_bytes);
+  bool has_pair(const HashedKey& key) noexcept;
   void swing_cell(EntryBucket* primary, Word& cell, std::uint64_t word) noexcept;
   StatusCode try_commit(const HashedKey& key, std::uint64_t entry);
   void set_mixed() noexcept;

@@ -91,6 +91,58 @@ TEST_F(FullTable, AnEntryThatCannotBecomeAPairStaysAnEntry) {
   for (std::uint64_t key = 0; key < i; ++key) ASSERT_EQ(get(reader, text_of(key)).value, "87654321");
 }
 
+// A pair has no block: as an entry it needs one, and perhaps an overflow bucket. When one slab is free for both, it becomes the
+// bucket's, as there is a hole for the block in a slab of a larger class.
+TEST(FullTableOfPairs, APairBecomesAnEntryWithTheLastSlabAndAHoleOfAnotherClass) {
+  constexpr std::uint64_t kBuckets = 2000;
+  TestTable table({.buckets = kBuckets, .memory = kMemory});
+  std::vector<std::string> of_one_bucket;
+  const auto is_of_bucket = [&table](const std::string& name) {
+    std::uint32_t shard;
+    const HashedKey key = table.table().hash(bytes_of(name), shard);
+    return bucket_index(make_state(0, 0), kBuckets, key.fraction, key.hash) == 5;
+  };
+  for (std::uint64_t i = 0; of_one_bucket.size() <= kPlaces; ++i) {
+    if (is_of_bucket(text_of(i))) of_one_bucket.push_back(text_of(i));
+  }
+  const std::string last = of_one_bucket.back();
+  of_one_bucket.pop_back();
+  ASSERT_EQ(table.put(last, "12345678"), StatusCode::kOk);
+  for (const std::string& key : of_one_bucket) ASSERT_EQ(table.put(key, std::string(100, 'e')), StatusCode::kOk);
+  std::uint64_t filled = 0;
+  while (is_of_bucket(key_of(filled)) || table.put(key_of(filled), std::string(16'000, 'f')) == StatusCode::kOk)
+    ++filled;
+  ASSERT_EQ(table.header().lane_stats[0].overflow_bytes.load(), 0u);
+  ASSERT_EQ(table.put(last, "shorter"), StatusCode::kFull);
+  // Each slab has two.
+  for (std::uint64_t i = 0; i < 2; ++i) ASSERT_EQ(table.erase(key_of(i)), StatusCode::kOk);
+  EXPECT_EQ(table.put(last, "shorter"), StatusCode::kOk);
+  EXPECT_GT(table.header().lane_stats[0].overflow_bytes.load(), 0u);
+  const TableReader reader = table.reader();
+  EXPECT_EQ(get(reader, last).value, "shorter");
+  for (const std::string& key : of_one_bucket) EXPECT_EQ(get(reader, key).value, std::string(100, 'e'));
+  EXPECT_EQ(table.put(last, "another"), StatusCode::kOk) << "in a larger block than it needs";
+  std::vector<std::size_t> lost;
+  table.restart();
+  EXPECT_EQ(table.table().adopt({}, lost), 0u);
+  EXPECT_EQ(get(table.reader(), last).value, "another");
+}
+
+// A class keeps its last empty slab, so that a key that comes and goes does not move slabs to and fro; but in a full table other
+// shards have need of it.
+TEST_F(FullTableOf4Shards, WhatOneShardHasErasedIsFreeForTheOthers) {
+  constexpr std::size_t kSizes[] = {20, 50, 100, 200, 300, 500, 800, 1000, 2000, 3000, 5000, 8000};
+  std::uint64_t next = 0;
+  for (const std::size_t bytes : kSizes) {
+    for (int i = 0; i < 8; ++i) ASSERT_EQ(table_.put(key_of(next++), std::string(bytes, 'v')), StatusCode::kOk);
+  }
+  const std::uint64_t small = next;
+  next += fill(16'000, next);
+  for (std::uint64_t key = 0; key < small; ++key) ASSERT_EQ(table_.erase(key_of(key)), StatusCode::kOk);
+  const std::uint64_t free_bytes = table_.header().server_stats.arena_free_bytes.load();
+  EXPECT_GT(free_bytes, std::size(kSizes) * 3 * kSlabBytes) << "each shard had a slab of most sizes";
+}
+
 // A value that cannot fit is refused before anything is populated or moved for it.
 TEST_F(FullTable, WhatIsRefusedHasTakenNothing) {
   for (std::uint64_t i = 0; i < 1000; ++i) ASSERT_EQ(table_.put(key_of(i), std::string(100, 'f')), StatusCode::kOk);
@@ -206,6 +258,126 @@ TEST_F(FullTable, RunsOfAnyLengthAreOverwritten) {
     ASSERT_EQ(table_.put(key_of(key), std::string(bytes, 'z')), StatusCode::kOk) << bytes;
   }
 }
+
+// Any history: what a key has room for goes on at any fill, and what is refused has changed nothing.
+class AnyFullTable : public testing::TestWithParam<std::uint32_t> {
+ protected:
+  AnyFullTable() : table_({.buckets = random_.between(4, 300), .memory = kMemory, .shards = GetParam()}) {}
+
+  std::uint64_t overflow_bytes() {
+    std::uint64_t sum = 0;
+    for (std::uint32_t i = 0; i < table_.table().shard_count(); ++i) {
+      sum += table_.header().lane_stats[i].overflow_bytes.load();
+    }
+    return sum;
+  }
+  // As a server does it: what is refused is not followed by upkeep.
+  StatusCode put(const std::string& key, const std::string& value) {
+    std::uint32_t shard;
+    const HashedKey hashed = table_.table().hash(bytes_of(key), shard);
+    const StatusCode code = table_.table().shard(shard).put(hashed, bytes_of(value));
+    if (code == StatusCode::kOk) table_.table().shard(shard).upkeep();
+    return code;
+  }
+  // A key of 8 bytes or another one. Those of 8 bytes with a value of 8 bytes are pairs.
+  std::string any_key() {
+    const std::uint64_t number = next_key_++;
+    switch (random_.below(4)) {
+      case 0:
+        return "key of sixteen " + std::to_string(number);
+      case 1:
+        return key_of(number) + std::string(random_.below(300), 'k');
+      default:
+        return text_of(number);
+    }
+  }
+  std::string any_value(std::size_t bytes) { return std::string(bytes, static_cast<char>('a' + random_.below(26))); }
+  std::size_t any_size() {
+    static constexpr std::size_t kMost[] = {8, 8, 24, 100, 1000, 5000, 17'000, 40'000, 200'000, 500'000};
+    const std::size_t most = random_.one_of(kMost);
+    return most == 8 ? 8 : random_.below(most) + 1;
+  }
+  bool insert(std::size_t bytes) {
+    const std::string key = any_key();
+    const std::string value = any_value(bytes);
+    const std::uint64_t keys = table_.keys();
+    const std::uint64_t overflow = overflow_bytes();
+    const std::uint64_t used = table_.entry_bytes();
+    const StatusCode code = put(key, value);
+    if (code == StatusCode::kOk) {
+      content_[key] = value;
+      names_.push_back(key);
+      return true;
+    }
+    EXPECT_EQ(code, StatusCode::kFull);
+    EXPECT_EQ(table_.keys(), keys);
+    EXPECT_EQ(overflow_bytes(), overflow);
+    EXPECT_LE(table_.entry_bytes(), used) << "entries may only have been moved out of larger blocks than they need";
+    if (random_.one_in(300)) check();
+    return false;
+  }
+  // With new keys of several sizes, large ones first, each until some are refused in a row: other shards may have room.
+  void fill() {
+    for (int i = 0; i < 40; ++i) insert(any_size());
+    std::size_t bytes = random_.between(1000, 300'000);
+    for (; bytes > 0; bytes = random_.below(bytes)) {
+      for (int refused = 0; refused < 8; refused = insert(bytes) ? 0 : refused + 1) {
+      }
+    }
+    for (int refused = 0; refused < 8; refused = insert(random_.one_in(2) ? 8 : 1) ? 0 : refused + 1) {
+    }
+  }
+  const std::string& any_present() { return names_[random_.below(names_.size())]; }
+  void update(const std::string& key) {
+    std::string& value = content_[key];
+    const bool is_pair = key.size() == 8 && value.size() == 8;
+    const bool same = is_pair || random_.one_in(2) || value.empty();
+    const std::string next = any_value(same ? value.size() : random_.below(value.size()) + 1);
+    const std::uint64_t keys = table_.keys();
+    ASSERT_EQ(put(key, next), StatusCode::kOk)
+        << "a key of " << key.size() << " bytes, whose value has " << value.size() << " bytes, gets " << next.size();
+    ASSERT_EQ(table_.keys(), keys);
+    value = next;
+  }
+  void erase_some() {
+    for (std::size_t i = 0; i < names_.size();) {
+      if (!random_.one_in(10)) {
+        ++i;
+        continue;
+      }
+      ASSERT_EQ(table_.erase(names_[i]), StatusCode::kOk);
+      content_.erase(names_[i]);
+      names_[i] = names_.back();
+      names_.pop_back();
+    }
+  }
+  void check() {
+    const TableReader reader = table_.reader();
+    ASSERT_EQ(table_.keys(), content_.size());
+    for (const auto& [key, value] : content_) ASSERT_EQ(get(reader, key).value, value);
+  }
+
+  Random random_;
+  TestTable table_;
+  std::uint64_t next_key_ = 0;
+  std::map<std::string, std::string> content_;
+  std::vector<std::string> names_;
+};
+
+TEST_P(AnyFullTable, GoesOnWithWhatNeedsNoMoreRoomAndChangesNothingWhereItRefuses) {
+  for (int round = 0; round < 4; ++round) {
+    fill();
+    for (int i = 0; i < 20'000; ++i) {
+      ASSERT_NO_FATAL_FAILURE(update(any_present())) << "update " << i << " of round " << round;
+      if (random_.one_in(50)) insert(any_size());
+      if (HasFailure()) return;
+    }
+    check();
+    erase_some();
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Shards, AnyFullTable, testing::Values(1u, 4u));
 
 }  // namespace
 }  // namespace hostmap::test
