@@ -349,8 +349,9 @@ Applied Dispatcher::finish_stream(const Request& request) {
 }
 
 Applied Dispatcher::refuse_stream(const Request& request, StatusCode code) {
+  const Applied outcome = refuse(request, code);
   drop_stream();
-  return refuse(request, code);
+  return outcome;
 }
 
 // A streamed request that has arrived.
@@ -363,10 +364,12 @@ Applied Dispatcher::apply_whole(const Request& request, const HashedKey& key) {
     case Op::kPut: {
       if (stream.entry == 0) return put(request, key);
       Effort& effort = channel_.effort_for(request.position);
-      const StatusCode code = shard_.commit_entry(key, stream.entry, stream.value_bytes, effort);
+      const StatusCode code = shard_.commit_entry(key, stream.entry, effort);
       if (effort.goes_on) return Applied::kNotYet;
-      stream.entry = 0;  // the table's, or released
-      if (code == StatusCode::kOk) ++counts_.puts;
+      if (code == StatusCode::kOk) {
+        stream.entry = 0;  // the table's
+        ++counts_.puts;
+      }
       finish(request, code, code == StatusCode::kOk ? Effect::kSealed : Effect::kNone);
       return Applied::kDone;
     }
@@ -383,6 +386,7 @@ Applied Dispatcher::apply_whole(const Request& request, const HashedKey& key) {
   }
 }
 
+// Only when its request counts as done: killed before that, the next server needs all that had been received.
 void Dispatcher::drop_stream() noexcept {
   ServerChannel::Stream& stream = channel_.stream;
   if (stream.entry != 0) shard_.drop_entry(stream.entry, stream.key_bytes, stream.value_bytes);

@@ -376,8 +376,7 @@ StatusCode ShardWriter::put_entry(const HashedKey& key, std::span<const std::byt
   return put_entry(key, value);
 }
 
-StatusCode ShardWriter::commit_entry(const HashedKey& key, std::uint64_t entry, std::uint64_t value_bytes,
-                                     Effort& effort) {
+StatusCode ShardWriter::commit_entry(const HashedKey& key, std::uint64_t entry, Effort& effort) {
   effort.goes_on = false;
   StatusCode code = try_commit(key, entry);
   if (code == StatusCode::kOk) [[likely]]
@@ -386,7 +385,6 @@ StatusCode ShardWriter::commit_entry(const HashedKey& key, std::uint64_t entry, 
     code = try_commit(key, entry);
     effort.goes_on = code == StatusCode::kFull && !chain_is_full_;
   }
-  if (code != StatusCode::kOk && !effort.goes_on) drop_entry(entry, key.bytes.size(), value_bytes);
   return code;
 }
 

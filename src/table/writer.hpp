@@ -118,10 +118,10 @@ class ShardWriter {
     return with_all_calls([&](Effort& effort) { return begin_entry(key_bytes, value_bytes, effort); });
   }
   std::byte* entry_payload(std::uint64_t entry) const noexcept { return table_.at<std::byte>(entry) + kEntryMetaBytes; }
-  // `key` may lie in the entry itself. kOk, or kFull: the block is released (unless the effort goes on), nothing changed.
-  StatusCode commit_entry(const HashedKey& key, std::uint64_t entry, std::uint64_t value_bytes, Effort& effort);
-  StatusCode commit_entry(const HashedKey& key, std::uint64_t entry, std::uint64_t value_bytes) {
-    return with_all_calls([&](Effort& effort) { return commit_entry(key, entry, value_bytes, effort); });
+  // `key` may lie in the entry itself. kOk, or kFull: nothing changed, and the block is still the caller's.
+  StatusCode commit_entry(const HashedKey& key, std::uint64_t entry, Effort& effort);
+  StatusCode commit_entry(const HashedKey& key, std::uint64_t entry) {
+    return with_all_calls([&](Effort& effort) { return commit_entry(key, entry, effort); });
   }
   // Could a value of so many bytes be put while memory is full, because `key` has as much room already?
   bool may_replace(const HashedKey& key, std::uint64_t value_bytes) noexcept;

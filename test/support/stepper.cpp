@@ -16,29 +16,9 @@ namespace hostmap::test {
 
 namespace {
 
-// Waits until every other thread of this process sleeps: a thread that runs may hold a mutex, which nobody would give back in
-// a forked child. False: one does not come to rest.
-bool others_sleep() {
-  constexpr std::chrono::seconds kWatchdog{30};
-  const auto end = std::chrono::steady_clock::now() + kWatchdog;
-  const std::string me = std::to_string(::gettid());
-  for (;;) {
-    bool all = true;
-    for (const auto& thread : std::filesystem::directory_iterator("/proc/self/task")) {
-      if (thread.path().filename() == me) continue;
-      std::string line;
-      std::getline(std::ifstream(thread.path() / "stat"), line);
-      const std::size_t name_end = line.rfind(") ");  // and then the state; a thread that has ended has no line
-      all = all && (name_end == std::string::npos || line[name_end + 2] == 'S');
-    }
-    if (all) return true;
-    if (std::chrono::steady_clock::now() > end) return false;
-    ::sched_yield();
-  }
-}
-
 // A child that stops itself before and after `body`: so the tracer knows where both ends are.
 pid_t fork_traced(const std::function<int()>& body) {
+  EXPECT_TRUE(others_sleep()) << "a thread of this process goes on running; the child may wait for its mutex";
   std::fflush(nullptr);
   const pid_t pid = ::fork();
   if (pid != 0) return pid;
@@ -81,7 +61,6 @@ bool stops_within(pid_t pid, int& status, std::chrono::milliseconds limit) {
 
 // Forks `body` and waits until it is about to begin. 0, with a failure: that did not come about.
 pid_t begin_stepping(const std::function<void()>& body) {
-  EXPECT_TRUE(others_sleep()) << "a thread of this process goes on running; the child may wait for its mutex";
   const pid_t pid = fork_traced([&body] {
     body();
     return 0;
@@ -97,6 +76,25 @@ pid_t begin_stepping(const std::function<void()>& body) {
 }
 
 }  // namespace
+
+bool others_sleep() {
+  constexpr std::chrono::seconds kWatchdog{30};
+  const auto end = std::chrono::steady_clock::now() + kWatchdog;
+  const std::string me = std::to_string(::gettid());
+  for (;;) {
+    bool all = true;
+    for (const auto& thread : std::filesystem::directory_iterator("/proc/self/task")) {
+      if (thread.path().filename() == me) continue;
+      std::string line;
+      std::getline(std::ifstream(thread.path() / "stat"), line);
+      const std::size_t name_end = line.rfind(") ");  // and then the state; a thread that has ended has no line
+      all = all && (name_end == std::string::npos || line[name_end + 2] == 'S');
+    }
+    if (all) return true;
+    if (std::chrono::steady_clock::now() > end) return false;
+    ::sched_yield();
+  }
+}
 
 StoodAt stop_at(const std::function<void()>& body, std::uint64_t step, const std::function<void()>& meanwhile,
                 Afterwards afterwards) {

@@ -7,6 +7,10 @@
 
 namespace hostmap::test {
 
+// Waits until every other thread of this process sleeps: a thread that runs may hold a mutex, which nobody would give back in
+// a forked child. False: one does not come to rest.
+bool others_sleep();
+
 // Runs `body` in a forked child instruction by instruction and calls `look(step)` in this process between any two of them:
 // at each point where a SIGKILL can fall. Returns the number of steps; 0, with a failure, if the child did not come to the
 // end of `body`.

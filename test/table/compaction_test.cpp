@@ -98,7 +98,7 @@ TEST_F(CompactionTest, ABlockThatIsStillBeingFilledStaysWhereItIs) {
   std::memcpy(writer.entry_payload(entry), bytes.data(), bytes.size());
   fill(1'000'000, 1024);
   EXPECT_EQ(std::memcmp(writer.entry_payload(entry), bytes.data(), bytes.size()), 0);
-  ASSERT_EQ(writer.commit_entry(hashed, entry, 100), StatusCode::kOk);
+  ASSERT_EQ(writer.commit_entry(hashed, entry), StatusCode::kOk);
   content_[key] = std::string(100, 's');
   expect_content();
 }

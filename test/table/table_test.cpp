@@ -170,6 +170,31 @@ TEST(TableTest, ChainsOfEntriesAreBoundedAndSplitLikewise) {
   EXPECT_EQ(table.entry_bytes(), bytes) << "a refused put and a split must not lose a block";
 }
 
+// Until the refusal counts, a restart must find the block as it was: its slabs are given back by the caller, later.
+TEST(TableTest, ABlockWhoseCommitIsRefusedIsStillTheCallers) {
+  constexpr std::uint64_t kValue = 100'000;
+  TestTable table({.buckets = 1});
+  ShardWriter& writer = table.table().shard(0);
+  std::uint32_t shard;
+  std::string key;
+  StatusCode code = StatusCode::kOk;
+  for (int i = 0; code == StatusCode::kOk; ++i) {
+    key = "entry " + std::to_string(i);
+    code = writer.put(table.table().hash(bytes_of(key), shard), bytes_of(std::string_view("value")));
+  }
+  const std::uint64_t entry = writer.begin_entry(key.size(), kValue);
+  ASSERT_NE(entry, 0u);
+  std::memcpy(writer.entry_payload(entry), key.data(), key.size());
+  const std::uint64_t slab = (entry - table.header().arena_offset) / kSlabBytes;
+  const std::uint64_t bytes = table.entry_bytes();
+  EXPECT_EQ(writer.commit_entry(table.table().hash(bytes_of(key), shard), entry), StatusCode::kFull);
+  EXPECT_EQ(table.journal().slab_class(slab).load(), kSlabRunHead);
+  EXPECT_EQ(table.entry_bytes(), bytes);
+  writer.drop_entry(entry, key.size(), kValue);
+  EXPECT_EQ(table.journal().slab_class(slab).load(), kSlabFree);
+  EXPECT_LT(table.entry_bytes(), bytes);
+}
+
 // The intent is complete before the change is visible, and names it.
 TEST(TableTest, EveryKindOfChangeIsSealedInTheJournal) {
   TestTable table;
