@@ -96,8 +96,8 @@ class Client {
   Status flush() noexcept;
 
   /// The value of `key`; kNotFound when it is absent. Allocates the result and nothing else. Reads the table without
-  /// a message or system call; blocks only for writes that this client has queued to the key's lane, and in the rare
-  /// case that the key must be asked by ring (64 looks were disturbed, or Options::reads is kRing).
+  /// a message or system call (but for a stat(2) once a second); blocks only for queued writes of this client to the
+  /// key's lane, to ask by ring (64 looks were disturbed, or Options::reads is kRing), or to connect to another server.
   /// Errors: kInvalid, kTooLarge (of the key), kFull (this process is out of memory), kTimeout, kNoServer.
   Result<std::string> get(Bytes key) noexcept;
 

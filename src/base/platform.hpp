@@ -51,6 +51,13 @@ inline std::int64_t monotonic_ns() noexcept {
   return now.tv_sec * std::int64_t{1'000'000'000} + now.tv_nsec;
 }
 
+// The same as of the last tick of the kernel, some milliseconds ago at most: no counter of the processor is read.
+inline std::int64_t coarse_monotonic_ns() noexcept {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return now.tv_sec * std::int64_t{1'000'000'000} + now.tv_nsec;
+}
+
 template <typename T>
 constexpr T round_up(T value, T multiple) noexcept {
   return (value + multiple - 1) / multiple * multiple;

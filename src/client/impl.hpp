@@ -21,6 +21,7 @@
 
 #include <hostmap/client.hpp>
 
+#include "client/read_countdown.hpp"
 #include "client/session.hpp"
 #include "client/turn.hpp"
 
@@ -140,6 +141,7 @@ struct Client::Impl {
   template <typename MakeTarget>
   Result<std::uint64_t> look_up(std::span<const std::byte> key, const MakeTarget& make_target) noexcept;
   void look_up_into(Result<std::string>& result, const Session* session, const Bytes& key, std::uint64_t hash) noexcept;
+  Result<std::string> get_with_care(std::span<const std::byte> key) noexcept;
   Result<std::uint64_t> read(const Bytes& key, const ValueTarget& target) noexcept;
   Result<std::size_t> entry_into(std::span<const std::byte> key, std::span<std::byte> buffer) noexcept;
   Result<std::uint64_t> read_by_ring(Session& session, const Bytes& key, const ValueTarget& target,
@@ -162,11 +164,11 @@ struct Client::Impl {
 };
 
 // The session that direct reads may use at once; null when there is more to do: other threads' or this one's writes to wait
-// for, a server to ask or to find, a fork to notice.
+// for, a server to ask or to find, a fork to notice. Once in a while it checks whether the name leads to another server.
 inline Session* Client::Impl::session_to_read() noexcept {
   // [session.use] acquire; pairs with [session.renew]
   Session* session = own.session.load(std::memory_order_acquire);
-  if (session != nullptr && session->reads_at_once()) [[likely]]
+  if (session != nullptr && session->reads_at_once() && !read_countdown.run_out()) [[likely]]
     return session;
   return session_to_read_with_care(session);
 }

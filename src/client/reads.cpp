@@ -16,9 +16,19 @@ constexpr std::string_view kReadTimedOut =
 
 }  // namespace
 
-// Of a client that only reads, the session may be one of a server that is gone.
+constinit thread_local ReadCountdown read_countdown;
+
+// A direct read waits for nobody, so it would never notice that its server was killed, the files were removed, and another server
+// was started.
 [[gnu::noinline, gnu::cold]] Session* Client::Impl::session_to_read_with_care(Session* session) noexcept {
-  return session != nullptr && session->may_read_on() ? session : nullptr;
+  if (session == nullptr || !session->reads_at_once()) return nullptr;
+  const std::int64_t now = coarse_monotonic_ns();
+  if (!session->may_read_on(now)) {
+    read_countdown.end();  // until the session is renewed, each read comes here
+    return nullptr;
+  }
+  read_countdown.start(now);
+  return session;
 }
 
 Status Client::Impl::await_own_writes(Session& session, std::uint32_t lane, Deadline& limit) noexcept {
@@ -47,7 +57,7 @@ Status Client::Impl::await_own_writes(Session& session, Deadline& limit) noexcep
 // The session to use for what concerns every lane, with all that this client has queued applied.
 Result<Session*> Client::Impl::current_with_own_writes(Deadline& limit) noexcept {
   for (;;) {
-    if (Session* now = current_if_usable(); now != nullptr) now->look_for_successor();
+    if (Session* now = current_if_usable(); now != nullptr) now->look_for_successor(coarse_monotonic_ns());
     const Result<Session*> session = current(limit);
     if (!session) return session.status();
     Status status = await_own_writes(**session, limit);
@@ -197,23 +207,29 @@ template <typename MakeTarget>
                                              [&]() noexcept { return ValueTarget::string(*result); });
   if (!size) result = size.status();
 }
+// A get that is not done at a glance: of a key of any length, for one of 8 bytes after its glance. Apart for the same reason.
+[[gnu::noinline]] Result<std::string> Client::Impl::get_with_care(std::span<const std::byte> key) noexcept {
+  Result<std::string> result(std::in_place);
+  const auto target = [&]() noexcept { return ValueTarget::string(*result); };
+  const Result<std::uint64_t> size = key.size() == 8 ? read(key, target()) : look_up(key, target);
+  if (!size) result = size.status();
+  return result;
+}
 
-Result<std::string> Client::get(Bytes key) noexcept {
-  const Session* session = is_key(key) ? impl_->session_to_read() : nullptr;
-  const std::uint64_t hash = session != nullptr ? session->reader().hash_of(span_of(key)) : 0;
-  if (key.size() == 8 && session != nullptr) [[likely]] {
+[[gnu::flatten]] Result<std::string> Client::get(Bytes key) noexcept {
+  const Session* const session = key.size() == 8 ? impl_->session_to_read() : nullptr;
+  if (session != nullptr) [[likely]] {
     std::uint64_t word;
     std::uint64_t value;
     std::memcpy(&word, key.data(), sizeof word);
-    const TableReader::Glance seen = session->reader().glance_at_pair(word, hash, value);
+    const TableReader& reader = session->reader();
+    const TableReader::Glance seen = reader.glance_at_pair(word, reader.hash_of(word), value);
     if (seen != TableReader::Glance::kUnclear && impl_->still_current(session)) [[likely]] {
       if (seen == TableReader::Glance::kMiss) return StatusCode::kNotFound;
       return Result<std::string>(std::in_place, reinterpret_cast<const char*>(&value), sizeof value);
     }
   }
-  Result<std::string> result(std::in_place);
-  impl_->look_up_into(result, session, key, hash);
-  return result;
+  return impl_->get_with_care(span_of(key));
 }
 
 // Apart, so that the way of 8-byte keys saves no registers for the others'.

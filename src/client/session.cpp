@@ -5,7 +5,6 @@
 #include <chrono>
 #include <climits>
 #include <cstring>
-#include <ctime>
 #include <poll.h>
 #include <sys/inotify.h>
 #include <thread>
@@ -19,13 +18,6 @@ namespace hostmap {
 namespace {
 
 constexpr std::chrono::milliseconds kBeforeNextTry{1};
-
-// A few instructions: no counter of the processor is read.
-std::int64_t coarse_seconds() noexcept {
-  timespec now{};
-  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-  return now.tv_sec;
-}
 
 // All files of an instance are its server's.
 Status strangers(const InstanceName& name) {
@@ -81,13 +73,7 @@ Status damaged(const InstanceName& name) {
 }  // namespace
 
 Session::Session(const InstanceName& name, Region table)
-    : table_(std::move(table)),
-      successor_(name, table_),
-      reader_(table_),
-      lanes_(reader_.header().shard_count),
-      checked_at_s_(coarse_seconds()) {
-  reads_at_once_.store(false, std::memory_order_relaxed);  // relaxed: nobody else knows of it yet
-}
+    : table_(std::move(table)), successor_(name, table_), reader_(table_), lanes_(reader_.header().shard_count) {}
 
 Session::Session(const InstanceName& name, Region master, Region table)
     : master_region_(std::move(master)),
@@ -171,21 +157,20 @@ Result<ClientChannel*> Session::channel(std::uint32_t channel, Deadline& deadlin
                        &master_, deadline);
 }
 
-void Session::look_for_successor() noexcept {
+void Session::look_for_successor(std::int64_t now_ns) noexcept {
   // relaxed, both: one of several threads that looks too often costs a system call
-  std::int64_t last = checked_at_s_.load(std::memory_order_relaxed);
-  const std::int64_t now = coarse_seconds();
-  if (now == last || !checked_at_s_.compare_exchange_strong(last, now, std::memory_order_relaxed)) return;
-  if (end_ != nullptr) {
-    end_->gave_way_to_successor();
-  } else if (successor_.successor_serves()) {
-    gave_way_.store(true, std::memory_order_relaxed);  // relaxed: nothing hangs on it
+  std::int64_t last = checked_at_ns_.load(std::memory_order_relaxed);
+  if (now_ns - last < SuccessorCheck::kEveryNs ||
+      !checked_at_ns_.compare_exchange_strong(last, now_ns, std::memory_order_relaxed) ||
+      !successor_.successor_serves()) {
+    return;
   }
+  if (end_ != nullptr) end_->break_off();
+  gave_way_.store(true, std::memory_order_relaxed);  // relaxed: nothing hangs on it
 }
 
-bool Session::may_read_on() noexcept {
-  if (end_ != nullptr) return false;
-  look_for_successor();
+bool Session::may_read_on(std::int64_t now_ns) noexcept {
+  look_for_successor(now_ns);
   return !gave_way_.load(std::memory_order_relaxed);  // relaxed: nothing hangs on it
 }
 

@@ -41,11 +41,11 @@ class Session {
     if (end_ != nullptr) return end_->closed();
     return table_.given_up() || gave_way_.load(std::memory_order_relaxed);  // relaxed: nothing hangs on it
   }
-  // By any thread, at most once a second: does the name lead to another server by now? Then closed() is true.
-  void look_for_successor() noexcept;
-  // The same before each read of a session that is only to read, which nobody tells when its server was killed and its files were
-  // removed. False: it is not one, or it has ended.
-  bool may_read_on() noexcept;
+  // By any thread: checks whether the name leads to another server that lives, unless the last check is less than a second
+  // old. If it does, closed() is true from now on. `now_ns`: coarse_monotonic_ns().
+  void look_for_successor(std::int64_t now_ns) noexcept;
+  // The same for a direct read. False: the name leads to another server.
+  bool may_read_on(std::int64_t now_ns) noexcept;
   // Looks of a direct read that were disturbed.
   void count_retries(std::uint64_t retries) noexcept {
     if (end_ == nullptr) return;                                                  // nowhere to count
@@ -116,7 +116,7 @@ class Session {
   bool unreported_[kMaxLanes] = {};  // the writing thread's
   std::atomic<bool> reads_at_once_{true};
   bool by_ring_ = false;
-  std::atomic<std::int64_t> checked_at_s_{0};  // the clock when the name was last looked at
+  std::atomic<std::int64_t> checked_at_ns_{coarse_monotonic_ns()};  // when the name was last checked
   std::atomic<bool> gave_way_{false};
 };
 

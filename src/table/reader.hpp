@@ -107,6 +107,7 @@ class TableReader {
   }
   Result get_hashed(std::span<const std::byte> key, std::uint64_t hash, const ValueTarget& target) const noexcept;
   std::uint64_t hash_of(std::span<const std::byte> key) const noexcept { return hash_(key); }
+  std::uint64_t hash_of(std::uint64_t key) const noexcept { return hash_.of_word(key); }
 
   // For gets of several keys at once: the way to each, one step at a time, so that what lies at the next step of all of them
   // can come from memory at once. A step begins to load what the next one looks at. A hint where to look, no more: nothing of
