@@ -1,6 +1,7 @@
 #include "client/statistics.hpp"
 
 #include <algorithm>
+#include <sys/stat.h>
 
 #include "client/session.hpp"
 #include "shm/region.hpp"
@@ -77,7 +78,11 @@ Result<Statistics> collect_statistics(const InstanceName& name) {
   s.read_fallbacks = value(server.read_fallbacks);
   s.client_timeout_rescues = value(server.client_rescues);
   // Clients count their own rare events in their own pages.
+  const uid_t owner = region->owner();
   for (const std::string& path : name.connection_files()) {
+    // Other users can create any number of files with such names: they are not opened.
+    struct stat facts {};
+    if (::lstat(path.c_str(), &facts) != 0 || facts.st_uid != owner) continue;
     const Result<Region> connection = Region::attach(path, RegionKind::kConnection, Access::kReadOnly, name.trust());
     if (!connection || connection->bytes() < sizeof(ConnectionHeader)) continue;
     const ClientWords& client = connection->at<ConnectionHeader>(0)->client;

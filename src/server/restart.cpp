@@ -207,15 +207,18 @@ std::vector<Table::Stream> streams_of(Inheritance& inheritance, std::vector<std:
   return streams;
 }
 
-// Regions of clients whose server died before it had noted them.
-void remove_strays(const InstanceName& name, const Inheritance& inheritance) {
-  std::unordered_set<std::string> known;
-  for (const auto& end : inheritance.connections) known.insert(name.connection(end->identity().id));
-  for (const std::string& path : name.connection_files()) {
+// Regions that no connection uses: of a client whose server died while it made the region, or removed it. The record of each
+// one has its id. The folder is not read: other users can create any number of files there.
+void remove_strays(const InstanceName& name, Inheritance& inheritance) {
+  const Journal journal(inheritance.journal);
+  std::unordered_set<std::uint64_t> used;
+  for (const auto& end : inheritance.connections) used.insert(end->identity().id);
+  for (std::uint32_t index = 0; index < journal.max_connections(); ++index) {
+    const std::uint64_t id = journal.connection(index).id.load(kRelaxed);
+    if (id == 0 || used.contains(id)) continue;
+    const std::string path = name.connection(id);
     struct stat facts {};
-    if (known.count(path) == 0 && ::lstat(path.c_str(), &facts) == 0 && facts.st_uid == ::geteuid()) {
-      ::unlink(path.c_str());
-    }
+    if (::lstat(path.c_str(), &facts) == 0 && facts.st_uid == ::geteuid()) ::unlink(path.c_str());
   }
 }
 

@@ -238,6 +238,9 @@ MailboxState Service::let_in(std::uint64_t id, std::int64_t now) {
   const std::string path = around_.options->name.connection(id);
   std::unordered_map<std::uint64_t, Connection> one;
   Connection& connection = one[id];
+  ConnectionRecord& record = around_.journal.connection(identity.index);
+  // Before there is a file of that name: the next start removes it if this server is killed before the record is valid.
+  record.id.store(id, std::memory_order_relaxed);  // relaxed: the system call that creates the file follows
   Result<std::unique_ptr<ServerEnd>> end = ServerEnd::create(path, identity, around_.incarnation);
   if (!end) {
     // A file of this name is there, which is nobody's connection: the client takes another id.
@@ -262,9 +265,7 @@ MailboxState Service::let_in(std::uint64_t id, std::int64_t now) {
   name.keep();
 
   free_indices_.pop_back();
-  ConnectionRecord& record = around_.journal.connection(identity.index);
-  // relaxed, all five: the serial, stored behind them, makes the record valid
-  record.id.store(id, std::memory_order_relaxed);
+  // relaxed, all four: the serial, stored behind them, makes the record valid
   record.request_nonce.store(identity.request_nonce, std::memory_order_relaxed);
   record.answer_nonce.store(identity.answer_nonce, std::memory_order_relaxed);
   record.channels_open.store(0, std::memory_order_relaxed);                         // relaxed: likewise

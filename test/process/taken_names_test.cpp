@@ -2,6 +2,8 @@
 // those files stay as they are.
 #include <csignal>
 #include <fcntl.h>
+#include <filesystem>
+#include <fstream>
 #include <gtest/gtest.h>
 #include <string>
 #include <unistd.h>
@@ -55,6 +57,23 @@ TEST(TakenNames, OfConnectionsAndOfTheAliveFileKeepNobodyOut) {
       EXPECT_EQ(::access(instance.connection(id).c_str(), F_OK), 0) << "another user's file is not removed";
     }
   });
+}
+
+// The journal names the regions that a killed server has left, so a start need not examine every file in the folder.
+TEST(TakenNames, ARestartExaminesOnlyTheFilesThatItsJournalNames) {
+  Server first({"10"});
+  Client client = first.connect();
+  ASSERT_TRUE(client.put("key", "value").ok());
+  first.kill();
+  // A file of this user, which a start removes wherever it meets one.
+  const std::string other = first.instance().connection(123'456'789);
+  std::ofstream(other) << "no connection of this journal";
+  {
+    Server second({"10"}, {first.name()});
+    EXPECT_TRUE(std::filesystem::exists(other));
+    EXPECT_TRUE(eventually([&] { return client.put("key", "value").ok(); }));
+    remove_path(other);
+  }
 }
 
 }  // namespace
