@@ -268,6 +268,7 @@ Status settle_inheritance(const InstanceName& name, Inheritance& inheritance) {
     inheritance.dropped = inheritance.table->adopt(streams, lost);
   }
   forget_told(inheritance.journal, inheritance.held != 0);
+  inheritance.table->mend_reserve();
   for (const std::size_t stream : lost) {
     std::unique_ptr<ServerEnd>& end = inheritance.connections[owners[stream]];
     if (end == nullptr) continue;

@@ -327,10 +327,11 @@ void SlabPool::note_run(std::uint64_t count) noexcept {
 }
 
 void SlabPool::forget_run(std::uint64_t count) noexcept {
-  if (count < 2) return;
-  if (count <= most_reserved_) --runs_[count];
-  while (longest_ > 1 && runs_[longest_] == 0) --longest_;
-  if (longest_ < 2) longest_ = 0;
+  if (count > 1) {
+    if (count <= most_reserved_) --runs_[count];
+    while (longest_ > 1 && runs_[longest_] == 0) --longest_;
+    if (longest_ < 2) longest_ = 0;
+  }
   if (!on_loan_) fit_reserve();
 }
 
@@ -342,9 +343,67 @@ void SlabPool::fit_reserve() noexcept {
     reserve_run({before.first, longest_});
     return;
   }
+  if (!may_grow_reserve()) return;
   reserve_run({});
   const std::uint64_t first = find(longest_, slabs_, slabs_);
   reserve_run(first == kNone ? before : Run{first, longest_});
+}
+
+// Without taking the single slabs of the reserve for its run.
+bool SlabPool::may_grow_reserve() const noexcept { return free_slabs_ + reserved_.count >= longest_ + singles_; }
+
+// How many slabs the run has whose first one this is; 0: no run in use begins here.
+std::uint64_t SlabPool::run_at(std::uint64_t slab) const noexcept {
+  // relaxed, both: nothing runs at a start
+  if (is_free(slab) || journal_.slab_class(slab).load(std::memory_order_relaxed) != kSlabRunHead) return 0;
+  std::uint64_t end = slab + 1;
+  while (end < slabs_ && !is_free(end) && journal_.slab_class(end).load(std::memory_order_relaxed) == kSlabRunRest)
+    ++end;
+  return end - slab;
+}
+
+// Where a run in use can move to, so that there is room for the reserve's where it is now. kNone: nowhere.
+std::uint64_t SlabPool::place_beside(std::uint64_t first, std::uint64_t count) noexcept {
+  std::uint64_t begin = first;
+  while (begin > 0 && is_free(begin - 1)) --begin;
+  std::uint64_t end = first + count;
+  while (end < slabs_ && is_free(end)) ++end;
+  if (end - begin < longest_) return kNone;
+  const std::uint64_t before = first - begin;
+  const std::uint64_t behind = end - (first + count);
+  mark(begin, before, false);
+  mark(first + count, behind, false);
+  const std::uint64_t elsewhere = find(count, slabs_, slabs_);
+  mark(begin, before, true);
+  mark(first + count, behind, true);
+  if (elsewhere != kNone || end - begin - count < longest_) return elsewhere;
+  if (before >= count) return begin;
+  return behind >= count ? end - count : kNone;
+}
+
+std::vector<SlabPool::Move> SlabPool::moves_for_reserve() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  std::vector<Move> moves;
+  if (reserved_.count >= longest_ || !may_grow_reserve()) return moves;
+  const Run before = reserved_;
+  reserve_run({});
+  for (std::uint64_t slab = 0; slab < slabs_;) {
+    const std::uint64_t count = run_at(slab);
+    if (count != 0) {
+      if (const std::uint64_t to = place_beside(slab, count); to != kNone)
+        moves.push_back({owners_[slab], slab, to, count});
+    }
+    slab += std::max<std::uint64_t>(count, 1);
+  }
+  reserve_run(before);
+  return moves;
+}
+
+void SlabPool::take_for(const Move& move) noexcept {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  reserve_run({});  // too short, and perhaps in the way
+  mark(move.to, move.count, false);
+  hand_out(move.to, move.count, kSlabRunHead, move.shard);
 }
 
 bool SlabPool::reserve_is_short() {

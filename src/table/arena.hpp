@@ -146,6 +146,17 @@ class SlabPool {
   // Or: the entry lies in the first `count` slabs of its old run, the rest of which is free.
   void return_run(std::uint64_t borrowed, std::uint64_t count, std::uint64_t old, std::uint64_t old_count);
 
+  // For a start. A kill may have left a run where the reserve's was: these would leave room for that if one of them moved.
+  struct Move {
+    std::uint32_t shard;
+    std::uint64_t from;
+    std::uint64_t to;
+    std::uint64_t count;
+  };
+  std::vector<Move> moves_for_reserve();
+  // Takes free slabs for a run. It is then the caller's to give back the one or the other.
+  void take_for(const Move& move) noexcept;
+
   std::uint64_t slab_offset(std::uint64_t slab) const noexcept { return arena_offset_ + slab * kSlabBytes; }
   std::uint64_t slab_of(std::uint64_t offset) const noexcept { return (offset - arena_offset_) / kSlabBytes; }
 
@@ -197,6 +208,10 @@ class SlabPool {
   void note_run(std::uint64_t count) noexcept;
   void forget_run(std::uint64_t count) noexcept;
   void fit_reserve() noexcept;
+  bool may_grow_reserve() const noexcept;
+  bool is_free(std::uint64_t slab) const noexcept { return (free_bits_[slab / 64] >> slab % 64 & 1) != 0; }
+  std::uint64_t run_at(std::uint64_t slab) const noexcept;
+  std::uint64_t place_beside(std::uint64_t first, std::uint64_t count) noexcept;
   void reserve_run(Run run) noexcept;
 
   Region& table_;

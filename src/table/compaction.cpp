@@ -61,6 +61,24 @@ void ShardWriter::settle_blocks() {
   if (blocks_.evacuating()) evacuate(kMovedPerUpkeep);
 }
 
+void ShardWriter::leave_reserve() {
+  constexpr unsigned kMovedEntries = 256;
+  while (pool_.reserve_is_short()) {
+    const std::uint64_t before = pool_.free_bytes();
+    if (!blocks_.evacuating() && !blocks_.begin_evacuation()) return;
+    while (!evacuate(kMovedEntries)) {
+    }
+    if (pool_.free_bytes() <= before) return;
+  }
+}
+
+bool ShardWriter::move_run(const SlabPool::Move& move) {
+  pool_.take_for(move);
+  const bool moved = move_entry(pool_.slab_offset(move.from), pool_.slab_offset(move.to)) != 0;
+  pool_.give_back(moved ? move.from : move.to, move.count);
+  return moved;
+}
+
 // Stays where it is if no cell leads there: a stream's pieces are still filling it, or its request is about to commit it; or
 // if there is no other block. `to`: where to, or 0: to any. Returns how many bytes were moved.
 std::uint64_t ShardWriter::move_entry(std::uint64_t entry, std::uint64_t to) {

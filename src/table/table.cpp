@@ -146,6 +146,13 @@ bool Table::adopt_told(std::span<const std::byte> told, const std::vector<Stream
   return true;
 }
 
+void Table::mend_reserve() {
+  for (const auto& shard : shards_) shard->leave_reserve();
+  for (const SlabPool::Move& move : pool_->moves_for_reserve()) {
+    if (shards_[move.shard]->move_run(move)) return;
+  }
+}
+
 WriterState Table::state() const {
   WriterState state;
   pool_->describe(state);

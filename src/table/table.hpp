@@ -45,6 +45,8 @@ class Table {
   std::uint64_t adopt(const std::vector<Stream>& streams, std::vector<std::size_t>& lost);
   // The same by what the last server said of the arena when it stopped, in time that depends on the arena's size and not on
   // the number of cells. False: that makes no sense, and nothing was done.
+  // To follow either, when the last server's summary is removed: it moves entries.
+  void mend_reserve();
   bool adopt_told(std::span<const std::byte> told, const std::vector<Stream>& streams, std::vector<std::size_t>& lost);
   // Everything that a start must rebuild, for comparison. No worker runs.
   WriterState state() const;

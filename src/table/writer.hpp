@@ -177,6 +177,10 @@ class ShardWriter {
   // Takes over the shard from the last server, the census being either counted or read. The one place where a start builds
   // this writer's state, so that both kinds of start end in the same.
   void adopt(const ArenaCensus& census);
+  // Then, when what the last server told is forgotten: what a kill has left in the reserve moves out of it.
+  void leave_reserve();
+  // False: it could not, and lies where it did.
+  bool move_run(const SlabPool::Move& move);
   void report(ArenaCensus& census) const;
   // Of everything that a start must rebuild; no worker runs.
   void describe(WriterState& state) const;

@@ -259,6 +259,40 @@ TEST_F(FullTable, RunsOfAnyLengthAreOverwritten) {
   }
 }
 
+// A kill while a shorter run moves back out of the reserve leaves it there: the next start moves it, or a longer value could
+// not be overwritten until something is erased.
+TEST_F(FullTable, ARunThatAKillLeftInTheReserveMovesOutAtTheNextStart) {
+  constexpr std::size_t kLong = 500'000;
+  constexpr std::size_t kShorter = 250'000;
+  ASSERT_EQ(table_.put("long", std::string(kLong, 'l')), StatusCode::kOk);
+  std::uint64_t next = 0;
+  while (next < 4) ASSERT_EQ(table_.put(key_of(next++), std::string(kShorter, 'r')), StatusCode::kOk);
+  for (const std::size_t bytes : {kShorter, std::size_t{70'000}, std::size_t{20'000}, std::size_t{1000}}) {
+    next += fill(bytes, next);
+  }
+  std::uint32_t shard;
+  const std::string name = key_of(2);
+  const HashedKey key = table_.table().hash(bytes_of(name), shard);
+  // As TestTable::put(), but for what follows behind a request's end.
+  ASSERT_EQ(table_.table().shard(0).put(key, bytes_of(std::string(kShorter, 'k'))), StatusCode::kOk);
+  table_.restart();
+  std::vector<std::size_t> lost;
+  EXPECT_EQ(table_.table().adopt({}, lost), 0u);
+  EXPECT_LT(table_.table().shard(0).most_replaced_bytes(), kLong) << "the kill has left the reserve short";
+  table_.table().mend_reserve();
+  EXPECT_GE(table_.table().shard(0).most_replaced_bytes(), kLong);
+  const WriterState mended = table_.table().state();
+  table_.restart();
+  EXPECT_EQ(table_.table().adopt({}, lost), 0u);
+  EXPECT_EQ(mended.differences(table_.table().state()), "");
+  EXPECT_EQ(value_of(2), std::string(kShorter, 'k'));
+  EXPECT_EQ(table_.put("long", std::string(kLong, 'm')), StatusCode::kOk);
+  for (std::uint64_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(table_.put(key_of(i), std::string(kShorter, 's')), StatusCode::kOk) << i;
+  }
+  EXPECT_EQ(table_.put("long", std::string(kLong, 'n')), StatusCode::kOk);
+}
+
 // Any history: what a key has room for goes on at any fill, and what is refused has changed nothing.
 class AnyFullTable : public testing::TestWithParam<std::uint32_t> {
  protected:
