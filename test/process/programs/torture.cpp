@@ -10,12 +10,14 @@
 //             do not know what became of calls that ended so
 //   crowd     connections that put a key in the beginning, do nothing while all that happens, and still work in the end
 //   server    is killed and started again, with another number of workers each time; stops with --keep, and is started;
-//             is taken over from; is stopped and goes on
-//   map       with one seed of three has little memory: what is refused must not have happened
+//             is taken over from, sometimes by one that is killed on its way; is stopped and goes on
+//   map       with one seed of three has little memory: what is refused must not have happened. In every second round another
+//             client clears it all the time
 //
 // After a round: each register's history must be linearizable (history.hpp), each counter's numbers must be there once. Then
 // the map is cleared, up to 300 times, another server continues it, nothing must be left, and `hostmap check` must be content.
 // Prints a line a round, and at the end one of JSON, which `./dev torture` is for. Exit code 0: nothing was wrong.
+#include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <csignal>
@@ -23,6 +25,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <optional>
@@ -72,17 +75,27 @@ std::string counter_of(std::uint64_t round, unsigned number) {
 // Kinds of Operation::kFault.
 enum Fault : std::uint64_t { kTorn = 1, kLost = 2, kDoubled = 3, kFailed = 4 };
 
+// What the clients of a round do.
+enum class Role : std::uint8_t {
+  kPlays,
+  kPlaysCleared,  // while the map is cleared
+  kClears,
+};
+constexpr const char* kRoles[] = {"plays", "plays-cleared", "clears"};
+
 // --- In a client's process -----------------------------------------------------------------------------------------------
 
 class Player {
  public:
-  Player(const std::string& name, std::uint64_t number, std::uint64_t round, const std::string& file, bool may_be_full)
+  Player(const std::string& name, std::uint64_t number, std::uint64_t round, const std::string& file, bool may_be_full,
+         Role role)
       : number_(number),
         round_(round),
         history_(file, false),
         random_(number),
-        is_hasty_(number % 4 == 1),
-        may_be_full_(may_be_full) {
+        is_hasty_(number % 4 == 1 && role != Role::kClears),
+        may_be_full_(may_be_full),
+        role_(role) {
     Options options;
     options.name = name;
     options.timeout = is_hasty_ ? 20ms : 60s;
@@ -98,6 +111,11 @@ class Player {
   void play() {
     pollfd input{STDIN_FILENO, POLLIN, 0};
     while (!history_.full() && ::poll(&input, 1, 0) == 0) {
+      if (role_ == Role::kClears) {
+        clear();
+        ::usleep(static_cast<useconds_t>(random_.below(50'000)));
+        continue;
+      }
       const auto key = static_cast<unsigned>(random_.below(kRegisters));
       switch (random_.below(10)) {
         case 0:
@@ -117,7 +135,7 @@ class Player {
           increment(static_cast<unsigned>(random_.below(kCounters)));
           break;
         case 8:
-          own();
+          role_ == Role::kPlays ? own() : own_and_cleared();
           break;
         default:
           queue();
@@ -206,7 +224,9 @@ class Player {
     const std::uint64_t operation = start(Operation::kExchange, key, number);
     const Status status = client_->compare_exchange(key_of(round_, key), *old, value);
     if (status.ok()) return end(operation, *unseal(*old, key));
-    if (!(status == StatusCode::kMismatch)) return end_without_success(operation, status);
+    // Where nobody clears, a key that was there is there.
+    const bool is_gone = role_ == Role::kPlaysCleared && status == StatusCode::kNotFound;
+    if (!(status == StatusCode::kMismatch) && !is_gone) return end_without_success(operation, status);
     history_.forget(operation);
   }
   void increment(unsigned counter) {
@@ -214,6 +234,11 @@ class Player {
     const Result<std::int64_t> number = client_->increment(counter_of(round_, counter));
     if (!number) return end_without_success(operation, number.status());
     end(operation, static_cast<std::uint64_t>(*number));
+  }
+  void clear() {
+    const std::uint64_t operation = start(Operation::kClear, 0);
+    if (const Status status = client_->clear(); !status.ok()) return end_without_success(operation, status);
+    end(operation);
   }
   // A key that nobody else writes: what it must be is known.
   void own() {
@@ -248,6 +273,30 @@ class Player {
       own_.erase(at);
     }
   }
+  // The same while the map is cleared: it is what this client wrote last, or has gone; and what has gone does not come back.
+  void own_and_cleared() {
+    const std::string key = "own " + std::to_string(number_) + " " + std::to_string(random_.below(50));
+    if (unsure_.count(key) != 0) return;
+    const Result<std::string> found = client_->get(key);
+    if (!found && is_unknown(found.status().code())) return;
+    if (!found && !(found.status() == StatusCode::kNotFound)) return fault(kFailed, found.status());
+    const auto at = own_.find(key);
+    if (found && at == own_.end()) return fault(kDoubled);
+    if (found && *found != at->second) return fault(kLost, Status(StatusCode::kInternal, "another value"));
+    if (!found && at != own_.end()) own_.erase(at);
+    if (found && random_.below(2) == 0) {
+      const Status erased = client_->erase(key);
+      if (become_unsure(key, erased)) return;
+      if (!erased.ok() && !(erased == StatusCode::kNotFound)) return fault(kFailed, erased);
+      own_.erase(key);
+    } else {
+      const std::string value = value_of(fresh(), 7);
+      const Status put = client_->put(key, value);
+      if (become_unsure(key, put) || is_refused(put.code())) return;
+      if (!put.ok()) return fault(kFailed, put);
+      own_[key] = value;
+    }
+  }
   bool become_unsure(const std::string& key, const Status& status) {
     if (!is_unknown(status.code())) return false;
     unsure_.insert(key);
@@ -262,6 +311,7 @@ class Player {
   std::uint64_t written_ = 0;
   bool is_hasty_;
   bool may_be_full_;
+  Role role_;
   std::map<std::string, std::string> own_;
   std::set<std::string> unsure_;  // of its own keys, those of calls that timed out
 };
@@ -273,6 +323,7 @@ struct Totals {
   std::uint64_t kills_client = 0;
   std::uint64_t kept = 0;
   std::uint64_t takeovers = 0;
+  std::uint64_t takeovers_killed = 0;
   std::uint64_t ops = 0;
   std::uint64_t lost = 0;
   std::uint64_t duplicated = 0;
@@ -302,16 +353,19 @@ class Torture {
     ++round_;
     std::vector<Program> clients;
     std::vector<std::string> files;
-    const auto start_client = [&] {
+    const bool is_cleared = round_ % 2 == 0;
+    const auto start_client = [&](Role role) {
       files.push_back(histories_ / std::to_string(++clients_));
       History(files.back(), true);
       return Program({self_, "--client", name_, std::to_string(clients_), std::to_string(round_), files.back(),
-                      may_be_full() ? "full" : "wide"});
+                      may_be_full() ? "full" : "wide", kRoles[static_cast<unsigned>(role)]});
     };
     std::vector<Client> crowd;
     while (crowd.size() < kCrowd) crowd.push_back(connect());
     for (unsigned i = 0; i < kCrowd; ++i) put_in_crowd(crowd[i], i);
-    while (clients.size() < kClients) clients.push_back(start_client());
+    const Role role = is_cleared ? Role::kPlaysCleared : Role::kPlays;
+    while (clients.size() < kClients) clients.push_back(start_client(role));
+    if (is_cleared) clients.push_back(start_client(Role::kClears));  // the last one: no victim
     while (monotonic_ns() < until_ns) {
       ::usleep(static_cast<useconds_t>(2'000 + random_.below(120'000)));
       Program& victim = clients[random_.below(kClients)];
@@ -332,7 +386,7 @@ class Torture {
           victim.kill();
           repeat_errors(victim);
           ++totals_.kills_client;
-          victim = start_client();
+          victim = start_client(role);
       }
     }
     for (Program& client : clients) client.close_input();
@@ -352,22 +406,25 @@ class Torture {
   bool finish(std::uint64_t seed) {
     const Ran stat = run({folder_ / "hostmap", "--name", name_, "stat", "--json"});
     const auto figures = figures_of(stat.output);
+    if (figures.at("poisoned") != 0) fail("a server has closed connections because of what they sent");
     const std::uint64_t rescues = figures.at("timeout_rescues") + figures.at("client_timeout_rescues");
     server_->send(SIGTERM);
     if (!(server_->wait() == kSuccess)) ++totals_.failed;
     const std::size_t leaked = files_of_instance(name_).size();
     std::printf(
-        "{\"seed\":%lu,\"kills_server\":%lu,\"kills_client\":%lu,\"kept\":%lu,\"takeovers\":%lu,\"ops\":%lu,\"lost\":%"
+        "{\"seed\":%lu,\"kills_server\":%lu,\"kills_client\":%lu,\"kept\":%lu,\"takeovers\":%lu,\"takeovers_killed\":%"
+        "lu,\"ops\":%lu,\"lost\":%"
         "lu,\"duplicated\":%lu,"
         "\"nonlinearizable\":%lu,\"torn\":%lu,\"failed\":%lu,\"leaked_regions\":%lu,\"timeout_rescues\":%lu,"
         "\"longest_pause_ms\":%ld}\n",
         static_cast<unsigned long>(seed), static_cast<unsigned long>(totals_.kills_server),
         static_cast<unsigned long>(totals_.kills_client), static_cast<unsigned long>(totals_.kept),
-        static_cast<unsigned long>(totals_.takeovers), static_cast<unsigned long>(totals_.ops),
-        static_cast<unsigned long>(totals_.lost), static_cast<unsigned long>(totals_.duplicated),
-        static_cast<unsigned long>(totals_.nonlinearizable), static_cast<unsigned long>(totals_.torn),
-        static_cast<unsigned long>(totals_.failed), static_cast<unsigned long>(leaked),
-        static_cast<unsigned long>(rescues), static_cast<long>(totals_.longest_pause_ns / 1'000'000));
+        static_cast<unsigned long>(totals_.takeovers), static_cast<unsigned long>(totals_.takeovers_killed),
+        static_cast<unsigned long>(totals_.ops), static_cast<unsigned long>(totals_.lost),
+        static_cast<unsigned long>(totals_.duplicated), static_cast<unsigned long>(totals_.nonlinearizable),
+        static_cast<unsigned long>(totals_.torn), static_cast<unsigned long>(totals_.failed),
+        static_cast<unsigned long>(leaked), static_cast<unsigned long>(rescues),
+        static_cast<long>(totals_.longest_pause_ns / 1'000'000));
     return totals_.clean() && leaked == 0 && rescues == 0 && totals_.ops != 0;
   }
 
@@ -399,6 +456,26 @@ class Torture {
     ++totals_.failed;
     std::fprintf(stderr, "round %lu: %s\n", static_cast<unsigned long>(round_), what.c_str());
   }
+  // False: the server has ended. Otherwise it has answered a new client.
+  bool serves() {
+    // Of a key that is not there: the map stays as it is.
+    Program probe({folder_ / "hostmap", "--name", name_, "--wait", "--timeout", "60", "erase", "never there"});
+    while (probe.running() && server_->running()) ::usleep(1'000);
+    if (!server_->running()) return false;
+    probe.wait(kLongestCall);
+    const bool answered = probe.errors().find("no such key") != std::string::npos;
+    if (!answered) fail("a takeover whose server was killed leaves one that does not serve: " + probe.errors());
+    return true;
+  }
+  // What a start says of damage: connections that it closed are named by the calls that failed, too.
+  void repeat_log(Program& server) {
+    for (const std::string& line : lines_of(server.errors())) {
+      if (line.find("repaired the table") != std::string::npos) fail(line);
+      if (line.find("could not be gone on with") != std::string::npos) {
+        std::fprintf(stderr, "round %lu: %s\n", static_cast<unsigned long>(round_), line.c_str());
+      }
+    }
+  }
   void put_in_crowd(Client& client, unsigned number) {
     const std::string key = "crowd " + std::to_string(number);
     const std::string value = std::to_string(random_.word());
@@ -417,9 +494,21 @@ class Torture {
         ++totals_.kept;
         break;
       case 1: {
+        if (random_.below(3) == 0) {
+          Program killed = server_program({"--workers", workers, "--takeover"});
+          ::usleep(static_cast<useconds_t>(random_.below(40'000)));
+          killed.kill();
+          ++totals_.takeovers_killed;
+          if (serves()) return;
+          // It had handed over: another server finds everything.
+          if (!(server_->wait(kLongestCall) == kSuccess))
+            fail("a server that was taken over from: " + server_->errors());
+          break;
+        }
         Program next = server_program({"--workers", workers, "--takeover"});
         await_ready(next);
         if (!(server_->wait(kLongestCall) == kSuccess)) fail("a server that was taken over from: " + server_->errors());
+        repeat_log(*server_);
         server_ = std::move(next);
         ++totals_.takeovers;
         return;
@@ -434,6 +523,7 @@ class Torture {
           ++totals_.kills_server;
         }
     }
+    repeat_log(*server_);
     ::usleep(static_cast<useconds_t>(random_.below(30'000)));
     start_server(workers);
   }
@@ -465,6 +555,7 @@ class Torture {
   void judge(const std::vector<std::string>& files) {
     std::map<unsigned, std::vector<Operation>> registers;
     std::map<unsigned, std::vector<Operation>> counters;
+    std::vector<Operation> clears;
     std::uint64_t operations = 0;
     for (const std::string& file : files) {
       for (const Operation& operation : History(file, false).read()) {
@@ -486,6 +577,8 @@ class Torture {
             default:
               ++totals_.failed;
           }
+        } else if (operation.kind == Operation::kClear) {
+          clears.push_back(operation);
         } else if (operation.kind == Operation::kIncrement) {
           counters[operation.key].push_back(operation);
         } else {
@@ -503,6 +596,7 @@ class Torture {
       last.seen = seen.value_or(0);
       last.end = monotonic_ns();
       registers[key].push_back(last);
+      registers[key].insert(registers[key].end(), clears.begin(), clears.end());
       const std::string what = contradiction_of_register(registers[key]);
       if (what.empty()) continue;
       ++totals_.nonlinearizable;
@@ -510,15 +604,18 @@ class Torture {
     }
     for (unsigned counter = 0; counter < kCounters; ++counter) {
       const Result<std::string> value = client.get(counter_of(round_, counter));
-      const CounterVerdict verdict = verdict_of_counter(counters[counter], value ? std::stoull(*value) : 0);
+      const CounterVerdict verdict = clears.empty()
+                                         ? verdict_of_counter(counters[counter], value ? std::stoull(*value) : 0)
+                                         : verdict_of_cleared_counter(counters[counter], clears);
       totals_.lost += verdict.lost;
       totals_.duplicated += verdict.duplicated;
       totals_.nonlinearizable += verdict.out_of_order;
     }
     totals_.ops += operations;
-    std::fprintf(stderr, "round %lu: %lu operations by %zu clients, %lu servers killed so far%s\n",
+    std::fprintf(stderr, "round %lu: %lu operations by %zu clients, %zu of them clears, %lu servers killed so far%s\n",
                  static_cast<unsigned long>(round_), static_cast<unsigned long>(operations), files.size(),
-                 static_cast<unsigned long>(totals_.kills_server), totals_.clean() ? "" : ", SOMETHING IS WRONG");
+                 clears.size(), static_cast<unsigned long>(totals_.kills_server),
+                 totals_.clean() ? "" : ", SOMETHING IS WRONG");
   }
 
   std::string self_;
@@ -545,8 +642,10 @@ std::uint64_t number_of(const char* text, const char* option) {
 
 int main(int argc, char** argv) {
   const std::vector<std::string> arguments(argv + 1, argv + argc);
-  if (arguments.size() == 6 && arguments[0] == "--client") {
-    Player(arguments[1], std::stoull(arguments[2]), std::stoull(arguments[3]), arguments[4], arguments[5] == "full")
+  if (arguments.size() == 7 && arguments[0] == "--client") {
+    const auto role = std::find(std::begin(kRoles), std::end(kRoles), arguments[6]) - std::begin(kRoles);
+    Player(arguments[1], std::stoull(arguments[2]), std::stoull(arguments[3]), arguments[4], arguments[5] == "full",
+           static_cast<Role>(role))
         .play();
     return 0;
   }

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdint>
 #include <fcntl.h>
+#include <iterator>
 #include <limits>
 #include <map>
 #include <stdexcept>
@@ -13,6 +14,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <utility>
 #include <vector>
 
 namespace hostmap::test {
@@ -21,7 +23,7 @@ inline constexpr std::int64_t kOpen = std::numeric_limits<std::int64_t>::max(); 
 
 // One operation on one key. A value is known by a number that no other write of the key has; 0: the key is absent.
 struct Operation {
-  enum Kind : std::uint32_t { kGet, kPut, kExchange, kIncrement, kFault };
+  enum Kind : std::uint32_t { kGet, kPut, kExchange, kIncrement, kFault, kClear };
   std::int64_t begin = 0;  // CLOCK_MONOTONIC
   std::int64_t end = kOpen;
   std::uint32_t key = 0;
@@ -36,20 +38,42 @@ struct Operation {
 // Gibbons and Korach, "Testing Shared Memories" (1997): take each value's write and reads together. From the first end to the
 // last begin of them, if they are in this order, that value must stand in the register: two such zones must not overlap. A
 // value whose operations all overlap in one moment may be put there; that moment must not lie wholly within another's zone.
+//
+// Clears write "absent" more than once. With them, absence has no zone, but each clear and each get that found nothing has its
+// moment; and such a get needs a clear, or the beginning, behind which no put has ended before it. (Histories that pass this
+// and cannot have happened exist: what is found is wrong, not all that is wrong is found.)
 inline std::string contradiction_of_register(const std::vector<Operation>& operations) {
+  constexpr std::int64_t kBefore = std::numeric_limits<std::int64_t>::min();
   struct Value {
-    std::int64_t write_begin = std::numeric_limits<std::int64_t>::min();
+    std::int64_t write_begin = kBefore;
     std::int64_t first_end = kOpen;
-    std::int64_t last_begin = std::numeric_limits<std::int64_t>::min();
+    std::int64_t last_begin = kBefore;
     bool written = false;
     bool seen = false;
     unsigned replaced = 0;
   };
+  struct Zone {
+    std::int64_t from;
+    std::int64_t to;
+    std::uint64_t value;
+  };
+  const bool is_cleared = std::any_of(operations.begin(), operations.end(),
+                                      [](const Operation& op) { return op.kind == Operation::kClear; });
   std::map<std::uint64_t, Value> values;
-  values[0].written = true;  // before all else
-  values[0].first_end = std::numeric_limits<std::int64_t>::min();
+  if (!is_cleared) {
+    values[0].written = true;  // before all else
+    values[0].first_end = kBefore;
+  }
+  std::vector<Zone> moments;  // from the last begin to the first end
+  std::vector<const Operation*> absences;
+  std::vector<std::pair<std::int64_t, std::int64_t>> clears{{kBefore, kBefore}};  // begin, end
+  std::vector<std::pair<std::int64_t, std::int64_t>> writes;                      // end, begin
   const auto name = [](std::uint64_t value) { return "value " + std::to_string(value); };
   for (const Operation& op : operations) {
+    if (op.kind == Operation::kClear) {
+      clears.emplace_back(op.begin, op.end);
+      if (op.end != kOpen) moments.push_back({op.begin, op.end, 0});
+    }
     if (op.kind == Operation::kPut || op.kind == Operation::kExchange) {
       Value& value = values[op.written];
       if (value.written) return name(op.written) + " was written twice";
@@ -57,9 +81,13 @@ inline std::string contradiction_of_register(const std::vector<Operation>& opera
       value.write_begin = op.begin;
       value.first_end = std::min(value.first_end, op.end);
       value.last_begin = std::max(value.last_begin, op.begin);
+      if (op.end != kOpen) writes.emplace_back(op.end, op.begin);
     }
     const bool sees = (op.kind == Operation::kGet || op.kind == Operation::kExchange) && op.end != kOpen;
-    if (sees) {
+    if (sees && is_cleared && op.seen == 0) {
+      moments.push_back({op.begin, op.end, 0});
+      absences.push_back(&op);
+    } else if (sees) {
       Value& value = values[op.seen];
       value.seen = true;
       value.first_end = std::min(value.first_end, op.end);
@@ -67,13 +95,7 @@ inline std::string contradiction_of_register(const std::vector<Operation>& opera
       if (op.kind == Operation::kExchange && ++value.replaced > 1) return name(op.seen) + " was exchanged twice";
     }
   }
-  struct Zone {
-    std::int64_t from;
-    std::int64_t to;
-    std::uint64_t value;
-  };
-  std::vector<Zone> stands;   // from the first end to the last begin
-  std::vector<Zone> moments;  // from the last begin to the first end
+  std::vector<Zone> stands;  // from the first end to the last begin
   for (const auto& [number, value] : values) {
     if (!value.written) return name(number) + " was seen, but never written";
     if (value.first_end < value.write_begin) return name(number) + " was seen before it was written";
@@ -98,6 +120,21 @@ inline std::string contradiction_of_register(const std::vector<Operation>& opera
     --at;
     if (at->from < moment.from && moment.to < at->to) {
       return name(moment.value) + " has its only moment while " + name(at->value) + " stands";
+    }
+  }
+  // Of the clears, in the order of their begins, the latest end so far; of the puts, in the order of their ends, the latest begin.
+  for (auto* list : {&clears, &writes}) {
+    std::sort(list->begin(), list->end());
+    for (std::size_t i = 1; i < list->size(); ++i)
+      (*list)[i].second = std::max((*list)[i].second, (*list)[i - 1].second);
+  }
+  const auto latest_before = [&](const auto& list, std::int64_t time) {
+    const auto behind = std::lower_bound(list.begin(), list.end(), std::pair(time, kBefore));
+    return behind == list.begin() ? kBefore : std::prev(behind)->second;
+  };
+  for (const Operation* get : absences) {
+    if (latest_before(writes, get->begin) > latest_before(clears, get->end)) {
+      return "nothing is seen, though a put has ended and no clear has come since";
     }
   }
   return {};
@@ -126,6 +163,31 @@ inline CounterVerdict verdict_of_counter(std::vector<Operation> operations, std:
     // Whoever got a lower number must not have begun after this one had ended.
     if (operations[i].end < latest_begin) ++verdict.out_of_order;
     latest_begin = std::max(latest_begin, operations[i].begin);
+  }
+  return verdict;
+}
+
+// The same where the map is cleared, which takes every number with it: of each stretch between clears, the increments that lie
+// wholly within it. (What such a stretch begins with is not known, so a lost one shows as another's number that comes again.)
+inline CounterVerdict verdict_of_cleared_counter(const std::vector<Operation>& operations,
+                                                 std::vector<Operation> clears) {
+  CounterVerdict verdict;
+  std::sort(clears.begin(), clears.end(), [](const auto& a, const auto& b) { return a.begin < b.begin; });
+  std::int64_t from = std::numeric_limits<std::int64_t>::min();
+  for (std::size_t i = 0; i <= clears.size(); ++i) {
+    const std::int64_t to = i == clears.size() ? kOpen : clears[i].begin;
+    std::vector<Operation> within;
+    std::copy_if(operations.begin(), operations.end(), std::back_inserter(within),
+                 [&](const Operation& op) { return op.begin > from && op.end < to; });
+    std::sort(within.begin(), within.end(), [](const auto& a, const auto& b) { return a.seen < b.seen; });
+    std::int64_t latest_begin = std::numeric_limits<std::int64_t>::min();
+    for (std::size_t n = 0; n < within.size(); ++n) {
+      if (n != 0 && within[n].seen == within[n - 1].seen) ++verdict.duplicated;
+      if (within[n].seen == 0) ++verdict.lost;
+      if (within[n].end < latest_begin) ++verdict.out_of_order;
+      latest_begin = std::max(latest_begin, within[n].begin);
+    }
+    if (i != clears.size()) from = std::max(from, clears[i].end);
   }
   return verdict;
 }
