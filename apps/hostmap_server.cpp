@@ -20,9 +20,9 @@
 #include "exit_codes.hpp"
 #include "hostmap_server/background.hpp"
 #include "hostmap_server/line_writer.hpp"
-#include "server/notify.hpp"
+#include "server/environment/notify.hpp"
 #include "server/server.hpp"
-#include "server/system_calls.hpp"
+#include "server/environment/system_calls.hpp"
 #include "signal/termination.hpp"
 
 namespace {

@@ -10,6 +10,7 @@
 #include "base/platform.hpp"
 #include "batches.hpp"
 #include "buffer/ring.hpp"
+#include "layout/connection.hpp"
 #include "process.hpp"
 
 namespace hostmap::bench {

@@ -22,6 +22,7 @@
 #include "harness.hpp"
 #include "idle_crowd.hpp"
 #include "instance.hpp"
+#include "layout/region.hpp"
 #include "other_load.hpp"
 #include "process.hpp"
 #include "question.hpp"

@@ -21,6 +21,7 @@
 #include "floors.hpp"
 #include "harness.hpp"
 #include "instance.hpp"
+#include "layout/master.hpp"
 #include "other_load.hpp"
 #include "process.hpp"
 #include "question.hpp"

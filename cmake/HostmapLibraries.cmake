@@ -1,31 +1,23 @@
 # The two libraries:
-#   hostmap_client        all that a user's process links. It holds no code that changes the table:
-#                         of src/table it has the reading side only. It links nothing.
+#   hostmap_client        all that a user's process links. It holds no code that changes the table. It links nothing.
 #   hostmap_server_parts  the rest: what the server, its tests and its benchmarks link.
 # Sources are found by folder; a new file needs no line here.
 
-set(client_folders base shm buffer wait message slot connection client)
-set(server_folders journal signal server store)
+# The path of a file shows its library (scripts/check_include_order has the same rule): these folders are the client's,
+# all others the server's; and wherever both ends of a protocol are neighbours, in slot/ and connection/, a file that only one
+# of them needs is called client_* or server_*.
+set(client_folders base layout shm buffer wait message slot connection table/form table/read client)
 
-foreach(folder IN LISTS client_folders)
-  list(APPEND client_patterns "src/${folder}/*.cpp")
+file(GLOB_RECURSE all_sources CONFIGURE_DEPENDS src/*.cpp)
+foreach(source IN LISTS all_sources)
+  cmake_path(RELATIVE_PATH source BASE_DIRECTORY "${PROJECT_SOURCE_DIR}/src" OUTPUT_VARIABLE place)
+  cmake_path(GET place PARENT_PATH folder)
+  if(folder IN_LIST client_folders AND NOT place MATCHES "/server_")
+    list(APPEND client_sources "${source}")
+  else()
+    list(APPEND server_sources "${source}")
+  endif()
 endforeach()
-foreach(folder IN LISTS server_folders)
-  list(APPEND server_patterns "src/${folder}/*.cpp")
-endforeach()
-# scripts/check_include_order knows the same three names.
-set(table_reading_patterns src/table/reader*.cpp src/table/match*.cpp src/table/layout*.cpp)
-
-file(GLOB client_sources CONFIGURE_DEPENDS ${client_patterns} ${table_reading_patterns})
-file(GLOB table_reading_sources CONFIGURE_DEPENDS ${table_reading_patterns})
-file(GLOB table_sources CONFIGURE_DEPENDS src/table/*.cpp)
-file(GLOB server_sources CONFIGURE_DEPENDS ${server_patterns})
-file(GLOB server_end_sources CONFIGURE_DEPENDS src/connection/server_*.cpp)
-list(APPEND server_sources ${table_sources} ${server_end_sources})
-list(REMOVE_ITEM client_sources ${server_end_sources})
-if(table_reading_sources)
-  list(REMOVE_ITEM server_sources ${table_reading_sources})
-endif()
 
 # A static library needs one source at least.
 file(CONFIGURE OUTPUT empty.cpp CONTENT "")

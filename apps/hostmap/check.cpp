@@ -1,11 +1,13 @@
 // check: the invariants of an instance's table, whether its server lives or has left it for the next one.
+#include "table/read/check.hpp"
+
 #include <fmt/format.h>
 
 #include "client/session.hpp"
 #include "commands.hpp"
+#include "layout/table.hpp"
 #include "output.hpp"
 #include "shm/region.hpp"
-#include "table/reader_check.hpp"
 
 namespace hostmap::apps {
 

@@ -9,8 +9,8 @@
 #include <hostmap/client.hpp>
 
 #include "commands.hpp"
+#include "layout/region.hpp"
 #include "output.hpp"
-#include "shm/layout.hpp"
 
 namespace hostmap::apps {
 

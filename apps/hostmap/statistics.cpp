@@ -9,6 +9,7 @@
 #include "all/help.hpp"
 #include "base/platform.hpp"
 #include "commands.hpp"
+#include "layout/table.hpp"
 #include "output.hpp"
 
 namespace hostmap::apps {

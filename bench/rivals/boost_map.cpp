@@ -17,6 +17,7 @@
 #include <system_error>
 #include <type_traits>
 
+#include "layout/table.hpp"
 #include "workload.hpp"
 
 namespace hostmap::bench {

@@ -26,7 +26,7 @@
 #include <cstring>
 
 #include "base/platform.hpp"
-#include "shm/layout.hpp"
+#include "layout/region.hpp"
 
 namespace hostmap {
 

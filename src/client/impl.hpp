@@ -24,6 +24,7 @@
 #include "client/read_countdown.hpp"
 #include "client/session.hpp"
 #include "client/turn.hpp"
+#include "layout/region.hpp"
 
 namespace hostmap {
 

@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "client/impl.hpp"
+#include "layout/table.hpp"
 
 namespace hostmap {
 

@@ -4,7 +4,7 @@
 #include <sched.h>
 
 #include "client/impl.hpp"
-#include "table/reader_scan.hpp"
+#include "table/read/scan.hpp"
 
 namespace hostmap {
 

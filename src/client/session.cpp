@@ -10,6 +10,8 @@
 #include <thread>
 #include <unistd.h>
 
+#include "layout/master.hpp"
+#include "layout/table.hpp"
 #include "shm/obstacle.hpp"
 #include "shm/owner_lock.hpp"
 

@@ -10,10 +10,11 @@
 #include <hostmap/status.hpp>
 
 #include "connection/client_end.hpp"
+#include "layout/region.hpp"
 #include "shm/names.hpp"
 #include "shm/region.hpp"
-#include "slot/reservation.hpp"
-#include "table/reader.hpp"
+#include "slot/client_reservation.hpp"
+#include "table/read/reader.hpp"
 
 namespace hostmap {
 

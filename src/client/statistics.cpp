@@ -4,8 +4,10 @@
 #include <sys/stat.h>
 
 #include "client/session.hpp"
+#include "layout/connection.hpp"
+#include "layout/table.hpp"
 #include "shm/region.hpp"
-#include "table/reader.hpp"
+#include "table/read/reader.hpp"
 
 namespace hostmap {
 

@@ -6,6 +6,7 @@
 
 #include <hostmap/status.hpp>
 
+#include "layout/table.hpp"
 #include "shm/names.hpp"
 
 namespace hostmap {

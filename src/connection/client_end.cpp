@@ -4,6 +4,7 @@
 #include <climits>
 #include <sched.h>
 
+#include "layout/connection.hpp"
 #include "shm/owner_lock.hpp"
 
 namespace hostmap {
@@ -224,8 +225,9 @@ Status ClientChannel::await_answer(Deadline& deadline) {
 
 // The answer at hand is to a call that has timed out. What it says of writes is kept for the next flush.
 void ClientChannel::pass_over() noexcept {
-  std::uint64_t failed = answer_.code == StatusCode::kOk || answered_ == Op::kGet ? 0 : 1;
-  if (answered_ == Op::kFlush) failed = refused_writes(answer_.value);
+  const OpFacts& facts = facts_of(answered_);
+  std::uint64_t failed = answer_.code != StatusCode::kOk && facts.mutates ? 1 : 0;
+  if (facts.answer == AnswerForm::kReport) failed = refused_writes(answer_.value);
   if (late_.failed == 0 && failed != 0) late_.first = answer_.code;
   late_.failed += failed;
   release();

@@ -24,10 +24,13 @@
 #include <hostmap/status.hpp>
 
 #include "buffer/ring.hpp"
+#include "layout/connection.hpp"
+#include "layout/master.hpp"
+#include "layout/table.hpp"
 #include "message/codec.hpp"
 #include "shm/region.hpp"
 #include "shm/successor.hpp"
-#include "slot/reservation.hpp"
+#include "slot/client_reservation.hpp"
 #include "wait/deadline.hpp"
 #include "wait/park.hpp"
 #include "wait/spin.hpp"

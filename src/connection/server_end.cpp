@@ -4,6 +4,7 @@
 #include <new>
 #include <unistd.h>
 
+#include "layout/connection.hpp"
 #include "wait/futex.hpp"
 
 namespace hostmap {

@@ -14,8 +14,9 @@
 #include <hostmap/status.hpp>
 
 #include "buffer/ring.hpp"
+#include "connection/server_bus_guard.hpp"
+#include "layout/connection.hpp"
 #include "shm/region.hpp"
-#include "signal/bus_guard.hpp"
 
 namespace hostmap {
 
@@ -84,7 +85,7 @@ class ServerEnd {
 
   // Set by a worker when the client sent what no honest one sends; the service thread then drops the connection.
   std::atomic<bool> poisoned{false};
-  // Bytes that its streams hold (server/stream_quota.hpp).
+  // Bytes that its streams hold (server/run/stream_quota.hpp).
   std::atomic<std::uint64_t> streamed{0};
   // Workers that have not yet let go of this connection, while it is being dropped.
   std::atomic<std::uint32_t> holders{0};

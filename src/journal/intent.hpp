@@ -9,7 +9,7 @@
 
 #include <cstdint>
 
-#include "shm/layout.hpp"
+#include "layout/journal.hpp"
 
 namespace hostmap {
 

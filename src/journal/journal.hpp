@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "layout/journal.hpp"
 #include "shm/region.hpp"
 
 namespace hostmap {

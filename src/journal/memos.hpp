@@ -8,7 +8,7 @@
 
 #include <cstdint>
 
-#include "shm/layout.hpp"
+#include "layout/journal.hpp"
 
 namespace hostmap {
 

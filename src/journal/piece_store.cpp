@@ -1,6 +1,7 @@
 #include "journal/piece_store.hpp"
 
 #include "base/file.hpp"
+#include "layout/journal.hpp"
 
 namespace hostmap {
 

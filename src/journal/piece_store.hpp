@@ -12,6 +12,7 @@
 #include <span>
 
 #include "journal/journal.hpp"
+#include "layout/journal.hpp"
 
 namespace hostmap {
 

@@ -13,6 +13,7 @@
 #include <cstring>
 #include <span>
 
+#include "layout/connection.hpp"
 #include "message/wire.hpp"
 
 namespace hostmap {
@@ -28,25 +29,6 @@ struct Request {
   std::uint64_t position = 0;           // of its record in the request ring; for the caller to fill in
   std::uint64_t next_position = 0;      // of the record behind it; likewise
 };
-
-// May a request of this op (with a key) have a value of so many bytes?
-inline constexpr bool value_size_makes_sense(Op op, std::uint64_t value_bytes) noexcept {
-  switch (op) {
-    case Op::kPut:
-    case Op::kInsert:
-      return true;
-    case Op::kErase:
-      return value_bytes == 0;
-    case Op::kGet:
-      return value_bytes == 0 || value_bytes == sizeof(PieceCursor);
-    case Op::kCompareExchange:
-      return value_bytes >= sizeof(Comparison);
-    case Op::kIncrement:
-      return value_bytes == 8;
-    default:
-      return false;
-  }
-}
 
 // Cuts the value of a compare_exchange into its two halves. False: they do not fit what there is.
 inline bool decode_comparison(std::span<const std::byte> value, std::span<const std::byte>& expected,
@@ -90,19 +72,9 @@ inline DecodeOutcome decode_request(const std::byte* record, std::uint64_t limit
   const std::uint64_t payload = request_payload_bytes(head);
   const std::uint64_t size = record_bytes(payload);
   if (size > limit || (head.flags & ~kWantsAnswer) != 0) return DecodeOutcome::kMalformed;
-  switch (head.op) {
-    case Op::kStream:
-      break;
-    case Op::kFlush:
-    case Op::kClear:
-      if (word >> 16 != 0) return DecodeOutcome::kMalformed;
-      break;
-    case Op::kPiece:
-      if (head.value_bytes == 0 || (word >> 16 & 0xffff) != 0) return DecodeOutcome::kMalformed;
-      break;
-    default:
-      if (!value_size_makes_sense(head.op, head.value_bytes)) return DecodeOutcome::kMalformed;
-  }
+  const OpFacts& facts = facts_of(head.op);
+  const bool key_bits = (word >> 16 & 0xffff) != 0;
+  if (!payload_fits(facts, head.value_bytes) || (!facts.has_key && key_bits)) return DecodeOutcome::kMalformed;
   const auto used = static_cast<std::size_t>(size - kRecordHeadBytes);  // payload and padding
   if (used > space.size()) return DecodeOutcome::kNoSpace;
   if (used == 16) {  // a constant size becomes one vector move
@@ -118,7 +90,8 @@ inline DecodeOutcome decode_request(const std::byte* record, std::uint64_t limit
     std::memcpy(&inner, space.data(), sizeof inner);
     request.stream = head;
     request.stream.op = static_cast<Op>(inner);
-    if (inner > 0xff || !value_size_makes_sense(request.stream.op, head.value_bytes) || request.wants_answer) {
+    const OpFacts& inner_facts = facts_of(request.stream.op);
+    if (inner > 0xff || !inner_facts.streams || !payload_fits(inner_facts, head.value_bytes) || request.wants_answer) {
       return DecodeOutcome::kMalformed;
     }
     request.key = {};
@@ -126,7 +99,7 @@ inline DecodeOutcome decode_request(const std::byte* record, std::uint64_t limit
   } else {
     request.key = {space.data(), static_cast<std::size_t>(head.key_bytes)};
     request.value = {space.data() + head.key_bytes, static_cast<std::size_t>(head.value_bytes)};
-    if (head.op == Op::kCompareExchange && !decode_comparison(request.value, request.expected, request.value)) {
+    if (facts.payload == Payload::kComparison && !decode_comparison(request.value, request.expected, request.value)) {
       return DecodeOutcome::kMalformed;
     }
   }

@@ -25,23 +25,10 @@
 #include <cstdint>
 
 #include "base/platform.hpp"
-#include "shm/layout.hpp"
+#include "layout/connection.hpp"
+#include "message/operations.hpp"
 
 namespace hostmap {
-
-enum class Op : std::uint8_t {
-  kPadding = 0,  // never sent: the ring's own
-  kPut = 1,
-  kErase = 2,
-  kGet = 3,
-  kFlush = 4,
-  kStream = 5,
-  kPiece = 6,
-  kInsert = 7,
-  kCompareExchange = 8,
-  kIncrement = 9,
-  kClear = 10,
-};
 
 inline constexpr std::uint8_t kWantsAnswer = 1;
 inline constexpr std::uint32_t kLaneOfClear = 0;
@@ -59,24 +46,7 @@ struct AnswerHead {
   std::uint64_t value_bytes = 0;
 };
 
-inline constexpr bool has_key(Op op) noexcept {
-  switch (op) {
-    case Op::kPut:
-    case Op::kErase:
-    case Op::kGet:
-    case Op::kStream:
-    case Op::kInsert:
-    case Op::kCompareExchange:
-    case Op::kIncrement:
-      return true;
-    case Op::kPadding:
-    case Op::kFlush:
-    case Op::kPiece:
-    case Op::kClear:
-      break;
-  }
-  return false;
-}
+inline constexpr bool has_key(Op op) noexcept { return facts_of(op).has_key; }
 
 inline constexpr std::uint64_t encode(const RequestHead& head) noexcept {
   const std::uint64_t key = has_key(head.op) ? head.key_bytes - 1 : 0;
@@ -105,32 +75,5 @@ inline constexpr std::uint64_t kStreamPayloadBytes = 8;
 inline constexpr std::uint64_t request_payload_bytes(const RequestHead& head) noexcept {
   return head.op == Op::kStream ? kStreamPayloadBytes : head.key_bytes + head.value_bytes;
 }
-
-// Which part of a value a get asks for. The first get has none and is answered with the value's beginning; later ones
-// name the entry they began with, and are answered with kMismatch when the key has another one by now: start over.
-struct PieceCursor {
-  std::uint64_t offset;
-  std::uint64_t entry;       // as PieceHead said
-  std::uint64_t generation;  // likewise
-};
-static_assert(sizeof(PieceCursor) == 24);
-
-struct PieceHead {
-  std::uint64_t total_bytes;
-  std::uint64_t entry;  // 0: a pair
-  std::uint64_t generation;
-};
-static_assert(sizeof(PieceHead) == 24);
-
-// Stands before the two values of a compare_exchange; what the record has beyond the expected value is the new one.
-struct Comparison {
-  std::uint64_t expected_bytes;
-};
-static_assert(sizeof(Comparison) == 8);
-
-struct FlushReport {
-  std::uint64_t refused;  // how many; the answer's code is the first one's
-};
-static_assert(sizeof(FlushReport) == 8);
 
 }  // namespace hostmap

@@ -8,8 +8,11 @@
 #include <unistd.h>
 
 #include "base/random.hpp"
-#include "server/left_over.hpp"
-#include "server/notify.hpp"
+#include "layout/journal.hpp"
+#include "layout/master.hpp"
+#include "layout/table.hpp"
+#include "server/environment/notify.hpp"
+#include "server/start/left_over.hpp"
 #include "shm/owner_lock.hpp"
 #include "signal/nudge.hpp"
 #include "signal/termination.hpp"

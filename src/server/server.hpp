@@ -16,13 +16,13 @@
 
 #include <hostmap/status.hpp>
 
-#include "server/options.hpp"
-#include "server/restart.hpp"
-#include "server/service.hpp"
-#include "server/stream_quota.hpp"
-#include "server/worker.hpp"
+#include "server/environment/options.hpp"
+#include "server/start/restart.hpp"
+#include "server/connections/service.hpp"
+#include "server/run/stream_quota.hpp"
+#include "server/run/worker.hpp"
 #include "shm/owner_lock.hpp"
-#include "table/table.hpp"
+#include "table/write/table.hpp"
 
 namespace hostmap {
 

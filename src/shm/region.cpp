@@ -14,6 +14,7 @@
 
 #include "base/file.hpp"
 #include "base/hash.hpp"
+#include "layout/fingerprint.hpp"
 #include "shm/obstacle.hpp"
 
 #ifndef MADV_POPULATE_WRITE

@@ -17,7 +17,7 @@
 #include <hostmap/status.hpp>
 
 #include "base/unique_fd.hpp"
-#include "shm/layout.hpp"
+#include "layout/region.hpp"
 #include "shm/names.hpp"
 
 namespace hostmap {

@@ -9,7 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "shm/layout.hpp"
+#include "layout/region.hpp"
 
 namespace hostmap {
 

@@ -34,7 +34,9 @@
 #include <atomic>
 #include <cstdint>
 
-#include "shm/layout.hpp"
+#include "layout/connection.hpp"
+#include "layout/master.hpp"
+#include "layout/table.hpp"
 #include "wait/futex.hpp"
 
 namespace hostmap {

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "buffer/ring.hpp"
+#include "layout/connection.hpp"
 #include "ring_fixture.hpp"
 #include "support/sanitizer.hpp"
 

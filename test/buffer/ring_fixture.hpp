@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "buffer/ring.hpp"
+#include "layout/connection.hpp"
 
 namespace hostmap::test {
 

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "buffer/ring.hpp"
+#include "layout/connection.hpp"
 #include "ring_fixture.hpp"
 #include "support/seed.hpp"
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "buffer/ring.hpp"
+#include "layout/connection.hpp"
 #include "ring_fixture.hpp"
 #include "support/aligned_memory.hpp"
 #include "support/child.hpp"

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "fuzz/acts.hpp"
+#include "layout/connection.hpp"
 #include "message/codec.hpp"
 
 namespace {

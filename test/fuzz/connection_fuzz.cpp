@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include "fuzz/acts.hpp"
+#include "layout/connection.hpp"
+#include "layout/journal.hpp"
 #include "server/worker_by_hand.hpp"
 
 namespace hostmap::test {

@@ -9,9 +9,10 @@
 #include <unistd.h>
 
 #include "fuzz/acts.hpp"
+#include "layout/master.hpp"
 #include "shm/region.hpp"
-#include "slot/rendezvous.hpp"
-#include "slot/reservation.hpp"
+#include "slot/client_reservation.hpp"
+#include "slot/server_rendezvous.hpp"
 #include "wait/deadline.hpp"
 
 namespace {

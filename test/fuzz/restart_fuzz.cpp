@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <stdexcept>
 
+#include "layout/table.hpp"
 #include "server/restart_fixture.hpp"
 
 namespace hostmap::test {

@@ -7,6 +7,7 @@
 #include <bitset>
 #include <gtest/gtest.h>
 
+#include "layout/journal.hpp"
 #include "support/aligned_memory.hpp"
 #include "support/stepper.hpp"
 

@@ -4,6 +4,7 @@
 #include <map>
 #include <unistd.h>
 
+#include "layout/journal.hpp"
 #include "support/instance.hpp"
 
 namespace hostmap::test {

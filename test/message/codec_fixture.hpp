@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "buffer/ring.hpp"
+#include "layout/connection.hpp"
 #include "message/codec.hpp"
 #include "support/aligned_memory.hpp"
 

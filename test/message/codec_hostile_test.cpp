@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "codec_fixture.hpp"
+#include "layout/connection.hpp"
 #include "support/child.hpp"
 #include "support/seed.hpp"
 

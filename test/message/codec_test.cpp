@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "codec_fixture.hpp"
+#include "layout/connection.hpp"
 #include "support/seed.hpp"
 
 namespace hostmap::test {

@@ -8,8 +8,8 @@
 #include <regex>
 #include <set>
 
+#include "layout/region.hpp"
 #include "process/support/server.hpp"
-#include "shm/layout.hpp"
 #include "shm/obstacle.hpp"
 
 namespace hostmap::test {

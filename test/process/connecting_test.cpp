@@ -5,6 +5,7 @@
 #include <thread>
 #include <vector>
 
+#include "layout/master.hpp"
 #include "process/support/peer.hpp"
 #include "process/support/proc.hpp"
 #include "process/support/raw_connection.hpp"

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <thread>
 
+#include "layout/connection.hpp"
 #include "process/support/peer.hpp"
 #include "process/support/raw_connection.hpp"
 #include "process/support/server.hpp"

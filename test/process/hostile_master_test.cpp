@@ -14,10 +14,12 @@
 #include <unistd.h>
 #include <vector>
 
+#include "layout/connection.hpp"
+#include "layout/master.hpp"
 #include "process/support/peer.hpp"
 #include "process/support/server.hpp"
 #include "shm/region.hpp"
-#include "slot/reservation.hpp"
+#include "slot/client_reservation.hpp"
 #include "support/seed.hpp"
 
 namespace hostmap::test {

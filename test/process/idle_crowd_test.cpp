@@ -7,10 +7,12 @@
 #include <thread>
 #include <vector>
 
+#include "layout/connection.hpp"
+#include "layout/master.hpp"
 #include "process/support/peer.hpp"
 #include "process/support/server.hpp"
 #include "shm/region.hpp"
-#include "slot/reservation.hpp"
+#include "slot/client_reservation.hpp"
 
 namespace hostmap::test {
 namespace {

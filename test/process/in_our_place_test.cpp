@@ -9,10 +9,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "layout/fingerprint.hpp"
+#include "layout/region.hpp"
 #include "process/support/peer.hpp"
 #include "process/support/proc.hpp"
 #include "process/support/server.hpp"
-#include "shm/layout.hpp"
 
 namespace hostmap::test {
 namespace {

@@ -11,10 +11,11 @@
 #include <thread>
 #include <vector>
 
+#include "layout/journal.hpp"
+#include "layout/table.hpp"
 #include "process/support/peer.hpp"
 #include "process/support/sealed.hpp"
 #include "process/support/server.hpp"
-#include "shm/layout.hpp"
 #include "support/seed.hpp"
 
 namespace hostmap::test {

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include "layout/table.hpp"
 #include "process/support/peer.hpp"
 #include "process/support/server.hpp"
 #include "shm/region.hpp"

@@ -1,10 +1,11 @@
-// Values that arrive in pieces and stop half-way: the memory that they hold is bounded (server/stream_quota.hpp), so that the
+// Values that arrive in pieces and stop half-way: the memory that they hold is bounded (server/run/stream_quota.hpp), so that the
 // others keep theirs.
 #include <gtest/gtest.h>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "layout/connection.hpp"
 #include "process/support/peer.hpp"
 #include "process/support/raw_connection.hpp"
 #include "process/support/server.hpp"

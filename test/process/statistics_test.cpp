@@ -4,6 +4,7 @@
 #include <string>
 #include <unistd.h>
 
+#include "layout/connection.hpp"
 #include "process/support/peer.hpp"
 #include "process/support/server.hpp"
 #include "shm/region.hpp"

@@ -13,9 +13,9 @@
 #include <utility>
 #include <vector>
 
+#include "layout/region.hpp"
 #include "process/support/peer.hpp"
 #include "process/support/server.hpp"
-#include "shm/layout.hpp"
 
 namespace hostmap::test {
 namespace {

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <random>
 
+#include "layout/table.hpp"
 #include "process/support/sealed.hpp"
 #include "process/support/server.hpp"
 #include "shm/region.hpp"

@@ -7,9 +7,9 @@
 #include <random>
 #include <thread>
 
+#include "layout/region.hpp"
 #include "process/support/peer.hpp"
 #include "process/support/server.hpp"
-#include "shm/layout.hpp"
 #include "support/seed.hpp"
 
 namespace hostmap::test {

@@ -3,10 +3,11 @@
 #include <fstream>
 #include <gtest/gtest.h>
 
+#include "layout/fingerprint.hpp"
+#include "layout/region.hpp"
 #include "process/support/peer.hpp"
 #include "process/support/proc.hpp"
 #include "process/support/server.hpp"
-#include "shm/layout.hpp"
 
 namespace hostmap::test {
 namespace {

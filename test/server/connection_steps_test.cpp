@@ -9,8 +9,10 @@
 #include <gtest/gtest.h>
 #include <thread>
 
+#include "layout/connection.hpp"
+#include "layout/master.hpp"
 #include "server/service_by_hand.hpp"
-#include "slot/reservation.hpp"
+#include "slot/client_reservation.hpp"
 #include "support/aligned_memory.hpp"
 #include "support/child.hpp"
 #include "support/stepper.hpp"

@@ -8,7 +8,11 @@
 
 #include "../table/table_fixture.hpp"
 #include "connection/client_end.hpp"
-#include "server/worker.hpp"
+#include "layout/connection.hpp"
+#include "layout/journal.hpp"
+#include "layout/master.hpp"
+#include "layout/table.hpp"
+#include "server/run/worker.hpp"
 #include "support/aligned_memory.hpp"
 #include "support/seed.hpp"
 

@@ -1,5 +1,5 @@
 // Pace: how long the service thread pauses, by the work that it did.
-#include "server/pace.hpp"
+#include "server/connections/pace.hpp"
 
 #include <gtest/gtest.h>
 

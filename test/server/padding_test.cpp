@@ -3,6 +3,8 @@
 #include <random>
 #include <vector>
 
+#include "layout/connection.hpp"
+#include "layout/journal.hpp"
 #include "message/wire.hpp"
 #include "worker_by_hand.hpp"
 

@@ -17,11 +17,15 @@
 
 #include "../table/table_fixture.hpp"
 #include "connection/client_end.hpp"
-#include "server/restart.hpp"
-#include "server/worker.hpp"
+#include "layout/connection.hpp"
+#include "layout/journal.hpp"
+#include "layout/master.hpp"
+#include "layout/table.hpp"
+#include "server/run/worker.hpp"
+#include "server/start/restart.hpp"
 #include "support/instance.hpp"
-#include "table/reader_check.hpp"
-#include "table/reader_scan.hpp"
+#include "table/read/check.hpp"
+#include "table/read/scan.hpp"
 
 namespace hostmap::test {
 

@@ -6,6 +6,8 @@
 #include <functional>
 #include <gtest/gtest.h>
 
+#include "layout/journal.hpp"
+#include "layout/table.hpp"
 #include "server/restart_fixture.hpp"
 #include "support/seed.hpp"
 #include "support/stepper.hpp"

@@ -4,8 +4,10 @@
 #include <string>
 #include <utility>
 
+#include "layout/master.hpp"
+#include "layout/table.hpp"
+#include "server/connections/service.hpp"
 #include "server/restart_fixture.hpp"
-#include "server/service.hpp"
 
 namespace hostmap::test {
 

@@ -5,8 +5,9 @@
 #include <thread>
 #include <vector>
 
+#include "layout/master.hpp"
 #include "server/service_by_hand.hpp"
-#include "slot/reservation.hpp"
+#include "slot/client_reservation.hpp"
 #include "support/aligned_memory.hpp"
 #include "support/child.hpp"
 

@@ -3,6 +3,7 @@
 #include <thread>
 #include <vector>
 
+#include "layout/connection.hpp"
 #include "worker_by_hand.hpp"
 
 namespace hostmap::test {

@@ -1,6 +1,6 @@
 // A worker with its table, and clients on the same mapping, all in one process: what the thread sanitizer can follow of the
 // way from a client's put to the bucket and back.
-#include "server/worker.hpp"
+#include "server/run/worker.hpp"
 
 #include <gtest/gtest.h>
 #include <random>
@@ -10,6 +10,9 @@
 
 #include "../table/table_fixture.hpp"
 #include "connection/client_end.hpp"
+#include "layout/connection.hpp"
+#include "layout/master.hpp"
+#include "layout/table.hpp"
 
 namespace hostmap::test {
 namespace {

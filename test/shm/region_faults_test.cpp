@@ -7,6 +7,7 @@
 #include <sys/sysmacros.h>
 #include <sys/un.h>
 
+#include "layout/region.hpp"
 #include "region_fixture.hpp"
 #include "support/child.hpp"
 

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "layout/region.hpp"
 #include "shm/region.hpp"
 #include "support/instance.hpp"
 

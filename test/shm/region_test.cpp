@@ -8,6 +8,7 @@
 #include <sys/time.h>
 #include <thread>
 
+#include "layout/region.hpp"
 #include "region_fixture.hpp"
 #include "support/child.hpp"
 

@@ -2,6 +2,7 @@
 // worst delayed.
 #include <gtest/gtest.h>
 
+#include "layout/master.hpp"
 #include "slot_fixture.hpp"
 #include "support/seed.hpp"
 

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <thread>
 
+#include "layout/master.hpp"
 #include "slot_fixture.hpp"
 #include "support/child.hpp"
 #include "support/stepper.hpp"

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <malloc.h>
 
+#include "layout/master.hpp"
 #include "slot_fixture.hpp"
 #include "support/child.hpp"
 #include "support/seed.hpp"

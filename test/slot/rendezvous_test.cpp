@@ -1,9 +1,9 @@
 // Both halves of the rendezvous in one process, honest clients and those that die or dawdle.
-#include "slot/rendezvous.hpp"
-
 #include <gtest/gtest.h>
 #include <set>
 
+#include "layout/master.hpp"
+#include "slot/server_rendezvous.hpp"
 #include "slot_fixture.hpp"
 #include "support/child.hpp"
 

@@ -10,8 +10,9 @@
 #include <thread>
 #include <vector>
 
-#include "slot/rendezvous.hpp"
-#include "slot/reservation.hpp"
+#include "layout/master.hpp"
+#include "slot/client_reservation.hpp"
+#include "slot/server_rendezvous.hpp"
 #include "support/aligned_memory.hpp"
 #include "wait/futex.hpp"
 

@@ -1,9 +1,10 @@
-#include "table/arena.hpp"
+#include "table/memory/arena.hpp"
 
 #include <gtest/gtest.h>
 #include <map>
 #include <random>
 
+#include "layout/table.hpp"
 #include "table_fixture.hpp"
 
 namespace hostmap::test {

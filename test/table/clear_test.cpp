@@ -3,6 +3,8 @@
 #include <string>
 #include <thread>
 
+#include "layout/journal.hpp"
+#include "layout/table.hpp"
 #include "support/sanitizer.hpp"
 #include "support/seed.hpp"
 #include "table/table_fixture.hpp"

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 #include <string>
 
-#include "table/match.hpp"
+#include "table/form/match.hpp"
 
 namespace hostmap::test {
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "layout/table.hpp"
 #include "support/seed.hpp"
 #include "table/table_fixture.hpp"
 

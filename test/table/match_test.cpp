@@ -1,9 +1,10 @@
-#include "table/match.hpp"
+#include "table/form/match.hpp"
 
 #include <gtest/gtest.h>
 #include <random>
 
 #include "every_width.hpp"
+#include "layout/table.hpp"
 
 namespace hostmap {
 namespace {

@@ -1,5 +1,5 @@
 // The walk over all keys: what is there throughout is met, nothing is met twice, whatever happens between two steps.
-#include "table/reader_scan.hpp"
+#include "table/read/scan.hpp"
 
 #include <gtest/gtest.h>
 #include <set>

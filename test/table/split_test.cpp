@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <map>
 
+#include "layout/table.hpp"
 #include "table_fixture.hpp"
 
 namespace hostmap::test {

@@ -10,6 +10,7 @@
 #include <ostream>
 #include <vector>
 
+#include "layout/table.hpp"
 #include "support/aligned_memory.hpp"
 #include "support/seed.hpp"
 #include "support/stepper.hpp"

@@ -10,8 +10,10 @@
 #include <unistd.h>
 
 #include "journal/piece_store.hpp"
-#include "table/reader.hpp"
-#include "table/table.hpp"
+#include "layout/journal.hpp"
+#include "layout/table.hpp"
+#include "table/read/reader.hpp"
+#include "table/write/table.hpp"
 
 namespace hostmap::test {
 

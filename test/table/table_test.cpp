@@ -1,4 +1,6 @@
 // One thread: every operation against what a map would do, at the sizes where forms, classes and chains change.
+#include "layout/table.hpp"
+
 #include <deque>
 #include <gtest/gtest.h>
 #include <map>
@@ -6,6 +8,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "layout/journal.hpp"
 #include "table_fixture.hpp"
 
 namespace hostmap::test {

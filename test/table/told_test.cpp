@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "layout/table.hpp"
 #include "table/table_fixture.hpp"
 
 namespace hostmap::test {

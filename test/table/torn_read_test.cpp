@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "layout/table.hpp"
 #include "table_fixture.hpp"
 #include "wait/deadline.hpp"
 

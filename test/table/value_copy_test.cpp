@@ -1,4 +1,4 @@
-#include "table/value_copy.hpp"
+#include "table/read/value_copy.hpp"
 
 #include <gtest/gtest.h>
 

@@ -8,6 +8,9 @@
 #include <span>
 
 #include "buffer/ring.hpp"
+#include "layout/connection.hpp"
+#include "layout/master.hpp"
+#include "layout/table.hpp"
 #include "message/codec.hpp"
 #include "support/aligned_memory.hpp"
 #include "wait/park.hpp"

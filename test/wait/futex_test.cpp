@@ -8,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include "layout/region.hpp"
 #include "support/aligned_memory.hpp"
 #include "support/child.hpp"
 

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "exchange.hpp"
+#include "layout/connection.hpp"
 #include "support/child.hpp"
 #include "support/stepper.hpp"
 #include "wait/park.hpp"

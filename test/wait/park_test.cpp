@@ -9,6 +9,9 @@
 #include <vector>
 
 #include "exchange.hpp"
+#include "layout/connection.hpp"
+#include "layout/master.hpp"
+#include "layout/table.hpp"
 #include "support/child.hpp"
 #include "support/seed.hpp"
 

@@ -12,6 +12,7 @@
 #include <string>
 #include <thread>
 
+#include "layout/connection.hpp"
 #include "process/support/raw_connection.hpp"
 #include "process/support/sealed.hpp"
 

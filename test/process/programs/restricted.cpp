@@ -16,7 +16,7 @@
 #include <utility>
 #include <vector>
 
-#include "server/system_calls.hpp"
+#include "server/environment/system_calls.hpp"
 
 namespace {
 

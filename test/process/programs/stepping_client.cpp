@@ -21,6 +21,8 @@
 #include <unistd.h>
 #include <utility>
 
+#include "layout/connection.hpp"
+#include "layout/master.hpp"
 #include "process/support/raw_connection.hpp"
 #include "process/support/sealed.hpp"
 

@@ -40,11 +40,11 @@
 #include <hostmap/client.hpp>
 
 #include "base/platform.hpp"
+#include "layout/region.hpp"
 #include "process/support/history.hpp"
 #include "process/support/program.hpp"
 #include "process/support/sealed.hpp"
 #include "process/support/server.hpp"
-#include "shm/layout.hpp"
 #include "support/seed.hpp"
 
 namespace {

@@ -12,12 +12,15 @@
 #include <vector>
 
 #include "buffer/ring.hpp"
+#include "layout/connection.hpp"
+#include "layout/master.hpp"
+#include "layout/table.hpp"
 #include "message/codec.hpp"
 #include "message/wire.hpp"
 #include "shm/names.hpp"
 #include "shm/owner_lock.hpp"
 #include "shm/region.hpp"
-#include "slot/reservation.hpp"
+#include "slot/client_reservation.hpp"
 #include "wait/deadline.hpp"
 #include "wait/futex.hpp"
 
@@ -40,7 +43,7 @@ class RawConnection {
     return connection;
   }
 
-  // --- The steps of connecting (slot/reservation.hpp), one by one
+  // --- The steps of connecting (slot/client_reservation.hpp), one by one
   void take_number() { id_ = (master_.header().counter.fetch_add(1) + 1) & kIdMask; }
   // False: the mailbox is taken.
   bool claim() {

@@ -1,0 +1,145 @@
+// Connection region: one client and the server.
+//
+//   0      RegionHeader
+//   64     constants, by the server
+//   128    client words: closed, channels wanted, rare-event counters
+//   256    server words: closed, channels open
+//   4096   channels[2 * lane_count], 384 bytes each: the client's two parts and the server's
+//   then, from a page boundary, for each channel: request ring, answer ring (ring_bytes each, populated when first used)
+//
+// A channel is a ring pair. A connection has two per lane: channel `lane` carries the writes, by the thread whose turn
+// it is (client/turn.hpp); channel `lane_count + lane` carries gets by ring, by any thread under a mutex. So a write does not wait
+// for a get.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "layout/region.hpp"
+
+namespace hostmap {
+
+struct ClientWords {
+  HalfWord closed;       // the client is done: drain, then drop
+  HalfWord expedited;    // 1: this process registered for membarrier; its puts need no fence
+  Word channels_wanted;  // bit per channel
+  Word read_retries;
+  Word read_fallbacks;
+  Word timeout_rescues;
+  Word channel_attempts;  // raised, after the bits above, with each request for channels
+  std::uint64_t reserved[10];
+};
+// A count of a client, which can write anything there: what one connection says is bounded, so that no sum of many wraps around.
+inline std::uint64_t said_by_client(const Word& counter) noexcept {
+  constexpr std::uint64_t kMost = std::uint64_t{1} << 32;
+  const std::uint64_t said = counter.load(std::memory_order_relaxed);  // relaxed: a figure for people
+  return said < kMost ? said : kMost;
+}
+HOSTMAP_SIZE(ClientWords, 128, 8);
+HOSTMAP_AT(ClientWords, closed, 0);
+HOSTMAP_AT(ClientWords, expedited, 4);
+HOSTMAP_AT(ClientWords, channels_wanted, 8);
+HOSTMAP_AT(ClientWords, read_retries, 16);
+HOSTMAP_AT(ClientWords, read_fallbacks, 24);
+HOSTMAP_AT(ClientWords, timeout_rescues, 32);
+HOSTMAP_AT(ClientWords, channel_attempts, 40);
+
+struct ServerWords {
+  HalfWord closed;         // 1: nothing more will be answered
+  HalfWord opened;         // futex: raised whenever a bit of channels_open is set
+  Word channels_open;      // bit per channel: its rings are populated and swept
+  Word channels_refused;   // bit per channel: in the last attempt there was no memory for its rings
+  Word attempts_answered;  // the last value of channel_attempts that was answered, with the two words above
+  std::uint64_t reserved[12];
+};
+HOSTMAP_SIZE(ServerWords, 128, 8);
+HOSTMAP_AT(ServerWords, closed, 0);
+HOSTMAP_AT(ServerWords, opened, 4);
+HOSTMAP_AT(ServerWords, channels_open, 8);
+HOSTMAP_AT(ServerWords, channels_refused, 16);
+HOSTMAP_AT(ServerWords, attempts_answered, 24);
+
+// ChannelControl::waiting, a futex that the client sets and the worker clears.
+enum WaitWord : std::uint32_t { kNotWaiting = 0, kWaitingForAnswer = 1, kWaitingForRoom = 2 };
+
+// Three parts that lie apart: the worker looks at the first in every sweep, so the client must not dirty its line by taking an
+// answer; a call and its answer then move no line but the two of their records.
+struct ChannelControl {
+  // the client's, stored only when it is about to sleep (but for `idle`)
+  HalfWord waiting;
+  HalfWord idle;  // the server's, stored seldom: 1: the worker no longer polls this channel in each sweep
+  Word wake_at;   // kWaitingForRoom: wake when the requests consumed reach this position
+  std::uint64_t reserved_waiting[14];
+  // the client's, stored with each answer that it takes; loaded only when the answer ring seems half full
+  Word answers_consumed;  // position in the answer ring
+  std::uint64_t reserved_client[15];
+  // the server's
+  Word requests_consumed;  // position in the request ring, published once a sweep; never ahead of the journal's
+  std::uint64_t reserved_server[15];
+};
+HOSTMAP_SIZE(ChannelControl, 384, 8);
+HOSTMAP_AT(ChannelControl, waiting, 0);
+HOSTMAP_AT(ChannelControl, idle, 4);
+HOSTMAP_AT(ChannelControl, wake_at, 8);
+HOSTMAP_AT(ChannelControl, answers_consumed, 128);
+HOSTMAP_AT(ChannelControl, requests_consumed, 256);
+
+struct ConnectionHeader {
+  RegionHeader region;
+  std::uint64_t id;
+  std::uint64_t serial;         // never repeats while the journal lives; names the connection there
+  std::uint64_t request_nonce;  // odd; see ring.hpp
+  std::uint64_t answer_nonce;   // odd
+  std::uint64_t ring_bytes;
+  std::uint32_t lane_count;
+  std::uint32_t reserved_half;
+  std::uint64_t reserved_constants[2];
+  ClientWords client;
+  ServerWords server;
+  std::uint8_t reserved[3712];
+};
+HOSTMAP_SIZE(ConnectionHeader, 4096, 8);
+HOSTMAP_AT(ConnectionHeader, id, 64);
+HOSTMAP_AT(ConnectionHeader, serial, 72);
+HOSTMAP_AT(ConnectionHeader, request_nonce, 80);
+HOSTMAP_AT(ConnectionHeader, answer_nonce, 88);
+HOSTMAP_AT(ConnectionHeader, ring_bytes, 96);
+HOSTMAP_AT(ConnectionHeader, lane_count, 104);
+HOSTMAP_AT(ConnectionHeader, client, 128);
+HOSTMAP_AT(ConnectionHeader, server, 256);
+
+inline constexpr std::uint64_t channel_control_offset(std::uint32_t channel) noexcept {
+  return sizeof(ConnectionHeader) + channel * sizeof(ChannelControl);
+}
+inline constexpr std::uint64_t connection_head_bytes(std::uint32_t lanes) noexcept {
+  return round_up(channel_control_offset(2 * lanes), std::uint64_t{kPageSize});
+}
+inline constexpr std::uint64_t request_ring_offset(std::uint32_t channel, std::uint32_t lanes,
+                                                   std::uint64_t ring_bytes) noexcept {
+  return connection_head_bytes(lanes) + channel * 2 * ring_bytes;
+}
+inline constexpr std::uint64_t answer_ring_offset(std::uint32_t channel, std::uint32_t lanes,
+                                                  std::uint64_t ring_bytes) noexcept {
+  return request_ring_offset(channel, lanes, ring_bytes) + ring_bytes;
+}
+inline constexpr std::uint64_t connection_bytes(std::uint32_t lanes, std::uint64_t ring_bytes) noexcept {
+  return request_ring_offset(2 * lanes, lanes, ring_bytes);
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// A record in a ring: a whole number of 16-byte units.
+//
+//   0     8        16
+//   | tag | header | payload, padded ... |
+//
+// The tag says that the record is there (buffer/ring.hpp), the header what it is (message/wire.hpp).
+
+inline constexpr std::uint64_t kRecordUnit = 16;
+inline constexpr std::uint64_t kRecordHeadBytes = 16;  // tag and header
+inline constexpr std::uint64_t record_bytes(std::uint64_t payload_bytes) noexcept {
+  return kRecordHeadBytes + round_up(payload_bytes, kRecordUnit);
+}
+// A record of more than a quarter of the ring would make the producer wait for an almost empty one: it is streamed.
+inline constexpr std::uint64_t max_record_bytes(std::uint64_t ring_bytes) noexcept { return ring_bytes / 4; }
+
+}  // namespace hostmap

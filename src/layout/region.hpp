@@ -1,0 +1,95 @@
+// THE MAP of every region: what lies where in shared memory, who writes it, who reads it.
+//
+//   /NAME-master          rendezvous: counter, mailboxes, bells        clients and server write; nothing here is trusted
+//   /NAME-table           the hash table                               the server writes, clients map it read-only
+//   /NAME-journal         intents, positions, slab classes             the server's alone (mode 0600)
+//   /NAME-connection-ID   one client's rings                           this client and the server write
+//   /NAME-alive           an empty file whose lock says: a server lives
+//
+// Rules for everything here: fixed-width integers and lock-free atomics of them; offsets instead of pointers, counted from
+// the region's start; 64-byte lines, hot words of different writers 128 bytes apart; reserved bytes are zero; little-endian.
+// Every offset is asserted below its struct. docs/reference/memory-layout.md shows the same tables; a test compares them.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include "base/hash.hpp"
+#include "base/platform.hpp"
+
+namespace hostmap {
+
+using Word = std::atomic<std::uint64_t>;
+using HalfWord = std::atomic<std::uint32_t>;
+using LaneWorker = std::atomic<std::uint8_t>;
+static_assert(Word::is_always_lock_free && sizeof(Word) == 8 && alignof(Word) == 8);
+static_assert(HalfWord::is_always_lock_free && sizeof(HalfWord) == 4 && alignof(HalfWord) == 4);
+static_assert(LaneWorker::is_always_lock_free && sizeof(LaneWorker) == 1);
+
+#define HOSTMAP_AT(type, member, offset) \
+  static_assert(offsetof(type, member) == (offset), "layout changed: " #type "::" #member)
+#define HOSTMAP_SIZE(type, bytes, alignment)                                                                \
+  static_assert(sizeof(type) == (bytes) && alignof(type) == (alignment) && std::is_standard_layout_v<type>, \
+                "layout changed: " #type)
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Every region begins with this line.
+//
+//   0       8        12     16            24      32            40      48          56         64
+//   | magic | version| kind | fingerprint | bytes | incarnation | state | name_hash | reserved |
+//
+// Its first 16 bytes and `state` keep their places for ever, so that any version can name any other.
+
+inline constexpr std::uint64_t kMagic = 0x0070616d'74736f68;  // "hostmap\0"
+inline constexpr std::uint32_t kLayoutVersion = 1;
+
+enum class RegionKind : std::uint32_t { kMaster = 1, kTable = 2, kJournal = 3, kConnection = 4 };
+
+// RegionHeader::state. Stored last when a region is built: whoever sees kReady sees everything before it.
+enum RegionState : std::uint64_t {
+  kRegionBuilding = 0,
+  kRegionReady = 1,
+  kRegionClosed = 2,  // its server has given it up: connect anew
+};
+
+struct RegionHeader {
+  std::uint64_t magic;
+  std::uint32_t layout_version;
+  RegionKind kind;
+  std::uint64_t fingerprint;  // of hash and struct sizes: a build that differs is refused
+  std::uint64_t bytes;        // size of the file
+  std::uint64_t incarnation;  // random, one for all regions that one server created at its start
+  Word state;
+  std::uint64_t name_hash;  // of the file's name without its folder: which of several names (hard links) counts
+  std::uint64_t reserved;
+};
+HOSTMAP_SIZE(RegionHeader, 64, 8);
+HOSTMAP_AT(RegionHeader, magic, 0);
+HOSTMAP_AT(RegionHeader, layout_version, 8);
+HOSTMAP_AT(RegionHeader, kind, 12);
+HOSTMAP_AT(RegionHeader, fingerprint, 16);
+HOSTMAP_AT(RegionHeader, bytes, 24);
+HOSTMAP_AT(RegionHeader, incarnation, 32);
+HOSTMAP_AT(RegionHeader, state, 40);
+HOSTMAP_AT(RegionHeader, name_hash, 48);
+HOSTMAP_AT(RegionHeader, reserved, 56);
+
+// Of the constants of a region's head: what never changes in this header, and what follows it up to byte `end` of the region.
+inline std::uint64_t checksum_of_head(const RegionHeader& header, std::uint64_t end) noexcept {
+  const auto* bytes = reinterpret_cast<const std::byte*>(&header);
+  const std::uint64_t sum = hash_bytes(bytes, offsetof(RegionHeader, state), 0);
+  return hash_bytes(bytes + sizeof(RegionHeader), end - sizeof(RegionHeader), sum);
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Limits that size structs.
+
+inline constexpr std::uint32_t kMaxLanes = 32;
+inline constexpr std::uint32_t kMaxChannels = 2 * kMaxLanes;  // of a connection; fit one word's bits
+inline constexpr std::uint32_t kMaxConnections = 65536;
+inline constexpr std::uint64_t kMaxKeyBytes = 65536;
+inline constexpr std::uint64_t kMaxValueBytes = std::uint64_t{1} << 30;  // upper bound of --max-value
+
+}  // namespace hostmap

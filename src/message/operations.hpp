@@ -1,0 +1,125 @@
+// The table of operations: all that is known of a request before its content is read. Encoding, validation, streams, the
+// worker and the client take it from here, so that a new operation is a row here and a function in server/run/dispatch.cpp.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace hostmap {
+
+// The numbers are those of the protocol; docs describe each in the table of requests.
+enum class Op : std::uint8_t {
+  kPadding = 0,  // never sent: the ring's own
+  kPut = 1,
+  kErase = 2,
+  kGet = 3,
+  kFlush = 4,
+  kStream = 5,
+  kPiece = 6,
+  kInsert = 7,
+  kCompareExchange = 8,
+  kIncrement = 9,
+  kClear = 10,
+};
+
+// Which part of a value a get asks for. The first get has none and is answered with the value's beginning; later ones
+// name the entry they began with, and are answered with kMismatch when the key has another one by now: start over.
+struct PieceCursor {
+  std::uint64_t offset;
+  std::uint64_t entry;       // as PieceHead said
+  std::uint64_t generation;  // likewise
+};
+static_assert(sizeof(PieceCursor) == 24);
+
+struct PieceHead {
+  std::uint64_t total_bytes;
+  std::uint64_t entry;  // 0: a pair
+  std::uint64_t generation;
+};
+static_assert(sizeof(PieceHead) == 24);
+
+// Precedes the two values of a compare_exchange; what the record has beyond the expected value is the new one.
+struct Comparison {
+  std::uint64_t expected_bytes;
+};
+static_assert(sizeof(Comparison) == 8);
+
+struct FlushReport {
+  std::uint64_t refused;  // how many; the answer's code is the first one's
+};
+static_assert(sizeof(FlushReport) == 8);
+
+// What a request carries beside its key.
+enum class Payload : std::uint8_t {
+  kNone,
+  kValue,       // any number of bytes
+  kNumber,      // 8 bytes
+  kCursor,      // nothing, or a PieceCursor
+  kComparison,  // a Comparison, the expected value, the new value
+  kPiece,       // a part of another request; at least one byte
+  kInnerOp,     // a stream's head: the sizes are those of the inner request
+};
+
+// What an answer of status kOk carries.
+enum class AnswerForm : std::uint8_t {
+  kNone,
+  kNumber,  // 8 bytes
+  kReport,  // a FlushReport
+  kPiece,   // a PieceHead and as much of the value as fits into a record
+  kInner,   // that of the inner request
+};
+
+struct OpFacts {
+  std::string_view name;  // empty: there is no such operation
+  bool has_key = false;   // 1 to 65,536 bytes
+  Payload payload = Payload::kNone;
+  AnswerForm answer = AnswerForm::kNone;
+  bool mutates = false;     // a refusal without an answer is reported by the next flush
+  bool streams = false;     // may arrive in pieces
+  std::uint8_t values = 0;  // how many values it carries that may become, or replace, one of the table's
+};
+
+inline constexpr std::array<OpFacts, 11> kOperations{{
+    {},  // kPadding
+    {"put", true, Payload::kValue, AnswerForm::kNone, true, true, 1},
+    {"erase", true, Payload::kNone, AnswerForm::kNone, true, true, 0},
+    {"get", true, Payload::kCursor, AnswerForm::kPiece, false, true, 0},
+    {"flush", false, Payload::kNone, AnswerForm::kReport, false, false, 0},
+    {"stream", true, Payload::kInnerOp, AnswerForm::kNone, false, false, 0},
+    {"piece", false, Payload::kPiece, AnswerForm::kInner, true, false, 0},
+    {"insert", true, Payload::kValue, AnswerForm::kNone, true, true, 1},
+    {"compare_exchange", true, Payload::kComparison, AnswerForm::kNone, true, true, 2},
+    {"increment", true, Payload::kNumber, AnswerForm::kNumber, true, true, 1},
+    {"clear", false, Payload::kNone, AnswerForm::kNone, true, false, 0},
+}};
+
+// Of any byte: of those that are no operation, facts without a name.
+inline constexpr const OpFacts& facts_of(Op op) noexcept {
+  const auto index = static_cast<std::size_t>(op);
+  return kOperations[index < kOperations.size() ? index : 0];
+}
+
+// May a request of this operation carry so many bytes beside its key?
+inline constexpr bool payload_fits(const OpFacts& facts, std::uint64_t bytes) noexcept {
+  if (facts.name.empty()) return false;
+  switch (facts.payload) {
+    case Payload::kValue:
+    case Payload::kInnerOp:
+      return true;
+    case Payload::kNone:
+      return bytes == 0;
+    case Payload::kNumber:
+      return bytes == 8;
+    case Payload::kCursor:
+      return bytes == 0 || bytes == sizeof(PieceCursor);
+    case Payload::kComparison:
+      return bytes >= sizeof(Comparison);
+    case Payload::kPiece:
+      return bytes != 0;
+  }
+  return false;
+}
+
+}  // namespace hostmap

@@ -1,0 +1,513 @@
+#include "server/connections/service.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <chrono>
+#include <ctime>
+#include <fcntl.h>
+#include <new>
+#include <pthread.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/random.hpp"
+#include "layout/connection.hpp"
+#include "layout/journal.hpp"
+#include "layout/master.hpp"
+#include "layout/table.hpp"
+#include "server/connections/pace.hpp"
+#include "server/connections/stir.hpp"
+#include "server/environment/notify.hpp"
+#include "shm/owner_lock.hpp"
+#include "signal/nudge.hpp"
+
+namespace hostmap {
+
+namespace {
+
+// How long a new region may stand unlocked, and how often the locks of invisible clients are tested.
+constexpr std::int64_t kLockPatienceNs = 2'000'000'000;
+constexpr std::int64_t kTimerNs = 1'000'000'000;
+// How often the locks of clients whose processes are watched are tested, at most so many in a round (about a millisecond): a
+// program that closes all of its descriptors, or begins another one by exec, lives on without its client.
+constexpr std::int64_t kVisiblePatienceNs = 5'000'000'000;
+constexpr std::uint32_t kMostVisibleLooks = 1024;
+// How often it looks though nobody rang: a hostile process can move its futex sleeper elsewhere.
+constexpr std::int64_t kRarelyNs = 5'000'000'000;
+// Regions made for who has not come to fetch them yet. Whoever scribbles over the mailboxes asks, and never comes.
+constexpr std::size_t kMostWaiting = 64;
+
+MasterView view_of(Region& master) noexcept {
+  MasterView view(master.data());
+  view.set_mailboxes(view.header().mailbox_count);
+  return view;
+}
+
+std::int64_t thread_cpu_ns() noexcept {
+  timespec used{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+  return used.tv_sec * std::int64_t{1'000'000'000} + used.tv_nsec;
+}
+
+void append(std::string& line, std::string_view text) { line += text; }
+void append(std::string& line, std::uint64_t number) { line += std::to_string(number); }
+
+// May this process open another file? (No lock hangs on `fd`: closing the copy would drop it.)
+bool has_descriptor(int fd) noexcept { return bool(UniqueFd(::fcntl(fd, F_DUPFD_CLOEXEC, 0))); }
+
+void add(Word& counter, std::uint64_t by) noexcept {
+  counter.store(counter.load(std::memory_order_relaxed) + by,
+                std::memory_order_relaxed);  // relaxed: one writer, a figure
+}
+
+}  // namespace
+
+Service::Service(Surroundings surroundings)
+    : around_(std::move(surroundings)),
+      rendezvous_(view_of(*around_.master)),
+      bell_(around_.master->at<MasterHeader>(0)->server_bell),
+      reaper_(bell_.rings, around_.options->max_connections) {
+  for (std::uint32_t i = around_.options->max_connections; i > 0; --i) free_indices_.push_back(i - 1);
+  connections_.reserve(around_.options->max_connections);
+  reaper_.watch_file(around_.options->name.master());
+  reaper_.watch_file(around_.options->name.table());
+  reaper_.watch_file(around_.options->name.alive());
+}
+
+Service::~Service() {
+  if (thread_.joinable()) stop();
+}
+
+void Service::adopt(std::unique_ptr<ServerEnd> end) {
+  const ServerEnd::Identity identity = end->identity();
+  std::erase(free_indices_, identity.index);
+  // No two of them are the same file, which is named by the id.
+  Connection& kept = connections_[identity.id];
+  kept.end = std::move(end);
+  kept.life = lock_holder(kept.end->region().fd()).held ? Life::kLive : Life::kWaiting;
+  count(kept, 1);
+  kept.look_at_ns = kept.life == Life::kLive ? 0 : monotonic_ns() + kLockPatienceNs;
+  for (std::uint64_t open = kept.end->channels_open(); open != 0; open &= open - 1) {
+    attach_channel(make_channel(kept, static_cast<std::uint32_t>(std::countr_zero(open))));
+  }
+  kept.end->wake_sleepers();
+}
+
+void Service::start() {
+  thread_ = std::thread([this] { run(); });
+  pthread_setname_np(thread_.native_handle(), "service");
+}
+
+void Service::open() {
+  around_.master->publish();
+  open_.store(true, std::memory_order_relaxed);  // relaxed: seen late, the header is looked after a round later
+}
+
+void Service::stop() {
+  stopping_.store(true, std::memory_order_release);  // [service.stop] release; pairs with [service.stopping]
+  futex_add_and_wake(bell_.rings);
+  join_nudged(thread_, ended_);
+}
+
+void Service::run() {
+  accept_nudges();
+  Pace pace(monotonic_ns());
+  for (;;) {
+    // [service.bell] acquire; pairs with [mailbox.ask]: what was done before the bell is seen in this round, or the wait
+    // returns at once
+    const std::uint32_t seen = bell_.rings.load(std::memory_order_acquire);
+    // [service.stopping] acquire; pairs with [service.stop]
+    if (stopping_.load(std::memory_order_acquire)) break;
+    const std::int64_t begun = thread_cpu_ns();
+    round(monotonic_ns());
+    const std::int64_t pause = pace.pause_after(thread_cpu_ns() - begun, monotonic_ns());
+    if (kGuarded && pause > 0) [[unlikely]] {
+      std::this_thread::sleep_for(std::chrono::nanoseconds(pause));
+    }
+    if (removed_ && connections_.empty() && !gave_up_) {
+      gave_up_ = true;
+      around_.fatal();
+    }
+    futex_wait(bell_.rings, seen, next_wait());
+  }
+  ended_.store(true, std::memory_order_relaxed);  // relaxed: see join_nudged()
+}
+
+void Service::round(std::int64_t now) {
+  deferred_ = false;
+  visible_looks_left_ = kMostVisibleLooks;
+  for (const Rendezvous::Event& event : rendezvous_.collect(now)) handle(event, now);
+  const Reaper::Noticed& noticed = reaper_.fetch();
+  for (const std::uint64_t id : noticed.dead) {
+    Connection* const connection = find(id);
+    if (connection == nullptr) continue;
+    set_state(*connection, connection->life, false);
+    connection->look_at_ns = now;
+  }
+  if (noticed.files_changed || !reaper_.watches_files()) notice_removal();
+  look_at_master(now);
+  look_at_table(now);
+  examine_owed_ = now < examine_at_ns_;
+  if (!examine_owed_) examine_all(now);
+  count_connections();
+}
+
+void Service::examine_all(std::int64_t now) {
+  examine_at_ns_ = now + kExamineGapNs * static_cast<std::int64_t>(connections_.size());
+  examined_ += connections_.size();
+  for (auto at = connections_.begin(); at != connections_.end();) {
+    look_after(at->second, now);
+    at = free_if_released(at->second) ? connections_.erase(at) : std::next(at);
+  }
+}
+
+// A short timer is needed only while somebody may die, or cut off the master, unseen.
+std::int64_t Service::next_wait() {
+  if (deferred_ && waiting_ < kMostWaiting) return 0;
+  if (examine_owed_) return std::max(std::int64_t{0}, examine_at_ns_ - monotonic_ns());
+  if (!reaper_.watches_files() || has_private_pages() || visible_looks_left_ == 0) return patience_ns(kTimerNs);
+  return unwatched_ != 0 || rendezvous_.waiting() ? kTimerNs : patience_ns(kRarelyNs);
+}
+
+void Service::handle(const Rendezvous::Event& event, std::int64_t now) {
+  if (event.kind == Rendezvous::Event::kAsks) return accept(event.id, now);
+  Connection* connection = find(event.id);
+  if (connection == nullptr || connection->life != Life::kWaiting) return;
+  if (event.kind == Rendezvous::Event::kAttached) {
+    attached(*connection, now);
+  } else {
+    reap_if_dead(*connection, now);
+  }
+}
+
+// Writes one line to the log. It begins with a literal, which is the kind of the line. Without memory for it there is no line.
+template <std::size_t kSize, typename... Parts>
+void Service::say(const char (&kind)[kSize], const Parts&... parts) noexcept {
+  try {
+    std::string line(kind);
+    (append(line, parts), ...);
+    around_.log(kind, line);
+  } catch (const std::bad_alloc&) {
+  }
+}
+
+Service::Connection* Service::find(std::uint64_t id) noexcept {
+  const auto at = connections_.find(id);
+  return at == connections_.end() ? nullptr : &at->second;
+}
+
+// Adds a connection to the counts, or, by -1, takes it out of them.
+void Service::count(const Connection& connection, std::size_t by) noexcept {
+  if (connection.life == Life::kWaiting) waiting_ += by;
+  if (connection.life != Life::kDropping && !connection.visible) unwatched_ += by;
+}
+
+void Service::set_state(Connection& connection, Life life, bool visible) noexcept {
+  count(connection, -std::size_t{1});
+  connection.life = life;
+  connection.visible = visible;
+  count(connection, 1);
+}
+
+void Service::accept(std::uint64_t id, std::int64_t now) {
+  if (waiting_ >= kMostWaiting) {
+    deferred_ = true;
+    return rendezvous_.defer(id);
+  }
+  MailboxState answer = kMailboxNoMemory;
+  try {
+    answer = free_indices_.empty() ? kMailboxFull : let_in(id, now);
+  } catch (const std::bad_alloc&) {
+    say("refused connection ", id, ": this process is out of memory; raise the limit (ulimit -v)");
+  }
+  rendezvous_.reply(id, answer);
+}
+
+// All that can fail comes first, and leaves nothing.
+MailboxState Service::let_in(std::uint64_t id, std::int64_t now) {
+  if (find(id) != nullptr) return kMailboxFree;  // the counter has come round, or somebody has scribbled
+  JournalHeader& journal = around_.journal.header();
+  const std::uint64_t serial = journal.serials.load(std::memory_order_relaxed) + 1;  // relaxed: this thread alone
+  journal.serials.store(serial, std::memory_order_release);  // [serial.give] release; pairs with [serial.record]
+
+  ServerEnd::Identity identity;
+  identity.id = id;
+  identity.serial = serial;
+  identity.request_nonce = random_word() | 1;
+  identity.answer_nonce = random_word() | 1;
+  identity.ring_bytes = around_.options->ring_bytes;
+  identity.lanes = around_.table->shard_count();
+  identity.index = free_indices_.back();
+
+  const std::string path = around_.options->name.connection(id);
+  std::unordered_map<std::uint64_t, Connection> one;
+  Connection& connection = one[id];
+  ConnectionRecord& record = around_.journal.connection(identity.index);
+  // Before there is a file of that name: the next start removes it if this server is killed before the record is valid.
+  record.id.store(id, std::memory_order_relaxed);  // relaxed: the system call that creates the file follows
+  Result<std::unique_ptr<ServerEnd>> end = ServerEnd::create(path, identity, around_.incarnation);
+  if (!end) {
+    // A file of this name is there, which is nobody's connection: the client takes another id.
+    if (end.status() == StatusCode::kInvalid) {
+      leave_taken_names(path);
+      return kMailboxFree;
+    }
+    say("refused connection ", id, ": ", end.status().message());
+    return has_descriptor(around_.master->fd()) ? kMailboxNoMemory : kMailboxNoDescriptor;
+  }
+  NewName name(path);
+  if (Status status = (*end)->region().share(Sharing::kReadAndWrite, around_.options->name.group()); !status.ok()) {
+    say("refused connection ", id, ": ", status.message());
+    return kMailboxNoMemory;
+  }
+  connection.end = std::move(*end);
+  connection.look_at_ns = now + kLockPatienceNs;
+  for (std::uint32_t channel = 0; channel < 2 * identity.lanes; ++channel) {
+    ChannelMemos::clear(around_.journal.position(identity.index, channel));
+  }
+  std::unique_ptr<ServerChannel> first = make_channel(connection, 0);  // populated by create()
+  name.keep();
+
+  free_indices_.pop_back();
+  // relaxed, all four: the serial, stored behind them, makes the record valid
+  record.request_nonce.store(identity.request_nonce, std::memory_order_relaxed);
+  record.answer_nonce.store(identity.answer_nonce, std::memory_order_relaxed);
+  record.channels_open.store(0, std::memory_order_relaxed);                         // relaxed: likewise
+  record.inode.store(connection.end->region().inode(), std::memory_order_relaxed);  // relaxed: likewise
+  record.serial.store(serial, std::memory_order_release);  // [serial.record] release; pairs with [serial.give]
+
+  const auto kept = connections_.insert(one.extract(id)).position;
+  count(kept->second, 1);
+  open_channel(kept->second, std::move(first));
+  add(around_.table->header().server_stats.connected, 1);
+  return kMailboxReady;
+}
+
+// Whoever may write to the folder can take the names that come next, any number of them. So the counter continues from a number
+// that nobody can guess.
+void Service::leave_taken_names(const std::string& path) noexcept {
+  const std::uint64_t next = random_word() & kIdMask;
+  // relaxed: the counter only gives out numbers
+  around_.master->at<MasterHeader>(0)->counter.store(next, std::memory_order_relaxed);
+  if (std::exchange(said_taken_, true)) return;
+  say("a new connection could not be called ", path,
+      ", because another program has created a file of that name. Connections get random numbers instead (this is said "
+      "once); remove such files, or use --dir with a folder that others cannot write to");
+}
+
+void Service::attached(Connection& connection, std::int64_t now) {
+  set_state(connection, Life::kLive, connection.visible);
+  connection.look_at_ns = now;
+  reap_if_dead(connection, now);
+}
+
+// Tests the lock. If a client lives, it is watched; if none does, the connection is dropped.
+void Service::reap_if_dead(Connection& connection, std::int64_t now) {
+  const int fd = connection.end->region().fd();
+  const LockHolder holder = lock_holder(fd);
+  if (!holder.held && try_lock_file(fd) == LockOutcome::kLocked) {
+    if (!connection.end->client_closed()) add(around_.table->header().server_stats.reaped, 1);
+    return drop(connection);
+  }
+  bool visible = reaper_.watch(connection.end->identity().id, holder.pid);
+  // Between the two questions the process may have died and its number been given to another.
+  if (visible && !lock_holder(fd).held) {
+    reaper_.forget(connection.end->identity().id);
+    visible = false;
+  }
+  set_state(connection, connection.life, visible);
+  connection.look_at_ns = now + (connection.visible ? kVisiblePatienceNs : kLockPatienceNs);
+}
+
+void Service::look_after(Connection& connection, std::int64_t now) {
+  if (connection.life == Life::kDropping) return;
+  ServerEnd& end = *connection.end;
+  if (end.cut_off()) {
+    add(around_.table->header().server_stats.cut_off, 1);
+    end.poisoned.store(true, std::memory_order_relaxed);  // relaxed: seen a batch later, that batch reads zeroes
+  }
+  if (end.client_closed() ||
+      end.poisoned.load(std::memory_order_relaxed)) {  // relaxed: the bell's futex call orders it
+    return drop(connection);
+  }
+  const bool forgotten = connection.life == Life::kWaiting && !rendezvous_.awaited(end.identity().id);
+  if (connection.visible && now >= connection.look_at_ns && visible_looks_left_ != 0) {
+    --visible_looks_left_;
+    connection.look_at_ns = now + kVisiblePatienceNs;
+    if (!lock_holder(end.region().fd()).held) {
+      reaper_.forget(end.identity().id);
+      set_state(connection, connection.life, false);
+      connection.look_at_ns = now;
+    }
+  }
+  if (!connection.visible && (now >= connection.look_at_ns || forgotten)) {
+    reap_if_dead(connection, now);
+    if (connection.life == Life::kDropping) return;
+  }
+  for (std::uint64_t wanted = end.channels_wanted(); wanted != 0; wanted &= wanted - 1) {
+    const auto channel = static_cast<std::uint32_t>(std::countr_zero(wanted));
+    std::unique_ptr<ServerChannel> made;
+    try {
+      if (Status status = end.populate_channel(channel); status.ok()) {
+        made = make_channel(connection, channel);
+      } else {
+        complain_once(connection, status.message());
+      }
+    } catch (const std::bad_alloc&) {
+      complain_once(connection, "this process is out of memory; raise the limit (ulimit -v)");
+    }
+    if (made == nullptr) {
+      end.refuse_channel(channel);
+    } else {
+      open_channel(connection, std::move(made));
+    }
+  }
+  end.answer_wanted();
+}
+
+// A client may request a channel as often as it likes: the log gets one line a connection.
+void Service::complain_once(Connection& connection, std::string_view why) noexcept {
+  if (std::exchange(connection.said_refused, true)) return;
+  say("connection ", connection.end->identity().id, " got no rings: ", why,
+      "; this is said once, the client may try again");
+}
+
+std::unique_ptr<ServerChannel> Service::make_channel(Connection& connection, std::uint32_t channel) {
+  const std::uint32_t index = connection.end->identity().index;
+  return std::make_unique<ServerChannel>(*connection.end, channel, around_.journal.position(index, channel));
+}
+
+void Service::open_channel(Connection& connection, std::unique_ptr<ServerChannel> made) noexcept {
+  const std::uint32_t channel = made->channel;
+  ConnectionRecord& record = around_.journal.connection(connection.end->identity().index);
+  const std::uint64_t open =
+      record.channels_open.load(std::memory_order_relaxed) | std::uint64_t{1} << channel;  // relaxed: this thread alone
+  record.channels_open.store(open, std::memory_order_release);  // [channels.record] release; pairs with [serial.record]
+  attach_channel(std::move(made));
+  connection.end->open_channel(channel);
+}
+
+// Hands a channel to the worker of its lane.
+void Service::attach_channel(std::unique_ptr<ServerChannel> channel) noexcept {
+  // [consumed.publish] release; pairs with [consumed.load]: of a dead server's sweep the client may not know yet
+  channel->control->requests_consumed.store(channel->consumed, std::memory_order_release);
+  for (const auto& worker : *around_.workers) {
+    if (worker->owns(channel->lane)) return worker->attach(std::move(channel));
+  }
+}
+
+void Service::drop(Connection& connection) {
+  set_state(connection, Life::kDropping, false);
+  reaper_.forget(connection.end->identity().id);
+  connection.end->holders.store(static_cast<std::uint32_t>(around_.workers->size()),
+                                std::memory_order_relaxed);  // relaxed: the orders' mutex publishes it
+  for (const auto& worker : *around_.workers) worker->detach(*connection.end);
+}
+
+bool Service::free_if_released(Connection& connection) {
+  if (connection.life != Life::kDropping) return false;
+  ServerEnd& end = *connection.end;
+  // [end.free] acquire; pairs with [end.let-go]
+  if (end.holders.load(std::memory_order_acquire) != 0) return false;
+  end.close();
+  ServerStats& stats = around_.table->header().server_stats;
+  add(stats.read_retries, said_by_client(end.client().read_retries));
+  add(stats.read_fallbacks, said_by_client(end.client().read_fallbacks));
+  add(stats.client_rescues, said_by_client(end.client().timeout_rescues));
+  end.region().unlink_name();
+  around_.journal.connection(end.identity().index)
+      .serial.store(0, std::memory_order_release);  // [serial.record] release; pairs with [serial.give]
+  free_indices_.push_back(end.identity().index);
+  return true;
+}
+
+void Service::count_connections() noexcept {
+  // relaxed: a figure for people
+  around_.table->header().server_stats.connections.store(connections_.size(), std::memory_order_relaxed);
+}
+
+// Without its master region, its table or its alive file nobody finds this server. Those who are connected are served as before.
+// A file that was removed is gone for good; one that was only renamed can get its name again.
+void Service::notice_removal() {
+  if (removed_) return;
+  const InstanceName& name = around_.options->name;
+  const std::pair<const std::string&, int> files[] = {{name.master(), around_.master->fd()},
+                                                      {name.table(), around_.table->region().fd()},
+                                                      {name.alive(), around_.alive}};
+  for (const auto& [path, fd] : files) {
+    if (is_named(path, fd)) continue;
+    struct stat facts {};
+    removed_ = ::fstat(fd, &facts) == 0 && facts.st_nlink == 0;
+    if (removed_) break;
+    if (std::exchange(said_renamed_, true)) continue;
+    say("the name ", path,
+        " does not lead to the file of this server any more: nobody else can connect; rename the file "
+        "back, or stop this server with hostmap stop --keep and start it again");
+  }
+  if (!removed_) return;
+  notify_service_manager("STATUS=the regions were removed; serving whoever is connected, then stopping");
+  say("the regions of '", name.name(), "' were removed under this server; it serves the ", connections_.size(),
+      " connected clients until they leave, and then stops: start it again to accept others");
+}
+
+bool Service::has_private_pages() const noexcept {
+  return around_.master_guard != nullptr && around_.master_guard->has_private_pages();
+}
+
+// Whoever maps the whole table and reads where nothing is populated makes the file larger than the table is. The kernel allows
+// it; it is said, and the next start takes it back.
+void Service::look_at_table(std::int64_t now) {
+  if (now < look_at_table_ns_) return;
+  look_at_table_ns_ = now + kRarelyNs;
+  constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
+  const std::uint64_t held = around_.table->region().held_bytes();
+  const std::uint64_t limit = around_.table->header().memory_limit;
+  if (held <= limit + kHugePageSize) {
+    said_larger_ = false;
+  } else if (!std::exchange(said_larger_, true)) {
+    say("the table's file takes ", held / kMiB, " MiB, more than --memory (", limit / kMiB,
+        " MiB): a program that is no client has mapped all of it and read it; the next start takes it back");
+  }
+}
+
+// Everybody who may connect can write the master region, and cut it off: it is made whole again, as it was when it was new.
+// Those who were just connecting try once more.
+void Service::look_at_master(std::int64_t now) {
+  if (!open_.load(std::memory_order_relaxed)) return;  // relaxed: as in open()
+  Region& master = *around_.master;
+  const std::uint32_t connections = around_.options->max_connections;
+  const std::uint32_t lanes = around_.table->shard_count();
+  struct stat facts {};
+  const bool shorter = ::fstat(master.fd(), &facts) == 0 && static_cast<std::uint64_t>(facts.st_size) < master.bytes();
+  // On private pages nobody hears a client ring. Whoever cuts the file off without end gets us there once a second.
+  const bool torn = has_private_pages() && now >= remap_at_ns_;
+  if (!shorter && !torn && is_laid_out(master, around_.incarnation, connections, lanes)) return;
+  if (master.populate_quietly(0, master.bytes()) != 0) return;  // the guard's pages serve us
+  if (torn) {
+    remap_at_ns_ = now + kTimerNs;
+    around_.master_guard->begin_anew();
+    if (!master.remap()) return;
+  }
+  lay_out_master(master, around_.incarnation, connections, lanes);
+  master.publish();
+  // Whoever rang meanwhile rang in vain.
+  auto& header = *master.at<MasterHeader>(0);
+  std::for_each_n(header.worker_bells, around_.workers->size(), [](Bell& bell) { stir(bell.rings); });
+  if (torn) {  // some may sleep on a page that is no longer there
+    for (const auto& worker : *around_.workers) worker->nudge();
+  }
+  if (std::exchange(said_damaged_, true)) return;
+  say("a client has overwritten or cut off the master region of '", around_.options->name.name(),
+      "'; it was made whole again (this is said once): look for a program that writes to files of this name");
+}
+
+void Service::close_all() {
+  turn_everybody_away(view_of(*around_.master));
+  for (auto& [id, connection] : connections_) {
+    connection.end->close();
+    connection.end->region().unlink_name();
+  }
+  connections_.clear();
+}
+
+}  // namespace hostmap

@@ -1,0 +1,139 @@
+// Service: the thread that knows the connections. It sleeps on the master region's bell until somebody connects, wants a
+// channel, closes or dies; then it creates, opens, drops and frees.
+//
+// Threads: all but the constructor and stop() belongs to that thread, once start() has begun it.
+//
+// A connection's life:  waiting (made, nobody has locked it yet) -> live -> dropping (workers drain it) -> freed.
+// A region is freed only when its client has said that it is done, or the server holds its lock: so never under a client
+// that lives.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "connection/server_bus_guard.hpp"
+#include "connection/server_end.hpp"
+#include "journal/journal.hpp"
+#include "layout/master.hpp"
+#include "server/connections/reaper.hpp"
+#include "server/environment/log.hpp"
+#include "server/environment/options.hpp"
+#include "server/run/worker.hpp"
+#include "slot/server_rendezvous.hpp"
+
+namespace hostmap {
+
+// Once it runs, only what lets somebody in allocates memory: then all of it happens or nothing, and the client is told.
+class Service {
+ public:
+  struct Surroundings {
+    const CheckedOptions* options;
+    Region* master;
+    Table* table;
+    int alive;  // descriptor of the file that newcomers look at
+    Journal journal;
+    std::vector<std::unique_ptr<Worker>>* workers;
+    std::uint64_t incarnation;
+    Log log;
+    std::function<void()> fatal;  // called once, when the regions were removed and the last client has left
+    BusGuard::Watch* master_guard = nullptr;
+  };
+  explicit Service(Surroundings surroundings);
+  ~Service();
+  Service(const Service&) = delete;
+  Service& operator=(const Service&) = delete;
+
+  // Before start(): serves a connection of a server that died.
+  void adopt(std::unique_ptr<ServerEnd> end);
+  void start();
+  // From here on clients find this server.
+  void open();
+  // Accepts nobody any more and ends the thread. The connections stay as they are.
+  void stop();
+  // After stop(), and after the workers have ended: tells every client that this is the end, those who
+  // were just connecting, too, and unlinks its region.
+  void close_all();
+
+  // What it does between two sleeps; public for tests that drive it without its thread.
+  void round(std::int64_t now);
+  std::size_t connections() const noexcept { return connections_.size(); }
+  // How often it has examined a connection to see what its client wants; for tests.
+  std::uint64_t examined() const noexcept { return examined_; }
+  // All connections are examined together, and then not before this time, times their number, has passed. So whoever rings
+  // without end, and each client of a crowd that comes or goes, costs the same however many connections there are. (An
+  // examination takes about 0.03 us, so that is a thirtieth of a cpu at most.)
+  static constexpr std::int64_t kExamineGapNs = 1000;
+
+ private:
+  enum class Life : std::uint8_t { kWaiting, kLive, kDropping };
+  struct Connection {
+    std::unique_ptr<ServerEnd> end;
+    // set_state() changes these two
+    Life life = Life::kWaiting;
+    bool visible = false;         // the reaper watches its process
+    bool said_refused = false;    // that a channel was refused
+    std::int64_t look_at_ns = 0;  // when its lock is tested next: rarely if its process is watched
+  };
+
+  void run();
+  std::int64_t next_wait();
+  void handle(const Rendezvous::Event& event, std::int64_t now);
+  void accept(std::uint64_t id, std::int64_t now);
+  MailboxState let_in(std::uint64_t id, std::int64_t now);
+  template <std::size_t kSize, typename... Parts>
+  void say(const char (&kind)[kSize], const Parts&... parts) noexcept;
+  Connection* find(std::uint64_t id) noexcept;
+  void count(const Connection& connection, std::size_t by) noexcept;
+  void set_state(Connection& connection, Life life, bool visible) noexcept;
+  void examine_all(std::int64_t now);
+  void leave_taken_names(const std::string& path) noexcept;
+  void attached(Connection& connection, std::int64_t now);
+  void look_after(Connection& connection, std::int64_t now);
+  void complain_once(Connection& connection, std::string_view why) noexcept;
+  std::unique_ptr<ServerChannel> make_channel(Connection& connection, std::uint32_t channel);
+  void open_channel(Connection& connection, std::unique_ptr<ServerChannel> channel) noexcept;
+  void attach_channel(std::unique_ptr<ServerChannel> channel) noexcept;
+  void reap_if_dead(Connection& connection, std::int64_t now);
+  void drop(Connection& connection);
+  bool free_if_released(Connection& connection);
+  void count_connections() noexcept;
+  void notice_removal();
+  bool has_private_pages() const noexcept;
+  void look_at_master(std::int64_t now);
+  void look_at_table(std::int64_t now);
+
+  Surroundings around_;
+  Rendezvous rendezvous_;
+  Bell& bell_;
+  Reaper reaper_;
+  std::unordered_map<std::uint64_t, Connection> connections_;  // by id
+  std::size_t waiting_ = 0;                                    // connections for which nobody has come yet
+  std::size_t unwatched_ = 0;       // connections that may die unseen: neither visible nor being dropped
+  std::int64_t examine_at_ns_ = 0;  // not before
+  bool examine_owed_ = false;       // a round has left it to a later one
+  std::uint64_t examined_ = 0;
+  std::vector<std::uint32_t> free_indices_;  // in the journal
+  std::uint32_t visible_looks_left_ = 0;     // in this round
+  bool deferred_ = false;                    // somebody asks, and is answered when fewer are waited for
+  bool removed_ = false;
+  std::int64_t remap_at_ns_ = 0;  // not before
+  std::int64_t look_at_table_ns_ = 0;
+  bool said_larger_ = false;  // that the table's file is larger than it may be
+  bool said_damaged_ = false;
+  bool said_taken_ = false;
+  bool said_renamed_ = false;
+  std::atomic<bool> open_{false};
+  bool gave_up_ = false;
+  std::atomic<bool> stopping_{false};
+  std::atomic<bool> ended_{false};
+  std::thread thread_;
+};
+
+}  // namespace hostmap

@@ -1,0 +1,167 @@
+#include "server/environment/options.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <linux/magic.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <thread>
+
+#include "layout/region.hpp"
+
+namespace hostmap {
+
+namespace {
+
+constexpr std::uint64_t kDefaultMemory = std::uint64_t{1} << 30;
+constexpr std::uint64_t kLeastMemory = 512 * 1024;
+constexpr std::uint64_t kMostMemory = std::uint64_t{1} << 40;
+constexpr std::uint64_t kLeastRing = 4096;
+constexpr std::uint64_t kMostRing = std::uint64_t{64} << 20;
+constexpr std::uint64_t kMostBuckets = std::uint64_t{1} << 32;
+// Docker gives a container this much /dev/shm unless told otherwise.
+constexpr std::uint64_t kContainerShm = std::uint64_t{64} << 20;
+
+Status out_of_bounds(const char* option, std::uint64_t value, std::uint64_t least, std::uint64_t most) {
+  return {StatusCode::kInvalid, std::string(option) + " " + std::to_string(value) + " is not between " +
+                                    std::to_string(least) + " and " + std::to_string(most)};
+}
+
+bool within(std::uint64_t value, std::uint64_t least, std::uint64_t most) noexcept {
+  return value >= least && value <= most;
+}
+
+// A worker keeps a cpu busy under load, and its clients need cpus, too.
+std::uint32_t default_workers(std::uint64_t buckets) noexcept {
+  const std::uint64_t cpus = std::max(1u, std::thread::hardware_concurrency());
+  return static_cast<std::uint32_t>(std::min({std::max<std::uint64_t>(1, cpus / 4), buckets, std::uint64_t{16}}));
+}
+
+}  // namespace
+
+Result<std::uint64_t> parse_size(const std::string& text) {
+  std::uint64_t number = 0;
+  const char* end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, number);
+  unsigned shift = 0;
+  bool valid = error == std::errc() && rest != text.data();
+  if (valid && rest != end) {
+    switch (*rest) {
+      case 'K':
+      case 'k':
+        shift = 10;
+        break;
+      case 'M':
+      case 'm':
+        shift = 20;
+        break;
+      case 'G':
+      case 'g':
+        shift = 30;
+        break;
+      default:
+        valid = false;
+    }
+    valid = valid && rest + 1 == end && number <= ~std::uint64_t{0} >> shift;
+  }
+  if (!valid) {
+    return Status(StatusCode::kInvalid, "'" + text + "' is no size: give bytes, or a number with K, M or G");
+  }
+  return number << shift;
+}
+
+Result<std::uint64_t> parse_number(const std::string& text) {
+  std::uint64_t number = 0;
+  const char* end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, number);
+  if (error != std::errc() || rest != end) {
+    return Status(StatusCode::kInvalid, "'" + text + "' is no number: give decimal digits");
+  }
+  return number;
+}
+
+Result<CheckedOptions> check_options(const ServerOptions& options) {
+  Result<InstanceName> name = InstanceName::parse(options.name, options.dir, options.group);
+  if (!name) return name.status();
+  if (!within(options.buckets, 1, kMostBuckets)) return out_of_bounds("BUCKETS", options.buckets, 1, kMostBuckets);
+  if (options.memory != 0 && !within(options.memory, kLeastMemory, kMostMemory)) {
+    return out_of_bounds("--memory", options.memory, kLeastMemory, kMostMemory);
+  }
+  if (options.workers > kMaxLanes) return out_of_bounds("--workers", options.workers, 1, kMaxLanes);
+  if (options.workers > options.buckets) {
+    return Status(StatusCode::kInvalid,
+                  "--workers " + std::to_string(options.workers) + " are more than BUCKETS " +
+                      std::to_string(options.buckets) +
+                      ": every worker needs a bucket of its own; ask for fewer workers or more buckets");
+  }
+  if (!within(options.max_connections, 1, kMaxConnections)) {
+    return out_of_bounds("--max-connections", options.max_connections, 1, kMaxConnections);
+  }
+  if (!within(options.ring_bytes, kLeastRing, kMostRing)) {
+    return out_of_bounds("--ring-size", options.ring_bytes, kLeastRing, kMostRing);
+  }
+  if (!is_power_of_two(options.ring_bytes)) {
+    return Status(StatusCode::kInvalid, "--ring-size " + std::to_string(options.ring_bytes) + " is not a power of two");
+  }
+  if (!within(options.max_value_bytes, 8, kMaxValueBytes)) {
+    return out_of_bounds("--max-value", options.max_value_bytes, 8, kMaxValueBytes);
+  }
+  if (options.takeover && options.fresh) {
+    return Status(StatusCode::kInvalid, "--takeover goes on with a map and --fresh discards it: give one of them");
+  }
+
+  struct stat folder {};
+  if (::stat(name->dir().c_str(), &folder) == 0 && !S_ISDIR(folder.st_mode)) {
+    return Status(StatusCode::kInvalid, "--dir " + name->dir() + " is not a folder");
+  }
+  struct statfs facts {};
+  if (::statfs(name->dir().c_str(), &facts) != 0) {
+    return Status(StatusCode::kInvalid,
+                  "--dir " + name->dir() + " cannot be used: it does not exist, or may not be looked into");
+  }
+  if (facts.f_type != TMPFS_MAGIC && facts.f_type != HUGETLBFS_MAGIC) {
+    return Status(StatusCode::kInvalid,
+                  "--dir " + name->dir() + " is not on tmpfs or hugetlbfs: regions must lie in memory");
+  }
+  const std::uint64_t available =
+      static_cast<std::uint64_t>(facts.f_bavail) * static_cast<std::uint64_t>(facts.f_bsize);
+  CheckedOptions checked{std::move(*name),
+                         options.buckets,
+                         options.memory,
+                         static_cast<std::uint32_t>(options.workers),
+                         static_cast<std::uint32_t>(options.max_connections),
+                         options.ring_bytes,
+                         options.max_value_bytes,
+                         options.keep,
+                         options.fresh,
+                         options.takeover,
+                         {}};
+  if (checked.workers == 0) checked.workers = default_workers(options.buckets);
+  if (checked.memory == 0) checked.memory = std::min(kDefaultMemory, available / 2);
+  checked.warning = warning_of_room(checked.name, checked.memory);
+  return checked;
+}
+
+std::string warning_of_room(const InstanceName& name, std::uint64_t bytes) {
+  struct statfs facts {};
+  if (::statfs(name.dir().c_str(), &facts) != 0) return {};
+  const auto block = static_cast<std::uint64_t>(facts.f_bsize);
+  const std::uint64_t total = static_cast<std::uint64_t>(facts.f_blocks) * block;
+  const std::uint64_t available = static_cast<std::uint64_t>(facts.f_bavail) * block;
+  if (total <= kContainerShm) {
+    return name.dir() + " holds only " + std::to_string(total >> 20) +
+           " MiB; in a container start it with --shm-size=1g, or mount a larger tmpfs and use --dir";
+  }
+  if (bytes <= available) return {};
+  return "--memory lets the map grow by " + std::to_string(bytes >> 20) + " MiB, which is more than the " +
+         std::to_string(available >> 20) + " MiB that " + name.dir() +
+         " has free: writes will be refused when it is full";
+}
+
+Status check_memory(const CheckedOptions& options) {
+  if (options.memory >= kLeastMemory) return {};
+  return {StatusCode::kFull, options.name.dir() + " has only " + std::to_string(2 * options.memory) +
+                                 " bytes free; give it more (in a container --shm-size=1g) or use --dir"};
+}
+
+}  // namespace hostmap

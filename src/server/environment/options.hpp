@@ -1,0 +1,55 @@
+// ServerOptions: what a server is asked for, checked and completed before anything is created.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include <hostmap/status.hpp>
+
+#include "shm/names.hpp"
+
+namespace hostmap {
+
+struct ServerOptions {
+  std::uint64_t buckets = 1024;
+  std::string name = "distributed-memory";
+  std::string dir;            // empty: /dev/shm
+  std::string group;          // whose members may connect, too; empty: the server's user alone
+  std::uint64_t memory = 0;   // bytes; 0: 1 GiB, or half of what the file system has free if that is less
+  std::uint64_t workers = 0;  // 0: by the number of cpus
+  std::uint64_t max_connections = 1024;
+  std::uint64_t ring_bytes = 64 * 1024;
+  std::uint64_t max_value_bytes = std::uint64_t{64} << 20;
+  bool keep = false;      // a stop leaves the regions for the next start
+  bool fresh = false;     // what a dead server left is discarded
+  bool takeover = false;  // a server that runs hands over
+};
+
+// Options that can be served as they stand, but for the memory of a map that begins empty.
+struct CheckedOptions {
+  InstanceName name;
+  std::uint64_t buckets;
+  std::uint64_t memory;
+  std::uint32_t workers;
+  std::uint32_t max_connections;
+  std::uint64_t ring_bytes;
+  std::uint64_t max_value_bytes;
+  bool keep;
+  bool fresh;
+  bool takeover;
+  std::string warning;  // for the log; empty if all is well
+};
+
+// kInvalid with a sentence that names the option and its bounds.
+Result<CheckedOptions> check_options(const ServerOptions& options);
+// What the log must say of the room in the file system, where a map may still grow by `bytes`. Empty: there is enough.
+std::string warning_of_room(const InstanceName& name, std::uint64_t bytes);
+// kFull when the file system cannot hold the least that a new map needs. (One that is gone on with may fill it.)
+Status check_memory(const CheckedOptions& options);
+
+// "4096", "64K", "1G": bytes, K, M and G being powers of 1024. kInvalid for anything else.
+Result<std::uint64_t> parse_size(const std::string& text);
+// A decimal number without sign. kInvalid for anything else.
+Result<std::uint64_t> parse_number(const std::string& text);
+
+}  // namespace hostmap

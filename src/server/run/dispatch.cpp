@@ -1,0 +1,433 @@
+#include "server/run/dispatch.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+#include <utility>
+
+#include "base/shared_copy.hpp"
+#include "layout/connection.hpp"
+#include "layout/journal.hpp"
+
+namespace hostmap {
+
+namespace {
+
+template <typename T>
+std::span<const std::byte> bytes_of(const T& value) noexcept {
+  return {reinterpret_cast<const std::byte*>(&value), sizeof value};
+}
+
+// The form of a number: an optional minus and decimal digits, without a leading zero. What printing it gives, and no other.
+constexpr std::size_t kLongestNumber = 20;  // -9223372036854775808
+
+struct Decimal {
+  explicit Decimal(std::int64_t number) noexcept
+      : size(static_cast<std::size_t>(std::to_chars(text, text + sizeof text, number).ptr - text)) {}
+  std::span<const std::byte> bytes() const noexcept { return {reinterpret_cast<const std::byte*>(text), size}; }
+  char text[kLongestNumber];
+  std::size_t size;
+};
+
+bool parse_decimal(std::span<const std::byte> bytes, std::int64_t& number) noexcept {
+  if (bytes.empty() || bytes.size() > kLongestNumber) return false;
+  const char* begin = reinterpret_cast<const char*>(bytes.data());
+  const auto [end, error] = std::from_chars(begin, begin + bytes.size(), number);
+  if (error != std::errc() || end != begin + bytes.size()) return false;
+  return std::ranges::equal(Decimal(number).bytes(), bytes);
+}
+
+// The most bytes beside the key that a request may have, where values have at most `most`.
+std::uint64_t most_payload(const OpFacts& facts, std::uint64_t most) noexcept {
+  return facts.payload == Payload::kComparison ? sizeof(Comparison) + facts.values * most : most;
+}
+
+// ChannelMemo::refused: {count:56 | the first one's code:8}.
+std::uint64_t refused_count(std::uint64_t refused) noexcept { return refused >> 8; }
+StatusCode refused_code(std::uint64_t refused) noexcept { return static_cast<StatusCode>(refused & 0xff); }
+std::uint64_t one_more_refused(std::uint64_t refused, StatusCode code) noexcept {
+  return refused == 0 ? std::uint64_t{1} << 8 | static_cast<std::uint64_t>(code) : refused + (std::uint64_t{1} << 8);
+}
+
+}  // namespace
+
+bool Dispatcher::prepare(const Request& request, HashedKey& key) const noexcept {
+  if (request.key.empty()) return true;
+  std::uint32_t shard;
+  key = table_.hash(request.key, shard);
+  if (shard != channel_.lane) return false;
+  shard_.prefetch(key);
+  return true;
+}
+
+void Dispatcher::begin(const Request& request, StatusCode code, std::uint64_t answer_bytes,
+                       std::uint64_t answer_payload) noexcept {
+  std::uint64_t answer_next = channel_.answers.head();
+  if (request.wants_answer) {
+    answer_next += channel_.answers.needed(record_bytes(answer_bytes));
+    const AnswerHead head{static_cast<std::uint8_t>(code), request_mark(request.position), answer_bytes};
+    shard_.intent().begin_answer(encode(head), answer_payload);
+  }
+  shard_.intent().begin(request.next_position, answer_next);
+}
+
+Applied Dispatcher::apply(const Request& request, const HashedKey& key) {
+  // Nothing comes between the pieces.
+  if (channel_.stream.op != Op::kPadding && request.op != Op::kPiece) return Applied::kMalformed;
+  shard_.notice_clear();
+  begin(request, StatusCode::kOk, 0);
+  if (request.op == Op::kPut) [[likely]]
+    return put(request, key);
+  switch (request.op) {
+    case Op::kPut:
+    case Op::kInsert:
+    case Op::kCompareExchange:
+    case Op::kIncrement:
+    case Op::kErase:
+    case Op::kGet:
+      return apply_keyed(request, key);
+    case Op::kClear:
+      if (channel_.lane != kLaneOfClear) return Applied::kMalformed;
+      clear(request);
+      return Applied::kDone;
+    case Op::kFlush: {
+      // What went wrong since the last flush. It is forgotten when the answer counts, and not before.
+      const std::uint64_t refused = channel_.memos.refused();
+      if (refused != 0) channel_.memos.set_refused(0, request.next_position);
+      finish(request, refused_code(refused), Effect::kNone, bytes_of(FlushReport{refused_count(refused)}));
+      return Applied::kDone;
+    }
+    case Op::kStream:
+      return begin_stream(request);
+    case Op::kPiece:
+      return take_piece(request);
+    case Op::kPadding:
+      break;
+  }
+  return Applied::kMalformed;
+}
+
+// A request with a key, whether it came in one record or in pieces.
+[[gnu::noinline]] Applied Dispatcher::apply_keyed(const Request& request, const HashedKey& key) {
+  switch (request.op) {
+    case Op::kPut:
+      return store(request, key);
+    case Op::kInsert:
+      if (shard_.find(key).found) return refuse(request, StatusCode::kAlreadyExists);
+      return store(request, key);
+    case Op::kCompareExchange:
+      return compare_exchange(request, key);
+    case Op::kIncrement:
+      return increment(request, key);
+    case Op::kErase:
+      erase(request, key);
+      return Applied::kDone;
+    case Op::kGet:
+      get(request, key, request.value);
+      return Applied::kDone;
+    default:
+      return Applied::kMalformed;
+  }
+}
+
+// Stores the request's value, which the pieces of a stream have put where it is to stay.
+Applied Dispatcher::store(const Request& request, const HashedKey& key) {
+  ServerChannel::Stream& stream = channel_.stream;
+  if (stream.entry == 0) return put(request, key);
+  Effort& effort = channel_.effort_for(request.position);
+  const StatusCode code = shard_.commit_entry(key, stream.entry, effort);
+  if (effort.goes_on) return Applied::kNotYet;
+  if (code == StatusCode::kOk) {
+    stream.entry = 0;  // the table's
+    ++counts_.puts;
+  }
+  finish(request, code, code == StatusCode::kOk ? Effect::kSealed : Effect::kNone);
+  return Applied::kDone;
+}
+
+Applied Dispatcher::put(const Request& request, const HashedKey& key) {
+  if (request.value.size() > table_.header().max_value_bytes) return refuse(request, StatusCode::kTooLarge);
+  StatusCode code = shard_.try_put(key, request.value);
+  if (code != StatusCode::kOk) [[unlikely]] {
+    if (make_room_and_put(request, key, request.value, code)) return Applied::kNotYet;
+    if (code != StatusCode::kOk) return refuse(request, code);
+  }
+  ++counts_.puts;
+  finish(request, code, Effect::kSealed);
+  return Applied::kDone;
+}
+
+// When there was no room. True: the request is to be given again.
+bool Dispatcher::make_room_and_put(const Request& request, const HashedKey& key, std::span<const std::byte> value,
+                                   StatusCode& code) {
+  Effort& effort = channel_.effort_for(request.position);
+  code = shard_.make_room_and_put(key, value, effort);
+  return effort.goes_on;
+}
+
+Applied Dispatcher::compare_exchange(const Request& request, const HashedKey& key) {
+  const ShardWriter::Found found = shard_.find(key);
+  if (!found.found) return refuse(request, StatusCode::kNotFound);
+  if (!std::ranges::equal(found.bytes(), request.expected)) return refuse(request, StatusCode::kMismatch);
+  return put(request, key);
+}
+
+Applied Dispatcher::increment(const Request& request, const HashedKey& key) {
+  std::int64_t by;
+  std::memcpy(&by, request.value.data(), sizeof by);
+  std::int64_t number = 0;  // of an absent key
+  if (const ShardWriter::Found found = shard_.find(key); found.found && !parse_decimal(found.bytes(), number)) {
+    return refuse(request, StatusCode::kNotANumber);
+  }
+  if (__builtin_add_overflow(number, by, &number)) return refuse(request, StatusCode::kOverflow);
+  const Decimal text(number);
+  if (text.size > table_.header().max_value_bytes) return refuse(request, StatusCode::kTooLarge);
+  begin(request, StatusCode::kOk, sizeof number, static_cast<std::uint64_t>(number));
+  StatusCode code = shard_.try_put(key, text.bytes());
+  if (code == StatusCode::kFull && make_room_and_put(request, key, text.bytes(), code)) return Applied::kNotYet;
+  if (code != StatusCode::kOk) return refuse(request, code);
+  ++counts_.puts;
+  finish(request, StatusCode::kOk, Effect::kSealed, bytes_of(number));
+  return Applied::kDone;
+}
+
+Applied Dispatcher::refuse(const Request& request, StatusCode code) {
+  finish(request, code, Effect::kNone);
+  return Applied::kDone;
+}
+
+void Dispatcher::clear(const Request& request) {
+  shard_.clear();
+  ++counts_.clears;
+  finish(request, StatusCode::kOk, Effect::kSealed);
+}
+
+void Dispatcher::erase(const Request& request, const HashedKey& key) {
+  const StatusCode code = shard_.erase(key);
+  if (code == StatusCode::kOk) ++counts_.erases;
+  finish(request, code, code == StatusCode::kOk ? Effect::kSealed : Effect::kNone);
+}
+
+void Dispatcher::get(const Request& request, const HashedKey& key, std::span<const std::byte> cursor) {
+  ++counts_.gets;
+  const ShardWriter::Found found = shard_.find(key);
+  if (!found.found) return finish(request, StatusCode::kNotFound, Effect::kNone);
+  if (found.entry == 0) {
+    // A pair comes whole: who has a part of a value has one of another value.
+    if (!cursor.empty()) return finish(request, StatusCode::kMismatch, Effect::kNone);
+    return finish(request, StatusCode::kOk, Effect::kNone, bytes_of(PieceHead{8, 0, 0}), bytes_of(found.pair_value));
+  }
+  const PieceHead head{found.value.size(), found.entry, found.generation};
+  std::uint64_t offset = 0;
+  if (!cursor.empty()) {
+    PieceCursor at;
+    std::memcpy(&at, cursor.data(), sizeof at);
+    if (at.entry != head.entry || at.generation != head.generation || at.offset > head.total_bytes) {
+      return finish(request, StatusCode::kMismatch, Effect::kNone);
+    }
+    offset = at.offset;
+  }
+  const std::uint64_t most =
+      max_record_bytes(channel_.answers.view().capacity()) - kRecordHeadBytes - sizeof(PieceHead);
+  finish(request, StatusCode::kOk, Effect::kNone, bytes_of(head),
+         found.value.subspan(offset, std::min(most, head.total_bytes - offset)));
+}
+
+Applied Dispatcher::begin_stream(const Request& request) {
+  ServerChannel::Stream& stream = channel_.stream;
+  const RequestHead& inner = request.stream;
+  stream.op = inner.op;
+  stream.key_bytes = inner.key_bytes;
+  stream.value_bytes = inner.value_bytes;
+  stream.received = 0;
+  stream.refused = StatusCode::kOk;
+  if (record_bytes(stream.total()) <= max_record_bytes(channel_.requests.view().capacity())) {
+    stream.op = Op::kPadding;
+    return Applied::kMalformed;  // it would have fitted into one record
+  }
+  const std::uint64_t most = table_.header().max_value_bytes;
+  if (stream.value_bytes > most_payload(facts_of(inner.op), most)) {
+    stream.refused = StatusCode::kTooLarge;
+  } else if (Effort& effort = channel_.effort_for(request.position); !hold_entry(effort)) {
+    if (effort.goes_on) {
+      stream.op = Op::kPadding;
+      return Applied::kNotYet;
+    }
+    if (!hold_elsewhere()) stream.refused = StatusCode::kFull;
+  }
+  ChannelPosition& position = *channel_.position;
+  // [stream.entry] release; pairs with [position.next]
+  position.stream_entry.store(stream.held ? kHeldInJournal : stream.entry, std::memory_order_release);
+  note_stream_head();
+  channel_.memos.set_received(0, request.next_position);
+  finish(request, StatusCode::kOk, Effect::kNone);
+  return Applied::kDone;
+}
+
+void Dispatcher::note_stream_head() noexcept {
+  // [stream.head] release; pairs with [position.next]
+  channel_.position->stream_head.store(encode(channel_.stream.head()), std::memory_order_release);
+}
+
+// A block of the arena for the pieces to fill; of a put it becomes the entry. False: there is no memory, or too much of it
+// is held by streams.
+bool Dispatcher::hold_entry(Effort& effort) {
+  ServerChannel::Stream& stream = channel_.stream;
+  effort.goes_on = false;
+  // While the request waits for memory, it is charged for it already; but its client may have written another one over it.
+  if (stream.charged != stream.total()) {
+    streams_.give_back(channel_.end->streamed, std::exchange(stream.charged, 0));
+    if (!streams_.take(channel_.end->streamed, stream.total())) return false;
+    stream.charged = stream.total();
+  }
+  stream.entry = shard_.begin_entry(stream.key_bytes, stream.value_bytes, effort);
+  if (stream.entry != 0 || effort.goes_on) return stream.entry != 0;
+  streams_.give_back(channel_.end->streamed, std::exchange(stream.charged, 0));
+  return false;
+}
+
+// A place outside the arena. A get or an erase must be served however full the table is: it has a key and a cursor at most. Of
+// the others, what may yet replace a value of its key's, if it is not longer.
+bool Dispatcher::hold_elsewhere() {
+  ServerChannel::Stream& stream = channel_.stream;
+  const std::uint64_t values = facts_of(stream.op).values;
+  if (values == 0) {
+    stream.held = pieces_.reserve(place(), stream.total());
+    return stream.held || stream.hold_bytes(stream.total());
+  }
+  if (stream.total() > values * shard_.most_replaced_bytes()) return false;
+  if (!streams_.take(channel_.end->streamed, stream.total())) return false;
+  stream.charged = stream.total();
+  stream.held = true;
+  return true;
+}
+
+Applied Dispatcher::take_piece(const Request& request) {
+  ServerChannel::Stream& stream = channel_.stream;
+  const std::span<const std::byte> piece = request.value;
+  if (stream.op == Op::kPadding || piece.size() > stream.total() - stream.received) return Applied::kMalformed;
+  const bool last = stream.received + piece.size() == stream.total();
+  if (request.wants_answer && !last) return Applied::kMalformed;
+  if (last) {
+    channel_.memos.set_received(kNoStream, request.next_position);
+    return finish_stream(request);
+  }
+  if (stream.refused == StatusCode::kOk && !keep_piece(piece)) {
+    stream.refused = StatusCode::kFull;
+    note_stream_head();
+  }
+  stream.received += piece.size();
+  channel_.memos.set_received(stream.received, request.next_position);
+  finish(request, StatusCode::kOk, Effect::kNone);
+  return Applied::kDone;
+}
+
+// Behind those that have been received. False: the file system has no memory.
+bool Dispatcher::keep_piece(std::span<const std::byte> piece) noexcept {
+  const ServerChannel::Stream& stream = channel_.stream;
+  if (stream.held) return pieces_.write(place(), stream.received, piece);
+  std::byte* to = stream.entry != 0 ? shard_.entry_payload(stream.entry) : channel_.stream.bytes.data();
+  copy_shared(to + stream.received, piece.data(), piece.size());
+  return true;
+}
+
+// Brings the first `size` bytes of a held stream into this process's own memory. False: there is none.
+bool Dispatcher::fetch_held(std::uint64_t size, std::span<const std::byte> last_piece) {
+  ServerChannel::Stream& stream = channel_.stream;
+  const std::uint64_t before = stream.bytes.size();
+  if (!stream.hold_bytes(size)) return false;
+  const std::uint64_t kept = std::min(size, stream.received);
+  const std::span<std::byte> bytes(stream.bytes);
+  if (before < kept && !pieces_.read(place(), before, bytes.subspan(before, kept - before))) return false;
+  std::ranges::copy(last_piece.first(size - kept), bytes.subspan(kept).begin());
+  return true;
+}
+
+// With the last piece. Of a request that is not to be applied yet nothing has changed.
+Applied Dispatcher::finish_stream(const Request& request) {
+  ServerChannel::Stream& stream = channel_.stream;
+  const std::span<const std::byte> piece = request.value;
+  if (stream.held) stream.bytes.clear();
+  // The key alone decides whether a value may go where another one is: only then the rest is fetched.
+  if (stream.refused == StatusCode::kOk) {
+    const bool kept = stream.held ? fetch_held(stream.key_bytes, piece) : keep_piece(piece);
+    if (!kept) stream.refused = StatusCode::kFull;
+  }
+  if (stream.refused != StatusCode::kOk) return refuse_stream(request, stream.refused);
+  std::uint32_t shard;
+  const auto key_of = [&] {
+    const std::byte* bytes = stream.entry != 0 ? shard_.entry_payload(stream.entry) : stream.bytes.data();
+    return std::span(bytes, static_cast<std::size_t>(stream.key_bytes));
+  };
+  HashedKey key = table_.hash(key_of(), shard);
+  if (shard != channel_.lane) return Applied::kMalformed;
+  if (stream.held) {
+    if (stream.op == Op::kInsert) {
+      return refuse_stream(request, shard_.find(key).found ? StatusCode::kAlreadyExists : StatusCode::kFull);
+    }
+    if ((stream.op == Op::kPut && !shard_.may_replace(key, stream.value_bytes)) || !fetch_held(stream.total(), piece)) {
+      return refuse_stream(request, StatusCode::kFull);
+    }
+    key.bytes = key_of();
+  }
+  // The inner request, whole, but for where it stands in the ring and whether it is answered.
+  Request whole = request;
+  whole.op = stream.op;
+  whole.key = key.bytes;
+  whole.value = {key.bytes.data() + stream.key_bytes, static_cast<std::size_t>(stream.value_bytes)};
+  if (facts_of(stream.op).payload == Payload::kComparison &&
+      !decode_comparison(whole.value, whole.expected, whole.value)) {
+    return Applied::kMalformed;
+  }
+  const Applied outcome = apply_keyed(whole, key);
+  if (outcome == Applied::kDone) drop_stream();
+  return outcome;
+}
+
+Applied Dispatcher::refuse_stream(const Request& request, StatusCode code) {
+  const Applied outcome = refuse(request, code);
+  drop_stream();
+  return outcome;
+}
+
+// Only when its request counts as done: killed before that, the next server needs all that had been received.
+void Dispatcher::drop_stream() noexcept {
+  ServerChannel::Stream& stream = channel_.stream;
+  if (stream.entry != 0) shard_.drop_entry(stream.entry, stream.key_bytes, stream.value_bytes);
+  if (stream.held) pieces_.forget(place(), stream.total());
+  streams_.give_back(channel_.end->streamed, stream.charged);
+  stream.op = Op::kPadding;
+  stream.entry = 0;
+  stream.held = false;
+  stream.charged = 0;
+  stream.bytes = {};
+}
+
+// What changed the table is sealed already; everything else is sealed here, if it has an answer: a restart must see whether
+// that was given.
+void Dispatcher::finish(const Request& request, StatusCode code, Effect effect, std::span<const std::byte> prefix,
+                        std::span<const std::byte> value) {
+  ChannelPosition& position = *channel_.position;
+  if (request.wants_answer) {
+    if (effect == Effect::kNone) {
+      begin(request, code, prefix.size() + value.size());
+      shard_.intent().seal({});
+    }
+    const std::uint64_t size = record_bytes(prefix.size() + value.size());
+    encode_answer(channel_.answers.begin(size), static_cast<std::uint8_t>(code), request.position, prefix, value);
+    channel_.answers.publish(size);
+    channel_.answered = true;
+    // [position.answer] release; pairs with [position.next]
+    position.answer_next.store(channel_.answers.head(), std::memory_order_release);
+  } else if (code != StatusCode::kOk && code != StatusCode::kNotFound) {
+    channel_.memos.set_refused(one_more_refused(channel_.memos.refused(), code), request.next_position);
+  }
+  // A flush only repeats what was refused before.
+  if ((code == StatusCode::kFull || code == StatusCode::kTooLarge) && request.op != Op::kFlush) ++counts_.refused;
+  // [position.next] release; pairs with [memo.position]: whoever restarts finds all that was stored before it
+  position.request_next.store(request.next_position, std::memory_order_release);
+  if (effect == Effect::kSealed || request.wants_answer) shard_.intent().end();
+  if (effect == Effect::kSealed) shard_.upkeep();
+}
+
+}  // namespace hostmap

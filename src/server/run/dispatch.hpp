@@ -1,0 +1,85 @@
+// Dispatch: the one switch. A validated request becomes a call on the shard, its intent, and its answer.
+//
+// The channel's worker alone.
+#pragma once
+
+#include <cstdint>
+
+#include "journal/journal.hpp"
+#include "journal/piece_store.hpp"
+#include "message/codec.hpp"
+#include "server/run/worker.hpp"
+#include "table/write/table.hpp"
+
+namespace hostmap {
+
+// What a batch did, added to the shared counters once. Puts: all that stores a value.
+struct BatchCounts {
+  std::uint64_t puts = 0;
+  std::uint64_t erases = 0;
+  std::uint64_t gets = 0;
+  std::uint64_t refused = 0;
+  std::uint64_t clears = 0;
+};
+
+// kNotYet: nothing was applied; the request is to be given again when others have been served.
+enum class Applied : std::uint8_t { kDone, kNotYet, kMalformed };
+
+class Dispatcher {
+ public:
+  Dispatcher(Table& table, StreamQuota& streams, const PieceStore& pieces, ServerChannel& channel) noexcept
+      : table_(table), streams_(streams), pieces_(pieces), channel_(channel), shard_(table.shard(channel.lane)) {
+    shard_.intent().choose(channel.end->identity().serial, channel.channel);
+  }
+
+  // Hashes the key of a request that has one, and begins to load its bucket. False: the key belongs to another lane.
+  bool prepare(const Request& request, HashedKey& key) const noexcept;
+  // Must this request wait, because of what other lanes have to do first?
+  bool must_wait(const Request& request) const noexcept { return request.op == Op::kClear && !shard_.may_clear(); }
+  // Can must_wait() of later requests depend on this one? Then nothing is decided about those before it is applied.
+  static bool changes_who_must_wait(const Request& request) noexcept { return request.op == Op::kClear; }
+  // Applies and answers. kMalformed: no honest client sends this; nothing was applied.
+  Applied apply(const Request& request, const HashedKey& key);
+  // Forgets a stream that will not be finished.
+  void drop_stream() noexcept;
+
+  const BatchCounts& counts() const noexcept { return counts_; }
+
+ private:
+  enum class Effect : std::uint8_t { kNone, kSealed };  // kSealed: the table changed, by the request's sealed intent
+
+  [[gnu::always_inline]] inline void begin(const Request& request, StatusCode code, std::uint64_t answer_bytes,
+                                           std::uint64_t answer_payload = 0) noexcept;
+  Applied apply_keyed(const Request& request, const HashedKey& key);
+  Applied store(const Request& request, const HashedKey& key);
+  [[gnu::always_inline]] inline Applied put(const Request& request, const HashedKey& key);
+  Applied compare_exchange(const Request& request, const HashedKey& key);
+  Applied increment(const Request& request, const HashedKey& key);
+  Applied refuse(const Request& request, StatusCode code);
+  bool make_room_and_put(const Request& request, const HashedKey& key, std::span<const std::byte> value,
+                         StatusCode& code);
+  void erase(const Request& request, const HashedKey& key);
+  void clear(const Request& request);
+  void get(const Request& request, const HashedKey& key, std::span<const std::byte> cursor);
+  Applied begin_stream(const Request& request);
+  Applied take_piece(const Request& request);
+  Applied finish_stream(const Request& request);
+  Applied refuse_stream(const Request& request, StatusCode code);
+  bool hold_elsewhere();
+  bool keep_piece(std::span<const std::byte> piece) noexcept;
+  bool fetch_held(std::uint64_t size, std::span<const std::byte> last_piece);
+  void note_stream_head() noexcept;
+  PieceStore::Place place() const noexcept { return {channel_.end->identity().index, channel_.channel}; }
+  bool hold_entry(Effort& effort);
+  void finish(const Request& request, StatusCode code, Effect effect, std::span<const std::byte> prefix = {},
+              std::span<const std::byte> value = {});
+
+  Table& table_;
+  StreamQuota& streams_;
+  const PieceStore& pieces_;
+  ServerChannel& channel_;
+  ShardWriter& shard_;
+  BatchCounts counts_;
+};
+
+}  // namespace hostmap

@@ -1,0 +1,438 @@
+#include "server/run/worker.hpp"
+
+#include <algorithm>
+#include <pthread.h>
+#include <sched.h>
+#include <string>
+
+#include "layout/connection.hpp"
+#include "layout/table.hpp"
+#include "server/run/dispatch.hpp"
+#include "signal/nudge.hpp"
+
+namespace hostmap {
+
+namespace {
+
+// A client whose channel had nothing in this many sweeps in a row shall set hints; after as many again without a request the
+// channel leaves the sweep.
+constexpr unsigned kIdleSweeps = 256;
+// So many of those that left are polled in each sweep without a hint: what a thousand idle connections cost a busy one. While
+// a worker has no more channels than that, no hints are needed.
+constexpr std::size_t kIdleLooks = 2;
+// And so many at most because of hints, which anybody can set.
+constexpr std::size_t kHintedLooks = 32;
+// Buckets that a clear left, taken back at a time: without other work (some microseconds to a millisecond, by what they held),
+// and beside it, once in so many sweeps.
+constexpr unsigned kBucketsWhenIdle = 256;
+constexpr unsigned kBucketsWhenBusy = 16;
+constexpr unsigned kSweepsPerReclaim = 16;
+// Without work, this many sweeps go between two looks at the clock.
+constexpr unsigned kLooksPerClock = 16;
+// A parked worker looks around this often though nobody rang: a hostile process can move its futex sleeper elsewhere.
+constexpr std::int64_t kParkPatienceNs = 5'000'000'000;
+// The largest answer that needs no value: code alone, or a flush report.
+constexpr std::uint64_t kSmallAnswer = record_bytes(sizeof(FlushReport));
+
+void add(Word& counter, std::uint64_t by) noexcept {
+  // relaxed: one writer; a figure for people
+  if (by != 0) counter.store(counter.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
+}
+
+}  // namespace
+
+Worker::Worker(Surroundings surroundings, std::uint32_t number, std::vector<std::uint32_t> lanes)
+    : around_(surroundings),
+      number_(number),
+      lanes_(std::move(lanes)),
+      park_(*around_.line, around_.bells[number], around_.membarrier),
+      cpus_(std::max(1u, std::thread::hardware_concurrency())),
+      idle_(2 * lanes_.size() * around_.connections) {
+  const std::size_t channels = 2 * lanes_.size() * around_.connections;
+  active_.reserve(channels);
+  served_.reserve(channels);
+  for (auto* orders : {&orders_, &taken_}) orders->reserve(channels + around_.connections);
+  space_.resize(kBatchBytes + max_record_bytes(around_.ring_bytes));
+}
+
+Worker::~Worker() {
+  if (thread_.joinable()) stop();
+}
+
+void Worker::start() {
+  thread_ = std::thread([this] { run(); });
+  pthread_setname_np(thread_.native_handle(), ("worker " + std::to_string(number_)).c_str());
+}
+
+void Worker::stop() {
+  stopping_.store(true, std::memory_order_release);  // [worker.stop] release; pairs with [worker.stopping]
+  ring();
+  join_nudged(thread_, ended_);
+}
+
+void Worker::nudge() noexcept {
+  if (thread_.joinable()) hostmap::nudge(thread_);
+}
+
+void Worker::ring() noexcept { futex_add_and_wake(around_.bells[number_].rings); }
+
+bool Worker::owns(std::uint32_t lane) const noexcept {
+  return std::find(lanes_.begin(), lanes_.end(), lane) != lanes_.end();
+}
+
+void Worker::attach(std::unique_ptr<ServerChannel> channel) noexcept {
+  {
+    const std::lock_guard<std::mutex> lock(orders_mutex_);
+    orders_.push_back({std::move(channel), nullptr});
+    has_orders_.store(true, std::memory_order_release);  // [orders.give] release; pairs with [orders.take]
+  }
+  ring();
+}
+
+void Worker::detach(ServerEnd& end) noexcept {
+  {
+    const std::lock_guard<std::mutex> lock(orders_mutex_);
+    orders_.push_back({nullptr, &end});
+    has_orders_.store(true, std::memory_order_release);  // [orders.give] release; pairs with [orders.take]
+  }
+  ring();
+}
+
+void Worker::take_orders() {
+  {
+    const std::lock_guard<std::mutex> lock(orders_mutex_);
+    taken_.swap(orders_);
+    has_orders_.store(false, std::memory_order_relaxed);  // relaxed: under the mutex
+  }
+  const bool few = channels() <= kIdleLooks;
+  for (Order& order : taken_) {
+    if (order.attach != nullptr) {
+      resume_stream(*order.attach);
+      active_.push_back(std::move(order.attach));
+    } else if (!forget(*order.detach)) {
+      const std::lock_guard<std::mutex> lock(orders_mutex_);
+      orders_.push_back({nullptr, order.detach});          // reserved
+      has_orders_.store(true, std::memory_order_relaxed);  // relaxed: this thread reads it
+    }
+  }
+  taken_.clear();
+  if (few && channels() > kIdleLooks) activate_all();  // their clients do not set hints yet
+  note_crowd();
+}
+
+// Of a channel whose server died in mid-stream.
+void Worker::resume_stream(ServerChannel& channel) noexcept {
+  ServerChannel::Stream& stream = channel.stream;
+  const bool is_charged = stream.entry != 0 || (stream.held && facts_of(stream.op).values != 0);
+  if (stream.op == Op::kPadding || !is_charged) return;
+  stream.charged = stream.total();
+  around_.streams->take_over(channel.end->streamed, stream.charged);
+}
+
+void Worker::run() {
+  accept_nudges();
+  around_.line->cpu.store(static_cast<std::uint32_t>(::sched_getcpu()), std::memory_order_relaxed);  // relaxed: a hint
+  std::int64_t idle_since = 0;
+  unsigned idle_looks = 0;
+  for (;;) {
+    // [orders.take] acquire; pairs with [orders.give]
+    if (has_orders_.load(std::memory_order_acquire)) take_orders();
+    // Asked in every round: clients that write without a pause must not keep the server from stopping.
+    // [worker.stopping] acquire; pairs with [worker.stop]
+    if (stopping_.load(std::memory_order_acquire)) break;
+    if (sweep()) {
+      if (idle_since != 0) spin_.observe(monotonic_ns() - idle_since);
+      idle_since = 0;
+      idle_looks = 0;
+      // A lane without writes is swept beside a busy one, too: a later clear would wait for it.
+      if (++busy_sweeps_ % kSweepsPerReclaim == 0) reclaim(kBucketsWhenBusy);
+      continue;
+    }
+    // At first only looks: the clock, and what else is done without work, would delay the taking of a request.
+    if (++idle_looks % kLooksPerClock != 0 && wait_a_moment(idle_looks)) continue;
+    if (reclaim(kBucketsWhenIdle)) continue;
+    const std::int64_t now = monotonic_ns();
+    if (idle_since == 0) idle_since = now;
+    if (now - idle_since >= spin_.budget_ns() || !wait_a_moment(idle_looks)) {
+      wait_for_work();
+      spin_.observe(monotonic_ns() - idle_since);
+      idle_since = 0;
+    }
+  }
+  take_orders();
+  activate_all();
+  for (const auto& channel : active_) drain(*channel, true);
+  ended_.store(true, std::memory_order_relaxed);  // relaxed: see join_nudged()
+}
+
+// Between two polls. In a crowd, and after a while in any case, those who could send something may be waiting for this cpu.
+// False: yielding would take a time slice, so it is better to sleep now.
+bool Worker::wait_a_moment(unsigned looks) noexcept {
+  constexpr unsigned kAlone =
+      32;  // about a microsecond: so long do an answer and the next request take between two cpus
+  // relaxed: this thread's own
+  if (looks > kAlone || around_.line->crowded.load(std::memory_order_relaxed) != 0) {
+    return yields_.quick() && yields_.yield();
+  }
+  cpu_relax();
+  return true;
+}
+
+void Worker::wait_for_work() {
+  park_.prepare();
+  if (sweep_all() || clear_waits_ || reclaim(kBucketsWhenIdle) ||
+      has_orders_.load(std::memory_order_acquire) ||  // [orders.take] acquire; pairs with [orders.give]
+      stopping_.load(std::memory_order_acquire)) {    // [worker.stopping] acquire; pairs with [worker.stop]
+    park_.stay_awake();
+    return;
+  }
+  add(stats().parks, 1);
+  const WaitOutcome outcome = park_.sleep(patience_ns(kParkPatienceNs));
+  around_.line->cpu.store(static_cast<std::uint32_t>(::sched_getcpu()), std::memory_order_relaxed);  // relaxed: a hint
+  const bool found = sweep_all();
+  if (outcome != WaitOutcome::kTimedOut) return;
+  // Still parked: who published before this sweep has rung, or is about to.
+  if (found && !park_.rung()) add(stats().timeout_rescues, 1);
+  park_.stay_awake();
+}
+
+// A piece of what a clear left. False: there is nothing.
+bool Worker::reclaim(unsigned buckets) {
+  bool some = false;
+  for (const std::uint32_t lane : lanes_) {
+    ShardWriter& shard = around_.table->shard(lane);
+    shard.notice_clear();
+    some = shard.sweep(buckets) || some;
+  }
+  return some;
+}
+
+// A sweep over every channel, the idle ones too.
+bool Worker::sweep_all() {
+  for (std::size_t i = idle_.size(); i-- > 0;) {
+    if (idle_[i].requests.poll()) activate(i);
+  }
+  return sweep();
+}
+
+void Worker::activate(std::size_t index) {
+  active_.push_back(idle_.take(index));
+  end_idle_time(*active_.back());
+  note_crowd();
+}
+
+void Worker::activate_all() {
+  while (!idle_.empty()) activate(idle_.size() - 1);
+}
+
+// A channel that had a request, or shall be polled in each sweep again.
+void Worker::end_idle_time(ServerChannel& channel) noexcept {
+  channel.idle_sweeps = 0;
+  if (!std::exchange(channel.sets_hints, false)) return;
+  end_idling(*channel.control);
+}
+
+// Shall a channel that had nothing for kIdleSweeps leave the sweep?
+bool Worker::may_leave(ServerChannel& channel) noexcept {
+  if (channels() <= kIdleLooks) return true;
+  if (!channel.sets_hints) {
+    channel.sets_hints = true;
+    begin_idling(*channel.control);
+  }
+  return channel.idle_sweeps > 2 * kIdleSweeps;
+}
+
+void Worker::look_at_idle() {
+  const auto activate_if_asked = [this](ServerChannel& channel) {
+    if (channel.requests.poll()) activate(channel.idle.index);
+  };
+  idle_.take_hints(*around_.hints);
+  for (std::size_t looks = 0; looks < kHintedLooks; ++looks) {
+    ServerChannel* const channel = idle_.next_hinted();
+    if (channel == nullptr) break;
+    activate_if_asked(*channel);
+  }
+  for (std::size_t looks = 0; looks < kIdleLooks && !idle_.empty(); ++looks) activate_if_asked(idle_.next_in_turn());
+}
+
+// Tells waiting clients whether spinning can be of use: not while they and this worker are more than there are cpus.
+void Worker::note_crowd() noexcept {
+  const std::uint32_t crowded = active_.size() + 1 > cpus_ ? 1 : 0;
+  // relaxed, both: a hint; written only when it changes, so that readers keep their copy of the line
+  if (around_.line->crowded.load(std::memory_order_relaxed) != crowded) {
+    around_.line->crowded.store(crowded, std::memory_order_relaxed);
+  }
+}
+
+bool Worker::sweep() {
+  served_.clear();
+  clear_waits_ = false;
+  bool debts = false;
+  // First, so that those who are found are served in this sweep.
+  if (!idle_.empty()) look_at_idle();
+  for (std::size_t i = 0; i < active_.size();) {
+    ServerChannel& channel = *active_[i];
+    if (channel.debt >= kShareBytes) [[unlikely]] {
+      channel.debt -= kShareBytes;
+      debts = true;
+    } else if (serve(channel)) {
+      if (channel.idle_sweeps != 0) end_idle_time(channel);
+      served_.push_back(&channel);
+    } else if (++channel.idle_sweeps > kIdleSweeps && may_leave(channel)) [[unlikely]] {
+      idle_.add(std::move(active_[i]));
+      active_[i] = std::move(active_.back());
+      active_.pop_back();
+      note_crowd();
+      continue;
+    }
+    ++i;
+  }
+  if (served_.empty()) return debts;  // without anybody else they are paid off at once
+  fence_before_waking();
+  for (ServerChannel* channel : served_) wake(*channel);
+  return true;
+}
+
+// Takes one batch of a channel. False: there was none.
+bool Worker::serve(ServerChannel& channel) {
+  if (!channel.requests.poll()) return false;
+  // relaxed: this worker's own store, or seen a batch later
+  if (channel.end->poisoned.load(std::memory_order_relaxed)) return false;
+  Dispatcher dispatcher(*around_.table, *around_.streams, around_.pieces, channel);
+  const std::uint64_t first_request = channel.requests.position();
+  const std::uint64_t first_answer = channel.answers.head();
+  const std::uint64_t largest = max_record_bytes(channel.requests.view().capacity());
+
+  // Copy and validate; load what the requests will touch.
+  std::size_t count = 0;
+  std::size_t used = 0;
+  std::uint64_t answer_room = channel.answer_room();
+  bool malformed = false;
+  do {
+    Item& item = items_[count];
+    std::uint64_t size = 0;
+    const DecodeOutcome outcome = decode_request(channel.requests.record(), std::min(largest, channel.requests.limit()),
+                                                 std::span(space_).subspan(used), item.request, size);
+    if (outcome == DecodeOutcome::kNoSpace) break;
+    if (outcome == DecodeOutcome::kMalformed || !dispatcher.prepare(item.request, item.key)) {
+      malformed = true;
+      break;
+    }
+    if (dispatcher.must_wait(item.request)) [[unlikely]] {
+      clear_waits_ = true;
+      break;
+    }
+    if (item.request.wants_answer) {
+      const AnswerForm form = facts_of(item.request.op).answer;
+      const bool small = form != AnswerForm::kPiece && form != AnswerForm::kInner;
+      // Twice, as padding may come before it.
+      const std::uint64_t needed = 2 * (small ? kSmallAnswer : largest);
+      if (answer_room < needed) break;
+      answer_room -= needed;
+    }
+    item.request.position = channel.requests.position();
+    channel.requests.advance(size);
+    item.request.next_position = channel.requests.position();
+    used += static_cast<std::size_t>(size - kRecordHeadBytes);
+    ++count;
+    // Whether the next request must wait can depend on this one: it is decoded when this one has been applied.
+    if (dispatcher.changes_who_must_wait(item.request)) [[unlikely]]
+      break;
+  } while (count < kBatch && used < kBatchBytes && channel.requests.poll());
+  if (count == 0 && !malformed) return false;
+
+  std::size_t applied = 0;
+  while (applied < count) {
+    const Applied outcome = dispatcher.apply(items_[applied].request, items_[applied].key);
+    if (outcome != Applied::kDone) [[unlikely]] {
+      malformed = outcome == Applied::kMalformed;
+      if (!malformed) channel.requests.rewind(items_[applied].request.position);
+      break;
+    }
+    ++applied;
+  }
+  const BatchCounts& counts = dispatcher.counts();
+  LaneStats& lane = around_.table->header().lane_stats[channel.lane];
+  add(lane.puts, counts.puts);
+  add(lane.erases, counts.erases);
+  add(lane.gets_by_ring, counts.gets);
+  add(lane.refused, counts.refused);
+  if (counts.clears != 0) [[unlikely]]
+    ring_others();  // they have something to take back
+  if (applied != 0) channel.consumed = items_[applied - 1].request.next_position;
+  // [consumed.publish] release; pairs with [consumed.load]: what was asked is done, and its bytes may be written again
+  channel.control->requests_consumed.store(channel.consumed, std::memory_order_release);
+  const std::uint64_t bytes =
+      channel.requests.position() - first_request + (channel.answers.head() - first_answer) + channel.debt;
+  channel.debt = kGuarded ? bytes - std::min(bytes, kShareBytes) : 0;
+  if (malformed) poison(channel);
+  return true;
+}
+
+// Serves what the channel's ring held at the first call, and wakes the client. A client that continues to write gets no further
+// than one ring. False: a clear must wait until other workers have swept their buckets; to be called again.
+bool Worker::drain(ServerChannel& channel, bool answers_are_read) {
+  if (!channel.drain_end) channel.drain_end = channel.requests.position() + channel.requests.view().capacity();
+  bool finished = true;
+  while (channel.requests.position() < *channel.drain_end) {
+    // What nobody reads needs no room: later writes must not wait for that.
+    if (!answers_are_read) channel.answers_consumed = channel.answers.head();
+    clear_waits_ = false;
+    if (serve(channel)) continue;
+    // A clear that must wait for buckets of this worker is served when they are swept.
+    if (clear_waits_ && reclaim(kBucketsWhenIdle)) continue;
+    finished = !clear_waits_;
+    break;
+  }
+  fence_before_waking();
+  wake(channel);
+  return finished;
+}
+
+// After fence_before_waking(): wakes the client if it sleeps for what was done.
+void Worker::wake(ServerChannel& channel) noexcept {
+  wake_client(*channel.control, channel.answered, channel.consumed);
+  channel.answered = false;
+}
+
+void Worker::ring_others() noexcept {
+  for (std::uint32_t i = 0; i < around_.bells.size(); ++i) {
+    if (i != number_) futex_add_and_wake(around_.bells[i].rings);
+  }
+}
+
+void Worker::poison(ServerChannel& channel) {
+  if (channel.end->poisoned.exchange(true, std::memory_order_relaxed))
+    return;  // relaxed: the bell's futex call orders it
+  add(around_.table->header().lane_stats[channel.lane].poisoned, 1);
+  channel.end->close();
+  futex_add_and_wake(*around_.service_bell);
+}
+
+// False: it is not drained yet.
+bool Worker::forget(ServerEnd& end) {
+  bool drained = true;
+  while (const ServerChannel* idle = idle_.find(end)) activate(idle->idle.index);
+  for (std::size_t i = 0; i < active_.size();) {
+    ServerChannel& channel = *active_[i];
+    if (channel.end != &end) {
+      ++i;
+      continue;
+    }
+    if (!drain(channel, false)) {
+      drained = false;
+      ++i;
+      continue;
+    }
+    Dispatcher(*around_.table, *around_.streams, around_.pieces, channel).drop_stream();
+    active_[i] = std::move(active_.back());
+    active_.pop_back();
+  }
+  if (!drained) return false;
+  // [end.let-go] release; pairs with [end.free]: this worker touches it no more
+  end.holders.fetch_sub(1, std::memory_order_release);
+  futex_add_and_wake(*around_.service_bell);
+  return true;
+}
+
+}  // namespace hostmap

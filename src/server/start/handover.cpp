@@ -1,0 +1,255 @@
+#include "server/start/handover.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <new>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <thread>
+#include <unistd.h>
+
+#include "base/file.hpp"
+#include "base/hash.hpp"
+#include "base/platform.hpp"
+#include "journal/journal.hpp"
+#include "journal/piece_store.hpp"
+#include "layout/connection.hpp"
+#include "layout/journal.hpp"
+#include "layout/table.hpp"
+#include "server/start/rehearsal.hpp"
+#include "shm/obstacle.hpp"
+#include "shm/owner_lock.hpp"
+#include "signal/termination.hpp"
+
+namespace hostmap {
+
+namespace {
+
+constexpr std::chrono::microseconds kBetweenTries{100};
+constexpr std::chrono::milliseconds kBetweenLooks{1};
+constexpr int kTries = 50;  // of the lock that excludes other takeovers
+constexpr std::int64_t kLongNs = 5'000'000'000;
+// What a server allocates besides its regions: for each slab its own view of it, and what it was told.
+constexpr std::uint64_t kOwnMemory = std::uint64_t{16} << 20;
+constexpr std::uint64_t kTablePerOwnMemory = 32;
+constexpr std::uint32_t kOtherThreads = 4;  // service, reaper, growth, log
+
+// What HandoverHead::checksum must be.
+std::uint64_t checksum_of(const HandoverHead& head, const std::byte* bytes) noexcept {
+  return hash_bytes(bytes, head.bytes, hash_bytes(&head, offsetof(HandoverHead, checksum), 0));
+}
+
+// The journal proper ends here, whatever is behind it.
+std::uint64_t end_of(const Region& journal) noexcept { return journal.header().bytes; }
+
+}  // namespace
+
+void tell_next(const Region& journal, Table& table) noexcept {
+  try {
+    const std::vector<std::byte> bytes = table.tell();
+    HandoverHead head{};
+    head.magic = kHandoverMagic;
+    head.incarnation = journal.header().incarnation;
+    // relaxed: this server's own
+    head.server_generation = table.header().server_generation.load(std::memory_order_relaxed);
+    head.slabs = table.header().arena_populated.load(std::memory_order_relaxed) / kSlabBytes;  // relaxed: likewise
+    head.bytes = bytes.size();
+    head.checksum = checksum_of(head, bytes.data());
+    // The head last: a kill in between leaves none that counts.
+    const std::uint64_t end = end_of(journal);
+    if (!write_all(journal.fd(), bytes, end + sizeof head) ||
+        !write_all(journal.fd(), std::as_bytes(std::span(&head, 1)), end)) {
+      forget_told(journal, true);
+    }
+  } catch (const std::bad_alloc&) {
+    forget_told(journal, true);
+  }
+}
+
+std::vector<std::byte> told_by_last(const Region& journal, const TableHeader& table) {
+  struct stat facts {};
+  HandoverHead head{};
+  const std::uint64_t end = end_of(journal);
+  if (::fstat(journal.fd(), &facts) != 0 || !read_all(journal.fd(), std::as_writable_bytes(std::span(&head, 1)), end))
+    return {};
+  // relaxed, both: a server's that has stopped, whose lock has been taken since
+  const bool counts = head.magic == kHandoverMagic && head.incarnation == journal.header().incarnation &&
+                      head.server_generation == table.server_generation.load(std::memory_order_relaxed) &&
+                      head.slabs == table.arena_populated.load(std::memory_order_relaxed) / kSlabBytes &&
+                      head.bytes <= static_cast<std::uint64_t>(facts.st_size) - end - sizeof head;
+  if (!counts) return {};
+  std::vector<std::byte> bytes(head.bytes);
+  if (!read_all(journal.fd(), bytes, end + sizeof head) || head.checksum != checksum_of(head, bytes.data())) {
+    return {};
+  }
+  return bytes;
+}
+
+void forget_told(const Region& journal, bool pieces_are_held) noexcept {
+  // Failing, it leaves what does not count: the table's generation has gone on.
+  const std::uint64_t end = end_of(journal);
+  if (pieces_are_held) {
+    give_pages_back(journal.fd(), end, PieceStore::first_place(*journal.at<JournalHeader>(0)) - end);
+  } else {
+    static_cast<void>(::ftruncate(journal.fd(), static_cast<off_t>(end)) == 0);
+  }
+}
+
+bool takeover_waits(const Region& journal) noexcept {
+  if (::flock(journal.fd(), LOCK_SH | LOCK_NB) != 0) return errno == EWOULDBLOCK;
+  ::flock(journal.fd(), LOCK_UN);
+  return false;
+}
+
+void end_takeover(const Region& journal) noexcept { ::flock(journal.fd(), LOCK_UN); }
+
+bool stand_by(const Region& journal) noexcept {
+  while (takeover_waits(journal)) {
+    if (take_stop_signal(kBetweenLooks) != 0) return true;
+  }
+  struct stat facts {};
+  if (::fstat(journal.fd(), &facts) != 0 || facts.st_nlink == 0) return true;  // it has served, and has stopped since
+  return lock_holder(journal.fd()).held;
+}
+
+namespace {
+
+// One takeover of a server at a time. The server itself takes this lock, too, for moments (takeover_waits()).
+bool lock_takeover(int journal) noexcept {
+  for (int tries = 0; ::flock(journal, LOCK_EX | LOCK_NB) != 0; ++tries) {
+    if ((errno != EWOULDBLOCK && errno != EINTR) || tries == kTries) return false;
+    std::this_thread::sleep_for(kBetweenLooks);
+  }
+  return true;
+}
+
+// kInvalid, kPermission: the file that newcomers look at could not be replaced later.
+Status check_replaceable(const std::string& path) {
+  struct stat facts {};
+  if (::lstat(path.c_str(), &facts) != 0) return {};
+  if (S_ISDIR(facts.st_mode)) return {StatusCode::kInvalid, path + " is a directory; remove it"};
+  if (facts.st_uid != ::geteuid() && ::geteuid() != 0) {
+    return taken_by(path, facts.st_uid);
+  }
+  return {};
+}
+
+// All that can fail, while the other server serves.
+Status prepare(const CheckedOptions& options, const RegionFile& journal, Prepared& prepared) {
+  const InstanceName& name = options.name;
+  if (journal.owner != ::geteuid()) {
+    return taken_by(name.journal(), journal.owner);
+  }
+  std::uint64_t bytes = journal.bytes;
+  Status header = check_region_header(journal.fd.get(), bytes, name.journal(), RegionKind::kJournal);
+  if (header == StatusCode::kOtherVersion) {
+    return {StatusCode::kOtherVersion, std::string(header.message()) +
+                                           ". A map of another layout cannot be taken over: stop the server (hostmap "
+                                           "stop), which removes its map, and start this one"};
+  }
+  if (!header.ok()) return header;
+  Result<Region> mapped = Region::open(name.table(), RegionKind::kTable, Access::kReadWrite);
+  if (!mapped) return mapped.status();
+  prepared.table = std::move(*mapped);
+  if (Status status = check_replaceable(name.alive()); !status.ok()) return status;
+  Result<NewLockedFile> alive = NewLockedFile::create(name.alive(), 0600);
+  if (!alive) return alive.status();
+  if (Status status = share_file(alive->fd(), name.alive(), Sharing::kRead, name.group()); !status.ok()) return status;
+  prepared.alive.emplace(std::move(*alive));
+
+  std::uint32_t lanes = 0;
+  std::uint64_t ring_bytes = 0;
+  if (!read_all(journal.fd.get(), std::as_writable_bytes(std::span(&lanes, 1)), offsetof(JournalHeader, lane_count)) ||
+      !read_all(journal.fd.get(), std::as_writable_bytes(std::span(&ring_bytes, 1)),
+                offsetof(JournalHeader, ring_bytes))) {
+    return {StatusCode::kInvalid, "cannot read " + name.journal()};
+  }
+  const auto& table = *prepared.table.at<TableHeader>(0);
+  Needs needs;
+  // relaxed, both: the other server's figures, as of about now
+  needs.connections = table.server_stats.connections.load(std::memory_order_relaxed);
+  needs.memory = kOwnMemory + table.arena_populated.load(std::memory_order_relaxed) / kTablePerOwnMemory;
+  needs.connection_bytes = connection_bytes(lanes, ring_bytes);
+  needs.threads = options.workers + kOtherThreads + std::max(1u, std::thread::hardware_concurrency());
+  if (Status status = rehearse(needs); !status.ok()) return status;
+  prepared.table.prefault();
+  return {};
+}
+
+// What the running server is called in a message.
+std::string server_called(const InstanceName& name, const LockHolder& holder) {
+  return "the server '" + name.name() + "' (pid " + std::to_string(holder.pid) + ")";
+}
+
+// Waits until `holder` has unlocked the journal, and locks it.
+Status await_lock(const InstanceName& name, int journal, const LockHolder& holder, const TakeoverLog& log) {
+  const std::string who = server_called(name, holder);
+  const std::int64_t begin = monotonic_ns();
+  for (bool told = false; try_lock_file(journal) != LockOutcome::kLocked;) {
+    if (const LockHolder now = lock_holder(journal); now.held && now.pid != holder.pid) {
+      return {StatusCode::kAlreadyExists,
+              "another server (pid " + std::to_string(now.pid) + ") has taken the place of " + who};
+    }
+    if (const int signal = take_stop_signal(kBetweenTries); signal != 0) {
+      return {StatusCode::kTimeout,
+              "signal " + std::to_string(signal) + " ended the takeover; " + who + " continues to serve"};
+    }
+    if (!told && monotonic_ns() - begin > kLongNs) {
+      told = true;
+      log("still waiting for " + who + " to hand over; if it is stopped, let it continue");
+    }
+  }
+  struct stat mine {};
+  struct stat named {};
+  if (::fstat(journal, &mine) != 0 || ::stat(name.journal().c_str(), &named) != 0 || mine.st_ino != named.st_ino) {
+    return {StatusCode::kNoServer,
+            who + " has stopped and removed its map instead of handing over; start this one again to begin empty"};
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<UniqueFd> take_lock_of_running(const CheckedOptions& options, const TakeoverLog& log, Prepared& prepared) {
+  const InstanceName& name = options.name;
+  // One descriptor of the journal, and no other until the end: closing any would drop the lock.
+  // Whose it is, prepare() decides.
+  Result<RegionFile> journal =
+      open_region_file(name.journal(), Access::kReadWrite, Trust{kNoGroup, kNoUser, /*everybody=*/true});
+  if (!journal) {
+    // Of another user's journal the ordinary start says what to do.
+    if (journal.status() == StatusCode::kNoServer || journal.status() == StatusCode::kPermission) return UniqueFd();
+    return journal.status();
+  }
+  const int fd = journal->fd.get();
+  // Before the question whether a server runs: between two that hand over, none does.
+  if (!lock_takeover(fd)) {
+    return Status(StatusCode::kAlreadyExists, "another start with --takeover is taking '" + name.name() +
+                                                  "' over at this moment; only one can: see hostmap ls who serves");
+  }
+  const LockHolder holder = lock_holder(fd);
+  if (!holder.held) return UniqueFd();
+  if (holder.pid == 0) {
+    return Status(StatusCode::kInvalid, "the server '" + name.name() +
+                                            "' runs in another pid namespace and cannot be asked from here; start the "
+                                            "next one in its container, or stop it with --keep");
+  }
+  const UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, holder.pid, 0)));
+  if (Status status = prepare(options, *journal, prepared); !status.ok()) {
+    return Status(status.code(),
+                  std::string(status.message()) + ". " + server_called(name, holder) + " continues to serve");
+  }
+  const LockHolder now = lock_holder(fd);
+  if (now.held && now.pid == holder.pid && !send_hand_over_request(process.get()) && errno != ESRCH) {
+    const int error = errno;
+    return Status(StatusCode::kPermission, "cannot ask " + server_called(name, holder) +
+                                               " to hand over: " + std::strerror(error) + "; run as its user");
+  }
+  if (Status status = await_lock(name, fd, holder, log); !status.ok()) return status;
+  return std::move(journal->fd);
+}
+
+}  // namespace hostmap

@@ -1,0 +1,965 @@
+#include "table/memory/arena.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <iterator>
+#include <new>
+#include <utility>
+
+#include "layout/table.hpp"
+#include "table/memory/census.hpp"
+
+namespace hostmap {
+
+namespace {
+
+constexpr std::uint64_t kWordBits = 64;
+// A run that is longer than this part of the arena has no reserve: that would double what a few large values take.
+constexpr std::uint64_t kReservedPart = 8;
+
+}  // namespace
+
+// --- SlabPool --------------------------------------------------------------------------------------------------------
+
+SlabPool::SlabPool(Region& table, Journal& journal, MemoryBudget& budget, Populator& populator)
+    : table_(table),
+      journal_(journal),
+      budget_(budget),
+      populator_(populator),
+      arena_offset_(table.at<TableHeader>(0)->arena_offset),
+      generations_(table.at<PageGeneration>(table.at<TableHeader>(0)->generations_offset)),
+      generation_area_(table, budget, table.at<TableHeader>(0)->generations_offset,
+                       table.at<TableHeader>(0)->arena_bytes / kPageSize * sizeof(PageGeneration),
+                       table.at<TableHeader>(0)->generations_allocated),
+      arena_(table, budget, arena_offset_, table.at<TableHeader>(0)->arena_bytes,
+             table.at<TableHeader>(0)->arena_allocated),
+      singles_(table.at<TableHeader>(0)->shard_count),
+      most_reserved_(arena_.max_bytes() / kSlabBytes / kReservedPart) {
+  free_bits_.reserve(arena_.max_bytes() / kSlabBytes / kWordBits + 1);
+  owners_.reserve(arena_.max_bytes() / kSlabBytes);
+  runs_.resize(most_reserved_ + 1);
+}
+
+// The lowest run of free slabs that is `count` long. What is not populated yet counts as free between `beyond` (not below
+// what is populated) and `end`.
+std::uint64_t SlabPool::find(std::uint64_t count, std::uint64_t beyond, std::uint64_t end) const noexcept {
+  std::uint64_t length = 0;
+  for (std::uint64_t slab = first_free_word_ * kWordBits; slab < slabs_;) {
+    const std::uint64_t word = free_bits_[slab / kWordBits];
+    if (slab % kWordBits == 0 && slab + kWordBits <= slabs_ && (word == 0 || word == ~std::uint64_t{0})) {
+      length = word == 0 ? 0 : length + kWordBits;
+      slab += kWordBits;
+      if (length >= count) return slab - length;
+      continue;
+    }
+    length = (word >> slab % kWordBits & 1) != 0 ? length + 1 : 0;
+    ++slab;
+    if (length == count) return slab - count;
+  }
+  if (beyond != slabs_) length = 0;
+  return beyond - length + count <= end ? beyond - length : kNone;
+}
+
+// There is one.
+std::uint64_t SlabPool::first_free() noexcept {
+  while (free_bits_[first_free_word_] == 0) ++first_free_word_;
+  return first_free_word_ * kWordBits + static_cast<std::uint64_t>(std::countr_zero(free_bits_[first_free_word_]));
+}
+
+void SlabPool::mark(std::uint64_t first, std::uint64_t count, bool is_free) noexcept {
+  for (std::uint64_t slab = first; slab < first + count; ++slab) {
+    const std::uint64_t bit = std::uint64_t{1} << slab % kWordBits;
+    if (is_free) {
+      free_bits_[slab / kWordBits] |= bit;
+    } else {
+      free_bits_[slab / kWordBits] &= ~bit;
+    }
+  }
+  if (is_free) {
+    free_slabs_ += count;
+    first_free_word_ = std::min(first_free_word_, static_cast<std::size_t>(first / kWordBits));
+  } else {
+    free_slabs_ -= count;
+  }
+}
+
+// In the journal, for a restart.
+void SlabPool::mark_unowned(std::uint64_t first, std::uint64_t count) noexcept {
+  for (std::uint64_t slab = first; slab < first + count; ++slab) {
+    // [slab.free] release; pairs with [slab.class]
+    journal_.slab_class(slab).store(kSlabFree, std::memory_order_release);
+  }
+}
+
+void SlabPool::hand_out(std::uint64_t first, std::uint64_t count, SlabKind kind, std::uint32_t shard) noexcept {
+  for (std::uint64_t slab = first; slab < first + count; ++slab) {
+    owners_[slab] = static_cast<std::uint8_t>(shard);
+    // [slab.class] release; pairs with [slab.free]: stands (for a restart) before any block is handed out
+    journal_.slab_class(slab).store(slab == first ? kind : kSlabRunRest, std::memory_order_release);
+  }
+  note_run(count);
+  note_free();
+  raise_generations(slab_offset(first), count * kSlabBytes);
+}
+
+// --- Growth of the arena
+
+// Bytes that --memory and the file system still have for the arena.
+std::uint64_t SlabPool::room() noexcept {
+  const std::lock_guard<std::mutex> between_steps(budget_.step());
+  const std::uint64_t allowed = budget_.left();
+  const std::uint64_t there = table_.room();
+  return std::min(allowed, there);
+}
+
+// Slabs that could be populated behind the present ones.
+std::uint64_t SlabPool::growable() noexcept {
+  // Each with its pages' generations, which take whole pages.
+  constexpr std::uint64_t kWithGenerations = kSlabBytes + kSlabBytes / kPageSize * sizeof(PageGeneration);
+  const std::uint64_t bytes = room();
+  const std::uint64_t slabs = bytes < kPageSize ? 0 : (bytes - kPageSize) / kWithGenerations;
+  return std::min(slabs, arena_.max_bytes() / kSlabBytes - slabs_);
+}
+
+// Populates the arena up to `bytes`, and a step further if there is room. The areas' own mutexes serialise this.
+bool SlabPool::populate(std::uint64_t bytes) {
+  const std::uint64_t step = arena_.next_step();
+  const std::uint64_t generous = std::min(arena_.populated() + step, arena_.max_bytes());
+  const std::uint64_t goal = generous > bytes && room() >= 2 * step ? generous : bytes;
+  // The generations first: a page without one must never be published.
+  const std::uint64_t pages = round_up(goal, std::uint64_t{kPageSize}) / kPageSize;
+  return generation_area_.extend_to(pages * sizeof(PageGeneration)) && arena_.extend_to(goal);
+}
+
+// Takes what was populated into use. Called with the mutex held.
+void SlabPool::adopt_populated() {
+  const std::uint64_t usable =
+      std::min(arena_.populated(), generation_area_.populated() / sizeof(PageGeneration) * kPageSize);
+  const std::uint64_t now = usable / kSlabBytes;
+  if (now <= slabs_) return;
+  free_bits_.resize(now / kWordBits + 1, 0);  // reserved
+  owners_.resize(now, 0);                     // reserved
+  const std::uint64_t before = slabs_;
+  slabs_ = now;
+  mark(before, now - before, true);
+  // [arena.grow] release; pairs with [arena.clamp]: no reader looks behind it
+  table_.at<TableHeader>(0)->arena_populated.store(now * kSlabBytes, std::memory_order_release);
+}
+
+// False: there is no room for that; nothing was populated.
+bool SlabPool::grow_to(std::uint64_t slabs) {
+  constexpr int kTries = 3;  // another area may take the room, or take it for a moment
+  for (int i = 0; i < kTries; ++i) {
+    const std::uint64_t more = growable();
+    adopt_populated();  // the helper thread's
+    if (slabs <= slabs_) return true;
+    if (slabs - slabs_ > more) {
+      if (table_.room() < budget_.left()) budget_.count_failure();
+      return false;
+    }
+    populate(slabs * kSlabBytes);
+    adopt_populated();
+  }
+  return slabs <= slabs_;
+}
+
+// Asks the helper thread for more before the last is taken.
+void SlabPool::grow_ahead() {
+  constexpr std::uint64_t kAhead = 4;  // as a part of a step: 512 KiB last half a millisecond at a gigabyte a second
+  const std::uint64_t left = free_slabs_ - std::min(free_slabs_, singles_);
+  if (left * kSlabBytes >= arena_.next_step() / kAhead || arena_.populated() >= arena_.max_bytes() ||
+      !arena_.claim_request()) {
+    return;
+  }
+  populator_.request([this] {
+    populate(std::min(arena_.populated() + kSlabBytes, arena_.max_bytes()));
+    arena_.release_request();
+    const std::lock_guard<std::mutex> adopting(mutex_);
+    adopt_populated();
+    note_free();
+    growing_ = false;
+  });
+}
+
+// What would keep this thread from its other work for long; its taker tries again until it is there.
+void SlabPool::grow_meanwhile(std::uint64_t slabs) {
+  // Set under the mutex, which the helper's job takes at its end, be it this one or the one that is under way.
+  growing_ = true;
+  if (!arena_.claim_request()) return;
+  populator_.request([this, slabs] {
+    for (bool more = true; more;) {
+      more = populate(std::min(arena_.populated() + kHugePageSize, slabs * kSlabBytes));
+      const std::lock_guard<std::mutex> adopting(mutex_);
+      adopt_populated();
+      note_free();
+      growth_failed_ = !more;
+      more = more && slabs_ < slabs;
+      if (!more) {
+        arena_.release_request();
+        growing_ = false;
+      }
+    }
+  });
+}
+
+// --- Taking
+
+std::uint64_t SlabPool::take(std::uint64_t count, SlabKind kind, std::uint32_t shard) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  if (count > 1) loan_ends_.wait(lock, [this] { return !on_loan_; });  // it may enlarge the reserve
+  const std::uint64_t first = count == 1 ? place_one() : place_run(count);
+  if (first == kNone || first == kLater) return first;
+  hand_out(first, count, kind, shard);
+  grow_ahead();
+  return first;
+}
+
+std::uint64_t SlabPool::place_one() {
+  if (free_slabs_ <= singles_ && !grow_to(slabs_ + singles_ + 1 - free_slabs_)) {
+    short_.store(true, std::memory_order_relaxed);  // relaxed: a hint
+    return kNone;
+  }
+  const std::uint64_t slab = first_free();
+  mark(slab, 1, false);
+  return slab;
+}
+
+// Works out where the run goes, and a longer reserve if it needs one, before it takes or populates anything.
+std::uint64_t SlabPool::place_run(std::uint64_t count) {
+  if (growing_) return kLater;
+  const std::uint64_t more = growable();
+  adopt_populated();
+  const Run before = reserved_;
+  const bool longer = count <= most_reserved_ && count > reserved_.count;
+  if (longer) reserve_run({});
+  const std::uint64_t end = std::min(slabs_ + more, arena_.max_bytes() / kSlabBytes);
+  const std::uint64_t first = find(count, slabs_, end);
+  std::uint64_t reserve = kNone;
+  if (longer && first != kNone) {
+    const std::uint64_t populated = first + count <= slabs_ ? count : slabs_ - std::min(first, slabs_);
+    mark(first, populated, false);
+    reserve = find(count, std::max(slabs_, first + count), end);
+    mark(first, populated, true);
+  }
+  bool later = false;
+  bool fits = first != kNone && (!longer || reserve != kNone);
+  if (fits) {
+    std::uint64_t goal = std::max({slabs_, first + count, longer ? reserve + count : 0});
+    const std::uint64_t left = free_slabs_ + (goal - slabs_) - count - (longer ? count : 0);
+    goal += singles_ - std::min(left, singles_);
+    constexpr std::uint64_t kMostAtOnce = kHugePageSize / kSlabBytes;
+    fits = goal <= end && !std::exchange(growth_failed_, false);
+    later = fits && goal > slabs_ + kMostAtOnce;
+    if (later) grow_meanwhile(goal);
+    fits = fits && !later && grow_to(goal);
+  }
+  if (!fits) {
+    if (longer) reserve_run(before);
+    return later ? kLater : kNone;
+  }
+  mark(first, count, false);
+  if (longer) reserve_run({reserve, count});
+  return first;
+}
+
+void SlabPool::give_back(std::uint64_t first, std::uint64_t count) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  mark_unowned(first, count);
+  mark(first, count, true);
+  forget_run(count);
+  note_free();
+}
+
+// --- The reserve
+
+std::uint64_t SlabPool::take_reserved(SlabKind kind, std::uint32_t shard) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (free_slabs_ == 0) return kNone;
+  const std::uint64_t slab = first_free();
+  mark(slab, 1, false);
+  hand_out(slab, 1, kind, shard);
+  return slab;
+}
+
+std::uint64_t SlabPool::borrow_run(std::uint64_t count, std::uint32_t shard) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  loan_ends_.wait(lock, [this] { return !on_loan_; });
+  if (count > reserved_.count) return kNone;
+  on_loan_ = true;
+  hand_out(reserved_.first, count, kSlabRunHead, shard);
+  return reserved_.first;
+}
+
+bool SlabPool::exchange_run(std::uint64_t borrowed, std::uint64_t count, std::uint64_t old, std::uint64_t old_count) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (old_count < reserved_.count) return false;
+  mark_unowned(old, old_count);
+  mark(borrowed + count, reserved_.count - count, true);
+  mark(old + reserved_.count, old_count - reserved_.count, true);
+  reserved_.first = old;
+  on_loan_ = false;
+  forget_run(old_count);
+  note_free();
+  loan_ends_.notify_all();
+  return true;
+}
+
+void SlabPool::return_run(std::uint64_t borrowed, std::uint64_t count, std::uint64_t old, std::uint64_t old_count) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  mark_unowned(borrowed, count);
+  mark_unowned(old + count, old_count - count);
+  mark(old + count, old_count - count, true);
+  on_loan_ = false;
+  forget_run(old_count);
+  note_free();
+  loan_ends_.notify_all();
+}
+
+void SlabPool::reserve_run(Run run) noexcept {
+  mark(reserved_.first, reserved_.count, true);
+  reserved_ = run;
+  mark(reserved_.first, reserved_.count, false);
+}
+
+void SlabPool::note_run(std::uint64_t count) noexcept {
+  if (count < 2 || count > most_reserved_) return;
+  ++runs_[count];
+  longest_ = std::max(longest_, count);
+}
+
+void SlabPool::forget_run(std::uint64_t count) noexcept {
+  if (count > 1) {
+    if (count <= most_reserved_) --runs_[count];
+    while (longest_ > 1 && runs_[longest_] == 0) --longest_;
+    if (longest_ < 2) longest_ = 0;
+  }
+  if (!on_loan_) fit_reserve();
+}
+
+// As long as the longest run, if there is a place for it. One that is too short is what a kill, or an older server, left.
+void SlabPool::fit_reserve() noexcept {
+  if (reserved_.count == longest_) return;
+  const Run before = reserved_;
+  if (before.count > longest_) {
+    reserve_run({before.first, longest_});
+    return;
+  }
+  if (!may_grow_reserve()) return;
+  reserve_run({});
+  const std::uint64_t first = find(longest_, slabs_, slabs_);
+  reserve_run(first == kNone ? before : Run{first, longest_});
+}
+
+// Without taking the single slabs of the reserve for its run.
+bool SlabPool::may_grow_reserve() const noexcept { return free_slabs_ + reserved_.count >= longest_ + singles_; }
+
+// How many slabs the run has whose first one this is; 0: no run in use begins here.
+std::uint64_t SlabPool::run_at(std::uint64_t slab) const noexcept {
+  // relaxed, both: nothing runs at a start
+  if (is_free(slab) || journal_.slab_class(slab).load(std::memory_order_relaxed) != kSlabRunHead) return 0;
+  std::uint64_t end = slab + 1;
+  while (end < slabs_ && !is_free(end) && journal_.slab_class(end).load(std::memory_order_relaxed) == kSlabRunRest)
+    ++end;
+  return end - slab;
+}
+
+// Where a run in use can move to, so that there is room for the reserve's where it is now. kNone: nowhere.
+std::uint64_t SlabPool::place_beside(std::uint64_t first, std::uint64_t count) noexcept {
+  std::uint64_t begin = first;
+  while (begin > 0 && is_free(begin - 1)) --begin;
+  std::uint64_t end = first + count;
+  while (end < slabs_ && is_free(end)) ++end;
+  if (end - begin < longest_) return kNone;
+  const std::uint64_t before = first - begin;
+  const std::uint64_t behind = end - (first + count);
+  mark(begin, before, false);
+  mark(first + count, behind, false);
+  const std::uint64_t elsewhere = find(count, slabs_, slabs_);
+  mark(begin, before, true);
+  mark(first + count, behind, true);
+  if (elsewhere != kNone || end - begin - count < longest_) return elsewhere;
+  if (before >= count) return begin;
+  return behind >= count ? end - count : kNone;
+}
+
+std::vector<SlabPool::Move> SlabPool::moves_for_reserve() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  std::vector<Move> moves;
+  if (reserved_.count >= longest_ || !may_grow_reserve()) return moves;
+  const Run before = reserved_;
+  reserve_run({});
+  for (std::uint64_t slab = 0; slab < slabs_;) {
+    const std::uint64_t count = run_at(slab);
+    if (count != 0) {
+      if (const std::uint64_t to = place_beside(slab, count); to != kNone)
+        moves.push_back({owners_[slab], slab, to, count});
+    }
+    slab += std::max<std::uint64_t>(count, 1);
+  }
+  reserve_run(before);
+  return moves;
+}
+
+void SlabPool::take_for(const Move& move) noexcept {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  reserve_run({});  // too short, and perhaps in the way
+  mark(move.to, move.count, false);
+  hand_out(move.to, move.count, kSlabRunHead, move.shard);
+}
+
+bool SlabPool::reserve_is_short() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return free_slabs_ < singles_;
+}
+
+std::uint64_t SlabPool::reserved_bytes() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return std::max<std::uint64_t>(reserved_.count, 1) * kSlabBytes;
+}
+
+std::uint64_t SlabPool::slabs_within_reach() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return free_slabs_ - std::min(free_slabs_, singles_) + growable();
+}
+
+void SlabPool::note_free() noexcept {
+  const std::uint64_t bytes = free_slabs_ * kSlabBytes;
+  free_bytes_.store(bytes, std::memory_order_relaxed);  // relaxed: an estimate for its readers
+  constexpr std::uint64_t kPlenty = 64;
+  // relaxed, both: a hint
+  if (short_.load(std::memory_order_relaxed) && free_slabs_ > singles_ + kPlenty) {
+    short_.store(false, std::memory_order_relaxed);
+  }
+  table_.at<TableHeader>(0)->server_stats.arena_free_bytes.store(bytes + (on_loan_ ? 0 : reserved_.count * kSlabBytes),
+                                                                 std::memory_order_relaxed);  // relaxed: likewise
+}
+
+// --- What a start takes over, and leaves
+
+void SlabPool::adopt(const ArenaCensus& census) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  slabs_ = census.slabs();
+  free_bits_.assign(slabs_ / kWordBits + 1, 0);
+  owners_.assign(slabs_, 0);
+  free_slabs_ = 0;
+  first_free_word_ = 0;
+  std::ranges::fill(runs_, 0);
+  longest_ = 0;
+  reserved_ = {};
+  for (std::uint64_t slab = 0; slab < slabs_; ++slab) {
+    if (census.owner(slab) != ArenaCensus::kNobody) owners_[slab] = static_cast<std::uint8_t>(census.owner(slab));
+    if (holds_overflow(census.kind(slab)) || census.owner(slab) != ArenaCensus::kNobody) continue;
+    mark_unowned(slab, 1);
+    mark(slab, 1, true);
+  }
+  for (std::uint64_t slab = 0; slab < slabs_;) {
+    std::uint64_t end = slab + 1;
+    if (census.kind(slab) == kSlabRunHead && census.owner(slab) != ArenaCensus::kNobody) {
+      while (end < slabs_ && census.kind(end) == kSlabRunRest && census.owner(end) != ArenaCensus::kNobody) ++end;
+      note_run(end - slab);
+    }
+    slab = end;
+  }
+  fit_reserve();
+  note_free();
+}
+
+void SlabPool::report(ArenaCensus& census) const {
+  for (std::uint64_t slab = 0; slab < slabs_; ++slab) {
+    const std::uint8_t kind = census.kind(slab);
+    const bool is_free = (free_bits_[slab / kWordBits] >> slab % kWordBits & 1) != 0;
+    if (is_free || (kind != kSlabRunHead && kind != kSlabRunRest)) continue;
+    // Of a run the first slab alone counts as a used block.
+    census.note(slab, owners_[slab]).front() = kind == kSlabRunHead ? 1 : 0;
+  }
+}
+
+void SlabPool::describe(WriterState& state) const {
+  state.add("pool: slabs", slabs_);
+  state.add("pool: free slabs", free_slabs_);
+  state.add("pool: the longest run", longest_);
+  state.add("pool: the reserve's run begins", reserved_.first);
+  state.add("pool: the reserve's run", reserved_.count);
+  for (std::uint64_t length = 0; length < runs_.size(); ++length) {
+    if (runs_[length] != 0) state.add("pool: runs of " + std::to_string(length), runs_[length]);
+  }
+  std::uint64_t first_free = 0;
+  while (first_free < free_bits_.size() && free_bits_[first_free] == 0) ++first_free;
+  // A hint that must not lie behind the first free slab.
+  state.add("pool: the first free slab can be found", first_free_word_ <= first_free ? 1 : 0);
+  for (std::uint64_t slab = 0; slab < slabs_; ++slab) {
+    const std::uint8_t kind = journal_.slab_class(slab).load(std::memory_order_relaxed);  // relaxed: nothing runs
+    const std::string name = "slab " + std::to_string(slab);
+    state.add(name + ": is free", free_bits_[slab / kWordBits] >> slab % kWordBits & 1);
+    state.add(name + ": kind", kind);
+    if (kind == kSlabRunHead || kind == kSlabRunRest) state.add(name + ": owner", owners_[slab]);
+  }
+}
+
+void SlabPool::raise_generation(std::uint64_t offset) noexcept {
+  PageGeneration& generation = generations_[(offset - arena_offset_) / kPageSize];
+  // relaxed: pages are shared by shards only through the pool, so one thread at a time raises each
+  const std::uint64_t next = generation.load(std::memory_order_relaxed) + 1;
+  generation.store(next, std::memory_order_release);    // [generation.raise] release; pairs with [generation.check]
+  std::atomic_thread_fence(std::memory_order_release);  // [generation.fence] release; pairs with [generation.check]
+}
+
+void SlabPool::raise_generations(std::uint64_t offset, std::uint64_t bytes) noexcept {
+  for (std::uint64_t page = offset; page < offset + bytes; page += kPageSize) raise_generation(page);
+}
+
+// --- BlockAllocator --------------------------------------------------------------------------------------------------
+
+BlockAllocator::BlockAllocator(SlabPool& pool, LaneStats& stats, std::uint32_t shard)
+    : pool_(pool), stats_(stats), shard_(shard) {}
+
+namespace {
+
+// Doubles what it has, so that many small steps cost no more than push_back's.
+template <typename T>
+void make_room(std::vector<T>& list, std::size_t size) {
+  if (list.capacity() < size) list.reserve(std::max(size, 2 * list.capacity()));
+}
+
+void account(Word& figure, std::int64_t bytes) noexcept {
+  // relaxed: one writer; a figure for people
+  const std::uint64_t now = figure.load(std::memory_order_relaxed);
+  figure.store(now + static_cast<std::uint64_t>(bytes), std::memory_order_relaxed);
+}
+
+}  // namespace
+
+BlockAllocator::Slab* BlockAllocator::new_slab(unsigned size_class) {
+  const std::uint64_t number = pool_.take(1, static_cast<SlabKind>(kSlabFirstClass + size_class), shard_);
+  if (number == SlabPool::kNone) return nullptr;
+  try {
+    Slab* slab = add_slab(number, size_class);
+    list(*slab);
+    return slab;
+  } catch (const std::bad_alloc&) {
+    pool_.give_back(number, 1);
+    return nullptr;
+  }
+}
+
+// A slab with all its blocks free, not listed. All or nothing.
+BlockAllocator::Slab* BlockAllocator::add_slab(std::uint64_t number, unsigned size_class) {
+  auto slab = std::make_unique<Slab>();
+  slab->number = number;
+  slab->size_class = size_class;
+  slab->blocks = static_cast<unsigned>(kSlabBytes / class_bytes(size_class));
+  slab->used = 0;
+  slab->hint = 0;
+  slab->place = kNotListed;
+  slab->free_bits.assign((slab->blocks + kWordBits - 1) / kWordBits, ~std::uint64_t{0});
+  if (slab->blocks % kWordBits != 0) slab->free_bits.back() = (std::uint64_t{1} << slab->blocks % kWordBits) - 1;
+  if (number >= slabs_.size()) slabs_.resize(number + number / 2 + 1);
+  make_room(partial_[size_class], owned_[size_class] + 1);
+  ++owned_[size_class];
+  free_blocks_[size_class] += slab->blocks;
+  free_bytes_ += slab->blocks * class_bytes(size_class);
+  Slab* raw = slab.get();
+  slabs_[number] = std::move(slab);
+  return raw;
+}
+
+void BlockAllocator::remove_slab(std::uint64_t number) noexcept {
+  const Slab& slab = *slabs_[number];
+  --owned_[slab.size_class];
+  free_blocks_[slab.size_class] -= slab.blocks - slab.used;
+  free_bytes_ -= (slab.blocks - slab.used) * class_bytes(slab.size_class);
+  slabs_[number].reset();
+}
+
+// An empty slab, not listed, goes back to the pool.
+void BlockAllocator::discard(Slab& slab) noexcept {
+  pool_.give_back(slab.number, 1);
+  remove_slab(slab.number);
+}
+
+// Room for the overflow buckets of one more slab.
+void BlockAllocator::add_overflow(SlabKind kind, std::uint64_t number) {
+  FreeOverflow& free = free_overflow(kind);
+  const std::size_t more = kSlabBytes / overflow_size(kind);
+  make_room(free.offsets, free.buckets + more);
+  free.slabs.push_back(number);
+  free.buckets += more;
+}
+
+void BlockAllocator::adopt(const ArenaCensus& census) {
+  for (auto& list : partial_) list.clear();
+  slabs_.clear();
+  std::fill(std::begin(owned_), std::end(owned_), 0);
+  std::fill(std::begin(free_blocks_), std::end(free_blocks_), 0);
+  free_bytes_ = 0;
+  loan_ = {};
+  set_evacuated(nullptr, false);
+  next_look_ = 0;
+  for (auto& free : free_overflow_) free = {};
+  std::uint64_t entry_bytes = 0;
+  std::uint64_t overflow_bytes = 0;
+  for (std::uint64_t number = 0; number < census.slabs(); ++number) {
+    const std::uint32_t owner = census.owner(number);
+    const std::uint64_t* used = census.used(number);
+    const auto kind = static_cast<SlabKind>(census.kind(number));
+    if (holds_overflow(kind)) {
+      if (owner != shard_ && !(owner == ArenaCensus::kNobody && shard_ == 0)) continue;
+      const std::uint64_t size = overflow_size(kind);
+      add_overflow(kind, number);
+      for (std::uint64_t block = kSlabBytes / size; block-- > 0;) {
+        if ((used[block / kWordBits] >> block % kWordBits & 1) != 0) {
+          overflow_bytes += size;
+        } else {
+          free_overflow(kind).offsets.push_back(pool_.slab_offset(number) + block * size);
+        }
+      }
+      continue;
+    }
+    if (owner != shard_) continue;
+    if (kind < kSlabFirstClass) {
+      entry_bytes += kSlabBytes;  // of a run
+      continue;
+    }
+    Slab& slab = *add_slab(number, static_cast<unsigned>(kind - kSlabFirstClass));
+    for (std::size_t word = 0; word < slab.free_bits.size(); ++word) {
+      slab.free_bits[word] &= ~used[word];
+      slab.used += static_cast<unsigned>(std::popcount(used[word]));
+    }
+    free_blocks_[slab.size_class] -= slab.used;
+    free_bytes_ -= slab.used * class_bytes(slab.size_class);
+    if (slab.used < slab.blocks) list(slab);
+    entry_bytes += slab.used * class_bytes(slab.size_class);
+  }
+  // relaxed, both: figures for people, and nothing runs yet
+  stats_.entry_bytes.store(entry_bytes, std::memory_order_relaxed);
+  stats_.overflow_bytes.store(overflow_bytes, std::memory_order_relaxed);
+}
+
+void BlockAllocator::report(ArenaCensus& census) const {
+  for (const std::unique_ptr<Slab>& slab : slabs_) {
+    if (slab == nullptr || slab->used == 0) continue;
+    const std::span<std::uint64_t> used = census.note(slab->number, shard_);
+    for (std::size_t word = 0; word < slab->free_bits.size(); ++word) used[word] = ~slab->free_bits[word];
+    if (slab->blocks % kWordBits != 0) used.back() &= (std::uint64_t{1} << slab->blocks % kWordBits) - 1;
+  }
+  for (const SlabKind kind : {kSlabPairOverflow, kSlabEntryOverflow}) {
+    const FreeOverflow& free = free_overflow_[kind == kSlabPairOverflow ? 0 : 1];
+    for (const std::uint64_t slab : free.slabs) std::ranges::fill(census.note(slab, shard_), ~std::uint64_t{0});
+    for (const std::uint64_t offset : free.offsets) {
+      const std::uint64_t slab = pool_.slab_of(offset);
+      const std::uint64_t block = (offset - pool_.slab_offset(slab)) / overflow_size(kind);
+      census.note(slab, shard_)[block / kWordBits] &= ~(std::uint64_t{1} << block % kWordBits);
+    }
+    for (const std::uint64_t slab : free.slabs) census.forget_if_unused(slab);
+  }
+}
+
+void BlockAllocator::describe(WriterState& state) const {
+  const std::string shard = "shard " + std::to_string(shard_) + ": ";
+  for (unsigned size_class = 0; size_class < kSizeClasses; ++size_class) {
+    const std::string name = shard + "class of " + std::to_string(class_bytes(size_class)) + " bytes: ";
+    state.add(name + "slabs", owned_[size_class]);
+    state.add(name + "slabs with a free block", partial_[size_class].size());
+    state.add(name + "free blocks", free_blocks_[size_class]);
+  }
+  state.add(shard + "free bytes in slabs", free_bytes_);
+  state.add(shard + "a slab is being emptied", evacuated_ != nullptr ? 1 : 0);
+  for (const std::unique_ptr<Slab>& slab : slabs_) {
+    if (slab == nullptr) continue;
+    const std::string name = shard + "slab " + std::to_string(slab->number) + ": ";
+    state.add(name + "used blocks", slab->used);
+    for (const std::uint64_t word : slab->free_bits) state.add(name + "free blocks", word);
+  }
+  for (const FreeOverflow& free : free_overflow_) {
+    const std::string name = shard + (&free == &free_overflow_[0] ? "overflow of pairs: " : "overflow of entries: ");
+    state.add(name + "buckets", free.buckets);
+    for (std::vector<std::uint64_t> list : {free.slabs, free.offsets}) {
+      std::ranges::sort(list);
+      state.add(name + "listed", list.size());
+      for (const std::uint64_t number : list) state.add(name + "number", number);
+    }
+  }
+  // relaxed, both: nothing runs
+  state.add(shard + "entry_bytes", stats_.entry_bytes.load(std::memory_order_relaxed));
+  state.add(shard + "overflow_bytes", stats_.overflow_bytes.load(std::memory_order_relaxed));
+}
+
+void BlockAllocator::list(Slab& slab) noexcept {
+  std::vector<Slab*>& partial = partial_[slab.size_class];
+  slab.place = static_cast<unsigned>(partial.size());
+  partial.push_back(&slab);
+}
+
+void BlockAllocator::unlist(Slab& slab) noexcept {
+  std::vector<Slab*>& partial = partial_[slab.size_class];
+  partial[slab.place] = partial.back();
+  partial[slab.place]->place = slab.place;
+  partial.pop_back();
+  slab.place = kNotListed;
+}
+
+std::uint64_t BlockAllocator::allocate(std::uint64_t bytes) {
+  if (bytes > kLargestBlock) {
+    const std::uint64_t count = round_up(bytes, kSlabBytes) / kSlabBytes;
+    const std::uint64_t first = pool_.take(count, kSlabRunHead, shard_);
+    comes_later_ = first == SlabPool::kLater;
+    if (first == SlabPool::kNone || comes_later_) return 0;
+    account(stats_.entry_bytes, static_cast<std::int64_t>(count * kSlabBytes));
+    return pool_.slab_offset(first);
+  }
+  const unsigned wanted = size_class(bytes);
+  const bool another = partial_[wanted].empty();
+  Slab* slab = another ? new_slab(wanted) : partial_[wanted].back();
+  if (slab == nullptr) return 0;
+  const std::uint64_t offset = take_block(*slab);
+  if (another) begin_evacuation_if_worth_it();
+  return offset;
+}
+
+// Of a slab that has a free one.
+std::uint64_t BlockAllocator::take_block(Slab& slab) noexcept {
+  unsigned word = slab.hint;
+  while (slab.free_bits[word] == 0) word = word + 1 == slab.free_bits.size() ? 0 : word + 1;
+  const unsigned bit = static_cast<unsigned>(std::countr_zero(slab.free_bits[word]));
+  slab.free_bits[word] &= slab.free_bits[word] - 1;
+  slab.hint = word;
+  if (++slab.used == slab.blocks && slab.place != kNotListed) unlist(slab);
+  const std::uint64_t size = class_bytes(slab.size_class);
+  --free_blocks_[slab.size_class];
+  free_bytes_ -= size;
+  const std::uint64_t offset = pool_.slab_offset(slab.number) + (word * kWordBits + bit) * size;
+  pool_.raise_generation(offset);
+  account(stats_.entry_bytes, static_cast<std::int64_t>(size));
+  return offset;
+}
+
+void BlockAllocator::release(std::uint64_t offset, std::uint64_t bytes) noexcept {
+  const std::uint64_t number = pool_.slab_of(offset);
+  if (bytes > kLargestBlock) {
+    const std::uint64_t count = round_up(bytes, kSlabBytes) / kSlabBytes;
+    account(stats_.entry_bytes, -static_cast<std::int64_t>(count * kSlabBytes));
+    if (borrows_run()) {
+      loan_.old = number;
+      loan_.old_count = count;
+    } else {
+      pool_.give_back(number, count);
+    }
+    return;
+  }
+  Slab& slab = *slabs_[number];
+  const std::uint64_t size = class_bytes(slab.size_class);
+  const auto block = static_cast<unsigned>((offset - pool_.slab_offset(number)) / size);
+  slab.free_bits[block / kWordBits] |= std::uint64_t{1} << block % kWordBits;
+  slab.hint = block / kWordBits;
+  ++free_blocks_[slab.size_class];
+  free_bytes_ += size;
+  if (slab.used-- == slab.blocks && &slab != evacuated_) list(slab);
+  account(stats_.entry_bytes, -static_cast<std::int64_t>(size));
+  // One empty slab per class stays, so that a key that comes and goes does not move slabs to and fro; but not while another
+  // class or shard may be refused for want of it.
+  if (slab.used == 0 && slab.place != kNotListed && (partial_[slab.size_class].size() > 1 || pool_.is_short())) {
+    unlist(slab);
+    discard(slab);
+  }
+}
+
+// --- Blocks from the reserve
+
+std::uint64_t BlockAllocator::allocate_reserved(std::uint64_t old, std::uint64_t old_bytes, std::uint64_t bytes) {
+  if (bytes > room_at(old, old_bytes)) return 0;
+  if (bytes > kLargestBlock) {
+    const std::uint64_t count = round_up(bytes, kSlabBytes) / kSlabBytes;
+    // One slab needs no loan: the old one takes its place in the reserve.
+    const std::uint64_t first =
+        count == 1 ? pool_.take_reserved(kSlabRunHead, shard_) : pool_.borrow_run(count, shard_);
+    if (first == SlabPool::kNone) return 0;
+    if (count > 1) {
+      loan_ = {first, count};
+      unsettled_ = true;
+    }
+    account(stats_.entry_bytes, static_cast<std::int64_t>(count * kSlabBytes));
+    return pool_.slab_offset(first);
+  }
+  const unsigned wanted = size_class(bytes);
+  if (evacuated_ != nullptr) {  // that one can wait
+    Slab& other = *evacuated_;
+    set_evacuated(nullptr, false);
+    if (other.used == 0) {
+      discard(other);
+    } else if (other.used < other.blocks) {
+      list(other);
+    }
+  }
+  const std::uint64_t number = pool_.take_reserved(static_cast<SlabKind>(kSlabFirstClass + wanted), shard_);
+  if (number == SlabPool::kNone) return 0;
+  try {
+    set_evacuated(add_slab(number, wanted), true);
+  } catch (const std::bad_alloc&) {
+    pool_.give_back(number, 1);
+    return 0;
+  }
+  return take_block(*evacuated_);
+}
+
+std::uint64_t BlockAllocator::allocate_elsewhere(std::uint64_t bytes) {
+  if (const std::uint64_t offset = allocate(bytes); offset != 0 || !into_larger_) return offset;
+  return allocate_in_larger(bytes);
+}
+
+std::uint64_t BlockAllocator::allocate_in_larger(std::uint64_t bytes) noexcept {
+  if (bytes > kLargestBlock) return 0;
+  for (unsigned larger = size_class(bytes) + 1; larger < kSizeClasses; ++larger) {
+    if (!partial_[larger].empty()) return take_block(*partial_[larger].back());
+  }
+  return 0;
+}
+
+std::uint64_t BlockAllocator::settle_run() noexcept {
+  if (pool_.exchange_run(loan_.first, loan_.count, loan_.old, loan_.old_count)) {
+    loan_ = {};
+    unsettled_ = evacuating();
+    return 0;
+  }
+  pool_.raise_generations(pool_.slab_offset(loan_.old), loan_.count * kSlabBytes);
+  return pool_.slab_offset(loan_.old);
+}
+
+void BlockAllocator::end_loan() noexcept {
+  pool_.return_run(loan_.first, loan_.count, loan_.old, loan_.old_count);
+  loan_ = {};
+  unsettled_ = evacuating();
+}
+
+// --- Emptying slabs
+
+void BlockAllocator::set_evacuated(Slab* slab, bool into_larger) noexcept {
+  evacuated_ = slab;
+  into_larger_ = into_larger;
+  next_block_ = 0;
+  unsettled_ = slab != nullptr || borrows_run();
+}
+
+std::uint64_t BlockAllocator::slabs_to_empty() const noexcept {
+  std::uint64_t slabs = 0;
+  for (unsigned size_class = 0; size_class < kSizeClasses; ++size_class) {
+    slabs += free_blocks_[size_class] / blocks_of(static_cast<std::uint8_t>(kSlabFirstClass + size_class));
+  }
+  return slabs;
+}
+
+// A slab of the reserve that a kill has left with an entry in it: the block that this was to move to may be a larger one.
+BlockAllocator::Slab* BlockAllocator::left_in_the_reserve() noexcept {
+  bool larger = false;  // is there a free block of a larger class?
+  for (unsigned size_class = kSizeClasses; size_class-- > 0;) {
+    for (Slab* slab : partial_[size_class]) {
+      if (slab->used == 1 && (larger || free_blocks_[size_class] > slab->blocks - slab->used)) return slab;
+    }
+    larger = larger || free_blocks_[size_class] != 0;
+  }
+  return nullptr;
+}
+
+// The class with most free bytes among those whose free blocks are at least a slab's: whichever of its slabs is emptied, the
+// others have room. kSizeClasses: there is none.
+unsigned BlockAllocator::sparsest_class() const noexcept {
+  unsigned sparsest = kSizeClasses;
+  std::uint64_t most = 0;
+  for (unsigned size_class = 0; size_class < kSizeClasses; ++size_class) {
+    const std::uint64_t free = free_blocks_[size_class] * class_bytes(size_class);
+    if (free <= most || free_blocks_[size_class] < blocks_of(static_cast<std::uint8_t>(kSlabFirstClass + size_class)))
+      continue;
+    sparsest = size_class;
+    most = free;
+  }
+  return sparsest;
+}
+
+// Holes are filled again by entries of their size. But when sizes change they stay, and the table would grow for ever.
+void BlockAllocator::begin_evacuation_if_worth_it() noexcept {
+  constexpr std::uint64_t kToleratedPart = 16;  // of what is used
+  // Free elsewhere: more than what is populated ahead, or the table would grow before a slab is emptied.
+  constexpr std::uint64_t kEnough = kHugePageSize * 3 / 2;
+  if (evacuated_ != nullptr || pool_.free_bytes() > kEnough) return;
+  // relaxed: this thread wrote it last
+  if (free_bytes_ > stats_.entry_bytes.load(std::memory_order_relaxed) / kToleratedPart) begin_evacuation();
+}
+
+bool BlockAllocator::begin_evacuation() {
+  constexpr std::size_t kMostLooks = 32;  // a class may have thousands of slabs, and each look is a miss of the caches
+  const unsigned size_class = sparsest_class();
+  if (size_class == kSizeClasses) {
+    Slab* const left = pool_.reserve_is_short() ? left_in_the_reserve() : nullptr;
+    if (left == nullptr) return false;
+    unlist(*left);
+    set_evacuated(left, true);
+    return true;
+  }
+  const std::vector<Slab*>& partial = partial_[size_class];
+  Slab* sparsest = nullptr;
+  for (std::size_t look = 0; look < std::min(kMostLooks, partial.size()); ++look) {
+    Slab* slab = partial[next_look_++ % partial.size()];
+    if (sparsest == nullptr || slab->used < sparsest->used) sparsest = slab;
+  }
+  unlist(*sparsest);
+  set_evacuated(sparsest, false);
+  return true;
+}
+
+std::uint64_t BlockAllocator::next_to_evacuate() noexcept {
+  for (; next_block_ < evacuated_->blocks; ++next_block_) {
+    if ((evacuated_->free_bits[next_block_ / kWordBits] >> next_block_ % kWordBits & 1) != 0) continue;
+    return pool_.slab_offset(evacuated_->number) + next_block_++ * class_bytes(evacuated_->size_class);
+  }
+  return 0;
+}
+
+bool BlockAllocator::end_evacuation() noexcept {
+  Slab& slab = *evacuated_;
+  set_evacuated(nullptr, false);
+  const bool emptied = slab.used == 0;
+  if (emptied) {
+    discard(slab);
+  } else if (slab.used < slab.blocks) {
+    list(slab);
+  }
+  begin_evacuation_if_worth_it();
+  return emptied;
+}
+
+// Overflow buckets of another slab. False: no memory.
+bool BlockAllocator::new_overflow(SlabKind kind) {
+  const std::uint64_t number = pool_.take(1, kind, shard_);
+  if (number == SlabPool::kNone) return false;
+  try {
+    add_overflow(kind, number);
+  } catch (const std::bad_alloc&) {
+    pool_.give_back(number, 1);
+    return false;
+  }
+  // The slab may have held entries: versions begin at 0 again. Nothing leads here, and take() has fenced.
+  Word* words = pool_.words(number);
+  for (std::uint64_t word = 0; word < kSlabBytes / sizeof(Word); ++word) {
+    words[word].store(0, std::memory_order_relaxed);  // relaxed: published with the link that leads here
+  }
+  const std::uint64_t size = overflow_size(kind);
+  for (std::uint64_t place = kSlabBytes; place >= size; place -= size) {
+    free_overflow(kind).offsets.push_back(pool_.slab_offset(number) + place - size);
+  }
+  return true;
+}
+
+std::uint64_t BlockAllocator::allocate_overflow(SlabKind kind) {
+  std::vector<std::uint64_t>& free = free_overflow(kind).offsets;
+  if (free.empty() && !new_overflow(kind)) return 0;
+  const std::uint64_t offset = free.back();
+  free.pop_back();
+  account(stats_.overflow_bytes, static_cast<std::int64_t>(overflow_size(kind)));
+  return offset;
+}
+
+void BlockAllocator::release_overflow(SlabKind kind, std::uint64_t offset) noexcept {
+  free_overflow(kind).offsets.push_back(offset);
+  account(stats_.overflow_bytes, -static_cast<std::int64_t>(overflow_size(kind)));
+}
+
+}  // namespace hostmap

@@ -1,0 +1,364 @@
+// Arena: memory for entries and overflow buckets.
+//
+//   SlabPool         one per table: hands out slabs of 32 KiB and runs of them; grows the arena. Any worker, under a mutex.
+//   BlockAllocator   one per shard: cuts slabs into blocks of one size class. The shard's worker alone.
+//
+// Invariants
+// 1. A block is handed out only when nothing in the table leads to it, and the generation of its first page was raised
+//    after that (release), before its first byte is written: a stopped reader's long copy notices.
+// 2. A slab of overflow buckets stays one for ever: whoever follows a stale link finds a bucket of the same form, whose
+//    version has moved on. Every other slab returns to the pool when it is empty, for any class.
+// 3. The class of every slab stands in the journal before a block of it is handed out.
+// 4. Free lists are this process's own: a restart rebuilds them from what the table reaches.
+// 5. A reserve is left when memory is full, so that a key can still be given a new value of the size that it has: the new
+//    value needs a place before the old one's is free. One slab for each shard, and one run as long as the longest that an
+//    entry has (of those up to an eighth of the arena). It is lent for one request at a time, which makes it whole again
+//    behind its commit: what was written there moves to the place that the old value has left, or that place becomes the
+//    reserve.
+// 6. A request that finds no memory takes none: what it needs is worked out before anything is populated.
+//
+// Size classes: multiples of 8 up to 256 bytes, then eight steps per doubling up to 4 KiB (at most 12 % slack), then what
+// cuts a slab into 7 to 2 pieces; above 16 KiB an entry has a run of slabs of its own.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "journal/journal.hpp"
+#include "layout/table.hpp"
+#include "table/memory/growth.hpp"
+#include "table/memory/writer_state.hpp"
+
+namespace hostmap {
+
+// Values of a slab's class in the journal.
+enum SlabKind : std::uint8_t {
+  kSlabFree = 0,
+  kSlabPairOverflow = 1,
+  kSlabEntryOverflow = 2,
+  kSlabRunHead = 3,
+  kSlabRunRest = 4,
+  kSlabFirstClass = 8,  // + size class
+};
+
+inline constexpr std::uint64_t kSmallestBlock = 16;  // meta and at least one byte of key
+inline constexpr std::uint64_t kLargestBlock = kSlabBytes / 2;
+
+namespace size_class_detail {
+inline constexpr std::uint64_t kFineLimit = 256;
+inline constexpr std::uint64_t kFineStep = 8;
+inline constexpr unsigned kFineClasses = (kFineLimit - kSmallestBlock) / kFineStep + 1;  // 16, 24 … 256
+inline constexpr unsigned kDoublings = 4;                                                // to 4096
+inline constexpr unsigned kSteps = 8;
+inline constexpr std::uint64_t kCoarseLimit = kFineLimit << kDoublings;
+// Above, the largest multiples of 16 that fit 7, 6, 5, 4, 3 and 2 times into a slab.
+inline constexpr std::uint64_t kPieces[] = {4672, 5456, 6544, 8192, 10912, 16384};
+}  // namespace size_class_detail
+
+inline constexpr unsigned kSizeClasses = size_class_detail::kFineClasses +
+                                         size_class_detail::kDoublings * size_class_detail::kSteps +
+                                         std::size(size_class_detail::kPieces);
+static_assert(kSlabFirstClass + kSizeClasses < 256);
+
+// The class of the smallest block that holds `bytes`, which is at most kLargestBlock.
+inline constexpr unsigned size_class(std::uint64_t bytes) noexcept {
+  using namespace size_class_detail;
+  if (bytes <= kSmallestBlock) return 0;
+  if (bytes <= kFineLimit) return static_cast<unsigned>((bytes - kSmallestBlock + kFineStep - 1) / kFineStep);
+  if (bytes <= kCoarseLimit) {
+    const unsigned doubling = static_cast<unsigned>(63 - __builtin_clzll(bytes - 1)) - 8;  // 257 … 512 is 0
+    const std::uint64_t base = kFineLimit << doubling;
+    return kFineClasses + doubling * kSteps + static_cast<unsigned>((bytes - base - 1) / (base / kSteps));
+  }
+  unsigned piece = 0;
+  while (kPieces[piece] < bytes) ++piece;
+  return kFineClasses + kDoublings * kSteps + piece;
+}
+
+inline constexpr std::uint64_t class_bytes(unsigned size_class) noexcept {
+  using namespace size_class_detail;
+  if (size_class < kFineClasses) return kSmallestBlock + size_class * kFineStep;
+  size_class -= kFineClasses;
+  if (size_class < kDoublings * kSteps) {
+    const std::uint64_t base = kFineLimit << size_class / kSteps;
+    return base + (size_class % kSteps + 1) * (base / kSteps);
+  }
+  return kPieces[size_class - kDoublings * kSteps];
+}
+
+// What an entry of `bytes` takes from the arena.
+inline constexpr std::uint64_t block_bytes(std::uint64_t bytes) noexcept {
+  return bytes <= kLargestBlock ? class_bytes(size_class(bytes)) : round_up(bytes, kSlabBytes);
+}
+
+inline constexpr bool holds_overflow(std::uint8_t kind) noexcept {
+  return kind == kSlabPairOverflow || kind == kSlabEntryOverflow;
+}
+// Of one overflow bucket.
+inline constexpr std::uint64_t overflow_size(SlabKind kind) noexcept {
+  return kind == kSlabPairOverflow ? sizeof(PairBucket) : sizeof(EntryBucket);
+}
+
+// How many blocks, or overflow buckets, a slab of a kind has; of a run there is one.
+inline constexpr std::uint64_t blocks_of(std::uint8_t kind) noexcept {
+  if (holds_overflow(kind)) return kSlabBytes / overflow_size(static_cast<SlabKind>(kind));
+  return kind < kSlabFirstClass ? 1 : kSlabBytes / class_bytes(kind - unsigned{kSlabFirstClass});
+}
+
+class ArenaCensus;
+
+class SlabPool {
+ public:
+  static constexpr std::uint64_t kNone = ~std::uint64_t{0};
+  static constexpr std::uint64_t kLater = kNone - 1;
+
+  // The table's header must carry the plan's offsets. Nothing is populated yet.
+  SlabPool(Region& table, Journal& journal, MemoryBudget& budget, Populator& populator);
+
+  // At a restart: what nobody uses is free, but for slabs of overflow buckets, which stay such.
+  void adopt(const ArenaCensus& census);
+  void give_back_rest() noexcept {
+    generation_area_.give_back_rest();
+    arena_.give_back_rest();
+  }
+  // The reverse: notes the runs that are in use, each with the shard that took it.
+  void report(ArenaCensus& census) const;
+  // For WriterState: which slabs are free, the reserve, and the owners of the runs.
+  void describe(WriterState& state) const;
+
+  // `count` adjacent slabs for `shard`, marked `kind` in the journal (the first one; the rest as kSlabRunRest). The reserve
+  // is left. kNone: no memory, and nothing was populated for it. kLater: the helper thread populates memory for a long run;
+  // its taker tries again.
+  std::uint64_t take(std::uint64_t count, SlabKind kind, std::uint32_t shard);
+  void give_back(std::uint64_t first, std::uint64_t count);
+
+  // From the reserve: one slab, which the shard gives back before it takes the next one so. kNone: there is none.
+  std::uint64_t take_reserved(SlabKind kind, std::uint32_t shard);
+  // The run of the reserve is lent to one shard at a time; who wants it meanwhile waits. kNone: it is shorter.
+  std::uint64_t borrow_run(std::uint64_t count, std::uint32_t shard);
+  // Ends that. The run that was borrowed stays its entry's, and `old`, which the entry had before and is as long as the
+  // reserve, becomes the reserve. False: it is shorter, and nothing has changed.
+  bool exchange_run(std::uint64_t borrowed, std::uint64_t count, std::uint64_t old, std::uint64_t old_count);
+  // Or: the entry lies in the first `count` slabs of its old run, the rest of which is free.
+  void return_run(std::uint64_t borrowed, std::uint64_t count, std::uint64_t old, std::uint64_t old_count);
+
+  // For a start. A kill may have left a run where the reserve's was: these would leave room for that if one of them moved.
+  struct Move {
+    std::uint32_t shard;
+    std::uint64_t from;
+    std::uint64_t to;
+    std::uint64_t count;
+  };
+  std::vector<Move> moves_for_reserve();
+  // Takes free slabs for a run. It is then the caller's to give back the one or the other.
+  void take_for(const Move& move) noexcept;
+
+  std::uint64_t slab_offset(std::uint64_t slab) const noexcept { return arena_offset_ + slab * kSlabBytes; }
+  std::uint64_t slab_of(std::uint64_t offset) const noexcept { return (offset - arena_offset_) / kSlabBytes; }
+
+  Word* words(std::uint64_t slab) const noexcept { return table_.at<Word>(slab_offset(slab)); }
+
+  // Raises the generation of every page of [offset, offset + bytes): memory that will hold something else. A release
+  // fence stands behind it.
+  void raise_generations(std::uint64_t offset, std::uint64_t bytes) noexcept;
+  void raise_generation(std::uint64_t offset) noexcept;
+  // Bytes of free slabs, populated ones. Any thread.
+  std::uint64_t free_bytes() const noexcept {
+    return free_bytes_.load(std::memory_order_relaxed);  // relaxed: an estimate
+  }
+  // Was somebody refused a slab, and has not much come back since? Any thread.
+  bool is_short() const noexcept { return short_.load(std::memory_order_relaxed); }  // relaxed: likewise
+  // Slabs that could be taken one by one, those that can still be populated included. Makes a system call.
+  std::uint64_t slabs_within_reach();
+  // Is a part of the reserve not there? Beside a shard that has a slab of it; or since a kill.
+  bool reserve_is_short();
+  // The longest entry for which the reserve has a place.
+  std::uint64_t reserved_bytes();
+  // That of the page where the block at `offset` begins.
+  std::uint64_t generation(std::uint64_t offset) const noexcept {
+    // relaxed: asked by the thread that raises it
+    return generations_[(offset - arena_offset_) / kPageSize].load(std::memory_order_relaxed);
+  }
+
+ private:
+  struct Run {
+    std::uint64_t first = 0;
+    std::uint64_t count = 0;
+  };
+
+  std::uint64_t place_one();
+  std::uint64_t place_run(std::uint64_t count);
+  std::uint64_t first_free() noexcept;
+  std::uint64_t find(std::uint64_t count, std::uint64_t beyond, std::uint64_t end) const noexcept;
+  bool grow_to(std::uint64_t slabs);
+  void grow_ahead();
+  void grow_meanwhile(std::uint64_t slabs);
+  std::uint64_t room() noexcept;
+  std::uint64_t growable() noexcept;
+  bool populate(std::uint64_t bytes);
+  void adopt_populated();
+  void note_free() noexcept;
+  void mark(std::uint64_t first, std::uint64_t count, bool is_free) noexcept;
+  void mark_unowned(std::uint64_t first, std::uint64_t count) noexcept;
+  void hand_out(std::uint64_t first, std::uint64_t count, SlabKind kind, std::uint32_t shard) noexcept;
+  void note_run(std::uint64_t count) noexcept;
+  void forget_run(std::uint64_t count) noexcept;
+  void fit_reserve() noexcept;
+  bool may_grow_reserve() const noexcept;
+  bool is_free(std::uint64_t slab) const noexcept { return (free_bits_[slab / 64] >> slab % 64 & 1) != 0; }
+  std::uint64_t run_at(std::uint64_t slab) const noexcept;
+  std::uint64_t place_beside(std::uint64_t first, std::uint64_t count) noexcept;
+  void reserve_run(Run run) noexcept;
+
+  Region& table_;
+  Journal& journal_;
+  MemoryBudget& budget_;
+  Populator& populator_;
+  std::uint64_t arena_offset_;
+  PageGeneration* generations_;
+  GrowingArea generation_area_;
+  GrowingArea arena_;
+  std::uint64_t singles_;        // slabs of the reserve, one for each shard
+  std::uint64_t most_reserved_;  // runs that are longer have no reserve
+  std::mutex mutex_;
+  std::vector<std::uint64_t> free_bits_;  // one per slab of the populated arena; not of the reserve's run
+  std::vector<std::uint8_t> owners_;      // likewise: the shard that took the slab last
+  std::uint64_t slabs_ = 0;               // populated and known
+  std::uint64_t free_slabs_ = 0;          // the singles among them
+  std::size_t first_free_word_ = 0;       // no free bit lies before it
+  std::vector<std::uint32_t> runs_;       // that are in use, by their lengths up to most_reserved_
+  std::uint64_t longest_ = 0;             // of these
+  Run reserved_;
+  bool on_loan_ = false;  // the reserve's run is
+  std::condition_variable loan_ends_;
+  std::atomic<std::uint64_t> free_bytes_{0};
+  std::atomic<bool> short_{false};
+  bool growing_ = false;        // the helper thread populates memory for a run
+  bool growth_failed_ = false;  // the last time that it was
+};
+
+// What it keeps in this process's own memory grows with the slabs that it takes, and at no other time: giving back never
+// allocates, and a slab for whose bookkeeping there is no memory is not taken.
+class BlockAllocator {
+ public:
+  BlockAllocator(SlabPool& pool, LaneStats& stats, std::uint32_t shard);
+
+  // At a restart: takes over what the census found to be this shard's. Overflow buckets that nobody uses go to shard 0.
+  void adopt(const ArenaCensus& census);
+  // The reverse: notes what this shard's slabs hold. Slabs that hold nothing are not noted: as in a count of the table, they
+  // have no owner.
+  void report(ArenaCensus& census) const;
+  void describe(WriterState& state) const;
+
+  // Offset of a block for an entry of `bytes`; 0: no memory. Its generation is raised, and a release fence stands behind
+  // that: bytes may be written.
+  std::uint64_t allocate(std::uint64_t bytes);
+  void release(std::uint64_t offset, std::uint64_t bytes) noexcept;
+
+  // For a new value of a key whose entry, `old_bytes` long, lies at `old` and has room for `bytes`: a block from the
+  // reserve. When the old one is released, and its request has come to its end, what is_unsettled() says is to be done. 0:
+  // there is no reserve, or the old block is smaller.
+  std::uint64_t allocate_reserved(std::uint64_t old, std::uint64_t old_bytes, std::uint64_t bytes);
+  // Did the last allocate() fail because memory for a run is on its way?
+  bool comes_later() const noexcept { return comes_later_; }
+  // A block of a larger class, where one is free already. 0: there is none.
+  std::uint64_t allocate_in_larger(std::uint64_t bytes) noexcept;
+  // Bytes that the block of an entry has.
+  std::uint64_t room_at(std::uint64_t entry, std::uint64_t bytes) const noexcept {
+    return bytes > kLargestBlock ? round_up(bytes, kSlabBytes) : class_bytes(slabs_[pool_.slab_of(entry)]->size_class);
+  }
+  // A block for an entry that is moved out of the slab which is being emptied. One that lies in the reserve may move to any
+  // block that is large enough.
+  std::uint64_t allocate_elsewhere(std::uint64_t bytes);
+  // A run of the reserve was borrowed: settle_run() says where the entry must move to, or 0: nowhere, and it is settled. Then
+  // end_loan(), when it has moved.
+  bool borrows_run() const noexcept { return loan_.count != 0; }
+  std::uint64_t settle_run() noexcept;
+  std::uint64_t borrowed_run() const noexcept { return pool_.slab_offset(loan_.first); }
+  void end_loan() noexcept;
+  // Is a slab being emptied, or a run borrowed?
+  bool is_unsettled() const noexcept { return unsettled_; }
+  // How many slabs could be emptied, one after the other, at least.
+  std::uint64_t slabs_to_empty() const noexcept;
+
+  // A sparse slab can be emptied into its siblings, if they have room for all that it holds: begin, move what is in it by
+  // allocate() and release(), end. Meanwhile nothing is allocated in it. A slab that is taken begins one if much is free in
+  // sparse slabs, and little elsewhere.
+  // False: no slab of any class fits into its siblings.
+  bool begin_evacuation();
+  bool evacuating() const noexcept { return evacuated_ != nullptr; }
+  // The used blocks of the slab, one after the other; 0: no more.
+  std::uint64_t next_to_evacuate() noexcept;
+  // True: it was empty, and is the pool's. Another one may have begun.
+  bool end_evacuation() noexcept;
+
+  // An overflow bucket of 128 or 64 bytes: its words are whatever its last owner left; the caller must give it a higher
+  // version. 0: no memory.
+  std::uint64_t allocate_overflow(SlabKind kind);
+  void release_overflow(SlabKind kind, std::uint64_t offset) noexcept;
+
+ private:
+  struct Slab {
+    std::uint64_t number;
+    unsigned size_class;
+    unsigned blocks;
+    unsigned used;
+    unsigned hint;   // word of the bitmap where a free block is likely
+    unsigned place;  // in partial_[size_class], or kNotListed
+    std::vector<std::uint64_t> free_bits;
+  };
+  static constexpr unsigned kNotListed = ~0u;
+
+  // Free overflow buckets of one form.
+  struct FreeOverflow {
+    std::vector<std::uint64_t> offsets;
+    std::vector<std::uint64_t> slabs;  // numbers of those that hold such buckets, free or not
+    std::size_t buckets = 0;           // free or not: there is always room for all of them
+  };
+
+  // Slabs that a replacement borrows, and those that its key had.
+  struct Loan {
+    std::uint64_t first = 0;
+    std::uint64_t count = 0;  // 0: there is none
+    std::uint64_t old = 0;
+    std::uint64_t old_count = 0;
+  };
+
+  Slab* new_slab(unsigned size_class);
+  std::uint64_t take_block(Slab& slab) noexcept;
+  void set_evacuated(Slab* slab, bool into_larger) noexcept;
+  Slab* left_in_the_reserve() noexcept;
+  Slab* add_slab(std::uint64_t number, unsigned size_class);
+  void remove_slab(std::uint64_t number) noexcept;
+  void add_overflow(SlabKind kind, std::uint64_t number);
+  bool new_overflow(SlabKind kind);
+  FreeOverflow& free_overflow(SlabKind kind) noexcept { return free_overflow_[kind == kSlabPairOverflow ? 0 : 1]; }
+  void list(Slab& slab) noexcept;
+  void unlist(Slab& slab) noexcept;
+  void discard(Slab& slab) noexcept;
+  void begin_evacuation_if_worth_it() noexcept;
+  unsigned sparsest_class() const noexcept;
+
+  SlabPool& pool_;
+  LaneStats& stats_;
+  std::uint32_t shard_;
+  std::vector<Slab*> partial_[kSizeClasses];  // slabs with a free block; there is room for all slabs of the class
+  std::size_t owned_[kSizeClasses] = {};
+  std::uint64_t free_blocks_[kSizeClasses] = {};
+  std::uint64_t free_bytes_ = 0;  // in these
+  std::size_t next_look_ = 0;     // where begin_evacuation() goes on to look
+  Slab* evacuated_ = nullptr;     // not listed
+  bool into_larger_ = false;      // it is a slab of the reserve: what is in it may move to larger blocks
+  bool unsettled_ = false;
+  bool comes_later_ = false;
+  Loan loan_;
+  unsigned next_block_ = 0;                   // of it
+  std::vector<std::unique_ptr<Slab>> slabs_;  // by slab number; null where not ours
+  FreeOverflow free_overflow_[2];
+};
+
+}  // namespace hostmap

@@ -1,0 +1,114 @@
+#include "table/memory/growth.hpp"
+
+#include <algorithm>
+#include <pthread.h>
+#include <utility>
+
+namespace hostmap {
+
+namespace {
+
+constexpr std::uint64_t kSmallestStep = 64 * 1024;
+// relaxed: counters that nothing else depends on, or that a compare-exchange guards by itself
+constexpr auto kRelaxed = std::memory_order_relaxed;
+
+}  // namespace
+
+bool MemoryBudget::reserve(std::uint64_t bytes) noexcept {
+  std::uint64_t used = stats_.memory_bytes.load(kRelaxed);
+  do {
+    if (bytes > limit_ || used > limit_ - bytes) return false;
+  } while (!stats_.memory_bytes.compare_exchange_weak(used, used + bytes, kRelaxed));
+  return true;
+}
+
+std::uint64_t MemoryBudget::left() const noexcept {
+  return limit_ - std::min(limit_, stats_.memory_bytes.load(kRelaxed));
+}
+
+void MemoryBudget::give_back(std::uint64_t bytes) noexcept { stats_.memory_bytes.fetch_sub(bytes, kRelaxed); }
+
+void MemoryBudget::count_huge(std::uint64_t bytes) noexcept { stats_.huge_page_bytes.fetch_add(bytes, kRelaxed); }
+
+void MemoryBudget::recount(std::uint64_t bytes) noexcept { stats_.memory_bytes.store(bytes, kRelaxed); }
+
+void MemoryBudget::count_failure() noexcept { stats_.populate_failures.fetch_add(1, kRelaxed); }
+
+std::uint64_t GrowingArea::next_step() const noexcept {
+  const std::uint64_t have = populated();
+  // From 2 MiB on, steps end at 2 MiB boundaries: such a step can become one large page.
+  if (have >= kHugePageSize) return round_up(have + 1, std::uint64_t{kHugePageSize}) - have;
+  const std::uint64_t step = std::clamp(round_up(have, kSmallestStep), kSmallestStep, std::uint64_t{kHugePageSize});
+  return std::min(step, kHugePageSize - have);
+}
+
+bool GrowingArea::extend_to(std::uint64_t bytes) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  while (populated() < bytes) {
+    if (!extend_once(bytes)) return false;
+  }
+  return true;
+}
+
+bool GrowingArea::extend_once(std::uint64_t bytes) {
+  const std::uint64_t have = populated();
+  if (bytes > max_bytes_) return false;
+  const std::lock_guard<std::mutex> between_steps(budget_.step());
+  std::uint64_t step = std::min(next_step(), max_bytes_ - have);
+  if (!budget_.reserve(step)) {  // the last bytes below the limit are worth having, too
+    step = std::min(step, round_up(bytes - have, std::uint64_t{kPageSize}));
+    if (!budget_.reserve(step)) return false;
+  }
+  while (region_.populate_quietly(offset_ + have, step) != 0) {
+    const std::uint64_t least = std::min(step, round_up(bytes - have, std::uint64_t{kPageSize}));
+    budget_.give_back(step - least);
+    if (least == step) {
+      budget_.give_back(step);
+      budget_.count_failure();
+      return false;
+    }
+    step = least;  // the last pages of the file system are worth having, too
+  }
+  const std::uint64_t end = offset_ + have + step;
+  if (end % kHugePageSize == 0) budget_.count_huge(region_.collapse(end - kHugePageSize, kHugePageSize));
+  populated_.store(have + step, std::memory_order_release);  // [area.extend] release; pairs with [area.populated]
+  return true;
+}
+
+Populator::Populator() {
+  jobs_.reserve(kMostAreas);
+  thread_ = std::thread([this] { run(); });
+  pthread_setname_np(thread_.native_handle(), "populator");
+}
+
+Populator::~Populator() {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_one();
+  thread_.join();
+}
+
+void Populator::request(std::function<void()> job) noexcept {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    jobs_.push_back(std::move(job));
+  }
+  wake_.notify_one();
+}
+
+void Populator::run() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  for (;;) {
+    wake_.wait(lock, [this] { return stopping_ || !jobs_.empty(); });
+    if (stopping_) return;
+    const std::function<void()> job = std::move(jobs_.front());
+    jobs_.erase(jobs_.begin());
+    lock.unlock();
+    job();
+    lock.lock();
+  }
+}
+
+}  // namespace hostmap

@@ -1,0 +1,112 @@
+// Growth of the table region: pages are populated ahead of need, in small steps, within a hard limit.
+//
+// A GrowingArea is a contiguous, sparse part of the region of which a prefix is populated. Nothing may point behind that
+// prefix. Steps begin small and end at 2 MiB, each then asked to become a 2 MiB page before anything of it is used.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "layout/table.hpp"
+#include "shm/region.hpp"
+
+namespace hostmap {
+
+// --memory: what the table region may populate in total. Any thread.
+class MemoryBudget {
+ public:
+  MemoryBudget(std::uint64_t limit, ServerStats& stats) noexcept : limit_(limit), stats_(stats) {}
+
+  bool reserve(std::uint64_t bytes) noexcept;
+  void give_back(std::uint64_t bytes) noexcept;
+  void count_huge(std::uint64_t bytes) noexcept;
+  void count_failure() noexcept;
+  // At a restart: so much is populated.
+  void recount(std::uint64_t bytes) noexcept;
+  std::uint64_t limit() const noexcept { return limit_; }
+  // Bytes that could be reserved now.
+  std::uint64_t left() const noexcept;
+  // Held while an area takes a step. A step that fails takes memory for a moment and gives it back: whoever asks what is left
+  // asks between two steps.
+  std::mutex& step() noexcept { return step_; }
+
+ private:
+  std::uint64_t limit_;
+  ServerStats& stats_;
+  std::mutex step_;
+};
+
+// Any thread; extend_to() serialises its callers.
+class GrowingArea {
+ public:
+  // `populated`: in the region, so that a restart knows it; what it says is counted in the budget.
+  GrowingArea(Region& region, MemoryBudget& budget, std::uint64_t offset, std::uint64_t max_bytes,
+              Word& populated) noexcept
+      : region_(region), budget_(budget), offset_(offset), max_bytes_(max_bytes), populated_(populated) {}
+
+  std::uint64_t offset() const noexcept { return offset_; }
+  std::uint64_t max_bytes() const noexcept { return max_bytes_; }
+  std::uint64_t populated() const noexcept {
+    return populated_.load(std::memory_order_acquire);  // [area.populated] acquire; pairs with [area.extend]
+  }
+  // How far the next step would go.
+  std::uint64_t next_step() const noexcept;
+  // True once until release_request(): who gets it asks the helper thread, all others need not.
+  bool claim_request() noexcept {
+    // relaxed, both: a request too many or too late is harmless
+    return !requested_.load(std::memory_order_relaxed) && !requested_.exchange(true, std::memory_order_relaxed);
+  }
+  void release_request() noexcept { requested_.store(false, std::memory_order_relaxed); }  // relaxed: likewise
+  // Populates at least the first `bytes`. False: the limit, the area or the file system does not allow it; what was
+  // populated stays. Makes system calls.
+  bool extend_to(std::uint64_t bytes);
+  // Gives back what lies behind that and has pages all the same: a program has mapped the whole file and read there. Before
+  // anything grows.
+  void give_back_rest() noexcept {
+    if (const std::uint64_t have = round_up(populated(), std::uint64_t{kPageSize}); have < max_bytes_) {
+      region_.give_back(offset_ + have, max_bytes_ - have);
+    }
+  }
+
+ private:
+  bool extend_once(std::uint64_t bytes);
+
+  Region& region_;
+  MemoryBudget& budget_;
+  std::uint64_t offset_;
+  std::uint64_t max_bytes_;
+  std::mutex mutex_;
+  Word& populated_;
+  std::atomic<bool> requested_{false};
+};
+
+// The helper thread that extends areas before their users need it.
+class Populator {
+ public:
+  Populator();
+  ~Populator();  // waits for the step under way
+  Populator(const Populator&) = delete;
+  Populator& operator=(const Populator&) = delete;
+
+  // Runs `job` soon. Jobs not yet begun at destruction are dropped. Allocates nothing: each area has one job at most (it
+  // claims its request), and a std::function of two words needs no memory of its own.
+  void request(std::function<void()> job) noexcept;
+
+ private:
+  static constexpr std::size_t kMostAreas = 1 + 2 * kMaxLanes;  // the arena, and the buckets of both forms
+
+  void run();
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::vector<std::function<void()>> jobs_;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace hostmap

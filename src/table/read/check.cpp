@@ -1,0 +1,437 @@
+#include "table/read/check.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <chrono>
+#include <cstring>
+#include <thread>
+
+#include "base/shared_copy.hpp"
+#include "layout/table.hpp"
+
+namespace hostmap {
+
+namespace {
+
+// relaxed: racing data that unchanged() validates, or a figure; where that is not plain, the line says more
+constexpr auto kRelaxed = std::memory_order_relaxed;
+constexpr auto kAcquire = std::memory_order_acquire;
+
+// A look takes less than a microsecond; a chain that changed under this many of them, with turns given to its writer in
+// between, is busy for milliseconds.
+constexpr unsigned kLooks = 1024;
+constexpr unsigned kLooksPerTurn = 32;
+
+// Before what is wrong is looked at again: the first one is for a writer on another cpu, the last one for a writer that the
+// others on its cpu keep from it.
+constexpr std::chrono::milliseconds kPauses[] = {std::chrono::milliseconds(1), std::chrono::milliseconds(50),
+                                                 std::chrono::milliseconds(200)};
+
+constexpr unsigned kMostLevels = 47;  // a hash has so many level bits
+
+// The state before the last split; only where there was one.
+std::uint64_t state_before(std::uint64_t state, std::uint64_t base) noexcept {
+  const unsigned level = state_level(state);
+  if (state_split(state) != 0) return make_state(level, state_split(state) - 1);
+  return make_state(level - 1, (base << (level - 1)) - 1);
+}
+
+bool was_split(std::uint64_t state) noexcept { return state_level(state) != 0 || state_split(state) != 0; }
+
+}  // namespace
+
+// --- Where things are ------------------------------------------------------------------------------------------------
+
+std::uint64_t TableCheck::base_of(const Place& place) const noexcept {
+  const TableReader::Shard& shard = reader_.shards_[place.shard];
+  return place.form == Form::kPairs ? shard.pairs_base : shard.entries_base;
+}
+
+const Word& TableCheck::state_of(Form form, std::uint32_t shard) const noexcept {
+  const ShardHeader& words = *reader_.shards_[shard].words;
+  return form == Form::kPairs ? words.pair_state : words.entry_state;
+}
+
+// How many buckets there are; 0: a state that cannot be.
+std::uint64_t TableCheck::buckets_of(Form form, std::uint32_t shard, std::uint64_t state) const noexcept {
+  const std::uint64_t base = base_of({form, shard, 0});
+  const std::uint64_t bytes = form == Form::kPairs ? sizeof(PairBucket) : sizeof(EntryBucket);
+  // A bucket costs memory, which has its limit; and shifting by more than a word has is undefined.
+  const std::uint64_t most = reader_.header().memory_limit / bytes;
+  const unsigned level = state_level(state);
+  if (level > kMostLevels || base > most >> level || state_split(state) >= base << level) return 0;
+  const std::uint64_t buckets = state_buckets(state, base);
+  return buckets <= most ? buckets : 0;
+}
+
+std::uint64_t TableCheck::offset_of(const void* address) const noexcept {
+  return static_cast<std::uint64_t>(static_cast<const std::byte*>(address) - reader_.table_);
+}
+
+bool TableCheck::in_arena(std::uint64_t offset, std::uint64_t bytes) const noexcept {
+  // [arena.clamp] acquire; pairs with [arena.grow]
+  const std::uint64_t populated = std::min(reader_.header_arena(kAcquire), reader_.header().arena_bytes);
+  return offset >= reader_.arena_offset_ && bytes <= populated && offset - reader_.arena_offset_ <= populated - bytes;
+}
+
+// Where the key of this hash belongs, seen from the bucket it was found in.
+TableCheck::Home TableCheck::home_of(std::uint64_t hash, const Place& place, std::uint64_t state) const noexcept {
+  const Spread spread = spread_over_shards(hash, reader_.shard_count_);
+  if (spread.shard != place.shard) return Home::kElsewhere;
+  const std::uint64_t base = base_of(place);
+  if (bucket_index(state, base, spread.fraction, hash) == place.bucket) return Home::kHere;
+  const bool moved = (state & kStateSplitting) != 0 && was_split(state) &&
+                     bucket_index(state_before(state, base), base, spread.fraction, hash) == place.bucket;
+  return moved ? Home::kMovedOn : Home::kElsewhere;
+}
+
+// --- Looking at one chain --------------------------------------------------------------------------------------------
+
+TableCheck::Look TableCheck::look(const Place& place, Chain& chain) {
+  for (unsigned i = 1;; ++i) {
+    const Look result = look_once(place, chain);
+    if (result != Look::kContended || i == kLooks) return result;
+    if (i % kLooksPerTurn == 0) {
+      std::this_thread::yield();
+    } else {
+      cpu_relax();
+    }
+  }
+}
+
+TableCheck::Look TableCheck::look_once(const Place& place, Chain& chain) {
+  chain.keys = 0;
+  chain.faults.clear();
+  chain.overflow.clear();
+  chain.words.clear();
+  seen_.clear();
+  // [fill.check] acquire; pairs with [fill.clear]
+  const std::uint64_t fill = reader_.header().fill.load(kAcquire);
+  // [state.check] acquire; pairs with [split.publish], [split.publish-entries]
+  const std::uint64_t state = state_of(place.form, place.shard).load(kAcquire);
+  if ((state & kStateClosed) != 0) return Look::kClosed;
+  if (place.bucket >= buckets_of(place.form, place.shard, state)) return Look::kContended;  // the walk reports it
+  if (place.form == Form::kPairs) {
+    look_at_pairs(place, state, fill, chain);
+  } else {
+    look_at_entries(place, state, fill, chain);
+  }
+  std::atomic_thread_fence(kAcquire);  // [check.same] acquire; pairs with [pair.reuse]
+  // relaxed, all three: behind the fence
+  if (!unchanged() || reader_.header().fill.load(kRelaxed) != fill ||
+      state_of(place.form, place.shard).load(kRelaxed) != state) {
+    return Look::kContended;
+  }
+  return place.form == Form::kPairs ? Look::kDone : look_for_pairs_of(place, chain);
+}
+
+bool TableCheck::unchanged() const noexcept {
+  return std::ranges::all_of(seen_, [](const Seen& seen) {
+    return seen.header->load(kRelaxed) == seen.value;  // relaxed: behind the caller's fence
+  });
+}
+
+void TableCheck::look_at_pairs(const Place& place, std::uint64_t state, std::uint64_t fill, Chain& chain) {
+  const PairBucket* bucket = &reader_.shards_[place.shard].pairs[place.bucket];
+  for (unsigned length = 1;; ++length) {
+    // [pair.header-check] acquire; pairs with [pair.insert]
+    const std::uint64_t header = bucket->header.load(kAcquire);
+    if (length == 1) chain.header = header;
+    seen_.push_back({&bucket->header, header});
+    if (!is_of_fill(header, fill)) {
+      // Emptied by a clear, which a primary learns when it is touched; what hangs on it goes with it.
+      if (length != 1) chain.faults.push_back({"an overflow bucket is of another fill", offset_of(bucket)});
+      return;
+    }
+    for (std::uint64_t left = header & kOccupiedMask; left != 0; left &= left - 1) {
+      const auto place_in_bucket = static_cast<unsigned>(std::countr_zero(left));
+      const std::uint64_t key = bucket->keys[place_in_bucket - 1].load(kRelaxed);
+      const std::uint64_t offset = offset_of(&bucket->keys[place_in_bucket - 1]);
+      const Home home = home_of(reader_.hash_.of_word(key), place, state);
+      if (home == Home::kMovedOn) continue;
+      ++chain.keys;
+      if (home == Home::kElsewhere) {
+        chain.faults.push_back({"a key does not belong to the bucket that it stands in", offset});
+      }
+      if (std::ranges::find(chain.words, key) != chain.words.end()) {
+        chain.faults.push_back({"a key is twice in one chain", offset});
+      }
+      chain.words.push_back(key);
+    }
+    if ((header & kOverflowBit) == 0) return;
+    const std::uint64_t link = bucket->link.load(kRelaxed) & kOffsetMask;
+    if (!in_arena(link, sizeof(PairBucket)) || link % sizeof(PairBucket) != 0) {
+      chain.faults.push_back({"a link leads out of the populated arena, or is not aligned", offset_of(&bucket->link)});
+      return;
+    }
+    if (length == kMaxChain) {
+      chain.faults.push_back({"a chain has more than 8 buckets", offset_of(bucket)});
+      return;
+    }
+    chain.overflow.push_back(link);
+    bucket = reader_.at<PairBucket>(link);
+  }
+}
+
+void TableCheck::look_at_entries(const Place& place, std::uint64_t state, std::uint64_t fill, Chain& chain) {
+  const EntryBucket* bucket = &reader_.shards_[place.shard].entries[place.bucket];
+  entries_seen_.clear();
+  // [entry.header-check] acquire; pairs with [chain.raise]: before the first cell of the chain
+  chain.header = bucket->header.load(kAcquire);
+  seen_.push_back({&bucket->header, chain.header});
+  if (!is_of_fill(chain.header, fill)) return;  // emptied by a clear
+  for (unsigned length = 1;; ++length) {
+    std::uint64_t link = 0;
+    for (unsigned i = 0; i < kPlaces; ++i) {
+      // [cell.walk] acquire; pairs with [cell.swing], [cell.link]
+      const std::uint64_t cell = bucket->cells[i].load(kAcquire);
+      if (cell == 0) continue;
+      const std::uint64_t offset = offset_of(&bucket->cells[i]);
+      if (!is_link(cell)) {
+        look_at_cell(place, state, cell, offset, chain);
+      } else if (i + 1 != kPlaces) {
+        chain.faults.push_back({"a link stands before the last cell", offset});
+      } else if (!in_arena(cell_offset(cell), sizeof(EntryBucket)) || cell_offset(cell) % sizeof(EntryBucket) != 0) {
+        chain.faults.push_back({"a link leads out of the populated arena, or is not aligned", offset});
+      } else {
+        link = cell_offset(cell);
+      }
+    }
+    if (link == 0) return;
+    if (length == kMaxChain) {
+      chain.faults.push_back({"a chain has more than 8 buckets", offset_of(bucket)});
+      return;
+    }
+    chain.overflow.push_back(link);
+    bucket = reader_.at<EntryBucket>(link);
+  }
+}
+
+void TableCheck::look_at_cell(const Place& place, std::uint64_t state, std::uint64_t cell, std::uint64_t offset_of_cell,
+                              Chain& chain) {
+  const std::uint64_t entry = cell_offset(cell);
+  const auto wrong = [&](const char* what) { chain.faults.push_back({what, offset_of_cell}); };
+  const auto copy_key = [this](std::uint64_t from, std::uint64_t bytes, std::vector<std::byte>& to) {
+    to.resize(bytes);
+    copy_shared(to.data(), reader_.at<std::byte>(from + kEntryMetaBytes), bytes);
+  };
+  if (!in_arena(entry, kSmallestEntry) || entry % 8 != 0) {
+    ++chain.keys;  // the server counts it, whatever it leads to
+    return wrong("a cell leads out of the populated arena, or is not aligned");
+  }
+  const std::uint64_t meta = reader_.at<Word>(entry)->load(kRelaxed);  // relaxed: [cell.walk] orders it
+  const std::uint64_t key_bytes = meta_key_bytes(meta);
+  const std::uint64_t value_bytes = meta_value_bytes(meta);
+  if (value_bytes > reader_.max_value_bytes_ || !in_arena(entry, entry_bytes(key_bytes, value_bytes))) {
+    ++chain.keys;
+    return wrong("an entry is longer than the limits or the arena allow");
+  }
+  copy_key(entry, key_bytes, key_);
+  const std::uint64_t hash = reader_.hash_of({key_.data(), key_bytes});
+  const Home home = home_of(hash, place, state);
+  if (home == Home::kMovedOn) return;
+  ++chain.keys;
+  if (home == Home::kElsewhere) wrong("a key does not belong to the bucket that it stands in");
+  if (cell_tag(cell) != tag_of(hash)) wrong("a cell's tag is not its key's");
+  for (const EntrySeen& other : entries_seen_) {
+    if (other.hash != hash) continue;
+    // relaxed: validated as the rest
+    if (meta_key_bytes(reader_.at<Word>(other.offset)->load(kRelaxed)) != key_bytes) continue;
+    copy_key(other.offset, key_bytes, other_key_);
+    if (other_key_ == key_) wrong("a key is twice in one chain");
+  }
+  entries_seen_.push_back({hash, entry});
+  if (key_bytes == 8) {
+    std::uint64_t word;
+    std::memcpy(&word, key_.data(), sizeof word);
+    chain.words.push_back(word);
+  }
+}
+
+// 8-byte keys among the entries: are they among the pairs, too? The entries were looked at before and must be what they were
+// afterwards, so that both are seen at one moment.
+TableCheck::Look TableCheck::look_for_pairs_of(const Place& place, Chain& entries) {
+  if (entries.words.empty()) return Look::kDone;
+  Chain pairs;
+  for (const std::uint64_t word : entries.words) {
+    const Spread spread = spread_over_shards(reader_.hash_.of_word(word), reader_.shard_count_);
+    if (spread.shard != place.shard) continue;  // a fault already
+    // [state.check] acquire; pairs with [split.publish]
+    const std::uint64_t state = state_of(Form::kPairs, place.shard).load(kAcquire);
+    if (buckets_of(Form::kPairs, place.shard, state) == 0) continue;
+    const std::uint64_t home =
+        bucket_index(state, base_of({Form::kPairs, place.shard, 0}), spread.fraction, reader_.hash_.of_word(word));
+    const Look looked = look_once({Form::kPairs, place.shard, home}, pairs);
+    if (looked != Look::kDone) return looked;
+    if (std::ranges::find(pairs.words, word) == pairs.words.end()) continue;
+    const Word& header = reader_.shards_[place.shard].entries[place.bucket].header;
+    std::atomic_thread_fence(kAcquire);  // [check.both] acquire; pairs with [chain.raise]
+    if (header.load(kRelaxed) != entries.header) return Look::kContended;  // relaxed: behind the fence
+    entries.faults.push_back({"a key is in both forms", offset_of(&header)});
+  }
+  return Look::kDone;
+}
+
+// --- Walking over all of them ----------------------------------------------------------------------------------------
+
+TableCheck::Counters TableCheck::counters_of(std::uint32_t shard) const noexcept {
+  const LaneStats& lane = reader_.header().lane_stats[shard];
+  Counters counters;
+  // [fill.check] acquire; pairs with [fill.clear]
+  counters.fill = reader_.header().fill.load(kAcquire);
+  // [fill.counted] acquire; pairs with [fill.noticed]
+  counters.lane_fill = lane.fill.load(kAcquire);
+  // relaxed, all of them: figures that are compared with themselves; a count that lags behind its change is looked at again
+  counters.puts = lane.puts.load(kRelaxed);
+  counters.erases = lane.erases.load(kRelaxed);
+  counters.pair_keys = lane.pair_keys.load(kRelaxed);
+  counters.entry_keys = lane.entry_keys.load(kRelaxed);
+  counters.pair_state = state_of(Form::kPairs, shard).load(kRelaxed);
+  counters.entry_state = state_of(Form::kEntries, shard).load(kRelaxed);
+  // A lane that has not noticed the last clear yet counts what that removed.
+  if (counters.lane_fill != counters.fill) counters.pair_keys = counters.entry_keys = 0;
+  return counters;
+}
+
+TableCheck::Report TableCheck::run() {
+  std::vector<Counted> counted;
+  for (std::uint32_t shard = 0; shard < reader_.shard_count_ && !report_.closed; ++shard) {
+    counted.push_back(walk(shard, true));
+  }
+  if (!report_.closed) look_again();
+  for (std::uint32_t shard = 0; shard < counted.size() && !report_.closed; ++shard) compare(shard, counted[shard]);
+  return std::move(report_);
+}
+
+TableCheck::Counted TableCheck::walk(std::uint32_t shard, bool record) {
+  Counted counted;
+  counted.server = counters_of(shard);
+  walk_form(Form::kPairs, shard, record, counted);
+  walk_form(Form::kEntries, shard, record, counted);
+  std::atomic_thread_fence(kAcquire);  // [check.same] acquire; pairs with [pair.reuse]
+  counted.quiet = counted.quiet && counters_of(shard) == counted.server;
+  return counted;
+}
+
+void TableCheck::walk_form(Form form, std::uint32_t shard, bool record, Counted& counted) {
+  Chain chain;
+  for (std::uint64_t bucket = 0; !report_.closed; ++bucket) {
+    const Place place{form, shard, bucket};
+    const std::uint64_t state = state_of(form, shard).load(kRelaxed);  // relaxed: each look loads it again
+    const std::uint64_t buckets = buckets_of(form, shard, state);
+    if (buckets == 0) {
+      counted.quiet = false;  // nothing to compare with
+      if (record) report_.findings.push_back(describe(place) + ": the state word names buckets that cannot be");
+      return;
+    }
+    if (bucket == buckets) return;
+    const Look looked = look(place, chain);
+    if (looked == Look::kClosed) report_.closed = true;
+    if (looked == Look::kContended) counted.quiet = false;
+    if (looked == Look::kDone) (form == Form::kPairs ? counted.pair_keys : counted.entry_keys) += chain.keys;
+    if (!record) continue;
+    ++report_.buckets;
+    if (looked == Look::kContended) busy_.push_back(place);
+    if (looked != Look::kDone) continue;
+    report_.entries += chain.keys;
+    if (!chain.faults.empty()) suspects_.push_back(place);
+    claim(place, chain);
+  }
+}
+
+// Notes whose the overflow buckets are, and which of them were seen in another chain, too.
+void TableCheck::claim(const Place& place, const Chain& chain) {
+  const std::uint64_t lines = (place.form == Form::kPairs ? sizeof(PairBucket) : sizeof(EntryBucket)) / kCacheLine;
+  for (const std::uint64_t offset : chain.overflow) {
+    for (std::uint64_t line = offset / kCacheLine; line < offset / kCacheLine + lines; ++line) {
+      const auto [at, fresh] = owner_of_line_.try_emplace(line, place);
+      if (!fresh && !(at->second == place)) {
+        shared_.push_back({at->second, place, line * kCacheLine});
+        break;
+      }
+    }
+  }
+}
+
+// Is this line still in both chains, at one moment? The first chain holds it before and after the look at the second.
+bool TableCheck::still_shared(const Shared& shared) {
+  const auto holds = [&](const Place& place, Chain& chain) {
+    const std::uint64_t bytes = place.form == Form::kPairs ? sizeof(PairBucket) : sizeof(EntryBucket);
+    return look(place, chain) == Look::kDone && std::ranges::any_of(chain.overflow, [&](std::uint64_t offset) {
+             return shared.offset >= offset && shared.offset < offset + bytes;
+           });
+  };
+  Chain before;
+  Chain other;
+  Chain after;
+  return holds(shared.first, before) && holds(shared.second, other) && holds(shared.first, after) &&
+         before.header == after.header;
+}
+
+// Keeps of what was wrong only what is wrong at every further look.
+void TableCheck::look_again() {
+  Chain chain;
+  std::vector<std::string> found;
+  for (const auto pause : kPauses) {
+    if (suspects_.empty() && busy_.empty() && shared_.empty()) break;
+    std::this_thread::sleep_for(pause);
+    found.clear();
+    std::uint64_t unsure = 0;
+    std::vector<Place> still_wrong;
+    std::vector<Place> still_busy;
+    const auto look_at = [&](const Place& place, bool was_busy) {
+      const Look looked = look(place, chain);
+      if (looked == Look::kClosed) report_.closed = true;
+      if (looked == Look::kContended) {
+        (was_busy ? still_busy : still_wrong).push_back(place);
+        ++unsure;
+      }
+      if (looked != Look::kDone) return;
+      if (was_busy) report_.entries += chain.keys;
+      if (chain.faults.empty()) return;
+      still_wrong.push_back(place);
+      for (const Fault& fault : chain.faults) {
+        found.push_back(describe(place) + ": " + fault.what + " (offset " + std::to_string(fault.offset) + ")");
+      }
+    };
+    for (const Place& place : suspects_) look_at(place, false);
+    for (const Place& place : busy_) look_at(place, true);
+    suspects_ = std::move(still_wrong);
+    busy_ = std::move(still_busy);
+    report_.busy_buckets = unsure;
+    std::erase_if(shared_, [this](const Shared& shared) { return !still_shared(shared); });
+    if (report_.closed) return;
+  }
+  for (std::string& line : found) report_.findings.push_back(std::move(line));
+  for (const Shared& shared : shared_) {
+    report_.findings.push_back(describe(shared.first) + ": an overflow bucket is in the chain of " +
+                               describe(shared.second) + ", too (offset " + std::to_string(shared.offset) + ")");
+  }
+}
+
+void TableCheck::compare(std::uint32_t shard, Counted counted) {
+  const auto differs = [](const Counted& c) {
+    return c.pair_keys != c.server.pair_keys || c.entry_keys != c.server.entry_keys;
+  };
+  for (const auto pause : kPauses) {
+    if (!counted.quiet || !differs(counted)) break;
+    std::this_thread::sleep_for(pause);
+    counted = walk(shard, false);
+  }
+  report_.counts_compared = report_.counts_compared && counted.quiet;
+  if (!counted.quiet || !differs(counted)) return;
+  const auto line = [&](const char* form, std::uint64_t here, std::uint64_t there) {
+    if (here == there) return;
+    report_.findings.push_back("shard " + std::to_string(shard) + ": " + std::to_string(here) + " keys stand in its " +
+                               form + ", its server counts " + std::to_string(there));
+  };
+  line("pairs", counted.pair_keys, counted.server.pair_keys);
+  line("entries", counted.entry_keys, counted.server.entry_keys);
+}
+
+std::string TableCheck::describe(const Place& place) const {
+  return std::string(place.form == Form::kPairs ? "pair" : "entry") + " bucket " + std::to_string(place.bucket) +
+         " of shard " + std::to_string(place.shard);
+}
+
+}  // namespace hostmap

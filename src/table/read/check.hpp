@@ -1,0 +1,138 @@
+// TableCheck: is a table what its invariants say? Looked at from a read-only mapping while its writer goes on.
+//
+// What must hold (docs/reference/memory-layout.md), for each bucket that exists:
+//   every key hashes to the bucket it stands in, and a cell's tag is its key's
+//   every offset lies in the populated arena and is aligned; key and value are within their limits and the arena
+//   a chain has kMaxChain buckets at most, and no overflow bucket is in two chains
+//   no key is twice in one form; a key in both forms is a move that will end
+// and the keys counted are those that the server counts.
+//
+// The technique is that of TableScan: a bucket is looked at, and what was seen counts only if its header (of entries: the
+// primary's) is the same behind an acquire fence. What is wrong then is looked at again, after pauses in which a writer that
+// was interrupted gets its turn: only what is wrong each time is a finding. The keys that the last split has moved may still
+// stand in the old bucket, too, until the split has ended.
+//
+// One thread; stores nothing shared; allocates; not bounded in time but by the size of the table. Two things look like
+// damage and are none: a writer that stands still for longer than the pauses, in the middle of a move between the forms, or
+// between a change and its count.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "layout/region.hpp"
+#include "table/read/reader.hpp"
+
+namespace hostmap {
+
+class TableCheck {
+ public:
+  // The reader must outlive this, and be plausible().
+  explicit TableCheck(const TableReader& reader) : reader_(reader) {}
+
+  struct Report {
+    std::vector<std::string> findings;  // one line each
+    std::uint64_t entries = 0;          // keys of both forms
+    std::uint64_t buckets = 0;          // of both forms, without overflow buckets
+    std::uint64_t busy_buckets = 0;     // of these, changed under every look: not checked
+    bool counts_compared = true;        // false: keys came and went meanwhile, so there was nothing to compare
+    bool closed = false;                // the table was given up meanwhile: the rest says nothing
+  };
+  // To be called once. Throws bad_alloc.
+  Report run();
+
+ private:
+  enum class Form : std::uint8_t { kPairs, kEntries };
+  struct Place {
+    Form form = Form::kPairs;
+    std::uint32_t shard = 0;
+    std::uint64_t bucket = 0;
+    friend bool operator==(const Place&, const Place&) = default;
+  };
+  struct Fault {
+    const char* what;
+    std::uint64_t offset;  // of the bucket, cell or entry that it is about
+  };
+  enum class Look : std::uint8_t { kDone, kContended, kClosed };
+  // What one look has seen of a chain.
+  struct Chain {
+    std::uint64_t header = 0;  // the primary's
+    std::uint64_t keys = 0;    // without those that a split has yet to remove
+    std::vector<Fault> faults;
+    std::vector<std::uint64_t> overflow;  // offsets
+    std::vector<std::uint64_t> words;     // 8-byte keys
+  };
+  struct Shared {  // an overflow bucket that was seen in two chains
+    Place first;
+    Place second;
+    std::uint64_t offset;
+  };
+  enum class Home : std::uint8_t { kHere, kMovedOn, kElsewhere };
+  // What says whether a shard was written to.
+  struct Counters {
+    std::uint64_t fill = 0;
+    std::uint64_t lane_fill = 0;
+    std::uint64_t puts = 0;
+    std::uint64_t erases = 0;
+    std::uint64_t pair_keys = 0;
+    std::uint64_t entry_keys = 0;
+    std::uint64_t pair_state = 0;
+    std::uint64_t entry_state = 0;
+    friend bool operator==(const Counters&, const Counters&) = default;
+  };
+  struct Counted {
+    std::uint64_t pair_keys = 0;
+    std::uint64_t entry_keys = 0;
+    bool quiet = true;  // nobody wrote meanwhile
+    Counters server;
+  };
+
+  std::uint64_t base_of(const Place& place) const noexcept;
+  std::uint64_t buckets_of(Form form, std::uint32_t shard, std::uint64_t state) const noexcept;
+  const Word& state_of(Form form, std::uint32_t shard) const noexcept;
+  std::uint64_t offset_of(const void* address) const noexcept;
+  bool in_arena(std::uint64_t offset, std::uint64_t bytes) const noexcept;
+  Home home_of(std::uint64_t hash, const Place& place, std::uint64_t state) const noexcept;
+
+  Look look(const Place& place, Chain& chain);
+  Look look_once(const Place& place, Chain& chain);
+  void look_at_pairs(const Place& place, std::uint64_t state, std::uint64_t fill, Chain& chain);
+  void look_at_entries(const Place& place, std::uint64_t state, std::uint64_t fill, Chain& chain);
+  void look_at_cell(const Place& place, std::uint64_t state, std::uint64_t cell, std::uint64_t offset_of_cell,
+                    Chain& chain);
+  bool unchanged() const noexcept;
+  Look look_for_pairs_of(const Place& place, Chain& entries);
+  bool still_shared(const Shared& shared);
+
+  Counters counters_of(std::uint32_t shard) const noexcept;
+  Counted walk(std::uint32_t shard, bool record);
+  void walk_form(Form form, std::uint32_t shard, bool record, Counted& counted);
+  void claim(const Place& place, const Chain& chain);
+  void look_again();
+  void compare(std::uint32_t shard, Counted counted);
+  std::string describe(const Place& place) const;
+
+  const TableReader& reader_;
+  Report report_;
+  std::vector<Place> suspects_;  // something was wrong
+  std::vector<Place> busy_;      // changed under every look
+  std::vector<Shared> shared_;
+  std::unordered_map<std::uint64_t, Place> owner_of_line_;  // lines of the arena that are overflow buckets
+  // Of the look that is under way.
+  struct Seen {
+    const Word* header;
+    std::uint64_t value;
+  };
+  struct EntrySeen {
+    std::uint64_t hash;
+    std::uint64_t offset;
+  };
+  std::vector<Seen> seen_;
+  std::vector<EntrySeen> entries_seen_;
+  std::vector<std::byte> key_;
+  std::vector<std::byte> other_key_;
+};
+
+}  // namespace hostmap

@@ -1,0 +1,423 @@
+#include "table/read/reader.hpp"
+
+#include <bit>
+#include <cstring>
+#include <utility>
+
+#include "base/shared_copy.hpp"
+#include "layout/table.hpp"
+
+namespace hostmap {
+
+namespace {
+
+// relaxed: hints and racing data, each validated behind an acquire fence; where that is not plain, the line says more
+constexpr auto kRelaxed = std::memory_order_relaxed;
+constexpr auto kAcquire = std::memory_order_acquire;
+
+}  // namespace
+
+std::byte ValueTarget::nowhere_{};
+
+std::byte* ValueTarget::resized(std::string& text, std::size_t size) noexcept {
+  try {
+    if (text.capacity() < size) {
+      text = std::string(size, '\0');  // about half of the instructions of resize()
+    } else {
+      text.resize(size);
+    }
+  } catch (...) {
+    return nullptr;
+  }
+  return reinterpret_cast<std::byte*>(text.data());
+}
+
+// One get: the key, its hash, and what was seen on the way. Nothing is initialised that a hit among the pairs does not need.
+struct TableReader::Lookup {
+  Lookup(std::span<const std::byte> wanted, const ValueTarget& to, const TableReader& reader,
+         std::uint64_t key_hash) noexcept
+      : key(wanted), target(to), hash(key_hash) {
+    const Spread spread = spread_over_shards(hash, reader.shard_count_);
+    fraction = spread.fraction;
+    shard = &reader.shards_[spread.shard];
+  }
+
+  std::span<const std::byte> key;
+  const ValueTarget& target;
+  std::uint64_t hash;
+  std::uint64_t fraction;
+  const Shard* shard;
+  std::uint64_t size = 0;  // of the value found
+
+  // As of this round:
+  std::uint64_t fill = 0;
+  std::uint64_t pair_state = 0;
+  unsigned pair_headers = 0;
+  struct Seen {
+    const Word* header;
+    std::uint64_t value;
+  };
+  Seen pairs_seen[kMaxChain];
+};
+
+TableReader::TableReader(const std::byte* table, std::uint64_t bytes) noexcept
+    : table_(table),
+      bytes_(bytes),
+      hash_(header().hash_seed),
+      arena_offset_(header().arena_offset),
+      max_value_bytes_(header().max_value_bytes),
+      generations_offset_(header().generations_offset),
+      shard_count_(header().shard_count),
+      width_(widest_vectors()),
+      arena_populated_(&header().arena_populated) {
+  if (shard_count_ == 0 || shard_count_ > kMaxLanes) shard_count_ = 1;  // plausible() says so
+  for (std::uint32_t i = 0; i < shard_count_; ++i) {
+    const ShardHeader& shard = header().shards[i];
+    shards_[i] = {&shard,
+                  at<PairBucket>(shard.pairs_offset),
+                  at<EntryBucket>(shard.entries_offset),
+                  shard.pairs_base,
+                  shard.entries_base,
+                  shard.pairs_offset < bytes ? (bytes - shard.pairs_offset) / sizeof(PairBucket) : 0,
+                  shard.entries_offset < bytes ? (bytes - shard.entries_offset) / sizeof(EntryBucket) : 0};
+  }
+}
+
+TableReader::TableReader(const Region& parts) noexcept : TableReader(parts.data(), parts.bytes()) {
+  parts_ = &parts;
+  arena_populated_ = &readable_arena_;
+  for (Shard& shard : shards_) shard.pairs_limit = shard.entries_limit = Limit();
+  if (plausible()) extend();
+}
+
+namespace {
+
+// Makes [offset + readable, offset + populated) readable. Returns how many bytes from `offset` on are readable now.
+std::uint64_t make_readable(const Region& parts, std::uint64_t offset, std::uint64_t readable, std::uint64_t populated,
+                            std::uint64_t most) noexcept {
+  const std::uint64_t begin = readable / kPageSize * kPageSize;
+  const std::uint64_t end = round_up(std::min(populated, most), std::uint64_t{kPageSize});
+  if (end <= begin) return readable;
+  return parts.make_readable(offset + begin, end - begin) ? std::min(populated, most) : readable;
+}
+
+}  // namespace
+
+bool TableReader::is_behind() const noexcept {
+  if (parts_ == nullptr) return false;
+  // relaxed, all: a hint; who is not behind looks again anyway
+  bool behind = header().arena_populated.load(kRelaxed) > readable_arena_.load(kRelaxed);
+  for (std::uint32_t i = 0; i < shard_count_; ++i) {
+    behind = behind || shards_[i].words->pairs_populated.load(kRelaxed) / sizeof(PairBucket) > shards_[i].pairs_limit ||
+             shards_[i].words->entries_populated.load(kRelaxed) / sizeof(EntryBucket) > shards_[i].entries_limit;
+  }
+  return behind;
+}
+
+void TableReader::extend() const noexcept {
+  // [view.turn] acquire; pairs with [view.done]
+  if (parts_ == nullptr || extends_.exchange(true, std::memory_order_acquire)) return;
+  const TablePlan plan = plan_table(header().memory_limit, shard_count_);
+  for (std::uint32_t i = 0; i < shard_count_; ++i) {
+    Shard& shard = shards_[i];
+    // [view.area] acquire; pairs with [area.extend]
+    const std::uint64_t pairs = shard.words->pairs_populated.load(kAcquire);
+    // [view.area] acquire; pairs with [area.extend]
+    const std::uint64_t entries = shard.words->entries_populated.load(kAcquire);
+    shard.pairs_limit.extend(make_readable(*parts_, plan.pairs_offset + i * plan.pairs_stride,
+                                           shard.pairs_limit * sizeof(PairBucket), pairs, plan.pairs_stride) /
+                             sizeof(PairBucket));
+    shard.entries_limit.extend(make_readable(*parts_, plan.entries_offset + i * plan.entries_stride,
+                                             shard.entries_limit * sizeof(EntryBucket), entries, plan.entries_stride) /
+                               sizeof(EntryBucket));
+  }
+  // The generations first: who looks at an entry looks at its page's.
+  const std::uint64_t readable = readable_arena_.load(kRelaxed);  // relaxed: this thread's turn
+  // [arena.clamp-view] acquire; pairs with [arena.grow]
+  const std::uint64_t populated = header().arena_populated.load(kAcquire);
+  const auto generations = [](std::uint64_t bytes) {
+    return round_up(bytes, std::uint64_t{kPageSize}) / kPageSize * sizeof(PageGeneration);
+  };
+  if (make_readable(*parts_, plan.generations_offset, generations(readable), generations(populated),
+                    plan.generations_bytes) >= generations(populated)) {
+    // [view.arena] release; pairs with [arena.clamp]
+    readable_arena_.store(make_readable(*parts_, plan.arena_offset, readable, populated, plan.arena_bytes),
+                          std::memory_order_release);
+  }
+  extends_.store(false, std::memory_order_release);  // [view.done] release; pairs with [view.turn]
+}
+
+bool TableReader::plausible() const noexcept {
+  const TableHeader& h = header();
+  if (h.shard_count == 0 || h.shard_count > kMaxLanes || h.memory_limit == 0) return false;
+  const TablePlan plan = plan_table(h.memory_limit, h.shard_count);
+  if (plan.file_bytes > bytes_ || h.arena_offset != plan.arena_offset || h.arena_bytes != plan.arena_bytes ||
+      h.generations_offset != plan.generations_offset || h.max_value_bytes > kMaxValueBytes) {
+    return false;
+  }
+  for (std::uint32_t i = 0; i < h.shard_count; ++i) {
+    const ShardHeader& shard = h.shards[i];
+    if (shard.pairs_offset != plan.pairs_offset + i * plan.pairs_stride ||
+        shard.entries_offset != plan.entries_offset + i * plan.entries_stride || shard.pairs_base == 0 ||
+        shard.pairs_base > plan.pairs_stride / sizeof(PairBucket) || shard.entries_base != shard.pairs_base) {
+      return false;
+    }
+  }
+  return true;
+}
+
+TableReader::Result TableReader::result(Step step, const Lookup& lookup, std::uint32_t round) noexcept {
+  switch (step) {
+    case Step::kHit:
+      return {lookup.size, ReadOutcome::kHit, round};
+    case Step::kMiss:
+      return {0, ReadOutcome::kMiss, round};
+    case Step::kTooSmall:
+      return {lookup.size, ReadOutcome::kTooSmall, round};
+    case Step::kClosed:
+      return {0, ReadOutcome::kClosed, round};
+    case Step::kOutOfMemory:
+      return {0, ReadOutcome::kOutOfMemory, round};
+    case Step::kAgain:
+      break;
+  }
+  return {0, ReadOutcome::kContended, round};
+}
+
+// Have the pairs that this look passed not changed, so that they prove that no pair held the key? The caller has fenced.
+bool TableReader::pairs_unchanged(const Lookup& lookup) const noexcept {
+  if (lookup.pair_headers == 0) return true;
+  for (unsigned i = 0; i < lookup.pair_headers; ++i) {
+    // relaxed: behind the caller's fence
+    if (lookup.pairs_seen[i].header->load(kRelaxed) != lookup.pairs_seen[i].value) return false;
+  }
+  // relaxed: likewise
+  return stable_state(lookup.shard->words->pair_state.load(kRelaxed)) == stable_state(lookup.pair_state);
+}
+
+// No entry of this shard ever had an 8-byte key: the pairs' miss is the answer, if it was one all the time.
+TableReader::Step TableReader::miss_in_pairs(const Lookup& lookup) const noexcept {
+  std::atomic_thread_fence(kAcquire);  // [pair.miss] acquire; pairs with [pair.insert]
+  // relaxed: behind the fence
+  return pairs_unchanged(lookup) && header().fill.load(kRelaxed) == lookup.fill ? Step::kMiss : Step::kAgain;
+}
+
+[[gnu::always_inline]] inline TableReader::Step TableReader::look_in_pairs(Lookup& lookup) const noexcept {
+  const Shard& shard = *lookup.shard;
+  lookup.pair_headers = 0;
+  lookup.fill = header().fill.load(kAcquire);  // [fill.read] acquire; pairs with [fill.clear]
+  const std::uint64_t state =
+      lookup.shard->words->pair_state.load(kAcquire);  // [state.read] acquire; pairs with [split.publish]
+  lookup.pair_state = state;
+  if ((state & kStateClosed) != 0) [[unlikely]]
+    return Step::kClosed;
+  const std::uint64_t index = bucket_index(state, shard.pairs_base, lookup.fraction, lookup.hash);
+  if (index >= shard.pairs_limit) [[unlikely]]
+    return Step::kAgain;
+  std::uint64_t key;
+  std::memcpy(&key, lookup.key.data(), sizeof key);
+
+  const PairBucket* bucket = &shard.pairs[index];
+  for (unsigned length = 0; length < kMaxChain; ++length) {
+    // [pair.header] acquire; pairs with [pair.insert]: the keys are at least as new as the header
+    const std::uint64_t header = bucket->header.load(kAcquire);
+    lookup.pairs_seen[lookup.pair_headers++] = {&bucket->header, header};
+    if (!is_of_fill(header, lookup.fill)) [[unlikely]] {
+      return length == 0 ? Step::kMiss : Step::kAgain;  // not touched since a clear: empty; in mid-chain: it moved
+    }
+    const unsigned found = match_keys(*bucket, key, width_) & static_cast<unsigned>(header & kOccupiedMask);
+    if (found != 0) {
+      const std::uint64_t value =
+          bucket->values[first_place(found) - 1].load(kRelaxed);  // relaxed: one word, checked below
+      std::atomic_thread_fence(kAcquire);                         // [pair.check] acquire; pairs with [pair.reuse]
+      if (bucket->header.load(kRelaxed) != header) return Step::kAgain;  // relaxed: behind the fence
+      lookup.size = 8;
+      if (!lookup.target.wanted()) return Step::kHit;
+      return lookup.target.take_word(value) ? Step::kHit : Step::kTooSmall;
+    }
+    if ((header & kOverflowBit) == 0) [[likely]]
+      return Step::kMiss;
+    bucket = overflow_of(*bucket);
+    if (bucket == nullptr) return Step::kAgain;
+  }
+  return Step::kAgain;
+}
+
+// glance_at_pair() from the second bucket of a chain on: hits only, as a miss would need the headers of the whole chain.
+[[gnu::noinline]] std::optional<std::uint64_t> TableReader::glance_at_overflow(const PairBucket& primary,
+                                                                               std::uint64_t key,
+                                                                               std::uint64_t fill) const noexcept {
+  const PairBucket* bucket = &primary;
+  for (unsigned length = 1; length < kMaxChain; ++length) {
+    bucket = overflow_of(*bucket);
+    if (bucket == nullptr) return std::nullopt;
+    std::uint64_t seen;
+    std::uint64_t value;
+    const Glance there = glance_into(*bucket, key, fill, seen, value);
+    if (there == Glance::kHit) return value;
+    if (there == Glance::kUnclear || (seen & kOverflowBit) == 0) return std::nullopt;
+  }
+  return std::nullopt;
+}
+
+TableReader::Result TableReader::get_hashed(std::span<const std::byte> key, std::uint64_t hash,
+                                            const ValueTarget& target) const noexcept {
+  if (key.size() != 8) return get_entry(key, hash, target);
+  Lookup lookup(key, target, *this, hash);
+  for (std::uint32_t round = 0; round < kRounds; ++round) {
+    Step step = look_in_pairs(lookup);
+    if (step == Step::kMiss) {
+      step = (lookup.pair_state & kStateMixed) == 0 ? miss_in_pairs(lookup) : look_in_entries(lookup);
+    }
+    if (step != Step::kAgain) [[likely]]
+      return result(step, lookup, round);
+    if (is_behind()) extend();
+    cpu_relax();
+  }
+  return result(Step::kAgain, lookup, kRounds);
+}
+
+TableReader::Result TableReader::get_entry(std::span<const std::byte> key, std::uint64_t hash,
+                                           const ValueTarget& target) const noexcept {
+  Lookup lookup(key, target, *this, hash);
+  for (std::uint32_t round = 0; round < kRounds; ++round) {
+    lookup.fill = header().fill.load(kAcquire);  // [fill.read-entries] acquire; pairs with [fill.clear]
+    const Step step = look_in_entries(lookup);
+    if (step != Step::kAgain) return result(step, lookup, round);
+    if (is_behind()) extend();
+    cpu_relax();
+  }
+  return result(Step::kAgain, lookup, kRounds);
+}
+
+TableReader::Step TableReader::look_in_entries(Lookup& lookup) const noexcept {
+  const Shard& shard = *lookup.shard;
+  const std::uint64_t state =
+      lookup.shard->words->entry_state.load(kAcquire);  // [state.entries] acquire; pairs with [split.publish-entries]
+  if ((state & kStateClosed) != 0) [[unlikely]]
+    return Step::kClosed;
+  const std::uint64_t index = bucket_index(state, shard.entries_base, lookup.fraction, lookup.hash);
+  if (index >= shard.entries_limit) [[unlikely]]
+    return Step::kAgain;
+  const EntryBucket& primary = shard.entries[index];
+  // [entry.header] acquire; pairs with [chain.raise]: before the first cell of the chain
+  const std::uint64_t version = primary.header.load(kAcquire);
+  const std::uint16_t tag = tag_of(lookup.hash);
+  // [arena.clamp] acquire; pairs with [arena.grow]
+  const std::uint64_t end = arena_offset_ + header_arena(kAcquire);
+
+  const EntryBucket* bucket = &primary;
+  if (is_of_fill(version, lookup.fill)) {
+    for (unsigned length = 0;; ++length) {
+      if (length == kMaxChain) return Step::kAgain;
+      for (unsigned found = match_tags(*bucket, tag, width_); found != 0; found &= found - 1) {
+        // [cell.load] acquire; pairs with [cell.swing]: the entry is at least as new as the cell
+        const std::uint64_t cell = bucket->cells[first_place(found) - 1].load(kAcquire);
+        if (cell_tag(cell) != tag) return Step::kAgain;  // changed since it matched
+        const std::uint64_t offset = cell_offset(cell);
+        if (offset < arena_offset_ || offset + kSmallestEntry > end || offset % 8 != 0) return Step::kAgain;
+        const std::uint64_t meta = at<Word>(offset)->load(kRelaxed);  // relaxed: [cell.load] orders it
+        if (meta_key_bytes(meta) != lookup.key.size()) continue;
+        const std::uint64_t value_bytes = meta_value_bytes(meta);
+        if (value_bytes > max_value_bytes_ || offset + entry_bytes(lookup.key.size(), value_bytes) > end) {
+          return Step::kAgain;
+        }
+        if (!key_equals(at<std::byte>(offset + kEntryMetaBytes), lookup.key)) continue;
+        return copy_value(lookup, primary, version, offset, value_bytes);
+      }
+      // [cell.load] acquire; pairs with [cell.link]
+      const std::uint64_t last = bucket->cells[kPlaces - 1].load(kAcquire);
+      if (!is_link(last)) break;
+      const std::uint64_t offset = cell_offset(last);
+      if (offset < arena_offset_ || offset + sizeof(EntryBucket) > end || offset % sizeof(EntryBucket) != 0) {
+        return Step::kAgain;
+      }
+      bucket = at<EntryBucket>(offset);
+    }
+  }
+  std::atomic_thread_fence(kAcquire);  // [entry.miss] acquire; pairs with [cell.swing]
+  // relaxed, all four: behind the fence
+  const bool same = primary.header.load(kRelaxed) == version && pairs_unchanged(lookup) &&
+                    stable_state(lookup.shard->words->entry_state.load(kRelaxed)) == stable_state(state) &&
+                    header().fill.load(kRelaxed) == lookup.fill;
+  return same ? Step::kMiss : Step::kAgain;
+}
+
+// The entry at `offset` has the key. Copies its value and proves that it was the key's value at some moment of the read.
+TableReader::Step TableReader::copy_value(Lookup& lookup, const EntryBucket& primary, std::uint64_t header,
+                                          std::uint64_t offset, std::uint64_t value_bytes) const noexcept {
+  const auto still_linked = [&]() noexcept {
+    std::atomic_thread_fence(kAcquire);  // [cell.check] acquire; pairs with [chain.raise]
+    // relaxed: behind the fence
+    return primary.header.load(kRelaxed) == header && pairs_unchanged(lookup);
+  };
+  const std::byte* value = at<std::byte>(offset + kEntryMetaBytes + lookup.key.size());
+  lookup.size = value_bytes;
+  if (!lookup.target.wanted()) return still_linked() ? Step::kHit : Step::kAgain;
+
+  if (value_bytes > kLongValueBytes) {
+    const auto& generation = at<PageGeneration>(generations_offset_)[(offset - arena_offset_) / kPageSize];
+    const std::uint64_t before = generation.load(kAcquire);  // [generation.read] acquire; pairs with [generation.raise]
+    if (!still_linked()) return Step::kAgain;                // now the generation is this entry's, and so is the length
+    if (!lookup.target.fits(value_bytes)) return Step::kTooSmall;
+    std::byte* to = lookup.target.room(value_bytes);
+    if (to == nullptr) return Step::kOutOfMemory;
+    copy_shared(to, value, value_bytes);
+    std::atomic_thread_fence(kAcquire);  // [generation.check] acquire; pairs with [generation.raise]
+    return generation.load(kRelaxed) == before ? Step::kHit : Step::kAgain;  // relaxed: behind the fence
+  }
+
+  if (!lookup.target.fits(value_bytes)) return still_linked() ? Step::kTooSmall : Step::kAgain;
+  std::byte* to = lookup.target.room(value_bytes);
+  if (to == nullptr) return Step::kOutOfMemory;
+  copy_shared_value(to, value, value_bytes);
+  return still_linked() ? Step::kHit : Step::kAgain;
+}
+
+// --- Several keys at once, and all of them ---------------------------------------------------------------------------
+
+void TableReader::go_on(Approach& approach, std::span<const std::byte> key, std::uint64_t hash) const noexcept {
+  const void* const from = std::exchange(approach.further, nullptr);
+  if (approach.pairs != nullptr) {
+    const PairBucket& bucket = from != nullptr ? *static_cast<const PairBucket*>(from) : *approach.pairs;
+    std::uint64_t word;
+    std::memcpy(&word, key.data(), sizeof word);
+    // relaxed: a hint
+    if ((bucket.header.load(kRelaxed) & kOverflowBit) == 0 || match_keys(bucket, word, width_) != 0) return;
+    const PairBucket* further = overflow_of(bucket);
+    if (further != nullptr) ask_for(further, sizeof *further);
+    approach.further = further;
+  } else if (approach.entries != nullptr) {
+    const EntryBucket& bucket = from != nullptr ? *static_cast<const EntryBucket*>(from) : *approach.entries;
+    const unsigned found = match_tags(bucket, tag_of(hash), width_);
+    const std::uint64_t cell =
+        bucket.cells[found != 0 ? first_place(found) - 1 : kPlaces - 1].load(kRelaxed);  // relaxed: a hint
+    if (found == 0 && !is_link(cell)) return;
+    const std::uint64_t place = cell_offset(cell) - arena_offset_;
+    // [arena.clamp-approach] acquire; pairs with [arena.grow]
+    if (place >= header_arena(kAcquire)) return;
+    const std::byte* next = at<std::byte>(arena_offset_ + place);
+    if (found != 0) {
+      ask_for(next, 2 * kCacheLine);  // all of most entries
+    } else if (place % sizeof(EntryBucket) == 0) {
+      ask_for(next, sizeof(EntryBucket));
+      approach.further = next;
+    }
+  }
+}
+
+std::uint64_t TableReader::count_keys() const noexcept {
+  // [fill.size] acquire; pairs with [fill.clear]
+  const std::uint64_t fill = header().fill.load(kAcquire);
+  std::uint64_t keys = 0;
+  for (std::uint32_t i = 0; i < shard_count_; ++i) {
+    const LaneStats& lane = header().lane_stats[i];
+    // A lane that has not noticed the last clear yet counts what that removed.
+    // [fill.counts] acquire; pairs with [fill.noticed]
+    if (lane.fill.load(kAcquire) != fill) continue;
+    keys += lane.pair_keys.load(kRelaxed) + lane.entry_keys.load(kRelaxed);  // relaxed, both: figures
+  }
+  return keys;
+}
+
+}  // namespace hostmap

@@ -1,0 +1,424 @@
+// TableReader: gets from a read-only mapping of the table, while its writer goes on.
+//
+// Any number of threads and processes; a reader stores nothing that anybody else reads. It takes the steps of
+// docs/internals/concurrency.md ("Reads"): look, copy, and then prove that what was looked at is still so.
+//
+// Invariants
+// 1. Nothing of the table is trusted: every offset is clamped to the arena's published part before it is followed, every
+//    length before it is used, and the number of steps is bounded. A damaged table gives wrong answers, never a fault.
+// 2. A hit is returned only if, behind an acquire fence, the header that covers it is what it was before the first load
+//    of it; when the pairs were passed, every pair header seen is unchanged, too.
+// 3. A miss is returned only if, besides, no bucket was split and no clear happened meanwhile.
+// 4. Effort is bounded: after kRounds the caller asks the server by ring instead.
+#pragma once
+
+#include <atomic>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <span>
+#include <string>
+#include <type_traits>
+
+#include "base/hash.hpp"
+#include "layout/table.hpp"
+#include "shm/region.hpp"
+#include "table/form/match.hpp"
+#include "table/read/value_copy.hpp"
+
+namespace hostmap {
+
+enum class ReadOutcome : std::uint8_t {
+  kHit,
+  kMiss,
+  kTooSmall,     // a hit whose value does not fit; `size` is its length
+  kContended,    // changed under every look: ask the server
+  kClosed,       // the table is given up: connect anew
+  kOutOfMemory,  // the result's string could not grow
+};
+
+// Where a value goes: into a buffer, into a string that grows, or nowhere (exists).
+class ValueTarget {
+ public:
+  static ValueTarget none() noexcept { return ValueTarget(Kind::kNone, nullptr, 0, nullptr); }
+  static ValueTarget buffer(std::span<std::byte> buffer) noexcept {
+    return ValueTarget(Kind::kBuffer, buffer.data(), buffer.size(), nullptr);
+  }
+  static ValueTarget string(std::string& text) noexcept { return ValueTarget(Kind::kString, nullptr, 0, &text); }
+
+  bool wanted() const noexcept { return kind_ != Kind::kNone; }
+  bool grows() const noexcept { return kind_ == Kind::kString; }
+  // Does a value of `size` bytes fit, but for memory that a string cannot get?
+  bool fits(std::size_t size) const noexcept { return grows() || size <= capacity_; }
+  // Where `size` bytes go; they fit. Null when a string cannot grow. (Of a buffer of 0 bytes anything but null.)
+  std::byte* room(std::size_t size) const noexcept {
+    std::byte* place = room_at_a_glance(size);
+    return place == nullptr && !grows() ? &nowhere_ : place;
+  }
+  // The same, but also null for a buffer without an address.
+  std::byte* room_at_a_glance(std::size_t size) const noexcept { return grows() ? resized(*text_, size) : data_; }
+  // Puts a value of 8 bytes there; false when it does not fit.
+  [[gnu::always_inline]] bool take_word(std::uint64_t value) const noexcept {
+    if (grows()) {
+      *text_ = std::string(reinterpret_cast<const char*>(&value), sizeof value);  // never allocates, is inlined
+      return true;
+    }
+    if (!fits(sizeof value)) return false;
+    std::memcpy(data_, &value, sizeof value);
+    return true;
+  }
+
+ private:
+  enum class Kind : std::uint8_t { kNone, kBuffer, kString };
+  ValueTarget(Kind kind, std::byte* data, std::size_t capacity, std::string* text) noexcept
+      : kind_(kind), data_(data), capacity_(capacity), text_(text) {}
+  static std::byte* resized(std::string& text, std::size_t size) noexcept;
+
+  static std::byte nowhere_;  // not inline: that would keep a shared object with this library from being unloaded
+  Kind kind_;
+  std::byte* data_;
+  std::size_t capacity_;
+  std::string* text_;
+};
+
+class TableReader {
+ public:
+  static constexpr int kRounds = 64;
+
+  TableReader() noexcept = default;
+  // `table`: a mapping of a validated table region, `bytes` long.
+  TableReader(const std::byte* table, std::uint64_t bytes) noexcept;
+  // Of a mapping that is readable in parts (Access::kReadParts), which must live as long: nothing is looked at that has no
+  // pages, so that not even a process that locks its memory makes the kernel give any. What the table grows by is made
+  // readable when it is needed.
+  explicit TableReader(const Region& parts) noexcept;
+  // Does the header describe parts that lie within the file? To be asked once, before any read.
+  bool plausible() const noexcept;
+
+  struct Result {        // two registers
+    std::uint64_t size;  // of the value, for kHit and kTooSmall
+    ReadOutcome outcome;
+    std::uint32_t retries;
+  };
+  Result get(std::span<const std::byte> key, const ValueTarget& target) const noexcept {
+    return get_hashed(key, hash_of(key), target);
+  }
+  Result get_hashed(std::span<const std::byte> key, std::uint64_t hash, const ValueTarget& target) const noexcept;
+  std::uint64_t hash_of(std::span<const std::byte> key) const noexcept { return hash_(key); }
+  std::uint64_t hash_of(std::uint64_t key) const noexcept { return hash_.of_word(key); }
+
+  // For gets of several keys at once: the way to each, one step at a time, so that what lies at the next step of all of them
+  // can come from memory at once. A step begins to load what the next one looks at. A hint where to look, no more: nothing of
+  // what is seen on the way is believed later.
+  struct Approach {
+    const PairBucket* pairs = nullptr;  // the first bucket: one of the two, or neither
+    const EntryBucket* entries = nullptr;
+    const void* further = nullptr;  // the bucket where the chain goes on, if it does
+  };
+  // First step: to the bucket.
+  [[gnu::always_inline]] Approach approach(std::span<const std::byte> key, std::uint64_t hash) const noexcept {
+    Approach approach;
+    if (key.size() == 8) {
+      const Spot<PairBucket> spot = spot_of<PairBucket>(hash);
+      if (!spot.usable) [[unlikely]]
+        return approach;
+      ask_for(spot.bucket, sizeof *spot.bucket);
+      approach.pairs = spot.bucket;
+    } else {
+      const Spot<EntryBucket> spot = spot_of<EntryBucket>(hash);
+      if (!spot.usable) [[unlikely]]
+        return approach;
+      ask_for(spot.bucket, sizeof *spot.bucket);
+      approach.entries = spot.bucket;
+    }
+    return approach;
+  }
+  // The next one, from a bucket that has come: to the entry, or further.
+  void go_on(Approach& approach, std::span<const std::byte> key, std::uint64_t hash) const noexcept;
+  // A glance at the bucket that the first step has come to, and at its chain if it is one of entries; true: a hit. However old
+  // the approach is: a place that is occupied by the key is the key's place.
+  [[gnu::always_inline]] bool glance_into(const PairBucket& bucket, std::uint64_t key,
+                                          std::uint64_t& value) const noexcept {
+    std::uint64_t seen;
+    return glance_into(bucket, key, fill_at_a_glance(), seen, value) == Glance::kHit;
+  }
+  [[gnu::always_inline]] bool glance_into(const EntryBucket& bucket, std::span<const std::byte> key, std::uint64_t hash,
+                                          const ValueTarget& target, std::uint64_t& size) const noexcept {
+    std::uint64_t seen;
+    return glance_into(bucket, key, hash, target, fill_at_a_glance(), seen, size) == Glance::kHit;
+  }
+
+  // How many keys there are. Exact when nobody writes.
+  std::uint64_t count_keys() const noexcept;
+
+  // --- The usual get, in one straight line
+  //
+  // The steps of get_hashed() for what is almost always so: one bucket decides, the value is short, and nothing changes
+  // meanwhile. Anything else is kUnclear, which says nothing: get_hashed() looks properly.
+  //
+  // Inlined by force: a processor overlaps the memory accesses of as many gets as its window of instructions (some hundreds)
+  // holds, so from memory a get that is a third shorter is a third faster.
+  enum class Glance : std::uint8_t { kHit, kMiss, kUnclear };
+
+  // `size` is the value's, for kHit.
+  [[gnu::always_inline]] Glance glance(std::span<const std::byte> key, std::uint64_t hash, const ValueTarget& target,
+                                       std::uint64_t& size) const noexcept {
+    if (key.size() != 8) return glance_at_entry(key, hash, target, size);
+    std::uint64_t word;
+    std::uint64_t value;
+    std::memcpy(&word, key.data(), sizeof word);
+    const Glance seen = glance_at_pair(word, hash, value);
+    size = sizeof value;
+    if (seen != Glance::kHit || !target.wanted()) [[unlikely]]
+      return seen;
+    return target.take_word(value) ? Glance::kHit : Glance::kUnclear;
+  }
+  // The pair of an 8-byte key.
+  [[gnu::always_inline]] Glance glance_at_pair(std::uint64_t key, std::uint64_t hash,
+                                               std::uint64_t& value) const noexcept {
+    const std::uint64_t fill = fill_at_a_glance();  // before the state
+    const Spot<PairBucket> spot = spot_of<PairBucket>(hash);
+    if (!spot.usable) [[unlikely]]
+      return Glance::kUnclear;
+    const PairBucket& bucket = *spot.bucket;
+    __builtin_prefetch(&bucket.link);  // the value's line, before the keys' has come
+    std::uint64_t seen;
+    const Glance there = glance_into(bucket, key, fill, seen, value);
+    if (there != Glance::kMiss) [[likely]]
+      return there;
+    if ((seen & kOverflowBit) != 0) {
+      const std::optional<std::uint64_t> further = glance_at_overflow(bucket, key, fill);
+      value = further.value_or(0);
+      return further ? Glance::kHit : Glance::kUnclear;
+    }
+    if ((spot.state & kStateMixed) != 0) return Glance::kUnclear;
+    std::atomic_thread_fence(std::memory_order_acquire);  // [pair.miss-pair] acquire; pairs with [pair.insert]
+    return miss_if_unchanged(spot, fill, seen);
+  }
+
+  // The entry of a key of any other length. `size` is the value's, for kHit.
+  [[gnu::always_inline]] Glance glance_at_entry(std::span<const std::byte> key, std::uint64_t hash,
+                                                const ValueTarget& target, std::uint64_t& size) const noexcept {
+    const std::uint64_t fill = fill_at_a_glance();  // before the state
+    const Spot<EntryBucket> spot = spot_of<EntryBucket>(hash);
+    if (!spot.usable) [[unlikely]]
+      return Glance::kUnclear;
+    std::uint64_t seen;
+    const Glance there = glance_into(*spot.bucket, key, hash, target, fill, seen, size);
+    if (there != Glance::kMiss) [[likely]]
+      return there;
+    std::atomic_thread_fence(std::memory_order_acquire);  // [entry.miss-entry] acquire; pairs with [cell.swing]
+    return miss_if_unchanged(spot, fill, seen);
+  }
+
+  std::uint32_t shard_of(std::span<const std::byte> key) const noexcept {
+    if (shard_count_ == 1) return 0;
+    return spread_over_shards(hash_of(key), shard_count_).shard;
+  }
+  std::uint64_t max_value_bytes() const noexcept { return max_value_bytes_; }
+  const TableHeader& header() const noexcept { return *reinterpret_cast<const TableHeader*>(table_); }
+  // For tests: compare with another vector width than the processor's widest.
+  void use_vectors(VectorWidth width) noexcept { width_ = width; }
+
+ private:
+  friend class TableScan;
+  friend class TableCheck;
+  struct Lookup;
+  enum class Step : std::uint8_t { kHit, kMiss, kTooSmall, kAgain, kClosed, kOutOfMemory };
+
+  std::uint64_t fill_at_a_glance() const noexcept {
+    return header().fill.load(std::memory_order_acquire);  // [fill.glance] acquire; pairs with [fill.clear]
+  }
+  // Where a glance looks: the first bucket of a hash in one form, and what says that it is this one.
+  template <typename Bucket>
+  struct Spot {
+    const Bucket* bucket;
+    bool usable;  // else the table is closed, or its state leads out of it: nothing is to be looked at
+    const Word* state_word;
+    std::uint64_t state;
+  };
+  template <typename Bucket>
+  [[gnu::always_inline]] Spot<Bucket> spot_of(std::uint64_t hash) const noexcept {
+    constexpr bool kPairs = std::is_same_v<Bucket, PairBucket>;
+    const Shard* shard = shards_;
+    std::uint64_t fraction = hash;
+    if (shard_count_ != 1) [[unlikely]] {
+      const Spread spread = spread_over_shards(hash, shard_count_);
+      shard += spread.shard;
+      fraction = spread.fraction;
+    }
+    const Word& state_word = kPairs ? shard->words->pair_state : shard->words->entry_state;
+    // [state.glance] acquire; pairs with [split.publish]
+    const std::uint64_t state = state_word.load(std::memory_order_acquire);
+    const std::uint64_t base = kPairs ? shard->pairs_base : shard->entries_base;
+    const std::uint64_t index = bucket_index(state, base, fraction, hash);
+    const bool usable = (state & kStateClosed) == 0 && index < (kPairs ? shard->pairs_limit : shard->entries_limit);
+    if constexpr (kPairs) {
+      return {&shard->pairs[index], usable, &state_word, state};
+    } else {
+      return {&shard->entries[index], usable, &state_word, state};
+    }
+  }
+  // Begins to load so many bytes from the begin of a line on, into the second-level cache: the first one has few lines on their
+  // way at once (24 in a Zen 4 core), and the next request waits for one of them.
+  [[gnu::always_inline]] static void ask_for(const void* begin, std::size_t bytes) noexcept {
+    for (std::size_t line = 0; line < bytes; line += kCacheLine) {
+      __builtin_prefetch(static_cast<const std::byte*>(begin) + line, 0, 2);
+    }
+  }
+  // kMiss: not in this bucket, whose header was `seen`; nothing is proved.
+  [[gnu::always_inline]] Glance glance_into(const PairBucket& bucket, std::uint64_t key, std::uint64_t fill,
+                                            std::uint64_t& seen, std::uint64_t& value) const noexcept {
+    // [pair.header-pair] acquire; pairs with [pair.insert]
+    seen = bucket.header.load(std::memory_order_acquire);
+    const unsigned found = match_keys(bucket, key, width_) & static_cast<unsigned>(seen & kOccupiedMask);
+    if (!is_of_fill(seen, fill)) [[unlikely]]
+      return Glance::kUnclear;
+    if (found == 0) [[unlikely]]
+      return Glance::kMiss;
+    // relaxed: one word, checked below
+    value = bucket.values[first_place(found) - 1].load(std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_acquire);  // [pair.check-pair] acquire; pairs with [pair.reuse]
+    // relaxed: behind the fence
+    return bucket.header.load(std::memory_order_relaxed) == seen ? Glance::kHit : Glance::kUnclear;
+  }
+  // kMiss: not in the chain of this bucket, whose header was `seen`; nothing is proved.
+  [[gnu::always_inline]] Glance glance_into(const EntryBucket& primary, std::span<const std::byte> key,
+                                            std::uint64_t hash, const ValueTarget& target, std::uint64_t fill,
+                                            std::uint64_t& seen, std::uint64_t& size) const noexcept {
+    // Loaded once: what is loaded between two comparisons the compiler would load anew.
+    const std::byte* const arena = table_ + arena_offset_;
+    const VectorWidth width = width_;
+    const std::uint16_t tag = tag_of(hash);
+    // [entry.header-entry] acquire; pairs with [chain.raise]
+    seen = primary.header.load(std::memory_order_acquire);
+    if (!is_of_fill(seen, fill)) [[unlikely]]
+      return Glance::kUnclear;
+    // [arena.clamp-entry] acquire; pairs with [arena.grow]
+    const std::uint64_t populated = header_arena(std::memory_order_acquire);
+    const EntryBucket* bucket = &primary;
+    unsigned found = match_tags(primary, tag, width);
+    for (unsigned length = 1; found == 0; ++length) {
+      // [cell.last-entry] acquire; pairs with [cell.link]
+      const std::uint64_t last = bucket->cells[kPlaces - 1].load(std::memory_order_acquire);
+      if (!is_link(last)) return Glance::kMiss;
+      const std::uint64_t place = cell_offset(last) - arena_offset_;  // far outside if it lies before the arena
+      if (length == kMaxChain || place >= populated || place % sizeof(EntryBucket) != 0) return Glance::kUnclear;
+      bucket = reinterpret_cast<const EntryBucket*>(arena + place);
+      found = match_tags(*bucket, tag, width);
+    }
+    // [cell.load-entry] acquire; pairs with [cell.swing]
+    const std::uint64_t cell = bucket->cells[first_place(found) - 1].load(std::memory_order_acquire);
+    const std::uint64_t place = cell_offset(cell) - arena_offset_;  // far outside if it lies before the arena
+    if (cell_tag(cell) != tag || place >= populated || place % 8 != 0) [[unlikely]]
+      return Glance::kUnclear;
+    const std::byte* entry = arena + place;
+    // relaxed: [cell.load-entry] orders it
+    const std::uint64_t meta = reinterpret_cast<const Word*>(entry)->load(std::memory_order_relaxed);
+    const std::uint64_t value_bytes = meta_value_bytes(meta);
+    if (meta_key_bytes(meta) != key.size() || value_bytes > kLongValueBytes ||
+        place + entry_bytes(key.size(), value_bytes) > populated || !key_equals(entry + kEntryMetaBytes, key))
+        [[unlikely]]
+      return Glance::kUnclear;
+    if (target.wanted()) {
+      std::byte* to = target.fits(value_bytes) ? target.room_at_a_glance(value_bytes) : nullptr;
+      if (to == nullptr) [[unlikely]]
+        return Glance::kUnclear;
+      copy_short_value(to, entry + kEntryMetaBytes + key.size(), value_bytes, width);
+    }
+    std::atomic_thread_fence(std::memory_order_acquire);  // [entry.check-entry] acquire; pairs with [chain.raise]
+    size = value_bytes;
+    // relaxed: behind the fence
+    return primary.header.load(std::memory_order_relaxed) == seen ? Glance::kHit : Glance::kUnclear;
+  }
+  // The bucket has not the key. The caller has fenced.
+  template <typename Bucket>
+  [[gnu::always_inline]] Glance miss_if_unchanged(const Spot<Bucket>& spot, std::uint64_t fill,
+                                                  std::uint64_t seen) const noexcept {
+    // relaxed, all three: behind the caller's fence
+    const bool same = spot.bucket->header.load(std::memory_order_relaxed) == seen &&
+                      stable_state(spot.state_word->load(std::memory_order_relaxed)) == stable_state(spot.state) &&
+                      header().fill.load(std::memory_order_relaxed) == fill;
+    return same ? Glance::kMiss : Glance::kUnclear;
+  }
+  std::optional<std::uint64_t> glance_at_overflow(const PairBucket& primary, std::uint64_t key,
+                                                  std::uint64_t fill) const noexcept;
+  Result get_entry(std::span<const std::byte> key, std::uint64_t hash, const ValueTarget& target) const noexcept;
+  Step look_in_pairs(Lookup& lookup) const noexcept;
+  Step miss_in_pairs(const Lookup& lookup) const noexcept;
+  Step look_in_entries(Lookup& lookup) const noexcept;
+  Step copy_value(Lookup& lookup, const EntryBucket& primary, std::uint64_t header, std::uint64_t offset,
+                  std::uint64_t value_bytes) const noexcept;
+  bool pairs_unchanged(const Lookup& lookup) const noexcept;
+  // The bucket that a chain goes on with; null when the link leads nowhere, as the bucket was changed meanwhile.
+  const PairBucket* overflow_of(const PairBucket& bucket) const noexcept {
+    // relaxed: checked with the header
+    const std::uint64_t offset = bucket.link.load(std::memory_order_relaxed) & kOffsetMask;
+    // [arena.clamp] acquire; pairs with [arena.grow]
+    const std::uint64_t end = arena_offset_ + header_arena(std::memory_order_acquire);
+    if (offset < arena_offset_ || offset + sizeof(PairBucket) > end || offset % sizeof(PairBucket) != 0) return nullptr;
+    return at<PairBucket>(offset);
+  }
+  // Has the server populated more than is readable here?
+  bool is_behind() const noexcept;
+  // Makes readable what the server has populated since. By any thread, on its way to look once more. Not while another
+  // thread does: then the next look finds it.
+  void extend() const noexcept;
+  // Bytes of the arena that are populated, so may be looked at.
+  std::uint64_t header_arena(std::memory_order order) const noexcept { return arena_populated_->load(order); }
+  template <typename T>
+  const T* at(std::uint64_t offset) const noexcept {
+    return reinterpret_cast<const T*>(table_ + offset);
+  }
+
+  static Result result(Step step, const Lookup& lookup, std::uint32_t round) noexcept;
+
+  // How many buckets may be looked at: all that the mapping has, or, where that is readable in parts, what was made readable.
+  class Limit {
+   public:
+    Limit(std::uint64_t buckets = 0) noexcept : buckets_(buckets) {}
+    Limit& operator=(const Limit& other) noexcept {
+      buckets_.store(other, std::memory_order_relaxed);  // relaxed: before others know of the reader
+      return *this;
+    }
+    operator std::uint64_t() const noexcept {
+      return buckets_.load(std::memory_order_acquire);  // [view.see] acquire; pairs with [view.extend]
+    }
+    void extend(std::uint64_t buckets) noexcept {
+      buckets_.store(buckets, std::memory_order_release);  // [view.extend] release; pairs with [view.see]
+    }
+
+   private:
+    std::atomic<std::uint64_t> buckets_;
+  };
+
+  // What every get needs of a shard's constants, out of the shared header once.
+  struct Shard {
+    const ShardHeader* words;  // the state words
+    const PairBucket* pairs;
+    const EntryBucket* entries;
+    std::uint64_t pairs_base;
+    std::uint64_t entries_base;
+    Limit pairs_limit;  // buckets that may be looked at
+    Limit entries_limit;
+  };
+
+  const std::byte* table_ = nullptr;
+  std::uint64_t bytes_ = 0;
+  KeyHash hash_{0};
+  std::uint64_t arena_offset_ = 0;
+  std::uint64_t max_value_bytes_ = 0;
+  std::uint64_t generations_offset_ = 0;
+  std::uint32_t shard_count_ = 1;
+  VectorWidth width_ = VectorWidth::kPortable;
+  mutable Shard shards_[kMaxLanes] = {};
+  // Of a mapping that is readable in parts; else null.
+  const Region* parts_ = nullptr;
+  const Word* arena_populated_;               // the header's, or:
+  mutable Word readable_arena_{0};            // of such a mapping
+  mutable std::atomic<bool> extends_{false};  // a thread does
+};
+
+}  // namespace hostmap

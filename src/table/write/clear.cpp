@@ -1,0 +1,101 @@
+// Clear: the whole table is emptied by one store.
+//
+// Every bucket knows the fill (its low 8 bits) of which it is; a bucket of another one counts as empty, for readers and
+// writers alike. `fill + 1` therefore empties all of them at one moment. What they held is taken back in bounded steps: when
+// a request touches a stale bucket, when a split does, or by the sweep behind each request and while the worker is idle.
+//
+//   reset of a pair bucket       header = {version + 1, fill, no places, no overflow}: one store
+//   reset of an entry bucket     `touched`; its cells = 0; header = {version + 1, fill}; then its entries are free
+//
+// A kill in between leaves a stale bucket, which is reset again.
+#include "layout/table.hpp"
+#include "table/write/writer.hpp"
+
+namespace hostmap {
+
+namespace {
+
+constexpr auto kRelaxed = std::memory_order_relaxed;  // relaxed: as in writer.cpp, one writer
+
+}  // namespace
+
+bool ShardWriter::is_stale(const Word& header) const noexcept { return !is_of_fill(header.load(kRelaxed), fill_); }
+
+void ShardWriter::clear() noexcept {
+  const std::uint64_t before = header_.fill.load(kRelaxed);
+  intent_.seal({IntentKind::kFill, 0, before + 1});
+  // [fill.clear] release; pairs with [fill.read]
+  header_.fill.store(before + 1, std::memory_order_release);
+  begin_sweep(before + 1);
+}
+
+bool ShardWriter::may_clear() const noexcept {
+  const std::uint64_t next = header_.fill.load(kRelaxed) + 1;
+  for (std::uint32_t i = 0; i < header_.shard_count; ++i) {
+    // [fill.may-clear] acquire; pairs with [fill.swept]
+    if (next - header_.lane_stats[i].swept_fill.load(std::memory_order_acquire) > kMostFillsBehind) return false;
+  }
+  return true;
+}
+
+// The counts of keys are of the new fill from here on. Whoever adds them up passes over a lane that has not noticed yet.
+void ShardWriter::begin_sweep(std::uint64_t fill) noexcept {
+  fill_ = fill;
+  swept_ = false;
+  swept_pairs_ = 0;
+  swept_entries_ = 0;
+  stats_.pair_keys.store(0, kRelaxed);
+  stats_.entry_keys.store(0, kRelaxed);
+  stats_.fill.store(fill, std::memory_order_release);  // [fill.noticed] release; pairs with [fill.counts]
+}
+
+bool ShardWriter::sweep(unsigned buckets) noexcept {
+  if (swept_) return false;
+  const std::uint64_t pairs = state_buckets(shard_.pair_state.load(kRelaxed), shard_.pairs_base);
+  const std::uint64_t entries = state_buckets(shard_.entry_state.load(kRelaxed), shard_.entries_base);
+  for (; buckets > 0 && swept_pairs_ < pairs; --buckets) fresh(pairs_ + swept_pairs_++);
+  for (; buckets > 0 && swept_entries_ < entries; --buckets) fresh(entries_ + swept_entries_++);
+  if (swept_pairs_ == pairs && swept_entries_ == entries) {
+    swept_ = true;
+    // [fill.swept] release; pairs with [fill.may-clear]: every bucket is of this fill
+    stats_.swept_fill.store(fill_, std::memory_order_release);
+  }
+  return true;
+}
+
+void ShardWriter::reset(PairBucket& primary) noexcept {
+  const std::uint64_t header = primary.header.load(kRelaxed);
+  PairBucket* overflow = pair_next(primary);
+  // [clear.pairs] release; pairs with [pair.header]
+  primary.header.store((header_version(header) + 1) << kVersionShift | fill_bits(), std::memory_order_release);
+  release_pair_overflow(overflow);
+}
+
+void ShardWriter::reset(EntryBucket& primary) noexcept {
+  intent_.touch(offset_of(&primary));
+  std::uint64_t cells[kPlaces];
+  for (unsigned i = 0; i < kPlaces; ++i) {
+    cells[i] = primary.cells[i].load(kRelaxed);
+    primary.cells[i].store(0, std::memory_order_release);  // [clear.cells] release; pairs with [cell.load]
+  }
+  const std::uint64_t version = header_version(primary.header.load(kRelaxed)) + 1;
+  // [clear.entries] release; pairs with [cell.check]
+  primary.header.store(version << kVersionShift | fill_bits(), std::memory_order_release);
+  for (;;) {
+    std::uint64_t overflow = 0;
+    for (const std::uint64_t cell : cells) {
+      if (cell == 0) continue;
+      if (is_link(cell)) {
+        overflow = cell_offset(cell);
+      } else {
+        blocks_.release(cell_offset(cell), entry_size(cell));
+      }
+    }
+    if (overflow == 0) return;
+    const auto& bucket = *table_.at<EntryBucket>(overflow);
+    for (unsigned i = 0; i < kPlaces; ++i) cells[i] = bucket.cells[i].load(kRelaxed);
+    blocks_.release_overflow(kSlabEntryOverflow, overflow);
+  }
+}
+
+}  // namespace hostmap

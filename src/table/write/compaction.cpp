@@ -1,0 +1,104 @@
+// Room where there is none: what a clear left, and the holes in sparse slabs.
+//
+// Entries that are erased or change their size leave holes in every slab. A sparse slab is emptied: its entries move into the
+// holes of its siblings, and it is free for any size. A few entries with each change, while much of the arena is holes and
+// little else is free (BlockAllocator decides); and more at once for a request that would find no room.
+// A move is an overwrite by the same bytes (kind C in docs/internals/concurrency.md) without an intent: like upkeep it belongs to no
+// request, and a kill leaves the entry in the one place or in the other.
+#include "base/shared_copy.hpp"
+#include "layout/table.hpp"
+#include "table/write/writer.hpp"
+
+namespace hostmap {
+
+namespace {
+
+constexpr auto kRelaxed = std::memory_order_relaxed;  // relaxed: as in writer.cpp, one writer
+
+}  // namespace
+
+// A bounded step towards `bytes` of the arena. False: there is nothing that would help.
+bool ShardWriter::make_room(Effort& effort, std::uint64_t bytes) {
+  constexpr unsigned kSweptBuckets = 256;
+  constexpr unsigned kMovedEntries = 256;
+  constexpr std::uint64_t kSlabsToSpare = 4;  // emptied beyond those that are needed
+  if (bytes > kLargestBlock && blocks_.comes_later()) return true;
+  if (sweep(kSweptBuckets)) return true;
+  if (!effort.begun) {
+    const std::uint64_t needed = round_up(bytes, kSlabBytes) / kSlabBytes;
+    const bool can_fit = needed == 1 || needed <= pool_.slabs_within_reach() + blocks_.slabs_to_empty();
+    effort.begun = true;
+    effort.slabs_left = can_fit ? needed + kSlabsToSpare : 0;
+  }
+  if (effort.slabs_left == 0) return false;
+  if (!blocks_.evacuating() && !blocks_.begin_evacuation()) return false;
+  if (evacuate(kMovedEntries)) --effort.slabs_left;
+  return true;
+}
+
+// A piece of a slab. True: that was its end.
+bool ShardWriter::evacuate(unsigned entries) {
+  constexpr std::uint64_t kMovedBytes = 256 * 1024;
+  for (std::uint64_t bytes = 0; entries > 0 && bytes < kMovedBytes; --entries) {
+    const std::uint64_t entry = blocks_.next_to_evacuate();
+    if (entry == 0) {
+      blocks_.end_evacuation();
+      return true;
+    }
+    bytes += move_entry(entry, 0);
+  }
+  return false;
+}
+
+// What is left to do behind a request's end: a slab that is being emptied, a piece at a time, and a run that it has borrowed,
+// which must be whole again before anybody else needs it.
+void ShardWriter::settle_blocks() {
+  if (blocks_.borrows_run()) {
+    if (const std::uint64_t to = blocks_.settle_run(); to != 0) {
+      move_entry(blocks_.borrowed_run(), to);
+      blocks_.end_loan();
+    }
+  }
+  if (blocks_.evacuating()) evacuate(kMovedPerUpkeep);
+}
+
+void ShardWriter::leave_reserve() {
+  constexpr unsigned kMovedEntries = 256;
+  while (pool_.reserve_is_short()) {
+    const std::uint64_t before = pool_.free_bytes();
+    if (!blocks_.evacuating() && !blocks_.begin_evacuation()) return;
+    while (!evacuate(kMovedEntries)) {
+    }
+    if (pool_.free_bytes() <= before) return;
+  }
+}
+
+bool ShardWriter::move_run(const SlabPool::Move& move) {
+  pool_.take_for(move);
+  const bool moved = move_entry(pool_.slab_offset(move.from), pool_.slab_offset(move.to)) != 0;
+  pool_.give_back(moved ? move.from : move.to, move.count);
+  return moved;
+}
+
+// Stays where it is if no cell leads there: a stream's pieces are still filling it, or its request is about to commit it; or
+// if there is no other block. `to`: where to, or 0: to any. Returns how many bytes were moved.
+std::uint64_t ShardWriter::move_entry(std::uint64_t entry, std::uint64_t to) {
+  const std::uint64_t meta = table_.at<Word>(entry)->load(kRelaxed);
+  const HashedKey key = hashed({entry_payload(entry), static_cast<std::size_t>(meta_key_bytes(meta))});
+  EntryBucket* primary = fresh_entries(key);  // a clear may have emptied it: then the entry is released here
+  const EntryPlace at = find_entry(primary, key, nullptr);
+  if (at.cell == nullptr || cell_offset(at.word) != entry) return 0;
+  const std::uint64_t size = entry_size(at.word);
+  const bool is_loan = to != 0;
+  if (!is_loan) to = blocks_.allocate_elsewhere(size);  // which fences: nobody looks at these bytes any more
+  if (to == 0) return 0;
+  const std::uint64_t larger = blocks_.room_at(to, size) == block_bytes(size) ? 0 : kEntryInLargerBlock;
+  // relaxed: published with the cell that will lead here
+  table_.at<Word>(to)->store((meta & ~kEntryInLargerBlock) | larger, kRelaxed);
+  copy_shared(entry_payload(to), entry_payload(entry), size - kEntryMetaBytes);
+  swing_cell(primary, *at.cell, make_cell(tag_of(key.hash), to));
+  if (!is_loan) blocks_.release(entry, size);
+  return size;
+}
+
+}  // namespace hostmap

@@ -1,0 +1,298 @@
+// What a restart makes of the table that a dead server left. Between any two stores it may have been killed, and so may we.
+//
+//   settle            the chain that `touched` names gets a higher version, so that nobody who stood in it believes what he
+//                     has read; the record tells whether its request is in the table; half a move is undone or finished
+//   repeat_removal    split.cpp
+//   survey, adopt     everything that is reachable is used, the rest of the arena is free
+//
+// Readers look on all the time. docs/internals/concurrency.md, "Restart", has the argument; models exactly_once, pairs, entries and
+// forms have the kills.
+#include <algorithm>
+#include <bit>
+#include <thread>
+
+#include "layout/journal.hpp"
+#include "layout/table.hpp"
+#include "table/memory/census.hpp"
+#include "table/write/writer.hpp"
+
+namespace hostmap {
+
+namespace {
+
+constexpr auto kRelaxed = std::memory_order_relaxed;  // relaxed: as in writer.cpp, one writer
+
+// Buckets whose overflow buckets are asked for ahead: enough to hide the way to memory.
+constexpr std::uint64_t kAhead = 16;
+constexpr std::uint64_t kBucketsWorthAThread = 100'000;
+
+}  // namespace
+
+bool ShardWriter::lies_within(std::uint64_t offset, std::uint64_t size) const noexcept {
+  return offset % 8 == 0 && offset >= sizeof(TableHeader) && offset < table_.bytes() && size <= table_.bytes() - offset;
+}
+
+bool ShardWriter::is_entry_bucket(std::uint64_t offset) const noexcept {
+  return offset >= shard_.entries_offset && (offset - shard_.entries_offset) % sizeof(EntryBucket) == 0 &&
+         (offset - shard_.entries_offset) / sizeof(EntryBucket) <
+             state_buckets(shard_.entry_state.load(kRelaxed), shard_.entries_base);
+}
+
+bool ShardWriter::plausible() const noexcept {
+  const auto fits = [](std::uint64_t state, std::uint64_t base, std::uint64_t size, const GrowingArea& area) {
+    constexpr unsigned kMostLevels = 40;  // beyond, the shifts below mean nothing
+    if (state_level(state) >= kMostLevels) return false;
+    // A split that was under way has made a bucket more than there were at first.
+    if ((state & kStateSplitting) != 0 && state_buckets(state, base) == base) return false;
+    return state_split(state) < base << state_level(state) && area.populated() <= area.max_bytes() &&
+           state_buckets(state, base) <= area.populated() / size;
+  };
+  return fits(shard_.pair_state.load(kRelaxed), shard_.pairs_base, sizeof(PairBucket), pair_area_) &&
+         fits(shard_.entry_state.load(kRelaxed), shard_.entries_base, sizeof(EntryBucket), entry_area_);
+}
+
+// Do a chain's links, and of entries the keys, lie where they can be looked at? Damage is told by survey(); until then it must
+// only do no harm.
+bool ShardWriter::may_be_walked(const PairBucket& primary) const noexcept {
+  const PairBucket* bucket = &primary;
+  for (unsigned length = 1; (bucket->header.load(kRelaxed) & kOverflowBit) != 0; ++length) {
+    const std::uint64_t link = bucket->link.load(kRelaxed) & kOffsetMask;
+    if (length == kMaxChain || !lies_within(link, sizeof(PairBucket))) return false;
+    bucket = table_.at<PairBucket>(link);
+  }
+  return true;
+}
+
+bool ShardWriter::may_be_walked(const EntryBucket& primary) const noexcept {
+  const EntryBucket* bucket = &primary;
+  for (unsigned length = 1; bucket != nullptr; ++length) {
+    if (length > kMaxChain) return false;
+    const EntryBucket* next = nullptr;
+    for (const Word& cell : bucket->cells) {
+      const std::uint64_t word = cell.load(kRelaxed);
+      if (word == 0) continue;
+      const std::uint64_t offset = cell_offset(word);
+      if (is_link(word)) {
+        if (!lies_within(offset, sizeof(EntryBucket))) return false;
+        next = table_.at<EntryBucket>(offset);
+      } else if (!lies_within(offset, kEntryMetaBytes) ||
+                 !lies_within(offset, kEntryMetaBytes + meta_key_bytes(table_.at<Word>(offset)->load(kRelaxed)))) {
+        return false;
+      }
+    }
+    bucket = next;
+  }
+  return true;
+}
+
+// Half a move has left an entry that nobody must find: its cell is emptied, if it still is that move's.
+void ShardWriter::unlink_cell(std::uint64_t cell, std::uint64_t word) noexcept {
+  if (!lies_within(cell, sizeof(Word)) || !lies_within(cell_offset(word), kEntryMetaBytes + 8)) return;
+  Word& place = *table_.at<Word>(cell);
+  if (place.load(kRelaxed) != word) return;
+  swing_cell(entry_home(hashed({entry_payload(cell_offset(word)), sizeof(std::uint64_t)})), place, 0);
+}
+
+ShardWriter::Settled ShardWriter::settle(const Intent& intent) noexcept {
+  // What a reader may have read of this chain can be taken for free below: he must look again first.
+  if (const std::uint64_t touched = intent.touched.load(kRelaxed); is_entry_bucket(touched)) {
+    Word& header = table_.at<EntryBucket>(touched)->header;
+    // [recovery.raise] release; pairs with [cell.check]
+    header.store(header.load(kRelaxed) + kVersionStep, std::memory_order_release);
+    std::atomic_thread_fence(std::memory_order_release);  // [recovery.raise-fence] release; pairs with [cell.check]
+  }
+  const std::uint64_t place = intent.place.load(kRelaxed);
+  const auto bit_is_on = [&] {
+    constexpr std::uint64_t kBit = sizeof(PairBucket::header) - 1;
+    const std::uint64_t bucket = place & ~kBit;
+    return lies_within(bucket, sizeof(PairBucket)) && bucket % alignof(PairBucket) == 0 &&
+           (table_.at<PairBucket>(bucket)->header.load(kRelaxed) >> (place & kBit) & 1) != 0;
+  };
+  bool applied = false;
+  switch (static_cast<IntentKind>(intent.kind.load(kRelaxed))) {
+    case IntentKind::kOpen:
+      break;
+    case IntentKind::kAnswer:
+      return Settled::kAnswerTells;
+    case IntentKind::kValue:
+    case IntentKind::kCell:
+      applied =
+          lies_within(place, sizeof(Word)) && table_.at<Word>(place)->load(kRelaxed) == intent.new_word.load(kRelaxed);
+      break;
+    case IntentKind::kFill:
+      applied = header_.fill.load(kRelaxed) == intent.new_word.load(kRelaxed);
+      break;
+    case IntentKind::kPairInsert:
+      applied = bit_is_on();
+      break;
+    case IntentKind::kPairErase:
+      applied = !bit_is_on();
+      break;
+    case IntentKind::kMoveToEntry:
+      applied = !bit_is_on();
+      if (!applied) unlink_cell(intent.move_cell.load(kRelaxed), intent.move_word.load(kRelaxed));
+      break;
+    case IntentKind::kMoveToPair:
+      applied = bit_is_on();
+      if (applied) unlink_cell(intent.move_cell.load(kRelaxed), intent.move_word.load(kRelaxed));
+      break;
+  }
+  return applied ? Settled::kApplied : Settled::kNothing;
+}
+
+std::uint64_t ShardWriter::survey(ArenaCensus& census) {
+  fill_ = header_.fill.load(kRelaxed);
+  const std::uint64_t dropped = survey_pairs(census) + survey_entries(census);
+  stats_.fill.store(fill_, kRelaxed);  // the counts are of this fill
+  return dropped;
+}
+
+std::uint64_t ShardWriter::survey_pairs(ArenaCensus& census) noexcept {
+  const std::uint64_t buckets = state_buckets(shard_.pair_state.load(kRelaxed), shard_.pairs_base);
+  std::uint64_t keys = 0;
+  std::uint64_t dropped = 0;
+  for (std::uint64_t i = 0; i < buckets; ++i) {
+    PairBucket* bucket = &pairs_[i];
+    const bool live = !is_stale(bucket->header);  // a cleared chain's buckets are used until it is reset
+    for (unsigned length = 1;; ++length) {
+      const std::uint64_t header = bucket->header.load(kRelaxed);
+      if (live) keys += static_cast<unsigned>(std::popcount(header & kOccupiedMask));
+      if ((header & kOverflowBit) == 0) break;
+      const std::uint64_t link = bucket->link.load(kRelaxed) & kOffsetMask;
+      if (length < kMaxChain && census.count_overflow(number(), kSlabPairOverflow, link)) {
+        bucket = table_.at<PairBucket>(link);
+        continue;
+      }
+      // [recovery.drop] release; pairs with [pair.header]
+      bucket->header.store((header & ~kOverflowBit) + kVersionStep, std::memory_order_release);
+      ++dropped;
+      break;
+    }
+  }
+  stats_.pair_keys.store(keys, kRelaxed);
+  return dropped;
+}
+
+std::uint64_t ShardWriter::survey_entries(ArenaCensus& census) {
+  const std::uint64_t buckets = state_buckets(shard_.entry_state.load(kRelaxed), shard_.entries_base);
+  const std::uint64_t threads =
+      std::clamp<std::uint64_t>(buckets / kBucketsWorthAThread, 1, std::max(1u, std::thread::hardware_concurrency()));
+  std::vector<EntrySurvey> parts(threads);
+  {
+    std::vector<std::jthread> others;
+    for (std::uint64_t i = 0; i < threads; ++i) {
+      const std::uint64_t first = buckets * i / threads;
+      const std::uint64_t last = buckets * (i + 1) / threads;
+      if (i + 1 == threads) {
+        survey_entries(census, first, last, parts[i]);
+      } else {
+        others.emplace_back(
+            [this, &census, first, last, &part = parts[i]] { survey_entries(census, first, last, part); });
+      }
+    }
+  }
+  std::uint64_t keys = 0;
+  std::uint64_t dropped = 0;
+  for (EntrySurvey& part : parts) {
+    keys += part.keys;
+    dropped += part.nowhere.size();
+    for (const auto& [primary, cell] : part.nowhere) swing_cell(primary, *cell, 0);
+  }
+  stats_.entry_keys.store(keys, kRelaxed);
+  return dropped;
+}
+
+void ShardWriter::survey_entries(ArenaCensus& census, std::uint64_t first, std::uint64_t last,
+                                 EntrySurvey& found) const {
+  for (std::uint64_t i = first; i < last; ++i) {
+    if (i + kAhead < last) {
+      const std::uint64_t word = entries_[i + kAhead].cells[kPlaces - 1].load(kRelaxed);
+      if (is_link(word) && census.may_be_entry(cell_offset(word))) {
+        __builtin_prefetch(table_.at<std::byte>(cell_offset(word)));
+      }
+    }
+    EntryBucket* primary = &entries_[i];
+    const bool live = !is_stale(primary->header);  // a cleared chain's entries are used until it is reset
+    unsigned length = 1;
+    for (EntryBucket* bucket = primary; bucket != nullptr;) {
+      EntryBucket* next = nullptr;
+      for (unsigned place = 0; place < kPlaces; ++place) {
+        Word& cell = bucket->cells[place];
+        const std::uint64_t word = cell.load(kRelaxed);
+        if (word == 0) continue;
+        const std::uint64_t offset = cell_offset(word);
+        if (place == kPlaces - 1 && is_link(word)) {
+          if (length++ < kMaxChain && census.count_overflow(number(), kSlabEntryOverflow, offset)) {
+            next = table_.at<EntryBucket>(offset);
+            continue;
+          }
+        } else if (!is_link(word) && is_counted(census, offset)) {
+          if (live) ++found.keys;
+          continue;
+        }
+        found.nowhere.emplace_back(primary, &cell);
+      }
+      bucket = next;
+    }
+  }
+}
+
+bool ShardWriter::is_counted(ArenaCensus& census, std::uint64_t offset) const {
+  if (!census.may_be_entry(offset)) return false;
+  if (!census.is_run(offset)) return census.count_block(number(), offset);
+  const std::uint64_t meta = table_.at<Word>(offset)->load(kRelaxed);
+  return census.count_entry(number(), offset, entry_bytes(meta_key_bytes(meta), meta_value_bytes(meta)));
+}
+
+std::uint64_t ShardWriter::drop_entries(const std::vector<std::uint64_t>& misfits) noexcept {
+  const std::uint64_t buckets = state_buckets(shard_.entry_state.load(kRelaxed), shard_.entries_base);
+  std::uint64_t dropped = 0;
+  for (std::uint64_t i = 0; i < buckets; ++i) {
+    EntryBucket* primary = &entries_[i];
+    for (EntryBucket* bucket = primary; bucket != nullptr;) {
+      EntryBucket* next = nullptr;
+      for (Word& cell : bucket->cells) {
+        const std::uint64_t word = cell.load(kRelaxed);
+        if (is_link(word)) next = table_.at<EntryBucket>(cell_offset(word));
+        if (word == 0 || is_link(word) || !std::binary_search(misfits.begin(), misfits.end(), cell_offset(word)))
+          continue;
+        swing_cell(primary, cell, 0);
+        if (!is_stale(primary->header)) stats_.entry_keys.store(stats_.entry_keys.load(kRelaxed) - 1, kRelaxed);
+        ++dropped;
+      }
+      bucket = next;
+    }
+  }
+  return dropped;
+}
+
+void ShardWriter::adopt(const ArenaCensus& census) {
+  const std::uint64_t fill = header_.fill.load(kRelaxed);
+  // A lane whose last worker had not noticed the last clear: what it counted is gone.
+  if (stats_.fill.load(kRelaxed) != fill) begin_sweep(fill);
+  fill_ = fill;
+  swept_ = stats_.swept_fill.load(kRelaxed) == fill;
+  swept_pairs_ = swept_entries_ = 0;
+  grown_ = true;
+  blocks_.adopt(census);
+}
+
+void ShardWriter::report(ArenaCensus& census) const { blocks_.report(census); }
+
+void ShardWriter::describe(WriterState& state) const {
+  const std::string shard = "shard " + std::to_string(number()) + ": ";
+  state.add(shard + "fill", fill_);
+  state.add(shard + "every bucket is swept", swept_ ? 1 : 0);
+  state.add(shard + "swept pair buckets", swept_pairs_);
+  state.add(shard + "swept entry buckets", swept_entries_);
+  state.add(shard + "growth may be due", grown_ ? 1 : 0);
+  state.add(shard + "pair_keys", stats_.pair_keys.load(kRelaxed));
+  state.add(shard + "entry_keys", stats_.entry_keys.load(kRelaxed));
+  state.add(shard + "fill of the counts", stats_.fill.load(kRelaxed));
+  state.add(shard + "swept_fill", stats_.swept_fill.load(kRelaxed));
+  state.add(shard + "pair state", shard_.pair_state.load(kRelaxed));
+  state.add(shard + "entry state", shard_.entry_state.load(kRelaxed));
+  blocks_.describe(state);
+}
+
+}  // namespace hostmap

@@ -1,0 +1,199 @@
+#include "table/write/table.hpp"
+
+#include <cstddef>
+#ifndef NDEBUG
+#include <cstdio>
+#include <cstdlib>
+#endif
+
+#include "layout/table.hpp"
+#include "table/memory/census.hpp"
+
+namespace hostmap {
+
+namespace {
+
+void write_table_header(TableHeader& header, const TableOptions& options) noexcept {
+  const TablePlan plan = plan_table(options.memory_limit, options.shards);
+  header.hash_seed = options.hash_seed;
+  header.shard_count = options.shards;
+  header.initial_buckets = options.buckets;
+  header.memory_limit = options.memory_limit;
+  header.max_value_bytes = options.max_value_bytes;
+  header.generations_offset = plan.generations_offset;
+  header.arena_offset = plan.arena_offset;
+  header.arena_bytes = plan.arena_bytes;
+  header.membarrier = options.membarrier ? 1 : 0;
+  for (std::uint32_t i = 0; i < options.shards; ++i) {
+    // BUCKETS is the total: the first shards take what does not divide.
+    const std::uint64_t base = options.buckets / options.shards + (i < options.buckets % options.shards ? 1 : 0);
+    ShardHeader& shard = header.shards[i];
+    shard.pairs_offset = plan.pairs_offset + i * plan.pairs_stride;
+    shard.entries_offset = plan.entries_offset + i * plan.entries_stride;
+    shard.pairs_base = shard.entries_base = base;
+  }
+}
+
+// Of all that a server stores once and believes later. A region is as good as what its head says.
+std::uint64_t checksum_of(const TableHeader& header) noexcept {
+  std::uint64_t sum = checksum_of_head(header.region, offsetof(TableHeader, checksum));
+  for (const ShardHeader& shard : header.shards) {
+    sum = hash_bytes(&shard.pairs_offset, offsetof(ShardHeader, reserved) - offsetof(ShardHeader, pairs_offset), sum);
+  }
+  return sum;
+}
+
+constexpr std::uint64_t kHeadBytes = round_up(sizeof(TableHeader), kPageSize);
+
+}  // namespace
+
+Table::Table(Region region, const TableOptions& options, Journal journal)
+    : region_(std::move(region)),
+      hash_(options.hash_seed),
+      journal_(journal),
+      budget_(options.memory_limit, header().server_stats),
+      populator_(std::make_unique<Populator>()) {
+  pool_ = std::make_unique<SlabPool>(region_, journal_, budget_, *populator_);
+  for (std::uint32_t i = 0; i < options.shards; ++i) {
+    shards_.push_back(std::make_unique<ShardWriter>(region_, i, journal_.intent(i), budget_, *populator_, *pool_));
+  }
+}
+
+Result<std::unique_ptr<Table>> Table::create(const std::string& path, const TableOptions& options, Journal journal) {
+  const TablePlan plan = plan_table(options.memory_limit, options.shards);
+  Result<Region> region = Region::create(path, plan.file_bytes, 0600);
+  if (!region) return region.status();
+  NewName name(path);
+  if (Status status = region->populate(0, kHeadBytes); !status.ok()) return status;
+  region->write_header(RegionKind::kTable, options.incarnation);
+  write_table_header(*region->at<TableHeader>(0), options);
+  region->at<TableHeader>(0)->checksum = checksum_of(*region->at<TableHeader>(0));
+  std::unique_ptr<Table> table(new Table(std::move(*region), options, journal));
+  if (!table->budget_.reserve(kHeadBytes) || !table->open()) {
+    // relaxed: nothing runs yet
+    const bool limited = table->header().server_stats.populate_failures.load(std::memory_order_relaxed) == 0;
+    return Status(
+        StatusCode::kFull,
+        std::to_string(options.buckets) + " initial buckets need more than " +
+            (limited ? "--memory " + std::to_string(options.memory_limit) + " allows; raise it or ask for fewer buckets"
+                     : "the file system has free; give it more (in a container --shm-size) or use another --dir"));
+  }
+  name.keep();
+  return table;
+}
+
+Result<std::unique_ptr<Table>> Table::attach(Region region, Journal journal) {
+  const auto damaged = [](const char* what) {
+    return Status(StatusCode::kInvalid, std::string("the table's ") + what);
+  };
+  if (region.bytes() < sizeof(TableHeader)) return damaged("region is too short");
+  const TableHeader& header = *region.at<TableHeader>(0);
+  if (header.checksum != checksum_of(header)) return damaged("header is damaged");
+  const TablePlan plan = plan_table(header.memory_limit, header.shard_count);
+  // relaxed, both: what a dead server left; its lock has been taken since
+  const std::uint64_t arena = header.arena_populated.load(std::memory_order_relaxed);
+  const std::uint64_t generations = header.generations_allocated.load(std::memory_order_relaxed);
+  if (header.shard_count != journal.lanes() || plan.file_bytes > region.bytes() ||
+      header.arena_allocated.load(std::memory_order_relaxed) > plan.arena_bytes || arena % kSlabBytes != 0 ||
+      arena > header.arena_allocated.load(std::memory_order_relaxed) ||
+      arena / kPageSize > generations / sizeof(PageGeneration) || generations > plan.generations_bytes) {
+    return damaged("header makes no sense");
+  }
+  TableOptions options;
+  options.memory_limit = header.memory_limit;
+  options.shards = header.shard_count;
+  options.hash_seed = header.hash_seed;
+  std::unique_ptr<Table> table(new Table(std::move(region), options, journal));
+  for (const auto& shard : table->shards_) {
+    if (!shard->plausible()) return damaged("split states make no sense");
+  }
+  return table;
+}
+
+std::uint64_t Table::adopt(const std::vector<Stream>& streams, std::vector<std::size_t>& lost) {
+  ArenaCensus census(header(), journal_);
+  std::uint64_t dropped = 0;
+  for (const auto& shard : shards_) dropped += shard->survey(census);
+  if (const std::vector<std::uint64_t> misfits = census.take_back_misfits(region_.data()); !misfits.empty()) {
+    for (const auto& shard : shards_) dropped += shard->drop_entries(misfits);
+  }
+  for (std::size_t i = 0; i < streams.size(); ++i) {
+    if (!census.count_entry(streams[i].shard, streams[i].entry, streams[i].bytes)) lost.push_back(i);
+  }
+  adopt(census);
+  return dropped;
+}
+
+bool Table::adopt_told(std::span<const std::byte> told, const std::vector<Stream>& streams,
+                       std::vector<std::size_t>& lost) {
+  ArenaCensus census(header(), journal_);
+  if (!census.read(told)) return false;
+  for (std::size_t i = 0; i < streams.size(); ++i) {
+    if (!census.has_entry(streams[i].shard, streams[i].entry, streams[i].bytes)) lost.push_back(i);
+  }
+  adopt(census);
+#ifndef NDEBUG
+  // A count of the table must give the same writers: state that only one kind of start rebuilds loses data later.
+  const WriterState read = state();
+  std::vector<std::size_t> lost_by_count;
+  const std::uint64_t dropped = adopt(streams, lost_by_count);
+  const std::string differences = read.differences(state());
+  if (dropped == 0 && (lost_by_count != lost || !differences.empty())) {  // a damaged table is another matter
+    std::fprintf(stderr, "a start by the hand-over summary differs from one by a count of the table:\n%s",
+                 differences.c_str());
+    std::abort();
+  }
+#endif
+  return true;
+}
+
+void Table::mend_reserve() {
+  for (const auto& shard : shards_) shard->leave_reserve();
+  for (const SlabPool::Move& move : pool_->moves_for_reserve()) {
+    if (shards_[move.shard]->move_run(move)) return;
+  }
+}
+
+WriterState Table::state() const {
+  WriterState state;
+  pool_->describe(state);
+  for (const auto& shard : shards_) shard->describe(state);
+  // relaxed: nothing runs
+  state.add("memory_bytes", region_.at<TableHeader>(0)->server_stats.memory_bytes.load(std::memory_order_relaxed));
+  return state;
+}
+
+std::vector<std::byte> Table::tell() {
+  populator_.reset();
+  ArenaCensus census(header(), journal_);
+  pool_->report(census);
+  for (const auto& shard : shards_) shard->report(census);
+  return census.bytes();
+}
+
+void Table::adopt(const ArenaCensus& census) {
+  pool_->adopt(census);
+  // relaxed, both: nothing runs yet
+  std::uint64_t populated = kHeadBytes + header().generations_allocated.load(std::memory_order_relaxed) +
+                            header().arena_allocated.load(std::memory_order_relaxed);
+  pool_->give_back_rest();
+  for (const auto& shard : shards_) {
+    shard->give_back_rest();
+    shard->adopt(census);
+    populated += shard->populated_bytes();
+  }
+  budget_.recount(populated);
+}
+
+bool Table::open() {
+  for (const auto& shard : shards_) {
+    if (!shard->open()) return false;
+  }
+  return true;
+}
+
+void Table::close() noexcept {
+  for (const auto& shard : shards_) shard->close();
+}
+
+}  // namespace hostmap

@@ -1,0 +1,90 @@
+// Table: the server's table region with all that writes it, put together.
+//
+// create() builds the region; shards() are then owned by the workers of their lanes, one thread each.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include <hostmap/status.hpp>
+
+#include "base/hash.hpp"
+#include "journal/journal.hpp"
+#include "layout/table.hpp"
+#include "table/write/writer.hpp"
+
+namespace hostmap {
+
+struct TableOptions {
+  std::uint64_t buckets = 1024;  // in each form, over all shards; at least one per shard
+  std::uint64_t memory_limit = std::uint64_t{1} << 30;
+  std::uint64_t max_value_bytes = std::uint64_t{64} << 20;
+  std::uint32_t shards = 1;
+  std::uint64_t hash_seed = 0;
+  std::uint64_t incarnation = 0;
+  bool membarrier = false;
+};
+
+class Table {
+ public:
+  // Creates and populates the region at `path`. It is not published yet. kFull: the limit or the file system is too small
+  // for the initial buckets.
+  static Result<std::unique_ptr<Table>> create(const std::string& path, const TableOptions& options, Journal journal);
+
+  // Maps and checks the region that a dead server left; nothing of it is changed. kInvalid: it cannot be gone on with, and why.
+  static Result<std::unique_ptr<Table>> attach(Region region, Journal journal);
+  // After the shards were settled: `streams` hold entries that nothing links yet. Returns how many places and links led
+  // nowhere and were dropped. `lost`: numbers of the streams whose entries do.
+  struct Stream {
+    std::uint32_t shard;
+    std::uint64_t entry;
+    std::uint64_t bytes;  // of the entry
+  };
+  std::uint64_t adopt(const std::vector<Stream>& streams, std::vector<std::size_t>& lost);
+  // The same by what the last server said of the arena when it stopped, in time that depends on the arena's size and not on
+  // the number of cells. False: that makes no sense, and nothing was done.
+  // To follow either, when the last server's summary is removed: it moves entries.
+  void mend_reserve();
+  bool adopt_told(std::span<const std::byte> told, const std::vector<Stream>& streams, std::vector<std::size_t>& lost);
+  // Everything that a start must rebuild, for comparison. No worker runs.
+  WriterState state() const;
+  // What it says. No worker runs any more; nothing grows from here on.
+  std::vector<std::byte> tell();
+
+  Region& region() noexcept { return region_; }
+  TableHeader& header() noexcept { return *region_.at<TableHeader>(0); }
+  ShardWriter& shard(std::uint32_t index) noexcept { return *shards_[index]; }
+  std::uint32_t shard_count() const noexcept { return static_cast<std::uint32_t>(shards_.size()); }
+
+  // The key with its hash, and its shard.
+  HashedKey hash(std::span<const std::byte> key, std::uint32_t& shard) const noexcept {
+    HashedKey hashed;
+    hashed.bytes = key;
+    hashed.hash = hash_(key);
+    const Spread spread = spread_over_shards(hashed.hash, shard_count());
+    hashed.fraction = spread.fraction;
+    shard = spread.shard;
+    return hashed;
+  }
+
+  // Tells every reader that this table is given up.
+  void close() noexcept;
+
+ private:
+  Table(Region region, const TableOptions& options, Journal journal);
+  bool open();
+  void adopt(const ArenaCensus& census);
+
+  Region region_;
+  KeyHash hash_;
+  Journal journal_;
+  MemoryBudget budget_;
+  std::unique_ptr<SlabPool> pool_;
+  std::vector<std::unique_ptr<ShardWriter>> shards_;
+  std::unique_ptr<Populator> populator_;  // last: its thread uses what stands above
+};
+
+}  // namespace hostmap

@@ -1,0 +1,451 @@
+#include "table/write/writer.hpp"
+
+#include <bit>
+#include <cstring>
+
+#include "base/shared_copy.hpp"
+#include "layout/journal.hpp"
+#include "layout/table.hpp"
+
+namespace hostmap {
+
+namespace {
+
+// relaxed: this thread is the only writer of every word that it loads here, and what it stores relaxed is published by a
+// later release store of a header, cell or state.
+constexpr auto kRelaxed = std::memory_order_relaxed;
+
+void count(Word& counter, std::uint64_t by = 1) noexcept { counter.store(counter.load(kRelaxed) + by, kRelaxed); }
+
+}  // namespace
+
+ShardWriter::ShardWriter(Region& table, std::uint32_t shard, Intent& intent, MemoryBudget& budget, Populator& populator,
+                         SlabPool& pool)
+    : table_(table),
+      header_(*table.at<TableHeader>(0)),
+      shard_(header_.shards[shard]),
+      stats_(header_.lane_stats[shard]),
+      hash_(header_.hash_seed),
+      populator_(populator),
+      pool_(pool),
+      blocks_(pool, stats_, shard),
+      pair_area_(table, budget, shard_.pairs_offset, plan_table(header_.memory_limit, header_.shard_count).pairs_stride,
+                 shard_.pairs_populated),
+      entry_area_(table, budget, shard_.entries_offset,
+                  plan_table(header_.memory_limit, header_.shard_count).entries_stride, shard_.entries_populated),
+      pairs_(table.at<PairBucket>(shard_.pairs_offset)),
+      entries_(table.at<EntryBucket>(shard_.entries_offset)),
+      width_(widest_vectors()),
+      intent_(intent) {}
+
+bool ShardWriter::open() {
+  return pair_area_.extend_to(shard_.pairs_base * sizeof(PairBucket)) &&
+         entry_area_.extend_to(shard_.entries_base * sizeof(EntryBucket));
+}
+
+void ShardWriter::close() noexcept {
+  // [state.close] release; pairs with [state.read]
+  shard_.pair_state.fetch_or(kStateClosed, std::memory_order_release);
+  shard_.entry_state.fetch_or(kStateClosed,
+                              std::memory_order_release);  // [state.close-entries] release; pairs with [state.read]
+}
+
+// --- Finding ---------------------------------------------------------------------------------------------------------
+
+HashedKey ShardWriter::hashed(std::span<const std::byte> key) const noexcept {
+  HashedKey hashed;
+  hashed.bytes = key;
+  hashed.hash = hash_(key);
+  hashed.fraction = spread_over_shards(hashed.hash, header_.shard_count).fraction;
+  return hashed;
+}
+
+PairBucket* ShardWriter::pair_home(const HashedKey& key) const noexcept {
+  const std::uint64_t state = shard_.pair_state.load(kRelaxed);
+  if (key.home != nullptr && key.home_state == state) return key.home;
+  return pairs_ + bucket_index(state, shard_.pairs_base, key.fraction, key.hash);
+}
+
+EntryBucket* ShardWriter::entry_home(const HashedKey& key) const noexcept {
+  return entries_ + bucket_index(shard_.entry_state.load(kRelaxed), shard_.entries_base, key.fraction, key.hash);
+}
+
+PairBucket* ShardWriter::pair_next(const PairBucket& bucket) const noexcept {
+  if ((bucket.header.load(kRelaxed) & kOverflowBit) == 0) return nullptr;
+  return table_.at<PairBucket>(bucket.link.load(kRelaxed) & kOffsetMask);
+}
+
+bool ShardWriter::mixed() const noexcept { return (shard_.pair_state.load(kRelaxed) & kStateMixed) != 0; }
+
+void ShardWriter::prefetch(HashedKey& key) const noexcept {
+  if (key.is_word()) {
+    key.home_state = shard_.pair_state.load(kRelaxed);
+    key.home = pairs_ + bucket_index(key.home_state, shard_.pairs_base, key.fraction, key.hash);
+    __builtin_prefetch(&key.home->header, 1);
+    __builtin_prefetch(&key.home->link, 1);
+  }
+  if (!key.is_word() || mixed()) __builtin_prefetch(entry_home(key), 1);
+}
+
+ShardWriter::PairPlace ShardWriter::find_pair(PairBucket* primary, std::uint64_t key,
+                                              PairPlace* free_place) const noexcept {
+  for (PairBucket* bucket = primary; bucket != nullptr; bucket = pair_next(*bucket)) {
+    const std::uint64_t header = bucket->header.load(kRelaxed);
+    const auto occupied = static_cast<unsigned>(header & kOccupiedMask);
+    if (const unsigned found = match_keys(*bucket, key, width_) & occupied; found != 0) {
+      return {bucket, first_place(found)};
+    }
+    const unsigned unoccupied = ~occupied & kOccupiedMask;
+    if (unoccupied != 0 && free_place != nullptr && free_place->bucket == nullptr) {
+      *free_place = {bucket, first_place(unoccupied)};
+    }
+  }
+  return {};
+}
+
+ShardWriter::EntryPlace ShardWriter::find_entry(EntryBucket* primary, const HashedKey& key,
+                                                Word** free_cell) const noexcept {
+  const std::uint16_t tag = tag_of(key.hash);
+  for (EntryBucket* bucket = primary;;) {
+    unsigned candidates = match_tags(*bucket, tag, width_);
+    for (; candidates != 0; candidates &= candidates - 1) {
+      Word& cell = bucket->cells[first_place(candidates) - 1];
+      const std::uint64_t word = cell.load(kRelaxed);
+      const std::byte* entry = table_.at<std::byte>(cell_offset(word));
+      const std::uint64_t meta = table_.at<Word>(cell_offset(word))->load(kRelaxed);
+      if (meta_key_bytes(meta) == key.bytes.size() &&
+          std::memcmp(entry + kEntryMetaBytes, key.bytes.data(), key.bytes.size()) == 0) {
+        return {&cell, word};
+      }
+    }
+    if (free_cell != nullptr && *free_cell == nullptr) {
+      for (Word& cell : bucket->cells) {
+        if (cell.load(kRelaxed) == 0) {
+          *free_cell = &cell;
+          break;
+        }
+      }
+    }
+    const std::uint64_t last = bucket->cells[kPlaces - 1].load(kRelaxed);
+    if (!is_link(last)) return {};
+    bucket = table_.at<EntryBucket>(cell_offset(last));
+  }
+}
+
+ShardWriter::Found ShardWriter::find(const HashedKey& key) noexcept {
+  Found result;
+  if (key.is_word()) {
+    if (const PairPlace at = find_pair(fresh_pairs(key), key.word(), nullptr); at.bucket != nullptr) {
+      result.found = true;
+      result.pair_value = at.bucket->values[at.place - 1].load(kRelaxed);
+      return result;
+    }
+    if (!mixed()) return result;
+  }
+  const EntryPlace at = find_entry(fresh_entries(key), key, nullptr);
+  if (at.cell == nullptr) return result;
+  result.found = true;
+  result.entry = cell_offset(at.word);
+  result.generation = pool_.generation(result.entry);
+  const std::uint64_t meta = table_.at<Word>(result.entry)->load(kRelaxed);
+  result.value = {entry_payload(result.entry) + key.bytes.size(), static_cast<std::size_t>(meta_value_bytes(meta))};
+  return result;
+}
+
+std::uint64_t ShardWriter::entry_size(std::uint64_t cell) const noexcept {
+  const std::uint64_t meta = table_.at<Word>(cell_offset(cell))->load(kRelaxed);
+  return entry_bytes(meta_key_bytes(meta), meta_value_bytes(meta));
+}
+
+// --- Room: overflow buckets, linked before the request's intent is sealed ----------------------------------------------
+
+ShardWriter::PairPlace ShardWriter::link_pair_bucket(PairBucket* primary) {
+  PairBucket* last = primary;
+  unsigned length = 1;
+  for (PairBucket* next = pair_next(*last); next != nullptr; next = pair_next(*last)) {
+    last = next;
+    ++length;
+  }
+  chain_is_full_ = length >= kMaxChain;
+  if (chain_is_full_) return {};
+  const std::uint64_t offset = blocks_.allocate_overflow(kSlabPairOverflow);
+  if (offset == 0) return {};
+  auto* bucket = table_.at<PairBucket>(offset);
+  // A reader that is still on its way here from a former chain must find another version.
+  const std::uint64_t version = header_version(bucket->header.load(kRelaxed)) + 1;
+  // [pair.adopt] release; pairs with [pair.header]
+  bucket->header.store(version << kVersionShift | fill_bits(), std::memory_order_release);
+  std::atomic_thread_fence(std::memory_order_release);  // [pair.adopt-fence] release; pairs with [pair.check]
+  const std::uint64_t visited = last->link.load(kRelaxed) & ~kOffsetMask;
+  last->link.store(visited | offset, kRelaxed);
+  // [pair.link] release; pairs with [pair.header]
+  last->header.store((last->header.load(kRelaxed) + kVersionStep) | kOverflowBit, std::memory_order_release);
+  return {bucket, 1};
+}
+
+// Gives back the overflow buckets from `bucket` on, which no chain leads to any more.
+void ShardWriter::release_pair_overflow(PairBucket* bucket) noexcept {
+  while (bucket != nullptr) {
+    PairBucket* next = pair_next(*bucket);
+    blocks_.release_overflow(kSlabPairOverflow, offset_of(bucket));
+    bucket = next;
+  }
+}
+
+Word* ShardWriter::link_entry_bucket(EntryBucket* primary) {
+  EntryBucket* last = primary;
+  unsigned length = 1;
+  for (std::uint64_t word = last->cells[kPlaces - 1].load(kRelaxed); is_link(word);
+       word = last->cells[kPlaces - 1].load(kRelaxed)) {
+    last = table_.at<EntryBucket>(cell_offset(word));
+    ++length;
+  }
+  chain_is_full_ = length >= kMaxChain;
+  if (chain_is_full_) return nullptr;
+  const std::uint64_t offset = blocks_.allocate_overflow(kSlabEntryOverflow);
+  if (offset == 0) return nullptr;
+  auto* bucket = table_.at<EntryBucket>(offset);
+  Word& link = last->cells[kPlaces - 1];
+  // Its former chain's version was raised when it was unlinked; that must be seen before these cells are.
+  std::atomic_thread_fence(std::memory_order_release);  // [cell.reuse] release; pairs with [cell.check]
+  bucket->cells[0].store(link.load(kRelaxed), kRelaxed);
+  for (unsigned i = 1; i < kPlaces; ++i) bucket->cells[i].store(0, kRelaxed);
+  intent_.touch(offset_of(primary));
+  // The moved cell is found in either place, so no version needs to rise.
+  // [cell.link] release; pairs with [cell.load]
+  link.store(make_cell(0, offset), std::memory_order_release);
+  return &bucket->cells[1];
+}
+
+void ShardWriter::set_mixed() noexcept {
+  if (mixed()) return;
+  // [state.mixed] release; pairs with [state.read]: stands before any such entry is linked
+  shard_.pair_state.store(shard_.pair_state.load(kRelaxed) | kStateMixed, std::memory_order_release);
+  std::atomic_thread_fence(std::memory_order_release);  // [state.mixed-fence] release; pairs with [pair.miss]
+}
+
+// --- Mutations -------------------------------------------------------------------------------------------------------
+
+StatusCode ShardWriter::try_put(const HashedKey& key, std::span<const std::byte> value) {
+  if (!key.is_word() || value.size() != 8) return put_entry(key, value);
+  std::uint64_t word;
+  std::memcpy(&word, value.data(), sizeof word);
+  const StatusCode code = put_pair(key, word);
+  if (code == StatusCode::kFull && mixed()) [[unlikely]] {
+    // There is no place for a pair; where the key has an entry, it keeps one.
+    if (find_entry(fresh_entries(key), key, nullptr).cell != nullptr) return put_entry(key, value);
+  }
+  return code;
+}
+
+StatusCode ShardWriter::make_room_and_put(const HashedKey& key, std::span<const std::byte> value, Effort& effort) {
+  effort.goes_on = false;
+  if (chain_is_full_ || !make_room(effort, entry_bytes(key.bytes.size(), value.size()))) return StatusCode::kFull;
+  const StatusCode code = try_put(key, value);
+  effort.goes_on = code == StatusCode::kFull && !chain_is_full_;
+  return code;
+}
+
+StatusCode ShardWriter::put_pair(const HashedKey& key, std::uint64_t value) {
+  PairBucket* primary = fresh_pairs(key);
+  PairPlace place;
+  if (const PairPlace at = find_pair(primary, key.word(), &place); at.bucket != nullptr) {
+    Word& word = at.bucket->values[at.place - 1];
+    intent_.seal({IntentKind::kValue, offset_of(&word), value});
+    word.store(value, std::memory_order_release);  // [pair.value] release; pairs with [pair.check]
+    return StatusCode::kOk;
+  }
+  EntryBucket* entry_primary = nullptr;
+  EntryPlace entry;
+  if (mixed()) {
+    entry_primary = fresh_entries(key);
+    entry = find_entry(entry_primary, key, nullptr);
+  }
+  if (place.bucket == nullptr) place = link_pair_bucket(primary);
+  if (place.bucket == nullptr) return StatusCode::kFull;
+
+  PairBucket& bucket = *place.bucket;
+  // The place may have held another pair: the header that took it out must be seen before these words are.
+  std::atomic_thread_fence(std::memory_order_release);  // [pair.reuse] release; pairs with [pair.check]
+  bucket.keys[place.place - 1].store(key.word(), kRelaxed);
+  bucket.values[place.place - 1].store(value, kRelaxed);
+  const std::uint64_t bit = IntentWriter::bit_of(offset_of(&bucket), place.place);
+  if (entry.cell == nullptr) {
+    intent_.seal({IntentKind::kPairInsert, bit});
+  } else {
+    intent_.seal({IntentKind::kMoveToPair, bit}, {offset_of(entry.cell), entry.word});
+  }
+  const std::uint64_t header = (bucket.header.load(kRelaxed) + kVersionStep) | std::uint64_t{1} << place.place;
+  bucket.header.store(header, std::memory_order_release);  // [pair.insert] release; pairs with [pair.header]
+  count(stats_.pair_keys);
+  grown_ = true;
+  if (entry.cell != nullptr) {
+    const std::uint64_t size = entry_size(entry.word);
+    swing_cell(entry_primary, *entry.cell, 0);
+    blocks_.release(cell_offset(entry.word), size);
+    count(stats_.entry_keys, -std::uint64_t{1});
+  }
+  return StatusCode::kOk;
+}
+
+// Changes a cell, and raises the chain's version unless the cell was empty. What the old word led to is free afterwards.
+void ShardWriter::swing_cell(EntryBucket* primary, Word& cell, std::uint64_t word) noexcept {
+  const std::uint64_t old = cell.load(kRelaxed);
+  intent_.touch(offset_of(primary));
+  cell.store(word, std::memory_order_release);  // [cell.swing] release; pairs with [cell.load]
+  if (old == 0) return;
+  // [chain.raise] release; pairs with [cell.check]
+  primary->header.store(primary->header.load(kRelaxed) + kVersionStep, std::memory_order_release);
+}
+
+std::uint64_t ShardWriter::begin_entry(std::uint64_t key_bytes, std::uint64_t value_bytes, Effort& effort) {
+  effort.goes_on = false;
+  const std::uint64_t size = entry_bytes(key_bytes, value_bytes);
+  std::uint64_t entry = blocks_.allocate(size);
+  if (entry == 0 && make_room(effort, size)) {
+    entry = blocks_.allocate(size);
+    effort.goes_on = entry == 0;
+  }
+  // relaxed: published with the cell that will lead here; allocate() has fenced
+  if (entry != 0) table_.at<Word>(entry)->store(make_meta(key_bytes, value_bytes), kRelaxed);
+  return entry;
+}
+
+bool ShardWriter::may_replace(const HashedKey& key, std::uint64_t value_bytes) noexcept {
+  const EntryPlace at = find_entry(fresh_entries(key), key, nullptr);
+  return at.cell != nullptr &&
+         blocks_.room_at(cell_offset(at.word), entry_size(at.word)) >= entry_bytes(key.bytes.size(), value_bytes);
+}
+
+void ShardWriter::drop_entry(std::uint64_t entry, std::uint64_t key_bytes, std::uint64_t value_bytes) noexcept {
+  blocks_.release(entry, entry_bytes(key_bytes, value_bytes));
+}
+
+bool ShardWriter::has_pair(const HashedKey& key) noexcept {
+  return key.is_word() && find_pair(fresh_pairs(key), key.word(), nullptr).bucket != nullptr;
+}
+
+// A block for a new value of `key`, with its meta. If there is no other: of the reserve, where the key has an entry that is as
+// large; of a larger class, where it has a pair.
+std::uint64_t ShardWriter::block_for(const HashedKey& key, std::uint64_t value_bytes) {
+  const std::uint64_t bytes = entry_bytes(key.bytes.size(), value_bytes);
+  std::uint64_t meta = make_meta(key.bytes.size(), value_bytes);
+  std::uint64_t entry = blocks_.allocate(bytes);
+  if (entry == 0) [[unlikely]] {
+    const EntryPlace old = find_entry(fresh_entries(key), key, nullptr);
+    if (old.cell != nullptr) {
+      entry = blocks_.allocate_reserved(cell_offset(old.word), entry_size(old.word), bytes);
+    } else if (has_pair(key)) {
+      entry = blocks_.allocate_in_larger(bytes);
+      meta |= kEntryInLargerBlock;
+    }
+    if (entry == 0) return 0;
+  }
+  // relaxed: published with the cell that will lead here; who gave the block has fenced
+  table_.at<Word>(entry)->store(meta, kRelaxed);
+  return entry;
+}
+
+StatusCode ShardWriter::put_entry(const HashedKey& key, std::span<const std::byte> value) {
+  if (value.size() == 8 && key.bytes.size() % 8 == 0) {
+    // The value is one aligned word: if the key has such a one already, a single store replaces it.
+    EntryBucket* primary = fresh_entries(key);
+    const EntryPlace at = find_entry(primary, key, nullptr);
+    if (at.cell != nullptr && entry_size(at.word) == entry_bytes(key.bytes.size(), 8)) {
+      Word& word = *table_.at<Word>(cell_offset(at.word) + kEntryMetaBytes + key.bytes.size());
+      std::uint64_t wanted;
+      std::memcpy(&wanted, value.data(), sizeof wanted);
+      intent_.seal({IntentKind::kValue, offset_of(&word), wanted});
+      word.store(wanted, std::memory_order_release);  // [entry.value] release; pairs with [cell.check]
+      return StatusCode::kOk;
+    }
+  }
+  const std::uint64_t entry = block_for(key, value.size());
+  if (entry == 0) [[unlikely]] {
+    chain_is_full_ = false;
+    return StatusCode::kFull;
+  }
+  std::byte* payload = entry_payload(entry);
+  copy_shared(payload, key.bytes.data(), key.bytes.size());
+  copy_shared(payload + key.bytes.size(), value.data(), value.size());
+  const StatusCode code = try_commit(key, entry);
+  if (code == StatusCode::kOk) [[likely]]
+    return code;
+  drop_entry(entry, key.bytes.size(), value.size());
+  // A pair that becomes an entry needs a block and a bucket, and the last slab went to the block. It is the bucket's now, as a
+  // block may be found in another class.
+  if (chain_is_full_ || !has_pair(key) || link_entry_bucket(fresh_entries(key)) == nullptr) return code;
+  return put_entry(key, value);
+}
+
+StatusCode ShardWriter::commit_entry(const HashedKey& key, std::uint64_t entry, Effort& effort) {
+  effort.goes_on = false;
+  StatusCode code = try_commit(key, entry);
+  if (code == StatusCode::kOk) [[likely]]
+    return code;
+  if (!chain_is_full_ && make_room(effort, sizeof(EntryBucket))) {
+    code = try_commit(key, entry);
+    effort.goes_on = code == StatusCode::kFull && !chain_is_full_;
+  }
+  return code;
+}
+
+StatusCode ShardWriter::try_commit(const HashedKey& key, std::uint64_t entry) {
+  EntryBucket* primary = fresh_entries(key);
+  Word* free_cell = nullptr;
+  EntryPlace old = find_entry(primary, key, &free_cell);
+  Word* cell = old.cell != nullptr ? old.cell : free_cell;
+  if (cell == nullptr) cell = link_entry_bucket(primary);
+  if (cell == nullptr) return StatusCode::kFull;
+  PairPlace pair;
+  if (key.is_word()) {
+    set_mixed();
+    pair = find_pair(fresh_pairs(key), key.word(), nullptr);
+  }
+  const std::uint64_t word = make_cell(tag_of(key.hash), entry);
+  const std::uint64_t old_size = old.cell != nullptr ? entry_size(old.word) : 0;
+  if (pair.bucket == nullptr) {
+    intent_.seal({IntentKind::kCell, offset_of(cell), word});
+  } else {
+    intent_.seal({IntentKind::kMoveToEntry, IntentWriter::bit_of(offset_of(pair.bucket), pair.place)},
+                 {offset_of(cell), word});
+  }
+  swing_cell(primary, *cell, word);
+  if (pair.bucket != nullptr) {
+    const std::uint64_t header =
+        (pair.bucket->header.load(kRelaxed) + kVersionStep) & ~(std::uint64_t{1} << pair.place);
+    pair.bucket->header.store(header, std::memory_order_release);  // [pair.move] release; pairs with [pair.header]
+    count(stats_.pair_keys, -std::uint64_t{1});
+  }
+  if (old.cell != nullptr) {
+    blocks_.release(cell_offset(old.word), old_size);
+  } else {
+    count(stats_.entry_keys);
+    grown_ = true;
+  }
+  return StatusCode::kOk;
+}
+
+StatusCode ShardWriter::erase(const HashedKey& key) {
+  if (key.is_word()) {
+    if (const PairPlace at = find_pair(fresh_pairs(key), key.word(), nullptr); at.bucket != nullptr) {
+      intent_.seal({IntentKind::kPairErase, IntentWriter::bit_of(offset_of(at.bucket), at.place)});
+      const std::uint64_t header = (at.bucket->header.load(kRelaxed) + kVersionStep) & ~(std::uint64_t{1} << at.place);
+      at.bucket->header.store(header, std::memory_order_release);  // [pair.erase] release; pairs with [pair.header]
+      count(stats_.pair_keys, -std::uint64_t{1});
+      return StatusCode::kOk;
+    }
+    if (!mixed()) return StatusCode::kNotFound;
+  }
+  EntryBucket* primary = fresh_entries(key);
+  const EntryPlace at = find_entry(primary, key, nullptr);
+  if (at.cell == nullptr) return StatusCode::kNotFound;
+  const std::uint64_t size = entry_size(at.word);
+  intent_.seal({IntentKind::kCell, offset_of(at.cell), 0});
+  swing_cell(primary, *at.cell, 0);
+  blocks_.release(cell_offset(at.word), size);
+  count(stats_.entry_keys, -std::uint64_t{1});
+  return StatusCode::kOk;
+}
+
+}  // namespace hostmap

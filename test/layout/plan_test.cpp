@@ -1,0 +1,326 @@
+// The functions of layout.hpp that compute where things lie: parts never overlap, whatever the options.
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <gtest/gtest.h>
+#include <string>
+#include <vector>
+
+#include "layout/connection.hpp"
+#include "layout/journal.hpp"
+#include "layout/master.hpp"
+#include "layout/table.hpp"
+#include "support/seed.hpp"
+
+namespace hostmap::test {
+namespace {
+
+struct Part {
+  std::string name;
+  std::uint64_t begin;
+  std::uint64_t end;
+};
+
+// The parts follow each other in this order without overlap, the last one ends at `bytes` at most.
+void expect_in_order(const std::vector<Part>& parts, std::uint64_t bytes, const std::string& where) {
+  std::uint64_t last = 0;
+  for (const Part& part : parts) {
+    ASSERT_GE(part.begin, last) << part.name << " of " << where;
+    ASSERT_GE(part.end, part.begin) << part.name << " of " << where;
+    last = part.end;
+  }
+  ASSERT_LE(last, bytes) << where;
+}
+
+void expect_good_plan(std::uint64_t limit, std::uint32_t shards) {
+  const std::string where = std::to_string(limit) + " bytes, " + std::to_string(shards) + " shards";
+  const TablePlan plan = plan_table(limit, shards);
+  std::vector<Part> parts{{"head", 0, sizeof(TableHeader)}};
+  for (std::uint32_t i = 0; i < shards; ++i) {
+    const std::uint64_t begin = plan.pairs_offset + i * plan.pairs_stride;
+    parts.push_back({"pairs of shard " + std::to_string(i), begin, begin + plan.pairs_stride});
+    ASSERT_EQ(begin % kHugePageSize, 0u) << where;
+  }
+  for (std::uint32_t i = 0; i < shards; ++i) {
+    const std::uint64_t begin = plan.entries_offset + i * plan.entries_stride;
+    parts.push_back({"entries of shard " + std::to_string(i), begin, begin + plan.entries_stride});
+    ASSERT_EQ(begin % kHugePageSize, 0u) << where;
+  }
+  parts.push_back({"generations", plan.generations_offset, plan.generations_offset + plan.generations_bytes});
+  parts.push_back({"arena", plan.arena_offset, plan.arena_offset + plan.arena_bytes});
+  expect_in_order(parts, plan.file_bytes, where);
+  ASSERT_EQ(plan.generations_offset % kHugePageSize, 0u) << where;
+  ASSERT_EQ(plan.arena_offset % kHugePageSize, 0u) << where;
+  ASSERT_EQ(plan.file_bytes, plan.arena_offset + plan.arena_bytes) << where;
+  // A generation for each page of the arena, and an arena of whole slabs that can take the whole limit.
+  ASSERT_EQ(plan.generations_bytes, plan.arena_bytes / kPageSize * sizeof(PageGeneration)) << where;
+  ASSERT_EQ(plan.arena_bytes % kSlabBytes, 0u) << where;
+  ASSERT_GE(plan.arena_bytes, limit) << where;
+  // Offsets fit a cell, and the shards' reservations together can take the whole limit, each one a fair share at least.
+  ASSERT_LE(plan.file_bytes, kOffsetMask) << where;
+  ASSERT_GE(plan.pairs_stride * shards, limit) << where;
+  ASSERT_GE(plan.entries_stride * shards, limit) << where;
+}
+
+constexpr std::uint64_t kLeastMemory = 512 * 1024;             // of --memory
+constexpr std::uint64_t kMostMemory = std::uint64_t{1} << 40;  // likewise
+
+TEST(TablePlanTest, PartsNeverOverlapAtTheBoundsOfEveryOption) {
+  for (std::uint32_t shards = 1; shards <= kMaxLanes; ++shards) {
+    for (std::uint64_t limit = kLeastMemory; limit <= kMostMemory; limit *= 2) {
+      for (const std::uint64_t near : {limit - 1, limit, limit + 1, limit + kPageSize}) {
+        ASSERT_NO_FATAL_FAILURE(expect_good_plan(near, shards));
+      }
+    }
+  }
+}
+
+TEST(TablePlanTest, PartsNeverOverlapForRandomOptions) {
+  Random random;
+  for (int i = 0; i < 20'000; ++i) {
+    const std::uint64_t limit = random.between(kLeastMemory, kMostMemory) >> random.below(21);
+    const auto shards = static_cast<std::uint32_t>(random.between(1, kMaxLanes));
+    ASSERT_NO_FATAL_FAILURE(expect_good_plan(std::max(limit, kLeastMemory), shards));
+  }
+}
+
+TEST(MasterPlanTest, TheMailboxesFollowTheHeadAndFitTheRegion) {
+  for (const std::uint32_t mailboxes : {1u, 2u, 63u, 64u, 65u, 1024u, kMaxConnections, 2 * kMaxConnections}) {
+    const std::uint64_t bytes = master_bytes(mailboxes);
+    expect_in_order({{"head", 0, sizeof(MasterHeader)},
+                     {"mailboxes", kMailboxesOffset, kMailboxesOffset + mailboxes * sizeof(Mailbox)}},
+                    bytes, std::to_string(mailboxes));
+    EXPECT_EQ(bytes % kPageSize, 0u);
+    EXPECT_EQ(kMailboxesOffset % alignof(Mailbox), 0u);
+  }
+}
+
+TEST(ConnectionPlanTest, ControlsAndRingsOfAllChannelsLieApart) {
+  for (std::uint32_t lanes = 1; lanes <= kMaxLanes; ++lanes) {
+    for (const std::uint64_t ring : {std::uint64_t{4096}, std::uint64_t{65536}, std::uint64_t{64} << 20}) {
+      const std::string where = std::to_string(lanes) + " lanes of " + std::to_string(ring);
+      std::vector<Part> parts{{"head", 0, sizeof(ConnectionHeader)}};
+      for (std::uint32_t channel = 0; channel < 2 * lanes; ++channel) {
+        const std::uint64_t at = channel_control_offset(channel);
+        parts.push_back({"control", at, at + sizeof(ChannelControl)});
+      }
+      parts.push_back({"end of head", connection_head_bytes(lanes), connection_head_bytes(lanes)});
+      for (std::uint32_t channel = 0; channel < 2 * lanes; ++channel) {
+        const std::uint64_t request = request_ring_offset(channel, lanes, ring);
+        const std::uint64_t answer = answer_ring_offset(channel, lanes, ring);
+        ASSERT_EQ(request % kPageSize, 0u) << "populated by pages";
+        parts.push_back({"request ring", request, request + ring});
+        parts.push_back({"answer ring", answer, answer + ring});
+      }
+      ASSERT_NO_FATAL_FAILURE(expect_in_order(parts, connection_bytes(lanes, ring), where));
+      ASSERT_EQ(parts.back().end, connection_bytes(lanes, ring)) << where;
+      ASSERT_LE(2 * lanes, kMaxChannels);
+    }
+  }
+}
+
+TEST(JournalPlanTest, RecordsPositionsAndClassesLieApart) {
+  for (const std::uint32_t connections : {1u, 7u, 1024u, kMaxConnections}) {
+    for (std::uint32_t lanes = 1; lanes <= kMaxLanes; lanes += 3) {
+      for (const std::uint64_t slabs : {std::uint64_t{16}, std::uint64_t{32767}, kMostMemory / kSlabBytes}) {
+        const std::uint64_t records = kConnectionRecordsOffset;
+        const std::uint64_t positions = positions_offset(connections);
+        const std::uint64_t classes = slab_classes_offset(connections, lanes);
+        ASSERT_NO_FATAL_FAILURE(expect_in_order(
+            {{"head", 0, sizeof(JournalHeader)},
+             {"connections", records, records + std::uint64_t{connections} * sizeof(ConnectionRecord)},
+             {"positions", positions, positions + std::uint64_t{connections} * 2 * lanes * sizeof(ChannelPosition)},
+             {"slab classes", classes, classes + slabs}},
+            journal_bytes(connections, lanes, slabs), std::to_string(connections) + " connections"));
+        ASSERT_EQ(journal_bytes(connections, lanes, slabs) % kPageSize, 0u);
+        ASSERT_EQ(records % alignof(ConnectionRecord), 0u);
+        ASSERT_EQ(positions % alignof(ChannelPosition), 0u);
+      }
+    }
+  }
+}
+
+// --- Linear hashing --------------------------------------------------------------------------------------------------
+
+constexpr std::array<std::uint64_t, 5> kBases{1, 3, 10, 64, 1000};
+
+// The definition in plain words: at level L a hash has bucket low + base * (L bits of it); a bucket that was split takes
+// one bit more.
+std::uint64_t naive_index(unsigned level, std::uint64_t split, std::uint64_t base, std::uint64_t fraction,
+                          std::uint64_t hash) {
+  const std::uint64_t low = scale(fraction, base);
+  const std::uint64_t bits = hash >> 16;
+  std::uint64_t index = low + base * (bits % (std::uint64_t{1} << level));
+  if (index < split) index = low + base * (bits % (std::uint64_t{1} << (level + 1)));
+  return index;
+}
+
+// States of a shard that began with `base` buckets: all of them up to level 4, then some of every level up to 2^32 buckets.
+std::vector<std::pair<unsigned, std::uint64_t>> states_of(std::uint64_t base, Random& random) {
+  std::vector<std::pair<unsigned, std::uint64_t>> states;
+  for (unsigned level = 0; base << level <= std::uint64_t{1} << 32; ++level) {
+    const std::uint64_t buckets = base << level;
+    if (level <= 4 && buckets <= 2000) {
+      for (std::uint64_t split = 0; split < buckets; ++split) states.emplace_back(level, split);
+    } else {
+      for (const std::uint64_t split : {std::uint64_t{0}, std::uint64_t{1}, buckets / 2, buckets - 1}) {
+        states.emplace_back(level, split);
+      }
+      for (int i = 0; i < 20; ++i) states.emplace_back(level, random.below(buckets));
+    }
+  }
+  return states;
+}
+
+TEST(BucketIndexTest, TheBranchFreeFormIsTheDefinition) {
+  Random random;
+  for (const std::uint64_t base : kBases) {
+    for (const auto& [level, split] : states_of(base, random)) {
+      const std::uint64_t state = make_state(level, split);
+      ASSERT_EQ(state_level(state), level);
+      ASSERT_EQ(state_split(state), split);
+      ASSERT_EQ(state_buckets(state, base), (base << level) + split);
+      for (int i = 0; i < 100; ++i) {
+        const std::uint64_t hash = random.word();
+        const std::uint64_t fraction = random.word();
+        const std::uint64_t index = bucket_index(state, base, fraction, hash);
+        ASSERT_EQ(index, naive_index(level, split, base, fraction, hash))
+            << "base " << base << " level " << level << " split " << split;
+        ASSERT_LT(index, state_buckets(state, base));
+      }
+    }
+  }
+}
+
+TEST(BucketIndexTest, TheLowBitsOfTheStateDoNotMatter) {
+  Random random;
+  for (int i = 0; i < 10'000; ++i) {
+    const std::uint64_t base = random.one_of(kBases);
+    const auto level = static_cast<unsigned>(random.below(20));
+    const std::uint64_t state = make_state(level, random.below(base << level));
+    const std::uint64_t hash = random.word();
+    const std::uint64_t fraction = random.word();
+    const std::uint64_t flags = kStateClosed | kStateSplitting | kStateMixed;
+    ASSERT_EQ(bucket_index(state, base, fraction, hash), bucket_index(state | flags, base, fraction, hash));
+  }
+}
+
+// What a split relies on: the keys of one bucket are shared out between it and the new one, and nothing else moves.
+TEST(BucketIndexTest, ASplitMovesKeysFromOneBucketToTheNewOneOnly) {
+  Random random;
+  for (const std::uint64_t base : kBases) {
+    for (const auto& [level, split] : states_of(base, random)) {
+      const std::uint64_t before = make_state(level, split);
+      const bool last = split + 1 == base << level;
+      const std::uint64_t after = last ? make_state(level + 1, 0) : make_state(level, split + 1);
+      const std::uint64_t from = split;
+      const std::uint64_t to = split + (base << level);
+      ASSERT_EQ(state_buckets(after, base), state_buckets(before, base) + 1);
+      ASSERT_EQ(to, state_buckets(before, base)) << "the new bucket is the next one";
+      int stayed = 0;
+      int moved = 0;
+      for (int i = 0; i < 100; ++i) {
+        std::uint64_t hash = random.word();
+        std::uint64_t fraction = random.word();
+        if (i % 2 == 0) {  // aimed at the bucket that splits; the rest anywhere
+          fraction = (from % base * 2 + 1) * (~std::uint64_t{0} / (2 * base));
+          const std::uint64_t mask = (std::uint64_t{1} << level) - 1;
+          hash = (hash & ~(mask << 16)) | from / base << 16;
+          ASSERT_EQ(bucket_index(before, base, fraction, hash), from);
+        }
+        const std::uint64_t old_index = bucket_index(before, base, fraction, hash);
+        const std::uint64_t new_index = bucket_index(after, base, fraction, hash);
+        if (old_index != from) {
+          ASSERT_EQ(new_index, old_index);
+        } else {
+          ASSERT_TRUE(new_index == from || new_index == to) << new_index;
+          (new_index == to ? moved : stayed) += 1;
+        }
+      }
+      ASSERT_GT(stayed + moved, 49) << "aiming failed";
+      ASSERT_GT(stayed, 0);
+      ASSERT_GT(moved, 0);
+    }
+  }
+}
+
+// As a table grows, buckets stay evenly filled but for those that the present round has split already.
+TEST(BucketIndexTest, BucketsFillEvenly) {
+  Random random;
+  for (const std::uint64_t base : kBases) {
+    const std::uint64_t split = base;  // of 4 * base at level 2
+    std::vector<std::uint64_t> counts(5 * base);
+    const std::uint64_t keys = 2000 * base;
+    for (std::uint64_t i = 0; i < keys; ++i) {
+      ++counts[bucket_index(make_state(2, split), base, random.word(), random.word())];
+    }
+    for (std::uint64_t bucket = 0; bucket < counts.size(); ++bucket) {
+      const bool halved = bucket < split || bucket >= 4 * base;
+      const double mean = halved ? 250 : 500;
+      ASSERT_NEAR(static_cast<double>(counts[bucket]), mean, 7 * std::sqrt(mean)) << "bucket " << bucket;
+    }
+  }
+}
+
+// --- Words that are put together of parts ------------------------------------------------------------------------------
+
+TEST(PackedWordTest, EveryPartComesBackWhateverTheOthersAre) {
+  Random random;
+  for (int i = 0; i < 10'000; ++i) {
+    const std::uint64_t id = random.one_in(10) ? kIdMask : random.word() & kIdMask;
+    const auto mailbox_now = static_cast<MailboxState>(random.below(7));
+    EXPECT_EQ(mailbox_id(mailbox_word(id, mailbox_now)), id);
+    EXPECT_EQ(mailbox_state(mailbox_word(id, mailbox_now)), mailbox_now);
+
+    const auto tag = static_cast<std::uint16_t>(random.word());
+    const std::uint64_t offset = random.one_in(10) ? kOffsetMask : random.word() & kOffsetMask;
+    EXPECT_EQ(cell_tag(make_cell(tag, offset)), tag);
+    EXPECT_EQ(cell_offset(make_cell(tag, offset)), offset);
+    EXPECT_EQ(is_link(make_cell(tag, offset)), tag == 0 && offset != 0);
+
+    const std::uint64_t key_bytes = random.between(1, kMaxKeyBytes);
+    const std::uint64_t value_bytes = random.between(0, kMaxValueBytes);
+    const std::uint64_t flags = random.below(4) << 16;
+    EXPECT_EQ(meta_key_bytes(make_meta(key_bytes, value_bytes) | flags), key_bytes);
+    EXPECT_EQ(meta_value_bytes(make_meta(key_bytes, value_bytes) | flags), value_bytes);
+
+    const std::uint64_t version = random.word() >> kVersionShift;
+    const std::uint64_t fill = random.below(256);
+    const std::uint64_t low = random.below(256);
+    const std::uint64_t header = version << kVersionShift | fill << kFillShift | low;
+    EXPECT_EQ(header_version(header), version);
+    EXPECT_EQ(header_fill(header), fill);
+    EXPECT_EQ(header_version(header + kVersionStep), (version + 1) << kVersionShift >> kVersionShift);
+    EXPECT_EQ(header_fill(header + kVersionStep), fill);
+  }
+}
+
+TEST(PackedWordTest, TheSizesAtTheirBoundsFit) {
+  EXPECT_EQ(meta_key_bytes(make_meta(1, 0)), 1u);
+  EXPECT_EQ(meta_key_bytes(make_meta(kMaxKeyBytes, kMaxValueBytes)), kMaxKeyBytes);
+  EXPECT_EQ(meta_value_bytes(make_meta(kMaxKeyBytes, kMaxValueBytes)), kMaxValueBytes);
+  EXPECT_EQ(make_meta(kMaxKeyBytes, kMaxValueBytes) & (kEntryVisited | kEntryHasExpiry), 0u);
+  EXPECT_EQ(kSmallestEntry, 9u);
+}
+
+TEST(PackedWordTest, TheMasksOfAHeaderDoNotOverlapAndLeaveTheVersion) {
+  EXPECT_EQ(kOverflowBit & kOccupiedMask, 0u);
+  EXPECT_EQ((kOverflowBit | kOccupiedMask) & kFillMask, 0u);
+  EXPECT_EQ((kOverflowBit | kOccupiedMask | kFillMask) + 1, kVersionStep);
+  EXPECT_EQ(kStateClosed & kStateSplitting, 0u);
+  EXPECT_EQ((kStateClosed | kStateSplitting) & kStateMixed, 0u);
+  EXPECT_LT(kStateClosed | kStateSplitting | kStateMixed, std::uint64_t{1} << kStateLevelShift);
+}
+
+TEST(PackedWordTest, ARecordIsAWholeNumberOfUnits) {
+  for (std::uint64_t payload = 0; payload < 200; ++payload) {
+    EXPECT_EQ(record_bytes(payload) % kRecordUnit, 0u);
+    EXPECT_GE(record_bytes(payload), kRecordHeadBytes + payload);
+    EXPECT_LT(record_bytes(payload), kRecordHeadBytes + payload + kRecordUnit);
+  }
+  EXPECT_EQ(record_bytes(16), 32u) << "a put of a pair";
+  EXPECT_EQ(record_bytes(0), 16u) << "an answer without value";
+}
+
+}  // namespace
+}  // namespace hostmap::test
