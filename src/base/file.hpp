@@ -1,5 +1,4 @@
-// Parts of a file that are written, read, taken and given back as a file: the same loop around each system call, which a signal
-// may interrupt.
+// Reads, writes, allocates and frees parts of a file by system calls, and repeats a call that a signal has interrupted.
 #pragma once
 
 #include <cstddef>

@@ -19,7 +19,7 @@ namespace hostmap {
 
 __extension__ using Uint128 = unsigned __int128;  // a user may build this with -Wpedantic
 
-// Stands in every table's fingerprint: a client that hashes otherwise is refused.
+// Part of every table's fingerprint: a client with another hash is refused.
 inline constexpr std::uint64_t kHashId = 0x5858'4833'0001;  // "XXH3", output frozen since xxHash 0.8.0
 
 inline std::uint64_t hash_bytes(const void* key, std::size_t size, std::uint64_t seed) noexcept {

@@ -35,7 +35,7 @@ inline constexpr bool kGuarded = false;
 inline constexpr bool kGuarded = true;
 #endif
 
-// Tells the processor that this is a spin loop (about 40 to 140 cycles, by model).
+// A hint to the processor that this is a spin loop (about 40 to 140 cycles, by model).
 inline void cpu_relax() noexcept {
 #if defined(__x86_64__)
   __builtin_ia32_pause();

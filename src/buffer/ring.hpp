@@ -128,9 +128,9 @@ class RingConsumer {
   // moment: copy first, then look.
   const std::byte* record() const noexcept { return view_.at(position_); }
   std::uint64_t limit() const noexcept { return view_.until_end(position_); }
-  // Goes on behind a record of `size` bytes. The memory is the producer's again once the new position is published.
+  // Advances past a record of `size` bytes. The producer may reuse the memory once the new position is published.
   void advance(std::uint64_t size) noexcept { position_ += size; }
-  // Back to a record that it has passed and not given back.
+  // Returns to a record that it has passed and whose memory it has not released.
   void rewind(std::uint64_t position) noexcept { position_ = position; }
 
  private:

@@ -1,7 +1,7 @@
-// IntentWriter: the one record that says what a lane's worker is about to do (DESIGN: D7).
+// IntentWriter: the one record of what a lane's worker is about to do.
 //
 // A request goes: begin (where it ends, which answer) -> the table fills in and seals what the commit will store -> commit
-// -> answer -> positions -> end. A server killed anywhere in between leaves enough to tell whether the commit happened.
+// -> answer -> positions -> end. A server killed anywhere in between leaves enough to determine whether the commit happened.
 //
 // The lane's worker alone. All stores keep program order, the compiler included, so that a kill leaves a prefix: that is
 // what each release below is for; no other thread reads the record while the worker lives.

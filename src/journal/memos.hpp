@@ -1,4 +1,4 @@
-// ChannelMemos: what a channel's requests leave behind besides their effect on the table, so that a restart goes on with it.
+// ChannelMemos: the state of a channel's requests outside the table, so that a restart can continue with it.
 //
 // A change belongs to a request, and must count exactly if the request does: when its next position is stored. So it is
 // written into the memo that does not count, with that position, before.
@@ -14,7 +14,7 @@ namespace hostmap {
 
 class ChannelMemos {
  public:
-  // Takes up where the channel stands: at request_next.
+  // Continues at the channel's position: request_next.
   explicit ChannelMemos(ChannelPosition& where) noexcept : memos_(where.memos) {
     // relaxed: this thread's own, or a dead server's, whose lock has been taken since
     constexpr auto kRelaxed = std::memory_order_relaxed;
@@ -40,7 +40,7 @@ class ChannelMemos {
     received_ = received;
     write(next_position);
   }
-  // Where a channel of a new connection stands.
+  // The position of a channel of a new connection.
   static void clear(ChannelPosition& where) noexcept {
     // relaxed: published with the connection's record
     constexpr auto kRelaxed = std::memory_order_relaxed;

@@ -32,7 +32,7 @@ struct ClientWords {
 // A count of a client, which can write anything there: what one connection says is bounded, so that no sum of many wraps around.
 inline std::uint64_t said_by_client(const Word& counter) noexcept {
   constexpr std::uint64_t kMost = std::uint64_t{1} << 32;
-  const std::uint64_t said = counter.load(std::memory_order_relaxed);  // relaxed: a figure for people
+  const std::uint64_t said = counter.load(std::memory_order_relaxed);  // relaxed: a figure for diagnosis
   return said < kMost ? said : kMost;
 }
 HOSTMAP_SIZE(ClientWords, 128, 8);
@@ -62,7 +62,7 @@ HOSTMAP_AT(ServerWords, attempts_answered, 24);
 // ChannelControl::waiting, a futex that the client sets and the worker clears.
 enum WaitWord : std::uint32_t { kNotWaiting = 0, kWaitingForAnswer = 1, kWaitingForRoom = 2 };
 
-// Three parts that lie apart: the worker looks at the first in every sweep, so the client must not dirty its line by taking an
+// Three parts that lie apart: the worker loads the first in every sweep, so the client must not dirty its line by taking an
 // answer; a call and its answer then move no line but the two of their records.
 struct ChannelControl {
   // the client's, stored only when it is about to sleep (but for `idle`)

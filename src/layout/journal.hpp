@@ -20,10 +20,10 @@
 
 namespace hostmap {
 
-// Intent::kind: is a request about to be committed, what does its commit store, and so what tells whether it did?
+// Intent::kind: whether a request is about to be committed, and what its commit stores, which shows whether it did.
 enum class IntentKind : std::uint64_t {
   kOpen = 0,         //    nothing to say: being written, or its request is done
-  kAnswer = 1,       // N: changes nothing                         its answer in the ring tells
+  kAnswer = 1,       // N: changes nothing                         its answer in the ring shows it
   kValue = 2,        // V: value word in place                     compare the word
   kPairInsert = 3,   // +: pair header, bit on                     compare the bit
   kPairErase = 4,    // -: pair header, bit off                    compare the bit
@@ -41,7 +41,7 @@ struct Intent {
   Word request_next;  // behind the request
   Word answer_next;   // behind its answer; where the channel's answers stand already: there is none to give
   Word place;         // offset of the value word or cell; of a pair's bit the bucket's offset + the bit
-  Word new_word;      // what stands there afterwards; of a pair's bit nothing
+  Word new_word;      // its new value; nothing for a pair's bit
   Word answer[2];     // if there is one: header word and, for numbers, the payload
   Word move_cell;     // a move's cell: offset
   Word move_word;     // and its word
@@ -96,7 +96,7 @@ inline constexpr std::uint64_t kNoStream = ~std::uint64_t{0};
 // ChannelPosition::stream_entry: the pieces lie in the journal's file (journal/piece_store.hpp).
 inline constexpr std::uint64_t kHeldInJournal = 1;
 
-// Where one channel of one connection stands. The rings' own words are only what the peer is told.
+// The positions of one channel of one connection. The rings' own words are only for the peer.
 struct ChannelPosition {
   Word request_next;
   Word answer_next;
@@ -149,7 +149,7 @@ inline constexpr std::uint64_t journal_bytes(std::uint32_t connections, std::uin
   return round_up(slab_classes_offset(connections, lanes) + slabs, std::uint64_t{kPageSize});
 }
 
-// What a server that stops and leaves its regions leaves, too, so that the next one need not look at every cell of the table.
+// The hand-over summary of a server that stops and keeps its map, so that the next one need not read every cell of the table.
 // It lies behind the journal proper, is written and read as a file, and counts only as long as nobody has served since.
 struct HandoverHead {
   std::uint64_t magic;              // kHandoverMagic

@@ -42,7 +42,7 @@ inline constexpr MailboxState mailbox_state(std::uint64_t word) noexcept {
 
 struct alignas(kCacheLine) Mailbox {
   Word word;
-  HalfWord pid;  // for people; nothing depends on it
+  HalfWord pid;  // for diagnosis; nothing depends on it
   std::uint32_t reserved[13];
 };
 HOSTMAP_SIZE(Mailbox, 64, 64);

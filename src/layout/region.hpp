@@ -40,7 +40,7 @@ static_assert(LaneWorker::is_always_lock_free && sizeof(LaneWorker) == 1);
 //   0       8        12     16            24      32            40      48          56         64
 //   | magic | version| kind | fingerprint | bytes | incarnation | state | name_hash | reserved |
 //
-// Its first 16 bytes and `state` keep their places for ever, so that any version can name any other.
+// Its first 16 bytes and `state` never move, so that any version can identify any other.
 
 inline constexpr std::uint64_t kMagic = 0x0070616d'74736f68;  // "hostmap\0"
 inline constexpr std::uint32_t kLayoutVersion = 1;

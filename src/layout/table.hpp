@@ -53,7 +53,7 @@ inline constexpr unsigned kPlaces = 7;  // of a pair bucket, and cells of an ent
 //
 // How a reader proves that key and value belong together: the *primary* bucket's version covers its whole chain. Whoever
 // changes a non-empty cell of the chain raises that version before the old entry's memory is used again, so bytes that were
-// read between two looks at an unchanged header belong to an entry that was linked when its cell was loaded.
+// read between two loads of an unchanged header belong to an entry that was linked when its cell was loaded.
 // Long values are checked against the generation of their first page instead (see PageGeneration).
 // What an entry of 16 + 100 bytes takes beyond them once the table has grown: 14.2 bytes of its bucket (64 / 4.5), 2.8 of
 // overflow buckets (one for five), 8 of meta, 4 up to the size of its block (124 to 128), 29.0 in all; with what is populated
@@ -170,7 +170,7 @@ inline constexpr std::uint64_t stable_state(std::uint64_t state) noexcept { retu
 //   256    fill, arena_populated    read by every get; written by clear and by growth
 //   384    server             generation, lane -> worker
 //   4096   shards[32]         state words and constants of each shard, 128 bytes each
-//   8192   workers[32]        what clients look at before they wait: parked, cpu, crowded
+//   8192   workers[32]        what clients load before they wait: parked, cpu, crowded
 //   12288  lane_stats[32]   counters, 256 bytes each
 //   20480  server_stats       256 bytes
 //   then, each from a 2 MiB boundary and sparse up to its maximum: pair buckets of each shard, entry buckets of each shard,
@@ -279,8 +279,8 @@ HOSTMAP_AT(ServerStats, workers, 96);
 HOSTMAP_AT(ServerStats, cut_off, 104);
 HOSTMAP_AT(ServerStats, counted_since, 112);
 
-// TableHeader::phase, for people: what the server of this table does or did last. Only with the lock of its alive file does it tell
-// whether that server lives.
+// TableHeader::phase, for diagnosis: what the server of this table does or did last. Whether that server lives is shown only by the
+// lock of its alive file.
 enum ServerPhase : std::uint32_t {
   kPhaseStarting = 0,  // as in a new table
   kPhaseServing = 1,   // without the lock: it was killed
@@ -302,13 +302,13 @@ struct TableHeader {
   std::uint64_t checksum;     // of all that stands above and of the shards' constants
   std::uint64_t reserved_constants[14];
   alignas(kLinePair) Word fill;
-  Word arena_populated;        // bytes that have pages and generations: all that readers may look at
+  Word arena_populated;        // bytes that have pages and generations: all that readers may load
   Word generations_allocated;  // bytes that have pages; the server's alone
   Word arena_allocated;        // likewise
   alignas(kLinePair) Word server_generation;
-  HalfWord server_pid;                // for people
+  HalfWord server_pid;                // for diagnosis
   LaneWorker lane_worker[kMaxLanes];  // which worker serves a lane; changes when a server starts
-  HalfWord phase;                     // a ServerPhase, for people
+  HalfWord phase;                     // a ServerPhase, for diagnosis
   HalfWord mailbox_count;             // of the master region. Clients can write that one, but not this
   std::uint32_t reserved_half;
   Word master_inode;  // the master region's file; 0: a server that does not say
@@ -345,10 +345,10 @@ HOSTMAP_AT(TableHeader, lane_stats, 12288);
 HOSTMAP_AT(TableHeader, server_stats, 20480);
 
 // Beside the arena: one counter for each of its pages, raised by whoever takes memory that begins in the page. A long
-// value is read between two looks at its first page's generation. (Inside the entry, a later entry's payload could forge it.)
+// value is read between two loads of its first page's generation. (Inside the entry, a later entry's payload could forge it.)
 using PageGeneration = Word;
 
-// The arena is handed out in slabs; a slab holds blocks of one size class, or belongs to a run that holds one large entry.
+// The arena is allocated in slabs; a slab holds blocks of one size class, or belongs to a run that holds one large entry.
 inline constexpr std::uint64_t kSlabBytes = 32768;
 
 // Where the parts of a table lie: a pure function of the options, so that writer, tests and documents agree.

@@ -1,7 +1,7 @@
 // Codec: the only place where a peer's bytes become values.
 //
 // The server copies a record out of the ring once and validates the copy; the ring's bytes may change meanwhile, but
-// nothing is looked at twice. What does not validate is the peer's fault, and its connection is closed.
+// nothing is read twice. Invalid data is the peer's fault, and its connection is closed.
 // Any thread; no state.
 #pragma once
 

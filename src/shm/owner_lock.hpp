@@ -1,4 +1,4 @@
-// Liveness is a kernel lock (DESIGN: D2): a POSIX write lock on a whole file, which the kernel drops when its process
+// Liveness is determined by a kernel lock: a POSIX write lock on a whole file, which the kernel drops when its process
 // dies, in every pid namespace, and which fork does not inherit.
 //
 // Closing *any* descriptor of the file in the owning process drops the lock: owners open the file once.

@@ -25,8 +25,8 @@ void nudge(std::thread& thread) noexcept { pthread_kill(thread.native_handle(), 
 
 void join_nudged(std::thread& thread, const std::atomic<bool>& ended) noexcept {
   using std::chrono::microseconds;
-  // A thread that heard its bell has ended by the time of the first signal. More than one: between its last look at what it
-  // was told and its sleep a signal ends nothing.
+  // A thread that heard its bell has ended by the time of the first signal. More than one: between its last check and
+  // its sleep a signal ends nothing.
   constexpr microseconds kShortest{20};
   constexpr microseconds kLongest{10'000};
   microseconds waited{0};

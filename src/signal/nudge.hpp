@@ -1,7 +1,7 @@
 // Nudge: ends a wait of one of the server's threads, whatever it sleeps on.
 //
-// The bells of a server lie in memory that clients can write, cut off, and whose sleepers they can move to another futex. So
-// a ring may wake nobody. A signal always ends the sleep, and its handler does nothing.
+// The bells of a server lie in memory that clients can write and truncate, and whose sleepers they can requeue to another
+// futex. So a ring may wake nobody. A signal always ends the sleep, and its handler does nothing.
 //
 // Threads: install_nudge() once, before the first thread begins; the rest by any.
 #pragma once

@@ -14,7 +14,7 @@
 namespace hostmap {
 
 enum class WaitOutcome : std::uint8_t {
-  kWoken,    // or interrupted by a signal, or spuriously: look again
+  kWoken,    // or interrupted by a signal, or spuriously: check again
   kChanged,  // the word was not `expected` any more
   kTimedOut,
   kUnmapped,  // the word's page is gone (a peer truncated the file)

@@ -7,7 +7,7 @@
 //   A1 bell = load                           B1 record's tag (release)
 //   A2 parked = 1                            B2 fence, or a registration that lets A3 fence for it
 //   A3 fence; membarrier                     B3 parked? then bell + 1, wake all
-//   A4 look at every ring
+//   A4 poll every ring
 //   A5 sleep while bell unchanged
 //   A6 parked = 0
 //
@@ -65,7 +65,7 @@ class WorkerPark {
   WorkerPark(WorkerLine& line, Bell& bell, bool membarrier) noexcept
       : line_(line), bell_(bell), membarrier_(membarrier) {}
 
-  // A1 to A3. Look at every ring after this, then sleep() or stay_awake().
+  // A1 to A3. Poll every ring after this, then sleep() or stay_awake().
   void prepare() noexcept {
     // relaxed: a ring that raises the bell later is seen by A4 or makes A5 return at once
     seen_ = bell_.rings.load(std::memory_order_relaxed);
@@ -139,7 +139,7 @@ inline void hint_if_idle(const ChannelControl& control, IdleHints& hints, std::u
   futex_set_bit(hints.words[bucket / 32], bucket % 32);
 }
 
-// D2: between a sweep's answers and its look at the waiting words.
+// D2: between a sweep's answers and its load of the waiting words.
 inline void fence_before_waking() noexcept {
   std::atomic_thread_fence(std::memory_order_seq_cst);  // [wait.worker] seq_cst; pairs with [wait.client]
 }
