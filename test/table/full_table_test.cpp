@@ -294,6 +294,36 @@ TEST_F(FullTable, ARunThatAKillLeftInTheReserveMovesOutAtTheNextStart) {
   EXPECT_EQ(table_.put("long", std::string(kLong, 'n')), StatusCode::kOk);
 }
 
+// Behind the request that borrows a run, the sweep may take back a run that a clear left: it is not the one that the key had.
+TEST(FullTableOfRuns, ARunIsOverwrittenWhileWhatAClearLeftIsTakenBack) {
+  constexpr std::size_t kLong = 180'000;  // three slabs
+  constexpr std::size_t kOneSlab = 40'000;
+  TestTable table({.buckets = 8000, .memory = kMemory});
+  for (std::uint64_t i = 0; table.put(key_of(i), std::string(kOneSlab, 'f')) == StatusCode::kOk;) ++i;
+  table.clear();
+  std::vector<std::string> beside;
+  for (int i = 0; i < 1200; ++i) {  // longer than the sweep
+    const std::string value(kLong, static_cast<char>('a' + i % 26));
+    ASSERT_EQ(table.put("long", value), StatusCode::kOk) << i;
+    // What the sweep has taken back is used again, but it is not hurried for that.
+    const std::string key = "beside " + std::to_string(i);
+    std::uint32_t shard;
+    const HashedKey hashed = table.table().hash(bytes_of(key), shard);
+    if (table.table().shard(0).try_put(hashed, bytes_of(std::string(kOneSlab, 'b'))) == StatusCode::kOk) {
+      beside.push_back(key);
+    }
+    const TableReader reader = table.reader();
+    ASSERT_EQ(get(reader, "long").value, value) << i;
+    for (const std::string& other : beside) ASSERT_EQ(get(reader, other).value, std::string(kOneSlab, 'b')) << i;
+  }
+  EXPECT_GT(beside.size(), 30u);
+  const std::uint64_t used = table.entry_bytes();
+  std::vector<std::size_t> lost;
+  table.restart();
+  EXPECT_EQ(table.table().adopt({}, lost), 0u);
+  EXPECT_EQ(table.entry_bytes(), used) << "what it counts as used is what can be reached";
+}
+
 // Any history: what a key has room for goes on at any fill, and what is refused has changed nothing.
 class AnyFullTable : public testing::TestWithParam<std::uint32_t> {
  protected:

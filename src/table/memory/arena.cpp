@@ -738,12 +738,8 @@ void BlockAllocator::release(std::uint64_t offset, std::uint64_t bytes) noexcept
   if (bytes > kLargestBlock) {
     const std::uint64_t count = round_up(bytes, kSlabBytes) / kSlabBytes;
     account(stats_.entry_bytes, -static_cast<std::int64_t>(count * kSlabBytes));
-    if (borrows_run()) {
-      loan_.old = number;
-      loan_.old_count = count;
-    } else {
-      pool_.give_back(number, count);
-    }
+    // What the key of a loan had becomes the reserve, or its place again: that is settled later.
+    if (!borrows_run() || number != loan_.old) pool_.give_back(number, count);
     return;
   }
   Slab& slab = *slabs_[number];
@@ -774,7 +770,7 @@ std::uint64_t BlockAllocator::allocate_reserved(std::uint64_t old, std::uint64_t
         count == 1 ? pool_.take_reserved(kSlabRunHead, shard_) : pool_.borrow_run(count, shard_);
     if (first == SlabPool::kNone) return 0;
     if (count > 1) {
-      loan_ = {first, count};
+      loan_ = {first, count, pool_.slab_of(old), round_up(old_bytes, kSlabBytes) / kSlabBytes};
       unsettled_ = true;
     }
     account(stats_.entry_bytes, static_cast<std::int64_t>(count * kSlabBytes));

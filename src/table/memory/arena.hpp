@@ -320,7 +320,8 @@ class BlockAllocator {
     std::size_t buckets = 0;           // free or not: there is always room for all of them
   };
 
-  // Slabs that a replacement borrows, and those that its key had.
+  // Slabs that a replacement borrows, and those that its key has until then. Other runs may be released before it is settled,
+  // by the sweep behind a clear.
   struct Loan {
     std::uint64_t first = 0;
     std::uint64_t count = 0;  // 0: there is none
