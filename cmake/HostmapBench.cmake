@@ -1,4 +1,4 @@
-# bench/*.cpp and bench/rivals/*.cpp -> one program, hostmap-bench.
+# bench/main.cpp, harness/, questions/ and rivals/ -> one program, hostmap-bench.
 
 find_package(CLI11 REQUIRED)
 find_package(fmt REQUIRED)
@@ -12,7 +12,7 @@ pkg_check_modules(hiredis REQUIRED IMPORTED_TARGET hiredis)
 pkg_check_modules(libmemcached REQUIRED IMPORTED_TARGET libmemcached)
 pkg_check_modules(lmdb REQUIRED IMPORTED_TARGET lmdb)
 
-file(GLOB bench_sources CONFIGURE_DEPENDS bench/*.cpp bench/rivals/*.cpp)
+file(GLOB bench_sources CONFIGURE_DEPENDS bench/*.cpp bench/*/*.cpp)
 if(NOT bench_sources)
   message(FATAL_ERROR "HOSTMAP_BENCH is on, but bench/ holds no source")
 endif()

@@ -17,8 +17,8 @@
 #include <system_error>
 #include <type_traits>
 
+#include "harness/workload.hpp"
 #include "layout/table.hpp"
-#include "workload.hpp"
 
 namespace hostmap::bench {
 namespace {

@@ -20,7 +20,7 @@
 #include <tbb/concurrent_hash_map.h>
 #include <unordered_map>
 
-#include "workload.hpp"
+#include "harness/workload.hpp"
 
 namespace hostmap::bench {
 

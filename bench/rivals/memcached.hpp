@@ -14,7 +14,7 @@
 #include <span>
 #include <string>
 
-#include "process.hpp"
+#include "harness/process.hpp"
 
 struct memcached_st;
 

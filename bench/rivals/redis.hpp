@@ -12,7 +12,7 @@
 #include <string>
 #include <string_view>
 
-#include "process.hpp"
+#include "harness/process.hpp"
 
 namespace hostmap::bench {
 

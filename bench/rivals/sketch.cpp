@@ -22,6 +22,7 @@
 #include <utility>
 #include <vector>
 
+#include "harness/question.hpp"
 #include "rivals/sketch_ring.hpp"
 
 namespace hostmap::bench::sketch {
@@ -440,5 +441,13 @@ RegionGuard::~RegionGuard() {
   }
   unlink_all(name_, clients);
 }
+
+namespace {
+
+const Registered sketch_server_role(Role{"sketch-server", 3, sketch::serve});
+const Registered sketch_load_role(Role{"sketch-load", 4, sketch::load});
+const Registered sketch_idle_role(Role{"sketch-idle", 2, sketch::idle});
+
+}  // namespace
 
 }  // namespace hostmap::bench::sketch
