@@ -221,6 +221,21 @@ class Regions {
       throw std::runtime_error("a request cannot be sent");
     }
   }
+  // A client that has no time to wait for room: what it sends is cut off, and its connection ends.
+  void send_a_part_and_leave(const Call& call) {
+    Deadline none(std::chrono::nanoseconds(0));
+    if (channel_->send_any(call.op, call.answered, bytes_of(call.key), bytes_of(call.value), none).ok()) {
+      throw std::runtime_error("all of the request has room");
+    }
+    work();
+  }
+  // What the worker does then. Of the journal's record of the connection, which the service removes, nothing changes.
+  void let_go_of_connection() {
+    end_->holders = 1;
+    workers_[0]->detach(*end_);
+    workers_[0]->take_orders();
+    if (end_->holders != 0) throw std::runtime_error("the connection is not drained");
+  }
   StatusCode receive() {
     Deadline deadline(std::chrono::seconds(60));
     if (!channel_->await_answer(deadline).ok()) throw std::runtime_error("no answer");

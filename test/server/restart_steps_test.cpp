@@ -9,6 +9,7 @@
 #include "layout/journal.hpp"
 #include "layout/table.hpp"
 #include "server/restart_fixture.hpp"
+#include "server/start/handover.hpp"
 #include "support/seed.hpp"
 #include "support/stepper.hpp"
 
@@ -560,6 +561,34 @@ TEST_F(RestartDamage, ARecordOfAConnection) {
     EXPECT_EQ(next.content(keys), expected);
     EXPECT_EQ(next.findings(), std::vector<std::string>());
   }
+}
+
+// A server stops just when a connection has ended in mid-stream: what the stream had is another entry's since, and the next
+// server, which is told what is used, does not give it to the stream again.
+TEST(Restart, TheBlockOfAStreamThatWasDroppedIsTheEntrysThatHasItNow) {
+  constexpr std::size_t kLong = 20'000;
+  Regions regions;
+  regions.send_a_part_and_leave({.key = "12345", .value = letters(kLong, 's')});
+  const std::uint64_t block = Journal(regions.journal()).position(0, 0).stream_entry.load();
+  ASSERT_NE(block, 0u);
+  regions.let_go_of_connection();
+  ShardWriter& shard = regions.table().shard(0);
+  std::uint32_t number;
+  const HashedKey key = regions.table().hash(bytes_of("other"), number);
+  ASSERT_EQ(shard.put(key, bytes_of(letters(kLong, 'o'))), StatusCode::kOk);
+  shard.intent().end();
+  ASSERT_EQ(shard.find(key).entry, block);
+  tell_next(regions.journal(), regions.table());
+  ASSERT_FALSE(told_by_last(regions.journal(), regions.table().header()).empty());
+
+  Regions next(regions.name());
+  EXPECT_EQ(next.given_up(), 1u);
+  EXPECT_FALSE(next.has_connection());
+  EXPECT_EQ(next.dropped(), 0u);
+  const HashedKey third = next.table().hash(bytes_of("third"), number);
+  ASSERT_EQ(next.table().shard(0).put(third, bytes_of(letters(kLong, 't'))), StatusCode::kOk);
+  const Content expected{{"other", letters(kLong, 'o')}, {"third", letters(kLong, 't')}};
+  EXPECT_EQ(next.content({"other", "third"}), expected);
 }
 
 // States that no split leads to: refused, and the next start begins with an empty map.

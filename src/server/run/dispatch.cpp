@@ -393,6 +393,10 @@ Applied Dispatcher::refuse_stream(const Request& request, StatusCode code) {
 // Only when its request counts as done: killed before that, the next server needs all that had been received.
 void Dispatcher::drop_stream() noexcept {
   ServerChannel::Stream& stream = channel_.stream;
+  // Where the connection ends in mid-stream no request says so: the next server must not take the block for the stream's when
+  // it is another entry's.
+  // [stream.entry] release; pairs with [position.next]
+  channel_.position->stream_entry.store(0, std::memory_order_release);
   if (stream.entry != 0) shard_.drop_entry(stream.entry, stream.key_bytes, stream.value_bytes);
   if (stream.held) pieces_.forget(place(), stream.total());
   streams_.give_back(channel_.end->streamed, stream.charged);
