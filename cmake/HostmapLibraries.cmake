@@ -34,7 +34,17 @@ if(NOT HOSTMAP_XXHASH_INCLUDE)
   message(FATAL_ERROR "xxhash.h not found: install libxxhash-dev (./dev setup does)")
 endif()
 
-add_library(hostmap_client STATIC ${client_sources})
+# The commit, for hostmap::commit(): determined at each build, compiled only when it is another one.
+set(commit_source "${CMAKE_CURRENT_BINARY_DIR}/commit.cpp")
+add_custom_target(hostmap_commit
+                  COMMAND "${CMAKE_COMMAND}" "-DSOURCE=${PROJECT_SOURCE_DIR}" "-DCOMMIT=${HOSTMAP_COMMIT}"
+                          "-DTEMPLATE=${PROJECT_SOURCE_DIR}/cmake/commit.cpp.in" "-DOUTPUT=${commit_source}"
+                          -P "${PROJECT_SOURCE_DIR}/cmake/write_commit.cmake"
+                  BYPRODUCTS "${commit_source}"
+                  VERBATIM)
+
+add_library(hostmap_client STATIC ${client_sources} "${commit_source}")
+add_dependencies(hostmap_client hostmap_commit)
 add_library(hostmap::client ALIAS hostmap_client)
 set_target_properties(hostmap_client PROPERTIES
                       OUTPUT_NAME hostmap

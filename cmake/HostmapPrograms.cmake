@@ -13,7 +13,6 @@ foreach(source IN LISTS app_sources)
   add_executable(${program} "${source}" ${program_parts} ${common_parts})
   target_include_directories(${program} PRIVATE apps)
   set_target_properties(${program} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}")
-  target_compile_definitions(${program} PRIVATE "HOSTMAP_VERSION=\"${PROJECT_VERSION}\"")
   target_link_libraries(${program} PRIVATE CLI11::CLI11 fmt::fmt)
   # Only the server can change a table: the other programs do not even link the code for it.
   if(program STREQUAL "hostmap-server")

@@ -20,42 +20,51 @@
 // say otherwise may return what connect() returns.
 #pragma once
 
+#include <array>
+#include <bit>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
+#include <iterator>
 #include <memory>
+#include <ranges>
 #include <span>
 #include <string>
 #include <string_view>
 #include <type_traits>
 #include <vector>
 
+#include <hostmap/bytes.hpp>
 #include <hostmap/options.hpp>
 #include <hostmap/status.hpp>
 
 namespace hostmap {
 
-/// Bytes of a key or a value: made from a std::string_view, std::string, a zero-terminated text or a span of
-/// std::byte; not from nullptr or other pointers. Refers to the caller's memory, which the call reads and does not
-/// keep.
-class Bytes {
- public:
-  Bytes(std::string_view text) noexcept  // NOLINT(google-explicit-constructor)
-      : data_(reinterpret_cast<const std::byte*>(text.data())), size_(text.size()) {}
-  Bytes(const std::string& text) noexcept : Bytes(std::string_view(text)) {}  // NOLINT
-  Bytes(const char* text) noexcept : Bytes(std::string_view(text)) {}         // NOLINT
-  template <typename Byte, std::size_t kExtent>
-  requires std::same_as<std::remove_const_t<Byte>, std::byte> Bytes(std::span<Byte, kExtent> bytes)
-  noexcept : data_(bytes.data()), size_(bytes.size()) {}  // NOLINT
-  Bytes(std::nullptr_t) = delete;
+/// A number that increment can add: every integer type whose values all fit std::int64_t, but not bool.
+template <typename Number>
+concept Summand = std::integral<Number> && !std::same_as<Number, bool> &&
+                  (std::is_signed_v<Number> || sizeof(Number) < sizeof(std::int64_t));
 
-  const std::byte* data() const noexcept { return data_; }
-  std::size_t size() const noexcept { return size_; }
+/// A function that scan calls with a key and its value, and that returns whether to continue.
+template <typename Visit>
+concept Visitor = std::is_invocable_r_v<bool, Visit&, std::string_view, std::string_view>;
 
- private:
-  const std::byte* data_;
-  std::size_t size_;
-};
+/// Something whose memory stays where it is while other elements of its range are visited: an element that lies in the
+/// range, or one that only refers to memory elsewhere.
+template <typename Reference>
+concept StableReference = std::is_lvalue_reference_v<Reference> || std::is_pointer_v<Reference> ||
+    std::ranges::borrowed_range<Reference> || std::same_as<Reference, Bytes>;
+
+/// Keys for multi_get: a range that can be visited more than once, of anything that Bytes can be made from. Not one that
+/// makes each std::string (or other owner of memory) only when it is visited.
+template <typename Range>
+concept KeyRange = std::ranges::forward_range<Range> && StableReference<std::ranges::range_reference_t<Range>> &&
+    std::convertible_to<std::ranges::range_reference_t<Range>, Bytes>;
+
+/// A type that get_as can return. Not bool: a byte other than 0 and 1 is none.
+template <typename T>
+concept PlainResult = PlainValue<T> && !std::same_as<T, bool> && !std::is_array_v<T>;
 
 /// A connection to one server, and the view of its table. Holds one file descriptor (whose lock says that this process
 /// lives; none with Options::read_only) and address space for the whole table.
@@ -106,6 +115,18 @@ class Client {
   /// to connect anew or opens a channel. Blocks and fails as get().
   Result<std::size_t> get_into(Bytes key, std::span<std::byte> buffer) noexcept;
 
+  /// The value of `key` as a T, of which put(key, as_bytes_of(value)) has stored the bytes. kMismatch when the value has
+  /// another size than a T: that is a matter of what is in the map now, and not of this call, which may succeed later.
+  /// Blocks and fails as get(), and allocates as get_into().
+  template <PlainResult T>
+  Result<T> get_as(Bytes key) noexcept {
+    std::array<std::byte, sizeof(T)> bytes;
+    const Result<std::size_t> size = get_into(key, bytes);
+    if (size && *size == sizeof(T)) [[likely]]
+      return std::bit_cast<T>(bytes);
+    return not_as_wanted(size, sizeof(T));
+  }
+
   /// Removes `key`; kNotFound when it was absent. Blocks as put; needs no memory, so it is never refused with kFull
   /// but where a connection or channel must be made.
   Status erase(Bytes key) noexcept;
@@ -123,16 +144,33 @@ class Client {
   /// Adds `by` to the number that is the value of `key`, and returns the new one. A number is its decimal text, as
   /// "-17"; an absent key counts as 0. One that returns was applied exactly once.
   /// Errors: kNotANumber, kOverflow of 64 bits (nothing was changed), and as put. Blocks as put.
-  template <std::integral Number>
-  requires(!std::same_as<Number, bool> &&
-           (std::is_signed_v<Number> ||
-            sizeof(Number) < sizeof(std::int64_t))) Result<std::int64_t> increment(Bytes key, Number by)
-  noexcept { return add(key, static_cast<std::int64_t>(by)); }
+  template <Summand Number>
+  Result<std::int64_t> increment(Bytes key, Number by) noexcept {
+    return add(key, static_cast<std::int64_t>(by));
+  }
   Result<std::int64_t> increment(Bytes key) noexcept { return add(key, 1); }
 
   /// The values of `keys`, each as get() would give it; together faster, because the memory accesses of many overlap.
   /// Not a snapshot. Empty when not even the vector of results can be had. Blocks as get() for each key.
   std::vector<Result<std::string>> multi_get(std::span<const std::string_view> keys) noexcept;
+  std::vector<Result<std::string>> multi_get(std::initializer_list<std::string_view> keys) noexcept {
+    return multi_get(std::span<const std::string_view>(keys.begin(), keys.size()));
+  }
+  /// Of keys in any range, such as std::vector<std::string>, std::set<std::string_view> or an array of arrays of bytes. What
+  /// its iterators throw passes through.
+  template <KeyRange Keys>
+  std::vector<Result<std::string>> multi_get(Keys&& keys) {
+    auto at = std::ranges::begin(keys);
+    const NextKeys next = [](void* from, std::span<std::string_view> group) {
+      auto& position = *static_cast<decltype(at)*>(from);
+      for (std::string_view& key : group) {
+        const Bytes bytes = *position;
+        key = {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+        ++position;
+      }
+    };
+    return multi_get_from(static_cast<std::size_t>(std::ranges::distance(keys)), next, std::addressof(at));
+  }
 
   /// Calls `visit(key, value)` for each key that begins with `prefix` (empty: every key), in no order, until it
   /// returns false. What is there throughout is visited; nothing is visited twice; what comes, goes or changes
@@ -142,11 +180,10 @@ class Client {
   /// whole scan), kClosed when the server ends, kNoServer, kFull when this process is out of memory. What was visited
   /// was visited. Takes time in proportion to the whole table, whatever the prefix. The views are valid during the
   /// call of `visit`.
-  template <typename Visit>
-  requires std::is_invocable_r_v<bool, Visit&, std::string_view, std::string_view> Status scan(Bytes prefix,
-                                                                                               Visit&& visit) {
+  template <Visitor Visit>
+  Status scan(Bytes prefix, Visit&& visit) {
     using Target = std::remove_reference_t<Visit>;
-    const Visitor each = [](void* target, std::string_view key, std::string_view value) -> bool {
+    const VisitOne each = [](void* target, std::string_view key, std::string_view value) -> bool {
       return (*static_cast<Target*>(target))(key, value);
     };
     return scan_with(prefix, each, const_cast<void*>(static_cast<const void*>(std::addressof(visit))));
@@ -164,9 +201,13 @@ class Client {
   struct Impl;
 
  private:
-  using Visitor = bool (*)(void* target, std::string_view key, std::string_view value);
+  using VisitOne = bool (*)(void* target, std::string_view key, std::string_view value);
+  // Writes the next keys to all of `group`, and moves on behind them.
+  using NextKeys = void (*)(void* from, std::span<std::string_view> group);
   Result<std::int64_t> add(Bytes key, std::int64_t by) noexcept;
-  Status scan_with(Bytes prefix, Visitor each, void* target);
+  Status scan_with(Bytes prefix, VisitOne each, void* target);
+  std::vector<Result<std::string>> multi_get_from(std::size_t count, NextKeys next, void* from);
+  static Status not_as_wanted(const Result<std::size_t>& found, std::size_t wanted) noexcept;
 
   explicit Client(std::unique_ptr<Impl> impl) noexcept;
   std::unique_ptr<Impl> impl_;

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <iosfwd>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -35,7 +36,7 @@ enum class StatusCode : std::uint8_t {
   kOk = 0,
   kNotFound = 1,        ///< the key is absent; an ordinary result
   kAlreadyExists = 2,   ///< insert found the key present
-  kMismatch = 3,        ///< compare_exchange found another value
+  kMismatch = 3,        ///< compare_exchange found another value, or get_as one of another size
   kNotANumber = 4,      ///< increment found bytes that are no decimal number
   kOverflow = 5,        ///< increment would leave the 64-bit range
   kBufferTooSmall = 6,  ///< get_into: the value is longer than the buffer
@@ -49,6 +50,51 @@ enum class StatusCode : std::uint8_t {
   kClosed = 14,         ///< the server closed this connection; the next call connects anew
   kInternal = 15,       ///< a bug of ours, or damaged shared memory
 };
+
+/// The name of a code as it is written here: "kNotFound".
+constexpr std::string_view name_of(StatusCode code) noexcept {
+  switch (code) {
+    case StatusCode::kOk:
+      return "kOk";
+    case StatusCode::kNotFound:
+      return "kNotFound";
+    case StatusCode::kAlreadyExists:
+      return "kAlreadyExists";
+    case StatusCode::kMismatch:
+      return "kMismatch";
+    case StatusCode::kNotANumber:
+      return "kNotANumber";
+    case StatusCode::kOverflow:
+      return "kOverflow";
+    case StatusCode::kBufferTooSmall:
+      return "kBufferTooSmall";
+    case StatusCode::kTimeout:
+      return "kTimeout";
+    case StatusCode::kNoServer:
+      return "kNoServer";
+    case StatusCode::kFull:
+      return "kFull";
+    case StatusCode::kTooLarge:
+      return "kTooLarge";
+    case StatusCode::kInvalid:
+      return "kInvalid";
+    case StatusCode::kPermission:
+      return "kPermission";
+    case StatusCode::kOtherVersion:
+      return "kOtherVersion";
+    case StatusCode::kClosed:
+      return "kClosed";
+    case StatusCode::kInternal:
+      return "kInternal";
+  }
+  return "unknown";
+}
+
+/// Writes the name. Include <ostream> to use it.
+template <typename Traits>
+std::basic_ostream<char, Traits>& operator<<(std::basic_ostream<char, Traits>& out, StatusCode code) {
+  return out << name_of(code);
+}
 
 /// The sentence that belongs to a code, without the details of a case.
 constexpr std::string_view describe(StatusCode code) noexcept {
@@ -140,6 +186,11 @@ class [[nodiscard]] Status {
     return own_memory_ ? "this process is out of memory" : describe(code_);
   }
   friend bool operator==(const Status& status, StatusCode code) noexcept { return status.code_ == code; }
+  /// Writes name and message: "kNotFound: no such key". Include <ostream> to use it.
+  template <typename Traits>
+  friend std::basic_ostream<char, Traits>& operator<<(std::basic_ostream<char, Traits>& out, const Status& status) {
+    return out << name_of(status.code_) << ": " << status.message();
+  }
 
  private:
   // In the library and not here: this header is compiled without exceptions, too.
@@ -156,6 +207,7 @@ template <typename T>
 class [[nodiscard]] Result {
   static_assert(!std::is_same_v<T, bool>, "if (result) would be ambiguous: return a Status");
   static_assert(std::is_nothrow_move_constructible_v<T>, "a Result always holds one of the two");
+  static constexpr bool kNothrowCopy = std::is_nothrow_copy_constructible_v<T>;
 
  public:
   Result(T value) noexcept : has_value_(true), value_(std::move(value)) {}  // NOLINT
@@ -165,7 +217,7 @@ class [[nodiscard]] Result {
       : has_value_(true), value_(std::forward<Arguments>(arguments)...) {}
   Result(Status status) noexcept : has_value_(false), status_(std::move(status)) {}  // NOLINT
   Result(StatusCode code) noexcept : has_value_(false), status_(code) {}             // NOLINT
-  Result(const Result& other) noexcept(std::is_nothrow_copy_constructible_v<T>) requires std::copy_constructible<T>
+  Result(const Result& other) noexcept(kNothrowCopy) requires std::copy_constructible<T>
       : has_value_(other.has_value_) {
     if (has_value_) {
       std::construct_at(&value_, other.value_);
@@ -174,8 +226,7 @@ class [[nodiscard]] Result {
     }
   }
   Result(Result&& other) noexcept : has_value_(other.has_value_) { take(other); }
-  Result& operator=(const Result& other) noexcept(
-      std::is_nothrow_copy_constructible_v<T>) requires std::copy_constructible<T> {
+  Result& operator=(const Result& other) noexcept(kNothrowCopy) requires std::copy_constructible<T> {
     return *this = Result(other);
   }
   Result& operator=(Result&& other) noexcept {

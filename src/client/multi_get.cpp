@@ -107,26 +107,41 @@ void Group::arrive(Client::Impl& impl, std::vector<Result<std::string>>& results
   impl.look_up_into(result, session_, keys_[i], hashes_[i]);
 }
 
-}  // namespace
-
-std::vector<Result<std::string>> Client::multi_get(std::span<const std::string_view> keys) noexcept {
+// `group_of(number)`: the keys of this group, where they stay until the group after the next one is set out.
+template <typename GroupOf>
+std::vector<Result<std::string>> get_in_groups(Client::Impl& impl, std::size_t count, const GroupOf& group_of) {
   std::vector<Result<std::string>> results;
   try {
-    results.reserve(keys.size());
+    results.reserve(count);
   } catch (...) {
     return {};
   }
   Group groups[2];
-  const auto set_out = [&](std::size_t number) noexcept {
-    const std::size_t begin = std::min(number * kGroup, keys.size());
-    groups[number % 2].set_out(*impl_, keys.subspan(begin, std::min(kGroup, keys.size() - begin)));
-  };
-  set_out(0);
-  for (std::size_t number = 0; number * kGroup < keys.size(); ++number) {
-    set_out(number + 1);
-    groups[number % 2].arrive(*impl_, results);
+  groups[0].set_out(impl, group_of(0));
+  for (std::size_t number = 0; number * kGroup < count; ++number) {
+    groups[(number + 1) % 2].set_out(impl, group_of(number + 1));
+    groups[number % 2].arrive(impl, results);
   }
   return results;
+}
+
+}  // namespace
+
+std::vector<Result<std::string>> Client::multi_get(std::span<const std::string_view> keys) noexcept {
+  return get_in_groups(*impl_, keys.size(), [keys](std::size_t number) noexcept {
+    const std::size_t begin = std::min(number * kGroup, keys.size());
+    return keys.subspan(begin, std::min(kGroup, keys.size() - begin));
+  });
+}
+
+std::vector<Result<std::string>> Client::multi_get_from(std::size_t count, NextKeys next, void* from) {
+  std::array<std::array<std::string_view, kGroup>, 2> keys;
+  return get_in_groups(*impl_, count, [&](std::size_t number) {
+    const std::size_t begin = std::min(number * kGroup, count);
+    const std::span<std::string_view> group(keys[number % 2].data(), std::min(kGroup, count - begin));
+    next(from, group);
+    return group;
+  });
 }
 
 }  // namespace hostmap

@@ -246,7 +246,19 @@ Result<std::size_t> Client::get_into(Bytes key, std::span<std::byte> buffer) noe
   return impl_->look_up(span_of(key), [&]() noexcept { return ValueTarget::buffer(buffer); });
 }
 
-Status Client::scan_with(Bytes prefix, Visitor each, void* target) {
+// Of get_as: why `found` is not a value of `wanted` bytes.
+[[gnu::cold]] Status Client::not_as_wanted(const Result<std::size_t>& found, std::size_t wanted) noexcept {
+  if (!found && !(found.status() == StatusCode::kBufferTooSmall)) return found.status();
+  try {
+    const std::uint64_t size = found ? *found : found.status().size();
+    return {StatusCode::kMismatch, "the value has " + std::to_string(size) + " bytes, but the requested type has " +
+                                       std::to_string(wanted) + "; read it as the type that was put, or with get"};
+  } catch (...) {
+    return StatusCode::kMismatch;
+  }
+}
+
+Status Client::scan_with(Bytes prefix, VisitOne each, void* target) {
   Impl& impl = *impl_;
   Deadline patience = impl.deadline();
   const Result<Session*> session = impl.current_with_own_writes(patience);

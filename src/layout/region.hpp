@@ -16,6 +16,8 @@
 #include <cstdint>
 #include <type_traits>
 
+#include <hostmap/version.hpp>  // kLayoutVersion
+
 #include "base/hash.hpp"
 #include "base/platform.hpp"
 
@@ -43,7 +45,6 @@ static_assert(LaneWorker::is_always_lock_free && sizeof(LaneWorker) == 1);
 // Its first 16 bytes and `state` never move, so that any version can identify any other.
 
 inline constexpr std::uint64_t kMagic = 0x0070616d'74736f68;  // "hostmap\0"
-inline constexpr std::uint32_t kLayoutVersion = 1;
 
 enum class RegionKind : std::uint32_t { kMaster = 1, kTable = 2, kJournal = 3, kConnection = 4 };
 

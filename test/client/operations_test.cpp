@@ -1,10 +1,17 @@
 // Every operation of the client, through a real server: by direct reads and by ring, with one worker and with four.
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <deque>
 #include <gtest/gtest.h>
 #include <limits>
+#include <list>
 #include <map>
+#include <ranges>
+#include <set>
+#include <stdexcept>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -167,6 +174,84 @@ TEST_P(OperationsTest, MultiGetGivesWhatGetWould) {
     }
   }
   EXPECT_TRUE(map_.multi_get({}).empty());
+}
+
+TEST_P(OperationsTest, MultiGetTakesKeysFromAnyRange) {
+  std::vector<std::string> keys;
+  for (std::uint64_t i = 0; i < 100; ++i) {
+    keys.push_back(i % 2 == 0 ? word_key(i) : "key " + std::to_string(i));
+    if (i % 3 != 0) {
+      ASSERT_EQ(map_.put(keys.back(), "value " + std::to_string(i)), StatusCode::kOk);
+    }
+  }
+  const auto expect_each = [&](const std::vector<Result<std::string>>& values, std::size_t count) {
+    ASSERT_EQ(values.size(), count);
+    for (std::size_t i = 0; i < count; ++i) {
+      EXPECT_EQ(values[i].value_or("none"), i % 3 != 0 ? "value " + std::to_string(i) : "none") << i;
+    }
+  };
+  expect_each(map_.multi_get(keys), 100);
+  expect_each(map_.multi_get(std::list<std::string>(keys.begin(), keys.end())), 100);
+  std::deque<std::vector<unsigned char>> bytes;
+  for (const std::string& key : keys) bytes.emplace_back(key.begin(), key.end());
+  expect_each(map_.multi_get(bytes), 100);
+  expect_each(
+      map_.multi_get(keys | std::views::transform([](const std::string& key) { return std::string_view(key); })), 100);
+  expect_each(map_.multi_get(keys | std::views::take(17)), 17);
+  const std::array<const char*, 2> texts{"absent", "key 1"};
+  expect_each(map_.multi_get(texts), 2);
+  expect_each(map_.multi_get({"absent", "key 1"}), 2);
+  expect_each(map_.multi_get(std::set<std::string_view>{"absent", "key 1"}), 2);
+  EXPECT_TRUE(map_.multi_get(std::vector<std::string>()).empty());
+}
+
+TEST_P(OperationsTest, WhatTheRangeOfMultiGetThrowsPassesThrough) {
+  const std::vector<std::string> keys(40, "key");
+  const auto failing = keys | std::views::transform([&](const std::string& key) {
+                         if (&key == &keys[35]) throw std::runtime_error("no such row");
+                         return std::string_view(key);
+                       });
+  EXPECT_THROW(static_cast<void>(map_.multi_get(failing)), std::runtime_error);
+  EXPECT_EQ(map_.put("key", "value"), StatusCode::kOk);
+  EXPECT_EQ(map_.multi_get(keys).back().value_or(""), "value");
+}
+
+struct Order {
+  std::int64_t price;
+  std::int32_t amount;
+  char side;
+};
+
+TEST_P(OperationsTest, GetAsGivesWhatWasPutAsBytesOfAStruct) {
+  for (const std::string& key : kKeys) {
+    EXPECT_EQ(map_.get_as<Order>(key).status(), StatusCode::kNotFound);
+    ASSERT_EQ(map_.put(key, as_bytes_of(Order{-12'345, 7, 'b'})), StatusCode::kOk);
+    const Result<Order> order = map_.get_as<Order>(key);
+    ASSERT_TRUE(order) << order.status();
+    EXPECT_EQ(order->price, -12'345);
+    EXPECT_EQ(order->amount, 7);
+    EXPECT_EQ(order->side, 'b');
+    ASSERT_EQ(map_.put(key, as_bytes_of(std::uint64_t{17})), StatusCode::kOk);
+    EXPECT_EQ(map_.get_as<std::uint64_t>(key).value_or(0), 17u);
+    ASSERT_EQ(map_.put(key, as_bytes_of(2.5)), StatusCode::kOk);
+    EXPECT_EQ(map_.get_as<double>(key).value_or(0), 2.5);
+  }
+  ASSERT_EQ(map_.put(as_bytes_of(std::uint64_t{9}), "nine"), StatusCode::kOk);
+  EXPECT_EQ(map_.get(as_bytes_of(std::uint64_t{9})).value_or(""), "nine");
+}
+
+TEST_P(OperationsTest, GetAsOfAValueOfAnotherSizeIsAMismatchThatNamesBothSizes) {
+  for (const std::string& key : kKeys) {
+    for (const std::size_t size : {0u, 7u, 9u, 30'000u}) {
+      ASSERT_EQ(map_.put(key, std::string(size, 'v')), StatusCode::kOk);
+      const Result<std::uint64_t> number = map_.get_as<std::uint64_t>(key);
+      EXPECT_EQ(number.status(), StatusCode::kMismatch);
+      EXPECT_EQ(number.status().message(), "the value has " + std::to_string(size) +
+                                               " bytes, but the requested type has 8; read it as the type that was "
+                                               "put, or with get");
+    }
+  }
+  EXPECT_EQ(map_.get_as<std::uint64_t>("").status(), StatusCode::kInvalid);
 }
 
 TEST_P(OperationsTest, ScanVisitsEveryKeyOnceAndSeesWhatWasQueued) {

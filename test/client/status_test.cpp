@@ -1,7 +1,10 @@
 // A Result holds its value or its Status and takes care of the one that it holds.
 #include <gtest/gtest.h>
 #include <memory>
+#include <set>
+#include <sstream>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include <hostmap/status.hpp>
@@ -12,6 +15,27 @@ namespace {
 const std::string kLong(100, 'v');  // on the heap, so that the address sanitizer sees what is lost or freed twice
 
 Status detailed() { return {StatusCode::kFull, "a detail that is long enough to lie on the heap, as the value does"}; }
+
+TEST(StatusTest, PrintsTheNameOfItsCodeAndItsMessage) {
+  std::ostringstream out;
+  out << StatusCode::kNotFound << "; " << Status(StatusCode::kNotFound) << "; " << detailed() << "; " << Status();
+  EXPECT_EQ(out.str(),
+            "kNotFound; kNotFound: no such key; kFull: " + std::string(detailed().message()) + "; kOk: done");
+}
+
+TEST(StatusTest, EachCodeHasAnotherNameAndAnotherSentence) {
+  std::set<std::string_view> names;
+  std::set<std::string_view> sentences;
+  constexpr int kCodes = 16;
+  for (int code = 0; code < kCodes; ++code) {
+    names.insert(name_of(static_cast<StatusCode>(code)));
+    sentences.insert(describe(static_cast<StatusCode>(code)));
+  }
+  EXPECT_EQ(names.size(), std::size_t{kCodes});
+  EXPECT_EQ(sentences.size(), std::size_t{kCodes});
+  EXPECT_EQ(names.count("unknown"), 0u);
+  EXPECT_EQ(name_of(static_cast<StatusCode>(kCodes)), "unknown");
+}
 
 TEST(ResultTest, HoldsAValueOrAStatus) {
   const Result<std::string> value(kLong);
