@@ -17,9 +17,11 @@ namespace hostmap::apps {
 namespace {
 
 std::string json_of(const Statistics& s) {
-  // A name is [A-Za-z0-9._-]: nothing in it needs escaping.
-  std::string json = fmt::format("{{\n  \"name\": \"{}\"", s.name);
-  const std::vector<std::pair<const char*, std::uint64_t>> numbers{{"pid", s.pid},
+  // A name is [A-Za-z0-9._-], and version and commit have no quotes: nothing in them needs escaping.
+  std::string json =
+      fmt::format("{{\n  \"name\": \"{}\",\n  \"version\": \"{}\",\n  \"commit\": \"{}\"", s.name, s.version, s.commit);
+  const std::vector<std::pair<const char*, std::uint64_t>> numbers{{"layout_version", s.layout_version},
+                                                                   {"pid", s.pid},
                                                                    {"entries", s.entries},
                                                                    {"pair_keys", s.pair_keys},
                                                                    {"entry_keys", s.entry_keys},
@@ -72,6 +74,7 @@ std::string table_of(const Statistics& s) {
     text.erase(text.find_last_not_of(' ') + 1);
     table += text + "\n";
   };
+  line("version", s.version, fmt::format("commit {}, layout version {}", s.commit, s.layout_version));
   line("entries", grouped(s.entries),
        fmt::format("{} pairs, {} in the arena", grouped(s.pair_keys), grouped(s.entry_keys)));
   line("buckets", grouped(s.buckets),

@@ -18,6 +18,22 @@ std::uint64_t value(const Word& counter) noexcept {
   return counter.load(std::memory_order_relaxed);
 }
 
+// Version and commit of the server. It can write anything there: what is not printable, or means something in JSON, is a '?'.
+void read_version(const TableHeader& header, Statistics& s) {
+  std::string text;
+  for (const Word& word : header.server_version) {
+    const std::uint64_t bytes = word.load(std::memory_order_relaxed);  // relaxed: for people
+    text.append(reinterpret_cast<const char*>(&bytes), sizeof bytes);
+  }
+  text.erase(std::min(text.find('\0'), text.size()));
+  for (char& c : text) {
+    if (c < ' ' || c > '~' || c == '"' || c == '\\') c = '?';
+  }
+  const std::size_t blank = std::min(text.find(' '), text.size());
+  if (blank > 0) s.version = text.substr(0, blank);
+  if (blank + 1 < text.size()) s.commit = text.substr(blank + 1);
+}
+
 }  // namespace
 
 Result<Statistics> collect_statistics(const InstanceName& name) {
@@ -31,6 +47,8 @@ Result<Statistics> collect_statistics(const InstanceName& name) {
   Statistics s;
   s.name = name.name();
   s.pid = header.server_pid.load(std::memory_order_relaxed);  // relaxed: for people
+  read_version(header, s);
+  s.layout_version = kLayoutVersion;  // or the region would not have been attached
   // [fill.size] acquire; pairs with [fill.clear]
   const std::uint64_t fill = header.fill.load(std::memory_order_acquire);
   for (std::uint32_t i = 0; i < header.shard_count; ++i) {

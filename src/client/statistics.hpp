@@ -15,6 +15,9 @@ namespace hostmap {
 // works: exact when nobody writes.
 struct Statistics {
   std::string name;
+  std::string version = "unknown";  // of the server
+  std::string commit = "unknown";   // that it was built from
+  std::uint64_t layout_version = 0;
   std::uint64_t pid = 0;
   std::uint64_t entries = 0;  // keys of both forms
   std::uint64_t pair_keys = 0;

@@ -312,7 +312,8 @@ struct TableHeader {
   HalfWord mailbox_count;             // of the master region. Clients can write that one, but not this
   std::uint32_t reserved_half;
   Word master_inode;  // the master region's file; 0: a server that does not say
-  std::uint8_t reserved_server[3648];
+  Word server_version[8];  // text: version, blank, commit; what is left of it is zero. For diagnosis
+  std::uint8_t reserved_server[3584];
   ShardHeader shards[kMaxLanes];
   WorkerLine workers[kMaxLanes];
   LaneStats lane_stats[kMaxLanes];
@@ -339,6 +340,7 @@ HOSTMAP_AT(TableHeader, lane_worker, 396);
 HOSTMAP_AT(TableHeader, phase, 428);
 HOSTMAP_AT(TableHeader, mailbox_count, 432);
 HOSTMAP_AT(TableHeader, master_inode, 440);
+HOSTMAP_AT(TableHeader, server_version, 448);
 HOSTMAP_AT(TableHeader, shards, 4096);
 HOSTMAP_AT(TableHeader, workers, 8192);
 HOSTMAP_AT(TableHeader, lane_stats, 12288);

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <iterator>
 #include <new>
 #include <sys/resource.h>
 #include <system_error>
@@ -297,6 +300,14 @@ void Server::introduce() noexcept {
     header.lane_worker[lane].store(static_cast<std::uint8_t>(lane % options_.workers), kRelaxed);
   }
   header.server_pid.store(static_cast<std::uint32_t>(::getpid()), kRelaxed);
+  char version[sizeof header.server_version] = {};
+  std::snprintf(version, sizeof version, "%.*s %.*s", static_cast<int>(kVersion.size()), kVersion.data(),
+                static_cast<int>(commit().size()), commit().data());
+  for (std::size_t i = 0; i < std::size(header.server_version); ++i) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, version + i * sizeof word, sizeof word);
+    header.server_version[i].store(word, kRelaxed);
+  }
   header.mailbox_count.store(mailboxes_for(options_.max_connections), kRelaxed);
   // [master.made] release; pairs with [master.inode]: the region and how many mailboxes it has
   header.master_inode.store(master_.inode(), std::memory_order_release);

@@ -37,6 +37,29 @@ TEST(Statistics, MemoryIsFreeAndNotFragmentedAfterAClear) {
   EXPECT_NE(table_of(server).find(" free for entries"), std::string::npos);
 }
 
+TEST(Statistics, NameVersionCommitAndLayoutOfTheServerAndPrintNothingThatBreaksTheirForm) {
+  const Server server({"10"});
+  const std::string version(kVersion);
+  const std::string built_from(commit());
+  EXPECT_NE(table_of(server).find(version + "  commit " + built_from + ", layout version " +
+                                  std::to_string(kLayoutVersion) + "\n"),
+            std::string::npos)
+      << table_of(server);
+  const auto json = [&] { return run({program("hostmap"), "--name", server.name(), "stat", "--json"}).output; };
+  EXPECT_NE(json().find("\"version\": \"" + version + "\",\n  \"commit\": \"" + built_from +
+                        "\",\n  \"layout_version\": " + std::to_string(kLayoutVersion) + ","),
+            std::string::npos)
+      << json();
+  const Result<Region> region =
+      Region::attach("/dev/shm/" + server.name() + "-table", RegionKind::kTable, Access::kReadWrite);
+  ASSERT_TRUE(region) << region.status().message();
+  Word(&words)[8] = region->at<TableHeader>(0)->server_version;
+  for (Word& word : words) word.store(0x0a22'5c22'2c22'3a41);  // A:",...
+  EXPECT_NE(json().find("\"version\": \"A:?,???"), std::string::npos) << json();
+  for (Word& word : words) word.store(0);  // of a server from before
+  EXPECT_NE(json().find("\"version\": \"unknown\",\n  \"commit\": \"unknown\""), std::string::npos) << json();
+}
+
 TEST(Statistics, CountsSayWhenTheyBeganAndContinueOverARestart) {
   const std::string name = unique_name();
   const auto before = static_cast<std::uint64_t>(std::time(nullptr));
