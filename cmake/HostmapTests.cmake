@@ -1,6 +1,7 @@
 # Tests:
 #   test/FOLDER/*_test.cpp         -> one GoogleTest binary, test_FOLDER; ctest knows each test as
 #                                     FOLDER.Suite.Name
+#   examples/cpp/*.cpp             -> examples/NAME, which test/process/examples_test.cpp runs
 #   test/process/programs/*.cpp    -> helper programs, each named as its file, beside hostmap-server
 #   test/process/preload/*.cpp     -> likewise NAME.so, for LD_PRELOAD
 #   test/process/modules/*.cpp     -> likewise NAME.so, which contains the client library, for dlopen
@@ -113,6 +114,11 @@ foreach(source IN LISTS module_sources)
   target_link_libraries(${library} PRIVATE hostmap_client)
   add_dependencies(hostmap_process_programs ${library})
 endforeach()
+
+# The examples, which a process test runs: examples/NAME in the build folder.
+add_subdirectory(examples/cpp examples)
+get_property(examples DIRECTORY examples/cpp PROPERTY BUILDSYSTEM_TARGETS)
+add_dependencies(hostmap_process_programs ${examples})
 
 # hostmap_add_test_binary(FOLDER SOURCE…)
 function(hostmap_add_test_binary folder)
