@@ -110,17 +110,16 @@ constexpr std::string_view describe(StatusCode code) noexcept {
     case StatusCode::kNotANumber:
       return "the value is not a decimal number";
     case StatusCode::kOverflow:
-      return "the number would leave the 64-bit range";
+      return "the number would exceed 64 bits";
     case StatusCode::kBufferTooSmall:
       return "the buffer is smaller than the value";
     case StatusCode::kTimeout:
-      return "timed out; of a change that was under way the outcome is unknown";
+      return "timed out; a change may or may not have been applied";
     case StatusCode::kNoServer:
       return "no server runs under this name; start hostmap-server";
     case StatusCode::kFull:
-      return "the server has no room for this; erase something, or make a new map with a larger --memory (a map keeps "
-             "its "
-             "limit)";
+      return "the server has no memory for this; erase keys, or create a new map with a larger --memory (a map keeps "
+             "its limit)";
     case StatusCode::kTooLarge:
       return "the key or the value is above its limit";
     case StatusCode::kInvalid:
@@ -128,10 +127,10 @@ constexpr std::string_view describe(StatusCode code) noexcept {
     case StatusCode::kPermission:
       return "no permission; run as the user of the server";
     case StatusCode::kOtherVersion:
-      return "server and client were built for different layouts; upgrade the older one";
+      return "server and client have different layout versions; upgrade the older one";
     case StatusCode::kClosed:
-      return "the server closed the connection; of a change that was under way the outcome is "
-             "unknown; the next call connects anew";
+      return "the server closed the connection; a change may or may not have been applied; the next call connects "
+             "again";
     case StatusCode::kInternal:
       return "internal error; please report it";
   }

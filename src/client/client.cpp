@@ -1,4 +1,5 @@
 #include <new>
+#include <string>
 #include <utility>
 
 #include "client/impl.hpp"
@@ -84,6 +85,18 @@ Result<Client> Client::connect() noexcept {
     return connect(Options());  // whose name allocates
   } catch (...) {
     return Status::out_of_memory();
+  }
+}
+
+// Of get_as: why `found` is not a value of `wanted` bytes.
+Status Client::not_as_wanted(const Result<std::size_t>& found, std::size_t wanted) noexcept {
+  if (!found && !(found.status() == StatusCode::kBufferTooSmall)) return found.status();
+  try {
+    const std::uint64_t size = found ? *found : found.status().size();
+    return {StatusCode::kMismatch, "the value has " + std::to_string(size) + " bytes, but the requested type has " +
+                                       std::to_string(wanted) + "; read it as the type that was put, or with get"};
+  } catch (...) {
+    return StatusCode::kMismatch;
   }
 }
 

@@ -66,7 +66,7 @@ class Failures {
     try {
       const std::string what =
           some_late_ ? "writes failed, queued ones or those of calls that timed out: " : "queued writes refused: ";
-      return {first_, what + std::to_string(count_) + "; the first one because: " + std::string(describe(first_))};
+      return {first_, what + std::to_string(count_) + "; the first one: " + std::string(describe(first_))};
     } catch (...) {
       return first_;
     }
@@ -197,7 +197,7 @@ class Turn {
 };
 
 inline Status turn_timed_out() {
-  return {StatusCode::kTimeout, "timed out while another thread of this client was in a call; nothing was sent"};
+  return {StatusCode::kTimeout, "timed out while another thread of this client wrote; nothing was sent"};
 }
 
 inline std::span<const std::byte> span_of(const Bytes& bytes) noexcept { return {bytes.data(), bytes.size()}; }

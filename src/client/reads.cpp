@@ -12,7 +12,7 @@ namespace {
 
 // Of a read: nothing is unknown about it.
 constexpr std::string_view kReadTimedOut =
-    "timed out: the value, or the connection, changed in every attempt; try again with a longer timeout";
+    "timed out: the value or the connection changed in every attempt; try again with a longer timeout";
 
 }  // namespace
 
@@ -244,18 +244,6 @@ template <typename MakeTarget>
 Result<std::size_t> Client::get_into(Bytes key, std::span<std::byte> buffer) noexcept {
   if (key.size() != 8) return impl_->entry_into(span_of(key), buffer);
   return impl_->look_up(span_of(key), [&]() noexcept { return ValueTarget::buffer(buffer); });
-}
-
-// Of get_as: why `found` is not a value of `wanted` bytes.
-[[gnu::cold]] Status Client::not_as_wanted(const Result<std::size_t>& found, std::size_t wanted) noexcept {
-  if (!found && !(found.status() == StatusCode::kBufferTooSmall)) return found.status();
-  try {
-    const std::uint64_t size = found ? *found : found.status().size();
-    return {StatusCode::kMismatch, "the value has " + std::to_string(size) + " bytes, but the requested type has " +
-                                       std::to_string(wanted) + "; read it as the type that was put, or with get"};
-  } catch (...) {
-    return StatusCode::kMismatch;
-  }
 }
 
 Status Client::scan_with(Bytes prefix, VisitOne each, void* target) {

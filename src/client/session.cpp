@@ -24,7 +24,7 @@ constexpr std::chrono::milliseconds kBeforeNextTry{1};
 // All files of an instance are its server's.
 Status strangers(const InstanceName& name) {
   return {StatusCode::kPermission, "the files of '" + name.name() + "' in " + name.dir() +
-                                       " belong to different users: somebody has put some in place of the server's; "
+                                       " belong to different users: another user has replaced some of the server's; "
                                        "remove them, or choose another --name"};
 }
 
@@ -39,9 +39,9 @@ Status check_server_lives(const InstanceName& name, uid_t owner) {
   const std::string who = owner == ::geteuid()
                               ? "start hostmap-server again"
                               : "its files are of user " + user_text(owner) +
-                                    ", who alone can start it again or remove them; choose another --name";
+                                    ", and only this user can start it again or remove them; choose another --name";
   return {StatusCode::kNoServer, "the server '" + name.name() + "' has died, or has stopped and kept its map; " + who +
-                                     ", or wait for that (Options::wait_for_server, --wait)"};
+                                     ", or wait for it (Options::wait_for_server, --wait)"};
 }
 
 Status no_server(const InstanceName& name, const Status& why) {
@@ -120,7 +120,7 @@ Result<std::unique_ptr<Session>> Session::open(const InstanceName& name, Deadlin
     // A server was starting or stopping just now, we were too slow for it, or its master region is not what it was.
     if (deadline.left() == 0) {
       return Status(StatusCode::kTimeout, "the server '" + name.name() + "' gave no connection in time (" + why +
-                                              "); try again with a longer timeout, and see what it does: hostmap ls");
+                                              "); try again with a longer timeout, and see its state: hostmap ls");
     }
     std::this_thread::sleep_for(kBeforeNextTry);
   }

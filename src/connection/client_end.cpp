@@ -266,10 +266,10 @@ Result<std::unique_ptr<ClientEnd>> ClientEnd::attach(const std::string& path, st
   if (region->bytes() < sizeof(ConnectionHeader) || header->id != id || header->lane_count != lanes ||
       !is_power_of_two(header->ring_bytes) ||
       region->bytes() < connection_bytes(header->lane_count, header->ring_bytes)) {
-    return Status(StatusCode::kInternal, path + " is not the connection that was asked for");
+    return Status(StatusCode::kInternal, path + " is not the requested connection");
   }
   if (try_lock_file(region->fd()) != LockOutcome::kLocked) {
-    return Status(StatusCode::kClosed, "the server gave up waiting for this client");
+    return Status(StatusCode::kClosed, "the server did not wait any longer for this client");
   }
   std::byte* memory = region->data();
   std::unique_ptr<ClientEnd> end(new ClientEnd(std::move(*region), memory, expedited));

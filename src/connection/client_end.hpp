@@ -54,7 +54,7 @@ struct WorkerView {
 
 // Of an answer that no server sends: the connection is broken off, and the next call connects anew.
 constexpr std::string_view kSenselessAnswer =
-    "the server's answer makes no sense; the next call connects anew; please report it";
+    "the server's answer is not valid; the next call connects again; please report this";
 
 // The count in the value of a flush's answer.
 std::uint64_t refused_writes(std::span<const std::byte> flush_answer) noexcept;

@@ -30,7 +30,7 @@ Status guarded(const Step& step) noexcept {
   try {
     return step();
   } catch (const std::system_error&) {
-    return {StatusCode::kFull, "cannot get a thread or descriptor; raise the limits (ulimit -u, ulimit -n)"};
+    return {StatusCode::kFull, "cannot create a thread or descriptor; raise the limits (ulimit -u, ulimit -n)"};
   } catch (const std::bad_alloc&) {
     return Status::out_of_memory();
   }
@@ -62,7 +62,7 @@ Status refuse_if_alive(const InstanceName& name) {
   const LockHolder holder = lock_holder(alive->fd.get());
   if (!holder.held) return {};
   return {StatusCode::kAlreadyExists,
-          "a server of this name is running" +
+          "a server with this name is running" +
               (holder.pid > 0 ? " (pid " + std::to_string(holder.pid) + ")" : std::string()) + ", though its file " +
               name.journal() + " was removed; stop it, or choose another --name"};
 }
@@ -71,9 +71,8 @@ Status refuse_if_alive(const InstanceName& name) {
 Status refuse_if_signalled() {
   const int signal = take_stop_signal(std::chrono::nanoseconds(0));
   if (signal == 0) return {};
-  return {StatusCode::kTimeout, "signal " + std::to_string(signal) +
-                                    " ended the takeover; the server that has handed over "
-                                    "starts again"};
+  return {StatusCode::kTimeout,
+          "signal " + std::to_string(signal) + " ended the takeover; the previous server starts again"};
 }
 
 // Each connection takes two descriptors (its region, its client's pidfd): ask for what is allowed.
@@ -178,9 +177,9 @@ Status Server::inherit(UniqueFd& lock, Prepared prepared) {
   }
   if (handed_over_) {
     return {StatusCode::kInvalid, "the map cannot be taken over: " + std::string(inheritance.status().message()) +
-                                      ". The server that has served it starts again"};
+                                      ". The previous server starts again"};
   }
-  log_("what a server that died has left cannot be gone on with, starting empty: " +
+  log_("the map of a server that died cannot be continued; starting with an empty map: " +
        std::string(inheritance.status().message()));
   return {};
 }
@@ -213,7 +212,7 @@ Status Server::take_over() {
     Status status = remove_left_over_file(options_.name.master(), existed);
     if (status.ok()) status = create_master(journal.lane_count);
     if (!status.ok()) return status;
-    log_("the master region was made anew, and clients connect anew, because " + inheritance_.why_no_master);
+    log_("the master region was created again, and clients connect again, because " + inheritance_.why_no_master);
   }
   if (Status status = share_regions(); !status.ok()) return status;
   lay_out_master(master_, incarnation_, journal.max_connections, journal.lane_count);

@@ -40,7 +40,7 @@ std::string user_text(uid_t user) {
 
 Status taken_by(const std::string& path, uid_t owner) {
   return {StatusCode::kPermission, path + " belongs to user " + user_text(owner) +
-                                       ", so this name is taken; choose another --name or --dir, run as that user, or "
+                                       ", so the name is in use; choose another --name or --dir, run as that user, or "
                                        "have the file removed"};
 }
 
@@ -55,7 +55,7 @@ Status obstacle(const std::string& action, const std::string& path, int error) {
     case ENOENT:
       if (action == "create") {
         return {StatusCode::kInvalid,
-                what + "; there is no folder " + folder_of(path) + ", make it or give another --dir"};
+                what + "; there is no folder " + folder_of(path) + "; create it or give another --dir"};
       }
       return {StatusCode::kNoServer, path + " does not exist"};
     case EROFS:
@@ -89,7 +89,7 @@ Status obstacle(const std::string& action, const std::string& path, int error) {
     if (there && facts.st_uid != ::geteuid()) return taken_by(path, facts.st_uid);
     if (there) return {StatusCode::kPermission, what + "; it is yours: set its mode to 0600, or remove it"};
     return {StatusCode::kPermission,
-            what + "; the folder " + folder_of(path) + " does not let you; choose another --dir"};
+            what + "; you may not write to the folder " + folder_of(path) + "; choose another --dir"};
   }
   return {StatusCode::kInvalid, what};
 }

@@ -66,7 +66,7 @@ Result<UniqueFd> lock_named_file(const std::string& path) {
       case LockOutcome::kHeldByOther: {
         const LockHolder holder = lock_holder(fd.get());
         return Status(StatusCode::kAlreadyExists,
-                      "a server of this name is running" +
+                      "a server with this name is running" +
                           (holder.pid > 0 ? " (pid " + std::to_string(holder.pid) + ")" : std::string()) +
                           "; stop it or choose another --name");
       }

@@ -33,8 +33,8 @@ Status open_error(const std::string& path, int error) {
   struct stat facts {};
   if ((error == EACCES || error == EPERM) && ::lstat(path.c_str(), &facts) == 0 && facts.st_uid != ::geteuid()) {
     return {StatusCode::kPermission, path + " belongs to another user, " + user_text(facts.st_uid) +
-                                         ", who does not share it with you; choose another --name or --dir, or have "
-                                         "that user share it (--group at both ends)"};
+                                         ", who does not share it with you; choose another --name or --dir, or let "
+                                         "that user share it (--group for server and client)"};
   }
   return obstacle("open", path, error);
 }
@@ -248,7 +248,7 @@ Result<RegionFile> open_region_file(const std::string& path, Access access, cons
   if (owner != ::geteuid() && owner != 0 && owner != trust.user && !shared && !trust.everybody) {
     const std::string me = ::geteuid() == 0 ? ", who is not you (root)" : ", who is neither you nor root";
     return Status(StatusCode::kPermission, path + " belongs to user " + user_text(owner) + me +
-                                               "; if you trust that user, say so (--user " + user_name(owner) +
+                                               "; if you trust that user, name it (--user " + user_name(owner) +
                                                ", Options::user)" +
                                                (trust.group == kNoGroup ? ", or name a group that shares it (--group)"
                                                                         : "; it is not shared by that group alone"));
@@ -284,7 +284,7 @@ Status check_region_header(int fd, std::uint64_t& bytes_now, const std::string& 
   if (header.kind != kind) return {StatusCode::kInvalid, path + " is a region of another kind"};
   if (header.fingerprint != kFingerprint) {
     return {StatusCode::kOtherVersion,
-            path + " was laid out by a build that differs from this one; rebuild both from one source"};
+            path + " has the layout of a different build; build server and client from the same source"};
   }
   struct stat facts {};
   if (::fstat(fd, &facts) == 0) bytes_now = static_cast<std::uint64_t>(facts.st_size);
@@ -292,7 +292,7 @@ Status check_region_header(int fd, std::uint64_t& bytes_now, const std::string& 
     return hard_link(path);
   }
   if (header.bytes > bytes_now || header.bytes < sizeof(RegionHeader)) {
-    return {StatusCode::kInvalid, path + " is shorter than its header says"};
+    return {StatusCode::kInvalid, path + " is shorter than its header states"};
   }
   return {};
 }
@@ -352,9 +352,9 @@ Status Region::populate(std::uint64_t offset, std::uint64_t size) {
   if (error == EFBIG) {
     return {StatusCode::kFull, "cannot populate " + path_ + ": the file size limit (ulimit -f) is too low"};
   }
-  return {StatusCode::kFull,
-          "cannot populate " + std::to_string(size) + " bytes of " + path_ + ": " + error_text(error) +
-              "; give the file system more (in a container --shm-size), or use --dir with another one"};
+  return {StatusCode::kFull, "cannot populate " + std::to_string(size) + " bytes of " + path_ + ": " +
+                                 error_text(error) +
+                                 "; enlarge the file system (in a container --shm-size), or use another one (--dir)"};
 }
 
 std::uint64_t Region::room() const noexcept {

@@ -84,7 +84,7 @@ Result<std::uint64_t> reserve_connection(MasterView& master, Deadline& deadline)
   // [mailbox.ask] release; pairs with [mailbox.collect]. Fails if the server has given us up (we were stopped for long).
   if (!mailbox.word.compare_exchange_strong(expected, mailbox_word(id, kMailboxAsked), std::memory_order_release,
                                             std::memory_order_relaxed)) {  // relaxed: on failure nothing is read
-    return Status(StatusCode::kClosed, "the server gave up waiting for this client");
+    return Status(StatusCode::kClosed, "the server did not wait any longer for this client");
   }
   std::atomic_thread_fence(std::memory_order_seq_cst);  // [mailbox.ask-fence] seq_cst; pairs with [region.close-fence]
   // Either a server that stops sees this mailbox asked, or it is seen to have stopped.
@@ -93,7 +93,8 @@ Result<std::uint64_t> reserve_connection(MasterView& master, Deadline& deadline)
   for (;;) {
     // [mailbox.answer] acquire; pairs with [mailbox.reply]: the connection's region is complete
     const std::uint64_t word = mailbox.word.load(std::memory_order_acquire);
-    if (mailbox_id(word) != id) return Status(StatusCode::kClosed, "the server gave up waiting for this client");
+    if (mailbox_id(word) != id)
+      return Status(StatusCode::kClosed, "the server did not wait any longer for this client");
     switch (mailbox_state(word)) {
       case kMailboxReady:
         return id;
@@ -106,9 +107,10 @@ Result<std::uint64_t> reserve_connection(MasterView& master, Deadline& deadline)
                                              std::memory_order_relaxed);  // relaxed: on failure nothing is read
         futex_wake(low_half(mailbox.word), INT_MAX);                      // others may wait for a mailbox
         if (mailbox_state(word) == kMailboxNoMemory) {
-          return Status(StatusCode::kFull,
-                        "the server has no memory for another connection: make room in the folder of its files (--dir; "
-                        "df and df -i show what is short), or make a new map with a smaller --ring-size");
+          return Status(
+              StatusCode::kFull,
+              "the server has no memory for another connection: free space in the folder of its files (--dir; "
+              "df and df -i show which space is low), or create a new map with a smaller --ring-size");
         }
         if (mailbox_state(word) == kMailboxNoDescriptor) {
           return Status(StatusCode::kFull,
@@ -116,15 +118,15 @@ Result<std::uint64_t> reserve_connection(MasterView& master, Deadline& deadline)
                         "LimitNOFILE) and start it again, or close a client");
         }
         return Status(StatusCode::kFull,
-                      "the server has as many connections as it allows; close one, or make a new map with a larger "
+                      "the server has as many connections as it allows; close one, or create a new map with a larger "
                       "--max-connections");
       }
       case kMailboxAsked:
         if (master.ended()) return Status(StatusCode::kClosed, "the server has just stopped");
         if (wait_for_change(mailbox, word, deadline)) continue;
-        return Status(StatusCode::kTimeout, "the server did not answer; it is stopped, or gone without cleaning up");
+        return Status(StatusCode::kTimeout, "the server did not answer; it is stopped, or died");
       default:
-        return Status(StatusCode::kClosed, "the server gave up waiting for this client");
+        return Status(StatusCode::kClosed, "the server did not wait any longer for this client");
     }
   }
 }
@@ -134,7 +136,7 @@ Status confirm_attached(MasterView& master, std::uint64_t id) {
   // [mailbox.attached] release; pairs with [mailbox.collect]. On failure relaxed: nothing is read.
   const bool in_time = master.mailbox(id).word.compare_exchange_strong(
       expected, mailbox_word(id, kMailboxAttached), std::memory_order_release, std::memory_order_relaxed);
-  if (!in_time) return {StatusCode::kClosed, "the server gave up waiting for this client"};
+  if (!in_time) return {StatusCode::kClosed, "the server did not wait any longer for this client"};
   master.ring_server();
   return {};
 }

@@ -142,7 +142,7 @@ inline std::vector<LayoutTable> struct_tables() {
                           FIELD(TableHeader, mailbox_count, "of the master region"),
                           FIELD(TableHeader, reserved_half, kReserved),
                           FIELD(TableHeader, master_inode, "the master region's file; 0: unknown"),
-                          FIELD(TableHeader, server_version, "text: version, blank, commit; for people"),
+                          FIELD(TableHeader, server_version, "text: version, blank, commit; for diagnosis"),
                           FIELD(TableHeader, reserved_server, kReserved),
                           FIELD(TableHeader, shards, "ShardHeader each"),
                           FIELD(TableHeader, workers, "WorkerLine each"),

@@ -99,8 +99,8 @@ TEST(HostileMaster, AStartKeepsTheMapAndItsClientsWhateverBecameOfTheMaster) {
     damage.damage(path);
     {
       Server second({"10"}, {first.name()});
-      EXPECT_EQ(second.errors().find("starting empty"), std::string::npos) << second.errors();
-      EXPECT_EQ(second.errors().find("made anew") != std::string::npos, damage.other_file) << second.errors();
+      EXPECT_EQ(second.errors().find("starting with an empty map"), std::string::npos) << second.errors();
+      EXPECT_EQ(second.errors().find("created again") != std::string::npos, damage.other_file) << second.errors();
       expect_goes_on(client);
       Peer newcomer(second);
       EXPECT_EQ(newcomer.get("key").text, Peer::told_of("value"));

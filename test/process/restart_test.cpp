@@ -400,7 +400,7 @@ TEST(Restart, Case15ADamagedHeadIsToldAndDiscarded) {
     Server second({"10"}, {first.name()});
     const std::vector<std::string> log = lines_of(second.errors());
     ASSERT_EQ(log.size(), 2u) << second.errors();
-    EXPECT_NE(log[0].find("cannot be gone on with"), std::string::npos) << log[0];
+    EXPECT_NE(log[0].find("cannot be continued"), std::string::npos) << log[0];
     EXPECT_NE(log[1].find("discarded"), std::string::npos) << log[1];
     EXPECT_EQ(client.get("key").status().code(), StatusCode::kNotFound);
   }

@@ -82,7 +82,7 @@ TEST_F(StarvedServer, Case23EachStartWithoutMemorySaysSoAndLeavesNothing) {
     std::getline(words, message);
     ++refused[kind];
     EXPECT_EQ(code, static_cast<int>(StatusCode::kFull)) << line;
-    EXPECT_NE(message.find("out of memory") + message.find("cannot get a thread"), 2 * std::string::npos) << line;
+    EXPECT_NE(message.find("out of memory") + message.find("cannot create a thread"), 2 * std::string::npos) << line;
     EXPECT_EQ(message.find("\n"), std::string::npos);
   }
   EXPECT_GE(refused["once"], 10);

@@ -159,7 +159,7 @@ TEST(RegionFaultsTest, AnotherLayoutVersionIsRefusedByNumber) {
 }
 
 TEST(RegionFaultsTest, AnotherFingerprintIsRefused) {
-  expect_header_refused([](RegionHeader& h) { h.fingerprint ^= 1; }, StatusCode::kOtherVersion, "differs");
+  expect_header_refused([](RegionHeader& h) { h.fingerprint ^= 1; }, StatusCode::kOtherVersion, "different build");
 }
 
 TEST(RegionFaultsTest, AnotherKindIsRefused) {

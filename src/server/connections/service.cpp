@@ -445,7 +445,7 @@ void Service::notice_removal() {
         "back, or stop this server with hostmap stop --keep and start it again");
   }
   if (!removed_) return;
-  notify_service_manager("STATUS=the regions were removed; serving whoever is connected, then stopping");
+  notify_service_manager("STATUS=the regions were removed; serving the connected clients, then stopping");
   say("the regions of '", name.name(), "' were removed under this server; it serves the ", connections_.size(),
       " connected clients until they leave, and then stops: start it again to accept others");
 }
@@ -466,7 +466,7 @@ void Service::look_at_table(std::int64_t now) {
     said_larger_ = false;
   } else if (!std::exchange(said_larger_, true)) {
     say("the table's file takes ", held / kMiB, " MiB, more than --memory (", limit / kMiB,
-        " MiB): a program that is no client has mapped all of it and read it; the next start takes it back");
+        " MiB): a program that is not a client has mapped all of it and read it; the next start returns the pages");
   }
 }
 
@@ -498,7 +498,7 @@ void Service::look_at_master(std::int64_t now) {
   }
   if (std::exchange(said_damaged_, true)) return;
   say("a client has overwritten or cut off the master region of '", around_.options->name.name(),
-      "'; it was made whole again (this is said once): look for a program that writes to files of this name");
+      "'; the server has restored it (logged once); find the program that writes to files of this name");
 }
 
 void Service::close_all() {

@@ -65,7 +65,7 @@ Result<std::uint64_t> parse_size(const std::string& text) {
     valid = valid && rest + 1 == end && number <= ~std::uint64_t{0} >> shift;
   }
   if (!valid) {
-    return Status(StatusCode::kInvalid, "'" + text + "' is no size: give bytes, or a number with K, M or G");
+    return Status(StatusCode::kInvalid, "'" + text + "' is not a size; give bytes, or a number with K, M or G");
   }
   return number << shift;
 }
@@ -75,7 +75,7 @@ Result<std::uint64_t> parse_number(const std::string& text) {
   const char* end = text.data() + text.size();
   const auto [rest, error] = std::from_chars(text.data(), end, number);
   if (error != std::errc() || rest != end) {
-    return Status(StatusCode::kInvalid, "'" + text + "' is no number: give decimal digits");
+    return Status(StatusCode::kInvalid, "'" + text + "' is not a number; give decimal digits");
   }
   return number;
 }
@@ -89,10 +89,9 @@ Result<CheckedOptions> check_options(const ServerOptions& options) {
   }
   if (options.workers > kMaxLanes) return out_of_bounds("--workers", options.workers, 1, kMaxLanes);
   if (options.workers > options.buckets) {
-    return Status(StatusCode::kInvalid,
-                  "--workers " + std::to_string(options.workers) + " are more than BUCKETS " +
-                      std::to_string(options.buckets) +
-                      ": every worker needs a bucket of its own; ask for fewer workers or more buckets");
+    return Status(StatusCode::kInvalid, "--workers " + std::to_string(options.workers) + " are more than BUCKETS " +
+                                            std::to_string(options.buckets) +
+                                            ": every worker needs a bucket; request fewer workers or more buckets");
   }
   if (!within(options.max_connections, 1, kMaxConnections)) {
     return out_of_bounds("--max-connections", options.max_connections, 1, kMaxConnections);
@@ -107,7 +106,7 @@ Result<CheckedOptions> check_options(const ServerOptions& options) {
     return out_of_bounds("--max-value", options.max_value_bytes, 8, kMaxValueBytes);
   }
   if (options.takeover && options.fresh) {
-    return Status(StatusCode::kInvalid, "--takeover goes on with a map and --fresh discards it: give one of them");
+    return Status(StatusCode::kInvalid, "--takeover continues a map and --fresh discards it; give one of them");
   }
 
   struct stat folder {};
@@ -117,7 +116,7 @@ Result<CheckedOptions> check_options(const ServerOptions& options) {
   struct statfs facts {};
   if (::statfs(name->dir().c_str(), &facts) != 0) {
     return Status(StatusCode::kInvalid,
-                  "--dir " + name->dir() + " cannot be used: it does not exist, or may not be looked into");
+                  "--dir " + name->dir() + " cannot be used: it does not exist, or you may not read it");
   }
   if (facts.f_type != TMPFS_MAGIC && facts.f_type != HUGETLBFS_MAGIC) {
     return Status(StatusCode::kInvalid,
@@ -161,7 +160,7 @@ std::string warning_of_room(const InstanceName& name, std::uint64_t bytes) {
 Status check_memory(const CheckedOptions& options) {
   if (options.memory >= kLeastMemory) return {};
   return {StatusCode::kFull, options.name.dir() + " has only " + std::to_string(2 * options.memory) +
-                                 " bytes free; give it more (in a container --shm-size=1g) or use --dir"};
+                                 " bytes free; enlarge it (in a container --shm-size=1g) or use --dir"};
 }
 
 }  // namespace hostmap

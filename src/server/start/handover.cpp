@@ -190,8 +190,7 @@ Status await_lock(const InstanceName& name, int journal, const LockHolder& holde
   const std::int64_t begin = monotonic_ns();
   for (bool told = false; try_lock_file(journal) != LockOutcome::kLocked;) {
     if (const LockHolder now = lock_holder(journal); now.held && now.pid != holder.pid) {
-      return {StatusCode::kAlreadyExists,
-              "another server (pid " + std::to_string(now.pid) + ") has taken the place of " + who};
+      return {StatusCode::kAlreadyExists, "another server (pid " + std::to_string(now.pid) + ") has replaced " + who};
     }
     if (const int signal = take_stop_signal(kBetweenTries); signal != 0) {
       return {StatusCode::kTimeout,
@@ -205,8 +204,9 @@ Status await_lock(const InstanceName& name, int journal, const LockHolder& holde
   struct stat mine {};
   struct stat named {};
   if (::fstat(journal, &mine) != 0 || ::stat(name.journal().c_str(), &named) != 0 || mine.st_ino != named.st_ino) {
-    return {StatusCode::kNoServer,
-            who + " has stopped and removed its map instead of handing over; start this one again to begin empty"};
+    return {StatusCode::kNoServer, who +
+                                       " has stopped and removed its map instead of handing it over; start this one "
+                                       "again to begin with an empty map"};
   }
   return {};
 }
@@ -228,14 +228,15 @@ Result<UniqueFd> take_lock_of_running(const CheckedOptions& options, const Takeo
   // Before the question whether a server runs: between two that hand over, none does.
   if (!lock_takeover(fd)) {
     return Status(StatusCode::kAlreadyExists, "another start with --takeover is taking '" + name.name() +
-                                                  "' over at this moment; only one can: see hostmap ls who serves");
+                                                  "' over now, and only one can; see which server runs: hostmap ls");
   }
   const LockHolder holder = lock_holder(fd);
   if (!holder.held) return UniqueFd();
   if (holder.pid == 0) {
-    return Status(StatusCode::kInvalid, "the server '" + name.name() +
-                                            "' runs in another pid namespace and cannot be asked from here; start the "
-                                            "next one in its container, or stop it with --keep");
+    return Status(StatusCode::kInvalid,
+                  "the server '" + name.name() +
+                      "' runs in another pid namespace and cannot receive a request from here; start the "
+                      "next one in its container, or stop it with --keep");
   }
   const UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, holder.pid, 0)));
   if (Status status = prepare(options, *journal, prepared); !status.ok()) {
@@ -245,7 +246,7 @@ Result<UniqueFd> take_lock_of_running(const CheckedOptions& options, const Takeo
   const LockHolder now = lock_holder(fd);
   if (now.held && now.pid == holder.pid && !send_hand_over_request(process.get()) && errno != ESRCH) {
     const int error = errno;
-    return Status(StatusCode::kPermission, "cannot ask " + server_called(name, holder) +
+    return Status(StatusCode::kPermission, "cannot signal " + server_called(name, holder) +
                                                " to hand over: " + std::strerror(error) + "; run as its user");
   }
   if (Status status = await_lock(name, fd, holder, log); !status.ok()) return status;

@@ -31,7 +31,7 @@ Result<Region> open_master(const InstanceName& name, const TableHeader& table, s
   Result<RegionFile> file = open_region_file(name.master(), Access::kReadWrite);
   if (!file) return file.status();
   if (file->owner != ::geteuid() || !is_master_of(table, *file)) {
-    return damaged(name.master() + " is not the one that the last server made");
+    return damaged(name.master() + " is not the file that the last server created");
   }
   Result<Region> region = Region::adopt(std::move(file->fd), name.master(), bytes);
   if (!region) return region.status();
@@ -51,7 +51,7 @@ Status check_journal(const Region& journal) {
   if (header.max_connections == 0 || header.max_connections > kMaxConnections || header.lane_count == 0 ||
       header.lane_count > kMaxLanes || !is_power_of_two(header.ring_bytes) ||
       journal_bytes(header.max_connections, header.lane_count, header.slab_count) > journal.bytes()) {
-    return damaged("the journal's header makes no sense");
+    return damaged("the journal's header is not valid");
   }
   return {};
 }

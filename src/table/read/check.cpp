@@ -151,7 +151,7 @@ void TableCheck::look_at_pairs(const Place& place, std::uint64_t state, std::uin
       if (home == Home::kMovedOn) continue;
       ++chain.keys;
       if (home == Home::kElsewhere) {
-        chain.faults.push_back({"a key does not belong to the bucket that it stands in", offset});
+        chain.faults.push_back({"a key does not belong to the bucket that contains it", offset});
       }
       if (std::ranges::find(chain.words, key) != chain.words.end()) {
         chain.faults.push_back({"a key is twice in one chain", offset});
@@ -190,7 +190,7 @@ void TableCheck::look_at_entries(const Place& place, std::uint64_t state, std::u
       if (!is_link(cell)) {
         look_at_cell(place, state, cell, offset, chain);
       } else if (i + 1 != kPlaces) {
-        chain.faults.push_back({"a link stands before the last cell", offset});
+        chain.faults.push_back({"a link is not in the last cell", offset});
       } else if (!in_arena(cell_offset(cell), sizeof(EntryBucket)) || cell_offset(cell) % sizeof(EntryBucket) != 0) {
         chain.faults.push_back({"a link leads out of the populated arena, or is not aligned", offset});
       } else {
@@ -231,7 +231,7 @@ void TableCheck::look_at_cell(const Place& place, std::uint64_t state, std::uint
   const Home home = home_of(hash, place, state);
   if (home == Home::kMovedOn) return;
   ++chain.keys;
-  if (home == Home::kElsewhere) wrong("a key does not belong to the bucket that it stands in");
+  if (home == Home::kElsewhere) wrong("a key does not belong to the bucket that contains it");
   if (cell_tag(cell) != tag_of(hash)) wrong("a cell's tag is not its key's");
   for (const EntrySeen& other : entries_seen_) {
     if (other.hash != hash) continue;

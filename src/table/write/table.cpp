@@ -75,8 +75,8 @@ Result<std::unique_ptr<Table>> Table::create(const std::string& path, const Tabl
     return Status(
         StatusCode::kFull,
         std::to_string(options.buckets) + " initial buckets need more than " +
-            (limited ? "--memory " + std::to_string(options.memory_limit) + " allows; raise it or ask for fewer buckets"
-                     : "the file system has free; give it more (in a container --shm-size) or use another --dir"));
+            (limited ? "--memory " + std::to_string(options.memory_limit) + " allows; raise it or request fewer buckets"
+                     : "the file system has free; enlarge it (in a container --shm-size) or use another --dir"));
   }
   name.keep();
   return table;
@@ -97,7 +97,7 @@ Result<std::unique_ptr<Table>> Table::attach(Region region, Journal journal) {
       header.arena_allocated.load(std::memory_order_relaxed) > plan.arena_bytes || arena % kSlabBytes != 0 ||
       arena > header.arena_allocated.load(std::memory_order_relaxed) ||
       arena / kPageSize > generations / sizeof(PageGeneration) || generations > plan.generations_bytes) {
-    return damaged("header makes no sense");
+    return damaged("header is not valid");
   }
   TableOptions options;
   options.memory_limit = header.memory_limit;
