@@ -1,4 +1,4 @@
-// hostmap: the command line. Here are its options and what they lead to; the commands are in apps/hostmap/.
+// hostmap: the command line. This file parses it; the commands are in apps/hostmap/.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <charconv>
@@ -20,8 +20,8 @@ namespace {
 using namespace hostmap;
 using namespace hostmap::apps;
 
-// CLI11 finds meaning in words that have none of its own: "++", and some behind "--". A key or value may be any word, so
-// these get a mark in front that makes them ordinary; it is taken off again by unmarked().
+// CLI11 interprets some words that are keys or values here: "++", and some after "--". A key or value may be any word, so
+// these get a mark in front that makes them ordinary; unmarked() removes it.
 constexpr char kMark = '\x01';
 
 std::vector<std::string> marked(int argc, char** argv) {
@@ -40,7 +40,7 @@ std::vector<std::string> marked(int argc, char** argv) {
 
 std::string unmarked(const std::string& word) { return !word.empty() && word[0] == kMark ? word.substr(1) : word; }
 
-// One line of an error for people, whatever was given.
+// Any word as printable text, for an error message.
 std::string readable(std::string message) {
   std::erase(message, kMark);
   return escaped(message);
@@ -53,8 +53,8 @@ Status parse_timeout(const std::string& text, std::chrono::nanoseconds& timeout)
   const char* end = text.data() + text.size();
   const auto [rest, error] = std::from_chars(text.data(), end, seconds);
   if (error != std::errc() || rest != end || !(seconds >= kLeast && seconds <= kMost)) {
-    return {StatusCode::kInvalid,
-            fmt::format("--timeout '{}' is not from 0.001 to 1000000 seconds", readable(text.substr(0, 80)))};
+    return {StatusCode::kInvalid, fmt::format("--timeout '{}' is not a number of seconds from 0.001 to 1000000",
+                                              readable(text.substr(0, 80)))};
   }
   timeout = std::chrono::nanoseconds(static_cast<std::int64_t>(seconds * 1e9));
   return {};
@@ -67,6 +67,7 @@ struct Arguments {
   std::string value;
   std::string by = "1";
   std::string prefix;
+  std::string command;  // to help with
   ScanFormat format;
   bool escaped = false;
   bool json = false;
@@ -81,61 +82,74 @@ CLI::App* add_command(CLI::App& app, const char* name, const char* description, 
 }
 
 void describe_options(CLI::App& app, Arguments& arguments) {
-  app.formatter(std::make_shared<Help>());
-  app.set_help_flag("-h,--help", "this text");
-  app.add_option("--name", arguments.options.name, "instance (default: distributed-memory)")->type_name("NAME");
-  app.add_option("--dir", arguments.options.dir, "folder of the regions (default: /dev/shm)")->type_name("DIR");
-  app.add_option("--group", arguments.options.group, "trust other users' servers that this group shares")
+  add_help_and_version(app);
+  app.add_option("--name", arguments.options.name, "name of the instance (default: distributed-memory)")
+      ->type_name("NAME");
+  app.add_option("--dir", arguments.options.dir, "folder of the shared memory files (default: /dev/shm)")
+      ->type_name("DIR");
+  app.add_option("--group", arguments.options.group,
+                 "trust servers of other users that share their map with this group")
       ->type_name("GROUP");
-  app.add_option("--user", arguments.options.user, "trust the servers of this user, too (root: whose else)")
+  app.add_option("--user", arguments.options.user,
+                 "trust servers of this user; without it, only those of root and of your own user")
       ->type_name("USER");
-  app.add_flag("--read-only", arguments.options.read_only, "only look, and take no connection (get exists scan)");
+  app.add_flag("--read-only", arguments.options.read_only,
+               "read the table only and open no connection (get, exists, scan)");
   app.add_flag("--wait", arguments.options.wait_for_server, "if no server runs, wait for one until the timeout");
-  app.add_option("--timeout", arguments.timeout, "how long to wait at most (default: 5)")->type_name("SECONDS");
+  app.add_option("--timeout", arguments.timeout, "longest time to wait (default: 5)")->type_name("SECONDS");
   app.footer(
-      "A KEY or VALUE that begins with '-' comes after '--'. `hostmap COMMAND --help` has an example.\n"
+      "A KEY or VALUE that begins with '-' must follow '--'. `hostmap help COMMAND` shows an example.\n"
       "Exit codes: 0 done, 1 not found or false, 2 usage, 3 no server, 4 refused, 5 timed out, 6 other layout "
       "version.");
-  app.require_subcommand(0, 1);  // none is said in main: here an unknown one would not be named
+  app.require_subcommand(0, 1);  // main reports a missing one: CLI11 would not name an unknown one
   app.fallthrough();
 
-  CLI::App* put = add_command(app, "put", "Sets KEY to VALUE; the VALUE - is read from standard input",
+  CLI::App* put = add_command(app, "put", "Sets KEY to VALUE. If VALUE is -, it is read from standard input",
                               "hostmap put greeting hello");
-  CLI::App* get = add_command(app, "get", "Prints the value of KEY as it is", "hostmap get greeting > file");
+  CLI::App* get =
+      add_command(app, "get", "Prints the value of KEY. The bytes are not changed; a terminal gets a newline",
+                  "hostmap get greeting > file");
   CLI::App* erase = add_command(app, "erase", "Removes KEY", "hostmap erase greeting");
-  CLI::App* exists = add_command(app, "exists", "Exits with 0 if KEY exists, and with 1 if not",
+  CLI::App* exists = add_command(app, "exists", "Exits with 0 if KEY exists, with 1 if not",
                                  "if hostmap exists greeting; then echo yes; fi");
-  CLI::App* incr = add_command(
-      app, "incr", "Adds BY (default: 1) to the number that KEY holds, and prints it; an absent one counts as 0",
-      "hostmap incr visits -5");
+  CLI::App* incr =
+      add_command(app, "incr",
+                  "Adds BY (default: 1) to the number that is the value of KEY, and prints the sum. An absent "
+                  "KEY counts as 0",
+                  "hostmap incr visits -5");
   CLI::App* scan = add_command(app, "scan",
-                               "Prints the keys that begin with PREFIX, one a line, in no order; unprintable bytes and "
-                               "the backslash as \\xNN, on a UTF-8 terminal its characters as they are",
+                               "Prints the keys that begin with PREFIX, one a line, in no order. Unprintable bytes and "
+                               "the backslash are printed as \\xNN; a UTF-8 terminal gets its own characters unchanged",
                                "hostmap scan user: --values");
   add_command(app, "clear", "Removes all keys", "hostmap --name scratch clear");
-  CLI::App* stat = add_command(app, "stat", "Shows what a server holds and has done", "hostmap stat --json");
-  add_command(app, "ls", "Lists the instances in the folder", "hostmap ls");
-  add_command(app, "ping", "Waits for one answer of the server", "hostmap --timeout 1 ping && echo it answers");
-  CLI::App* stop = add_command(app, "stop", "Ends the server as SIGTERM does, and waits until it has ended",
+  CLI::App* stat = add_command(app, "stat", "Prints the statistics of a server", "hostmap stat --json");
+  CLI::App* ls = add_command(app, "ls", "Lists the instances in the folder", "hostmap ls");
+  add_command(app, "ping", "Sends one request to the server and waits for the answer",
+              "hostmap --timeout 1 ping && echo it answers");
+  CLI::App* stop = add_command(app, "stop", "Stops the server, as SIGTERM does, and waits until it has ended",
                                "hostmap --name scratch stop");
-  add_command(app, "check", "Verifies the table, while its server runs or after its end", "hostmap check");
+  CLI::App* check =
+      add_command(app, "check", "Verifies the table of a running server, or of one that has ended", "hostmap check");
+  CLI::App* help = add_command(app, "help", "Prints this help, or the help of COMMAND", "hostmap help put");
 
   for (CLI::App* command : {put, get, erase, exists, incr}) {
     command->add_option("KEY", arguments.key, "1 to 65,536 bytes")->required();
   }
   for (CLI::App* command : {put, get, erase, exists, incr, scan}) {
     command->add_flag("-x,--escaped", arguments.escaped,
-                      "KEY, VALUE and PREFIX have bytes as \\xNN, as scan prints them");
+                      "read \\xNN in KEY, VALUE and PREFIX as the byte NN, as scan prints it");
   }
-  put->add_option("VALUE", arguments.value, "any bytes; - is standard input")->required();
-  incr->add_option("BY", arguments.by, "decimal, may be negative");
-  scan->add_option("PREFIX", arguments.prefix, "of the keys");
-  scan->add_flag("--values", arguments.format.values, "a tab and the value behind each key");
-  scan->add_flag("-0", arguments.format.raw, "keys and values as they are, each with a NUL byte behind it");
-  CLI::Option* keep = stop->add_flag("--keep", arguments.keep, "leave the map for the next start, clients waiting");
+  put->add_option("VALUE", arguments.value, "any bytes; - for standard input")->required();
+  incr->add_option("BY", arguments.by, "a decimal number, may be negative");
+  scan->add_option("PREFIX", arguments.prefix, "first bytes of the keys (default: all keys)");
+  scan->add_flag("--values", arguments.format.values, "print a tab and the value after each key");
+  scan->add_flag("-0", arguments.format.raw, "print the bytes of keys and values unchanged, a NUL byte after each");
+  CLI::Option* keep =
+      stop->add_flag("--keep", arguments.keep, "keep the map for the next server; connected clients wait for it");
   stop->add_flag("--drop", arguments.drop, "remove the map, even if the server was started with --keep")
       ->excludes(keep);
-  stat->add_flag("--json", arguments.json, "as JSON, for programs");
+  for (CLI::App* command : {stat, ls, check}) command->add_flag("--json", arguments.json, "print JSON, for programs");
+  help->add_option("COMMAND", arguments.command, "a command of this list");
 }
 
 bool is_command(const CLI::App& app, const std::string& word) {
@@ -143,16 +157,26 @@ bool is_command(const CLI::App& app, const std::string& word) {
   return std::ranges::any_of(commands, [&](const CLI::App* command) { return command->get_name() == word; });
 }
 
-// What was wrong with the words, as a person would say it.
+int help(const CLI::App& app, const std::string& command) {
+  // app.help() would be that of the command that was given, which is "help".
+  if (command.empty()) return print("hostmap", app.get_formatter()->make_help(&app, "", CLI::AppFormatMode::Normal));
+  if (!is_command(app, command)) {
+    return fail(fmt::format("there is no command '{}'; see hostmap --help", readable(command.substr(0, 80))),
+                kExitUsage);
+  }
+  return print("hostmap", app.get_subcommand(command)->help());
+}
+
+// One sentence on what is wrong with the words.
 int complain(const CLI::App& app, const CLI::ParseError& error) {
   const auto commands = app.get_subcommands();
   const std::string help = commands.empty() ? "hostmap --help" : "hostmap " + commands.front()->get_name() + " --help";
   std::string what = readable(error.what());
-  // CLI11 speaks of what is missing before it speaks of what is not known, and of several in no good order.
+  // CLI11 reports what is missing before what is unknown, and several unknown words in no useful order.
   if (const std::vector<std::string> unknown = app.remaining(true); !unknown.empty()) {
     const std::string word = readable(unknown.front().substr(0, 80));
     what = commands.empty() && !word.starts_with('-') && !is_command(app, word)
-               ? fmt::format("there is no subcommand '{}'", word)
+               ? fmt::format("there is no command '{}'", word)
                : fmt::format("'{}' was not expected here", word);
   }
   return fail(fmt::format("{}; see {}", what, help), kExitUsage);
@@ -172,7 +196,7 @@ int run(const std::string& command, Arguments& arguments) {
     for (std::string* word : {&key, &value, &prefix}) {
       const std::optional<std::string> bytes = unescaped(*word);
       if (!bytes) {
-        return fail(fmt::format("'{}' has a backslash that does not begin \\xNN; write a backslash itself as \\x5c",
+        return fail(fmt::format("'{}' has a backslash that does not begin \\xNN; write a backslash as \\x5c",
                                 readable(word->substr(0, 80))),
                     kExitUsage);
       }
@@ -185,7 +209,8 @@ int run(const std::string& command, Arguments& arguments) {
   const Result<InstanceName> instance = InstanceName::parse(options.name, options.dir, options.group, options.user);
   if (!instance) return fail(instance.status().message(), kExitUsage);
   if (options.read_only && command == "ping") {
-    return fail("ping asks the server, which --read-only does not; leave it out, or see hostmap ls", kExitUsage);
+    return fail("ping sends a request, which --read-only does not allow; leave --read-only out, or use hostmap ls",
+                kExitUsage);
   }
 
   if (command == "put") return from_input ? put_input(options, key) : put(options, key, value);
@@ -196,13 +221,13 @@ int run(const std::string& command, Arguments& arguments) {
   if (command == "scan") return scan(options, prefix, arguments.format);
   if (command == "clear") return clear(options);
   if (command == "stat") return stat(*instance, arguments.json);
-  if (command == "ls") return list(*instance, options);
+  if (command == "ls") return list(*instance, options, arguments.json);
   if (command == "ping") return ping(options);
   if (command == "stop") {
     const TerminationWish wish = arguments.keep ? kWishKeep : arguments.drop ? kWishDrop : kWishNothing;
     return stop(*instance, wish, options.timeout);
   }
-  return check(*instance);
+  return check(*instance, arguments.json);
 }
 
 }  // namespace
@@ -210,7 +235,7 @@ int run(const std::string& command, Arguments& arguments) {
 int main(int argc, char** argv) {
   guard_standard_streams(kExitRefused);
   Arguments arguments;
-  CLI::App app{"Looks into and changes the hash maps that hostmap-server keeps in shared memory.", "hostmap"};
+  CLI::App app{"Reads and changes the hash maps that hostmap-server keeps in shared memory.", "hostmap"};
   describe_options(app, arguments);
   if (const std::string option = option_without_value(app, argc, argv); !option.empty()) {
     return fail(fmt::format("{} needs a value; see hostmap --help", option), kExitUsage);
@@ -219,13 +244,16 @@ int main(int argc, char** argv) {
     app.parse(marked(argc, argv));
   } catch (const CLI::CallForHelp&) {
     return print("hostmap", app.help());
+  } catch (const CLI::CallForVersion& version) {
+    return print("hostmap", version.what());
   } catch (const CLI::ParseError& error) {
     return complain(app, error);
   }
   if (app.get_subcommands().empty())
-    return fail("a subcommand is required, as in: hostmap get KEY; see hostmap --help", kExitUsage);
+    return fail("a command is required, as in: hostmap get KEY; see hostmap --help", kExitUsage);
+  const std::string command = app.get_subcommands().front()->get_name();
   try {
-    return run(app.get_subcommands().front()->get_name(), arguments);
+    return command == "help" ? help(app, unmarked(arguments.command)) : run(command, arguments);
   } catch (const std::bad_alloc&) {
     return fail("out of memory", kExitRefused);
   }

@@ -66,15 +66,18 @@ int main(int argc, char** argv) {
   std::string id_text;
   double seconds = 10;
   Options options;
-  CLI::App app{"Writes random values to one key of its own, then checks and erases it.", "hostmap-client"};
-  app.formatter(std::make_shared<Help>());
-  app.set_help_flag("-h,--help", "this text");
+  CLI::App app{"Writes random values to one key of its own, reads the last one back and erases the key.",
+               "hostmap-client"};
+  add_help_and_version(app);
   app.add_option("ID", id_text, "number of this client; its key is ID * 2048 + a random number below 2048")->required();
   app.add_option("--seconds", seconds, "how long to write (default: 10)")->type_name("SECONDS");
-  app.add_option("--name", options.name, "instance (default: distributed-memory)")->type_name("NAME");
-  app.add_option("--dir", options.dir, "folder of the regions (default: /dev/shm)")->type_name("DIR");
-  app.add_option("--group", options.group, "trust another user's server that this group shares")->type_name("GROUP");
-  app.add_option("--user", options.user, "trust the servers of this user, too")->type_name("USER");
+  app.add_option("--name", options.name, "name of the instance (default: distributed-memory)")->type_name("NAME");
+  app.add_option("--dir", options.dir, "folder of the shared memory files (default: /dev/shm)")->type_name("DIR");
+  app.add_option("--group", options.group, "trust servers of other users that share their map with this group")
+      ->type_name("GROUP");
+  app.add_option("--user", options.user,
+                 "trust servers of this user; without it, only those of root and of your own user")
+      ->type_name("USER");
   app.add_flag("--wait", options.wait_for_server, "if no server runs, wait for one (at most 30 s)");
   if (const std::string option = option_without_value(app, argc, argv); !option.empty()) {
     return fail(fmt::format("{} needs a value; see hostmap-client --help", option), kExitUsage);
@@ -83,17 +86,21 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
     return print("hostmap-client", app.help());
+  } catch (const CLI::CallForVersion& version) {
+    return print("hostmap-client", version.what());
   } catch (const CLI::ParseError& error) {
     return fail(fmt::format("{}; see hostmap-client --help", error.what()), kExitUsage);
   }
-  if (!(seconds > 0 && seconds <= 1e6)) return fail("--seconds must be above 0 and at most 1000000", kExitUsage);
+  if (id_text == "help") return print("hostmap-client", app.help());
+  if (!(seconds > 0 && seconds <= 1e6))
+    return fail("--seconds must be above 0 and at most 1000000; give another number", kExitUsage);
   std::uint64_t id = 0;
   const char* id_end = id_text.data() + id_text.size();
   if (const auto [rest, error] = std::from_chars(id_text.data(), id_end, id); error != std::errc() || rest != id_end) {
-    return fail(fmt::format("ID '{}' is no number: give decimal digits", id_text), kExitUsage);
+    return fail(fmt::format("ID '{}' is not a number; give decimal digits", id_text), kExitUsage);
   }
   if (id > ~std::uint64_t{0} / kKeysPerClient - 1)
-    return fail("ID is too large: its keys would not fit 64 bits", kExitUsage);
+    return fail("ID is too large: its keys would not fit 64 bits; give a smaller number", kExitUsage);
 
   if (const auto instance = InstanceName::parse(options.name, options.dir, options.group, options.user); !instance) {
     return fail(std::string(instance.status().message()), kExitUsage);

@@ -12,6 +12,8 @@
 #include <unistd.h>
 #include <utility>
 
+#include <hostmap/version.hpp>
+
 #include "all/arguments.hpp"
 #include "all/help.hpp"
 #include "all/print.hpp"
@@ -21,8 +23,8 @@
 #include "hostmap_server/background.hpp"
 #include "hostmap_server/line_writer.hpp"
 #include "server/environment/notify.hpp"
-#include "server/server.hpp"
 #include "server/environment/system_calls.hpp"
+#include "server/server.hpp"
 #include "signal/termination.hpp"
 
 namespace {
@@ -49,7 +51,7 @@ Status read(const TextOption& option, std::uint64_t& number) {
   const Result<std::uint64_t> parsed = option.parse(option.text);
   if (!parsed) return {StatusCode::kInvalid, fmt::format("{} {}", option.name, parsed.status().message())};
   if (*parsed == 0 && number == 0) {  // 0 stands for a default that depends on the machine
-    return {StatusCode::kInvalid, fmt::format("{} 0 makes no sense; leave it out for the default", option.name)};
+    return {StatusCode::kInvalid, fmt::format("{} must be above 0; leave it out for the default", option.name)};
   }
   number = *parsed;
   return {};
@@ -75,7 +77,7 @@ std::string not_applied(std::span<const std::pair<const TextOption*, std::uint64
     names += fmt::format("{}{} {} (it has {})", names.empty() ? "" : ", ", option->name, option->text, used);
   }
   if (names.empty()) return {};
-  return "not applied, because the map that this server continues keeps what it was made with: " + names +
+  return "not applied, because the map that this server continues keeps the values that it was created with: " + names +
          "; to change that, start with --fresh, which discards the map";
 }
 
@@ -88,31 +90,35 @@ int serve(int argc, char** argv) {
   TextOption ring_size{"--ring-size", kDefault, parse_size};
   TextOption max_value{"--max-value", kDefault, parse_size};
   CLI::App app{"Serves a hash map in shared memory to every process on this host.", "hostmap-server"};
-  app.formatter(std::make_shared<Help>());
-  app.set_help_flag("-h,--help", "this text");
+  add_help_and_version(app);
   app.add_option("BUCKETS", buckets.text,
-                 "initial buckets of each form, over all shards; the table grows by itself (default: 1024)");
-  app.add_option("--name", options.name, "instance: 1 to 64 of A-Z a-z 0-9 . _ - (default: distributed-memory)")
+                 "initial number of buckets of each form, over all shards; the table grows by itself (default: 1024)");
+  app.add_option("--name", options.name,
+                 "name of the instance: 1 to 64 of A-Z a-z 0-9 . _ - (default: distributed-memory)")
       ->type_name("NAME");
   app.add_option("--memory", memory.text,
-                 "hard limit of the table, as 512M or 4G (default: 1G, or half of what is free if that is less)")
+                 "hard limit of the table, such as 512M or 4G (default: 1G, or half of the free space if that is less)")
       ->type_name("SIZE");
   app.add_option("--workers", workers.text, "threads that apply writes (default: one for every 4 cpus)")
       ->type_name("N");
-  app.add_option("--max-connections", max_connections.text, "clients at once (default: 1024)")->type_name("N");
-  app.add_option("--ring-size", ring_size.text, "of each ring, a power of two (default: 64K)")->type_name("SIZE");
+  app.add_option("--max-connections", max_connections.text, "clients at the same time (default: 1024)")->type_name("N");
+  app.add_option("--ring-size", ring_size.text, "size of each ring, a power of two (default: 64K)")->type_name("SIZE");
   app.add_option("--max-value", max_value.text, "longest value (default: 64M)")->type_name("SIZE");
-  app.add_option("--group", options.group, "its members may connect, too, and read everything; a name or number")
+  app.add_option("--group", options.group,
+                 "allow the members of this group, a name or number, to connect and to read everything")
       ->type_name("GROUP");
-  app.add_flag("--keep", options.keep, "when stopped, leave the map for the next start, clients waiting");
-  app.add_flag("--fresh", options.fresh, "discard what a server that died or was stopped with --keep has left");
+  app.add_flag("--keep", options.keep, "when stopped, keep the map for the next server; connected clients wait for it");
+  app.add_flag("--fresh", options.fresh, "discard the map of a server that died or was stopped with --keep");
   app.add_flag("--takeover", options.takeover,
-               "take the map and the clients over from the server of this name that runs, if one does");
+               "take over map and clients from the running server of this name, if there is one");
   bool in_background = false;
   app.add_flag("--background", in_background,
-               "return as soon as it serves, and leave it running; if it cannot, with its exit code");
-  app.add_option("--dir", options.dir, "folder of the regions, on tmpfs or hugetlbfs (default: /dev/shm)")
+               "return when the server is ready and leave it running; if it fails, return its exit code");
+  app.add_option("--dir", options.dir, "folder of the shared memory files, on tmpfs or hugetlbfs (default: /dev/shm)")
       ->type_name("DIR");
+  app.footer(
+      "SIGINT, SIGTERM, SIGHUP and `hostmap stop` stop the server. Exit codes: 0 stopped, 1 cannot serve, 2 usage, 6 "
+      "other layout version.");
   if (const std::string option = option_without_value(app, argc, argv); !option.empty()) {
     return fail({StatusCode::kInvalid, fmt::format("{} needs a value; see hostmap-server --help", option)}, kExitUsage);
   }
@@ -120,9 +126,12 @@ int serve(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
     return print("hostmap-server", app.help());
+  } catch (const CLI::CallForVersion& version) {
+    return print("hostmap-server", version.what());
   } catch (const CLI::ParseError& error) {
     return fail({StatusCode::kInvalid, fmt::format("{}; see hostmap-server --help", error.what())}, kExitUsage);
   }
+  if (buckets.text == "help") return print("hostmap-server", app.help());
   const std::pair<const TextOption*, std::uint64_t*> numbers[] = {
       {&buckets, &options.buckets},      {&memory, &options.memory},
       {&workers, &options.workers},      {&max_connections, &options.max_connections},
@@ -167,8 +176,10 @@ int serve(int argc, char** argv) {
     if (const Status status = restrict_system_calls(); !status.ok()) log_line(std::string(status.message()));
   }
 #endif
-  output.write(STDOUT_FILENO, fmt::format("ready name={} buckets={} workers={} memory={}\n", served.name.name(),
-                                          served.buckets, served.workers, served.memory));
+  output.write(
+      STDOUT_FILENO,
+      fmt::format("ready name={} buckets={} workers={} memory={} version={} commit={} layout={}\n", served.name.name(),
+                  served.buckets, served.workers, served.memory, kVersion, commit(), kLayoutVersion));
   const auto main_pid = [] { notify_service_manager(fmt::format("MAINPID={}", ::getpid())); };
   // Before the server that has handed over ends: the service manager must not take its end for the service's.
   if ((*server)->took_over()) main_pid();
@@ -183,8 +194,7 @@ int serve(int argc, char** argv) {
     });
     if (end.wish != kWishHandOver) break;
     if (!(*server)->takeover_waits()) {
-      log_line("signal ignored",
-               fmt::format("signal {} is ignored: no other server waits to take over, or not any more", end.signal));
+      log_line("signal ignored", fmt::format("signal {} is ignored: no other server waits to take over", end.signal));
       continue;
     }
     log_line("handing over to the next server");
@@ -194,11 +204,11 @@ int serve(int argc, char** argv) {
     again.takeover = again.fresh = false;
     server = Server::start(std::move(again), log_line, fatal);
     if (!server) {
-      log_line("the server that was to take over has ended before it served, and this one cannot start again: " +
-               std::string(server.status().message()) + "; the map is kept for the next start");
+      log_line("the server that was to take over ended before it was ready, and this one cannot start again: " +
+               std::string(server.status().message()) + "; the map is kept for the next server");
       return kExitFalse;
     }
-    log_line("the server that was to take over has ended before it served; this one serves again");
+    log_line("the server that was to take over ended before it was ready; this one serves again");
     main_pid();
     notify_service_manager("READY=1");
   }

@@ -5,11 +5,13 @@
 #include <string_view>
 #include <vector>
 
+#include <hostmap/version.hpp>
+
+#include "all/terminal.hpp"
+
 namespace hostmap::apps {
 
 namespace {
-
-constexpr std::size_t kColumns = 80;
 
 std::string name_of(const CLI::Option& option) {
   if (option.get_positional()) return option.get_name(true);
@@ -25,16 +27,17 @@ struct Row {
 
 // The descriptions in one column; below its name, where a name is too long for that.
 std::string table_of(const std::vector<Row>& rows) {
-  constexpr std::size_t kMostName = 26;
+  const std::size_t most_name = columns() / 3;
   std::size_t width = 0;
   for (const Row& row : rows) {
-    if (row.name.size() <= kMostName) width = std::max(width, row.name.size());
+    if (row.name.size() <= most_name) width = std::max(width, row.name.size());
   }
   const std::size_t indent = width + 4;
   std::string text;
   for (const Row& row : rows) {
     const bool fits = row.name.size() <= width;
-    text += fits ? fmt::format("  {:<{}}  ", row.name, width) : fmt::format("  {}\n{:<{}}", row.name, "", indent);
+    text += "  " + bold(row.name);
+    text += fits ? std::string(width - row.name.size() + 2, ' ') : "\n" + std::string(indent, ' ');
     text += wrapped(row.description, indent, indent) + "\n";
   }
   return text;
@@ -42,7 +45,7 @@ std::string table_of(const std::vector<Row>& rows) {
 
 void append_options(const CLI::App& app, std::vector<Row>& rows) {
   for (const CLI::Option* option : app.get_options()) {
-    if (option->get_positional() || option == app.get_help_ptr()) continue;
+    if (option->get_positional() || option == app.get_help_ptr() || option == app.get_version_ptr()) continue;
     const std::string value = option->get_type_name().empty() ? "" : " " + option->get_type_name();
     rows.push_back({name_of(*option) + value, option->get_description()});
   }
@@ -64,12 +67,22 @@ std::string summary_of(const CLI::App& command) {
 
 }  // namespace
 
+void add_help_and_version(CLI::App& app) {
+  app.formatter(std::make_shared<Help>());
+  app.set_help_flag("-h,--help", "print this help");
+  app.set_version_flag(
+      "--version",
+      fmt::format("{} {} (commit {}, layout version {})\n", app.get_name(), kVersion, commit(), kLayoutVersion),
+      "print version, commit and layout version");
+}
+
 std::string wrapped(std::string_view text, std::size_t indent, std::size_t column) {
+  const std::size_t most = columns();
   std::string lines;
   while (!text.empty()) {
     const std::size_t space = std::min(text.find_first_of(" \n"), text.size());
     const bool begins = lines.empty() || lines.ends_with('\n');
-    if (!begins && column + 1 + space > kColumns) {
+    if (!begins && column + 1 + space > most) {
       lines += '\n';
       column = 0;
     }
@@ -102,32 +115,43 @@ std::string usage_of(const CLI::App& command) {
 }
 
 std::string Help::make_help(const CLI::App* app, std::string, CLI::AppFormatMode) const {
+  const CLI::App* program = app->get_parent() == nullptr ? app : app->get_parent();
+  const bool is_program = app == program;
   const auto commands = app->get_subcommands([](const CLI::App*) { return true; });
   const std::vector<Row> arguments = arguments_of(*app);
   std::vector<Row> options;
   append_options(*app, options);
-  std::string text;
-  if (app->get_parent() != nullptr) {
-    append_options(*app->get_parent(), options);
-    text = fmt::format("Usage: {} {}\n\n{}\n\nExample: {}\n", app->get_parent()->get_name(), usage_of(*app),
-                       wrapped(app->get_description(), 0, 0), app->get_footer());
-  } else {
-    text = wrapped(app->get_description(), 0, 0) + "\n\nUsage: " + app->get_name() + " [OPTIONS]";
-    for (const CLI::Option* option : app->get_options()) {
-      if (!option->get_positional()) continue;
-      text += option->get_required() ? " " + name_of(*option) : " [" + name_of(*option) + "]";
+  if (!is_program) append_options(*program, options);
+  for (const CLI::Option* option : {app->get_help_ptr(), app->get_version_ptr()}) {
+    if (option != nullptr) options.push_back({name_of(*option), option->get_description()});
+  }
+
+  std::string usage;
+  if (is_program) {
+    usage = app->get_name() + " [OPTIONS]";
+    for (const Row& argument : arguments) {
+      usage += app->get_option(argument.name)->get_required() ? " " + argument.name : " [" + argument.name + "]";
     }
-    text += commands.empty() ? "\n" : " COMMAND ...\n\nCommands:\n";
+    if (!commands.empty()) usage += " COMMAND ...";
+  } else {
+    usage = program->get_name() + " " + usage_of(*app);
+  }
+  constexpr std::string_view kUsage = "Usage:";
+  usage = bold(kUsage) + " " + wrapped(usage, kUsage.size() + 1, kUsage.size() + 1);
+  std::string description = app->get_description();
+  if (!description.ends_with('.')) description += '.';
+  description = wrapped(description, 0, 0);
+  std::string text = is_program ? description + "\n\n" + usage + "\n" : usage + "\n\n" + description + "\n";
+  if (!is_program) text += "\n" + bold("Example:") + " " + app->get_footer() + "\n";
+  if (!commands.empty()) {
     std::vector<Row> rows;
     rows.reserve(commands.size());
     for (const CLI::App* command : commands) rows.push_back({usage_of(*command), summary_of(*command)});
-    text += table_of(rows);
+    text += "\n" + bold("Commands:") + "\n" + table_of(rows);
   }
-  if (!arguments.empty() && app->get_parent() == nullptr) text += "\n" + table_of(arguments);
-  options.push_back({name_of(*app->get_help_ptr()), "this text"});
-  text += "\nOptions:\n" + table_of(options);
-  if (app->get_parent() == nullptr && !app->get_footer().empty())
-    text += "\n" + wrapped(app->get_footer(), 0, 0) + "\n";
+  if (!arguments.empty()) text += "\n" + bold("Arguments:") + "\n" + table_of(arguments);
+  text += "\n" + bold("Options:") + "\n" + table_of(options);
+  if (is_program && !app->get_footer().empty()) text += "\n" + wrapped(app->get_footer(), 0, 0) + "\n";
   return text;
 }
 

@@ -1,4 +1,5 @@
-// The help of every program, in 80 columns. CLI11's own is wider and says much that nobody asks for (types, braces, "[OPTIONS]").
+// The face that all programs share: the form of their help, as wide as the terminal, and what --version prints. CLI11's own
+// formatter is of one width and says much that nobody asks for (types, braces, "[OPTIONS]").
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -7,13 +8,17 @@
 
 namespace hostmap::apps {
 
+// Gives `app` the formatter below, -h, --help and --version.
+void add_help_and_version(CLI::App& app);
+
 // The option and positional argument names, descriptions, type names and footers of `app` and its subcommands.
 class Help : public CLI::FormatterBase {
  public:
   std::string make_help(const CLI::App* app, std::string name, CLI::AppFormatMode mode) const override;
 };
 
-// `text` in lines of at most 80 columns, all but the first indented by `indent`; the first one begins in column `column`.
+// `text` in lines of at most columns(), broken between words only, all but the first indented by `indent`; the first one begins in
+// column `column`.
 std::string wrapped(std::string_view text, std::size_t indent, std::size_t column);
 
 // Of a command without the program's name: "put KEY VALUE".

@@ -14,7 +14,7 @@ ExitCode print(std::string_view program, std::string_view text) {
   if (error == 0 || error == EPIPE) return kExitDone;
   // If this cannot be written either, the exit code is all that is left.
   static_cast<void>(write_all(
-      STDERR_FILENO, fmt::format("{}: cannot write to standard output: {}; make room or write elsewhere\n", program,
+      STDERR_FILENO, fmt::format("{}: cannot write to standard output: {}; free space or write elsewhere\n", program,
                                  std::strerror(error))));  // NOLINT(concurrency-mt-unsafe): there is one thread
   return kExitFalse;
 }

@@ -28,10 +28,10 @@ int ping(const Options& options);
 
 // statistics.cpp, check.cpp: from read-only mappings, without a connection
 int stat(const InstanceName& name, bool json);
-int check(const InstanceName& name);
+int check(const InstanceName& name, bool json);
 
 // instances.cpp: by the files and locks of the instances
-int list(const InstanceName& any, const Options& options);  // all instances in the folder of `any`
+int list(const InstanceName& any, const Options& options, bool json);  // all instances in the folder of `any`
 int stop(const InstanceName& name, TerminationWish wish, std::chrono::nanoseconds timeout);
 
 }  // namespace hostmap::apps

@@ -102,7 +102,7 @@ int exists(const Options& options, std::string_view key) {
 int increment(const Options& options, std::string_view key, const std::string& by) {
   const std::optional<std::int64_t> number = parse_number(by);
   if (!number) {
-    return fail(fmt::format("BY '{}' is no decimal number of 64 bits; give digits, with a minus to subtract",
+    return fail(fmt::format("BY '{}' is not a decimal number of 64 bits; give digits, with a minus to subtract",
                             escaped(std::string_view(by).substr(0, 80))),
                 kExitUsage);
   }

@@ -1,5 +1,6 @@
 // ls and stop: instances as their files and locks show them. Nothing here is a client, and nothing is written to a region.
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstddef>
@@ -8,6 +9,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <memory>
+#include <optional>
 #include <poll.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -17,6 +19,7 @@
 #include "base/folder.hpp"
 #include "client/statistics.hpp"
 #include "commands.hpp"
+#include "json.hpp"
 #include "layout/table.hpp"
 #include "output.hpp"
 #include "shm/obstacle.hpp"
@@ -36,14 +39,15 @@ constexpr std::string_view kTableSuffix = "-table";
 // are another thing: they are read from a mapping, and only of instances whose owner is trusted.
 constexpr Trust kEverybody{kNoGroup, kNoUser, true};
 
-struct Row {
+// An instance. What is not known of it has no value.
+struct Instance {
   std::string name;
   std::string state;
-  std::string entries = "-";
-  std::string memory = "-";
-  std::string connections = "-";
-  std::string pid = "-";
-  std::string owner = "-";
+  std::optional<std::uint64_t> entries;
+  std::optional<std::uint64_t> memory_bytes;
+  std::optional<std::uint64_t> connections;
+  std::optional<std::uint64_t> pid;
+  std::string owner;
 };
 
 // Names of the instances that have a table in `dir`; errno if it cannot be read.
@@ -87,83 +91,104 @@ bool is_stopped(pid_t pid) {
   return state == 'T' || state == 't';
 }
 
-void add_figures(const InstanceName& name, Row& row) {
+void add_figures(const InstanceName& name, Instance& instance) {
   if (open_region_file(name.table(), Access::kReadOnly, name.trust()).status() == StatusCode::kPermission) return;
   const Result<Statistics> statistics = collect_statistics(name);
   if (!statistics) {
-    row.state = statistics.status() == StatusCode::kNoServer       ? "stopping"  // just now
-                : statistics.status() == StatusCode::kPermission   ? "no permission"
-                : statistics.status() == StatusCode::kOtherVersion ? "other layout version"
-                                                                   : "damaged";
+    instance.state = statistics.status() == StatusCode::kNoServer       ? "stopping"  // just now
+                     : statistics.status() == StatusCode::kPermission   ? "no permission"
+                     : statistics.status() == StatusCode::kOtherVersion ? "other layout version"
+                                                                        : "damaged";
     return;
   }
-  row.entries = grouped(statistics->entries);
-  row.memory = readable_bytes(statistics->memory_bytes);
-  row.connections = grouped(statistics->connections);
+  instance.entries = statistics->entries;
+  instance.memory_bytes = statistics->memory_bytes;
+  instance.connections = statistics->connections;
 }
 
-// False: there is no instance behind this file.
-bool look_at(const InstanceName& name, Row& row) {
-  row.name = name.name();
+// False: this file belongs to no instance.
+bool examine(const InstanceName& name, Instance& instance) {
+  instance.name = name.name();
   // The table and the lock: the master region can be written by everybody who may connect.
   struct stat facts {};
-  if (::lstat(name.table().c_str(), &facts) == 0) row.owner = user_name(facts.st_uid);
+  if (::lstat(name.table().c_str(), &facts) == 0) instance.owner = user_name(facts.st_uid);
   Result<RegionFile> table = open_region_file(name.table(), Access::kReadOnly, kEverybody);
   const Result<RegionFile> alive = open_region_file(name.alive(), Access::kReadOnly, kEverybody);
   if (table.status() == StatusCode::kPermission || alive.status() == StatusCode::kPermission) {
-    row.state = "no permission";
+    instance.state = "no permission";
     return true;
   }
   if (!table) return false;  // gone meanwhile, or something else of this name
   const LockHolder holder = alive ? lock_holder(alive->fd.get()) : LockHolder{};
-  if (holder.pid != 0) row.pid = std::to_string(holder.pid);
+  if (holder.pid != 0) instance.pid = static_cast<std::uint64_t>(holder.pid);
   const Status header = check_region_header(table->fd.get(), table->bytes, name.table(), RegionKind::kTable);
   if (header == StatusCode::kOtherVersion) {
-    row.state = "other layout version";
+    instance.state = "other layout version";
   } else if (header == StatusCode::kInvalid && !holder.held) {
     return false;
   } else if (!holder.held) {
-    row.state = header.ok() && phase_of(table->fd.get()) == kPhaseKept ? "kept" : "dead";
+    instance.state = header.ok() && phase_of(table->fd.get()) == kPhaseKept ? "kept" : "dead";
   } else if (header == StatusCode::kNoServer) {
-    row.state = "starting";
+    instance.state = "starting";
   } else if (!header.ok()) {
-    row.state = "damaged";
+    instance.state = "damaged";
   } else if (read_number<std::uint64_t>(table->fd.get(), offsetof(RegionHeader, state), kRegionBuilding) ==
              kRegionClosed) {
-    row.state = "stopping";
+    instance.state = "stopping";
   } else {
     const std::uint32_t phase = phase_of(table->fd.get());
     // A server in another pid namespace has no number here, and whether it is stopped cannot be seen.
     const bool stopped = holder.pid != 0 && is_stopped(holder.pid);
-    row.state = phase == kPhaseKept       ? "stopping"
-                : phase == kPhaseStarting ? "starting"
-                : stopped                 ? "stopped"
-                                          : "serving";
-    add_figures(name, row);
+    instance.state = phase == kPhaseKept       ? "stopping"
+                     : phase == kPhaseStarting ? "starting"
+                     : stopped                 ? "stopped"
+                                               : "serving";
+    add_figures(name, instance);
   }
   return true;
 }
 
-std::string table_of(const std::vector<Row>& rows) {
-  struct Column {
-    std::string Row::*text;
-    bool is_number;
+std::string table_of(const std::vector<Instance>& instances) {
+  using Line = std::array<std::string, 7>;
+  constexpr std::array kIsNumber{false, false, true, true, true, true, false};
+  const auto shown = [](const std::optional<std::uint64_t>& number, std::string (*text)(std::uint64_t)) {
+    return number ? text(*number) : "-";
   };
-  constexpr Column kColumns[] = {{&Row::name, false},  {&Row::state, false},      {&Row::entries, true},
-                                 {&Row::memory, true}, {&Row::connections, true}, {&Row::pid, true},
-                                 {&Row::owner, false}};
-  std::vector<std::string> lines(rows.size());
-  for (const Column& column : kColumns) {
-    std::size_t width = 0;
-    for (const Row& row : rows) width = std::max(width, (row.*column.text).size());
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-      lines[i] += column.is_number ? fmt::format("{:>{}}  ", rows[i].*column.text, width)
-                                   : fmt::format("{:<{}}  ", rows[i].*column.text, width);
-    }
+  const auto plain = [](std::uint64_t number) { return std::to_string(number); };
+  std::vector<Line> lines{{"name", "state", "entries", "memory", "connections", "pid", "owner"}};
+  for (const Instance& one : instances) {
+    lines.push_back({one.name, one.state, shown(one.entries, grouped), shown(one.memory_bytes, readable_bytes),
+                     shown(one.connections, grouped), shown(one.pid, plain), one.owner.empty() ? "-" : one.owner});
+  }
+  std::array<std::size_t, kIsNumber.size()> widths{};
+  for (const Line& line : lines) {
+    for (std::size_t i = 0; i < line.size(); ++i) widths[i] = std::max(widths[i], line[i].size());
   }
   std::string table;
-  for (const std::string& line : lines) table += line.substr(0, line.find_last_not_of(' ') + 1) + "\n";
+  for (const Line& line : lines) {
+    std::string text;
+    for (std::size_t i = 0; i < line.size(); ++i) {
+      text += kIsNumber[i] ? fmt::format("{:>{}}  ", line[i], widths[i]) : fmt::format("{:<{}}  ", line[i], widths[i]);
+    }
+    table += text.substr(0, text.find_last_not_of(' ') + 1) + "\n";
+  }
   return table;
+}
+
+std::string json_of(const std::vector<Instance>& instances) {
+  std::vector<std::string> list;
+  for (const Instance& one : instances) {
+    JsonObject json;
+    json.add("name", one.name);
+    json.add("state", one.state);
+    json.add("entries", one.entries);
+    json.add("memory_bytes", one.memory_bytes);
+    json.add("connections", one.connections);
+    json.add("pid", one.pid);
+    json.add("owner", one.owner);
+    list.push_back(json.line());
+  }
+  return json_list(list) + "\n";
 }
 
 // --- stop ------------------------------------------------------------------------------------------------------------
@@ -176,11 +201,10 @@ constexpr std::int64_t kLookEveryMs = 20;
 
 int no_server(const InstanceName& name) {
   if (::access(name.journal().c_str(), F_OK) == 0) {
-    return fail(
-        fmt::format("no server '{}' runs in {}, but one has left its map there; hostmap-server --name {} goes on "
-                    "with it, and with --fresh discards it",
-                    name.name(), name.dir(), name.name()),
-        kExitNoServer);
+    return fail(fmt::format("no server '{}' runs in {}, but a map remains there; hostmap-server --name {} continues "
+                            "it, and --fresh discards it",
+                            name.name(), name.dir(), name.name()),
+                kExitNoServer);
   }
   return fail(
       fmt::format("no server '{}' runs in {}; see which do: hostmap --dir {} ls", name.name(), name.dir(), name.dir()),
@@ -189,19 +213,21 @@ int no_server(const InstanceName& name) {
 
 }  // namespace
 
-int list(const InstanceName& any, const Options& options) {
+int list(const InstanceName& any, const Options& options, bool json) {
   const std::string& dir = any.dir();
-  std::vector<InstanceName> instances;
-  if (const int error = find_instances(dir, options, instances); error != 0) {
-    return fail(fmt::format("cannot look into the folder {}: {}; give another --dir", dir, std::strerror(error)),
+  std::vector<InstanceName> names;
+  if (const int error = find_instances(dir, options, names); error != 0) {
+    return fail(fmt::format("cannot read the folder {}: {}; give another --dir", dir, std::strerror(error)),
                 error == EACCES ? kExitRefused : kExitUsage);
   }
-  std::vector<Row> rows{{"name", "state", "entries", "memory", "connections", "pid", "owner"}};
-  for (const InstanceName& instance : instances) {
-    if (Row row; look_at(instance, row)) rows.push_back(std::move(row));
+  std::vector<Instance> instances;
+  for (const InstanceName& name : names) {
+    if (Instance instance; examine(name, instance)) instances.push_back(std::move(instance));
   }
   Output output;
-  output.write(rows.size() == 1 ? fmt::format("no instances in {}\n", dir) : table_of(rows));
+  output.write(json                ? json_of(instances)
+               : instances.empty() ? fmt::format("no instances in {}\n", dir)
+                                   : table_of(instances));
   return output.finish();
 }
 
@@ -235,10 +261,11 @@ int stop(const InstanceName& name, TerminationWish wish, std::chrono::nanosecond
   while (still_holds()) {
     const std::int64_t left = deadline.left();
     if (left == 0) {
-      return fail(fmt::format("the server '{}' (pid {}) was asked to stop but has not yet; wait longer with --timeout, "
-                              "or end it with kill -9 {}",
-                              name.name(), holder.pid, holder.pid),
-                  kExitTimedOut);
+      return fail(
+          fmt::format(
+              "the server '{}' (pid {}) has not stopped yet; wait longer with --timeout, or end it with kill -9 {}",
+              name.name(), holder.pid, holder.pid),
+          kExitTimedOut);
     }
     pollfd ended{process.get(), POLLIN, 0};
     ::poll(&ended, 1, static_cast<int>(std::min(left / 1'000'000 + 1, kLookEveryMs)));

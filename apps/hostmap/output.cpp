@@ -40,7 +40,7 @@ bool Output::shows_utf8() const {
 int Output::finish(int code) {
   flush();
   if (error_ == 0) return code;
-  return fail(fmt::format("cannot write to standard output: {}; make room or write elsewhere", std::strerror(error_)),
+  return fail(fmt::format("cannot write to standard output: {}; free space or write elsewhere", std::strerror(error_)),
               kExitRefused);
 }
 
@@ -62,18 +62,20 @@ int fail(const Status& status) {
             "long";
         break;
       case StatusCode::kNotANumber:
-        line = "the value is no decimal number, so there is nothing to add to; put a number first";
+        line = "the value is not a decimal number, so nothing can be added to it; put a number first";
         break;
       case StatusCode::kOverflow:
-        line = "the sum would leave the 64-bit range; the number was not changed";
+        line = "the sum would exceed 64 bits; the number was not changed";
         break;
       case StatusCode::kTimeout:
         line =
-            "the server did not answer in time; whether a change was made is unknown; look with get, or give it more "
-            "time with --timeout";
+            "the server did not answer in time; a change may or may not have been applied; check with get, or wait "
+            "longer with --timeout";
         break;
       case StatusCode::kClosed:
-        line = "the server closed the connection; whether a change was made is unknown; see hostmap ls, then try again";
+        line =
+            "the server closed the connection; a change may or may not have been applied; see hostmap ls, then try "
+            "again";
         break;
       default:
         break;

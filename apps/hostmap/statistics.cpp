@@ -3,12 +3,11 @@
 
 #include <ctime>
 #include <fmt/format.h>
-#include <utility>
-#include <vector>
 
 #include "all/help.hpp"
 #include "base/platform.hpp"
 #include "commands.hpp"
+#include "json.hpp"
 #include "layout/table.hpp"
 #include "output.hpp"
 
@@ -17,45 +16,45 @@ namespace hostmap::apps {
 namespace {
 
 std::string json_of(const Statistics& s) {
-  // A name is [A-Za-z0-9._-], and version and commit have no quotes: nothing in them needs escaping.
-  std::string json =
-      fmt::format("{{\n  \"name\": \"{}\",\n  \"version\": \"{}\",\n  \"commit\": \"{}\"", s.name, s.version, s.commit);
-  const std::vector<std::pair<const char*, std::uint64_t>> numbers{{"layout_version", s.layout_version},
-                                                                   {"pid", s.pid},
-                                                                   {"entries", s.entries},
-                                                                   {"pair_keys", s.pair_keys},
-                                                                   {"entry_keys", s.entry_keys},
-                                                                   {"buckets", s.buckets},
-                                                                   {"pair_buckets", s.pair_buckets},
-                                                                   {"entry_buckets", s.entry_buckets},
-                                                                   {"memory_bytes", s.memory_bytes},
-                                                                   {"memory_limit_bytes", s.memory_limit_bytes},
-                                                                   {"file_bytes", s.file_bytes},
-                                                                   {"entry_bytes", s.entry_bytes},
-                                                                   {"free_bytes", s.free_bytes},
-                                                                   {"fragmented_bytes", s.fragmented_bytes},
-                                                                   {"huge_page_bytes", s.huge_page_bytes},
-                                                                   {"connections", s.connections},
-                                                                   {"connected", s.connected},
-                                                                   {"workers", s.workers},
-                                                                   {"gets_by_ring", s.gets_by_ring},
-                                                                   {"puts", s.puts},
-                                                                   {"erases", s.erases},
-                                                                   {"refused", s.refused},
-                                                                   {"splits", s.splits},
-                                                                   {"parks", s.parks},
-                                                                   {"read_retries", s.read_retries},
-                                                                   {"read_fallbacks", s.read_fallbacks},
-                                                                   {"timeout_rescues", s.timeout_rescues},
-                                                                   {"client_timeout_rescues", s.client_timeout_rescues},
-                                                                   {"populate_failures", s.populate_failures},
-                                                                   {"recoveries", s.recoveries},
-                                                                   {"replayed", s.replayed},
-                                                                   {"reaped", s.reaped},
-                                                                   {"poisoned", s.poisoned},
-                                                                   {"counted_since", s.counted_since}};
-  for (const auto& [key, number] : numbers) json += fmt::format(",\n  \"{}\": {}", key, number);
-  return json + "\n}\n";
+  JsonObject json;
+  json.add("name", s.name);
+  json.add("version", s.version);
+  json.add("commit", s.commit);
+  json.add("layout_version", s.layout_version);
+  json.add("pid", s.pid);
+  json.add("entries", s.entries);
+  json.add("pair_keys", s.pair_keys);
+  json.add("entry_keys", s.entry_keys);
+  json.add("buckets", s.buckets);
+  json.add("pair_buckets", s.pair_buckets);
+  json.add("entry_buckets", s.entry_buckets);
+  json.add("memory_bytes", s.memory_bytes);
+  json.add("memory_limit_bytes", s.memory_limit_bytes);
+  json.add("file_bytes", s.file_bytes);
+  json.add("entry_bytes", s.entry_bytes);
+  json.add("free_bytes", s.free_bytes);
+  json.add("fragmented_bytes", s.fragmented_bytes);
+  json.add("huge_page_bytes", s.huge_page_bytes);
+  json.add("connections", s.connections);
+  json.add("connected", s.connected);
+  json.add("workers", s.workers);
+  json.add("gets_by_ring", s.gets_by_ring);
+  json.add("puts", s.puts);
+  json.add("erases", s.erases);
+  json.add("refused", s.refused);
+  json.add("splits", s.splits);
+  json.add("parks", s.parks);
+  json.add("read_retries", s.read_retries);
+  json.add("read_fallbacks", s.read_fallbacks);
+  json.add("timeout_rescues", s.timeout_rescues);
+  json.add("client_timeout_rescues", s.client_timeout_rescues);
+  json.add("populate_failures", s.populate_failures);
+  json.add("recoveries", s.recoveries);
+  json.add("replayed", s.replayed);
+  json.add("reaped", s.reaped);
+  json.add("poisoned", s.poisoned);
+  json.add("counted_since", s.counted_since);
+  return json.text() + "\n";
 }
 
 std::string local_time(std::uint64_t seconds) {
@@ -85,7 +84,7 @@ std::string table_of(const Statistics& s) {
                   readable_bytes(s.free_bytes), readable_bytes(s.fragmented_bytes), readable_bytes(s.huge_page_bytes)));
   if (s.file_bytes > s.memory_limit_bytes + kHugePageSize) {
     line("file", readable_bytes(s.file_bytes),
-         "more than --memory: a program has mapped the whole file and read it; the next start takes it back");
+         "more than --memory: a program has mapped and read the whole file; the next start returns the pages");
   }
   line("connections", grouped(s.connections),
        fmt::format("now; {} in all, {} ended without closing, {} closed for what they sent", grouped(s.connected),
@@ -94,11 +93,11 @@ std::string table_of(const Statistics& s) {
   line("erases", grouped(s.erases));
   line("gets by ring", grouped(s.gets_by_ring), "direct gets are not counted");
   line("retries", grouped(s.read_retries),
-       fmt::format("of direct gets, as clients say; {} went by ring", grouped(s.read_fallbacks)));
+       fmt::format("of direct gets, as clients report; {} went by ring", grouped(s.read_fallbacks)));
   if (s.timeout_rescues != 0)
-    line("rescues", grouped(s.timeout_rescues), "sleeps of workers that only a timeout ended: please report this");
+    line("rescues", grouped(s.timeout_rescues), "sleeps of workers that only a timeout ended; please report this");
   if (s.client_timeout_rescues != 0)
-    line("of clients", grouped(s.client_timeout_rescues), "waits that only a timeout ended, as clients say");
+    line("of clients", grouped(s.client_timeout_rescues), "waits that only a timeout ended, as clients report");
   if (s.populate_failures != 0) line("out of pages", grouped(s.populate_failures), "times the file system was full");
   return table + fmt::format("  All counts since {}, when the map was made.\n", local_time(s.counted_since));
 }

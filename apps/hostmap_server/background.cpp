@@ -35,15 +35,14 @@ void hand_on(int signal) {
   while (::waitpid(static_cast<pid_t>(child), &end, 0) < 0 && errno == EINTR) {
   }
   if (WIFEXITED(end)) ::_exit(WEXITSTATUS(end) == kExitDone ? kExitFalse : WEXITSTATUS(end));
-  std::fprintf(stderr, "hostmap-server: signal %d has killed the server before it served\n", WTERMSIG(end));
+  std::fprintf(stderr, "hostmap-server: signal %d killed the server before it was ready\n", WTERMSIG(end));
   ::_exit(kExitFalse);
 }
 
 }  // namespace
 
 Result<Background> Background::begin() {
-  const Status none(StatusCode::kFull,
-                    "cannot get a process in the background; raise the limits (ulimit -u, ulimit -n)");
+  const Status none(StatusCode::kFull, "cannot create a background process; raise the limits (ulimit -u, ulimit -n)");
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) return none;
   const UniqueFd read_end(ends[0]);

@@ -95,7 +95,7 @@ void LineWriter::run(const std::shared_ptr<Queue>& queue) noexcept {
     bool written = true;
     if (lost != 0 && line.descriptor == STDERR_FILENO) {
       char text[96];
-      const int size = std::snprintf(text, sizeof text, "%s%llu lines could not be written and are lost\n", kPrefix,
+      const int size = std::snprintf(text, sizeof text, "%s%llu lines could not be written and were lost\n", kPrefix,
                                      static_cast<unsigned long long>(lost));
       written = write_all(STDERR_FILENO, {text, static_cast<std::size_t>(size)}) == 0;
     }

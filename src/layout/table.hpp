@@ -311,7 +311,7 @@ struct TableHeader {
   HalfWord phase;                     // a ServerPhase, for diagnosis
   HalfWord mailbox_count;             // of the master region. Clients can write that one, but not this
   std::uint32_t reserved_half;
-  Word master_inode;  // the master region's file; 0: a server that does not say
+  Word master_inode;       // the master region's file; 0: a server that does not say
   Word server_version[8];  // text: version, blank, commit; what is left of it is zero. For diagnosis
   std::uint8_t reserved_server[3584];
   ShardHeader shards[kMaxLanes];

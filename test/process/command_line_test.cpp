@@ -5,8 +5,10 @@
 #include <fcntl.h>
 #include <fstream>
 #include <gtest/gtest.h>
+#include <iterator>
 #include <regex>
 #include <set>
+#include <sstream>
 
 #include "layout/region.hpp"
 #include "process/support/server.hpp"
@@ -162,7 +164,7 @@ TEST(CommandLine, IncrPrintsTheNewNumber) {
   expect_output(hostmap(server, {"incr", "n", "--", "-1"}), "-9\n");
   expect_output(hostmap(server, {"get", "n"}), "-9");
   expect_output(hostmap(server, {"incr", "low", "-9223372036854775808"}), "-9223372036854775808\n");
-  expect_refusal(hostmap(server, {"incr", "low", "-1"}), 4, {"64-bit"});
+  expect_refusal(hostmap(server, {"incr", "low", "-1"}), 4, {"64 bits"});
   expect_silence(hostmap(server, {"put", "text", "many"}));
   expect_refusal(hostmap(server, {"incr", "text"}), 4, {"number"});
   expect_output(hostmap(server, {"get", "text"}), "many");
@@ -314,7 +316,7 @@ TEST(CommandLine, BadInputIsRefusedWithWhatIsWrong) {
     std::vector<std::string> words;
   };
   const std::vector<Row> rows{
-      {{}, {"subcommand", "hostmap --help"}},
+      {{}, {"command", "hostmap --help"}},
       {{""}, {"''"}},
       {{"bogus"}, {"bogus"}},
       {{"--", "put", "a", "b"}, {"put"}},
@@ -333,6 +335,8 @@ TEST(CommandLine, BadInputIsRefusedWithWhatIsWrong) {
       {{"get", "k", "--values"}, {"--values"}},
       {{"scan", "a", "b"}, {"'b'"}},
       {{"clear", "all"}, {"all"}},
+      {{"help", "bogus"}, {"no command 'bogus'", "hostmap --help"}},
+      {{"help", "put", "x"}, {"'x'"}},
       {{"ping", "--bogus"}, {"--bogus"}},
       {{"stop", "--keep", "--drop"}, {"--keep", "--drop"}},
       {{"put", "--bogus"}, {"--bogus"}},
@@ -377,7 +381,7 @@ TEST(CommandLine, EverySubcommandHasHelpWithAnExample) {
   const Ran all = hostmap(server, {"--help"});
   EXPECT_EQ(all.exit, kSuccess);
   for (const char* verb :
-       {"put", "get", "erase", "exists", "incr", "scan", "clear", "stat", "ls", "ping", "stop", "check"}) {
+       {"put", "get", "erase", "exists", "incr", "scan", "clear", "stat", "ls", "ping", "stop", "check", "help"}) {
     SCOPED_TRACE(verb);
     EXPECT_NE(all.output.find(std::string("\n  ") + verb), std::string::npos);
     const Ran ran = hostmap(server, {verb, "--help"});
@@ -388,20 +392,82 @@ TEST(CommandLine, EverySubcommandHasHelpWithAnExample) {
   }
 }
 
-TEST(CommandLine, EveryHelpFits80Columns) {
+// Every program's help, and that of every command.
+std::vector<std::vector<std::string>> commands_that_help() {
   std::vector<std::vector<std::string>> commands{
       {program("hostmap"), "--help"}, {program("hostmap-server"), "--help"}, {program("hostmap-client"), "--help"}};
   for (const char* verb :
-       {"put", "get", "erase", "exists", "incr", "scan", "clear", "stat", "ls", "ping", "stop", "check"}) {
+       {"put", "get", "erase", "exists", "incr", "scan", "clear", "stat", "ls", "ping", "stop", "check", "help"}) {
     commands.push_back({program("hostmap"), verb, "--help"});
   }
-  for (const auto& words : commands) {
-    const Ran ran = run(words);
-    EXPECT_EQ(ran.exit, kSuccess);
-    for (const std::string& line : lines_of(ran.output)) {
-      EXPECT_LE(line.size(), 80u) << line;
-      EXPECT_FALSE(line.ends_with(' ')) << "'" << line << "'";
+  return commands;
+}
+
+std::multiset<std::string> set_of_words(const std::string& text) {
+  std::istringstream in(text);
+  return {std::istream_iterator<std::string>(in), {}};
+}
+
+TEST(CommandLine, EveryHelpFitsTheColumnsThatThereAreAndBreaksNoWord) {
+  for (const auto& words : commands_that_help()) {
+    const std::string wide = run(words, {.environment = {"COLUMNS=1000"}}).output;
+    for (const std::string columns : {"", "80", "56", "100"}) {
+      const Ran ran = run(words, {.environment = {"COLUMNS=" + columns}});
+      EXPECT_EQ(ran.exit, kSuccess);
+      EXPECT_EQ(set_of_words(ran.output), set_of_words(wide));
+      for (const std::string& line : lines_of(ran.output)) {
+        EXPECT_LE(line.size(), columns.empty() ? 80u : std::stoul(columns)) << line;
+        EXPECT_FALSE(line.ends_with(' ')) << "'" << line << "'";
+      }
     }
+  }
+}
+
+TEST(CommandLine, HelpOfMoreColumnsHasFewerLines) {
+  const auto lines_with = [](const char* columns) {
+    return lines_of(run({program("hostmap-server"), "--help"}, {.environment = {columns}}).output).size();
+  };
+  EXPECT_LT(lines_with("COLUMNS=120"), lines_with("COLUMNS=80"));
+  EXPECT_LT(lines_with("COLUMNS=80"), lines_with("COLUMNS=40"));
+  EXPECT_EQ(lines_with("COLUMNS=3"), lines_with("COLUMNS=40"));
+  EXPECT_EQ(lines_with("COLUMNS=wide"), lines_with("COLUMNS=80"));
+}
+
+// What a terminal of 60 columns shows; the lines end as terminals want it.
+std::string on_a_terminal(const std::string& which, const std::vector<std::string>& environment) {
+  const std::string line = "stty cols 60; '" + program(which) + "' --help";
+  const Ran ran = run({"script", "--quiet", "--return", "--command", line, "/dev/null"}, {.environment = environment});
+  EXPECT_EQ(ran.exit, kSuccess) << ran.errors;
+  return std::regex_replace(ran.output, std::regex("\r"), "");
+}
+
+TEST(CommandLine, HelpOnATerminalIsAsWideAsThatAndHasColoursUnlessTheyAreUnwanted) {
+  for (const char* which : {"hostmap", "hostmap-server", "hostmap-client"}) {
+    const std::string piped = run({program(which), "--help"}, {.environment = {"COLUMNS=60"}}).output;
+    EXPECT_EQ(piped.find('\x1b'), piped.npos);
+    const std::string coloured = on_a_terminal(which, {"TERM=xterm", "NO_COLOR=", "COLUMNS=100"});
+    EXPECT_NE(coloured.find("\x1b[1mUsage:\x1b[0m "), coloured.npos) << coloured;
+    EXPECT_EQ(std::regex_replace(coloured, std::regex("\x1b\\[[01]m"), ""), piped);
+    EXPECT_EQ(on_a_terminal(which, {"TERM=xterm", "NO_COLOR=1"}), piped);
+    EXPECT_EQ(on_a_terminal(which, {"TERM=dumb", "NO_COLOR="}), piped);
+  }
+}
+
+TEST(CommandLine, EveryProgramHasHelpAndTheVersionAsWordsToo) {
+  for (const std::string which : {"hostmap", "hostmap-server", "hostmap-client"}) {
+    const Ran help = run({program(which), "--help"});
+    EXPECT_EQ(run({program(which), "help"}).output, help.output);
+    EXPECT_EQ(run({program(which), "-h"}).output, help.output);
+    EXPECT_NE(help.output.find("--version"), std::string::npos) << help.output;
+    const Ran version = run({program(which), "--version"});
+    EXPECT_EQ(version.exit, kSuccess);
+    EXPECT_EQ(version.errors, "");
+    const std::regex form(which + " [0-9]+\\.[0-9]+\\.[0-9]+ \\(commit [A-Za-z0-9.-]+, layout version " +
+                          std::to_string(kLayoutVersion) + "\\)\n");
+    EXPECT_TRUE(std::regex_match(version.output, form)) << version.output;
+  }
+  for (const char* verb : {"put", "stop", "help"}) {
+    EXPECT_EQ(run({program("hostmap"), "help", verb}).output, run({program("hostmap"), verb, "--help"}).output);
   }
 }
 
@@ -513,7 +579,7 @@ TEST(CommandLine, WhatDoesNotFitIsRefusedWithExitCodeFour) {
   for (int i = 0; status.ok() && i < 10'000; ++i)
     status = client.put("key " + std::to_string(i), std::string(1000, 'x'));
   ASSERT_EQ(status.code(), StatusCode::kFull);
-  expect_refusal(hostmap(server, {"put", "one more", std::string(50'000, 'x')}), 4, {"no room", "--memory"});
+  expect_refusal(hostmap(server, {"put", "one more", std::string(50'000, 'x')}), 4, {"no memory", "--memory"});
   const InputFile file(std::string(100'001, 'x'));
   expect_refusal(shell(server, "\"$@\" < " + file.path(), {"put", "k", "-"}), 4, {"--max-value"});
   expect_silence(hostmap(server, {"ping"}));
@@ -711,10 +777,37 @@ TEST(CommandLine, LsShowsAMapAsKeptAfterAStartThatFailed) {
   for (const std::string& file : files_of_instance(name)) remove_path("/dev/shm/" + file);
 }
 
+TEST(CommandLine, LsAsJsonHasNumbersWhereTheTableHasTextAndNullForWhatIsUnknown) {
+  const Server serving({"10"});
+  expect_silence(hostmap(serving, {"put", "key", "value"}));
+  Server dead({"10"});
+  dead.kill();
+  const Ran ran = hostmap(serving, {"ls", "--json"});
+  EXPECT_EQ(ran.exit, kSuccess) << ran.errors;
+  EXPECT_TRUE(ran.output.starts_with("[\n  {") && ran.output.ends_with("}\n]\n")) << ran.output;
+  const std::string owner = "\"owner\": \"" + user_name(::geteuid()) + "\"}";
+  EXPECT_TRUE(std::regex_search(
+      ran.output,
+      std::regex("\\{\"name\": \"" + serving.name() +
+                 "\", \"state\": \"serving\", \"entries\": 1, \"memory_bytes\": [0-9]+, \"connections\": 0, "
+                 "\"pid\": " +
+                 std::to_string(serving.pid()) + ", " + owner)))
+      << ran.output;
+  EXPECT_NE(
+      ran.output.find("{\"name\": \"" + dead.name() +
+                      "\", \"state\": \"dead\", \"entries\": null, \"memory_bytes\": null, \"connections\": null, "
+                      "\"pid\": null, " +
+                      owner),
+      std::string::npos)
+      << ran.output;
+  dead.remove_regions();
+}
+
 TEST(CommandLine, LsOfNothingSaysSo) {
   const std::string folder = unique_path();
   std::filesystem::create_directory(folder);
   expect_output(run({program("hostmap"), "--dir", folder, "ls"}), "no instances in " + folder + "\n");
+  expect_output(run({program("hostmap"), "--dir", folder, "ls", "--json"}), "[]\n");
   remove_path(folder);
 }
 

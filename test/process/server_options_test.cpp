@@ -131,7 +131,7 @@ TEST(ServerOptions, BadInputOfTheOtherProgramsIsRefusedToo) {
       {{client, "1", "--seconds", "1000001"}, {"--seconds"}},
       {{client, "1", "--dir", "relative"}, {"--dir", "relative"}},
       {{client, "1", "--bogus"}, {"--bogus"}},
-      {{command}, {"subcommand"}},
+      {{command}, {"command"}},
       {{command, "bogus"}, {"bogus"}},
       {{command, "stat", "--bogus"}, {"--bogus"}},
       {{command, "--dir", "relative", "stat"}, {"--dir", "relative"}},

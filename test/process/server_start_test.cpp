@@ -3,10 +3,14 @@
 #include <cstddef>
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <regex>
+#include <string>
 #include <sys/socket.h>
 #include <sys/statvfs.h>
 #include <sys/un.h>
 #include <thread>
+
+#include <hostmap/version.hpp>
 
 #include "process/support/peer.hpp"
 #include "process/support/proc.hpp"
@@ -18,7 +22,9 @@ namespace {
 
 TEST(ServerStart, TheFirstLineOnStdoutSaysWhatIsServed) {
   Server server({"10", "--memory", "32M", "--workers", "2"});
-  EXPECT_EQ(server.program().output(), "ready name=" + server.name() + " buckets=10 workers=2 memory=33554432\n");
+  const std::regex form("ready name=" + server.name() + " buckets=10 workers=2 memory=33554432 version=[0-9.]+ " +
+                        "commit=[A-Za-z0-9.-]+ layout=" + std::to_string(kLayoutVersion) + "\n");
+  EXPECT_TRUE(std::regex_match(server.program().output(), form)) << server.program().output();
   server.stop_cleanly();
   EXPECT_EQ(lines_of(server.program().output()).size(), 1u) << "nothing else belongs on stdout";
 }

@@ -133,6 +133,23 @@ TEST_F(Check, AnUndamagedTableIsFoundSo) {
   expect_ok(check(server_), "ok: 0 entries in 8192 buckets checked\n");
 }
 
+TEST_F(Check, AsJsonGivesItsFindingsAndWhetherThereAreAny) {
+  const auto json = [&] { return run({program("hostmap"), "--name", server_.name(), "check", "--json"}); };
+  const Ran good = json();
+  EXPECT_EQ(good.exit, kSuccess);
+  EXPECT_EQ(
+      good.output,
+      "{\n  \"ok\": true,\n  \"entries\": 1000,\n  \"buckets\": 8192,\n  \"busy_buckets\": 0,\n  \"counts_compared\": "
+      "true,\n  \"server_runs\": true,\n  \"findings\": []\n}\n");
+  StoppedTable table(server_);
+  Word& cell = table.cell("key 8");
+  table.store(cell, make_cell(static_cast<std::uint16_t>(cell_tag(cell.load()) ^ 0x100), cell_offset(cell.load())));
+  const Ran bad = json();
+  EXPECT_EQ(bad.exit, exited(1));
+  EXPECT_TRUE(bad.output.starts_with("{\n  \"ok\": false,")) << bad.output;
+  EXPECT_NE(bad.output.find("\"findings\": [\"entry bucket"), std::string::npos) << bad.output;
+}
+
 TEST_F(Check, AKeyInTheWrongBucketIsFound) {
   expect_found(
       [](StoppedTable& table) {
@@ -196,7 +213,7 @@ TEST_F(Check, LengthsBeyondTheirLimitsAreFound) {
 
 TEST_F(Check, AKeyThatIsTwiceInAChainIsFound) {
   expect_found([](StoppedTable& table) { table.store(table.empty_cell("key 8"), table.cell("key 8").load()); },
-               {"entry bucket", "twice in one chain", "501 keys stand in its entries, its server counts 500"});
+               {"entry bucket", "twice in one chain", "501 keys are in its entries, but its server counts 500"});
   expect_found(
       [](StoppedTable& table) {
         const StoppedTable::Pair pair = table.pair(7);
@@ -206,7 +223,7 @@ TEST_F(Check, AKeyThatIsTwiceInAChainIsFound) {
         table.store(pair.bucket->keys[place - 1], 7);
         table.store(pair.bucket->header, header | std::uint64_t{1} << place);
       },
-      {"pair bucket", "twice in one chain", "501 keys stand in its pairs, its server counts 500"});
+      {"pair bucket", "twice in one chain", "501 keys are in its pairs, but its server counts 500"});
 }
 
 TEST_F(Check, AKeyThatStaysInBothFormsIsFound) {
@@ -252,7 +269,7 @@ TEST_F(Check, ChainsWithoutAnEndAndLinksOutOfPlaceAreFound) {
       {"entry bucket", "more than 8 buckets"});
   expect_found(
       [](StoppedTable& table) { table.store(table.entry_home("key 8").cells[3], make_cell(0, table.unused(64))); },
-      {"entry bucket", "before the last cell"});
+      {"entry bucket", "not in the last cell"});
   expect_found(
       [](StoppedTable& table) {
         table.store(table.entry_home("key 8").cells[kPlaces - 1], make_cell(0, table.unused(0)));
@@ -269,9 +286,9 @@ TEST_F(Check, ChainsWithoutAnEndAndLinksOutOfPlaceAreFound) {
 
 TEST_F(Check, CountsThatDifferAreFound) {
   expect_found([](StoppedTable& table) { table.store(table.header().lane_stats[0].pair_keys, 499); },
-               {"shard 0: 500 keys stand in its pairs, its server counts 499"});
+               {"shard 0: 500 keys are in its pairs, but its server counts 499"});
   expect_found([](StoppedTable& table) { table.store(table.header().lane_stats[0].entry_keys, 0); },
-               {"shard 0: 500 keys stand in its entries, its server counts 0"});
+               {"shard 0: 500 keys are in its entries, but its server counts 0"});
 }
 
 TEST_F(Check, AStateWordThatCannotBeIsFound) {
@@ -323,7 +340,7 @@ TEST(CheckOfABusyTable, FindsNothingWrongWhileItIsWrittenTo) {
     EXPECT_EQ(ran.errors, "");
     for (const std::string& line : lines_of(ran.output)) {
       EXPECT_TRUE(line.starts_with("ok: ") || line.find("both forms") != std::string::npos ||
-                  line.find("keys stand in") != std::string::npos)
+                  line.find("keys are in") != std::string::npos)
           << line;
     }
   }

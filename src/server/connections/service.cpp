@@ -290,8 +290,8 @@ void Service::leave_taken_names(const std::string& path) noexcept {
   // relaxed: the counter only gives out numbers
   around_.master->at<MasterHeader>(0)->counter.store(next, std::memory_order_relaxed);
   if (std::exchange(said_taken_, true)) return;
-  say("a new connection could not be called ", path,
-      ", because another program has created a file of that name. Connections get random numbers instead (this is said "
+  say("a new connection could not be named ", path,
+      ", because another program has created a file of that name. Connections get random numbers instead (logged "
       "once); remove such files, or use --dir with a folder that others cannot write to");
 }
 
@@ -368,8 +368,7 @@ void Service::look_after(Connection& connection, std::int64_t now) {
 // A client may request a channel as often as it likes: the log gets one line a connection.
 void Service::complain_once(Connection& connection, std::string_view why) noexcept {
   if (std::exchange(connection.said_refused, true)) return;
-  say("connection ", connection.end->identity().id, " got no rings: ", why,
-      "; this is said once, the client may try again");
+  say("connection ", connection.end->identity().id, " got no rings: ", why, "; logged once; the client may try again");
 }
 
 std::unique_ptr<ServerChannel> Service::make_channel(Connection& connection, std::uint32_t channel) {
@@ -441,13 +440,13 @@ void Service::notice_removal() {
     if (removed_) break;
     if (std::exchange(said_renamed_, true)) continue;
     say("the name ", path,
-        " does not lead to the file of this server any more: nobody else can connect; rename the file "
+        " no longer leads to the file of this server, so no other client can connect; rename the file "
         "back, or stop this server with hostmap stop --keep and start it again");
   }
   if (!removed_) return;
   notify_service_manager("STATUS=the regions were removed; serving the connected clients, then stopping");
   say("the regions of '", name.name(), "' were removed under this server; it serves the ", connections_.size(),
-      " connected clients until they leave, and then stops: start it again to accept others");
+      " connected clients until they leave, and then stops; start it again to accept others");
 }
 
 bool Service::has_private_pages() const noexcept {

@@ -232,7 +232,7 @@ void TableCheck::look_at_cell(const Place& place, std::uint64_t state, std::uint
   if (home == Home::kMovedOn) return;
   ++chain.keys;
   if (home == Home::kElsewhere) wrong("a key does not belong to the bucket that contains it");
-  if (cell_tag(cell) != tag_of(hash)) wrong("a cell's tag is not its key's");
+  if (cell_tag(cell) != tag_of(hash)) wrong("a cell's tag is not that of its key");
   for (const EntrySeen& other : entries_seen_) {
     if (other.hash != hash) continue;
     // relaxed: validated as the rest
@@ -422,8 +422,8 @@ void TableCheck::compare(std::uint32_t shard, Counted counted) {
   if (!counted.quiet || !differs(counted)) return;
   const auto line = [&](const char* form, std::uint64_t here, std::uint64_t there) {
     if (here == there) return;
-    report_.findings.push_back("shard " + std::to_string(shard) + ": " + std::to_string(here) + " keys stand in its " +
-                               form + ", its server counts " + std::to_string(there));
+    report_.findings.push_back("shard " + std::to_string(shard) + ": " + std::to_string(here) + " keys are in its " +
+                               form + ", but its server counts " + std::to_string(there));
   };
   line("pairs", counted.pair_keys, counted.server.pair_keys);
   line("entries", counted.entry_keys, counted.server.entry_keys);

@@ -105,7 +105,7 @@ Result<std::unique_ptr<Table>> Table::attach(Region region, Journal journal) {
   options.hash_seed = header.hash_seed;
   std::unique_ptr<Table> table(new Table(std::move(region), options, journal));
   for (const auto& shard : table->shards_) {
-    if (!shard->plausible()) return damaged("split states make no sense");
+    if (!shard->plausible()) return damaged("split states are not valid");
   }
   return table;
 }

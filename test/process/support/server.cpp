@@ -26,7 +26,9 @@ std::vector<std::string> command_line(const std::string& program, const std::str
 }  // namespace
 
 std::optional<Ready> parse_ready(const std::string& line) {
-  static const std::regex form("ready name=([^ ]+) buckets=([0-9]+) workers=([0-9]+) memory=([0-9]+)");
+  static const std::regex form(
+      "ready name=([^ ]+) buckets=([0-9]+) workers=([0-9]+) memory=([0-9]+)"
+      " version=([^ ]+) commit=([^ ]+) layout=([0-9]+)");
   std::smatch part;
   if (!std::regex_match(line, part, form)) return std::nullopt;
   return Ready{part[1], std::stoull(part[2]), std::stoull(part[3]), std::stoull(part[4])};

@@ -26,7 +26,7 @@ struct ServerSetup {
   ProcessSetup process = {};
 };
 
-// "ready name=N buckets=B workers=W memory=BYTES"
+// "ready name=N buckets=B workers=W memory=BYTES version=V commit=C layout=L"
 struct Ready {
   std::string name;
   std::uint64_t buckets = 0;
