@@ -16,11 +16,11 @@
 
 #include <hostmap/status.hpp>
 
-#include "server/environment/options.hpp"
-#include "server/start/restart.hpp"
 #include "server/connections/service.hpp"
+#include "server/environment/options.hpp"
 #include "server/run/stream_quota.hpp"
 #include "server/run/worker.hpp"
+#include "server/start/restart.hpp"
 #include "shm/owner_lock.hpp"
 #include "table/write/table.hpp"
 

@@ -1,6 +1,4 @@
 // The walk over all keys: what is there throughout is met, nothing is met twice, whatever happens between two steps.
-#include "table/read/scan.hpp"
-
 #include <gtest/gtest.h>
 #include <set>
 #include <string>
@@ -9,6 +7,7 @@
 
 #include "support/sanitizer.hpp"
 #include "support/seed.hpp"
+#include "table/read/scan.hpp"
 #include "table/table_fixture.hpp"
 
 namespace hostmap::test {

@@ -14,11 +14,11 @@
 
 #include <hostmap/status.hpp>
 
+#include "connection/server_bus_guard.hpp"
 #include "connection/server_end.hpp"
 #include "journal/journal.hpp"
 #include "server/start/handover.hpp"
 #include "shm/names.hpp"
-#include "connection/server_bus_guard.hpp"
 #include "table/write/table.hpp"
 
 namespace hostmap {
