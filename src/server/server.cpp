@@ -24,7 +24,7 @@ namespace hostmap {
 
 namespace {
 
-// Runs a step of the start that may fail to get memory or a thread, and says so in a status.
+// Runs a step of the start that may fail to get memory or a thread, and returns that as a status.
 template <typename Step>
 Status guarded(const Step& step) noexcept {
   try {
@@ -36,8 +36,8 @@ Status guarded(const Step& step) noexcept {
   }
 }
 
-// A journal that this start has made: its name goes again, however the start fails, while the lock on it is held. After that the
-// name could lead to another server's. Nothing happens once the file has been moved elsewhere.
+// A journal that this start has created. If the start fails, its name is unlinked while the lock on it is held: after that,
+// the name could belong to another server. Does nothing once the lock's descriptor has been moved away.
 class NewJournal {
  public:
   NewJournal(const std::string& path, const UniqueFd& lock) noexcept
@@ -55,7 +55,7 @@ class NewJournal {
   bool is_new_;
 };
 
-// kAlreadyExists: a server of this name lives, though its journal is gone.
+// kAlreadyExists: a server of this name is alive, though its journal is gone.
 Status refuse_if_alive(const InstanceName& name) {
   const Result<RegionFile> alive = open_region_file(name.alive(), Access::kReadOnly);
   if (!alive) return {};
@@ -67,7 +67,7 @@ Status refuse_if_alive(const InstanceName& name) {
               name.journal() + " was removed; stop it, or choose another --name"};
 }
 
-// kTimeout: SIGINT, SIGTERM or SIGHUP came while this server took over.
+// kTimeout: SIGINT, SIGTERM or SIGHUP arrived while this server took over.
 Status refuse_if_signalled() {
   const int signal = take_stop_signal(std::chrono::nanoseconds(0));
   if (signal == 0) return {};
@@ -75,7 +75,7 @@ Status refuse_if_signalled() {
           "signal " + std::to_string(signal) + " ended the takeover; the previous server starts again"};
 }
 
-// Each connection takes two descriptors (its region, its client's pidfd): ask for what is allowed.
+// Each connection needs two descriptors (its region, its client's pidfd): raise the limit as far as allowed.
 void raise_descriptor_limit() noexcept {
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
@@ -96,7 +96,7 @@ Result<std::unique_ptr<Server>> Server::start(CheckedOptions options, Log log, s
 }
 
 Status Server::begin(std::function<void()> fatal) {
-  stopped_ = true;  // until all of it stands, there is nothing to stop
+  stopped_ = true;  // until everything is set up, there is nothing to stop
   raise_descriptor_limit();
   install_nudge();
   if (!BusGuard::install()) return {StatusCode::kFull, "no file descriptor left; raise the limit (ulimit -n)"};
@@ -113,19 +113,19 @@ Status Server::begin(std::function<void()> fatal) {
   if (!lock) return lock.status();
   const NewJournal journal(options_.name.journal(), *lock);
   if (journal.is_new()) {
-    // Either there was no server, or its journal was removed under it: then it still holds the lock of its alive file.
+    // Either there was no server, or its journal was removed while it ran: then it still holds the lock of its alive file.
     if (Status status = refuse_if_alive(options_.name); !status.ok()) return status;
   }
   Status status = inherit(*lock, std::move(prepared));
   if (!status.ok()) return status;
   if (inheritance_) {
-    // What is left stays for the next attempt, whatever fails here; the server that has handed over makes it.
+    // If anything fails here, the regions stay for the next attempt, made by the server that has handed over.
     HalfWord& phase = inheritance_.table->header().phase;
-    const std::uint32_t before = phase.exchange(kPhaseStarting, std::memory_order_relaxed);  // relaxed: for people
+    const std::uint32_t before = phase.exchange(kPhaseStarting, std::memory_order_relaxed);  // relaxed: for diagnosis
     status = take_over();
     if (status.ok() && handed_over_) status = refuse_if_signalled();
     if (status.ok()) status = start_threads(std::move(fatal));
-    if (!status.ok()) phase.store(before, std::memory_order_relaxed);  // relaxed: for people
+    if (!status.ok()) phase.store(before, std::memory_order_relaxed);  // relaxed: for diagnosis
   } else {
     status = create(std::move(*lock), std::move(fatal));
   }
@@ -134,12 +134,12 @@ Status Server::begin(std::function<void()> fatal) {
   return {};
 }
 
-// Starts empty.
+// Starts with an empty map.
 Status Server::create(UniqueFd lock, std::function<void()> fatal) {
   const NewJournal journal(options_.name.journal(), lock);
   if (Status status = check_memory(options_); !status.ok()) return status;
   if (Status status = discard_left_over(lock); !status.ok()) return status;
-  // From here on the names are ours, as the journal's lock is.
+  // From here on this process owns the names, as it holds the journal's lock.
   Status status = guarded([&] {
     Status created = create_journal(std::move(lock));
     if (created.ok()) created = create_table(membarrier_available());
@@ -155,8 +155,8 @@ Status Server::create(UniqueFd lock, std::function<void()> fatal) {
 
 Server::~Server() { stop(); }
 
-// Looks whether a dead server has left what can be gone on with, and maps it: inheritance_. The lock is the caller's again if
-// not.
+// Verifies whether the regions of a dead server can be taken over, and maps them: inheritance_. If not, the lock is returned
+// to the caller.
 Status Server::inherit(UniqueFd& lock, Prepared prepared) {
   const std::string path = options_.name.journal();
   std::uint64_t bytes = 0;
@@ -184,10 +184,10 @@ Status Server::inherit(UniqueFd& lock, Prepared prepared) {
   return {};
 }
 
-// Goes on with what a dead server has left.
+// Takes over the regions of a dead server.
 Status Server::take_over() {
   const std::int64_t begin = monotonic_ns();
-  // First of all: newcomers look there whether a server lives.
+  // First of all: new clients check this file's lock to see whether a server is alive.
   if (Status status = create_alive(); !status.ok()) return status;
   if (Status status = settle_inheritance(options_.name, inheritance_); !status.ok()) return status;
   journal_region_ = std::move(inheritance_.journal);
@@ -216,7 +216,7 @@ Status Server::take_over() {
   }
   if (Status status = share_regions(); !status.ok()) return status;
   lay_out_master(master_, incarnation_, journal.max_connections, journal.lane_count);
-  // relaxed, both: figures for people
+  // relaxed, both: figures for diagnosis
   ServerStats& stats = table.server_stats;
   stats.recoveries.store(stats.recoveries.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   stats.replayed.store(stats.replayed.load(std::memory_order_relaxed) + inheritance_.replayed,
@@ -235,7 +235,7 @@ Status Server::take_over() {
   return {};
 }
 
-// Removes what a dead server left under the name, but for the journal.
+// Removes the dead server's regions of this name, except the journal.
 Status Server::discard_left_over(const UniqueFd& journal) {
   const bool old_journal = ::lseek(journal.get(), 0, SEEK_END) > 0;
   Result<std::uint64_t> discarded = discard_left_over_regions(options_.name);
@@ -284,15 +284,15 @@ Status Server::create_table(bool membarrier) {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   table_->header().server_stats.counted_since.store(
       static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(now).count()),
-      std::memory_order_relaxed);  // relaxed: for people
+      std::memory_order_relaxed);  // relaxed: for diagnosis
   table_->region().publish();
   return {};
 }
 
-// Tells readers of the table who serves it now.
+// Publishes to the table's readers which server serves it now.
 void Server::introduce() noexcept {
   TableHeader& header = table_->header();
-  // relaxed: seen late, they cost a needless bell; the first sweep finds who rang in vain
+  // relaxed: if seen late, clients ring once in vain; the first sweep serves them
   constexpr auto kRelaxed = std::memory_order_relaxed;
   for (WorkerLine& line : header.workers) line.parked.store(0, kRelaxed);
   for (std::uint32_t lane = 0; lane < table_->shard_count(); ++lane) {
@@ -329,7 +329,7 @@ Status Server::create_alive() {
   return {};
 }
 
-// Gives table and master to the group of now, and what clients there are: a dead server's may have been another one.
+// Sets the group of table, master and existing connections to the current one: the dead server's may have been another one.
 Status Server::share_regions() {
   const gid_t group = options_.name.group();
   if (Status status = table_->region().share(Sharing::kRead, group); !status.ok()) return status;
@@ -385,7 +385,7 @@ Status Server::start_threads(std::function<void()> fatal) {
         "read somewhat slower");
   }
   service_->open();
-  table_->header().phase.store(kPhaseServing, std::memory_order_relaxed);  // relaxed: for people
+  table_->header().phase.store(kPhaseServing, std::memory_order_relaxed);  // relaxed: for diagnosis
   return {};
 }
 
@@ -394,15 +394,15 @@ void Server::stop(Ending ending) {
   stopped_ = true;
   service_->stop();
   for (const auto& worker : workers_) worker->stop();
-  // The next start finds what a killed server would leave: clients wait for it as they would then.
+  // The next start finds the same state as after a kill: clients wait for it in the same way.
   if (ending == Ending::kKeep || (ending == Ending::kAsOptions && options_.keep)) {
     tell_next(journal_region_, *table_);
-    table_->header().phase.store(kPhaseKept, std::memory_order_relaxed);  // relaxed: for people
-    // At once, and not when this process has given back its memory: the next one may be waiting. It owns everything now.
+    table_->header().phase.store(kPhaseKept, std::memory_order_relaxed);  // relaxed: for diagnosis
+    // Unlock now, not after this process has freed its memory: the next server may be waiting. It owns everything now.
     unlock_file(journal_region_.fd());
     return;
   }
-  // Everybody who looks at the table or waits for an answer learns that this is the end, and connects anew.
+  // Every reader of the table and every client waiting for an answer sees that the region is closed, and connects anew.
   // [region.close] release; pairs with [region.attach]
   master_.header().state.store(kRegionClosed, std::memory_order_release);
   table_->region().header().state.store(
@@ -433,7 +433,7 @@ void Server::unlink_all() noexcept {
   master_.unlink_name();
   if (alive_) unlink_if_same(name.alive(), alive_.get());
   if (table_) table_->region().unlink_name();
-  journal_region_.unlink_name();  // last: until then the lock keeps others off the name
+  journal_region_.unlink_name();  // last: until then the lock prevents other servers from using the name
 }
 
 }  // namespace hostmap

@@ -1,8 +1,8 @@
 // Server: one instance from start to stop.
 //
-//   start   lock the journal -> go on with what a dead server left, or discard it and make journal, table, alive file and
+//   start   lock the journal -> take over a dead server's regions, or discard them and create journal, table, alive file and
 //           master (published last) -> workers -> service
-//   stop    accept nobody -> workers drain every ring -> regions are kept; or clients and readers are told, and everything
+//   stop    stop accepting -> workers drain every ring -> regions are kept; or clients are notified, and everything
 //           is unlinked
 //
 // start() and stop() belong to one thread.
@@ -28,23 +28,24 @@ namespace hostmap {
 
 class Server {
  public:
-  // Creates the instance, or takes over a dead server's, and serves it. `log` gets a line at a time, from any thread; `fatal`
-  // is called once if the server can serve nobody any more. Errors: kAlreadyExists (a server of this name runs), kOtherVersion, kPermission, kFull.
+  // Creates the instance, or takes over a dead server's, and serves it. `log` gets one line at a time, from any thread;
+  // `fatal` is called once if the server can no longer serve anybody. Errors: kAlreadyExists (a server of this name runs),
+  // kOtherVersion, kPermission, kFull.
   static Result<std::unique_ptr<Server>> start(CheckedOptions options, Log log, std::function<void()> fatal);
   ~Server();
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
-  // Drains. Then the regions are kept for the next start, or everybody is told and they are removed. Idempotent.
+  // Drains. Then the regions are kept for the next start, or all clients are notified and the regions removed. Idempotent.
   enum class Ending : std::uint8_t { kAsOptions, kKeep, kDrop };
   void stop(Ending ending = Ending::kAsOptions);
 
-  // Completes a takeover: until then the server that handed over stands by.
+  // Completes a takeover: until then the server that handed over waits in reserve.
   void end_takeover() noexcept;
-  // Does another server wait for this one to hand over?
+  // Is another server waiting for this one to hand over?
   bool takeover_waits() const noexcept;
-  // Stops, and leaves the regions to that server. False: it has ended before it served; this program can start again. To be
-  // called in the thread for which the signals that stop a server are blocked: they end the wait.
+  // Stops, and leaves the regions to that server. False: that server ended before it served; this program can start again.
+  // Call it in the thread for which the signals that stop a server are blocked: they end the wait.
   bool hand_over();
 
   // Has a running server handed over to this one?
@@ -70,14 +71,14 @@ class Server {
   CheckedOptions options_;
   Log log_;
   std::uint64_t incarnation_ = 0;
-  UniqueFd alive_;  // locked as long as this server lives
+  UniqueFd alive_;  // locked as long as this server is alive
   std::optional<NewLockedFile> next_alive_;
   bool handed_over_ = false;  // a running server has handed over to this one
   Region journal_region_;
   std::unique_ptr<Table> table_;
   Region master_;
   BusGuard::Watch master_guard_;
-  Inheritance inheritance_;  // on the way from inherit() to start_threads()
+  Inheritance inheritance_;  // between inherit() and start_threads()
   std::optional<StreamQuota> streams_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<Service> service_;

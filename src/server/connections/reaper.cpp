@@ -39,7 +39,7 @@ Reaper::Reaper(HalfWord& service_bell, std::size_t most)
       epoll_(UniqueFd(::epoll_create1(EPOLL_CLOEXEC))),
       inotify_(UniqueFd(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK))),
       stop_(UniqueFd(::eventfd(0, EFD_CLOEXEC))) {
-  // A process is watched anew at most twice between two looks of the service thread.
+  // A process is registered again at most twice between two rounds of the service thread.
   for (Noticed* noticed : {&noticed_, &fetched_}) noticed->dead.reserve(2 * most);
   if (!epoll_ || !stop_) throw std::system_error(errno, std::generic_category(), "epoll");
   add(epoll_.get(), stop_.get(), kStop);
@@ -62,7 +62,7 @@ bool Reaper::watch(std::uint64_t id, pid_t pid) noexcept {
   const std::lock_guard<std::mutex> lock(mutex_);
   try {
     UniqueFd& kept = processes_[id];
-    // Once: where a forked child has a copy of the descriptor, closing it here does not take it out of the set.
+    // Once: if a forked child has a copy of the descriptor, closing it here does not remove it from the set.
     add(epoll_.get(), process.get(), id, EPOLLIN | EPOLLONESHOT);
     kept = std::move(process);
     return true;
@@ -73,12 +73,12 @@ bool Reaper::watch(std::uint64_t id, pid_t pid) noexcept {
 
 void Reaper::forget(std::uint64_t id) noexcept {
   const std::lock_guard<std::mutex> lock(mutex_);
-  processes_.erase(id);  // closing the descriptor takes it out of the epoll set
+  processes_.erase(id);  // closing the descriptor removes it from the epoll set
 }
 
 void Reaper::watch_file(const std::string& path) {
-  // IN_ATTRIB comes when the last name goes, although the file lives on in mappings; IN_MODIFY when it is cut off, and not
-  // for what is stored through mappings.
+  // IN_ATTRIB comes when the last name is unlinked, although the file lives on in mappings; IN_MODIFY when it is truncated,
+  // but not for stores through mappings.
   constexpr std::uint32_t kEvents = IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF | IN_MODIFY;
   const bool watched = inotify_ && ::inotify_add_watch(inotify_.get(), path.c_str(), kEvents) >= 0;
   watches_files_ = watches_files_ && watched;
@@ -115,7 +115,7 @@ void Reaper::run() {
         }
       }
     }
-    // The bell's own page may be what was cut off.
+    // The bell's own page may have been truncated.
     if (count > 0) stir(service_bell_);
   }
 }

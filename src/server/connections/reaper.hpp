@@ -1,7 +1,7 @@
-// Reaper: notices that clients die, and that regions are removed or cut off, without looking: a thread that sleeps in epoll
+// Reaper: detects without polling that clients die, and that regions are removed or truncated: a thread that sleeps in epoll
 // on the pidfds of the clients, on an inotify watch of the server's own files and on the guard's event.
 //
-// watch() and the destructor: the service thread. What was noticed is fetched by it, too, after its bell was rung.
+// watch() and the destructor: the service thread. That thread also fetches the events, after its bell was rung.
 #pragma once
 
 #include <cstdint>
@@ -26,19 +26,19 @@ class Reaper {
   Reaper& operator=(const Reaper&) = delete;
 
   // Reports `id` once the process is gone. False: it is not visible here (another pid namespace, or gone), or there is
-  // no descriptor or memory left to watch it with.
+  // no descriptor or memory left to watch it.
   bool watch(std::uint64_t id, pid_t pid) noexcept;
   void forget(std::uint64_t id) noexcept;
-  // Reports when the file at `path` is unlinked or cut off.
+  // Reports when the file at `path` is unlinked or truncated.
   void watch_file(const std::string& path);
-  // False: the system has no more such watches to give, and nobody notices.
+  // False: the system has no more such watches, and nothing is reported.
   bool watches_files() const noexcept { return watches_files_; }
 
   struct Noticed {
-    std::vector<std::uint64_t> dead;  // ids; of one that was forgotten meanwhile, too
+    std::vector<std::uint64_t> dead;  // ids; may include one that was forgotten meanwhile
     bool files_changed = false;
   };
-  // What was noticed since the last call; valid until the next one. Allocates nothing.
+  // The events since the last call; valid until the next one. Allocates nothing.
   const Noticed& fetch() noexcept;
 
  private:

@@ -25,16 +25,17 @@ namespace hostmap {
 
 namespace {
 
-// How long a new region may stand unlocked, and how often the locks of invisible clients are tested.
+// How long a new region may stay unlocked, and how often the locks of invisible clients are tested.
 constexpr std::int64_t kLockPatienceNs = 2'000'000'000;
 constexpr std::int64_t kTimerNs = 1'000'000'000;
 // How often the locks of clients whose processes are watched are tested, at most so many in a round (about a millisecond): a
-// program that closes all of its descriptors, or begins another one by exec, lives on without its client.
+// program that closes all of its descriptors, or execs another one, lives on without its client.
 constexpr std::int64_t kVisiblePatienceNs = 5'000'000'000;
 constexpr std::uint32_t kMostVisibleLooks = 1024;
-// How often it looks though nobody rang: a hostile process can move its futex sleeper elsewhere.
+// How often it runs a round without a bell: a hostile process can requeue its futex waiter elsewhere.
 constexpr std::int64_t kRarelyNs = 5'000'000'000;
-// Regions made for who has not come to fetch them yet. Whoever scribbles over the mailboxes asks, and never comes.
+// Regions created for clients that have not fetched them yet. A process that scribbles over the mailboxes
+// requests regions, and never fetches them.
 constexpr std::size_t kMostWaiting = 64;
 
 MasterView view_of(Region& master) noexcept {
@@ -52,7 +53,7 @@ std::int64_t thread_cpu_ns() noexcept {
 void append(std::string& line, std::string_view text) { line += text; }
 void append(std::string& line, std::uint64_t number) { line += std::to_string(number); }
 
-// May this process open another file? (No lock hangs on `fd`: closing the copy would drop it.)
+// May this process open another file? (No lock depends on `fd`: closing the copy would drop it.)
 bool has_descriptor(int fd) noexcept { return bool(UniqueFd(::fcntl(fd, F_DUPFD_CLOEXEC, 0))); }
 
 void add(Word& counter, std::uint64_t by) noexcept {
@@ -81,7 +82,7 @@ Service::~Service() {
 void Service::adopt(std::unique_ptr<ServerEnd> end) {
   const ServerEnd::Identity identity = end->identity();
   std::erase(free_indices_, identity.index);
-  // No two of them are the same file, which is named by the id.
+  // No two of them are the same file: the id is the file's name.
   Connection& kept = connections_[identity.id];
   kept.end = std::move(end);
   kept.life = lock_holder(kept.end->region().fd()).held ? Life::kLive : Life::kWaiting;
@@ -100,7 +101,7 @@ void Service::start() {
 
 void Service::open() {
   around_.master->publish();
-  open_.store(true, std::memory_order_relaxed);  // relaxed: seen late, the header is looked after a round later
+  open_.store(true, std::memory_order_relaxed);  // relaxed: if seen late, the header is repaired a round later
 }
 
 void Service::stop() {
@@ -113,7 +114,7 @@ void Service::run() {
   accept_nudges();
   Pace pace(monotonic_ns());
   for (;;) {
-    // [service.bell] acquire; pairs with [mailbox.ask]: what was done before the bell is seen in this round, or the wait
+    // [service.bell] acquire; pairs with [mailbox.ask]: whatever was done before the bell is seen in this round, or the wait
     // returns at once
     const std::uint32_t seen = bell_.rings.load(std::memory_order_acquire);
     // [service.stopping] acquire; pairs with [service.stop]
@@ -161,7 +162,7 @@ void Service::examine_all(std::int64_t now) {
   }
 }
 
-// A short timer is needed only while somebody may die, or cut off the master, unseen.
+// A short timer is needed only while a client may die, or the master may be truncated, without an event.
 std::int64_t Service::next_wait() {
   if (deferred_ && waiting_ < kMostWaiting) return 0;
   if (examine_owed_) return std::max(std::int64_t{0}, examine_at_ns_ - monotonic_ns());
@@ -180,7 +181,7 @@ void Service::handle(const Rendezvous::Event& event, std::int64_t now) {
   }
 }
 
-// Writes one line to the log. It begins with a literal, which is the kind of the line. Without memory for it there is no line.
+// Writes one line to the log. It begins with a literal, which is the kind of the line. If memory is short, it is dropped.
 template <std::size_t kSize, typename... Parts>
 void Service::say(const char (&kind)[kSize], const Parts&... parts) noexcept {
   try {
@@ -196,7 +197,7 @@ Service::Connection* Service::find(std::uint64_t id) noexcept {
   return at == connections_.end() ? nullptr : &at->second;
 }
 
-// Adds a connection to the counts, or, by -1, takes it out of them.
+// Adds a connection to the counts, or, with -1, removes it from them.
 void Service::count(const Connection& connection, std::size_t by) noexcept {
   if (connection.life == Life::kWaiting) waiting_ += by;
   if (connection.life != Life::kDropping && !connection.visible) unwatched_ += by;
@@ -223,9 +224,9 @@ void Service::accept(std::uint64_t id, std::int64_t now) {
   rendezvous_.reply(id, answer);
 }
 
-// All that can fail comes first, and leaves nothing.
+// All steps that can fail come first, and leave nothing.
 MailboxState Service::let_in(std::uint64_t id, std::int64_t now) {
-  if (find(id) != nullptr) return kMailboxFree;  // the counter has come round, or somebody has scribbled
+  if (find(id) != nullptr) return kMailboxFree;  // the counter has wrapped around, or a process has scribbled
   JournalHeader& journal = around_.journal.header();
   const std::uint64_t serial = journal.serials.load(std::memory_order_relaxed) + 1;  // relaxed: this thread alone
   journal.serials.store(serial, std::memory_order_release);  // [serial.give] release; pairs with [serial.record]
@@ -243,11 +244,11 @@ MailboxState Service::let_in(std::uint64_t id, std::int64_t now) {
   std::unordered_map<std::uint64_t, Connection> one;
   Connection& connection = one[id];
   ConnectionRecord& record = around_.journal.connection(identity.index);
-  // Before there is a file of that name: the next start removes it if this server is killed before the record is valid.
+  // Before a file of that name exists: the next start removes it if this server is killed before the record is valid.
   record.id.store(id, std::memory_order_relaxed);  // relaxed: the system call that creates the file follows
   Result<std::unique_ptr<ServerEnd>> end = ServerEnd::create(path, identity, around_.incarnation);
   if (!end) {
-    // A file of this name is there, which is nobody's connection: the client takes another id.
+    // A file of this name exists, which belongs to no connection: the client takes another id.
     if (end.status() == StatusCode::kInvalid) {
       leave_taken_names(path);
       return kMailboxFree;
@@ -269,7 +270,7 @@ MailboxState Service::let_in(std::uint64_t id, std::int64_t now) {
   name.keep();
 
   free_indices_.pop_back();
-  // relaxed, all four: the serial, stored behind them, makes the record valid
+  // relaxed, all four: the serial, stored after them, makes the record valid
   record.request_nonce.store(identity.request_nonce, std::memory_order_relaxed);
   record.answer_nonce.store(identity.answer_nonce, std::memory_order_relaxed);
   record.channels_open.store(0, std::memory_order_relaxed);                         // relaxed: likewise
@@ -283,11 +284,11 @@ MailboxState Service::let_in(std::uint64_t id, std::int64_t now) {
   return kMailboxReady;
 }
 
-// Whoever may write to the folder can take the names that come next, any number of them. So the counter continues from a number
-// that nobody can guess.
+// Any user who may write to the folder can take the names that come next, any number of them. So the counter continues from
+// a number that cannot be guessed.
 void Service::leave_taken_names(const std::string& path) noexcept {
   const std::uint64_t next = random_word() & kIdMask;
-  // relaxed: the counter only gives out numbers
+  // relaxed: the counter only assigns numbers
   around_.master->at<MasterHeader>(0)->counter.store(next, std::memory_order_relaxed);
   if (std::exchange(said_taken_, true)) return;
   say("a new connection could not be named ", path,
@@ -301,7 +302,7 @@ void Service::attached(Connection& connection, std::int64_t now) {
   reap_if_dead(connection, now);
 }
 
-// Tests the lock. If a client lives, it is watched; if none does, the connection is dropped.
+// Tests the lock. If a client is alive, its process is watched; if none is, the connection is dropped.
 void Service::reap_if_dead(Connection& connection, std::int64_t now) {
   const int fd = connection.end->region().fd();
   const LockHolder holder = lock_holder(fd);
@@ -310,7 +311,7 @@ void Service::reap_if_dead(Connection& connection, std::int64_t now) {
     return drop(connection);
   }
   bool visible = reaper_.watch(connection.end->identity().id, holder.pid);
-  // Between the two questions the process may have died and its number been given to another.
+  // Between the two calls the process may have died and its number been reused.
   if (visible && !lock_holder(fd).held) {
     reaper_.forget(connection.end->identity().id);
     visible = false;
@@ -386,9 +387,9 @@ void Service::open_channel(Connection& connection, std::unique_ptr<ServerChannel
   connection.end->open_channel(channel);
 }
 
-// Hands a channel to the worker of its lane.
+// Passes a channel to the worker of its lane.
 void Service::attach_channel(std::unique_ptr<ServerChannel> channel) noexcept {
-  // [consumed.publish] release; pairs with [consumed.load]: of a dead server's sweep the client may not know yet
+  // [consumed.publish] release; pairs with [consumed.load]: the client may not know yet of a dead server's last sweep
   channel->control->requests_consumed.store(channel->consumed, std::memory_order_release);
   for (const auto& worker : *around_.workers) {
     if (worker->owns(channel->lane)) return worker->attach(std::move(channel));
@@ -421,12 +422,12 @@ bool Service::free_if_released(Connection& connection) {
 }
 
 void Service::count_connections() noexcept {
-  // relaxed: a figure for people
+  // relaxed: a figure for diagnosis
   around_.table->header().server_stats.connections.store(connections_.size(), std::memory_order_relaxed);
 }
 
-// Without its master region, its table or its alive file nobody finds this server. Those who are connected are served as before.
-// A file that was removed is gone for good; one that was only renamed can get its name again.
+// Without its master region, its table or its alive file no client finds this server. Connected clients are served as before.
+// A file that was removed is lost; one that was only renamed can be renamed back.
 void Service::notice_removal() {
   if (removed_) return;
   const InstanceName& name = around_.options->name;
@@ -453,8 +454,8 @@ bool Service::has_private_pages() const noexcept {
   return around_.master_guard != nullptr && around_.master_guard->has_private_pages();
 }
 
-// Whoever maps the whole table and reads where nothing is populated makes the file larger than the table is. The kernel allows
-// it; it is said, and the next start takes it back.
+// A process that maps the whole table and reads where nothing is populated makes the file larger than the table. The kernel
+// allows it; it is logged, and the next start truncates the file.
 void Service::look_at_table(std::int64_t now) {
   if (now < look_at_table_ns_) return;
   look_at_table_ns_ = now + kRarelyNs;
@@ -469,8 +470,8 @@ void Service::look_at_table(std::int64_t now) {
   }
 }
 
-// Everybody who may connect can write the master region, and cut it off: it is made whole again, as it was when it was new.
-// Those who were just connecting try once more.
+// Every process that may connect can write the master region, and truncate it: it is restored to its initial state.
+// Clients that were just connecting retry.
 void Service::look_at_master(std::int64_t now) {
   if (!open_.load(std::memory_order_relaxed)) return;  // relaxed: as in open()
   Region& master = *around_.master;
@@ -478,10 +479,10 @@ void Service::look_at_master(std::int64_t now) {
   const std::uint32_t lanes = around_.table->shard_count();
   struct stat facts {};
   const bool shorter = ::fstat(master.fd(), &facts) == 0 && static_cast<std::uint64_t>(facts.st_size) < master.bytes();
-  // On private pages nobody hears a client ring. Whoever cuts the file off without end gets us there once a second.
+  // On private pages no client's bell is heard. A process that truncates the file repeatedly gets here once a second.
   const bool torn = has_private_pages() && now >= remap_at_ns_;
   if (!shorter && !torn && is_laid_out(master, around_.incarnation, connections, lanes)) return;
-  if (master.populate_quietly(0, master.bytes()) != 0) return;  // the guard's pages serve us
+  if (master.populate_quietly(0, master.bytes()) != 0) return;  // the guard's pages serve instead
   if (torn) {
     remap_at_ns_ = now + kTimerNs;
     around_.master_guard->begin_anew();
@@ -489,10 +490,10 @@ void Service::look_at_master(std::int64_t now) {
   }
   lay_out_master(master, around_.incarnation, connections, lanes);
   master.publish();
-  // Whoever rang meanwhile rang in vain.
+  // Rings since the truncation were lost.
   auto& header = *master.at<MasterHeader>(0);
   std::for_each_n(header.worker_bells, around_.workers->size(), [](Bell& bell) { stir(bell.rings); });
-  if (torn) {  // some may sleep on a page that is no longer there
+  if (torn) {  // some clients may sleep on a page that no longer exists
     for (const auto& worker : *around_.workers) worker->nudge();
   }
   if (std::exchange(said_damaged_, true)) return;

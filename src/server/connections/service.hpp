@@ -1,11 +1,11 @@
-// Service: the thread that knows the connections. It sleeps on the master region's bell until somebody connects, wants a
+// Service: the thread that manages the connections. It sleeps on the master region's bell until a client connects, requests a
 // channel, closes or dies; then it creates, opens, drops and frees.
 //
-// Threads: all but the constructor and stop() belongs to that thread, once start() has begun it.
+// Threads: everything but the constructor and stop() belongs to that thread, once start() has created it.
 //
-// A connection's life:  waiting (made, nobody has locked it yet) -> live -> dropping (workers drain it) -> freed.
-// A region is freed only when its client has said that it is done, or the server holds its lock: so never under a client
-// that lives.
+// A connection's life:  waiting (created, not locked by a client yet) -> live -> dropping (workers drain it) -> freed.
+// A region is freed only when its client has reported that it is done, or the server holds its lock: so never while its
+// client is alive.
 #pragma once
 
 #include <atomic>
@@ -30,14 +30,15 @@
 
 namespace hostmap {
 
-// Once it runs, only what lets somebody in allocates memory: then all of it happens or nothing, and the client is told.
+// Once it runs, only accepting a connection or channel allocates memory: then either all of it succeeds or nothing changes,
+// and the client gets the error.
 class Service {
  public:
   struct Surroundings {
     const CheckedOptions* options;
     Region* master;
     Table* table;
-    int alive;  // descriptor of the file that newcomers look at
+    int alive;  // descriptor of the file whose lock new clients check
     Journal journal;
     std::vector<std::unique_ptr<Worker>>* workers;
     std::uint64_t incarnation;
@@ -50,24 +51,24 @@ class Service {
   Service(const Service&) = delete;
   Service& operator=(const Service&) = delete;
 
-  // Before start(): serves a connection of a server that died.
+  // Before start(): serves a connection of a dead server.
   void adopt(std::unique_ptr<ServerEnd> end);
   void start();
   // From here on clients find this server.
   void open();
-  // Accepts nobody any more and ends the thread. The connections stay as they are.
+  // Stops accepting connections and ends the thread. Existing connections stay as they are.
   void stop();
-  // After stop(), and after the workers have ended: tells every client that this is the end, those who
-  // were just connecting, too, and unlinks its region.
+  // After stop(), and after the workers have ended: notifies every client, connecting ones included, that the server has
+  // stopped, and unlinks its region.
   void close_all();
 
-  // What it does between two sleeps; public for tests that drive it without its thread.
+  // One round of its loop, between two sleeps; public for tests that drive it without its thread.
   void round(std::int64_t now);
   std::size_t connections() const noexcept { return connections_.size(); }
-  // How often it has examined a connection to see what its client wants; for tests.
+  // How many times it has examined a connection to see what its client wants; for tests.
   std::uint64_t examined() const noexcept { return examined_; }
-  // All connections are examined together, and then not before this time, times their number, has passed. So whoever rings
-  // without end, and each client of a crowd that comes or goes, costs the same however many connections there are. (An
+  // All connections are examined together, at intervals of at least this time multiplied by their number. So a client that
+  // rings without end, and each client of a crowd that connects or leaves, costs the same for any number of connections. (An
   // examination takes about 0.03 us, so that is a thirtieth of a cpu at most.)
   static constexpr std::int64_t kExamineGapNs = 1000;
 
@@ -78,7 +79,7 @@ class Service {
     // set_state() changes these two
     Life life = Life::kWaiting;
     bool visible = false;         // the reaper watches its process
-    bool said_refused = false;    // that a channel was refused
+    bool said_refused = false;    // the refusal of a channel was logged
     std::int64_t look_at_ns = 0;  // when its lock is tested next: rarely if its process is watched
   };
 
@@ -114,18 +115,18 @@ class Service {
   Bell& bell_;
   Reaper reaper_;
   std::unordered_map<std::uint64_t, Connection> connections_;  // by id
-  std::size_t waiting_ = 0;                                    // connections for which nobody has come yet
-  std::size_t unwatched_ = 0;       // connections that may die unseen: neither visible nor being dropped
-  std::int64_t examine_at_ns_ = 0;  // not before
+  std::size_t waiting_ = 0;                                    // connections that no client has locked yet
+  std::size_t unwatched_ = 0;       // connections that may die without an event: neither visible nor being dropped
+  std::int64_t examine_at_ns_ = 0;  // not before this time
   bool examine_owed_ = false;       // a round has left it to a later one
   std::uint64_t examined_ = 0;
   std::vector<std::uint32_t> free_indices_;  // in the journal
   std::uint32_t visible_looks_left_ = 0;     // in this round
-  bool deferred_ = false;                    // somebody asks, and is answered when fewer are waited for
+  bool deferred_ = false;                    // a client's request waits until fewer connections are waiting
   bool removed_ = false;
-  std::int64_t remap_at_ns_ = 0;  // not before
+  std::int64_t remap_at_ns_ = 0;  // not before this time
   std::int64_t look_at_table_ns_ = 0;
-  bool said_larger_ = false;  // that the table's file is larger than it may be
+  bool said_larger_ = false;  // it was logged that the table's file is too large
   bool said_damaged_ = false;
   bool said_taken_ = false;
   bool said_renamed_ = false;

@@ -1,5 +1,5 @@
-// Bells in memory that was cut off begin at 0 again, and could come to the very number that somebody who is about to sleep has
-// seen. So a bell that may have lost rings is set to a random number, and everybody who sleeps looks again.
+// Bells in memory that was truncated begin at 0 again, and could reach the very number that a thread about to sleep has
+// seen. So a bell that may have lost rings is set to a random number, and every sleeper is woken to check again.
 #pragma once
 
 #include "base/random.hpp"
@@ -8,7 +8,7 @@
 
 namespace hostmap {
 
-// The server's alone: where the page is gone, the look at it has the guard mend it.
+// The server's alone: if the page is gone, this access makes the guard replace it.
 inline void stir(HalfWord& bell) noexcept {
   bell.fetch_add(static_cast<std::uint32_t>(random_word()) | 1,
                  std::memory_order_relaxed);  // relaxed: see the next line

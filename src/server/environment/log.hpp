@@ -1,4 +1,4 @@
-// Log: where the lines of a server go.
+// Log: the sink of a server's log lines.
 #pragma once
 
 #include <functional>
@@ -8,8 +8,8 @@
 
 namespace hostmap {
 
-// Clients can cause some lines as often as they like, and choose the numbers and paths in them. Therefore such a line comes with
-// its kind, a string literal, and whoever writes it counts by kind. Lines that a server writes once have none.
+// Clients can cause some lines without limit, and choose the numbers and paths in them. Therefore such a line comes with
+// its kind, a string literal, and the log's writer counts by kind. Lines that a server writes once have no kind.
 class Log {
  public:
   using Write = std::function<void(std::string_view kind, const std::string& line)>;

@@ -1,5 +1,5 @@
-// sd_notify: tells a service manager what this process does, by the documented datagram protocol (sd_notify(3)). Written
-// here because libsystemd is LGPL and this is one sendto.
+// sd_notify: reports this process's state to a service manager, by the documented datagram protocol (sd_notify(3)).
+// Implemented here because libsystemd is LGPL and this is one sendto.
 #pragma once
 
 #include <string_view>

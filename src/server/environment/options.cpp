@@ -19,7 +19,7 @@ constexpr std::uint64_t kMostMemory = std::uint64_t{1} << 40;
 constexpr std::uint64_t kLeastRing = 4096;
 constexpr std::uint64_t kMostRing = std::uint64_t{64} << 20;
 constexpr std::uint64_t kMostBuckets = std::uint64_t{1} << 32;
-// Docker gives a container this much /dev/shm unless told otherwise.
+// Docker gives a container this much /dev/shm by default.
 constexpr std::uint64_t kContainerShm = std::uint64_t{64} << 20;
 
 Status out_of_bounds(const char* option, std::uint64_t value, std::uint64_t least, std::uint64_t most) {

@@ -1,4 +1,4 @@
-// ServerOptions: what a server is asked for, checked and completed before anything is created.
+// ServerOptions: the requested settings of a server, checked and completed before anything is created.
 #pragma once
 
 #include <cstdint>
@@ -21,11 +21,11 @@ struct ServerOptions {
   std::uint64_t ring_bytes = 64 * 1024;
   std::uint64_t max_value_bytes = std::uint64_t{64} << 20;
   bool keep = false;      // a stop leaves the regions for the next start
-  bool fresh = false;     // what a dead server left is discarded
-  bool takeover = false;  // a server that runs hands over
+  bool fresh = false;     // a dead server's regions are discarded
+  bool takeover = false;  // a running server hands over
 };
 
-// Options that can be served as they stand, but for the memory of a map that begins empty.
+// Checked options, ready to be served, except for the memory of a map that begins empty.
 struct CheckedOptions {
   InstanceName name;
   std::uint64_t buckets;
@@ -42,9 +42,9 @@ struct CheckedOptions {
 
 // kInvalid with a sentence that names the option and its bounds.
 Result<CheckedOptions> check_options(const ServerOptions& options);
-// What the log must say of the room in the file system, where a map may still grow by `bytes`. Empty: there is enough.
+// The log's warning about room in the file system, where a map may still grow by `bytes`. Empty: there is enough.
 std::string warning_of_room(const InstanceName& name, std::uint64_t bytes);
-// kFull when the file system cannot hold the least that a new map needs. (One that is gone on with may fill it.)
+// kFull when the file system cannot hold the minimum that a new map needs. (A map that is taken over may fill it.)
 Status check_memory(const CheckedOptions& options);
 
 // "4096", "64K", "1G": bytes, K, M and G being powers of 1024. kInvalid for anything else.

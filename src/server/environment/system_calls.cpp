@@ -19,9 +19,9 @@ namespace hostmap {
 
 namespace {
 
-// By what they are for. None of them starts anything; open() is of paths that this user may open anyway.
+// By purpose. None of them starts a program; open() is limited to paths that this user may open anyway.
 constexpr int kAllowed[] = {
-    // Waiting and waking, the worker's most frequent ones; a filter is looked through in order.
+    // Waiting and waking, the worker's most frequent ones; a filter is searched in order.
     SCMP_SYS(futex),
     SCMP_SYS(membarrier),
     SCMP_SYS(epoll_wait),
@@ -30,7 +30,7 @@ constexpr int kAllowed[] = {
     SCMP_SYS(nanosleep),
     SCMP_SYS(sched_yield),
     SCMP_SYS(restart_syscall),
-    // Regions: made, populated, mapped, looked at, given back.
+    // Regions: created, populated, mapped, examined, freed.
     SCMP_SYS(open),
     SCMP_SYS(openat),
     SCMP_SYS(close),
@@ -55,11 +55,11 @@ constexpr int kAllowed[] = {
     SCMP_SYS(pwrite64),
     SCMP_SYS(rename),
     SCMP_SYS(flock),
-    // Clients' deaths, files' removal, the log.
+    // Deaths of clients, removal of files, the log.
     SCMP_SYS(pidfd_open),
     SCMP_SYS(epoll_ctl),
     SCMP_SYS(inotify_add_watch),
-    // Once more at a start after a failed handover.
+    // Needed again when a start follows a failed handover.
     SCMP_SYS(epoll_create1),
     SCMP_SYS(inotify_init1),
     SCMP_SYS(eventfd2),
@@ -71,7 +71,7 @@ constexpr int kAllowed[] = {
     SCMP_SYS(writev),
     // The service manager's socket, which may only be a local one (below).
     SCMP_SYS(sendto),
-    // Memory, time and chance.
+    // Memory, time and random numbers.
     SCMP_SYS(brk),
     SCMP_SYS(mremap),
     SCMP_SYS(mprotect),
@@ -83,10 +83,10 @@ constexpr int kAllowed[] = {
     SCMP_SYS(getpid),
     SCMP_SYS(gettid),
     SCMP_SYS(geteuid),
-    // A thread's own beginning, which may still be going on.
+    // Start-up of a thread, which may still be in progress.
     SCMP_SYS(rseq),
     SCMP_SYS(set_robust_list),
-    // Signals and the end.
+    // Signals and exit.
     SCMP_SYS(rt_sigaction),
     SCMP_SYS(rt_sigprocmask),
     SCMP_SYS(rt_sigreturn),
@@ -98,8 +98,8 @@ constexpr int kAllowed[] = {
     SCMP_SYS(exit_group),
 };
 
-// A filter that somebody else has set may kill who calls seccomp(), as systemd's SystemCallFilter=@system-service does. A child
-// tries it.
+// A filter that is already installed may kill a caller of seccomp(), as systemd's SystemCallFilter=@system-service does. A
+// child process tries it.
 bool may_filter() noexcept {
   constexpr int kFiltered = 2;
   if (::prctl(PR_GET_SECCOMP) != kFiltered) return true;
@@ -140,13 +140,13 @@ Status restrict_system_calls() noexcept {
   }
   const std::unique_ptr<void, void (*)(scmp_filter_ctx)> filter(seccomp_init(SCMP_ACT_ERRNO(EPERM)), seccomp_release);
   if (filter == nullptr) return refused(-ENOMEM);
-  // The threads that run already, too.
+  // Threads that already run, too.
   int error = seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_TSYNC, 1);
   for (const int call : kAllowed) {
     if (error == 0) error = seccomp_rule_add(filter.get(), SCMP_ACT_ALLOW, call, 0);
   }
-  // A thread of this process, and no other process. The flags of clone3() lie in memory, which a filter cannot read: libc does
-  // without it if it does not exist.
+  // A thread of this process, never another process. The flags of clone3() lie in memory, which a filter cannot read: libc
+  // falls back to clone() if clone3() does not exist.
   constexpr scmp_datum_t kThread = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD;
   const scmp_arg_cmp thread{0, SCMP_CMP_MASKED_EQ, kThread, kThread};
   if (error == 0) error = seccomp_rule_add_array(filter.get(), SCMP_ACT_ALLOW, SCMP_SYS(clone), 1, &thread);

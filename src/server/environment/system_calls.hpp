@@ -1,5 +1,5 @@
-// The system calls that a server needs once it serves, and no other: whoever gets to run code in it cannot start a program, open
-// a network connection or look into another process.
+// The only system calls that a server needs once it serves: an attacker who runs code in it cannot start a program, open
+// a network connection or read another process.
 #pragma once
 
 #include <hostmap/status.hpp>

@@ -18,7 +18,7 @@ std::span<const std::byte> bytes_of(const T& value) noexcept {
   return {reinterpret_cast<const std::byte*>(&value), sizeof value};
 }
 
-// The form of a number: an optional minus and decimal digits, without a leading zero. What printing it gives, and no other.
+// The form of a number: an optional minus and decimal digits, without a leading zero; exactly what printing it yields.
 constexpr std::size_t kLongestNumber = 20;  // -9223372036854775808
 
 struct Decimal {
@@ -37,7 +37,7 @@ bool parse_decimal(std::span<const std::byte> bytes, std::int64_t& number) noexc
   return std::ranges::equal(Decimal(number).bytes(), bytes);
 }
 
-// The most bytes beside the key that a request may have, where values have at most `most`.
+// The most bytes besides the key that a request may have, where values have at most `most`.
 std::uint64_t most_payload(const OpFacts& facts, std::uint64_t most) noexcept {
   return facts.payload == Payload::kComparison ? sizeof(Comparison) + facts.values * most : most;
 }
@@ -72,7 +72,7 @@ void Dispatcher::begin(const Request& request, StatusCode code, std::uint64_t an
 }
 
 Applied Dispatcher::apply(const Request& request, const HashedKey& key) {
-  // Nothing comes between the pieces.
+  // No other request may come between the pieces.
   if (channel_.stream.op != Op::kPadding && request.op != Op::kPiece) return Applied::kMalformed;
   shard_.notice_clear();
   begin(request, StatusCode::kOk, 0);
@@ -91,7 +91,7 @@ Applied Dispatcher::apply(const Request& request, const HashedKey& key) {
       clear(request);
       return Applied::kDone;
     case Op::kFlush: {
-      // What went wrong since the last flush. It is forgotten when the answer counts, and not before.
+      // Reports the failures since the last flush. They are forgotten only when the answer counts.
       const std::uint64_t refused = channel_.memos.refused();
       if (refused != 0) channel_.memos.set_refused(0, request.next_position);
       finish(request, refused_code(refused), Effect::kNone, bytes_of(FlushReport{refused_count(refused)}));
@@ -107,7 +107,7 @@ Applied Dispatcher::apply(const Request& request, const HashedKey& key) {
   return Applied::kMalformed;
 }
 
-// A request with a key, whether it came in one record or in pieces.
+// A request with a key, received in one record or in pieces.
 [[gnu::noinline]] Applied Dispatcher::apply_keyed(const Request& request, const HashedKey& key) {
   switch (request.op) {
     case Op::kPut:
@@ -130,7 +130,7 @@ Applied Dispatcher::apply(const Request& request, const HashedKey& key) {
   }
 }
 
-// Stores the request's value, which the pieces of a stream have put where it is to stay.
+// Stores the request's value, which the pieces of a stream have already written to its final place.
 Applied Dispatcher::store(const Request& request, const HashedKey& key) {
   ServerChannel::Stream& stream = channel_.stream;
   if (stream.entry == 0) return put(request, key);
@@ -138,7 +138,7 @@ Applied Dispatcher::store(const Request& request, const HashedKey& key) {
   const StatusCode code = shard_.commit_entry(key, stream.entry, effort);
   if (effort.goes_on) return Applied::kNotYet;
   if (code == StatusCode::kOk) {
-    stream.entry = 0;  // the table's
+    stream.entry = 0;  // the table owns it
     ++counts_.puts;
   }
   finish(request, code, code == StatusCode::kOk ? Effect::kSealed : Effect::kNone);
@@ -157,7 +157,7 @@ Applied Dispatcher::put(const Request& request, const HashedKey& key) {
   return Applied::kDone;
 }
 
-// When there was no room. True: the request is to be given again.
+// If there was no room. True: the request is to be retried.
 bool Dispatcher::make_room_and_put(const Request& request, const HashedKey& key, std::span<const std::byte> value,
                                    StatusCode& code) {
   Effort& effort = channel_.effort_for(request.position);
@@ -213,7 +213,7 @@ void Dispatcher::get(const Request& request, const HashedKey& key, std::span<con
   const ShardWriter::Found found = shard_.find(key);
   if (!found.found) return finish(request, StatusCode::kNotFound, Effect::kNone);
   if (found.entry == 0) {
-    // A pair comes whole: who has a part of a value has one of another value.
+    // A pair is sent whole: a cursor belongs to another value.
     if (!cursor.empty()) return finish(request, StatusCode::kMismatch, Effect::kNone);
     return finish(request, StatusCode::kOk, Effect::kNone, bytes_of(PieceHead{8, 0, 0}), bytes_of(found.pair_value));
   }
@@ -269,12 +269,12 @@ void Dispatcher::note_stream_head() noexcept {
   channel_.position->stream_head.store(encode(channel_.stream.head()), std::memory_order_release);
 }
 
-// A block of the arena for the pieces to fill; of a put it becomes the entry. False: there is no memory, or too much of it
-// is held by streams.
+// A block of the arena for the pieces to fill; for a put it becomes the entry. False: there is no memory, or streams hold
+// too much of it.
 bool Dispatcher::hold_entry(Effort& effort) {
   ServerChannel::Stream& stream = channel_.stream;
   effort.goes_on = false;
-  // While the request waits for memory, it is charged for it already; but its client may have written another one over it.
+  // A request that waits for memory is already charged; but its client may have overwritten it with another one.
   if (stream.charged != stream.total()) {
     streams_.give_back(channel_.end->streamed, std::exchange(stream.charged, 0));
     if (!streams_.take(channel_.end->streamed, stream.total())) return false;
@@ -286,8 +286,8 @@ bool Dispatcher::hold_entry(Effort& effort) {
   return false;
 }
 
-// A place outside the arena. A get or an erase must be served however full the table is: it has a key and a cursor at most. Of
-// the others, what may yet replace a value of its key's, if it is not longer.
+// Memory outside the arena. A get or an erase must be served however full the table is: it has a key and a cursor at most.
+// Of the other operations, those that may still replace their key's value, if the new one is not longer.
 bool Dispatcher::hold_elsewhere() {
   ServerChannel::Stream& stream = channel_.stream;
   const std::uint64_t values = facts_of(stream.op).values;
@@ -322,7 +322,7 @@ Applied Dispatcher::take_piece(const Request& request) {
   return Applied::kDone;
 }
 
-// Behind those that have been received. False: the file system has no memory.
+// After the pieces already received. False: the file system has no memory.
 bool Dispatcher::keep_piece(std::span<const std::byte> piece) noexcept {
   const ServerChannel::Stream& stream = channel_.stream;
   if (stream.held) return pieces_.write(place(), stream.received, piece);
@@ -331,7 +331,7 @@ bool Dispatcher::keep_piece(std::span<const std::byte> piece) noexcept {
   return true;
 }
 
-// Brings the first `size` bytes of a held stream into this process's own memory. False: there is none.
+// Reads the first `size` bytes of a held stream into this process's own memory. False: there is none.
 bool Dispatcher::fetch_held(std::uint64_t size, std::span<const std::byte> last_piece) {
   ServerChannel::Stream& stream = channel_.stream;
   const std::uint64_t before = stream.bytes.size();
@@ -343,12 +343,12 @@ bool Dispatcher::fetch_held(std::uint64_t size, std::span<const std::byte> last_
   return true;
 }
 
-// With the last piece. Of a request that is not to be applied yet nothing has changed.
+// With the last piece. A request that cannot be applied yet has changed nothing.
 Applied Dispatcher::finish_stream(const Request& request) {
   ServerChannel::Stream& stream = channel_.stream;
   const std::span<const std::byte> piece = request.value;
   if (stream.held) stream.bytes.clear();
-  // The key alone decides whether a value may go where another one is: only then the rest is fetched.
+  // The key alone decides whether the value may replace another one: the rest is fetched only then.
   if (stream.refused == StatusCode::kOk) {
     const bool kept = stream.held ? fetch_held(stream.key_bytes, piece) : keep_piece(piece);
     if (!kept) stream.refused = StatusCode::kFull;
@@ -370,7 +370,7 @@ Applied Dispatcher::finish_stream(const Request& request) {
     }
     key.bytes = key_of();
   }
-  // The inner request, whole, but for where it stands in the ring and whether it is answered.
+  // The complete inner request; its position in the ring and whether it wants an answer are the piece's.
   Request whole = request;
   whole.op = stream.op;
   whole.key = key.bytes;
@@ -390,11 +390,11 @@ Applied Dispatcher::refuse_stream(const Request& request, StatusCode code) {
   return outcome;
 }
 
-// Only when its request counts as done: killed before that, the next server needs all that had been received.
+// Only when its request counts as done: if killed before that, the next server needs all received pieces.
 void Dispatcher::drop_stream() noexcept {
   ServerChannel::Stream& stream = channel_.stream;
-  // Where the connection ends in mid-stream no request says so: the next server must not take the block for the stream's when
-  // it is another entry's.
+  // If the connection ends in mid-stream, no request records that: the next server must not attribute the block to the stream
+  // when it belongs to another entry.
   // [stream.entry] release; pairs with [position.next]
   channel_.position->stream_entry.store(0, std::memory_order_release);
   if (stream.entry != 0) shard_.drop_entry(stream.entry, stream.key_bytes, stream.value_bytes);
@@ -407,8 +407,8 @@ void Dispatcher::drop_stream() noexcept {
   stream.bytes = {};
 }
 
-// What changed the table is sealed already; everything else is sealed here, if it has an answer: a restart must see whether
-// that was given.
+// A change of the table is sealed already; any other request is sealed here, if it has an answer: a restart must see whether
+// the answer was given.
 void Dispatcher::finish(const Request& request, StatusCode code, Effect effect, std::span<const std::byte> prefix,
                         std::span<const std::byte> value) {
   ChannelPosition& position = *channel_.position;
@@ -426,7 +426,7 @@ void Dispatcher::finish(const Request& request, StatusCode code, Effect effect, 
   } else if (code != StatusCode::kOk && code != StatusCode::kNotFound) {
     channel_.memos.set_refused(one_more_refused(channel_.memos.refused(), code), request.next_position);
   }
-  // A flush only repeats what was refused before.
+  // A flush only repeats earlier refusals.
   if ((code == StatusCode::kFull || code == StatusCode::kTooLarge) && request.op != Op::kFlush) ++counts_.refused;
   // [position.next] release; pairs with [memo.position]: whoever restarts finds all that was stored before it
   position.request_next.store(request.next_position, std::memory_order_release);

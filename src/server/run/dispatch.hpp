@@ -13,7 +13,7 @@
 
 namespace hostmap {
 
-// What a batch did, added to the shared counters once. Puts: all that stores a value.
+// What a batch did, added to the shared counters once. Puts: all operations that store a value.
 struct BatchCounts {
   std::uint64_t puts = 0;
   std::uint64_t erases = 0;
@@ -22,7 +22,7 @@ struct BatchCounts {
   std::uint64_t clears = 0;
 };
 
-// kNotYet: nothing was applied; the request is to be given again when others have been served.
+// kNotYet: nothing was applied; the request is to be retried after other channels have been served.
 enum class Applied : std::uint8_t { kDone, kNotYet, kMalformed };
 
 class Dispatcher {
@@ -34,13 +34,13 @@ class Dispatcher {
 
   // Hashes the key of a request that has one, and begins to load its bucket. False: the key belongs to another lane.
   bool prepare(const Request& request, HashedKey& key) const noexcept;
-  // Must this request wait, because of what other lanes have to do first?
+  // Must this request wait for work that other lanes have to do first?
   bool must_wait(const Request& request) const noexcept { return request.op == Op::kClear && !shard_.may_clear(); }
-  // Can must_wait() of later requests depend on this one? Then nothing is decided about those before it is applied.
+  // Can must_wait() of later requests depend on this one? If so, they are examined only after it is applied.
   static bool changes_who_must_wait(const Request& request) noexcept { return request.op == Op::kClear; }
   // Applies and answers. kMalformed: no honest client sends this; nothing was applied.
   Applied apply(const Request& request, const HashedKey& key);
-  // Forgets a stream that will not be finished.
+  // Drops a stream that will not be finished.
   void drop_stream() noexcept;
 
   const BatchCounts& counts() const noexcept { return counts_; }

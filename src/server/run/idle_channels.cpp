@@ -35,7 +35,7 @@ std::unique_ptr<ServerChannel> IdleChannels::take(std::size_t index) noexcept {
   channels_[index] = std::move(channels_.back());
   channels_.pop_back();
   if (index < channels_.size()) channels_[index]->idle.index = index;
-  // The one that has moved here has not been polled in this turn.
+  // The channel that has moved here has not been polled in this turn.
   if (index + 1 == next_) --next_;
   Bucket& bucket = buckets_[bucket_of(*channel->end)];
   const IdlePlace place = std::exchange(channel->idle, {});
@@ -71,7 +71,7 @@ void IdleChannels::take_hints(IdleHints& hints) noexcept {
 }
 
 ServerChannel* IdleChannels::next_hinted() noexcept {
-  // Each word once, from the one of next_bucket_ on, and at last the lower bits of that one.
+  // Each word once, starting with that of next_bucket_, whose lower bits come last.
   for (std::uint32_t i = 0; i <= hinted_.size(); ++i) {
     const std::uint32_t word = (next_bucket_ / 32 + i) % static_cast<std::uint32_t>(hinted_.size());
     std::uint32_t bits = hinted_[word];

@@ -1,11 +1,11 @@
-// IdleChannels: those of a worker that have had no request for long and are no longer polled in each sweep. Their clients say
-// by a bit that one of them has a request (IdleHints). A bit stands for a bucket of channels: those of some connections.
+// IdleChannels: a worker's channels that have had no request for long and are no longer polled in each sweep. Clients report
+// a request by setting a bit (IdleHints). A bit represents a bucket of channels: those of some connections.
 //
 // The worker's thread alone. Allocates in its constructor only.
 //
 // Invariants
 // 1. A channel whose bit was taken after the last poll of it is returned by next_hinted() because of that bit.
-// 2. Buckets take turns, channel by channel, and so do the channels within a bucket: whatever bits clients set, they put off
+// 2. Buckets take turns, channel by channel, and so do the channels within a bucket: whatever bits clients set, they delay
 //    the channels of other connections by at most kIdleBuckets calls each.
 #pragma once
 
@@ -22,10 +22,10 @@ namespace hostmap {
 struct ServerChannel;
 class ServerEnd;
 
-// Where an idle channel is.
+// The position of an idle channel.
 struct IdlePlace {
   std::size_t index = 0;                               // in the list of all
-  ServerChannel *next = nullptr, *previous = nullptr;  // in the circle of its bucket
+  ServerChannel *next = nullptr, *previous = nullptr;  // in the circular list of its bucket
 };
 
 class IdleChannels {
@@ -39,7 +39,7 @@ class IdleChannels {
   std::unique_ptr<ServerChannel> take(std::size_t index) noexcept;
   std::size_t size() const noexcept { return channels_.size(); }
   bool empty() const noexcept { return channels_.empty(); }
-  // One that belongs to `end`, or null. Compares those of one bucket.
+  // A channel that belongs to `end`, or null. Searches one bucket.
   ServerChannel* find(const ServerEnd& end) const noexcept;
   ServerChannel& operator[](std::size_t index) const noexcept { return *channels_[index]; }
 
@@ -47,7 +47,7 @@ class IdleChannels {
   void take_hints(IdleHints& hints) noexcept;
   // The next channel to be polled because of a bit that was taken, or null. It stays here until take().
   ServerChannel* next_hinted() noexcept;
-  // The next of all, in turn; there must be one.
+  // The next of all channels, in turn; there must be one.
   ServerChannel& next_in_turn() noexcept;
 
  private:

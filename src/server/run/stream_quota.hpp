@@ -1,8 +1,8 @@
 // StreamQuota: how much of the table's memory may be held by values that are still arriving in pieces.
 //
-// Such memory belongs to no key, so nobody can erase it, and a client may stall in mid-stream for as long as it likes. One
-// connection's streams hold a quarter of --memory at most, all together half of it; but whoever is alone may have one stream
-// of any size, or no large value could ever be stored.
+// Such memory belongs to no key, so no erase frees it, and a client may stall in mid-stream for any time. One
+// connection's streams hold a quarter of --memory at most, all together half of it; but a stream that is the only one may
+// have any size: otherwise no large value could ever be stored.
 //
 // Threads: any.
 #pragma once
@@ -28,7 +28,7 @@ class StreamQuota {
     give(held, bytes);
     return false;
   }
-  // Of a stream that a dead server had let begin.
+  // For a stream that a dead server had accepted.
   void take_over(Held& held, std::uint64_t bytes) noexcept {
     held.fetch_add(bytes, std::memory_order_relaxed);          // relaxed: as in add_within()
     held_by_all_.fetch_add(bytes, std::memory_order_relaxed);  // relaxed: likewise

@@ -14,28 +14,28 @@ namespace hostmap {
 
 namespace {
 
-// A client whose channel had nothing in this many sweeps in a row shall set hints; after as many again without a request the
-// channel leaves the sweep.
+// A client whose channel had no request in this many consecutive sweeps is to set hints; after as many again without a
+// request the channel leaves the sweep.
 constexpr unsigned kIdleSweeps = 256;
-// So many of those that left are polled in each sweep without a hint: what a thousand idle connections cost a busy one. While
-// a worker has no more channels than that, no hints are needed.
+// This many idle channels are polled in each sweep without a hint: the cost that a thousand idle connections add to a busy
+// one. While a worker has no more channels than that, no hints are needed.
 constexpr std::size_t kIdleLooks = 2;
-// And so many at most because of hints, which anybody can set.
+// At most this many are polled because of hints, which any client can set.
 constexpr std::size_t kHintedLooks = 32;
-// Buckets that a clear left, taken back at a time: without other work (some microseconds to a millisecond, by what they held),
-// and beside it, once in so many sweeps.
+// Buckets that a clear left, reclaimed at a time: without other work (some microseconds to a millisecond, depending on their
+// content), and with other work, once in this many sweeps.
 constexpr unsigned kBucketsWhenIdle = 256;
 constexpr unsigned kBucketsWhenBusy = 16;
 constexpr unsigned kSweepsPerReclaim = 16;
-// Without work, this many sweeps go between two looks at the clock.
+// Without work, the clock is read once in this many sweeps.
 constexpr unsigned kLooksPerClock = 16;
-// A parked worker looks around this often though nobody rang: a hostile process can move its futex sleeper elsewhere.
+// A parked worker polls at this interval without a bell: a hostile process can requeue its futex waiter elsewhere.
 constexpr std::int64_t kParkPatienceNs = 5'000'000'000;
 // The largest answer that needs no value: code alone, or a flush report.
 constexpr std::uint64_t kSmallAnswer = record_bytes(sizeof(FlushReport));
 
 void add(Word& counter, std::uint64_t by) noexcept {
-  // relaxed: one writer; a figure for people
+  // relaxed: one writer; a figure for diagnosis
   if (by != 0) counter.store(counter.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
 }
 
@@ -137,18 +137,18 @@ void Worker::run() {
   for (;;) {
     // [orders.take] acquire; pairs with [orders.give]
     if (has_orders_.load(std::memory_order_acquire)) take_orders();
-    // Asked in every round: clients that write without a pause must not keep the server from stopping.
+    // Checked in every round: clients that write without a pause must not keep the server from stopping.
     // [worker.stopping] acquire; pairs with [worker.stop]
     if (stopping_.load(std::memory_order_acquire)) break;
     if (sweep()) {
       if (idle_since != 0) spin_.observe(monotonic_ns() - idle_since);
       idle_since = 0;
       idle_looks = 0;
-      // A lane without writes is swept beside a busy one, too: a later clear would wait for it.
+      // While the worker is busy, lanes without writes are swept, too: a later clear would wait for them.
       if (++busy_sweeps_ % kSweepsPerReclaim == 0) reclaim(kBucketsWhenBusy);
       continue;
     }
-    // At first only looks: the clock, and what else is done without work, would delay the taking of a request.
+    // At first only polls: reading the clock and other idle work would delay the next request.
     if (++idle_looks % kLooksPerClock != 0 && wait_a_moment(idle_looks)) continue;
     if (reclaim(kBucketsWhenIdle)) continue;
     const std::int64_t now = monotonic_ns();
@@ -165,11 +165,11 @@ void Worker::run() {
   ended_.store(true, std::memory_order_relaxed);  // relaxed: see join_nudged()
 }
 
-// Between two polls. In a crowd, and after a while in any case, those who could send something may be waiting for this cpu.
+// Between two polls. In a crowd, and always after a while, clients that could send a request may be waiting for this cpu.
 // False: yielding would take a time slice, so it is better to sleep now.
 bool Worker::wait_a_moment(unsigned looks) noexcept {
   constexpr unsigned kAlone =
-      32;  // about a microsecond: so long do an answer and the next request take between two cpus
+      32;  // about a microsecond: an answer and the next request take that long between two cpus
   // relaxed: this thread's own
   if (looks > kAlone || around_.line->crowded.load(std::memory_order_relaxed) != 0) {
     return yields_.quick() && yields_.yield();
@@ -191,12 +191,12 @@ void Worker::wait_for_work() {
   around_.line->cpu.store(static_cast<std::uint32_t>(::sched_getcpu()), std::memory_order_relaxed);  // relaxed: a hint
   const bool found = sweep_all();
   if (outcome != WaitOutcome::kTimedOut) return;
-  // Still parked: who published before this sweep has rung, or is about to.
+  // Still parked: a client that published before this sweep has rung, or is about to.
   if (found && !park_.rung()) add(stats().timeout_rescues, 1);
   park_.stay_awake();
 }
 
-// A piece of what a clear left. False: there is nothing.
+// Sweeps some buckets that a clear left. False: there are none.
 bool Worker::reclaim(unsigned buckets) {
   bool some = false;
   for (const std::uint32_t lane : lanes_) {
@@ -225,14 +225,14 @@ void Worker::activate_all() {
   while (!idle_.empty()) activate(idle_.size() - 1);
 }
 
-// A channel that had a request, or shall be polled in each sweep again.
+// A channel that had a request, or is to be polled in each sweep again.
 void Worker::end_idle_time(ServerChannel& channel) noexcept {
   channel.idle_sweeps = 0;
   if (!std::exchange(channel.sets_hints, false)) return;
   end_idling(*channel.control);
 }
 
-// Shall a channel that had nothing for kIdleSweeps leave the sweep?
+// May a channel that had no request for kIdleSweeps leave the sweep?
 bool Worker::may_leave(ServerChannel& channel) noexcept {
   if (channels() <= kIdleLooks) return true;
   if (!channel.sets_hints) {
@@ -255,7 +255,7 @@ void Worker::look_at_idle() {
   for (std::size_t looks = 0; looks < kIdleLooks && !idle_.empty(); ++looks) activate_if_asked(idle_.next_in_turn());
 }
 
-// Tells waiting clients whether spinning can be of use: not while they and this worker are more than there are cpus.
+// Publishes to waiting clients whether spinning is useful: not while clients and this worker outnumber the cpus.
 void Worker::note_crowd() noexcept {
   const std::uint32_t crowded = active_.size() + 1 > cpus_ ? 1 : 0;
   // relaxed, both: a hint; written only when it changes, so that readers keep their copy of the line
@@ -268,7 +268,7 @@ bool Worker::sweep() {
   served_.clear();
   clear_waits_ = false;
   bool debts = false;
-  // First, so that those who are found are served in this sweep.
+  // First, so that channels found here are served in this sweep.
   if (!idle_.empty()) look_at_idle();
   for (std::size_t i = 0; i < active_.size();) {
     ServerChannel& channel = *active_[i];
@@ -287,7 +287,7 @@ bool Worker::sweep() {
     }
     ++i;
   }
-  if (served_.empty()) return debts;  // without anybody else they are paid off at once
+  if (served_.empty()) return debts;  // no other channel has work: debts are paid off at once
   fence_before_waking();
   for (ServerChannel* channel : served_) wake(*channel);
   return true;
@@ -303,7 +303,7 @@ bool Worker::serve(ServerChannel& channel) {
   const std::uint64_t first_answer = channel.answers.head();
   const std::uint64_t largest = max_record_bytes(channel.requests.view().capacity());
 
-  // Copy and validate; load what the requests will touch.
+  // Copy and validate; prefetch what the requests will access.
   std::size_t count = 0;
   std::size_t used = 0;
   std::uint64_t answer_room = channel.answer_room();
@@ -335,7 +335,7 @@ bool Worker::serve(ServerChannel& channel) {
     item.request.next_position = channel.requests.position();
     used += static_cast<std::size_t>(size - kRecordHeadBytes);
     ++count;
-    // Whether the next request must wait can depend on this one: it is decoded when this one has been applied.
+    // Whether the next request must wait can depend on this one: it is decoded after this one has been applied.
     if (dispatcher.changes_who_must_wait(item.request)) [[unlikely]]
       break;
   } while (count < kBatch && used < kBatchBytes && channel.requests.poll());
@@ -358,9 +358,9 @@ bool Worker::serve(ServerChannel& channel) {
   add(lane.gets_by_ring, counts.gets);
   add(lane.refused, counts.refused);
   if (counts.clears != 0) [[unlikely]]
-    ring_others();  // they have something to take back
+    ring_others();  // they have buckets to reclaim
   if (applied != 0) channel.consumed = items_[applied - 1].request.next_position;
-  // [consumed.publish] release; pairs with [consumed.load]: what was asked is done, and its bytes may be written again
+  // [consumed.publish] release; pairs with [consumed.load]: the requests are done, and their bytes may be written again
   channel.control->requests_consumed.store(channel.consumed, std::memory_order_release);
   const std::uint64_t bytes =
       channel.requests.position() - first_request + (channel.answers.head() - first_answer) + channel.debt;
@@ -369,13 +369,13 @@ bool Worker::serve(ServerChannel& channel) {
   return true;
 }
 
-// Serves what the channel's ring held at the first call, and wakes the client. A client that continues to write gets no further
-// than one ring. False: a clear must wait until other workers have swept their buckets; to be called again.
+// Serves the requests that the channel's ring held at the first call, and wakes the client. For a client that continues to
+// write it ends after one ring. False: a clear must wait until other workers have swept their buckets; to be called again.
 bool Worker::drain(ServerChannel& channel, bool answers_are_read) {
   if (!channel.drain_end) channel.drain_end = channel.requests.position() + channel.requests.view().capacity();
   bool finished = true;
   while (channel.requests.position() < *channel.drain_end) {
-    // What nobody reads needs no room: later writes must not wait for that.
+    // Answers that no client reads need no room: later writes must not wait for it.
     if (!answers_are_read) channel.answers_consumed = channel.answers.head();
     clear_waits_ = false;
     if (serve(channel)) continue;
@@ -389,7 +389,7 @@ bool Worker::drain(ServerChannel& channel, bool answers_are_read) {
   return finished;
 }
 
-// After fence_before_waking(): wakes the client if it sleeps for what was done.
+// After fence_before_waking(): wakes the client if it sleeps until an answer or room in the ring.
 void Worker::wake(ServerChannel& channel) noexcept {
   wake_client(*channel.control, channel.answered, channel.consumed);
   channel.answered = false;
@@ -429,7 +429,7 @@ bool Worker::forget(ServerEnd& end) {
     active_.pop_back();
   }
   if (!drained) return false;
-  // [end.let-go] release; pairs with [end.free]: this worker touches it no more
+  // [end.let-go] release; pairs with [end.free]: this worker does not access it any more
   end.holders.fetch_sub(1, std::memory_order_release);
   futex_add_and_wake(*around_.service_bell);
   return true;

@@ -1,18 +1,18 @@
-// Worker: the thread that owns lanes. It sweeps the rings of all its channels, applies what it finds, answers, and parks
-// when there is nothing to do.
+// Worker: the thread that owns lanes. It sweeps the rings of all its channels, applies the requests, answers, and parks
+// when it has no work.
 //
-//   sweep     every active channel: copy and validate a batch, start loading its buckets, then apply and answer one by one
-//             -> positions consumed, once a channel and sweep -> one fence -> wake whoever waits
-//   idle      channels without records for long drop out of the sweep. Of those a sweep polls the ones whose clients have set
-//             a hint, and two in turn; all of them are polled before the worker parks; what a clear left is taken back
-//             before it parks, too
+//   sweep     every active channel: copy and validate a batch, prefetch its buckets, then apply and answer one by one
+//             -> positions consumed, once a channel and sweep -> one fence -> wake waiting clients
+//   idle      channels without records for long drop out of the sweep. Each sweep polls those whose clients have set a
+//             hint, and two in turn; before the worker parks, it polls all of them and reclaims the buckets that a clear
+//             left
 //
-// Threads: everything private is the worker's own; attach(), detach(), stop(), nudge() and ring() may be called by others.
+// Threads: all private members belong to the worker; attach(), detach(), stop(), nudge() and ring() may be called by others.
 //
 // Invariants
 // 1. A channel gets at most kBatch records or kBatchBytes bytes per sweep, and over several sweeps kShareBytes in each while
-//    others have work (deficit round robin, Shreedhar and Varghese 1995): nobody starves the others.
-// 2. A request that wants an answer is taken only when the answer has room: a client that never takes its answers holds up
+//    other channels have work (deficit round robin, Shreedhar and Varghese 1995): no channel starves another.
+// 2. A request that wants an answer is taken only when the answer has room: a client that never takes its answers delays
 //    only itself.
 // 3. Between the intent of one request and the next read of a ring nothing can fail.
 #pragma once
@@ -59,9 +59,9 @@ struct ServerChannel {
         consumed(requests.position()),
         answers(owner.answer_ring(number), where.answer_next.load(std::memory_order_relaxed)),
         memos(where) {
-    end_idling(*control);  // a server that died may have left it so
+    end_idling(*control);  // a server that died may have left it idling
     answers.resume();
-    // Of a channel that is taken over the client says how far it is; until it does, there is no room.
+    // After a takeover the client reports its position; until then, there is no room.
     const std::uint64_t capacity = answers.view().capacity();
     answers_consumed = answers.head() - std::min(answers.head(), capacity);
     if (memos.received() != kNoStream) stream.resume(where, memos.received());
@@ -73,23 +73,23 @@ struct ServerChannel {
   ChannelControl* control;
   ChannelPosition* position;
   RingConsumer requests;
-  // Behind the last request that was applied, as the journal says, and what the client is told. Padding that the ring has
-  // passed over since is not in it: told so, the client would write where a restarted server goes on reading.
+  // After the last request that was applied, as in the journal, and as published to the client. Excludes padding that was
+  // skipped since: with it, the client would write where a restarted server continues to read.
   std::uint64_t consumed;
   RingProducer answers;
   ChannelMemos memos;
-  std::uint64_t answers_consumed = 0;  // as the client last said; only its own answers depend on it
-  std::uint64_t debt = 0;  // bytes beyond its share that it was served; it is passed over until they are paid off
+  std::uint64_t answers_consumed = 0;  // as the client last reported; only its own answers depend on it
+  std::uint64_t debt = 0;  // bytes served beyond its share; the channel is skipped in sweeps until they are paid off
   unsigned idle_sweeps = 0;
-  bool sets_hints = false;  // its client does, for it is idle or about to be
+  bool sets_hints = false;  // its client does, as the channel is idle or about to be
   IdlePlace idle;
   bool answered = false;  // in this sweep
-  // What was done to find room for the request at this position.
+  // The effort made to find room for the request at this position.
   Effort effort;
   std::uint64_t effort_position = 0;
   std::optional<std::uint64_t> drain_end;  // of the last service, once it has begun
 
-  // Bytes free in the answer ring. What the client says of its position can only harm itself.
+  // Bytes free in the answer ring. A false position that the client reports can only harm itself.
   std::uint64_t answer_room() noexcept {
     const std::uint64_t capacity = answers.view().capacity();
     if (capacity - (answers.head() - answers_consumed) < capacity / 2) {
@@ -114,9 +114,9 @@ struct ServerChannel {
     std::uint64_t received = 0;
     std::uint64_t entry = 0;               // the block that the pieces fill
     std::uint64_t charged = 0;             // to the quota
-    StatusCode refused = StatusCode::kOk;  // why the pieces are thrown away
+    StatusCode refused = StatusCode::kOk;  // why the pieces are discarded
     bool held = false;                     // there was no block: the pieces are in the journal's file (PieceStore)
-    // In this process's own memory: the held pieces in the end; or all, of an erase or get, if not even that file may grow.
+    // In this process's own memory: the held pieces at the end; or all pieces of an erase or get, if that file cannot grow.
     std::vector<std::byte> bytes;
     std::uint64_t total() const noexcept { return key_bytes + value_bytes; }
     // False: the process has no memory left.
@@ -129,7 +129,7 @@ struct ServerChannel {
       }
     }
     RequestHead head() const noexcept { return {op, static_cast<std::uint8_t>(refused), key_bytes, value_bytes}; }
-    // Takes up what a server that died had received.
+    // Resumes a stream that a dead server had received in part.
     void resume(const ChannelPosition& where, std::uint64_t received_bytes) noexcept {
       // relaxed, both: a dead server's stores
       const RequestHead said = decode_request_head(where.stream_head.load(std::memory_order_relaxed));
@@ -162,10 +162,10 @@ class Worker {
     IdleHints* hints;       // this worker's, likewise
     bool membarrier;
     HalfWord* service_bell;   // rung when a connection is poisoned or let go
-    std::size_t connections;  // how many there can be: all that this thread allocates is for them, at its construction
+    std::size_t connections;  // the maximum: all that this thread allocates is for them, at its construction
     std::uint64_t ring_bytes;
   };
-  // `number`: its bell. `lanes`: which this worker owns; the first one carries its counters.
+  // `number`: its bell. `lanes`: owned by this worker; the first one carries its counters.
   Worker(Surroundings surroundings, std::uint32_t number, std::vector<std::uint32_t> lanes);
   ~Worker();
   Worker(const Worker&) = delete;
@@ -174,15 +174,15 @@ class Worker {
   void start();
   // Drains every channel once more, then ends the thread.
   void stop();
-  // Its sleep, if it sleeps, ends soon, whatever has become of its bell.
+  // If it sleeps, it wakes soon, whatever has happened to its bell.
   void nudge() noexcept;
 
   void attach(std::unique_ptr<ServerChannel> channel) noexcept;
-  // Drains and forgets all channels of `end`, then takes one from its holders.
+  // Drains and drops all channels of `end`, then decrements its holders.
   void detach(ServerEnd& end) noexcept;
   bool owns(std::uint32_t lane) const noexcept;
 
-  // The loop's parts, for tests that drive a worker without its thread.
+  // Parts of the loop, for tests that drive a worker without its thread.
   bool sweep();
   void take_orders();
 
@@ -219,7 +219,7 @@ class Worker {
   std::vector<std::unique_ptr<ServerChannel>> active_;
   IdleChannels idle_;
   std::vector<ServerChannel*> served_;
-  bool clear_waits_ = false;  // a request for which other lanes must sweep on first
+  bool clear_waits_ = false;  // a request for which other lanes must sweep first
   AdaptiveSpin spin_;
   QuickYield yields_;
   unsigned busy_sweeps_ = 0;
@@ -227,7 +227,7 @@ class Worker {
     Request request;
     HashedKey key;
   };
-  std::array<Item, kBatch> items_;  // a batch: here and not on the stack, as nothing of it need be initialised
+  std::array<Item, kBatch> items_;  // a batch: here and not on the stack, as it needs no initialisation
   std::vector<std::byte> space_;    // copies of its records
 
   struct Order {
@@ -236,7 +236,7 @@ class Worker {
   };
   std::mutex orders_mutex_;
   std::vector<Order> orders_;
-  std::vector<Order> taken_;  // this thread's, between its looks
+  std::vector<Order> taken_;  // this thread's batch of orders
   std::atomic<bool> has_orders_{false};
   std::atomic<bool> stopping_{false};
   std::atomic<bool> ended_{false};

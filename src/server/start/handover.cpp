@@ -32,17 +32,17 @@ constexpr std::chrono::microseconds kBetweenTries{100};
 constexpr std::chrono::milliseconds kBetweenLooks{1};
 constexpr int kTries = 50;  // of the lock that excludes other takeovers
 constexpr std::int64_t kLongNs = 5'000'000'000;
-// What a server allocates besides its regions: for each slab its own view of it, and what it was told.
+// What a server allocates besides its regions: its own view of each slab, and the hand-over summary.
 constexpr std::uint64_t kOwnMemory = std::uint64_t{16} << 20;
 constexpr std::uint64_t kTablePerOwnMemory = 32;
 constexpr std::uint32_t kOtherThreads = 4;  // service, reaper, growth, log
 
-// What HandoverHead::checksum must be.
+// The required value of HandoverHead::checksum.
 std::uint64_t checksum_of(const HandoverHead& head, const std::byte* bytes) noexcept {
   return hash_bytes(bytes, head.bytes, hash_bytes(&head, offsetof(HandoverHead, checksum), 0));
 }
 
-// The journal proper ends here, whatever is behind it.
+// The journal proper ends here; summary and pieces may follow.
 std::uint64_t end_of(const Region& journal) noexcept { return journal.header().bytes; }
 
 }  // namespace
@@ -58,7 +58,7 @@ void tell_next(const Region& journal, Table& table) noexcept {
     head.slabs = table.header().arena_populated.load(std::memory_order_relaxed) / kSlabBytes;  // relaxed: likewise
     head.bytes = bytes.size();
     head.checksum = checksum_of(head, bytes.data());
-    // The head last: a kill in between leaves none that counts.
+    // The head last: a kill in between leaves no valid head.
     const std::uint64_t end = end_of(journal);
     if (!write_all(journal.fd(), bytes, end + sizeof head) ||
         !write_all(journal.fd(), std::as_bytes(std::span(&head, 1)), end)) {
@@ -75,7 +75,7 @@ std::vector<std::byte> told_by_last(const Region& journal, const TableHeader& ta
   const std::uint64_t end = end_of(journal);
   if (::fstat(journal.fd(), &facts) != 0 || !read_all(journal.fd(), std::as_writable_bytes(std::span(&head, 1)), end))
     return {};
-  // relaxed, both: a server's that has stopped, whose lock has been taken since
+  // relaxed, both: written by a server that has stopped, whose lock has been taken since
   const bool counts = head.magic == kHandoverMagic && head.incarnation == journal.header().incarnation &&
                       head.server_generation == table.server_generation.load(std::memory_order_relaxed) &&
                       head.slabs == table.arena_populated.load(std::memory_order_relaxed) / kSlabBytes &&
@@ -89,7 +89,7 @@ std::vector<std::byte> told_by_last(const Region& journal, const TableHeader& ta
 }
 
 void forget_told(const Region& journal, bool pieces_are_held) noexcept {
-  // Failing, it leaves what does not count: the table's generation has gone on.
+  // If this fails, the summary that is left is invalid: the table's generation has increased.
   const std::uint64_t end = end_of(journal);
   if (pieces_are_held) {
     give_pages_back(journal.fd(), end, PieceStore::first_place(*journal.at<JournalHeader>(0)) - end);
@@ -117,7 +117,7 @@ bool stand_by(const Region& journal) noexcept {
 
 namespace {
 
-// One takeover of a server at a time. The server itself takes this lock, too, for moments (takeover_waits()).
+// One takeover of a server at a time. The server itself briefly takes this lock, too (takeover_waits()).
 bool lock_takeover(int journal) noexcept {
   for (int tries = 0; ::flock(journal, LOCK_EX | LOCK_NB) != 0; ++tries) {
     if ((errno != EWOULDBLOCK && errno != EINTR) || tries == kTries) return false;
@@ -126,7 +126,7 @@ bool lock_takeover(int journal) noexcept {
   return true;
 }
 
-// kInvalid, kPermission: the file that newcomers look at could not be replaced later.
+// kInvalid, kPermission: the alive file, which new clients check, could not be replaced later.
 Status check_replaceable(const std::string& path) {
   struct stat facts {};
   if (::lstat(path.c_str(), &facts) != 0) return {};
@@ -137,7 +137,7 @@ Status check_replaceable(const std::string& path) {
   return {};
 }
 
-// All that can fail, while the other server serves.
+// All steps that can fail, while the other server serves.
 Status prepare(const CheckedOptions& options, const RegionFile& journal, Prepared& prepared) {
   const InstanceName& name = options.name;
   if (journal.owner != ::geteuid()) {
@@ -179,7 +179,7 @@ Status prepare(const CheckedOptions& options, const RegionFile& journal, Prepare
   return {};
 }
 
-// What the running server is called in a message.
+// The running server's name in messages.
 std::string server_called(const InstanceName& name, const LockHolder& holder) {
   return "the server '" + name.name() + "' (pid " + std::to_string(holder.pid) + ")";
 }
@@ -215,17 +215,17 @@ Status await_lock(const InstanceName& name, int journal, const LockHolder& holde
 
 Result<UniqueFd> take_lock_of_running(const CheckedOptions& options, const TakeoverLog& log, Prepared& prepared) {
   const InstanceName& name = options.name;
-  // One descriptor of the journal, and no other until the end: closing any would drop the lock.
-  // Whose it is, prepare() decides.
+  // Open only one descriptor of the journal until the end: closing any other would drop the lock.
+  // prepare() checks its owner.
   Result<RegionFile> journal =
       open_region_file(name.journal(), Access::kReadWrite, Trust{kNoGroup, kNoUser, /*everybody=*/true});
   if (!journal) {
-    // Of another user's journal the ordinary start says what to do.
+    // The ordinary start reports another user's journal.
     if (journal.status() == StatusCode::kNoServer || journal.status() == StatusCode::kPermission) return UniqueFd();
     return journal.status();
   }
   const int fd = journal->fd.get();
-  // Before the question whether a server runs: between two that hand over, none does.
+  // Before checking whether a server runs: between two servers that hand over, none does.
   if (!lock_takeover(fd)) {
     return Status(StatusCode::kAlreadyExists, "another start with --takeover is taking '" + name.name() +
                                                   "' over now, and only one can; see which server runs: hostmap ls");

@@ -35,14 +35,14 @@ void close_table(const Region& region) noexcept {
 
 void close_master(const Region& region) noexcept {
   if (region.bytes() < kMailboxesOffset) return;
-  // As many as there is room for: what the header says, anybody could have written.
+  // As many as fit into the region: the header could have been written by any client.
   const std::uint64_t mailboxes = (region.bytes() - kMailboxesOffset) / sizeof(Mailbox);
   MasterView master(region.data());
   master.set_mailboxes(static_cast<std::uint32_t>(std::min<std::uint64_t>(mailboxes, 2 * kMaxConnections)));
   turn_everybody_away(master);
 }
 
-// The server of this region may itself have been killed while it gave up, so nothing is taken for done.
+// The server of this region may itself have been killed while it gave up, so no step is assumed to be done.
 void give_up(Region& region, RegionKind kind) noexcept {
   // [region.give-up] release; pairs with [region.attach]
   region.header().state.store(kRegionClosed, std::memory_order_release);
@@ -80,17 +80,17 @@ Status remove_left_over_file(const std::string& path, bool& existed) {
 }
 
 Result<std::uint64_t> discard_left_over_regions(const InstanceName& name) {
-  // The table first: whoever reads it learns before anything else that it is given up.
+  // The table first: its readers then see before anything else that it is given up.
   std::vector<Candidate> candidates{{name.table(), RegionKind::kTable}};
   for (std::string& path : name.connection_files()) {
-    // Another user can create any number of files with such names: they harm nobody and are not opened.
+    // Another user can create any number of files with such names: they are harmless and are not opened.
     struct stat facts {};
     if (::lstat(path.c_str(), &facts) != 0 || facts.st_uid != ::geteuid()) continue;
     candidates.push_back({std::move(path), RegionKind::kConnection});
   }
   candidates.push_back({name.master(), RegionKind::kMaster});
 
-  // Nothing is touched before that is known. The table says so, as the journal has: clients cannot write it.
+  // Nothing is changed before the version is known. The table's and the journal's are reliable: clients cannot write them.
   if (Result<RegionFile> file = open_region_file(name.table(), Access::kReadWrite); file) {
     const Status status = check_region_header(file->fd.get(), file->bytes, name.table(), RegionKind::kTable);
     if (status == StatusCode::kOtherVersion) return status;
@@ -99,11 +99,11 @@ Result<std::uint64_t> discard_left_over_regions(const InstanceName& name) {
   for (const Candidate& candidate : candidates) {
     struct stat facts {};
     const bool ours = ::lstat(candidate.path.c_str(), &facts) == 0 && facts.st_uid == ::geteuid();
-    // A stranger's file in place of a connection harms nobody; the fixed names must be ours.
+    // Another user's file in place of a connection is harmless; the fixed names must be ours.
     if (!ours && candidate.kind == RegionKind::kConnection) continue;
     if (ours) {
       if (Result<Region> region = Region::open(candidate.path, candidate.kind, Access::kReadWrite); region) {
-        const BusGuard::Watch guard(*region);  // its clients may still be there
+        const BusGuard::Watch guard(*region);  // its clients may still be alive
         give_up(*region, candidate.kind);
       }
     }

@@ -1,6 +1,6 @@
-// What a server that died left behind: found, given up in front of its clients, removed.
+// The regions that a dead server left: found, marked as given up for its clients, and removed.
 //
-// To be called with the journal's lock held: nobody else serves this name.
+// Call with the journal's lock held: no other server serves this name.
 #pragma once
 
 #include <cstdint>
@@ -11,13 +11,13 @@
 
 namespace hostmap {
 
-// Removes what stands under one of an instance's fixed names, if it is this user's. `existed`: there was something.
+// Removes the file under one of an instance's fixed names, if it is this user's. `existed`: there was one.
 // Errors: kPermission, kInvalid.
 Status remove_left_over_file(const std::string& path, bool& existed);
 
-// Sets `closed` in the table and the connections, wakes whoever sleeps on them, and unlinks everything but the journal.
+// Sets `closed` in the table and the connections, wakes all that sleep on them, and unlinks everything but the journal.
 // Returns the number of regions found. kOtherVersion: regions of another layout version, untouched; kPermission,
-// kInvalid: something of this name that is not ours to remove.
+// kInvalid: a file of this name that is not ours to remove.
 Result<std::uint64_t> discard_left_over_regions(const InstanceName& name);
 
 }  // namespace hostmap

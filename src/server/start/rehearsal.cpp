@@ -19,7 +19,7 @@ namespace hostmap {
 
 namespace {
 
-// Of a server: epoll, inotify, the files of its regions, a socket for a moment; and newcomers should find some, too.
+// Of a server: epoll, inotify, the files of its regions, a socket for a moment; and some to spare for new clients.
 constexpr std::uint64_t kOtherDescriptors = 32;
 
 // Address space: nothing is populated.
@@ -81,7 +81,7 @@ Status too_little(const std::string& what) { return {StatusCode::kFull, what}; }
 }  // namespace
 
 Status rehearse(const Needs& needs) {
-  // A connection takes its region's file and its client's process.
+  // A connection needs its region's file and its client's process.
   const std::uint64_t wanted = 2 * needs.connections + kOtherDescriptors;
   std::vector<UniqueFd> descriptors;
   descriptors.reserve(wanted);

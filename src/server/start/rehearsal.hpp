@@ -1,4 +1,4 @@
-// Before a takeover: does this process get what it will need to serve? The running server is asked only if it does.
+// Before a takeover: can this process get the resources that it will need? Only then does it send the request to the server.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 namespace hostmap {
 
-// What the next server takes over, beside master and table, which are mapped already.
+// The resources that the next server takes over, besides master and table, which are mapped already.
 struct Needs {
   std::uint64_t connections = 0;
   std::uint64_t connection_bytes = 0;  // of the region of each
@@ -17,7 +17,7 @@ struct Needs {
   std::uint64_t memory = 0;  // of this process's own
 };
 
-// Takes all of it at the same time and gives it back. kFull: the sentence names the limit.
+// Acquires all of it at the same time and frees it. kFull: the sentence names the limit.
 Status rehearse(const Needs& needs);
 
 }  // namespace hostmap

@@ -19,14 +19,14 @@ namespace hostmap {
 
 namespace {
 
-// relaxed: a dead server's stores; its lock has been taken since, and no other thread runs yet. What is stored is published by
+// relaxed: a dead server's stores; its lock has been taken since, and no other thread runs yet. Stores are published by
 // the start of the workers' threads.
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
 Status damaged(const std::string& what) { return {StatusCode::kInvalid, what}; }
 
-// The master region, if it is still the one that the table tells of, as long and as full of pages as it was: everybody who
-// may connect can write it and cut it off. kFull: there is no room.
+// The master region, if it is still the one recorded in the table, as long and as fully populated as it was: every process
+// that may connect can write and truncate it. kFull: there is no room.
 Result<Region> open_master(const InstanceName& name, const TableHeader& table, std::uint64_t bytes) {
   Result<RegionFile> file = open_region_file(name.master(), Access::kReadWrite);
   if (!file) return file.status();
@@ -73,7 +73,7 @@ Asker asker_of(const Intent& intent, std::uint32_t lane, const Inheritance& inhe
   return {};
 }
 
-// Where the answer of a record lies, behind the padding that may come before it.
+// The size of a record's answer, which follows the padding that may come before it.
 std::uint64_t answer_bytes_of(const Intent& intent) noexcept {
   return record_bytes(decode_answer_head(intent.answer[0].load(kRelaxed)).value_bytes);
 }
@@ -84,7 +84,7 @@ bool is_under_way(const Intent& intent) noexcept {
   return static_cast<IntentKind>(intent.kind.load(kRelaxed)) != IntentKind::kOpen;
 }
 
-// Writes the record's answer behind those that count, if it has one. It may lie there already: then it is the same.
+// Writes the record's answer after the valid ones, if it has one. If it is there already, it is the same.
 void answer_again(const Intent& intent, const Asker& asker, const ChannelPosition& where) noexcept {
   const std::uint64_t position = where.answer_next.load(kRelaxed);
   const std::uint64_t next = intent.answer_next.load(kRelaxed);
@@ -106,7 +106,7 @@ bool was_answered(const Intent& intent, const Asker& asker) noexcept {
   return is_position(position) && ring.word(position).load(kRelaxed) == ring.tag(position);
 }
 
-// The request of a lane's record, which may have been under way. True: it had been, and was applied.
+// Settles the request of a lane's record, which may have been in progress. True: it had been, and was applied.
 bool settle_request(std::uint32_t lane, Inheritance& inheritance) {
   const Journal journal(inheritance.journal);
   Intent& intent = journal.intent(lane);
@@ -140,7 +140,7 @@ void give_up(ServerEnd& end, const Journal& journal) {
   journal.connection(end.identity().index).serial.store(0, std::memory_order_release);
 }
 
-// Memory damage may have changed what the journal says of it.
+// Memory damage may have changed the journal's record of it.
 bool record_makes_sense(const ServerEnd& end, const Journal& journal) noexcept {
   if ((end.channels_open() & ~end.all_channels()) != 0) return false;
   for (std::uint32_t channel = 0; channel < 2 * end.identity().lanes; ++channel) {
@@ -150,10 +150,10 @@ bool record_makes_sense(const ServerEnd& end, const Journal& journal) noexcept {
   return true;
 }
 
-// kFull: this process may not have as many descriptors or mappings as the last one had.
+// kFull: this process may not have as many descriptors or mappings as the previous one had.
 Status attach_connections(const InstanceName& name, Inheritance& inheritance) {
   const Journal journal(inheritance.journal);
-  // Without their master region, clients have nothing to ring.
+  // Without their master region, clients have no bell to ring.
   const bool lost = !inheritance.master;
   for (std::uint32_t index = 0; index < journal.max_connections(); ++index) {
     ConnectionRecord& record = journal.connection(index);
@@ -166,7 +166,7 @@ Status attach_connections(const InstanceName& name, Inheritance& inheritance) {
     identity.ring_bytes = journal.header().ring_bytes;
     identity.lanes = journal.lanes();
     identity.index = index;
-    // Its region is made before its record and removed before it, too: it is missing, or it is this client's.
+    // Its region is created before its record and removed before it, too: it is missing, or it is this client's.
     const std::string path = name.connection(identity.id);
     const std::uint64_t inode = record.inode.load(kRelaxed);
     Result<std::unique_ptr<ServerEnd>> end = Status(StatusCode::kClosed);
@@ -187,8 +187,8 @@ Status attach_connections(const InstanceName& name, Inheritance& inheritance) {
   return {};
 }
 
-// Entries that requests in pieces are filling, and whose they are: numbers of connections. Without an entry, the pieces were in
-// the memory of the server that died, unless it held them in the journal's file.
+// Entries that requests in pieces are filling, and their owners: numbers of connections. Without an entry, the pieces were in
+// the dead server's memory, unless it held them in the journal's file.
 std::vector<Table::Stream> streams_of(Inheritance& inheritance, std::vector<std::size_t>& owners) {
   const Journal journal(inheritance.journal);
   std::vector<Table::Stream> streams;
@@ -211,8 +211,8 @@ std::vector<Table::Stream> streams_of(Inheritance& inheritance, std::vector<std:
   return streams;
 }
 
-// Regions that no connection uses: of a client whose server died while it made the region, or removed it. The record of each
-// one has its id. The folder is not read: other users can create any number of files there.
+// Removes regions that no connection uses: the server died while it created or removed them. The record of each
+// has its id. The folder is not read: other users can create any number of files there.
 void remove_strays(const InstanceName& name, Inheritance& inheritance) {
   const Journal journal(inheritance.journal);
   std::unordered_set<std::uint64_t> used;
@@ -259,7 +259,7 @@ Result<Inheritance> attach_inheritance(const InstanceName& name, Region& journal
 Status settle_inheritance(const InstanceName& name, Inheritance& inheritance) {
   const Journal journal(inheritance.journal);
   if (Status status = attach_connections(name, inheritance); !status.ok()) return status;
-  bool idle = true;  // no request was under way
+  bool idle = true;  // no request was in progress
   for (std::uint32_t lane = 0; lane < journal.lanes(); ++lane) {
     idle = idle && !is_under_way(journal.intent(lane));
     if (settle_request(lane, inheritance)) ++inheritance.replayed;

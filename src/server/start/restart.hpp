@@ -1,10 +1,10 @@
-// Restart: going on where a server that died (or stopped with --keep) left off: with its table, its journal and its clients.
+// Restart: continues from the state of a server that died (or stopped with --keep): its table, its journal and its clients.
 //
-//   attach   maps the regions and looks at them; nothing is changed, and what cannot be gone on with is told. What clients can
-//            write (master and connections) decides nothing: a map whose journal and table are right is gone on with
-//   settle   the requests that were under way, splits, the arena; then the instance is as if its server had just been idle
+//   attach   maps the regions and verifies them; nothing is changed, and what prevents a restart is reported. Regions that
+//            clients can write (master and connections) decide nothing: a valid journal and table are enough for a restart
+//   settle   requests in progress, splits, the arena; then the instance is as if its server had just been idle
 //
-// Both may be killed anywhere and begun again by the next server.
+// Both may be killed at any point and are started again by the next server.
 #pragma once
 
 #include <cstdint>
@@ -27,27 +27,27 @@ namespace hostmap {
 struct Inheritance {
   explicit operator bool() const noexcept { return table != nullptr; }
   Region journal;
-  Region master;              // empty: what is there is not the last server's, and all clients of that one are given up
-  std::string why_no_master;  // then
+  Region master;              // empty: the file is not the last server's, and all of its clients are given up
+  std::string why_no_master;  // if it is empty
   BusGuard::Watch master_guard;
   std::unique_ptr<Table> table;
   std::vector<std::unique_ptr<ServerEnd>> connections;
 
-  // What settle() found.
+  // The results of settle().
   std::uint64_t entries = 0;
-  std::uint64_t replayed = 0;  // requests that were under way and had been applied: answered by their record
+  std::uint64_t replayed = 0;  // requests in progress that had been applied: answered from their record
   std::uint64_t dropped = 0;   // cells and links that led nowhere
   std::uint64_t held = 0;      // requests whose pieces lie in the journal's file
   std::uint64_t given_up = 0;  // connections whose records are damaged, or whose pieces of a request are lost
 };
 
-// `journal` is locked, mapped, and by its header a journal; on failure it stays the caller's. Errors: kInvalid with the reason
-// (damage, a start or stop that was cut off), kOtherVersion, kFull.
+// `journal` is locked, mapped, and has a journal's header; on failure it stays the caller's. Errors: kInvalid with the reason
+// (damage, an interrupted start or stop), kOtherVersion, kFull.
 // `prepared`: mapped already.
 Result<Inheritance> attach_inheritance(const InstanceName& name, Region& journal, Prepared prepared = {});
 
-// Settles everything, and removes connections that cannot be taken over. kFull: not enough descriptors or memory; whoever has
-// more may try again.
+// Settles everything, and removes connections that cannot be taken over. kFull: not enough descriptors or memory; a process
+// that has more may retry.
 Status settle_inheritance(const InstanceName& name, Inheritance& inheritance);
 
 }  // namespace hostmap
