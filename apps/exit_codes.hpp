@@ -10,13 +10,13 @@ enum ExitCode : int {
   kExitFalse = 1,  // not found, not equal, or a server that cannot serve
   kExitUsage = 2,
   kExitNoServer = 3,
-  kExitRefused = 4,  // full, too large, not a number, no permission, something else in the place of a region
+  kExitRefused = 4,  // full, too large, not a number, no permission, another file in the place of a region
   kExitTimedOut = 5,
   kExitOtherVersion = 6,
 };
 
-// Of what the library reports. kInvalid is a file in the server's place there, such as a hard link: what is wrong with the words of
-// a command line is found before, by the program.
+// The exit code of a status of the library. kInvalid is a file in the server's place, such as a hard link: the program checks
+// the words of its command line before.
 inline ExitCode exit_code_of(StatusCode code) noexcept {
   switch (code) {
     case StatusCode::kOk:

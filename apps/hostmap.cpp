@@ -21,7 +21,7 @@ using namespace hostmap;
 using namespace hostmap::apps;
 
 // CLI11 interprets some words that are keys or values here: "++", and some after "--". A key or value may be any word, so
-// these get a mark in front that makes them ordinary; unmarked() removes it.
+// these get a prefix that makes them ordinary words; unmarked() removes it.
 constexpr char kMark = '\x01';
 
 std::vector<std::string> marked(int argc, char** argv) {
@@ -67,7 +67,7 @@ struct Arguments {
   std::string value;
   std::string by = "1";
   std::string prefix;
-  std::string command;  // to help with
+  std::string command;  // whose help is shown
   ScanFormat format;
   bool escaped = false;
   bool json = false;
@@ -158,7 +158,7 @@ bool is_command(const CLI::App& app, const std::string& word) {
 }
 
 int help(const CLI::App& app, const std::string& command) {
-  // app.help() would be that of the command that was given, which is "help".
+  // app.help() would show the help of the given command, which is "help".
   if (command.empty()) return print("hostmap", app.get_formatter()->make_help(&app, "", CLI::AppFormatMode::Normal));
   if (!is_command(app, command)) {
     return fail(fmt::format("there is no command '{}'; see hostmap --help", readable(command.substr(0, 80))),
@@ -167,7 +167,7 @@ int help(const CLI::App& app, const std::string& command) {
   return print("hostmap", app.get_subcommand(command)->help());
 }
 
-// One sentence on what is wrong with the words.
+// One sentence that says what is wrong with the words.
 int complain(const CLI::App& app, const CLI::ParseError& error) {
   const auto commands = app.get_subcommands();
   const std::string help = commands.empty() ? "hostmap --help" : "hostmap " + commands.front()->get_name() + " --help";
@@ -191,7 +191,7 @@ int run(const std::string& command, Arguments& arguments) {
   std::string key = unmarked(arguments.key);
   std::string value = unmarked(arguments.value);
   std::string prefix = unmarked(arguments.prefix);
-  const bool from_input = value == "-";  // as it was written: \x2d is a value
+  const bool from_input = value == "-";  // as written: \x2d is a value
   if (arguments.escaped) {
     for (std::string* word : {&key, &value, &prefix}) {
       const std::optional<std::string> bytes = unescaped(*word);

@@ -1,5 +1,5 @@
-// hostmap-client: the load client of the sketch. Inserts random values to one key of its own for some seconds without
-// waiting for answers; then the key must hold the last one; then it erases it.
+// hostmap-client: the load client of the sketch. Writes random values to one key of its own for some seconds without waiting
+// for answers; then the key must have the last one; then it erases it.
 #include <CLI/CLI.hpp>
 #include <array>
 #include <charconv>
@@ -26,18 +26,18 @@ using namespace hostmap;
 using namespace hostmap::apps;
 
 constexpr std::uint64_t kKeysPerClient = 2048;
-// The clock is read once for so many writes: it costs as much as several of them.
+// The clock is read once for so many writes: one reading costs as much as several of them.
 constexpr int kWritesPerLook = 256;
 
 int fail(const std::string& what, ExitCode code) {
-  // If it cannot be written, the exit code is all that is left.
+  // If it cannot be written, only the exit code is left.
   static_cast<void>(write_all(STDERR_FILENO, fmt::format("hostmap-client: {}\n", what)));
   return code;
 }
 
 int fail(const Status& status) { return fail(std::string(status.message()), exit_code_of(status.code())); }
 
-// Keys and values of the load client: 8 bytes, little-endian as everything in hostmap.
+// Keys and values of the load client: 8 bytes, little-endian like everything in hostmap.
 std::array<std::byte, 8> bytes_of(std::uint64_t word) noexcept {
   std::array<std::byte, 8> bytes;
   std::memcpy(bytes.data(), &word, sizeof word);
@@ -105,7 +105,7 @@ int main(int argc, char** argv) {
   if (const auto instance = InstanceName::parse(options.name, options.dir, options.group, options.user); !instance) {
     return fail(std::string(instance.status().message()), kExitUsage);
   }
-  // Room in a ring may be as far away as the turn of 63 other clients on this cpu.
+  // Room in a ring may come only after 63 other clients had their turn on this processor.
   options.timeout = std::chrono::seconds(30);
   Result<Client> map = Client::connect(options);
   if (!map) return fail(map.status());

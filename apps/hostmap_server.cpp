@@ -32,13 +32,13 @@ namespace {
 using namespace hostmap;
 using namespace hostmap::apps;
 
-// Before there is a LineWriter: of a command line that is wrong. That it cannot be written changes nothing.
+// Reports a wrong command line, before the LineWriter exists. A failure to write it changes nothing.
 int fail(const Status& status, ExitCode code) {
   std::fprintf(stderr, "hostmap-server: %s\n", std::string(status.message()).c_str());
   return code;
 }
 
-// Numbers and sizes are taken as text, so that what is wrong with one is said in one way. The text "default" keeps the default.
+// Numbers and sizes are taken as text, so that all errors in them have the same form. The text "default" keeps the default.
 constexpr const char* kDefault = "default";
 struct TextOption {
   const char* name;
@@ -50,14 +50,14 @@ Status read(const TextOption& option, std::uint64_t& number) {
   if (option.text == kDefault) return {};
   const Result<std::uint64_t> parsed = option.parse(option.text);
   if (!parsed) return {StatusCode::kInvalid, fmt::format("{} {}", option.name, parsed.status().message())};
-  if (*parsed == 0 && number == 0) {  // 0 stands for a default that depends on the machine
+  if (*parsed == 0 && number == 0) {  // 0 is a default that depends on the machine
     return {StatusCode::kInvalid, fmt::format("{} must be above 0; leave it out for the default", option.name)};
   }
   number = *parsed;
   return {};
 }
 
-// "1G", "1536", as options are written.
+// "1G", "1536": the form of the options.
 std::string size_text(std::uint64_t bytes) {
   constexpr const char* kUnits[] = {"", "K", "M", "G"};
   std::size_t unit = 0;
@@ -65,7 +65,7 @@ std::string size_text(std::uint64_t bytes) {
   return fmt::format("{}{}", bytes, kUnits[unit]);
 }
 
-// The options that were given, but not applied because the map that this server continues has values of its own: a line for the
+// The options that were given, but not applied because the map that this server continues has its own values: a line for the
 // log that names each. Empty if there are none.
 std::string not_applied(std::span<const std::pair<const TextOption*, std::uint64_t>> in_use) {
   std::string names;
@@ -171,7 +171,7 @@ int serve(int argc, char** argv) {
   if (const std::string line = not_applied(in_use); !line.empty()) log_line(line);
   if (background) background->stays();
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-  // The sanitizers' own threads and checks at the end need other calls.
+  // The sanitizers' own threads and their checks at exit need other calls.
   if (kGuarded) {
     if (const Status status = restrict_system_calls(); !status.ok()) log_line(std::string(status.message()));
   }
@@ -181,7 +181,7 @@ int serve(int argc, char** argv) {
       fmt::format("ready name={} buckets={} workers={} memory={} version={} commit={} layout={}\n", served.name.name(),
                   served.buckets, served.workers, served.memory, kVersion, commit(), kLayoutVersion));
   const auto main_pid = [] { notify_service_manager(fmt::format("MAINPID={}", ::getpid())); };
-  // Before the server that has handed over ends: the service manager must not take its end for the service's.
+  // Before the former server ends: the service manager must not take its end for the end of the service.
   if ((*server)->took_over()) main_pid();
   notify_service_manager("READY=1");
   (*server)->end_takeover();

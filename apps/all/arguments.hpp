@@ -1,4 +1,4 @@
-// Command lines, where CLI11 would accept what nobody means.
+// Command lines that CLI11 accepts although they are mistakes.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -7,8 +7,9 @@
 namespace hostmap::apps {
 
 // The first option in the command line that requires a value and has none: it is followed by nothing, or by another option
-// (`--name --keep`, `--name= --keep`), or its value is empty (`--name=`). CLI11 takes the next word for the value, whatever it is.
-// Empty if there is none. Words after "--" are no options.
+// (`--name --keep`, `--name= --keep`), or its value is empty (`--name=`). CLI11 takes the next word for the value, whatever
+// it is.
+// Empty if there is none. Words after "--" are not options.
 std::string option_without_value(const CLI::App& app, int argc, const char* const* argv);
 
 }  // namespace hostmap::apps

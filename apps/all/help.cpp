@@ -25,7 +25,7 @@ struct Row {
   std::string description;
 };
 
-// The descriptions in one column; below its name, where a name is too long for that.
+// The descriptions in one column; on the next line after a name that is too long for that.
 std::string table_of(const std::vector<Row>& rows) {
   const std::size_t most_name = columns() / 3;
   std::size_t width = 0;
@@ -107,7 +107,7 @@ std::string usage_of(const CLI::App& command) {
     for (const CLI::Option* option : command.get_options()) {
       if (option == command.get_help_ptr() || option->get_positional() != positional) continue;
       std::string name = name_of(*option);
-      name = name.substr(0, name.find(','));  // of "-x, --escaped" the first
+      name = name.substr(0, name.find(','));  // the first of "-x, --escaped"
       usage += option->get_required() ? " " + name : " [" + name + "]";
     }
   }

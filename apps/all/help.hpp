@@ -1,5 +1,5 @@
-// The face that all programs share: the form of their help, as wide as the terminal, and what --version prints. CLI11's own
-// formatter is of one width and says much that nobody asks for (types, braces, "[OPTIONS]").
+// The common form of all programs: their help, as wide as the terminal, and the output of --version. CLI11's own formatter
+// has a fixed width and prints much that is not needed (types, braces, "[OPTIONS]").
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -11,7 +11,7 @@ namespace hostmap::apps {
 // Gives `app` the formatter below, -h, --help and --version.
 void add_help_and_version(CLI::App& app);
 
-// The option and positional argument names, descriptions, type names and footers of `app` and its subcommands.
+// The names of options and positional arguments, descriptions, type names and footers of `app` and its subcommands.
 class Help : public CLI::FormatterBase {
  public:
   std::string make_help(const CLI::App* app, std::string name, CLI::AppFormatMode mode) const override;
@@ -21,7 +21,7 @@ class Help : public CLI::FormatterBase {
 // column `column`.
 std::string wrapped(std::string_view text, std::size_t indent, std::size_t column);
 
-// Of a command without the program's name: "put KEY VALUE".
+// The usage of a command without the program's name: "put KEY VALUE".
 std::string usage_of(const CLI::App& command);
 
 }  // namespace hostmap::apps

@@ -12,7 +12,7 @@ namespace hostmap::apps {
 ExitCode print(std::string_view program, std::string_view text) {
   const int error = write_all(STDOUT_FILENO, text);
   if (error == 0 || error == EPIPE) return kExitDone;
-  // If this cannot be written either, the exit code is all that is left.
+  // If this cannot be written either, only the exit code is left.
   static_cast<void>(write_all(
       STDERR_FILENO, fmt::format("{}: cannot write to standard output: {}; free space or write elsewhere\n", program,
                                  std::strerror(error))));  // NOLINT(concurrency-mt-unsafe): there is one thread

@@ -11,7 +11,7 @@ void guard_standard_streams(ExitCode code) {
   std::signal(SIGXFSZ, SIG_IGN);
   for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
     if (::fcntl(fd, F_GETFD) != -1) continue;
-    // Opened the wrong way round. It gets the lowest free number, which is this one.
+    // Opened in the wrong mode. It gets the lowest free number, which is this one.
     int opened = ::open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
     if (opened < 0) opened = ::open("/", O_PATH);  // a root folder without devices
     if (opened == fd) continue;

@@ -11,7 +11,7 @@ namespace hostmap::apps {
 namespace {
 
 constexpr std::size_t kUsualColumns = 80;
-constexpr std::size_t kLeastColumns = 40;  // with fewer, nothing but words of one syllable would fit beside a name
+constexpr std::size_t kLeastColumns = 40;  // with fewer, only words of one syllable would fit beside a name
 constexpr std::size_t kMostColumns = 1000;
 
 // An environment variable; empty if there is none.

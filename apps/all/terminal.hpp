@@ -1,4 +1,4 @@
-// What standard output is: how wide, and whether it shows colours.
+// Properties of standard output: its width, and whether it shows colours.
 #pragma once
 
 #include <cstddef>
@@ -7,10 +7,11 @@
 
 namespace hostmap::apps {
 
-// Columns of the terminal on standard output. Without one, or if it does not know: the variable COLUMNS, else 80. At least 40.
+// Columns of the terminal on standard output. Without a terminal, or if its width is unknown: the variable COLUMNS, else 80.
+// At least 40.
 std::size_t columns();
 
-// Is standard output a terminal that shows colours? Not with a variable NO_COLOR that is not empty (https://no-color.org), nor
+// Is standard output a terminal that shows colours? Not if the variable NO_COLOR is not empty (https://no-color.org), nor
 // with TERM=dumb.
 bool shows_colours();
 

@@ -1,4 +1,4 @@
-// check: the invariants of an instance's table, whether its server lives or has left it for the next one.
+// check: the invariants of an instance's table, whether its server is alive or has left the table for the next one.
 #include "table/read/check.hpp"
 
 #include <fmt/format.h>

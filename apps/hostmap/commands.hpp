@@ -20,7 +20,7 @@ int exists(const Options& options, std::string_view key);
 int increment(const Options& options, std::string_view key, const std::string& by);
 struct ScanFormat {
   bool values = false;
-  bool raw = false;  // each key, and each value, as it is and with a NUL behind it
+  bool raw = false;  // each key, and each value, unescaped and followed by a NUL
 };
 int scan(const Options& options, std::string_view prefix, ScanFormat format);
 int clear(const Options& options);
@@ -30,7 +30,7 @@ int ping(const Options& options);
 int stat(const InstanceName& name, bool json);
 int check(const InstanceName& name, bool json);
 
-// instances.cpp: by the files and locks of the instances
+// instances.cpp: from the files and locks of the instances
 int list(const InstanceName& any, const Options& options, bool json);  // all instances in the folder of `any`
 int stop(const InstanceName& name, TerminationWish wish, std::chrono::nanoseconds timeout);
 

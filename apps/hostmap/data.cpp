@@ -1,4 +1,4 @@
-// put, get, erase, exists, incr, scan, clear, ping: what a client of the map does.
+// put, get, erase, exists, incr, scan, clear, ping: the commands of a client of the map.
 #include <cerrno>
 #include <charconv>
 #include <cstring>
@@ -16,7 +16,7 @@ namespace hostmap::apps {
 
 namespace {
 
-// Nothing for `status` to say when it is a plain no.
+// The exit code of `status`; prints a message only for an error.
 int finish(const Status& status) { return status.ok() ? int{kExitDone} : fail(status); }
 
 // Connects and does `work`, a function of the client that returns the exit code.
@@ -26,7 +26,7 @@ int with_client(const Options& options, Work&& work) {
   return client ? work(*client) : fail(client.status());
 }
 
-// The same for a key, which is looked at first: a usage error is one whether there is a server or not.
+// The same for a key, which is checked first: a usage error is one whether there is a server or not.
 template <typename Work>
 int with_key(const Options& options, std::string_view key, Work&& work) {
   if (key.empty()) return fail("KEY is empty; a key has 1 to 65,536 bytes", kExitUsage);
@@ -38,7 +38,7 @@ struct Input {
   int error = 0;  // errno
 };
 
-// All of standard input, or more than any value may have.
+// All of standard input, or more than the largest value.
 Input read_input() {
   Input input;
   std::size_t size = 0;
@@ -136,7 +136,7 @@ int clear(const Options& options) {
 
 int ping(const Options& options) {
   Options by_ring = options;
-  by_ring.reads = Reads::kRing;  // a direct read would not ask the server anything
+  by_ring.reads = Reads::kRing;  // a direct read would send no request to the server
   return with_client(by_ring, [](Client& client) {
     const Status status = client.exists("ping");
     return status == StatusCode::kNotFound ? int{kExitDone} : finish(status);

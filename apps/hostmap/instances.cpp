@@ -1,4 +1,4 @@
-// ls and stop: instances as their files and locks show them. Nothing here is a client, and nothing is written to a region.
+// ls and stop: the instances, from their files and locks. Nothing here is a client, and nothing is written to a region.
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -35,11 +35,11 @@ namespace {
 
 constexpr std::string_view kTableSuffix = "-table";
 
-// The state of an instance is read from its files and locks, by calls that no owner of a file can turn against the reader. Figures
-// are another thing: they are read from a mapping, and only of instances whose owner is trusted.
+// The state of an instance is read from its files and locks, by calls that no owner of a file can turn against the reader.
+// Figures are read from a mapping, and therefore only for instances whose owner is trusted.
 constexpr Trust kEverybody{kNoGroup, kNoUser, true};
 
-// An instance. What is not known of it has no value.
+// An instance. A member that is not known has no value.
 struct Instance {
   std::string name;
   std::string state;
@@ -73,12 +73,12 @@ Number read_number(int fd, std::size_t offset, Number otherwise) {
   return ::pread(fd, &number, sizeof number, static_cast<off_t>(offset)) == sizeof number ? number : otherwise;
 }
 
-// What the server of this table says that it does, or did last.
+// The activity that the server of this table reports, or reported last.
 std::uint32_t phase_of(int table) {
   return read_number<std::uint32_t>(table, offsetof(TableHeader, phase), kPhaseStarting);
 }
 
-// Has somebody stopped this process (SIGSTOP, a debugger)? In /proc/PID/stat the state follows the name, which may contain any
+// Is this process stopped (SIGSTOP, a debugger)? In /proc/PID/stat the state follows the name, which may contain any
 // character.
 bool is_stopped(pid_t pid) {
   const UniqueFd file(::open(fmt::format("/proc/{}/stat", pid).c_str(), O_RDONLY | O_CLOEXEC));
@@ -109,7 +109,7 @@ void add_figures(const InstanceName& name, Instance& instance) {
 // False: this file belongs to no instance.
 bool examine(const InstanceName& name, Instance& instance) {
   instance.name = name.name();
-  // The table and the lock: the master region can be written by everybody who may connect.
+  // The table and the lock: every process that may connect can write the master region.
   struct stat facts {};
   if (::lstat(name.table().c_str(), &facts) == 0) instance.owner = user_name(facts.st_uid);
   Result<RegionFile> table = open_region_file(name.table(), Access::kReadOnly, kEverybody);
@@ -118,7 +118,7 @@ bool examine(const InstanceName& name, Instance& instance) {
     instance.state = "no permission";
     return true;
   }
-  if (!table) return false;  // gone meanwhile, or something else of this name
+  if (!table) return false;  // removed meanwhile, or another file of this name
   const LockHolder holder = alive ? lock_holder(alive->fd.get()) : LockHolder{};
   if (holder.pid != 0) instance.pid = static_cast<std::uint64_t>(holder.pid);
   const Status header = check_region_header(table->fd.get(), table->bytes, name.table(), RegionKind::kTable);
@@ -137,7 +137,7 @@ bool examine(const InstanceName& name, Instance& instance) {
     instance.state = "stopping";
   } else {
     const std::uint32_t phase = phase_of(table->fd.get());
-    // A server in another pid namespace has no number here, and whether it is stopped cannot be seen.
+    // A server in another pid namespace has no number here, and its stopped state is not visible.
     const bool stopped = holder.pid != 0 && is_stopped(holder.pid);
     instance.state = phase == kPhaseKept       ? "stopping"
                      : phase == kPhaseStarting ? "starting"
@@ -193,10 +193,10 @@ std::string json_of(const std::vector<Instance>& instances) {
 
 // --- stop ------------------------------------------------------------------------------------------------------------
 
-// By number: the header that glibc 2.36 has for them cannot be used from C++.
+// By number: the glibc 2.36 header that declares them cannot be used from C++.
 UniqueFd open_process(pid_t pid) { return UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))); }
 
-// How long to sleep at most between two looks at the lock: a server may drop it some time before its process has ended.
+// The longest sleep between two checks of the lock: a server may drop it some time before its process has ended.
 constexpr std::int64_t kLookEveryMs = 20;
 
 int no_server(const InstanceName& name) {
@@ -233,7 +233,7 @@ int list(const InstanceName& any, const Options& options, bool json) {
 
 int stop(const InstanceName& name, TerminationWish wish, std::chrono::nanoseconds timeout) {
   Deadline deadline(timeout);
-  // The lock alone says who it is, whatever version it has: so a server of another version can be stopped, too.
+  // The lock alone identifies the process, whatever its version: so a server of another version can be stopped, too.
   const Result<RegionFile> alive = open_region_file(name.alive(), Access::kReadOnly, name.trust());
   if (!alive) return alive.status() == StatusCode::kNoServer ? no_server(name) : fail(alive.status());
   const LockHolder holder = lock_holder(alive->fd.get());
@@ -250,7 +250,7 @@ int stop(const InstanceName& name, TerminationWish wish, std::chrono::nanosecond
     const LockHolder now = lock_holder(alive->fd.get());
     return now.held && now.pid == holder.pid;
   };
-  // Asked again now that the process is pinned: its number may have gone to another one before.
+  // Checked again now that the process is pinned: its number may have been reused before.
   if (!still_holds()) return no_server(name);
   const int error = !process ? open_error : send_termination(process.get(), wish) ? 0 : errno;
   if (error != 0 && error != ESRCH) {  // ESRCH: it has ended by itself

@@ -1,4 +1,4 @@
-// JSON, as the commands with --json print it.
+// JSON, as printed by the commands with --json.
 #pragma once
 
 #include <concepts>
@@ -10,12 +10,12 @@
 
 namespace hostmap::apps {
 
-// A string in quotes. Bytes from 0x80 on are taken for UTF-8.
+// A string in quotes. Bytes from 0x80 on are treated as UTF-8.
 std::string json_text(std::string_view text);
-// A list of what is JSON already, an element a line.
+// A list of elements that are JSON already, one a line.
 std::string json_list(const std::vector<std::string>& elements);
 
-// An object, its members in the order of their adding.
+// An object, with its members in the order in which they are added.
 class JsonObject {
  public:
   void add(std::string_view name, std::uint64_t number) { add_json(name, std::to_string(number)); }
@@ -26,7 +26,7 @@ class JsonObject {
   void add(std::string_view name, std::string_view text) { add_json(name, json_text(text)); }
   void add_json(std::string_view name, std::string_view json);
 
-  // A member a line.
+  // One member a line.
   std::string text() const;
   // All on one line.
   std::string line() const;

@@ -46,14 +46,14 @@ int Output::finish(int code) {
 
 int fail(std::string_view line, ExitCode code) {
   const std::string text = fmt::format("hostmap: {}\n", line);
-  // If nobody hears it, the exit code has to do.
+  // If it cannot be written, the exit code must suffice.
   [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, text.data(), text.size());
   return code;
 }
 
 int fail(const Status& status) {
   std::string line(status.message());
-  // What is general in the library can be said more plainly here.
+  // General messages of the library have a plainer form here.
   if (line == describe(status.code())) {
     switch (status.code()) {
       case StatusCode::kTooLarge:
@@ -99,7 +99,7 @@ std::string escaped(std::string_view bytes) {
 
 namespace {
 
-// Printable, and not one of those that change the direction or the lines of what stands beside them.
+// Printable, and without effect on the direction or the lines of the text beside it.
 bool is_plain(wchar_t c) {
   const auto in = [c](unsigned first, unsigned last) {
     return static_cast<unsigned>(c) >= first && static_cast<unsigned>(c) <= last;

@@ -1,4 +1,4 @@
-// stat: what a server holds and has done.
+// stat: the content and the counters of a server.
 #include "client/statistics.hpp"
 
 #include <ctime>

@@ -48,7 +48,7 @@ Result<Background> Background::begin() {
   const UniqueFd read_end(ends[0]);
   UniqueFd write_end(ends[1]);
   if (!read_end || !write_end) return none;
-  // A signal that comes before there is a child to hand it on to waits.
+  // A signal that arrives before the child exists stays pending.
   sigset_t stops;
   sigset_t before;
   sigemptyset(&stops);
@@ -60,8 +60,8 @@ Result<Background> Background::begin() {
     return none;
   }
   if (made == 0) {
-    ::prctl(PR_SET_PDEATHSIG, SIGTERM);  // who kills the one that waits means both
-    ::setsid();                          // the end of the caller's terminal is not the server's
+    ::prctl(PR_SET_PDEATHSIG, SIGTERM);  // a signal that kills the waiting parent also ends the child
+    ::setsid();                          // the server survives the end of the caller's terminal
     ::sigprocmask(SIG_SETMASK, &before, nullptr);
     return Background(std::move(write_end));
   }
@@ -78,7 +78,7 @@ void Background::stays() noexcept { ::prctl(PR_SET_PDEATHSIG, 0); }
 
 void Background::serves() noexcept {
   const char yes = 1;
-  static_cast<void>(::write(parent_.get(), &yes, 1));  // nobody may wait any more: SIGPIPE is ignored
+  static_cast<void>(::write(parent_.get(), &yes, 1));  // the parent may be gone: SIGPIPE is ignored
   parent_.reset();
 }
 

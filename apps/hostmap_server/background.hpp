@@ -1,7 +1,8 @@
-// A server in the background, for a caller that must know whether it serves: `systemctl reload` runs such a program to its end.
+// A server in the background, for a caller that must know whether it serves: `systemctl reload` waits for such a program to
+// end.
 //
-// The program divides in two before it starts anything. The child becomes the server. The parent ends when the child serves,
-// or with the child's exit code if it ends before that; signals that stop a server it hands on to the child.
+// The program forks before it starts anything. The child becomes the server. The parent ends when the child serves, or with
+// the child's exit code if it ends before that; the parent forwards signals that stop a server to the child.
 #pragma once
 
 #include <hostmap/status.hpp>
@@ -12,11 +13,11 @@ namespace hostmap::apps {
 
 class Background {
  public:
-  // Returns in the child only. To be called before any thread and lock exists. kFull: no process or descriptor left.
+  // Returns in the child only. Called before any thread or lock exists. kFull: no process or descriptor left.
   static Result<Background> begin();
-  // From here on the parent's end is not the server's. To be called before system calls are restricted.
+  // From now on the end of the parent does not end the server. Called before system calls are restricted.
   void stays() noexcept;
-  // The parent ends with 0.
+  // Ends the parent with 0.
   void serves() noexcept;
 
  private:

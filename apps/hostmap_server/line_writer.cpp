@@ -23,9 +23,9 @@ LineWriter::LineWriter() : queue_(std::make_shared<Queue>()) {
   try {
     std::thread thread([queue = queue_] { run(queue); });
     pthread_setname_np(thread.native_handle(), "log");
-    thread.detach();  // it can be blocked in a write for ever
+    thread.detach();  // it can be blocked in a write forever
   } catch (const std::system_error&) {
-    has_thread_ = false;  // no server starts without threads, either: what it says of that is written at once
+    has_thread_ = false;  // no server starts without threads, either: its message is written at once
   }
 }
 

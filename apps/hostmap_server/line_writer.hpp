@@ -1,15 +1,14 @@
-// LineWriter: the server's output. No caller ever waits for it, and nothing that it does can fail.
+// LineWriter: the server's output. It never blocks a caller, and no call can fail.
 //
-// One thread of its own writes the lines; everybody else appends to a queue of a fixed length. A reader that does not read, a
-// full disk or a closed pipe therefore costs lines, and these are counted: as soon as a line can be written again, one says how
-// many were lost. A kind of line appears at most kMostOfAKind times in kPeriod, since clients can cause some of them as often as
-// they like; the first line after that says how many were left out. The caller names the kind by a text of the program: what
-// differs between lines of a kind (numbers, paths) is often chosen by clients, and must not make new kinds.
+// A thread of its own writes the lines; all other threads append to a queue of a fixed length. A reader that does not read, a
+// full disk or a closed pipe therefore loses lines, and these are counted: as soon as a line can be written again, one
+// reports how many were lost. A kind of line appears at most kMostOfAKind times in kPeriod, since clients can cause some of
+// them at any rate; the first line after that reports how many were left out. The caller names the kind by a text of the
+// program: the differences between lines of a kind (numbers, paths) are often chosen by clients, and must not make new kinds.
 //
 // The descriptors are not made non-blocking: that would change them for all processes that share them.
 //
-// Threads: write() may be called from any thread. To be made after the signals were blocked and before system calls are
-// restricted.
+// Threads: any thread may call write(). Constructed after the signals were blocked and before system calls are restricted.
 #pragma once
 
 #include <chrono>

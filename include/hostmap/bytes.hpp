@@ -1,4 +1,4 @@
-// Bytes: how keys and values are passed to a map, and as_bytes_of: numbers and structs as Bytes.
+// Bytes: the form in which keys and values are passed to a map. as_bytes_of: numbers and structs as Bytes.
 //
 //   struct Position { std::int32_t x, y; };
 //   auto map = hostmap::Client::connect();
@@ -23,7 +23,7 @@ namespace hostmap {
 template <typename T>
 concept ByteSized = sizeof(T) == 1 && std::is_trivially_copyable_v<T>;
 
-/// An array of characters is a text that ends at its zero, such as "text", and no range of bytes.
+/// An array of characters, such as "text", is a text that ends at its zero, and not a range of bytes.
 template <typename T>
 inline constexpr bool kIsText = false;
 template <typename Character, std::size_t kCount>
@@ -35,8 +35,8 @@ template <typename Range>
 concept ByteRange = std::ranges::contiguous_range<const Range> && std::ranges::sized_range<const Range> &&
     ByteSized<std::ranges::range_value_t<const Range>> && !kIsText<Range>;
 
-/// Bytes of a key or a value: made from a std::string_view, std::string, a zero-terminated text or a contiguous range of
-/// bytes; not from nullptr or other pointers.
+/// Bytes of a key or a value. Constructed from a std::string_view, std::string, a zero-terminated text or a contiguous range
+/// of bytes; not from nullptr or other pointers.
 class Bytes {
  public:
   Bytes(std::string_view text) noexcept  // NOLINT(google-explicit-constructor)
@@ -57,16 +57,16 @@ class Bytes {
   std::size_t size_;
 };
 
-/// A type whose bytes are its value in every process: it can be copied byte by byte, and it neither is a pointer nor, as a
-/// std::string_view or std::span, refers to memory elsewhere. (A struct with a pointer among its members cannot be told from
-/// others: do not store one.)
+/// A type whose bytes are its value in every process: it can be copied byte by byte, and it is neither a pointer nor a type,
+/// such as std::string_view or std::span, that refers to memory elsewhere. (A struct with a pointer among its members cannot
+/// be detected: do not store one.)
 template <typename T>
 concept PlainValue = std::is_trivially_copyable_v<T> && !std::is_pointer_v<T> && !std::is_member_pointer_v<T> &&
                      !std::is_null_pointer_v<T> && !std::ranges::view<T> && !std::same_as<T, Bytes> && !kIsText<T>;
 
-/// The bytes of `value` as they are in memory, as a key or a value. All programs that use the map must agree on the type:
-/// its members, their order and their size. Two equal values can differ in the bytes between their members (padding) and in
-/// the forms of a floating-point number (-0.0, NaN), so a key is better made of integers without gaps.
+/// The bytes of `value` as they are in memory, as a key or a value. All programs that use the map must agree on the type: its
+/// members, their order and their size. Two equal values can differ in the bytes between their members (padding) and in the
+/// representations of a floating-point number (-0.0, NaN), so a key should consist of integers without padding.
 template <PlainValue T>
 Bytes as_bytes_of(const T& value) noexcept {
   return std::string_view(reinterpret_cast<const char*>(std::addressof(value)), sizeof(T));

@@ -1,9 +1,9 @@
-// Status and Result: how every call of hostmap says what happened.
+// Status and Result: how every call of hostmap reports its outcome.
 //
-// A Status is a code from a frozen list and one sentence for people. It never throws, and its usual form (a code alone)
-// allocates nothing. Result<T> is a T or a Status; there is no Result<bool>, because `if (result)` would be a trap.
-// Values of both belong to one thread at a time, like an int.
-// The headers compile without exceptions (-fno-exceptions) and without run-time type information (-fno-rtti), too.
+// A Status is a code from a frozen list and one readable sentence. It never throws, and its usual form (a code alone)
+// allocates nothing. Result<T> is a T or a Status; there is no Result<bool>, because `if (result)` would be ambiguous. Values
+// of both belong to one thread at a time, like an int.
+// The headers also compile without exceptions (-fno-exceptions) and without run-time type information (-fno-rtti).
 #pragma once
 
 #include <cassert>
@@ -18,8 +18,8 @@
 #include <type_traits>
 #include <utility>
 
-// `*` and `->` of a Result that holds no value are a mistake of the caller. A debug build (without NDEBUG) and one with
-// _GLIBCXX_ASSERTIONS end the process there with a message; other builds do not check. Nor does the library in itself: it
+// To use `*` and `->` of a Result that holds no value is a mistake of the caller. A debug build (without NDEBUG) and one with
+// _GLIBCXX_ASSERTIONS end the process there with a message; other builds do not check. Nor does the library itself check: it
 // never ends its user's process, however it is built.
 #if defined(HOSTMAP_LIBRARY)
 #define HOSTMAP_ASSERT_VALUE(has_value) static_cast<void>(0)
@@ -31,27 +31,27 @@
 
 namespace hostmap {
 
-/// Frozen numbers: a code's value never changes, in no language.
+/// Frozen numbers: the value of a code never changes, in any language.
 enum class StatusCode : std::uint8_t {
   kOk = 0,
   kNotFound = 1,        ///< the key is absent; an ordinary result
   kAlreadyExists = 2,   ///< insert found the key present
   kMismatch = 3,        ///< compare_exchange found another value, or get_as one of another size
-  kNotANumber = 4,      ///< increment found bytes that are no decimal number
+  kNotANumber = 4,      ///< increment found bytes that are not a decimal number
   kOverflow = 5,        ///< increment would leave the 64-bit range
   kBufferTooSmall = 6,  ///< get_into: the value is longer than the buffer
   kTimeout = 7,         ///< the deadline passed; for a mutation the outcome is unknown
   kNoServer = 8,        ///< no server runs under this name
   kFull = 9,            ///< no memory or no room for a connection; nothing was changed
   kTooLarge = 10,       ///< key or value above its limit; nothing was changed
-  kInvalid = 11,        ///< an argument that can never be right
-  kPermission = 12,     ///< the regions belong to somebody else
+  kInvalid = 11,        ///< an argument that is never valid
+  kPermission = 12,     ///< the regions belong to another user
   kOtherVersion = 13,   ///< server and client were built for different layouts
-  kClosed = 14,         ///< the server closed this connection; the next call connects anew
-  kInternal = 15,       ///< a bug of ours, or damaged shared memory
+  kClosed = 14,         ///< the server closed this connection; the next call connects again
+  kInternal = 15,       ///< a bug of hostmap, or damaged shared memory
 };
 
-/// The name of a code as it is written here: "kNotFound".
+/// The name of a code as it is spelled in this header: "kNotFound".
 constexpr std::string_view name_of(StatusCode code) noexcept {
   switch (code) {
     case StatusCode::kOk:
@@ -96,7 +96,7 @@ std::basic_ostream<char, Traits>& operator<<(std::basic_ostream<char, Traits>& o
   return out << name_of(code);
 }
 
-/// The sentence that belongs to a code, without the details of a case.
+/// The sentence that belongs to a code, without details of the case.
 constexpr std::string_view describe(StatusCode code) noexcept {
   switch (code) {
     case StatusCode::kOk:
@@ -137,13 +137,13 @@ constexpr std::string_view describe(StatusCode code) noexcept {
   return "unknown status";
 }
 
-/// What a call came to. Copying one with a detailed message may allocate; if that fails, the detail is dropped.
+/// The outcome of a call. Copying one with a detailed message may allocate; if that fails, the detail is dropped.
 class [[nodiscard]] Status {
  public:
-  // Not defaulted: for `return {}` all of it would be zeroed first (by rep stos, as GCC 12 does it).
+  // Not defaulted: `return {}` would zero the whole object first (by rep stos, with GCC 12).
   Status() noexcept {}                               // NOLINT(modernize-use-equals-default)
   Status(StatusCode code) noexcept : code_(code) {}  // NOLINT(google-explicit-constructor)
-  /// `detail` replaces the code's usual sentence; out of memory it is dropped.
+  /// `detail` replaces the code's usual sentence; if memory is exhausted, it is dropped.
   Status(StatusCode code, std::string_view detail) noexcept : code_(code) { set_detail(detail); }
   Status(const Status& other) noexcept : code_(other.code_), own_memory_(other.own_memory_), size_(other.size_) {
     if (other.detail_) set_detail(*other.detail_);
@@ -156,14 +156,14 @@ class [[nodiscard]] Status {
   Status& operator=(Status&&) noexcept = default;
   ~Status() = default;
 
-  /// kBufferTooSmall with the size in bytes that the value has.
+  /// kBufferTooSmall with the size of the value in bytes.
   static Status buffer_too_small(std::uint64_t needed) noexcept {
     Status status(StatusCode::kBufferTooSmall);
     status.size_ = needed;
     return status;
   }
 
-  /// kFull for lack of memory in this process, not in the server. Allocates nothing.
+  /// kFull because this process, and not the server, is out of memory. Allocates nothing.
   static Status out_of_memory() noexcept {
     Status status(StatusCode::kFull);
     status.own_memory_ = true;
@@ -171,13 +171,13 @@ class [[nodiscard]] Status {
   }
 
   /// The kOk of every Result that holds a value. It is never destroyed, so code that runs at a process's exit may use it.
-  /// In the library and not here: an inline or local static variable would be a unique symbol of the dynamic linker, and a
-  /// shared object with one of those is never unloaded.
+  /// Defined in the library: an inline or local static variable would be a unique symbol of the dynamic linker, and a shared
+  /// object with one of those is never unloaded.
   static const Status& done() noexcept;
 
   bool ok() const noexcept { return code_ == StatusCode::kOk; }
   StatusCode code() const noexcept { return code_; }
-  /// Bytes needed, with kBufferTooSmall; otherwise 0.
+  /// The size needed in bytes, with kBufferTooSmall; otherwise 0.
   std::uint64_t size() const noexcept { return size_; }
   /// One sentence without a full stop. Valid as long as this Status.
   std::string_view message() const noexcept {
@@ -192,7 +192,7 @@ class [[nodiscard]] Status {
   }
 
  private:
-  // In the library and not here: this header is compiled without exceptions, too.
+  // Defined in the library: this header is also compiled without exceptions.
   void set_detail(std::string_view detail) noexcept;
 
   StatusCode code_ = StatusCode::kOk;
@@ -201,7 +201,7 @@ class [[nodiscard]] Status {
   std::unique_ptr<std::string> detail_;
 };
 
-/// A T, or the Status that says why there is none. Of one that was moved from, the T or Status was moved from.
+/// A T, or the Status that says why there is none. After a move from a Result, its T or Status is moved from.
 template <typename T>
 class [[nodiscard]] Result {
   static_assert(!std::is_same_v<T, bool>, "if (result) would be ambiguous: return a Status");
@@ -210,7 +210,7 @@ class [[nodiscard]] Result {
 
  public:
   Result(T value) noexcept : has_value_(true), value_(std::move(value)) {}  // NOLINT
-  /// Makes the T in place.
+  /// Constructs the T in place.
   template <typename... Arguments>
   explicit Result(std::in_place_t, Arguments&&... arguments)
       : has_value_(true), value_(std::forward<Arguments>(arguments)...) {}
@@ -240,9 +240,9 @@ class [[nodiscard]] Result {
   explicit operator bool() const noexcept { return has_value_; }
   bool has_value() const noexcept { return has_value_; }
 
-  // These are inlined always, so that each file gets the checks that it was compiled with.
-  /// The value. Requires one: without it `*` and `->` are asserted in debug builds and under _GLIBCXX_ASSERTIONS, and
-  /// undefined in all others.
+  // These are always inlined, so that each file gets the checks that it was compiled with.
+  /// The value. Requires one: without a value, `*` and `->` fail an assertion in debug builds and under _GLIBCXX_ASSERTIONS,
+  /// and are undefined in all other builds.
   [[gnu::always_inline]] T& operator*() & noexcept {
     HOSTMAP_ASSERT_VALUE(has_value());
     return value_;
@@ -267,8 +267,8 @@ class [[nodiscard]] Result {
     HOSTMAP_ASSERT_VALUE(has_value());
     return &value_;
   }
-  /// The value. Requires one, which every build checks: without a value it prints the message of status() to standard
-  /// error and ends the process by std::abort(). It throws nothing.
+  /// The value. Requires one, which every build checks: without a value it prints the message of status() to standard error
+  /// and ends the process by std::abort(). Throws nothing.
   T& value() & noexcept {
     require_value();
     return value_;
@@ -285,8 +285,8 @@ class [[nodiscard]] Result {
     require_value();
     return std::move(value_);
   }
-  /// The value, or `otherwise` where there is none, whatever the reason: a key that is absent and a server that has died
-  /// give the same. Read status() where the difference matters.
+  /// The value, or `otherwise` if there is none, whatever the reason: an absent key and a dead server give the same result.
+  /// Read status() where the difference matters.
   template <typename Otherwise = T>
   T value_or(Otherwise&& otherwise) const& {
     return has_value_ ? value_ : static_cast<T>(std::forward<Otherwise>(otherwise));
@@ -295,7 +295,7 @@ class [[nodiscard]] Result {
   T value_or(Otherwise&& otherwise) && {
     return has_value_ ? std::move(value_) : static_cast<T>(std::forward<Otherwise>(otherwise));
   }
-  /// kOk where there is a value. Valid as long as this Result.
+  /// kOk if there is a value. Valid as long as this Result.
   const Status& status() const noexcept { return has_value_ ? Status::done() : status_; }
 
  private:

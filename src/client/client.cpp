@@ -42,12 +42,12 @@ Result<Session*> Client::Impl::renew(Session* ended, Deadline& deadline) noexcep
   return fresh;
 }
 
-// Called by the child's first call. Everything here is the parent's, but for the memory: nobody else runs in it yet.
+// Called by the child's first call. The state is the parent's, but the memory is this process's, and no other thread runs yet.
 void Client::Impl::become_child() noexcept {
   new (&renew_mutex) std::timed_mutex;  // a parent's thread may have held them at the fork
   new (&read_mutex) std::timed_mutex;
   disown_all();
-  written = nullptr;  // queued writes are the parent's
+  written = nullptr;  // queued writes belong to the parent
   writes_lost = false;
   failures = {};
   own.set_own();
@@ -88,7 +88,7 @@ Result<Client> Client::connect() noexcept {
   }
 }
 
-// Of get_as: why `found` is not a value of `wanted` bytes.
+// For get_as: why `found` is not a value of `wanted` bytes.
 Status Client::not_as_wanted(const Result<std::size_t>& found, std::size_t wanted) noexcept {
   if (!found && !(found.status() == StatusCode::kBufferTooSmall)) return found.status();
   try {

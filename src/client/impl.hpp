@@ -1,11 +1,11 @@
-// Client::Impl: what stands behind a Client: its session, its writes that nobody has reported yet, and how a fork is noticed.
+// Client::Impl: the state of a Client: its session, the failed writes that are not reported yet, and the detection of forks.
 //
-//   client.cpp     life: connecting, connecting anew, forks
-//   writes.cpp     whatever waits for room or an answer in a write channel
+//   client.cpp     life cycle: connecting, reconnecting, forks
+//   writes.cpp     calls that wait for room or an answer in a write channel
 //   reads.cpp      gets, by direct reads and by ring; scan and size
 //   multi_get.cpp  gets of several keys at once
 //
-// Threads: any number. Reads need no lock; what writes holds own.turn, one thread at a time.
+// Threads: any number. Reads need no lock; a thread that writes holds own.turn, one thread at a time.
 #pragma once
 
 #include <atomic>
@@ -28,11 +28,11 @@
 
 namespace hostmap {
 
-// A page that a child of fork finds zeroed. On it lies what the child must not take over: so a fork is noticed without a system
-// call, and a read needs a single look, for the session that it finds here is this process's own.
+// A page that is zeroed in a child of fork. It holds what the child must not take over: a fork is thus detected without a
+// system call, and a read needs a single load, because the session that it finds here belongs to this process.
 class alignas(kPageSize) OwnPage {
  public:
-  // In memory that is private and of no file, as WIPEONFORK demands.
+  // Private anonymous memory, as WIPEONFORK requires.
   OwnPage() {
     if (::madvise(this, sizeof *this, MADV_WIPEONFORK) != 0) throw std::bad_alloc();
     set_own();
@@ -43,16 +43,16 @@ class alignas(kPageSize) OwnPage {
   bool in_child() const noexcept { return mark_.load(std::memory_order_relaxed) == 0; }  // relaxed: of this process
   void set_own() noexcept { mark_.store(1, std::memory_order_relaxed); }                 // relaxed: likewise
 
-  // The session to use now. Null in a child, as before the first one.
+  // The session to use now. Null in a child, and before the first session.
   std::atomic<Session*> session{nullptr};
-  // Whose turn it is to write.
+  // The turn of the thread that writes.
   WriteTurn turn;
 
  private:
   std::atomic<int> mark_{0};
 };
 
-// Writes that failed behind the back of their calls, until a flush tells of them.
+// Writes that failed after their calls had returned, until a flush reports them.
 class Failures {
  public:
   void add(std::uint64_t count, StatusCode code, bool late) noexcept {
@@ -79,7 +79,7 @@ class Failures {
 };
 
 struct Client::Impl {
-  // From the system, for the sake of `own`.
+  // Allocated by the system, because `own` needs a page.
   static void* operator new(std::size_t size) {
     void* pages =
         ::mmap(nullptr, round_up(size, kPageSize), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -99,7 +99,7 @@ struct Client::Impl {
 
   Deadline deadline() const noexcept { return Deadline(options.timeout); }
 
-  // The session to use now; connects anew if the last one has ended, or is a parent's.
+  // The session to use now; connects again if the last one has ended, or belongs to a parent.
   Result<Session*> current(Deadline& deadline) noexcept {
     if (own.in_child()) [[unlikely]]
       become_child();
@@ -109,7 +109,7 @@ struct Client::Impl {
     return renew(own.session.load(std::memory_order_acquire), deadline);
   }
 
-  // The same without connecting: null when there is more to do.
+  // The same without connecting: null when the slow path is needed.
   Session* current_if_usable() noexcept {
     // [session.use] acquire; pairs with [session.renew]
     Session* session = own.session.load(std::memory_order_acquire);
@@ -151,21 +151,22 @@ struct Client::Impl {
   Status await_own_writes(Session& session, Deadline& deadline) noexcept;
   Result<Session*> current_with_own_writes(Deadline& deadline) noexcept;
 
-  OwnPage own;  // first: reads look at nothing else of this
+  OwnPage own;  // first: reads use no other member
   Options options;
   InstanceName name;
-  // Guarded by own.turn: the session that was written to last, whether queued writes of earlier ones were never reported, and
+  // Guarded by own.turn: the session of the last write, whether queued writes of earlier sessions were never reported, and
   // what the next flush has to report.
   Session* written = nullptr;
   bool writes_lost = false;
   Failures failures;
   std::timed_mutex renew_mutex;           // guards `newest`
   std::timed_mutex read_mutex;            // guards the read channels
-  std::atomic<Session*> newest{nullptr};  // owned; the others hang on it
+  std::atomic<Session*> newest{nullptr};  // owned; the older ones are linked from it
 };
 
-// The session that direct reads may use at once; null when there is more to do: other threads' or this one's writes to wait
-// for, a server to ask or to find, a fork to notice. Once in a while it checks whether the name leads to another server.
+// Fast path: the session that direct reads may use at once. Null when the slow path is needed: writes of this or other
+// threads to wait for, a request by ring, a server to find, a fork to handle. From time to time the slow path checks whether
+// the name leads to another server.
 inline Session* Client::Impl::session_to_read() noexcept {
   // [session.use] acquire; pairs with [session.renew]
   Session* session = own.session.load(std::memory_order_acquire);
@@ -174,10 +175,10 @@ inline Session* Client::Impl::session_to_read() noexcept {
   return session_to_read_with_care(session);
 }
 
-// Is what was just read by way of `session` to be believed? If the session was retired meanwhile, it may be zeroes.
+// May the data just read through `session` be trusted? If the session was retired during the read, it may be zeroes.
 inline bool Client::Impl::still_current(const Session* session) const noexcept {
   std::atomic_thread_fence(std::memory_order_acquire);  // [session.check] acquire; pairs with [session.retire]
-  return own.session.load(std::memory_order_relaxed) == session;  // relaxed: behind the fence
+  return own.session.load(std::memory_order_relaxed) == session;  // relaxed: after the fence
 }
 
 // Holds the turn to write for as long as it lives; false: the deadline passed first.

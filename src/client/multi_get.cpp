@@ -1,9 +1,10 @@
-// multi_get: not the look-ups are what costs, but the way of each key's lines from memory. So the keys go in groups, and each
-// group in two parts: set_out() asks for all its buckets; arrive() looks into them, asks for what they lead to, and looks at that.
-// Before one group arrives, the next has set out. (To let the parts of arrive() overlap with other groups' gained nothing.)
+// multi_get: the cost is not in the look-ups, but in the cache misses of each key. So the keys are processed in groups, and
+// each group in two parts: set_out() prefetches all its buckets; arrive() reads them, prefetches what they refer to, and reads
+// that. set_out() of the next group precedes arrive() of this one. (Overlapping the parts of arrive() with other groups gained
+// nothing.)
 //
-// Nothing that is seen on the way is believed later: each value is proved by a glance of its own, and what a glance does not
-// see is looked up as get() does it.
+// Nothing read on the way is trusted later: the fast path validates each value on its own, and a key that it cannot decide is
+// looked up by get().
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -16,10 +17,10 @@ namespace hostmap {
 
 namespace {
 
-// Keys of a group: so many bring enough lines on their way that what follows finds the first ones there.
+// Keys of a group: large enough that the first lines have arrived when the last prefetch is issued.
 constexpr std::size_t kGroup = 16;
 
-// Some keys of a group: bit i stands for key i.
+// A set of keys of a group: bit i is key i.
 using Keys = std::uint32_t;
 static_assert(kGroup <= 32);
 
@@ -39,8 +40,8 @@ class Group {
   void look_up(Client::Impl& impl, std::size_t i, Result<std::string>& result) noexcept;
 
   std::span<const std::string_view> keys_;
-  const Session* session_;  // as session_to_read() says
-  // Of each key. Without a session, and of what is no key, it is nothing and nowhere.
+  const Session* session_;  // from session_to_read()
+  // For each key. Zero and empty if there is no session, or if it is not a valid key.
   std::array<std::uint64_t, kGroup> hashes_;
   std::array<TableReader::Approach, kGroup> approaches_;
 };
@@ -83,7 +84,8 @@ void Group::arrive(Client::Impl& impl, std::vector<Result<std::string>>& results
       further |= Keys{approaches_[i].further != nullptr} << i;
     });
   }
-  // Half of what needs no more is looked up while the further buckets come, and half while that comes to which they lead.
+  // Half of the remaining keys are looked up while the further buckets arrive, and half while what those buckets refer to
+  // arrives.
   constexpr Keys kHalf = (Keys{1} << kGroup / 2) - 1;
   const std::span<Result<std::string>> mine = std::span(results).last(keys_.size());
   const auto look_up_each_of = [&](Keys set) noexcept {
@@ -95,7 +97,7 @@ void Group::arrive(Client::Impl& impl, std::vector<Result<std::string>>& results
   look_up_each_of(further);
 }
 
-// Apart: it saves registers for nobody else.
+// Not inlined: otherwise its caller would save registers for it.
 [[gnu::noinline]] void Group::look_up(Client::Impl& impl, std::size_t i, Result<std::string>& result) noexcept {
   if (const EntryBucket* entries = approaches_[i].entries; entries != nullptr) {
     std::uint64_t size;
@@ -107,7 +109,7 @@ void Group::arrive(Client::Impl& impl, std::vector<Result<std::string>>& results
   impl.look_up_into(result, session_, keys_[i], hashes_[i]);
 }
 
-// `group_of(number)`: the keys of this group, where they stay until the group after the next one is set out.
+// `group_of(number)`: the keys of this group, which stay valid until the group after the next one is set out.
 template <typename GroupOf>
 std::vector<Result<std::string>> get_in_groups(Client::Impl& impl, std::size_t count, const GroupOf& group_of) {
   std::vector<Result<std::string>> results;

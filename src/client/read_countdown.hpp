@@ -1,11 +1,11 @@
-// ReadCountdown: which direct reads of a thread read the clock, so that the name is checked about once a second.
+// ReadCountdown: selects the direct reads of a thread that read the clock, so that the name is checked about once a second.
 //
-// Reading the clock for every read would cost a busy caller a third of its time. A count in the thread's own memory costs three
-// instructions, and threads share no line. Between two readings of the clock a thread makes at most kMost reads, and fewer if they
-// took long: a thread with up to ten reads a second reads the clock for each of them.
+// Reading the clock for every read would cost a busy caller a third of its time. A count in the thread's own memory costs
+// three instructions, and threads share no line. Between two readings of the clock a thread makes at most kMost reads, and
+// fewer if they took long: a thread with up to ten reads a second reads the clock for each of them.
 //
-// Threads: each has its own, for all of its clients. The number of reads varies at random, so that each of several clients that are
-// used in turn is checked.
+// Threads: each has its own, for all of its clients. The number of reads varies at random, so that each of several clients
+// that are used in turn is checked.
 #pragma once
 
 #include <algorithm>
@@ -15,10 +15,10 @@ namespace hostmap {
 
 class ReadCountdown {
  public:
-  // So many reads share one reading of the clock (about 10 ns), and so many a thread that was busy and becomes slow makes before
-  // it checks the name.
+  // So many reads share one reading of the clock (about 10 ns). A thread that was busy and becomes slow makes at most so many
+  // reads before it checks the name.
   static constexpr std::uint32_t kMost = 127;
-  // If the reads since the last start() took so long, the next one reads the clock.
+  // If the reads since the last start() took this long, the next one reads the clock.
   static constexpr std::int64_t kLongNs = 100'000'000;
 
   // Counts a read. True: this read must read the clock, and call start() or end().

@@ -10,7 +10,7 @@ namespace hostmap {
 
 namespace {
 
-// Of a read: nothing is unknown about it.
+// For a read: its outcome is never unknown.
 constexpr std::string_view kReadTimedOut =
     "timed out: the value or the connection changed in every attempt; try again with a longer timeout";
 
@@ -18,8 +18,8 @@ constexpr std::string_view kReadTimedOut =
 
 constinit thread_local ReadCountdown read_countdown;
 
-// A direct read waits for nobody, so it would never notice that its server was killed, the files were removed, and another server
-// was started.
+// Slow path of session_to_read(). A direct read waits for no other process, so without this check it would never detect that
+// its server was killed, the files were removed, and another server was started.
 [[gnu::noinline, gnu::cold]] Session* Client::Impl::session_to_read_with_care(Session* session) noexcept {
   if (session == nullptr || !session->reads_at_once()) return nullptr;
   const std::int64_t now = coarse_monotonic_ns();
@@ -37,8 +37,8 @@ Status Client::Impl::await_own_writes(Session& session, std::uint32_t lane, Dead
     return {};
   const Result<ClientChannel*> channel = session.channel(lane, limit);
   if (!channel) return channel.status();
-  // Any thread may wait for what was queued, but only the one that writes may take answers, which the worker can be waiting
-  // for. So that reads do not hold up writes, the turn is taken only when the short wait was not enough.
+  // Any thread may wait for queued writes, but only the thread that writes may take answers, for which the worker may be
+  // waiting. So that reads do not delay writes, the turn is taken only when the short wait was not enough.
   Deadline brief(std::min(options.timeout, std::chrono::nanoseconds(std::chrono::milliseconds(1))));
   Status status = (*channel)->await_consumed(position, brief);
   if (!(status == StatusCode::kTimeout)) return status;
@@ -54,7 +54,7 @@ Status Client::Impl::await_own_writes(Session& session, Deadline& limit) noexcep
   return {};
 }
 
-// The session to use for what concerns every lane, with all that this client has queued applied.
+// The session to use for an operation on all lanes, after all queued writes of this client are applied.
 Result<Session*> Client::Impl::current_with_own_writes(Deadline& limit) noexcept {
   for (;;) {
     if (Session* now = current_if_usable(); now != nullptr) now->look_for_successor(coarse_monotonic_ns());
@@ -62,7 +62,7 @@ Result<Session*> Client::Impl::current_with_own_writes(Deadline& limit) noexcept
     if (!session) return session.status();
     Status status = await_own_writes(**session, limit);
     if (status.ok()) return *session;
-    if (!(status == StatusCode::kClosed)) return status;  // else the table is gone with the writes; flush will say so
+    if (!(status == StatusCode::kClosed)) return status;  // else the table is gone with the writes; flush reports it
     if (limit.left() == 0) return Status(StatusCode::kTimeout);
   }
 }
@@ -80,7 +80,7 @@ Result<std::uint64_t> Client::Impl::read(const Bytes& key, const ValueTarget& ta
       usable = *at;
       const std::uint32_t lane = usable->reader().shard_of(span_of(key));
       if (Status status = await_own_writes(*usable, lane, limit); !status.ok()) {
-        if (status == StatusCode::kClosed) continue;  // the table is gone with the writes; flush will say so
+        if (status == StatusCode::kClosed) continue;  // the table is gone with the writes; flush reports it
         return status;
       }
     }
@@ -106,7 +106,7 @@ Result<std::uint64_t> Client::Impl::read(const Bytes& key, const ValueTarget& ta
       case ReadOutcome::kOutOfMemory:
         return Status::out_of_memory();
       case ReadOutcome::kContended: {
-        if (options.read_only) {  // there is no ring: it retries until the deadline
+        if (options.read_only) {  // no ring: retry until the deadline
           ::sched_yield();
           break;
         }
@@ -135,7 +135,7 @@ Result<std::uint64_t> Client::Impl::read_by_ring(Session& session, const Bytes& 
   ClientChannel& channel = **opened;
 
   PieceCursor cursor{};
-  std::uint64_t total = 0;  // bytes, as the first piece says; the room is for as many
+  std::uint64_t total = 0;  // bytes, from the first piece; the buffer has room for as many
   std::uint64_t received = 0;
   std::byte* to = nullptr;
   for (;;) {
@@ -159,7 +159,7 @@ Result<std::uint64_t> Client::Impl::read_by_ring(Session& session, const Bytes& 
       if (to != nullptr && piece != 0) std::memcpy(to + received, bytes.data() + sizeof head, piece);
     }
     channel.release();
-    if (code == StatusCode::kMismatch) {  // another value by now: start over
+    if (code == StatusCode::kMismatch) {  // the value has changed: start over
       if (limit.left() == 0) return Status(StatusCode::kTimeout, kReadTimedOut);
       received = 0;
       continue;
@@ -174,10 +174,10 @@ Result<std::uint64_t> Client::Impl::read_by_ring(Session& session, const Bytes& 
   }
 }
 
-// A get: in one glance if it is the usual one, with nothing in the way. `session`: as session_to_read() says, null for what is
-// no key; `hash`: of the key, if there is a session. Inlined by force, so that pairs, entries and each kind of target have a
-// straight line of their own. What read() takes by reference is made for it alone: on that line neither key nor target lies
-// in memory.
+// A get: by the fast path unless something is in the way. `session`: from session_to_read(), null for an invalid key; `hash`:
+// of the key, if there is a session. Inlined by force, so that pairs, entries and each kind of target have straight-line code
+// of their own. The arguments that read() takes by reference are created for its call only: the fast path keeps key and
+// target out of memory.
 template <typename MakeTarget>
 [[gnu::always_inline]] inline Result<std::uint64_t> Client::Impl::look_up(const Session* session,
                                                                           std::span<const std::byte> key,
@@ -200,14 +200,14 @@ template <typename MakeTarget>
   return look_up(session, key, session != nullptr ? session->reader().hash_of(key) : 0, make_target);
 }
 
-// Apart, so that the way of 8-byte keys has the registers for itself in `get` and `multi_get`.
+// Not inlined, so that the code of 8-byte keys has all registers in `get` and `multi_get`.
 [[gnu::noinline]] void Client::Impl::look_up_into(Result<std::string>& result, const Session* session, const Bytes& key,
                                                   std::uint64_t hash) noexcept {
   const Result<std::uint64_t> size = look_up(is_key(key) ? session : nullptr, span_of(key), hash,
                                              [&]() noexcept { return ValueTarget::string(*result); });
   if (!size) result = size.status();
 }
-// A get that is not done at a glance: of a key of any length, for one of 8 bytes after its glance. Apart for the same reason.
+// Slow path of a get: keys of any length, those of 8 bytes after their fast path has failed. Not inlined for the same reason.
 [[gnu::noinline]] Result<std::string> Client::Impl::get_with_care(std::span<const std::byte> key) noexcept {
   Result<std::string> result(std::in_place);
   const auto target = [&]() noexcept { return ValueTarget::string(*result); };
@@ -232,7 +232,7 @@ template <typename MakeTarget>
   return impl_->get_with_care(span_of(key));
 }
 
-// Apart, so that the way of 8-byte keys saves no registers for the others'.
+// Not inlined, so that the code of 8-byte keys saves no registers for the other lengths.
 [[gnu::noinline]] Result<std::size_t> Client::Impl::entry_into(std::span<const std::byte> key,
                                                                std::span<std::byte> buffer) noexcept {
   if (key.size() == 8) __builtin_unreachable();
@@ -272,7 +272,7 @@ Status Client::scan_with(Bytes prefix, VisitOne each, void* target) {
       std::string_view found(reinterpret_cast<const char*>(&item.value), sizeof item.value);
       if (!item.is_pair) {
         const Result<std::uint64_t> size = impl.read(std::string_view(item.key), ValueTarget::string(value));
-        if (!size && size.status() == StatusCode::kNotFound) continue;  // gone since
+        if (!size && size.status() == StatusCode::kNotFound) continue;  // removed since then
         if (!size) return size.status();
         found = value;
       }

@@ -21,19 +21,19 @@ namespace {
 
 constexpr std::chrono::milliseconds kBeforeNextTry{1};
 
-// All files of an instance are its server's.
+// All files of an instance must belong to the user of its server.
 Status strangers(const InstanceName& name) {
   return {StatusCode::kPermission, "the files of '" + name.name() + "' in " + name.dir() +
                                        " belong to different users: another user has replaced some of the server's; "
                                        "remove them, or choose another --name"};
 }
 
-// Is the server behind these regions alive? Only a server can hold the lock of the file that it made.
+// Is the server of these regions alive? Only a server can hold the lock of the file that it created.
 Status check_server_lives(const InstanceName& name, uid_t owner) {
   const Result<RegionFile> alive = open_region_file(name.alive(), Access::kReadOnly, name.trust());
   if (alive && alive->owner != owner) return strangers(name);
   if (alive && lock_holder(alive->fd.get()).held) return {};
-  // Only a file that is not there says that there is no server.
+  // Only an absent file means that there is no server.
   if (!alive && !(alive.status() == StatusCode::kNoServer)) return alive.status();
   // Only the owner of the files can continue the map.
   const std::string who = owner == ::geteuid()
@@ -52,7 +52,7 @@ Status no_server(const InstanceName& name, const Status& why) {
                                      ", or wait for one (Options::wait_for_server, --wait)"};
 }
 
-// Readable as far as its header; the reader does the rest.
+// Readable as far as its header; the reader makes the rest readable.
 Result<Region> attach_table(const InstanceName& name) {
   Result<Region> table = Region::attach(name.table(), RegionKind::kTable, Access::kReadParts, name.trust());
   constexpr std::uint64_t kHead = round_up(sizeof(TableHeader), std::uint64_t{kPageSize});
@@ -111,13 +111,13 @@ Result<std::unique_ptr<Session>> Session::open(const InstanceName& name, Deadlin
         if (!(status == StatusCode::kClosed)) return status;
         why = status.message();
       } else {
-        session->master_.ring_server();  // somebody has cut it off: the server makes it whole
+        session->master_.ring_server();  // another client has truncated it: the server restores it
         why = name.master() + " was damaged by another client, and is not restored yet";
       }
     } else {
       why = name.master() + " is not the region of the server that runs";
     }
-    // A server was starting or stopping just now, we were too slow for it, or its master region is not what it was.
+    // A server was starting or stopping just now, this client was too slow for it, or its master region was damaged.
     if (deadline.left() == 0) {
       return Status(StatusCode::kTimeout, "the server '" + name.name() + "' gave no connection in time (" + why +
                                               "); try again with a longer timeout, and see its state: hostmap ls");
@@ -126,17 +126,17 @@ Result<std::unique_ptr<Session>> Session::open(const InstanceName& name, Deadlin
   }
 }
 
-// Asks for a connection and attaches to it. kClosed: try again.
+// Requests a connection and attaches to it. kClosed: try again.
 Status Session::enter(const InstanceName& name, Deadline& deadline) {
   const bool expedited = reader_.header().membarrier != 0 && register_for_membarrier();
   const Result<std::uint64_t> id = reserve_connection(master_, deadline);
   if (!id) return id.status();
   Result<std::unique_ptr<ClientEnd>> end =
       ClientEnd::attach(name.connection(*id), *id, lanes_, expedited, name.trust(), &successor_);
-  // The server takes back at once what a slow client did not take.
+  // The server removes at once a region that a slow client did not attach to.
   if (!end) return end.status() == StatusCode::kNoServer ? Status(StatusCode::kClosed) : end.status();
   end_ = std::move(*end);
-  // One descriptor stays: the connection's, which holds the lock.
+  // One descriptor stays open: the connection's, which holds the lock.
   master_region_.close_file();
   table_.close_file();
   return confirm_attached(master_, *id);
@@ -160,7 +160,7 @@ Result<ClientChannel*> Session::channel(std::uint32_t channel, Deadline& deadlin
 }
 
 void Session::look_for_successor(std::int64_t now_ns) noexcept {
-  // relaxed, both: one of several threads that looks too often costs a system call
+  // relaxed, both: if one of several threads checks too often, it costs a system call
   std::int64_t last = checked_at_ns_.load(std::memory_order_relaxed);
   if (now_ns - last < SuccessorCheck::kEveryNs ||
       !checked_at_ns_.compare_exchange_strong(last, now_ns, std::memory_order_relaxed) ||
@@ -168,12 +168,12 @@ void Session::look_for_successor(std::int64_t now_ns) noexcept {
     return;
   }
   if (end_ != nullptr) end_->break_off();
-  gave_way_.store(true, std::memory_order_relaxed);  // relaxed: nothing hangs on it
+  gave_way_.store(true, std::memory_order_relaxed);  // relaxed: it publishes no other data
 }
 
 bool Session::may_read_on(std::int64_t now_ns) noexcept {
   look_for_successor(now_ns);
-  return !gave_way_.load(std::memory_order_relaxed);  // relaxed: nothing hangs on it
+  return !gave_way_.load(std::memory_order_relaxed);  // relaxed: it publishes no other data
 }
 
 void Session::retire() noexcept {
@@ -203,12 +203,12 @@ Status check_server(const InstanceName& name) {
 void await_change_of_folder(const InstanceName& name, Deadline& deadline) noexcept {
   const UniqueFd watch(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
   if (!watch || ::inotify_add_watch(watch.get(), name.dir().c_str(), IN_CREATE | IN_ATTRIB | IN_MOVED_TO) < 0) {
-    // No instance of inotify left, or no folder yet: twice a second is often enough.
+    // No instance of inotify left, or no folder yet: poll twice a second.
     constexpr std::int64_t kPause = 500;
     ::poll(nullptr, 0, static_cast<int>(std::min(deadline.left() / 1'000'000 + 1, kPause)));
     return;
   }
-  // The server may have appeared before the watch did: look again first, and then at least once a second.
+  // The server may have appeared before the watch was added: the caller checks again first, and then at least once a second.
   const std::int64_t milliseconds = std::min<std::int64_t>(deadline.left() / 1'000'000, 1000);
   pollfd event{watch.get(), POLLIN, 0};
   ::poll(&event, 1, static_cast<int>(milliseconds));

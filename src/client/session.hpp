@@ -1,5 +1,5 @@
-// Session: everything a client has of one server: its regions, its connection, its reader. A client that connects anew gets
-// a new session; the old one is retired but stays in memory, because other threads may still be reading through it.
+// Session: all that a client has of one server: its regions, its connection, its reader. A client that reconnects gets a new
+// session; the old one is retired but stays in memory, because other threads may still be reading through it.
 #pragma once
 
 #include <algorithm>
@@ -20,16 +20,16 @@ namespace hostmap {
 
 class Session {
  public:
-  // Finds the server of `name`, asks for a connection and attaches to it. Errors as Client::connect.
+  // Finds the server of `name`, requests a connection and attaches to it. Errors as Client::connect.
   static Result<std::unique_ptr<Session>> open(const InstanceName& name, Deadline& deadline);
-  // The same without a connection: the table alone, and nothing that another process could see. It ends (closed()) when the
-  // server stops.
+  // The same without a connection: only the table, and nothing that is visible to another process. It ends (closed()) when
+  // the server stops.
   static Result<std::unique_ptr<Session>> open_to_read(const InstanceName& name);
   ~Session();
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
-  // The session before this one. A list that one store extends: a child finds it whole, whenever the fork came.
+  // The session before this one. A list that one store extends: a child finds it complete, whenever the fork happened.
   std::unique_ptr<Session> previous;
 
   const TableReader& reader() const noexcept { return reader_; }
@@ -40,30 +40,31 @@ class Session {
 
   bool closed() const noexcept {
     if (end_ != nullptr) return end_->closed();
-    return table_.given_up() || gave_way_.load(std::memory_order_relaxed);  // relaxed: nothing hangs on it
+    return table_.given_up() || gave_way_.load(std::memory_order_relaxed);  // relaxed: it publishes no other data
   }
-  // By any thread: checks whether the name leads to another server that lives, unless the last check is less than a second
-  // old. If it does, closed() is true from now on. `now_ns`: coarse_monotonic_ns().
+  // Any thread: checks whether the name leads to another live server, unless the last check is less than a second old. If it
+  // does, closed() is true from then on. `now_ns`: coarse_monotonic_ns().
   void look_for_successor(std::int64_t now_ns) noexcept;
   // The same for a direct read. False: the name leads to another server.
   bool may_read_on(std::int64_t now_ns) noexcept;
-  // Looks of a direct read that were disturbed.
+  // Counts the attempts of a direct read that were disturbed.
   void count_retries(std::uint64_t retries) noexcept {
-    if (end_ == nullptr) return;                                                  // nowhere to count
+    if (end_ == nullptr) return;                                                  // no counters
     end_->counters().read_retries.fetch_add(retries, std::memory_order_relaxed);  // relaxed: a counter
   }
-  // Leaves the server and lets the memory go, while other threads may still be inside: they see zeroes, and must look
-  // whether the session is still the current one before they believe what they read.
+  // Leaves the server and frees the memory, while other threads may still be reading it: they see zeroes, and must check that
+  // the session is still the current one before they trust what they read.
   void retire() noexcept;
-  // The same in a child after fork: the connection is the parent's and is not touched.
+  // The same in a child after fork: the connection is the parent's and stays untouched.
   void disown() noexcept;
 
-  // Writes that were queued without an answer. By the thread that writes:
+  // Writes that were queued without an answer. Only the thread that writes calls these:
   void note_queued(std::uint32_t lane, std::uint64_t position) noexcept {
-    // [queued.set] release; pairs with [queued.see]: whoever sees it finds the channel
+    // [queued.set] release; pairs with [queued.see]: a thread that sees it finds the channel
     queued_[lane].store(position, std::memory_order_release);
     unreported_[lane] = true;
-    // relaxed (the load): this thread wrote it last. Stored only when it changes: readers keep their copy of the line.
+    // relaxed (the load): this thread wrote it last. Stored only when it changes, so that readers keep their copy of the
+    // line.
     if (reads_at_once_.load(std::memory_order_relaxed)) {
       reads_at_once_.store(false, std::memory_order_release);  // [queued.some] release; pairs with [queued.any]
     }
@@ -79,29 +80,29 @@ class Session {
     if (!by_ring_)
       reads_at_once_.store(true, std::memory_order_release);  // [queued.none] release; pairs with [queued.any]
   }
-  // A flush has told what became of them.
+  // A flush has reported their outcome.
   void note_reported(std::uint32_t lane) noexcept { unreported_[lane] = false; }
   bool unreported(std::uint32_t lane) const noexcept { return unreported_[lane]; }
   void note_all_reported() noexcept { std::fill(unreported_, unreported_ + lanes_, false); }
   bool any_unreported() const noexcept {
     return std::find(unreported_, unreported_ + lanes_, true) != unreported_ + lanes_;
   }
-  // Before others know of the session: the client wants its reads by ring.
+  // Before the session is published: all reads of the client use the ring.
   void leave_reads_to_server() noexcept {
     by_ring_ = true;
-    reads_at_once_.store(false, std::memory_order_relaxed);  // relaxed: whoever finds the session sees it
+    reads_at_once_.store(false, std::memory_order_relaxed);  // relaxed: published with the session
   }
-  // By any thread: may a read go straight to the table, with no writes on their way that it must see?
+  // Any thread: may a read use the table directly, without queued writes that it must see?
   bool reads_at_once() const noexcept {
     return reads_at_once_.load(std::memory_order_acquire);  // [queued.any] acquire; pairs with [queued.some]
   }
-  // By any thread: the position behind the last queued write of a lane that is not known to be applied; 0: none.
+  // Any thread: the position behind the last queued write of a lane that is not known to be applied; 0: none.
   std::uint64_t queued_position(std::uint32_t lane) const noexcept {
     return queued_[lane].load(std::memory_order_acquire);  // [queued.see] acquire; pairs with [queued.set]
   }
 
  private:
-  Session(const InstanceName& name, Region table);  // only to read
+  Session(const InstanceName& name, Region table);  // read-only
   Session(const InstanceName& name, Region master, Region table);
   Status enter(const InstanceName& name, Deadline& deadline);
 
@@ -111,17 +112,17 @@ class Session {
   MasterView master_;
   TableReader reader_;
   std::uint32_t lanes_;
-  std::unique_ptr<ClientEnd> end_;  // null: only to read
-  bool left_ = false;               // retired or disowned: there is nothing to say to the server any more
+  std::unique_ptr<ClientEnd> end_;  // null: read-only
+  bool left_ = false;               // retired or disowned: nothing more is sent to the server
   Word queued_[kMaxLanes] = {};
-  bool unreported_[kMaxLanes] = {};  // the writing thread's
+  bool unreported_[kMaxLanes] = {};  // of the thread that writes
   std::atomic<bool> reads_at_once_{true};
   bool by_ring_ = false;
   std::atomic<std::int64_t> checked_at_ns_{coarse_monotonic_ns()};  // when the name was last checked
   std::atomic<bool> gave_way_{false};
 };
 
-// kOk if a server of this name lives and its regions can be attached; otherwise why not.
+// kOk if a server of this name is alive and its regions can be attached; otherwise the reason.
 Status check_server(const InstanceName& name);
 
 // Waits until something changes in the folder of `name`, or the deadline: a server may have appeared.

@@ -18,11 +18,12 @@ std::uint64_t value(const Word& counter) noexcept {
   return counter.load(std::memory_order_relaxed);
 }
 
-// Version and commit of the server. It can write anything there: what is not printable, or means something in JSON, is a '?'.
+// Version and commit of the server. It can write anything there: characters that are not printable, or special in JSON,
+// become '?'.
 void read_version(const TableHeader& header, Statistics& s) {
   std::string text;
   for (const Word& word : header.server_version) {
-    const std::uint64_t bytes = word.load(std::memory_order_relaxed);  // relaxed: for people
+    const std::uint64_t bytes = word.load(std::memory_order_relaxed);  // relaxed: for diagnosis
     text.append(reinterpret_cast<const char*>(&bytes), sizeof bytes);
   }
   text.erase(std::min(text.find('\0'), text.size()));
@@ -46,15 +47,15 @@ Result<Statistics> collect_statistics(const InstanceName& name) {
   const TableHeader& header = *region->at<TableHeader>(0);
   Statistics s;
   s.name = name.name();
-  s.pid = header.server_pid.load(std::memory_order_relaxed);  // relaxed: for people
+  s.pid = header.server_pid.load(std::memory_order_relaxed);  // relaxed: for diagnosis
   read_version(header, s);
-  s.layout_version = kLayoutVersion;  // or the region would not have been attached
+  s.layout_version = kLayoutVersion;  // otherwise the region would not have been attached
   // [fill.size] acquire; pairs with [fill.clear]
   const std::uint64_t fill = header.fill.load(std::memory_order_acquire);
   for (std::uint32_t i = 0; i < header.shard_count; ++i) {
     const ShardHeader& shard = header.shards[i];
     const LaneStats& lane = header.lane_stats[i];
-    // A lane that has not noticed the last clear yet counts what that removed.
+    // A lane that has not processed the last clear yet still counts the keys that the clear removed.
     // [fill.counts] acquire; pairs with [fill.noticed]
     if (lane.fill.load(std::memory_order_acquire) == fill) {
       s.pair_keys += value(lane.pair_keys);
@@ -80,7 +81,7 @@ Result<Statistics> collect_statistics(const InstanceName& name) {
   s.memory_bytes = value(server.memory_bytes);
   s.memory_limit_bytes = header.memory_limit;
   s.file_bytes = region->held_bytes();
-  // One after the other, while writers change them: never below zero.
+  // The counters are read one after the other while writers change them: the result is never below zero.
   const std::uint64_t populated = value(header.arena_populated);
   s.free_bytes = std::min(value(server.arena_free_bytes), populated);
   const std::uint64_t used = s.free_bytes + s.entry_bytes + s.overflow_bytes;

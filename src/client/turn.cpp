@@ -19,13 +19,13 @@ bool WriteTurn::lock_shared(Deadline& deadline) noexcept {
   return end_bias(deadline) && lock_within(mutex_, deadline);
 }
 
-// Every thread that does not own the turn comes here: after the first time there is nothing to wait for.
+// Slow path: every thread that does not own the turn calls this. After the first time there is nothing to wait for.
 bool WriteTurn::end_bias(Deadline& deadline) noexcept {
   if (ended_.load(std::memory_order_acquire)) return true;  // [turn.seen] acquire; pairs with [turn.ended]
   shared_.store(true, std::memory_order_release);           // [turn.revoke] release; pairs with [turn.shared]
   if (membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) != 0) {
-    // Forbidden since the process registered, or in a child of one that could not: a processor's stores become visible in much
-    // less time than this.
+    // Forbidden since the process registered, or in a child of a process that could not register: the stores of a processor
+    // become visible in much less time than this.
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
   // [turn.left] acquire; pairs with [turn.leave]

@@ -1,8 +1,8 @@
 // WriteTurn: one thread at a time writes through a Client, at almost no cost while it is always the same one.
 //
-// A mutex costs an atomic read-modify-write for each call, several times what a put_async takes. So the turn is biased: the
-// first thread that writes owns it, and takes it by plain stores. Another thread that wants it ends the bias, for ever: from
-// then on everybody takes the mutex.
+// A mutex costs an atomic read-modify-write for each call, several times the cost of a put_async. So the turn is biased: the
+// first thread that writes owns it, and takes it by plain stores. Another thread that needs it ends the bias forever: from
+// then on all threads take the mutex.
 //
 //   owner                                  the thread that ends the bias
 //   O1 in_use = 1                          R1 shared = 1
@@ -12,8 +12,8 @@
 // Each stores its own word before it loads the other's, and R2 is the fence for both: at least one sees the other. Where
 // membarrier is not allowed there is no bias.
 //
-// It lies on the page that a fork wipes: the child begins with a turn that nobody has taken. All words are zero at first, a
-// mutex of glibc too.
+// It is stored in the page that a fork wipes: the child begins with a free turn. All words are zero at first, and so is a
+// mutex of glibc.
 #pragma once
 
 #include <atomic>
@@ -27,7 +27,7 @@ namespace hostmap {
 
 class WriteTurn {
  public:
-  // To be called before any lock(): may there be a bias? A child begins with one.
+  // Called before any lock(): may there be a bias? A child begins with one.
   void allow_bias(bool allowed) noexcept {
     // relaxed, both: published with the client
     shared_.store(!allowed, std::memory_order_relaxed);
@@ -38,13 +38,13 @@ class WriteTurn {
 
   // False: the deadline passed first.
   [[gnu::always_inline]] bool lock(Deadline& deadline) noexcept { return try_as_owner() || lock_shared(deadline); }
-  // Without waiting: false also where that is not possible at once.
+  // Without waiting: false if the turn is not free at once.
   [[gnu::always_inline]] bool try_as_owner() noexcept {
     if (owner_.load(std::memory_order_relaxed) != this_thread())
       return false;                                           // relaxed: only this thread stores its own
     in_use_.store(true, std::memory_order_relaxed);           // relaxed: R2 fences for this thread
     std::atomic_signal_fence(std::memory_order_seq_cst);      // [turn.take] seq_cst; pairs with [turn.revoke]
-    if (!shared_.load(std::memory_order_relaxed)) [[likely]]  // relaxed: behind the fence
+    if (!shared_.load(std::memory_order_relaxed)) [[likely]]  // relaxed: after the fence
       return true;
     in_use_.store(false, std::memory_order_release);  // [turn.leave] release; pairs with [turn.left]
     return false;
@@ -57,7 +57,7 @@ class WriteTurn {
     }
     mutex_.unlock();
   }
-  // For a fast path that knows that it took the turn as its owner.
+  // For a fast path that has taken the turn as its owner.
   void unlock_as_owner() noexcept {
     in_use_.store(false, std::memory_order_release);  // [turn.leave] release; pairs with [turn.left]
   }
@@ -77,7 +77,7 @@ class WriteTurn {
 
   std::atomic<std::uint64_t> owner_{0};
   std::atomic<bool> in_use_{false};  // by the owner
-  std::atomic<bool> shared_{false};  // there is no bias: the mutex decides
+  std::atomic<bool> shared_{false};  // no bias: the mutex decides
   std::atomic<bool> ended_{false};   // and the owner has left its last call under the bias
   std::timed_mutex mutex_;
 };

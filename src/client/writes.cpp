@@ -6,8 +6,8 @@
 
 namespace hostmap {
 
-// Sends a write to its lane and waits for what it is answered. `largest`: of the user's values, in bytes. `number`: of an
-// increment, the new one.
+// Sends a write to its lane and waits for its answer. `largest`: limit of the user's values, in bytes. `number`: for an
+// increment, receives the new number.
 Status Client::Impl::mutate(Op op, const Bytes& key, const ValueParts& value, std::uint64_t largest,
                             std::int64_t* number) noexcept {
   if (!is_key(key)) return key_status(key);
@@ -34,7 +34,7 @@ Status Client::Impl::ask(Session& session, std::uint32_t lane, Op op, std::span<
   }
   const StatusCode code = answer.code;
   channel->release();
-  session.note_applied(lane);  // the lane is in order: what was queued before this is applied, too
+  session.note_applied(lane);  // the lane is in order: writes queued before this one are applied, too
   return code;
 }
 
@@ -67,7 +67,7 @@ Status Client::clear() noexcept {
   Impl& impl = *impl_;
   if (Status status = impl.may_write(); !status.ok()) return status;
   Deadline limit = impl.deadline();
-  // What this client has queued in other lanes comes before.
+  // Writes that this client has queued in other lanes come first.
   const Result<Session*> session = impl.current_with_own_writes(limit);
   if (!session) return session.status();
   const Turn turn(impl.own.turn, limit);
@@ -77,8 +77,8 @@ Status Client::clear() noexcept {
 
 Status Client::put_async(Bytes key, Bytes value) noexcept {
   if (!is_key(key)) return key_status(key);
-  // The usual case, without any of what the unusual ones need: this thread owns the turn, the session lives, the channel is
-  // open and has room.
+  // Fast path, with no work for the rare cases: this thread owns the turn, the session is alive, the channel is open and has
+  // room.
   WriteTurn& turn = impl_->own.turn;
   if (turn.try_as_owner()) [[likely]] {
     if (Session* session = impl_->current_if_usable(); session != nullptr && session == impl_->written) [[likely]] {
@@ -96,7 +96,7 @@ Status Client::put_async(Bytes key, Bytes value) noexcept {
   return impl_->queue(key, value);
 }
 
-// From here on the writing thread writes to `session`; what it had queued elsewhere and never heard of is lost.
+// From now on the writing thread writes to `session`; queued writes of earlier sessions whose outcome is unknown are lost.
 void Client::Impl::write_to(Session* session) noexcept {
   if (session == written) return;
   writes_lost = writes_lost || (written != nullptr && written->any_unreported());
@@ -131,7 +131,8 @@ Status Client::flush() noexcept {
   if (std::exchange(impl.writes_lost, false)) return StatusCode::kClosed;
   if (!session) return session.status();
 
-  // With its connection gone, what was queued on it is reported by this very status.
+  // If its connection is gone, this status also reports the writes that were queued on it.
+  //
   const auto failed = [&](Status status) {
     if (status == StatusCode::kClosed) (*session)->note_all_reported();
     return status;

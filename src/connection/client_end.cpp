@@ -11,7 +11,7 @@ namespace hostmap {
 
 namespace {
 
-// A worker wakes its clients at the end of a sweep. A wake-up that is so much later than the answer was forgotten.
+// A worker wakes its clients at the end of a sweep. A wake-up that comes this much later than the answer was lost.
 constexpr std::int64_t kWakeUpPatienceNs = 1'000'000'000;
 
 }  // namespace
@@ -36,39 +36,39 @@ ClientChannel::ClientChannel(ClientEnd& end, std::uint32_t channel, WorkerView w
                         end.answer_nonce_),
                0) {}
 
-// Both, as a worker that takes `parked` back without having slept does not poll every channel once more.
+// Both: a worker that clears `parked` again without having slept does not poll every channel once more.
 void ClientChannel::call_worker() noexcept {
   hint_if_idle(*control_, worker_.idle_hints(), end_.id_);
   ring_if_parked(worker_.line(), worker_.bell());
 }
 
-// Spinning is of use only while the worker can run elsewhere.
+// Spinning helps only while the worker can run on another processor.
 std::int64_t ClientChannel::spin_limit() const noexcept {
   // relaxed: a hint
   const std::uint32_t cpu = worker_.line().cpu.load(std::memory_order_relaxed);
   return cpu == static_cast<std::uint32_t>(::sched_getcpu()) ? 0 : AdaptiveSpin::kLongestNs;
 }
 
-// Spins, then sleeps, until `ready()`, the connection's end or the deadline.
+// Spins, then sleeps, until `ready()`, the end of the connection or the deadline.
 template <typename Ready>
 Status ClientChannel::wait(WaitWord why, std::uint64_t wake_at, Ready&& ready, Deadline& deadline) {
   const auto over = [&]() noexcept { return ready() || end_.closed(); };
-  // Of many that wait for answers each sends its next request as soon as it runs. (Those that wait for room go on when half a
-  // ring is free: they are better woken then.)
+  // If many clients wait for answers, each sends its next request as soon as it runs. (Clients that wait for room continue
+  // when half a ring is free: for them a wake-up is better.)
   const bool crowded = worker_.line().crowded.load(std::memory_order_relaxed) != 0;  // relaxed: a hint
   if (spin_.spin(over, crowded ? 0 : spin_limit()) ||
       (crowded && why == kWaitingForAnswer && spin_.yield_until(over))) {
     return ready() ? Status() : Status(StatusCode::kClosed);
   }
   const std::int64_t begin = monotonic_ns();
-  // Another thread of this client may be asleep on this channel, too: one at a time.
+  // Another thread of this client may also sleep on this channel: one at a time.
   if (!lock_within(sleeper_, deadline)) return StatusCode::kTimeout;
   const std::lock_guard<std::timed_mutex> sleeper(sleeper_, std::adopt_lock);
   count_forgotten_wake_up(begin);
   for (;;) {
     control_->wake_at.store(wake_at, std::memory_order_relaxed);  // relaxed: [wait.why] publishes it
     begin_wait(*control_, why);
-    // In this order: what was answered before the close is still an answer.
+    // In this order: an answer sent before the close is still valid.
     const bool closed = end_.closed();
     const bool done = ready();
     if (done || closed) {
@@ -85,16 +85,16 @@ Status ClientChannel::wait(WaitWord why, std::uint64_t wake_at, Ready&& ready, D
         control_->waiting.store(kNotWaiting, std::memory_order_relaxed);  // relaxed: likewise
         return end_.closed() ? StatusCode::kClosed : StatusCode::kTimeout;
       }
-      // It came in this very moment, and its wake-up is on the way; or the wake-up was forgotten. The call must not wait to
-      // find out which: `waiting` stays set, and the next wait checks it.
-      // (Room that came while answers were awaited wakes nobody.)
+      // The answer came at this very moment and its wake-up is in progress, or the wake-up was lost. The call must not wait
+      // to distinguish the two: `waiting` stays set, and the next wait checks it.
+      // (Room that comes while answers are awaited causes no wake-up.)
       if (why == kWaitingForRoom || answers_.poll()) unwoken_since_ns_ = monotonic_ns();
       return {};
     }
   }
 }
 
-// A call ended by its timeout although what it waited for was there. Was its wake-up never sent? That is a bug, unless a hostile
+// A wait ended by its timeout although its condition was met. Was its wake-up never sent? That is a bug, unless a hostile
 // process has moved the futex.
 void ClientChannel::count_forgotten_wake_up(std::int64_t now) noexcept {
   if (unwoken_since_ns_ == 0) return;
@@ -113,7 +113,7 @@ Status ClientChannel::await_room(std::uint64_t payload_bytes, Deadline& deadline
   // [consumed.load] acquire; pairs with [consumed.publish]: the worker is done with the bytes before it
   consumed_ = control_->requests_consumed.load(std::memory_order_acquire);
   if (requests_.has_room(size, consumed_)) return {};
-  // Once full, go on when half of the ring is free: a wake-up for every record would cost more than the records.
+  // Once full, continue when half of the ring is free: a wake-up for every record would cost more than the records.
   const std::uint64_t half = requests_.view().capacity() / 2;
   const std::uint64_t must = requests_.head() + requests_.needed(size) - requests_.view().capacity();
   const std::uint64_t wake_at = std::max(must, requests_.head() - half);
@@ -138,13 +138,13 @@ Status ClientChannel::await_consumed_and_take_answers(std::uint64_t position, De
 }
 
 // Waits until so many requests are consumed. The worker consumes none while their answers have no room, and answers to calls
-// that have timed out are still in the ring: whoever waits for room makes room. Each answer that comes ends the sleep, as
-// `waiting` cannot say both: so while answers are outstanding they are awaited, and room besides.
+// that have timed out are still in the ring: a thread that waits for room must free room. Each answer ends the sleep, because
+// `waiting` cannot express both: while answers are outstanding, the thread waits for an answer or for room.
 template <typename Ready>
 Status ClientChannel::wait_for_room(std::uint64_t wake_at, Ready&& ready, Deadline& deadline) {
   while (awaited_count_ != 0) {
     const auto either = [&]() noexcept { return ready() || answers_.poll(); };
-    // Behind the answers that are outstanding the room comes for certain: nothing else holds up the worker.
+    // Room follows the outstanding answers for certain: nothing else delays the worker.
     if (Status status = wait(kWaitingForAnswer, 0, either, deadline); !status.ok()) return status;
     if (ready()) return {};
     if (Status status = next_answer(deadline); !status.ok()) return status;
@@ -186,14 +186,14 @@ Status ClientChannel::send_any(Op op, bool wants_answer, std::span<const std::by
   return {};
 }
 
-// Notes that the record about to be sent will be answered.
+// Records that the record to be sent next will be answered.
 void ClientChannel::await(Op op, std::uint64_t payload_bytes) noexcept {
   const std::uint64_t size = record_bytes(payload_bytes);
   const std::uint64_t position = requests_.head() + requests_.needed(size) - size;
   awaited_[(first_awaited_ + awaited_count_++) % kMostAwaited] = {request_mark(position), op};
 }
 
-// The answer to the oldest request that is outstanding, late as it may be.
+// The answer to the oldest outstanding request, however late.
 Status ClientChannel::next_answer(Deadline& deadline) {
   const auto ready = [this]() noexcept { return answers_.poll(); };
   if (!ready()) {
@@ -223,7 +223,7 @@ Status ClientChannel::await_answer(Deadline& deadline) {
   }
 }
 
-// The answer at hand is to a call that has timed out. What it says of writes is kept for the next flush.
+// The current answer belongs to a call that has timed out. Its result for writes is kept for the next flush.
 void ClientChannel::pass_over() noexcept {
   const OpFacts& facts = facts_of(answered_);
   std::uint64_t failed = answer_.code != StatusCode::kOk && facts.mutates ? 1 : 0;
@@ -252,7 +252,7 @@ ClientEnd::ClientEnd(Region region, std::byte* memory, bool expedited) noexcept
       answer_nonce_(header_->answer_nonce),
       lanes_(header_->lane_count),
       expedited_(expedited) {
-  header_->client.expedited.store(expedited ? 1 : 0, std::memory_order_relaxed);  // relaxed: for people
+  header_->client.expedited.store(expedited ? 1 : 0, std::memory_order_relaxed);  // relaxed: for diagnosis
 }
 
 ClientEnd::~ClientEnd() = default;

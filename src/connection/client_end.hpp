@@ -1,15 +1,15 @@
-// ClientEnd: one client's connection, seen from the client: attach, send, await, close.
+// ClientEnd: the client's end of a connection: attach, send, await, close.
 //
-// Threads: a channel belongs to one thread at a time (the write channels to the thread whose turn it is, the read channels to
-// the one that holds the client's mutex), but for consumed() and await_consumed(), which any thread may call, as the counters
-// and closed().
+// Threads: a channel belongs to one thread at a time (the write channels to the thread that holds the turn, the read channels
+// to the one that holds the client's mutex). Any thread may call consumed() and await_consumed(), use the counters, and call
+// closed().
 //
 // Invariants
 // 1. The connection region is locked (a POSIX write lock) before the first request, by the process that uses it, and its
 //    descriptor is the only one of that file in the process: so the lock lives exactly as long as the process.
 // 2. Requests are answered in order: an answer that names another request is a bug or a broken server, and ends the
 //    connection.
-// 3. A client keeps no more answers outstanding than fit the answer ring.
+// 3. A client has no more answers outstanding than fit the answer ring.
 #pragma once
 
 #include <array>
@@ -37,22 +37,22 @@
 
 namespace hostmap {
 
-// What a client needs to know of the worker that serves a lane: its line in the table (read-only) and its bell. Which worker
-// that is may change when a server is restarted, so it is asked each time.
+// What a client needs of the worker that serves a lane: its line in the table (read-only) and its bell. A restarted server
+// may assign the lane to another worker, so it is loaded each time.
 struct WorkerView {
   const LaneWorker* number = nullptr;
   const WorkerLine* lines = nullptr;  // of all workers
   Bell* bells = nullptr;              // likewise
   IdleHints* hints = nullptr;         // likewise
 
-  // relaxed: a record that is published too late for the old worker is found by the new one's first sweep
+  // relaxed: a record that is published too late for the old worker is found by the first sweep of the new one
   std::uint32_t worker() const noexcept { return number->load(std::memory_order_relaxed) % kMaxLanes; }
   const WorkerLine& line() const noexcept { return lines[worker()]; }
   Bell& bell() const noexcept { return bells[worker()]; }
   IdleHints& idle_hints() const noexcept { return hints[worker()]; }
 };
 
-// Of an answer that no server sends: the connection is broken off, and the next call connects anew.
+// For an answer that no correct server sends: the connection is closed, and the next call connects again.
 constexpr std::string_view kSenselessAnswer =
     "the server's answer is not valid; the next call connects again; please report this";
 
@@ -61,7 +61,7 @@ std::uint64_t refused_writes(std::span<const std::byte> flush_answer) noexcept;
 
 class ClientEnd;
 
-// A ring pair, the client's side. Made by ClientEnd::channel().
+// The client's side of a ring pair. Created by ClientEnd::channel().
 class ClientChannel {
  public:
   // Waits until there is room for a record with `payload_bytes`. Blocks until `deadline`.
@@ -74,7 +74,7 @@ class ClientChannel {
     encode_request(requests_.begin(size), op, wants_answer, key, value);
     publish(size);
   }
-  // Sends an unanswered request if it fits a record and there surely is room. Never blocks.
+  // Sends an unanswered request if it fits a record and the ring certainly has room. Never blocks.
   bool try_send(Op op, std::span<const std::byte> key, std::span<const std::byte> value) noexcept {
     const std::uint64_t size = record_bytes(key.size() + value.size());
     if (size > max_record_bytes(requests_.view().capacity()) || !requests_.has_room(size, consumed_)) return false;
@@ -89,15 +89,14 @@ class ClientChannel {
     StatusCode code = StatusCode::kInternal;
     std::span<const std::byte> value;  // in the ring; valid until release()
   };
-  // Waits for the answer to the last request that wanted one; those of earlier calls that timed out are passed over. Blocks
-  // until `deadline`. On kOk it is answer(), to be released before the next request.
-  // Errors: kTimeout, kClosed, kInternal (an answer that no server sends; the connection is broken off).
+  // Waits for the answer to the last request that wanted one, and skips answers to earlier calls that timed out. Blocks until
+  // `deadline`. On kOk it is answer(), to be released before the next request.
+  // Errors: kTimeout, kClosed, kInternal (an answer that no correct server sends; the connection is closed).
   Status await_answer(Deadline& deadline);
   const Answer& answer() const noexcept { return answer_; }
   void release() noexcept;
 
-  // What became of writes whose calls had timed out, or of flushes that had: known once a later call has passed over their
-  // answers.
+  // The outcome of writes or flushes whose calls had timed out: known once a later call has skipped their answers.
   struct LateOutcomes {
     std::uint64_t failed = 0;  // writes
     StatusCode first = StatusCode::kOk;
@@ -105,14 +104,14 @@ class ClientChannel {
   LateOutcomes take_late_outcomes() noexcept { return std::exchange(late_, {}); }
   bool owes_outcomes() const noexcept { return awaited_count_ != 0 || late_.failed != 0; }
 
-  // Has the server consumed everything that was sent up to `position`? (acquire: its effects are visible then)
+  // Has the server consumed everything that was sent up to `position`? (acquire: its effects are then visible)
   bool consumed(std::uint64_t position) const noexcept {
     // [consumed.load] acquire; pairs with [consumed.publish]
     return control_->requests_consumed.load(std::memory_order_acquire) >= position;
   }
   // Blocks until consumed(position). Errors: kTimeout, kClosed.
   Status await_consumed(std::uint64_t position, Deadline& deadline);
-  // The same for the thread that owns the channel: takes outstanding answers, too, for which the worker may need the room.
+  // The same for the thread that owns the channel: also takes outstanding answers, whose room the worker may need.
   Status await_consumed_and_take_answers(std::uint64_t position, Deadline& deadline);
   std::uint64_t sent() const noexcept { return requests_.head(); }  // the position behind the last record
   bool fits(std::uint64_t payload_bytes) const noexcept {
@@ -148,13 +147,13 @@ class ClientChannel {
   bool expedited_;
   RingProducer requests_;
   RingConsumer answers_;
-  std::uint64_t consumed_ = 0;  // last value of requests_consumed that was looked at
-  // The answer at hand, what it belongs to, and the bytes that release() will pass over.
+  std::uint64_t consumed_ = 0;  // last loaded value of requests_consumed
+  // The current answer, the request it belongs to, and the bytes that release() will skip.
   Answer answer_;
   Op answered_ = Op::kPadding;
   std::uint64_t answer_bytes_ = 0;
-  // The requests whose answers are outstanding, oldest first: the last call's, and before it those of calls that timed out.
-  // A client that lets that many time out sends nothing more before the oldest is answered.
+  // The requests whose answers are outstanding, oldest first: that of the last call, preceded by those of calls that timed
+  // out. A client that lets so many time out sends nothing more until the oldest is answered.
   static constexpr std::uint32_t kMostAwaited = 64;
   struct Awaited {
     std::uint16_t mark;
@@ -174,10 +173,11 @@ class ClientChannel {
 
 class ClientEnd {
  public:
-  // Attaches to the connection region of `id` that the server has made, and locks it. `expedited`: this process is
-  // registered for membarrier, and the server uses it. kClosed: it is gone already.
+  // Attaches to the connection region of `id` that the server has created, and locks it. `expedited`: this process is
+  // registered for membarrier, and the server uses it. kClosed: the region is gone already.
   // `trust`: as Region::attach.
-  // `successor`, if given, must live as long: waits ask it from time to time, and end with kClosed if it says so.
+  // `successor`, if given, must live as long: waits check it from time to time, and end with kClosed if another server
+  // serves.
   static Result<std::unique_ptr<ClientEnd>> attach(const std::string& path, std::uint64_t id, std::uint32_t lanes,
                                                    bool expedited, const Trust& trust = {},
                                                    const SuccessorCheck* successor = nullptr);
@@ -187,10 +187,10 @@ class ClientEnd {
   ClientEnd(const ClientEnd&) = delete;
   ClientEnd& operator=(const ClientEnd&) = delete;
 
-  // Tells the server that this client is done. The server bell is for the caller to ring.
+  // Notifies the server that this client is done. The caller rings the server's bell.
   void close() noexcept;
 
-  // The channel, opened by the server if it was not yet: `ring_server` is called to ask for that.
+  // The channel, opened by the server if necessary: `ring_server` is called to request that.
   // Errors: kFull (no memory for its rings), kTimeout, kClosed.
   Result<ClientChannel*> channel(std::uint32_t channel, WorkerView worker, const MasterView* master,
                                  Deadline& deadline);
@@ -198,30 +198,30 @@ class ClientEnd {
   // The channel if channel() has opened it before, else null.
   ClientChannel* open_channel(std::uint32_t channel) noexcept { return channels_[channel].get(); }
 
-  // Has either end given the connection up?
+  // Has either end closed the connection?
   bool closed() const noexcept {
     // [connection.abandoned] acquire; pairs with [connection.abandon]
     if (abandoned_.load(std::memory_order_acquire)) return true;
     // [connection.closed] acquire; pairs with [connection.close]
     return header_->server.closed.load(std::memory_order_acquire) != 0;
   }
-  // The connection cannot be used any more (a request was cut off in the middle): closed() is true from now on.
+  // The connection cannot be used any more (a request was interrupted): closed() is true from now on.
   void break_off() noexcept {
     close();
     abandoned_.store(true,
                      std::memory_order_release);  // [connection.abandon] release; pairs with [connection.abandoned]
   }
-  // After a long wait: breaks off if the name of the instance leads to another server by now. Nobody answers here any more, or
-  // nobody that others can find.
+  // After a long wait: breaks off if the name of the instance now leads to another server. This server no longer exists, or
+  // no other client can find it.
   bool gave_way_to_successor() noexcept {
     if (successor_ == nullptr || !successor_->successor_serves()) return false;
     break_off();
     return true;
   }
-  // Wakes whoever of this process sleeps on the region; they find closed(). To be called after break_off().
+  // Wakes all threads of this process that sleep on the region; they find closed(). Called after break_off().
   void wake_sleepers() noexcept;
-  // Gives the region up while other threads of this process may still look at it: its pages are exchanged for private
-  // ones, and closed() is true from now on.
+  // Frees the region while other threads of this process may still read it: its pages are replaced by private ones, and
+  // closed() is true from now on.
   void abandon() noexcept;
   std::uint32_t lanes() const noexcept { return lanes_; }
   ClientWords& counters() noexcept { return header_->client; }
@@ -234,7 +234,7 @@ class ClientEnd {
   Region region_;  // empty when over() foreign memory
   ConnectionHeader* header_;
   std::byte* memory_;
-  // Copies of the constants, so that nothing depends on what somebody else might write there later.
+  // Copies of the constants, so that nothing depends on what another process might write there later.
   std::uint64_t id_;
   std::uint64_t ring_bytes_;
   std::uint64_t request_nonce_;

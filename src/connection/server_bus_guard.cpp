@@ -15,11 +15,11 @@ namespace hostmap {
 
 namespace {
 
-// How often a file is made whole again: a client that cuts it off without end gets private pages, too.
+// How often a file is restored: a client that keeps truncating it gets private pages, too.
 constexpr std::uint32_t kMostRestorations = 1000;
 
 struct Place {
-  std::atomic<std::uintptr_t> begin{0};  // 0: free; the last to be stored
+  std::atomic<std::uintptr_t> begin{0};  // 0: free; stored last
   std::atomic<std::uint64_t> bytes{0};
   std::uint64_t page_bytes = 0;
   std::atomic<bool> damaged{false};
@@ -29,7 +29,7 @@ struct Place {
 };
 
 Place places[BusGuard::kMost];
-std::atomic<std::uint32_t> places_used{0};  // all places from here on have never been used
+std::atomic<std::uint32_t> places_used{0};  // places from here on have never been used
 std::atomic<int> events_fd{-1};
 std::mutex take_mutex;
 
@@ -56,10 +56,10 @@ void handle(int signal, siginfo_t* facts, void*) {
     Place& place = places[i];
     const std::uintptr_t begin =
         place.begin.load(std::memory_order_acquire);  // [guard.find] acquire; pairs with [guard.watch]
-    const std::uint64_t bytes = place.bytes.load(std::memory_order_relaxed);  // relaxed: checked with the next look
+    const std::uint64_t bytes = place.bytes.load(std::memory_order_relaxed);  // relaxed: the load below validates it
     if (begin == 0 || address < begin || address - begin >= bytes) continue;
     std::atomic_thread_fence(std::memory_order_acquire);  // [guard.check] acquire; pairs with [guard.take]
-    if (place.begin.load(std::memory_order_relaxed) != begin) continue;  // relaxed: behind the fence
+    if (place.begin.load(std::memory_order_relaxed) != begin) continue;  // relaxed: after the fence
     if (!mend(place, begin, address)) break;
     place.damaged.store(true, std::memory_order_relaxed);  // relaxed: the event's system calls order it
     const std::uint64_t one = 1;
@@ -67,7 +67,7 @@ void handle(int signal, siginfo_t* facts, void*) {
     errno = saved_errno;
     return;
   }
-  // Nobody's: as if there were no guard. On return the load faults again; a signal that was sent is sent again.
+  // No watched memory: as if there were no guard. On return the load faults again; a signal that was sent is sent again.
   ::signal(signal, SIG_DFL);
   if (facts->si_code <= 0) ::raise(signal);
   errno = saved_errno;
@@ -95,12 +95,12 @@ BusGuard::Watch::Watch(const Region& region, OnDamage on_damage) noexcept {
   const std::lock_guard<std::mutex> lock(take_mutex);
   const std::uint32_t used = places_used.load(std::memory_order_relaxed);  // relaxed: written under the mutex
   std::uint32_t at = 0;
-  // [guard.reuse] acquire; pairs with [guard.watch]: nobody uses it any more
+  // [guard.reuse] acquire; pairs with [guard.watch]: no thread uses it any more
   while (at < used && places[at].begin.load(std::memory_order_acquire) != 0) ++at;
   if (at == kMost) return;
   place_ = at;
   Place& place = places[at];
-  // A fault elsewhere may be looking at this place: whoever sees the new size sees that it was free.
+  // A fault elsewhere may be reading this place: a thread that loads the new size also sees that the place was free.
   std::atomic_thread_fence(std::memory_order_release);  // [guard.take] release; pairs with [guard.check]
   // relaxed, all four: the store of `begin` publishes them
   place.bytes.store(region.bytes(), std::memory_order_relaxed);
@@ -116,12 +116,12 @@ BusGuard::Watch::Watch(const Region& region, OnDamage on_damage) noexcept {
 }
 
 bool BusGuard::Watch::damaged() noexcept {
-  // relaxed: the event that told of it orders it
+  // relaxed: the event that reported it orders it
   return place_ != kNone && places[place_].damaged.exchange(false, std::memory_order_relaxed);
 }
 
 bool BusGuard::Watch::has_private_pages() const noexcept {
-  // relaxed: the event that told of it orders it
+  // relaxed: the event that reported it orders it
   return place_ != kNone && places[place_].has_private_pages.load(std::memory_order_relaxed);
 }
 

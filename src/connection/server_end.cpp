@@ -76,7 +76,7 @@ Result<std::unique_ptr<ServerEnd>> ServerEnd::adopt(const std::string& path, con
     return foreign;
   }
   end->channels_open_ = channels_open;
-  // [channel.opened] release; pairs with [channel.open]: a kill may have come between the journal's word and this one
+  // [channel.opened] release; pairs with [channel.open]: a kill may have come after the journal's store and before this one
   end->header_->server.channels_open.store(channels_open, std::memory_order_release);
   return end;
 }
@@ -86,7 +86,7 @@ bool ServerEnd::give_up(const std::string& path, std::uint64_t inode, std::uint3
     const std::uint64_t head = connection_head_bytes(lanes);
     Result<RegionFile> file = open_region_file(path, Access::kReadWrite);
     if (!file || inode == 0 || file->inode != inode) return false;
-    // Cut off, it becomes as long as the head again, so that its client can see that this is the end.
+    // A truncated file gets the length of the head again, so that its client can see that the connection has ended.
     if (file->bytes < head && ::ftruncate(file->fd.get(), static_cast<off_t>(head)) == 0) file->bytes = head;
     Result<Region> region = Region::map_file(std::move(*file), path, Access::kReadWrite);
     if (!region || region->bytes() < head) return true;
@@ -94,7 +94,7 @@ bool ServerEnd::give_up(const std::string& path, std::uint64_t inode, std::uint3
     if (region->populate_quietly(0, head) == 0) close_and_wake(region->data(), 2 * lanes);
     region->unlink_name();
   } catch (const std::bad_alloc&) {
-    // What stands there is unlinked as a stray. Its client finds out by itself.
+    // The region is unlinked as a stray. Its client detects the end by itself.
   }
   return true;
 }

@@ -1,9 +1,9 @@
-// ServerEnd: one client's connection, seen from the server: create, open channels, close.
+// ServerEnd: the server's end of a connection: create, open channels, close.
 //
 // Threads: the service thread creates, opens and closes it; each open channel belongs to its lane's worker.
 //
 // Everything in the region that the client can write is a hint or hostile: the constants are kept in this object, positions
-// in the journal. The client can cut the file off, too: from the first look on the mapping is guarded against that.
+// in the journal. The client can also truncate the file: the mapping is guarded against that before its first access.
 #pragma once
 
 #include <atomic>
@@ -35,37 +35,38 @@ class ServerEnd {
   // Creates, populates (but for the rings) and publishes the region. kFull: no memory or file; kInvalid: the name is taken.
   static Result<std::unique_ptr<ServerEnd>> create(const std::string& path, const Identity& identity,
                                                    std::uint64_t incarnation);
-  // Closes the connection of a server that died, wakes whoever sleeps on it, and removes it, whatever its client, or somebody
-  // who can write it, has made of it. False: the name leads to another file than `inode`, which is not touched.
+  // Closes the connection of a dead server, wakes all threads that sleep on it, and removes it, whatever its client, or
+  // another process that can write it, has stored in it. False: the name leads to another file than `inode`, which stays
+  // untouched.
   static bool give_up(const std::string& path, std::uint64_t inode, std::uint32_t lanes) noexcept;
-  // Takes over the region of a connection whose server died. `channels_open`: as the journal says; their rings are populated.
-  // kInvalid: it is not that connection's region.
+  // Takes over the region of a connection whose server died. `channels_open`: from the journal; their rings are populated.
+  // kInvalid: it is not the region of that connection.
   static Result<std::unique_ptr<ServerEnd>> adopt(const std::string& path, const Identity& identity,
                                                   std::uint64_t channels_open);
   // For tests without a server: on memory of connection_bytes(), zeroed.
   static std::unique_ptr<ServerEnd> over(std::byte* memory, const Identity& identity);
 
-  // Populates the rings of a channel. open_channel() then says so to the client, once a worker looks at them.
+  // Populates the rings of a channel. open_channel() then reports it to the client, once a worker polls them.
   Status populate_channel(std::uint32_t channel);
   void open_channel(std::uint32_t channel) noexcept;
   void refuse_channel(std::uint32_t channel) noexcept;
   std::uint64_t channels_open() const noexcept { return channels_open_; }
-  std::uint64_t all_channels() const noexcept;  // a bit for each that there is
-  // Channels that the client requests and that are not open. A refusal answers one request: a later one is tried again.
+  std::uint64_t all_channels() const noexcept;  // one bit for each channel that exists
+  // Channels that the client requests and that are not open. A refusal answers one request: a later request is tried again.
   std::uint64_t channels_wanted() noexcept;
-  // After each channel of channels_wanted() was opened or refused: tells the client.
+  // After each channel of channels_wanted() was opened or refused: notifies the client.
   void answer_wanted() noexcept;
 
   bool client_closed() const noexcept {
     // [client.closed] acquire; pairs with [client.close]: all that the client sent is published
     return header_->client.closed.load(std::memory_order_acquire) != 0;
   }
-  // Wakes whoever of the client sleeps: the server that he waits for is another one now.
+  // Wakes all threads of the client that sleep: the server that they wait for is another one now.
   void wake_sleepers() noexcept;
-  // Nothing more will be answered: tells the client and wakes whoever of it sleeps. Any thread.
+  // No more answers follow: notifies the client and wakes all its threads that sleep. Any thread.
   void close() noexcept;
 
-  // Has the client cut off its region? (It has then lost what was there, and can only be dropped.)
+  // Has the client truncated its region? (Its content is then lost, and the connection can only be dropped.)
   bool cut_off() noexcept { return guard_.damaged(); }
 
   const Identity& identity() const noexcept { return identity_; }
@@ -83,11 +84,11 @@ class ServerEnd {
             identity_.answer_nonce};
   }
 
-  // Set by a worker when the client sent what no honest one sends; the service thread then drops the connection.
+  // Set by a worker when the client sent what no correct client sends; the service thread then drops the connection.
   std::atomic<bool> poisoned{false};
   // Bytes that its streams hold (server/run/stream_quota.hpp).
   std::atomic<std::uint64_t> streamed{0};
-  // Workers that have not yet let go of this connection, while it is being dropped.
+  // Workers that have not yet released this connection, while it is being dropped.
   std::atomic<std::uint32_t> holders{0};
 
  private:
@@ -104,8 +105,8 @@ class ServerEnd {
   std::uint64_t attempt_answered_ = 0;
 };
 
-// Tells the client of a connection region that a dead server left: it is given up. Whatever stands there is only looked at
-// within `region`, which the caller guards.
+// Notifies the client of a connection region left by a dead server that it is closed. All accesses stay within `region`,
+// which the caller guards.
 void close_left_over_connection(const Region& region) noexcept;
 
 }  // namespace hostmap

@@ -16,7 +16,7 @@ namespace {
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
-// One line for a message, whatever the text holds.
+// The text on one line, for a message, whatever it contains.
 std::string printable(std::string_view text) {
   std::string line(text.substr(0, 80));
   std::replace_if(
@@ -28,7 +28,7 @@ bool is_name_character(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || is_digit(c) || c == '.' || c == '_' || c == '-';
 }
 
-// The number that `text` is, or that the system's list has for the name that it is.
+// The number that `text` is, or that the system's list has for that name.
 template <typename Entry, typename Id>
 std::optional<Id> id_of(std::string_view text, Id none, Id Entry::*id,
                         int (*find)(const char*, Entry*, char*, std::size_t, Entry**)) {

@@ -1,4 +1,4 @@
-// Instance names and the files they stand for.
+// Instance names and the files that they denote.
 #pragma once
 
 #include <cstdint>
@@ -16,18 +16,18 @@ inline constexpr std::string_view kDefaultDir = "/dev/shm";
 inline constexpr gid_t kNoGroup = static_cast<gid_t>(-1);
 inline constexpr uid_t kNoUser = static_cast<uid_t>(-1);
 
-// Whose files are believed, besides this user's and root's. root is no exception: it believes its own.
+// Whose files are trusted, besides those of this user and of root. A process of root also trusts only its own.
 struct Trust {
-  gid_t group = kNoGroup;  // files that their owner shares with this group, and with nobody outside it
-  uid_t user = kNoUser;    // this user's
-  bool everybody = false;  // all: to look at what there is, never to use it
+  gid_t group = kNoGroup;  // files that their owner shares with this group only
+  uid_t user = kNoUser;    // files of this user
+  bool everybody = false;  // all files: only to examine them, never to use them
 };
 
-// Which instance: its folder and name, validated once, the group that shares it, if one does, and another user who is trusted.
+// An instance: its folder and name, validated once, the group that shares it, if any, and another user who is trusted.
 class InstanceName {
  public:
-  // kInvalid unless `name` is [A-Za-z0-9._-]{1,64}, does not begin with '-' and is not . or .., `group` and `user` the name or number
-  // of one; an empty `dir` is /dev/shm, an empty `group` or `user` none.
+  // kInvalid unless `name` is [A-Za-z0-9._-]{1,64}, does not begin with '-' and is not . or .., and `group` and `user` are
+  // the name or number of one; an empty `dir` is /dev/shm, an empty `group` or `user` none.
   static Result<InstanceName> parse(std::string_view name, std::string_view dir, std::string_view group = {},
                                     std::string_view user = {});
 
@@ -43,7 +43,7 @@ class InstanceName {
   std::string connection(std::uint64_t id) const { return path("-connection-" + std::to_string(id)); }
   // Is `file`, a name within dir(), a connection region of this instance?
   bool is_connection(std::string_view file) const;
-  // The connection regions of this instance that there are now, by path.
+  // The connection regions of this instance that exist now, by path.
   std::vector<std::string> connection_files() const;
 
  private:

@@ -1,4 +1,4 @@
-// Says what is in the way: why the system refused a file of an instance, whose it is, and what to do about it.
+// Explains an error: why the system refused a file of an instance, whose file it is, and what to do about it.
 #pragma once
 
 #include <string>
@@ -16,11 +16,12 @@ std::string user_name(uid_t user);
 // "alice (1000)", or "1000" where that number has no name.
 std::string user_text(uid_t user);
 
-// Why `action` ("open", "create", "replace", "remove") of `path` failed with `error`, a value of errno. The file that has this name
-// now is examined: its kind or its owner is often the reason. kPermission, kFull, kNoServer (there is no such file) or kInvalid.
+// Why `action` ("open", "create", "replace", "remove") of `path` failed with `error`, a value of errno. Examines the file
+// that has this name now: its kind or its owner is often the reason. kPermission, kFull, kNoServer (there is no such file) or
+// kInvalid.
 Status obstacle(const std::string& action, const std::string& path, int error);
 
-// kInvalid: the file has more than one name, and was made under another one.
+// kInvalid: the file has more than one name, and was created under another one.
 Status hard_link(const std::string& path);
 
 // kPermission: `path` belongs to `owner`, and this process starts no server over the files of others.

@@ -15,7 +15,7 @@ namespace hostmap {
 
 namespace {
 
-constexpr const char* kNewFileMark = "-new-";  // and a random number
+constexpr const char* kNewFileMark = "-new-";  // followed by a random number
 
 struct flock whole_file(short type) noexcept {
   struct flock lock {};
@@ -58,7 +58,7 @@ Result<UniqueFd> lock_named_file(const std::string& path) {
     if (mine.st_uid != ::geteuid()) {
       return taken_by(path, mine.st_uid);
     }
-    // Anybody may give this name to another file of this user's: that one is not touched.
+    // Anybody may give this name to another file of this user: that file stays untouched.
     const bool other_names = mine.st_nlink > 1;
     if (!other_names && (mine.st_mode & 07777) != 0600 && ::fchmod(fd.get(), 0600) != 0)
       return obstacle("set the mode of", path, errno);
@@ -75,7 +75,7 @@ Result<UniqueFd> lock_named_file(const std::string& path) {
       case LockOutcome::kLocked:
         break;
     }
-    // A stopping server unlinks the file while it holds the lock: then the name leads elsewhere, and we start over.
+    // A stopping server unlinks the file while it holds the lock: then the name leads to another file, so start over.
     struct stat named {};
     if (::stat(path.c_str(), &named) != 0 || named.st_ino != mine.st_ino || named.st_dev != mine.st_dev) continue;
     if (other_names) {
@@ -110,7 +110,7 @@ NewLockedFile::~NewLockedFile() {
 }
 
 Result<NewLockedFile> NewLockedFile::create(const std::string& path, mode_t mode) {
-  // Nobody can guess this name and take it first. A server that is killed before the rename leaves the file behind.
+  // No other process can guess this name and take it first. A server that is killed before the rename leaves the file.
   remove_unfinished_files(path);
   NewLockedFile file;
   file.path_ = path;

@@ -24,18 +24,18 @@ struct LockHolder {
   pid_t pid = 0;  // as this process sees it; 0: in another pid namespace
 };
 
-// Who holds the write lock, as seen from another process (one's own lock does not show).
+// The process that holds the write lock, as seen from another process (one's own lock is not reported).
 LockHolder lock_holder(int fd) noexcept;
 
-// Opens `path`, creating it with mode 0600 if need be, and takes its write lock; the name leads to the locked inode
-// when this returns. kAlreadyExists: somebody else holds the lock (message: who).
+// Opens `path`, creating it with mode 0600 if necessary, and takes its write lock; the name leads to the locked inode when
+// this returns. kAlreadyExists: another process holds the lock (message: which).
 Result<UniqueFd> lock_named_file(const std::string& path);
 
-// Gives a lock back while the file stays open.
+// Releases a lock while the file stays open.
 void unlock_file(int fd) noexcept;
 
-// A new file that is to replace the file at a path, locked before it gets that name: whoever opens the path, before or after,
-// can trust the lock. The caller holds a lock that lets only one process do this at a time.
+// A new file that replaces the file at a path, and is locked before it gets that name: a process that opens the path, before
+// or after, can trust the lock. The caller holds a lock that lets only one process do this at a time.
 class NewLockedFile {
  public:
   NewLockedFile() noexcept = default;
@@ -44,7 +44,7 @@ class NewLockedFile {
   NewLockedFile& operator=(NewLockedFile&&) = delete;
   ~NewLockedFile();
 
-  // Creates it with `mode` under a name that nobody can guess, beside `path`.
+  // Creates it with `mode` beside `path`, under a name that cannot be guessed.
   static Result<NewLockedFile> create(const std::string& path, mode_t mode);
   int fd() const noexcept { return fd_.get(); }
   explicit operator bool() const noexcept { return static_cast<bool>(fd_); }
@@ -54,10 +54,10 @@ class NewLockedFile {
  private:
   UniqueFd fd_;
   std::string path_;
-  std::string fresh_;  // its name until then; empty: none
+  std::string fresh_;  // its temporary name; empty: none
 };
 
-// Removes what a NewLockedFile of a killed process of this user has left beside `path`. The same lock is held.
+// Removes the files that NewLockedFile of killed processes of this user has left beside `path`. Requires the same lock.
 void remove_unfinished_files(const std::string& path);
 
 // Creates and replaces in one call.

@@ -28,7 +28,7 @@ namespace hostmap {
 
 namespace {
 
-// A client cannot know whether such a file is a server's; whoever it is, its owner does not share it.
+// A client cannot know whether such a file belongs to a server; in any case its owner does not share it.
 Status open_error(const std::string& path, int error) {
   struct stat facts {};
   if ((error == EACCES || error == EPERM) && ::lstat(path.c_str(), &facts) == 0 && facts.st_uid != ::geteuid()) {
@@ -50,7 +50,7 @@ Status map_error(const std::string& path, std::uint64_t bytes, int error) {
     case EACCES:
     case EPERM:
       return {StatusCode::kPermission, "cannot map " + path + ": " + error_text(error)};
-    case EAGAIN:  // of mmap only where the process locks its memory
+    case EAGAIN:  // of mmap only if the process locks its memory
       return {StatusCode::kFull, "cannot map " + std::to_string(bytes) + " bytes of " + path +
                                      ": this process locks its memory (mlockall), and its limit is too low; raise it "
                                      "(ulimit -l)"};
@@ -152,7 +152,7 @@ Status Region::share(Sharing with, gid_t group) const { return share_file(fd_.ge
 
 Status share_file(int fd, const std::string& path, Sharing with, gid_t group) {
   const mode_t mode = group == kNoGroup ? 0600 : with == Sharing::kRead ? 0640 : 0660;
-  // The group first: the other way round the old one would have the new one's rights for a moment.
+  // The group first: in the other order the old group would have the rights of the new one for a moment.
   if (group != kNoGroup && ::fchown(fd, static_cast<uid_t>(-1), group) != 0) {
     return {StatusCode::kPermission, "cannot give " + path + " to the group " + std::to_string(group) + ": " +
                                          error_text(errno) + "; run the server as a member of that group"};
@@ -170,7 +170,7 @@ bool Region::discard(Access access) noexcept {
 }
 
 bool large_pages_refused() noexcept {
-  // Asked of memory that is a file as the regions are. Only a clear no counts: a limit that is in the way says nothing.
+  // Tested with memory that is a file like the regions. Only EINVAL counts: an exhausted limit proves nothing.
   UniqueFd file(::memfd_create("hostmap-probe", MFD_CLOEXEC));
   if (!file) return false;
   Result<Region> probe = Region::adopt(std::move(file), "hostmap-probe", kHugePageSize);
@@ -180,7 +180,7 @@ bool large_pages_refused() noexcept {
 
 // Maps at a 2 MiB boundary, so that 2 MiB pages of the file can be mapped as such.
 Result<Region> Region::map(UniqueFd&& fd, const std::string& path, std::uint64_t bytes, int protection) {
-  std::string kept_path = path;  // before there is a mapping that a failing allocation would leave behind
+  std::string kept_path = path;  // before the mapping: it would leak if this allocation failed
   const std::size_t reserved = bytes + kHugePageSize;
   void* space = ::mmap(nullptr, reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (space == MAP_FAILED) {
@@ -197,7 +197,7 @@ Result<Region> Region::map(UniqueFd&& fd, const std::string& path, std::uint64_t
     ::munmap(aligned, bytes);
     return map_error(path, bytes, error);
   }
-  // A region is of no use in a child's or a core file's copy of the process.
+  // A region is of no use in a core file.
   ::madvise(aligned, bytes, MADV_DONTDUMP);
   return Region(std::move(fd), aligned, bytes, std::move(kept_path));
 }
@@ -206,7 +206,7 @@ Result<Region> Region::create(const std::string& path, std::uint64_t bytes, mode
   UniqueFd fd(::open(path.c_str(), O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW | O_CLOEXEC, mode));
   if (!fd) return open_error(path, errno);
   NewName name(path);
-  if (::fchmod(fd.get(), mode) != 0) return open_error(path, errno);  // whatever the umask is
+  if (::fchmod(fd.get(), mode) != 0) return open_error(path, errno);  // independent of the umask
   Result<Region> region = adopt(std::move(fd), path, bytes);
   if (region) name.keep();
   return region;
@@ -260,7 +260,7 @@ Result<RegionFile> open_region_file(const std::string& path, Access access, cons
 }
 
 Status check_region_header(int fd, std::uint64_t& bytes_now, const std::string& path, RegionKind kind) {
-  // By pread and not through a mapping: a file that shrinks under us gives a short read here, and never a SIGBUS.
+  // By pread and not through a mapping: a file that shrinks meanwhile gives a short read here, and never a SIGBUS.
   alignas(RegionHeader) std::byte bytes[sizeof(RegionHeader)];
   const ssize_t got = ::pread(fd, bytes, sizeof bytes, 0);
   if (got != static_cast<ssize_t>(sizeof bytes)) {
@@ -268,7 +268,7 @@ Status check_region_header(int fd, std::uint64_t& bytes_now, const std::string& 
   }
   RegionHeader header{};
   std::memcpy(static_cast<void*>(&header), bytes, sizeof bytes);
-  // relaxed: a private copy; what it says is checked again by whoever maps the region
+  // relaxed: a private copy; the process that maps the region checks it again
   const std::uint64_t state = header.state.load(std::memory_order_relaxed);
   if (header.magic != 0 && header.magic != kMagic) {
     return {StatusCode::kInvalid, path + " is no hostmap region"};
@@ -359,7 +359,7 @@ Status Region::populate(std::uint64_t offset, std::uint64_t size) {
 
 std::uint64_t Region::room() const noexcept {
   struct statfs facts {};
-  // A file system in memory that has no limit says that it has 0 blocks.
+  // A file system in memory without a limit reports 0 blocks.
   if (::fstatfs(fd_.get(), &facts) != 0 || facts.f_blocks == 0) return ~std::uint64_t{0};
   return static_cast<std::uint64_t>(facts.f_bavail) * static_cast<std::uint64_t>(facts.f_bsize);
 }

@@ -1,9 +1,9 @@
 // Region: one file of shared memory, mapped. RAII over open, mmap, munmap; unlinking is an explicit act.
 //
-// Threads: create, attach and the destructor belong to one thread; the mapping itself to whoever the layout says.
+// Threads: create, attach and the destructor belong to one thread; the layout says which threads use the mapping.
 //
 // Invariants
-// 1. A created region is new: O_EXCL and O_NOFOLLOW, so nobody's FIFO, symlink or file is ever opened for it.
+// 1. A created region is new: O_EXCL and O_NOFOLLOW, so no FIFO, symlink or file of another user is ever opened for it.
 // 2. No page of a region is touched before fallocate has populated it: a full tmpfs is an error and never a SIGBUS.
 // 3. An attached region was a regular file with one name, of an acceptable owner, ready, of this layout version and
 //    fingerprint, and at least as large as its header says, before anything else of it was read.
@@ -22,12 +22,12 @@
 
 namespace hostmap {
 
-// kReadParts: to read, but nothing is readable at first but the region's head line; see Region::make_readable().
+// kReadParts: read-only, but at first only the first line of the region is readable; see Region::make_readable().
 enum class Access : std::uint8_t { kReadOnly, kReadWrite, kReadParts };
-// What the members of the group that shares an instance may do with a file of it.
+// What the members of the group that shares an instance may do with one of its files.
 enum class Sharing : std::uint8_t { kRead, kReadAndWrite };
 
-// What an existing file turned out to be, before anything of it is mapped for use.
+// An existing file, checked before anything of it is mapped for use.
 struct RegionFile {
   UniqueFd fd;
   std::uint64_t bytes = 0;
@@ -42,83 +42,81 @@ class Region {
   Region& operator=(Region&&) noexcept;
   ~Region();
 
-  // Creates `path`, `bytes` long and sparse, and maps it read-write. kInvalid: a file of this name is there already,
-  // or `path` is too long; kFull: no inode, descriptor or address space left; kPermission.
+  // Creates `path`, `bytes` long and sparse, and maps it read-write. kInvalid: a file of this name exists already, or `path`
+  // is too long; kFull: no inode, descriptor or address space left; kPermission.
   static Result<Region> create(const std::string& path, std::uint64_t bytes, mode_t mode);
 
-  // Makes a region of a file that is open and owned by the caller (the journal, which is locked before it is sized). On
-  // hugetlbfs it becomes a whole number of that file system's pages long.
+  // Makes a region of a file that the caller has opened and owns (the journal, which is locked before it is sized). On
+  // hugetlbfs its length becomes a whole number of that file system's pages.
   static Result<Region> adopt(UniqueFd&& fd, const std::string& path, std::uint64_t bytes);
 
-  // Maps such a region again, as far as its header says; what its file has behind that is not the region's.
+  // Maps such a region again, as far as its header says; the rest of the file does not belong to the region.
   static Result<Region> map_proper(UniqueFd&& fd, const std::string& path);
 
-  // Maps an existing region of `kind`. kNoServer: no such file, or not ready yet; kOtherVersion; kPermission: not
-  // readable, or it belongs to a stranger; kInvalid: it is no region. A region that its server has given up is kNoServer.
-  // `trust`: whose else is acceptable (see open_region_file).
+  // Maps an existing region of `kind`. kNoServer: no such file, or not ready yet; kOtherVersion; kPermission: not readable,
+  // or of an untrusted owner; kInvalid: not a region. A region that its server has given up is kNoServer.
+  // `trust`: which other owners are acceptable (see open_region_file).
   static Result<Region> attach(const std::string& path, RegionKind kind, Access access, const Trust& trust = {});
-  // The same without a look into the mapping, for a server that must first guard it: whoever can write a region can cut
-  // it off. A region that its server has given up is mapped, too.
+  // The same without an access to the mapping, for a server that must first guard it: every process that can write a region
+  // can truncate it. A region that its server has given up is mapped, too.
   static Result<Region> open(const std::string& path, RegionKind kind, Access access, const Trust& trust = {});
   // Maps a file that open_region_file() has opened, whatever its header says. kNoServer: it is empty.
   static Result<Region> map_file(RegionFile&& file, const std::string& path, Access access);
 
-  // Lets the members of `group` open it, and nobody else but its owner. kPermission: this process may not give it away.
+  // Lets the members of `group` open it, and no other user but its owner. kPermission: this process may not change its group.
   Status share(Sharing with, gid_t group) const;
   uid_t owner() const noexcept;
 
   // The page size of its file system.
   std::uint64_t page_bytes() const noexcept;
 
-  // Populates bytes [offset, offset + size) with zeroed pages; a file that somebody has cut off becomes as long as that
-  // again. kFull: the file system has none left; what was populated before stays. Blocks for as long as the kernel zeroes
-  // pages.
+  // Populates bytes [offset, offset + size) with zeroed pages; a file that was truncated is extended to that length again.
+  // kFull: the file system has no pages left; pages populated before stay. Blocks for as long as the kernel zeroes pages.
   Status populate(std::uint64_t offset, std::uint64_t size);
-  // The same, for threads that must not allocate: 0, or errno's number of why not.
+  // The same, for threads that must not allocate: 0, or the errno of the failure.
   int populate_quietly(std::uint64_t offset, std::uint64_t size) noexcept;
 
-  // Bytes that its file system has free: without a limit, as many as fit into the number. Makes a system call.
+  // Bytes that its file system has free: without a limit, the largest number. Makes a system call.
   std::uint64_t room() const noexcept;
 
-  // Of a mapping that is readable in parts: [offset, offset + size), whole pages, is from now on. False: the system refused.
+  // For kReadParts: makes [offset, offset + size), whole pages, readable. False: the system refused.
   bool make_readable(std::uint64_t offset, std::uint64_t size) const noexcept;
 
-  // Bytes that the file has in pages: more than was populated where a program has mapped all of it and read there. Makes a
-  // system call.
+  // Bytes of the file's pages: more than was populated if a program has mapped all of it and read there. Makes a system call.
   std::uint64_t held_bytes() const noexcept;
-  // Gives pages back: bytes [offset, offset + size), whole pages, are zeroes again and take no memory.
+  // Frees pages: bytes [offset, offset + size), whole pages, are zeroes again and take no memory.
   void give_back(std::uint64_t offset, std::uint64_t size) noexcept;
 
-  // Asks for 2 MiB pages under [offset, offset + size), both multiples of 2 MiB and populated. Returns the bytes that
-  // have them now: 0 where the kernel (before 6.1) or its memory does not give any.
+  // Requests 2 MiB pages under [offset, offset + size), both multiples of 2 MiB and populated. Returns the bytes that have
+  // them now: 0 if the kernel (before 6.1) or its memory provides none.
   std::uint64_t collapse(std::uint64_t offset, std::uint64_t size) noexcept;
 
   // Maps the pages that the file has, as far as it can, so that the first stores to them do not fault.
   void prefault() noexcept;
 
-  // Fills the header but for `state`; publish() stores that.
+  // Fills the header except `state`; publish() stores that.
   void write_header(RegionKind kind, std::uint64_t incarnation) noexcept;
   void publish() noexcept;
   bool given_up() const noexcept;
   std::uint64_t device() const noexcept { return device_; }
   std::uint64_t inode() const noexcept { return inode_; }
 
-  // Maps the file once more at the same place, over pages that something else was mapped to. Other threads may look there
-  // meanwhile. False: the system refused, and the mapping is what it was.
+  // Maps the file again at the same place, over pages that were mapped to other memory. Other threads may read there
+  // meanwhile. False: the system refused, and the mapping is unchanged.
   bool remap() noexcept;
 
-  // Removes the region's name, if it still leads to this region: somebody may have removed it, and another server made one
-  // of the same name.
+  // Removes the region's name, if it still leads to this region: it may have been removed, and another server may have
+  // created a region of the same name.
   void unlink_name() const noexcept;
   void unmap() noexcept;
-  // Unmaps, and gives the file back open: closing it would drop its lock.
+  // Unmaps, and returns the file open: closing it would drop its lock.
   UniqueFd release_file() noexcept;
-  // Exchanges the mapping for private zeroed memory and closes the file: its pages are let go, while threads that still
-  // look at the mapping see zeroes and no fault.
-  // False: the system refused, and the mapping is what it was.
+  // Replaces the mapping by private zeroed memory and closes the file: its pages are freed, while threads that still read the
+  // mapping see zeroes and no fault.
+  // False: the system refused, and the mapping is unchanged.
   bool discard(Access access) noexcept;
-  // Closes the file; the mapping stays. If the program around this library has closed the descriptor and has got its number
-  // for a file of its own, nothing is closed.
+  // Closes the file; the mapping stays. If the program that uses this library has closed the descriptor and its number now
+  // belongs to another file of the program, nothing is closed.
   void close_file() noexcept;
 
   explicit operator bool() const noexcept { return data_ != nullptr; }
@@ -141,11 +139,11 @@ class Region {
   std::byte* data_ = nullptr;
   std::uint64_t bytes_ = 0;
   std::string path_;
-  dev_t device_ = 0;  // with the inode, which file it is
+  dev_t device_ = 0;  // identifies the file, with the inode
   ino_t inode_ = 0;
 };
 
-// A file that was just created: its name goes again unless it is kept.
+// The name of a file that was just created: removed again unless keep() is called.
 class NewName {
  public:
   explicit NewName(const std::string& path) noexcept : path_(&path) {}
@@ -159,10 +157,10 @@ class NewName {
   const std::string* path_;
 };
 
-// As Region::share(), for a file that is no region.
+// Like Region::share(), for a file that is not a region.
 Status share_file(int fd, const std::string& path, Sharing with, gid_t group);
 
-// Does this kernel say that it gives no 2 MiB pages to files in memory? (Before Linux 6.1, or built without.)
+// Does this kernel report that it provides no 2 MiB pages for files in memory? (Before Linux 6.1, or built without.)
 bool large_pages_refused() noexcept;
 
 // Removes the name `path` if it leads to the open file `fd`.
@@ -172,12 +170,13 @@ void unlink_if_same(const std::string& path, int fd) noexcept;
 bool is_named(const std::string& path, int fd) noexcept;
 
 // Opens `path` without following links and without blocking on a FIFO, and checks that it is a regular file with an
-// acceptable owner: the caller's user, root, or whom `trust` names.
+// acceptable owner: the caller's user, root, or an owner that `trust` names.
 Result<RegionFile> open_region_file(const std::string& path, Access access, const Trust& trust = {});
 
-// Reads the header of an open file and says whether it is a region of ours: kNoServer when it is not ready (yet),
-// kOtherVersion, kInvalid. `kind` must match. A file with several names (anybody may add one) is the region under the name
-// that it was made with, and under no other: kInvalid. `bytes` becomes the file's size as of now: it may have been built meanwhile.
+// Reads the header of an open file and checks that it is a region: kNoServer when it is not ready (yet), kOtherVersion,
+// kInvalid. `kind` must match. A file with several names (anybody may add one) is the region under the name that it was
+// created with, and under no other: kInvalid. `bytes` becomes the current size of the file, which may have been built
+// meanwhile.
 Status check_region_header(int fd, std::uint64_t& bytes, const std::string& path, RegionKind kind);
 
 }  // namespace hostmap

@@ -1,10 +1,10 @@
-// SuccessorCheck: does the name of an instance lead to another one by now?
+// SuccessorCheck: does the name of an instance now lead to another one?
 //
-// Whoever removes an instance's files takes the way to tell its clients with them: the next server of the name finds nothing of
-// theirs, and a server that was killed says nothing. So the client looks, where it has waited for long.
+// If the files of an instance are removed, its clients can no longer be notified: the next server of the name finds none of
+// their files, and a killed server sends nothing. So a client that has waited for long checks the name.
 //
-// Threads: any, once it is made. successor_serves() makes a system call if nothing has changed, some more if something has, and
-// never blocks for long.
+// Threads: any, once it is constructed. successor_serves() makes one system call if nothing has changed, some more if
+// something has, and never blocks for long.
 #pragma once
 
 #include <cstdint>
@@ -16,13 +16,13 @@ namespace hostmap {
 
 class SuccessorCheck {
  public:
-  // How long a wait lasts at least between two checks.
+  // The minimum time between two checks of one wait.
   static constexpr std::int64_t kEveryNs = 1'000'000'000;
 
   // `table`: of the instance that the name led to.
   SuccessorCheck(InstanceName name, const Region& table) noexcept;
 
-  // Is there another table of that name, which this process may read, and a server that lives behind it?
+  // Is there another table of that name, which this process may read, and whose server is alive?
   bool successor_serves() const noexcept;
 
  private:

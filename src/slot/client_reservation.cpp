@@ -16,7 +16,7 @@ namespace {
 // The futex of a mailbox is the low half of its word, which holds the state and the low bits of the id.
 const HalfWord& low_half(const Word& word) noexcept { return reinterpret_cast<const HalfWord&>(word); }
 
-// Another client can cut off the page with the mailbox, and this one's sleep with it.
+// Another client can truncate the page of the mailbox, and this one's wake-up is then lost.
 constexpr std::int64_t kLookAgainNs = 1'000'000'000;
 
 // Sleeps until the mailbox's word is not `seen` any more, or for a while. False: the deadline has passed.
@@ -34,7 +34,7 @@ bool is_master_of(const TableHeader& table, const RegionFile& master) noexcept {
   const std::uint64_t inode = table.master_inode.load(std::memory_order_acquire);
   if (inode != 0) return master.inode == inode;
   std::uint64_t incarnation = 0;
-  // By pread: whoever can write the region can cut it off.
+  // By pread: every process that can write the region can truncate it.
   return ::pread(master.fd.get(), &incarnation, sizeof incarnation, offsetof(RegionHeader, incarnation)) ==
              static_cast<ssize_t>(sizeof incarnation) &&
          incarnation == table.region.incarnation;
@@ -54,7 +54,7 @@ bool MasterView::attach(const TableHeader& table, std::uint64_t bytes) noexcept 
 
 bool MasterView::ended() const noexcept {
   const RegionHeader& region = table_ == nullptr ? header().region : table_->region;
-  // relaxed, both: whoever must see them promptly has fenced
+  // relaxed, both: a caller that must see them promptly has fenced
   if (region.state.load(std::memory_order_relaxed) == kRegionClosed) return true;
   return table_ != nullptr && table_->master_inode.load(std::memory_order_relaxed) != inode_;
 }
@@ -64,7 +64,7 @@ void MasterView::ring_server() const noexcept { futex_add_and_wake(header().serv
 Result<std::uint64_t> reserve_connection(MasterView& master, Deadline& deadline) {
   std::uint64_t id;
   for (std::uint32_t tries = 0;; ++tries) {
-    // relaxed: the counter only gives out numbers; the mailbox carries everything else
+    // relaxed: the counter only allocates numbers; the mailbox carries all other data
     id = (master.header().counter.fetch_add(1, std::memory_order_relaxed) + 1) & kIdMask;
     Word& word = master.mailbox(id).word;
     std::uint64_t seen = word.load(std::memory_order_relaxed);  // relaxed: the compare-exchange decides
@@ -73,21 +73,22 @@ Result<std::uint64_t> reserve_connection(MasterView& master, Deadline& deadline)
         word.compare_exchange_strong(seen, mailbox_word(id, kMailboxClaimed), std::memory_order_acq_rel)) {
       break;
     }
-    // All taken: more clients than mailboxes connect at this moment. Wait for one to move.
+    // All taken: more clients than mailboxes connect at this moment. Wait until the mailbox changes.
     if (tries >= master.mailboxes() && !wait_for_change(master.mailbox(id), seen, deadline)) {
       return Status(StatusCode::kTimeout, "too many clients are connecting at once, or the server is stopped");
     }
   }
   Mailbox& mailbox = master.mailbox(id);
-  mailbox.pid.store(static_cast<std::uint32_t>(::getpid()), std::memory_order_relaxed);  // relaxed: for people
+  mailbox.pid.store(static_cast<std::uint32_t>(::getpid()), std::memory_order_relaxed);  // relaxed: for diagnosis
   std::uint64_t expected = mailbox_word(id, kMailboxClaimed);
-  // [mailbox.ask] release; pairs with [mailbox.collect]. Fails if the server has given us up (we were stopped for long).
+  // [mailbox.ask] release; pairs with [mailbox.collect]. Fails if the server has freed this mailbox (this client was stopped
+  // for long).
   if (!mailbox.word.compare_exchange_strong(expected, mailbox_word(id, kMailboxAsked), std::memory_order_release,
                                             std::memory_order_relaxed)) {  // relaxed: on failure nothing is read
     return Status(StatusCode::kClosed, "the server did not wait any longer for this client");
   }
   std::atomic_thread_fence(std::memory_order_seq_cst);  // [mailbox.ask-fence] seq_cst; pairs with [region.close-fence]
-  // Either a server that stops sees this mailbox asked, or it is seen to have stopped.
+  // Either a server that stops sees the request in this mailbox, or this client sees that it has stopped.
   if (master.ended()) return Status(StatusCode::kClosed, "the server has just stopped");
   master.ring_server();
   for (;;) {

@@ -18,7 +18,7 @@ std::span<const Rendezvous::Event> Rendezvous::collect(std::int64_t now_ns) noex
     const MailboxState state = mailbox_state(now);
     if (state == kMailboxFree) continue;
     const std::uint64_t id = mailbox_id(now);
-    const bool mine = id % seen_.size() == i;  // else somebody has scribbled
+    const bool mine = id % seen_.size() == i;  // else the word was corrupted
     Seen& seen = seen_[i];
     if (now != seen.word) {
       seen = {now, now_ns};
@@ -35,7 +35,7 @@ std::span<const Rendezvous::Event> Rendezvous::collect(std::int64_t now_ns) noex
     seen.word = 0;
     // [mailbox.free] release; pairs with [mailbox.claim]
     word.compare_exchange_strong(now, mailbox_word(id, kMailboxFree), std::memory_order_release,
-                                 std::memory_order_relaxed);  // relaxed: on failure its client has gone on; next time
+                                 std::memory_order_relaxed);  // relaxed: on failure its client changed it; next time
     futex_wake(reinterpret_cast<HalfWord&>(word), INT_MAX);
   }
   return events_;
@@ -46,12 +46,12 @@ void Rendezvous::reply(std::uint64_t id, MailboxState answer) noexcept {
   std::uint64_t expected = mailbox_word(id, kMailboxAsked);
   // [mailbox.reply] release; pairs with [mailbox.answer]: the region is complete
   word.compare_exchange_strong(expected, mailbox_word(id, answer), std::memory_order_release,
-                               std::memory_order_relaxed);  // relaxed: on failure the client has scribbled; its loss
+                               std::memory_order_relaxed);  // relaxed: on failure the client has corrupted it; its loss
   futex_wake(reinterpret_cast<HalfWord&>(word), INT_MAX);
 }
 
 bool Rendezvous::awaited(std::uint64_t id) const noexcept {
-  // relaxed: a hint; the connection's lock tells whether somebody is there
+  // relaxed: a hint; the connection's lock shows whether its client is alive
   const std::uint64_t now = master_.mailbox(id).word.load(std::memory_order_relaxed);
   return now == mailbox_word(id, kMailboxReady) || now == mailbox_word(id, kMailboxAttached);
 }
@@ -70,14 +70,14 @@ bool is_laid_out(const Region& master, std::uint64_t incarnation, std::uint32_t 
   const RegionHeader& region = header.region;
   return region.magic == kMagic && region.layout_version == kLayoutVersion && region.kind == RegionKind::kMaster &&
          region.fingerprint == kFingerprint && region.bytes == master.bytes() && region.incarnation == incarnation &&
-         region.state.load(std::memory_order_relaxed) == kRegionReady &&  // relaxed: this server's own, or a scribble
+         region.state.load(std::memory_order_relaxed) == kRegionReady &&  // relaxed: this server's own, or corrupted
          header.mailbox_count == mailboxes_for(max_connections) && header.lane_count == lanes;
 }
 
 void turn_everybody_away(const MasterView& master) noexcept {
   for (std::uint32_t i = 0; i < master.mailboxes(); ++i) {
     Word& word = master.mailbox(i).word;
-    // relaxed: whatever stands there, nobody answers it any more
+    // relaxed: whatever the word is, it is not answered any more
     const std::uint64_t id = mailbox_id(word.load(std::memory_order_relaxed));
     word.store(mailbox_word(id, kMailboxFree), std::memory_order_relaxed);  // relaxed: likewise
     futex_wake(reinterpret_cast<HalfWord&>(word), INT_MAX);

@@ -1,7 +1,8 @@
-// The server's half of the rendezvous: who asks for a connection, and what is told to them.
+// The server's half of the rendezvous: collects the requests for connections, and answers them.
 //
-// The server's service thread alone. Nothing in the master region is trusted: a word there is at most a request. So the
-// counter is not looked at, which anybody may turn: every mailbox is, some microseconds for a thousand of them.
+// Called by the server's service thread alone. Nothing in the master region is trusted: a word there is at most a request.
+// The counter, which any client may change, is not read: every mailbox is read instead, some microseconds for a thousand of
+// them.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +17,7 @@ namespace hostmap {
 
 class Rendezvous {
  public:
-  // How long a mailbox may stand between two steps of its client.
+  // How long a mailbox may stay unchanged between two steps of its client.
   static constexpr std::int64_t kPatienceNs = 2'000'000'000;
 
   explicit Rendezvous(MasterView master) : master_(master), seen_(master.mailboxes()) {
@@ -25,25 +26,26 @@ class Rendezvous {
 
   struct Event {
     std::uint64_t id;
-    enum Kind : std::uint8_t { kAsks, kAttached, kGaveUp } kind;  // kGaveUp: it never attached to what it was given
+    enum Kind : std::uint8_t { kAsks, kAttached, kGaveUp } kind;  // kGaveUp: it never attached to its region
   };
-  // What happened since the last call: at most two events of each mailbox; valid until the next call. Frees mailboxes that
-  // are done, and those whose clients stand still. Allocates nothing.
+  // The events since the last call: at most two of each mailbox; valid until the next call. Frees mailboxes that are done,
+  // and those that their clients no longer change. Allocates nothing.
   std::span<const Event> collect(std::int64_t now_ns) noexcept;
-  // Answers an id that asks: kMailboxReady, kMailboxFull, kMailboxNoMemory, kMailboxNoDescriptor, or kMailboxFree for "try another id".
+  // Answers a request: kMailboxReady, kMailboxFull, kMailboxNoMemory, kMailboxNoDescriptor, or kMailboxFree for "try another
+  // id".
   void reply(std::uint64_t id, MailboxState answer) noexcept;
-  // Does not answer an id that asks yet: the next collect() tells of it again.
+  // Defers a request: the next collect() reports it again.
   void defer(std::uint64_t id) noexcept { seen_[id % seen_.size()].word = 0; }
-  // Does an id that was answered kMailboxReady still stand in its mailbox? If not, nobody comes for it: its client has given
-  // up, or somebody has scribbled.
+  // Is an id that was answered kMailboxReady still in its mailbox? If not, no client will attach: it has given up, or the
+  // word was corrupted.
   bool awaited(std::uint64_t id) const noexcept;
   // Are there mailboxes that a timer must watch?
   bool waiting() const noexcept { return waiting_; }
 
  private:
   struct Seen {
-    std::uint64_t word = 0;     // as of the last look
-    std::int64_t since_ns = 0;  // when it was first seen so
+    std::uint64_t word = 0;     // as last read
+    std::int64_t since_ns = 0;  // when it was first read
   };
 
   MasterView master_;
@@ -52,15 +54,15 @@ class Rendezvous {
   bool waiting_ = false;
 };
 
-// Fills the header of a master region, which is new, inherited or was cut off; publish() is the caller's.
+// Fills the header of a master region, which is new, inherited or was truncated; the caller calls publish().
 void lay_out_master(Region& master, std::uint64_t incarnation, std::uint32_t max_connections,
                     std::uint32_t lanes) noexcept;
 
-// Does its header say so? Everybody who may connect can write there.
+// Does the header have these values? Every process that may connect can write it.
 bool is_laid_out(const Region& master, std::uint64_t incarnation, std::uint32_t max_connections,
                  std::uint32_t lanes) noexcept;
 
-// Frees every mailbox and wakes whoever waits at one: the server of this region is at its end, try elsewhere.
+// Frees every mailbox and wakes the clients that wait there: the server of this region is ending, so they try another one.
 void turn_everybody_away(const MasterView& master) noexcept;
 
 }  // namespace hostmap
