@@ -2,8 +2,8 @@
 //
 //   start   lock the journal -> take over a dead server's regions, or discard them and create journal, table, alive file and
 //           master (published last) -> workers -> service
-//   stop    stop accepting -> workers drain every ring -> regions are kept; or clients are notified, and everything
-//           is unlinked
+//   stop    stop accepting -> workers drain every ring -> regions are kept; or clients and readers are notified, and
+//           everything is unlinked
 //
 // start() and stop() belong to one thread.
 #pragma once

@@ -1,8 +1,8 @@
 // Which words of a 64-byte line equal a key, or carry a tag: one vector comparison, its width chosen at run time.
 //
-// The comparisons are written as assembler for two reasons: programs stay portable (nothing but these lines knows AVX), and
-// the compiler sees no load of memory that another process is changing. What they find is only a hint: whoever reads
-// validates. The portable twin uses relaxed atomics; other processors and the thread sanitizer run it.
+// The comparisons are written in assembler for two reasons: programs stay portable (only these lines use AVX), and
+// the compiler sees no load of memory that another process is changing. Their results are only hints: every reader
+// validates. The portable twin uses relaxed atomics; it serves other processors and the thread sanitizer.
 #pragma once
 
 #include <bit>
@@ -18,7 +18,7 @@ namespace hostmap {
 
 enum class VectorWidth : std::uint8_t { kPortable, kSse2, kAvx2, kAvx512 };
 
-// The widest that this processor (and system) runs.
+// The widest that this processor (and system) supports.
 inline VectorWidth widest_vectors() noexcept {
 #if defined(__x86_64__) && !HOSTMAP_TSAN
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq")) return VectorWidth::kAvx512;
@@ -50,7 +50,7 @@ inline unsigned tags_portable(const Word* line, std::uint16_t tag) noexcept {
 }
 
 #if defined(__x86_64__)
-// Where the compiler itself may use the upper halves of vector registers, it must know that they are lost.
+// If the compiler itself may use the upper halves of vector registers, it must know that they are clobbered.
 #if defined(__AVX512F__)
 #define HOSTMAP_CLOBBERS_AVX512 "xmm16", "xmm17", "k1", "memory"
 #else
@@ -59,7 +59,7 @@ inline unsigned tags_portable(const Word* line, std::uint16_t tag) noexcept {
 #if defined(__AVX__)
 #define HOSTMAP_END_AVX ""
 #else
-#define HOSTMAP_END_AVX "vzeroupper\n\t"  // else every SSE instruction after it would pay for the dirty halves
+#define HOSTMAP_END_AVX "vzeroupper\n\t"  // otherwise every SSE instruction after it would pay for the dirty halves
 #endif
 
 inline unsigned equal_avx512(const Word* line, std::uint64_t key) noexcept {
@@ -187,7 +187,7 @@ inline unsigned tags_sse2(const Word* line, std::uint16_t tag) noexcept {
 
 namespace match_detail {
 
-// Apart, so that the few instructions of the wide comparisons stay in line with their caller's.
+// Out of line, so that the few instructions of the wide comparisons are inlined into their callers.
 [[gnu::noinline]] inline unsigned equal_narrow(const Word* line, std::uint64_t key,
                                                [[maybe_unused]] VectorWidth width) noexcept {
 #if defined(__x86_64__)
@@ -205,7 +205,7 @@ namespace match_detail {
 
 }  // namespace match_detail
 
-// Bit i (1 to 7) of the result: words i of the line equals `key`. Bit 0 means nothing.
+// Bit i (1 to 7) of the result: word i of the line equals `key`. Bit 0 has no meaning.
 [[gnu::always_inline]] inline unsigned match_keys(const PairBucket& bucket, std::uint64_t key,
                                                   VectorWidth width) noexcept {
   const Word* line = &bucket.header;
@@ -222,7 +222,7 @@ namespace match_detail {
 [[gnu::always_inline]] inline unsigned match_tags(const EntryBucket& bucket, std::uint16_t tag,
                                                   VectorWidth width) noexcept {
   const Word* line = &bucket.header;
-  // Bit 0 is the header's, by chance.
+  // Bit 0 is the header's and has no meaning.
 #if defined(__x86_64__)
   if (width == VectorWidth::kAvx512) [[likely]]
     return match_detail::tags_avx512(line, tag) & kOccupiedMask;
@@ -232,11 +232,11 @@ namespace match_detail {
   return match_detail::tags_narrow(line, tag, width) & kOccupiedMask;
 }
 
-// The first place in such a result that is not 0; 1 to 7.
+// The lowest set bit of such a result, which is not 0; 1 to 7.
 inline unsigned first_place(unsigned found) noexcept { return static_cast<unsigned>(std::countr_zero(found)); }
 
-// Is the key at `shared` (in an entry, possibly being overwritten) equal to `key`? A torn comparison is only a wrong answer
-// that the validation throws away.
+// Does the key at `shared` (in an entry, possibly being overwritten) equal `key`? A torn comparison only gives a wrong
+// result, which the validation discards.
 [[gnu::always_inline]] inline bool key_equals(const std::byte* shared, std::span<const std::byte> key) noexcept {
   const std::size_t size = key.size();
   std::size_t i = 0;
@@ -248,7 +248,7 @@ inline unsigned first_place(unsigned found) noexcept { return static_cast<unsign
     if (theirs != mine) return false;
   }
   if (i == size) return true;
-  // The last, partial word: an entry's memory is a multiple of 8 bytes, so it may be loaded whole.
+  // The last, partial word: an entry's memory is a multiple of 8 bytes, so the whole word may be loaded.
   const std::uint64_t theirs =
       reinterpret_cast<const Word*>(shared + i)->load(std::memory_order_relaxed);  // relaxed: likewise
   const unsigned unused_bits = static_cast<unsigned>(8 * (8 - (size - i)));

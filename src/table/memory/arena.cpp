@@ -14,7 +14,7 @@ namespace hostmap {
 namespace {
 
 constexpr std::uint64_t kWordBits = 64;
-// A run that is longer than this part of the arena has no reserve: that would double what a few large values take.
+// A run that is longer than this part of the arena has no reserve: that would double the memory of a few large values.
 constexpr std::uint64_t kReservedPart = 8;
 
 }  // namespace
@@ -40,8 +40,8 @@ SlabPool::SlabPool(Region& table, Journal& journal, MemoryBudget& budget, Popula
   runs_.resize(most_reserved_ + 1);
 }
 
-// The lowest run of free slabs that is `count` long. What is not populated yet counts as free between `beyond` (not below
-// what is populated) and `end`.
+// The lowest run of `count` free slabs. Slabs that are not populated yet count as free between `beyond` (not below the
+// populated part) and `end`.
 std::uint64_t SlabPool::find(std::uint64_t count, std::uint64_t beyond, std::uint64_t end) const noexcept {
   std::uint64_t length = 0;
   for (std::uint64_t slab = first_free_word_ * kWordBits; slab < slabs_;) {
@@ -60,7 +60,7 @@ std::uint64_t SlabPool::find(std::uint64_t count, std::uint64_t beyond, std::uin
   return beyond - length + count <= end ? beyond - length : kNone;
 }
 
-// There is one.
+// Requires that there is one.
 std::uint64_t SlabPool::first_free() noexcept {
   while (free_bits_[first_free_word_] == 0) ++first_free_word_;
   return first_free_word_ * kWordBits + static_cast<std::uint64_t>(std::countr_zero(free_bits_[first_free_word_]));
@@ -94,7 +94,7 @@ void SlabPool::mark_unowned(std::uint64_t first, std::uint64_t count) noexcept {
 void SlabPool::hand_out(std::uint64_t first, std::uint64_t count, SlabKind kind, std::uint32_t shard) noexcept {
   for (std::uint64_t slab = first; slab < first + count; ++slab) {
     owners_[slab] = static_cast<std::uint8_t>(shard);
-    // [slab.class] release; pairs with [slab.free]: stands (for a restart) before any block is handed out
+    // [slab.class] release; pairs with [slab.free]: stored (for a restart) before any block is allocated
     journal_.slab_class(slab).store(slab == first ? kind : kSlabRunRest, std::memory_order_release);
   }
   note_run(count);
@@ -112,7 +112,7 @@ std::uint64_t SlabPool::room() noexcept {
   return std::min(allowed, there);
 }
 
-// Slabs that could be populated behind the present ones.
+// Slabs that could be populated after the present ones.
 std::uint64_t SlabPool::growable() noexcept {
   // Each with its pages' generations, which take whole pages.
   constexpr std::uint64_t kWithGenerations = kSlabBytes + kSlabBytes / kPageSize * sizeof(PageGeneration);
@@ -131,7 +131,7 @@ bool SlabPool::populate(std::uint64_t bytes) {
   return generation_area_.extend_to(pages * sizeof(PageGeneration)) && arena_.extend_to(goal);
 }
 
-// Takes what was populated into use. Called with the mutex held.
+// Adds newly populated slabs to the free ones. Called with the mutex held.
 void SlabPool::adopt_populated() {
   const std::uint64_t usable =
       std::min(arena_.populated(), generation_area_.populated() / sizeof(PageGeneration) * kPageSize);
@@ -142,16 +142,16 @@ void SlabPool::adopt_populated() {
   const std::uint64_t before = slabs_;
   slabs_ = now;
   mark(before, now - before, true);
-  // [arena.grow] release; pairs with [arena.clamp]: no reader looks behind it
+  // [arena.grow] release; pairs with [arena.clamp]: no reader reads beyond it
   table_.at<TableHeader>(0)->arena_populated.store(now * kSlabBytes, std::memory_order_release);
 }
 
-// False: there is no room for that; nothing was populated.
+// False: there is not enough room; nothing was populated.
 bool SlabPool::grow_to(std::uint64_t slabs) {
-  constexpr int kTries = 3;  // another area may take the room, or take it for a moment
+  constexpr int kTries = 3;  // another area may take the room, or reserve it for a moment
   for (int i = 0; i < kTries; ++i) {
     const std::uint64_t more = growable();
-    adopt_populated();  // the helper thread's
+    adopt_populated();  // slabs populated by the helper thread
     if (slabs <= slabs_) return true;
     if (slabs - slabs_ > more) {
       if (table_.room() < budget_.left()) budget_.count_failure();
@@ -163,7 +163,7 @@ bool SlabPool::grow_to(std::uint64_t slabs) {
   return slabs <= slabs_;
 }
 
-// Asks the helper thread for more before the last is taken.
+// Requests more from the helper thread before the last free slab is taken.
 void SlabPool::grow_ahead() {
   constexpr std::uint64_t kAhead = 4;  // as a part of a step: 512 KiB last half a millisecond at a gigabyte a second
   const std::uint64_t left = free_slabs_ - std::min(free_slabs_, singles_);
@@ -181,9 +181,9 @@ void SlabPool::grow_ahead() {
   });
 }
 
-// What would keep this thread from its other work for long; its taker tries again until it is there.
+// For growth that would keep this thread from its other work for long; the caller of take() retries until it is done.
 void SlabPool::grow_meanwhile(std::uint64_t slabs) {
-  // Set under the mutex, which the helper's job takes at its end, be it this one or the one that is under way.
+  // Set under the mutex, which the helper's job takes at its end, be it this job or one in progress.
   growing_ = true;
   if (!arena_.claim_request()) return;
   populator_.request([this, slabs] {
@@ -224,7 +224,7 @@ std::uint64_t SlabPool::place_one() {
   return slab;
 }
 
-// Works out where the run goes, and a longer reserve if it needs one, before it takes or populates anything.
+// Determines the place of the run, and a longer reserve if it needs one, before it takes or populates anything.
 std::uint64_t SlabPool::place_run(std::uint64_t count) {
   if (growing_) return kLater;
   const std::uint64_t more = growable();
@@ -336,7 +336,8 @@ void SlabPool::forget_run(std::uint64_t count) noexcept {
   if (!on_loan_) fit_reserve();
 }
 
-// As long as the longest run, if there is a place for it. One that is too short is what a kill, or an older server, left.
+// Makes the reserve as long as the longest run, if there is a place for it. A kill, or an older server, may have left it too
+// short.
 void SlabPool::fit_reserve() noexcept {
   if (reserved_.count == longest_) return;
   const Run before = reserved_;
@@ -350,10 +351,10 @@ void SlabPool::fit_reserve() noexcept {
   reserve_run(first == kNone ? before : Run{first, longest_});
 }
 
-// Without taking the single slabs of the reserve for its run.
+// Without using the single slabs of the reserve for its run.
 bool SlabPool::may_grow_reserve() const noexcept { return free_slabs_ + reserved_.count >= longest_ + singles_; }
 
-// How many slabs the run has whose first one this is; 0: no run in use begins here.
+// The number of slabs of the run that begins here; 0: no run in use begins here.
 std::uint64_t SlabPool::run_at(std::uint64_t slab) const noexcept {
   // relaxed, both: nothing runs at a start
   if (is_free(slab) || journal_.slab_class(slab).load(std::memory_order_relaxed) != kSlabRunHead) return 0;
@@ -363,7 +364,7 @@ std::uint64_t SlabPool::run_at(std::uint64_t slab) const noexcept {
   return end - slab;
 }
 
-// Where a run in use can move to, so that there is room for the reserve's where it is now. kNone: nowhere.
+// The place to which a run in use can move, so that the reserve's run fits where it is now. kNone: there is none.
 std::uint64_t SlabPool::place_beside(std::uint64_t first, std::uint64_t count) noexcept {
   std::uint64_t begin = first;
   while (begin > 0 && is_free(begin - 1)) --begin;
@@ -434,7 +435,7 @@ void SlabPool::note_free() noexcept {
                                                                  std::memory_order_relaxed);  // relaxed: likewise
 }
 
-// --- What a start takes over, and leaves
+// --- State that a start takes over, and a stop leaves
 
 void SlabPool::adopt(const ArenaCensus& census) {
   const std::lock_guard<std::mutex> lock(mutex_);
@@ -469,7 +470,7 @@ void SlabPool::report(ArenaCensus& census) const {
     const std::uint8_t kind = census.kind(slab);
     const bool is_free = (free_bits_[slab / kWordBits] >> slab % kWordBits & 1) != 0;
     if (is_free || (kind != kSlabRunHead && kind != kSlabRunRest)) continue;
-    // Of a run the first slab alone counts as a used block.
+    // For a run, only the first slab counts as a used block.
     census.note(slab, owners_[slab]).front() = kind == kSlabRunHead ? 1 : 0;
   }
 }
@@ -485,7 +486,7 @@ void SlabPool::describe(WriterState& state) const {
   }
   std::uint64_t first_free = 0;
   while (first_free < free_bits_.size() && free_bits_[first_free] == 0) ++first_free;
-  // A hint that must not lie behind the first free slab.
+  // A hint that must not lie above the first free slab.
   state.add("pool: the first free slab can be found", first_free_word_ <= first_free ? 1 : 0);
   for (std::uint64_t slab = 0; slab < slabs_; ++slab) {
     const std::uint8_t kind = journal_.slab_class(slab).load(std::memory_order_relaxed);  // relaxed: nothing runs
@@ -515,14 +516,14 @@ BlockAllocator::BlockAllocator(SlabPool& pool, LaneStats& stats, std::uint32_t s
 
 namespace {
 
-// Doubles what it has, so that many small steps cost no more than push_back's.
+// At least doubles the capacity, so that many small steps cost no more than push_back's.
 template <typename T>
 void make_room(std::vector<T>& list, std::size_t size) {
   if (list.capacity() < size) list.reserve(std::max(size, 2 * list.capacity()));
 }
 
 void account(Word& figure, std::int64_t bytes) noexcept {
-  // relaxed: one writer; a figure for people
+  // relaxed: one writer; a figure for diagnosis
   const std::uint64_t now = figure.load(std::memory_order_relaxed);
   figure.store(now + static_cast<std::uint64_t>(bytes), std::memory_order_relaxed);
 }
@@ -571,7 +572,7 @@ void BlockAllocator::remove_slab(std::uint64_t number) noexcept {
   slabs_[number].reset();
 }
 
-// An empty slab, not listed, goes back to the pool.
+// Returns an empty slab, not listed, to the pool.
 void BlockAllocator::discard(Slab& slab) noexcept {
   pool_.give_back(slab.number, 1);
   remove_slab(slab.number);
@@ -630,7 +631,7 @@ void BlockAllocator::adopt(const ArenaCensus& census) {
     if (slab.used < slab.blocks) list(slab);
     entry_bytes += slab.used * class_bytes(slab.size_class);
   }
-  // relaxed, both: figures for people, and nothing runs yet
+  // relaxed, both: figures for diagnosis, and nothing runs yet
   stats_.entry_bytes.store(entry_bytes, std::memory_order_relaxed);
   stats_.overflow_bytes.store(overflow_bytes, std::memory_order_relaxed);
 }
@@ -716,7 +717,7 @@ std::uint64_t BlockAllocator::allocate(std::uint64_t bytes) {
   return offset;
 }
 
-// Of a slab that has a free one.
+// Requires a slab with a free block.
 std::uint64_t BlockAllocator::take_block(Slab& slab) noexcept {
   unsigned word = slab.hint;
   while (slab.free_bits[word] == 0) word = word + 1 == slab.free_bits.size() ? 0 : word + 1;
@@ -738,7 +739,7 @@ void BlockAllocator::release(std::uint64_t offset, std::uint64_t bytes) noexcept
   if (bytes > kLargestBlock) {
     const std::uint64_t count = round_up(bytes, kSlabBytes) / kSlabBytes;
     account(stats_.entry_bytes, -static_cast<std::int64_t>(count * kSlabBytes));
-    // What the key of a loan had becomes the reserve, or its place again: that is settled later.
+    // The old run of a loan's key becomes the reserve, or its place again: that is settled later.
     if (!borrows_run() || number != loan_.old) pool_.give_back(number, count);
     return;
   }
@@ -751,8 +752,8 @@ void BlockAllocator::release(std::uint64_t offset, std::uint64_t bytes) noexcept
   free_bytes_ += size;
   if (slab.used-- == slab.blocks && &slab != evacuated_) list(slab);
   account(stats_.entry_bytes, -static_cast<std::int64_t>(size));
-  // One empty slab per class stays, so that a key that comes and goes does not move slabs to and fro; but not while another
-  // class or shard may be refused for want of it.
+  // One empty slab per class is kept, so that a key that is added and removed repeatedly does not move slabs back and forth;
+  // but not while another class or shard may be refused for lack of it.
   if (slab.used == 0 && slab.place != kNotListed && (partial_[slab.size_class].size() > 1 || pool_.is_short())) {
     unlist(slab);
     discard(slab);
@@ -777,7 +778,7 @@ std::uint64_t BlockAllocator::allocate_reserved(std::uint64_t old, std::uint64_t
     return pool_.slab_offset(first);
   }
   const unsigned wanted = size_class(bytes);
-  if (evacuated_ != nullptr) {  // that one can wait
+  if (evacuated_ != nullptr) {  // it can be emptied later
     Slab& other = *evacuated_;
     set_evacuated(nullptr, false);
     if (other.used == 0) {
@@ -843,7 +844,7 @@ std::uint64_t BlockAllocator::slabs_to_empty() const noexcept {
   return slabs;
 }
 
-// A slab of the reserve that a kill has left with an entry in it: the block that this was to move to may be a larger one.
+// A slab of the reserve that a kill has left with an entry in it: the block to which this was to move may be a larger one.
 BlockAllocator::Slab* BlockAllocator::left_in_the_reserve() noexcept {
   bool larger = false;  // is there a free block of a larger class?
   for (unsigned size_class = kSizeClasses; size_class-- > 0;) {
@@ -855,7 +856,7 @@ BlockAllocator::Slab* BlockAllocator::left_in_the_reserve() noexcept {
   return nullptr;
 }
 
-// The class with most free bytes among those whose free blocks are at least a slab's: whichever of its slabs is emptied, the
+// The class with most free bytes among those whose free blocks are at least a slab's: when any of its slabs is emptied, the
 // others have room. kSizeClasses: there is none.
 unsigned BlockAllocator::sparsest_class() const noexcept {
   unsigned sparsest = kSizeClasses;
@@ -870,10 +871,10 @@ unsigned BlockAllocator::sparsest_class() const noexcept {
   return sparsest;
 }
 
-// Holes are filled again by entries of their size. But when sizes change they stay, and the table would grow for ever.
+// Holes are filled again by entries of their size. But when sizes change they stay, and the table would grow forever.
 void BlockAllocator::begin_evacuation_if_worth_it() noexcept {
-  constexpr std::uint64_t kToleratedPart = 16;  // of what is used
-  // Free elsewhere: more than what is populated ahead, or the table would grow before a slab is emptied.
+  constexpr std::uint64_t kToleratedPart = 16;  // of the used bytes
+  // Free slabs elsewhere: more than is populated ahead, or the table would grow before a slab is emptied.
   constexpr std::uint64_t kEnough = kHugePageSize * 3 / 2;
   if (evacuated_ != nullptr || pool_.free_bytes() > kEnough) return;
   // relaxed: this thread wrote it last
@@ -881,7 +882,7 @@ void BlockAllocator::begin_evacuation_if_worth_it() noexcept {
 }
 
 bool BlockAllocator::begin_evacuation() {
-  constexpr std::size_t kMostLooks = 32;  // a class may have thousands of slabs, and each look is a miss of the caches
+  constexpr std::size_t kMostLooks = 32;  // a class may have thousands of slabs, and each access is a cache miss
   const unsigned size_class = sparsest_class();
   if (size_class == kSizeClasses) {
     Slab* const left = pool_.reserve_is_short() ? left_in_the_reserve() : nullptr;
@@ -922,7 +923,7 @@ bool BlockAllocator::end_evacuation() noexcept {
   return emptied;
 }
 
-// Overflow buckets of another slab. False: no memory.
+// Adds another slab's overflow buckets. False: no memory.
 bool BlockAllocator::new_overflow(SlabKind kind) {
   const std::uint64_t number = pool_.take(1, kind, shard_);
   if (number == SlabPool::kNone) return false;

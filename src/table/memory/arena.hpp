@@ -1,24 +1,24 @@
 // Arena: memory for entries and overflow buckets.
 //
-//   SlabPool         one per table: hands out slabs of 32 KiB and runs of them; grows the arena. Any worker, under a mutex.
-//   BlockAllocator   one per shard: cuts slabs into blocks of one size class. The shard's worker alone.
+//   SlabPool         one per table: allocates slabs of 32 KiB and runs of them; grows the arena. Any worker, under a mutex.
+//   BlockAllocator   one per shard: divides slabs into blocks of one size class. The shard's worker alone.
 //
 // Invariants
-// 1. A block is handed out only when nothing in the table leads to it, and the generation of its first page was raised
-//    after that (release), before its first byte is written: a stopped reader's long copy notices.
-// 2. A slab of overflow buckets stays one for ever: whoever follows a stale link finds a bucket of the same form, whose
-//    version has moved on. Every other slab returns to the pool when it is empty, for any class.
-// 3. The class of every slab stands in the journal before a block of it is handed out.
-// 4. Free lists are this process's own: a restart rebuilds them from what the table reaches.
-// 5. A reserve is left when memory is full, so that a key can still be given a new value of the size that it has: the new
+// 1. A block is allocated only when nothing in the table leads to it, and the generation of its first page was raised
+//    after that (release), before its first byte is written: a stopped reader's long copy fails its validation.
+// 2. A slab of overflow buckets stays one forever: a reader that follows a stale link finds a bucket of the same form, whose
+//    version has increased. Every other slab returns to the pool when it is empty, for any class.
+// 3. The class of every slab is stored in the journal before a block of it is allocated.
+// 4. Free lists are in this process's own memory: a restart rebuilds them from what is reachable in the table.
+// 5. A reserve is kept when memory is full, so that a key can still be given a new value of the size that it has: the new
 //    value needs a place before the old one's is free. One slab for each shard, and one run as long as the longest that an
-//    entry has (of those up to an eighth of the arena). It is lent for one request at a time, which makes it whole again
-//    behind its commit: what was written there moves to the place that the old value has left, or that place becomes the
+//    entry has (of those up to an eighth of the arena). It is lent for one request at a time, which restores it
+//    after its commit: the new value moves to the place that the old value has left, or that place becomes the
 //    reserve.
-// 6. A request that finds no memory takes none: what it needs is worked out before anything is populated.
+// 6. A request that finds no memory takes none: its needs are determined before anything is populated.
 //
-// Size classes: multiples of 8 up to 256 bytes, then eight steps per doubling up to 4 KiB (at most 12 % slack), then what
-// cuts a slab into 7 to 2 pieces; above 16 KiB an entry has a run of slabs of its own.
+// Size classes: multiples of 8 up to 256 bytes, then eight steps per doubling up to 4 KiB (at most 12 % slack), then sizes
+// that divide a slab into 7 to 2 pieces; above 16 KiB an entry has a run of slabs of its own.
 #pragma once
 
 #include <atomic>
@@ -90,7 +90,7 @@ inline constexpr std::uint64_t class_bytes(unsigned size_class) noexcept {
   return kPieces[size_class - kDoublings * kSteps];
 }
 
-// What an entry of `bytes` takes from the arena.
+// The bytes that an entry of `bytes` takes from the arena.
 inline constexpr std::uint64_t block_bytes(std::uint64_t bytes) noexcept {
   return bytes <= kLargestBlock ? class_bytes(size_class(bytes)) : round_up(bytes, kSlabBytes);
 }
@@ -98,12 +98,12 @@ inline constexpr std::uint64_t block_bytes(std::uint64_t bytes) noexcept {
 inline constexpr bool holds_overflow(std::uint8_t kind) noexcept {
   return kind == kSlabPairOverflow || kind == kSlabEntryOverflow;
 }
-// Of one overflow bucket.
+// The size of one overflow bucket.
 inline constexpr std::uint64_t overflow_size(SlabKind kind) noexcept {
   return kind == kSlabPairOverflow ? sizeof(PairBucket) : sizeof(EntryBucket);
 }
 
-// How many blocks, or overflow buckets, a slab of a kind has; of a run there is one.
+// The number of blocks, or overflow buckets, in a slab of a kind; a run has one.
 inline constexpr std::uint64_t blocks_of(std::uint8_t kind) noexcept {
   if (holds_overflow(kind)) return kSlabBytes / overflow_size(static_cast<SlabKind>(kind));
   return kind < kSlabFirstClass ? 1 : kSlabBytes / class_bytes(kind - unsigned{kSlabFirstClass});
@@ -116,37 +116,37 @@ class SlabPool {
   static constexpr std::uint64_t kNone = ~std::uint64_t{0};
   static constexpr std::uint64_t kLater = kNone - 1;
 
-  // The table's header must carry the plan's offsets. Nothing is populated yet.
+  // The table's header must contain the plan's offsets. Nothing is populated yet.
   SlabPool(Region& table, Journal& journal, MemoryBudget& budget, Populator& populator);
 
-  // At a restart: what nobody uses is free, but for slabs of overflow buckets, which stay such.
+  // At a restart: unused slabs are free, except those of overflow buckets, which stay such.
   void adopt(const ArenaCensus& census);
   void give_back_rest() noexcept {
     generation_area_.give_back_rest();
     arena_.give_back_rest();
   }
-  // The reverse: notes the runs that are in use, each with the shard that took it.
+  // The reverse: records the runs that are in use, each with the shard that took it.
   void report(ArenaCensus& census) const;
   // For WriterState: which slabs are free, the reserve, and the owners of the runs.
   void describe(WriterState& state) const;
 
   // `count` adjacent slabs for `shard`, marked `kind` in the journal (the first one; the rest as kSlabRunRest). The reserve
-  // is left. kNone: no memory, and nothing was populated for it. kLater: the helper thread populates memory for a long run;
-  // its taker tries again.
+  // is kept. kNone: no memory, and nothing was populated for it. kLater: the helper thread populates memory for a long run;
+  // the caller retries.
   std::uint64_t take(std::uint64_t count, SlabKind kind, std::uint32_t shard);
   void give_back(std::uint64_t first, std::uint64_t count);
 
-  // From the reserve: one slab, which the shard gives back before it takes the next one so. kNone: there is none.
+  // From the reserve: one slab, which the shard returns before it takes the next one from there. kNone: there is none.
   std::uint64_t take_reserved(SlabKind kind, std::uint32_t shard);
-  // The run of the reserve is lent to one shard at a time; who wants it meanwhile waits. kNone: it is shorter.
+  // The run of the reserve is lent to one shard at a time; other shards wait for its return. kNone: it is shorter.
   std::uint64_t borrow_run(std::uint64_t count, std::uint32_t shard);
-  // Ends that. The run that was borrowed stays its entry's, and `old`, which the entry had before and is as long as the
+  // Ends the loan. The borrowed run stays its entry's, and `old`, the entry's former run, which is as long as the
   // reserve, becomes the reserve. False: it is shorter, and nothing has changed.
   bool exchange_run(std::uint64_t borrowed, std::uint64_t count, std::uint64_t old, std::uint64_t old_count);
   // Or: the entry lies in the first `count` slabs of its old run, the rest of which is free.
   void return_run(std::uint64_t borrowed, std::uint64_t count, std::uint64_t old, std::uint64_t old_count);
 
-  // For a start. A kill may have left a run where the reserve's was: these would leave room for that if one of them moved.
+  // For a start. A kill may have left a run where the reserve's was: if one of these moved, the reserve would fit.
   struct Move {
     std::uint32_t shard;
     std::uint64_t from;
@@ -154,7 +154,7 @@ class SlabPool {
     std::uint64_t count;
   };
   std::vector<Move> moves_for_reserve();
-  // Takes free slabs for a run. It is then the caller's to give back the one or the other.
+  // Takes free slabs for a run. The caller must then return the old place or the new one.
   void take_for(const Move& move) noexcept;
 
   std::uint64_t slab_offset(std::uint64_t slab) const noexcept { return arena_offset_ + slab * kSlabBytes; }
@@ -162,25 +162,25 @@ class SlabPool {
 
   Word* words(std::uint64_t slab) const noexcept { return table_.at<Word>(slab_offset(slab)); }
 
-  // Raises the generation of every page of [offset, offset + bytes): memory that will hold something else. A release
-  // fence stands behind it.
+  // Raises the generation of every page of [offset, offset + bytes): memory that will be reused. A release
+  // fence follows.
   void raise_generations(std::uint64_t offset, std::uint64_t bytes) noexcept;
   void raise_generation(std::uint64_t offset) noexcept;
-  // Bytes of free slabs, populated ones. Any thread.
+  // Bytes of free, populated slabs. Any thread.
   std::uint64_t free_bytes() const noexcept {
     return free_bytes_.load(std::memory_order_relaxed);  // relaxed: an estimate
   }
-  // Was somebody refused a slab, and has not much come back since? Any thread.
+  // Was a request for a slab refused, and have few been returned since? Any thread.
   bool is_short() const noexcept { return short_.load(std::memory_order_relaxed); }  // relaxed: likewise
-  // Slabs that could be taken one by one, those that can still be populated included. Makes a system call.
+  // The number of slabs that could be taken singly, including those that can still be populated. Makes a system call.
   std::uint64_t slabs_within_reach();
-  // Is a part of the reserve not there? Beside a shard that has a slab of it; or since a kill.
+  // Is a part of the reserve missing? Because a shard has a slab of it, or since a kill.
   bool reserve_is_short();
   // The longest entry for which the reserve has a place.
   std::uint64_t reserved_bytes();
-  // That of the page where the block at `offset` begins.
+  // The generation of the page where the block at `offset` begins.
   std::uint64_t generation(std::uint64_t offset) const noexcept {
-    // relaxed: asked by the thread that raises it
+    // relaxed: read by the thread that raises it
     return generations_[(offset - arena_offset_) / kPageSize].load(std::memory_order_relaxed);
   }
 
@@ -233,70 +233,70 @@ class SlabPool {
   std::vector<std::uint32_t> runs_;       // that are in use, by their lengths up to most_reserved_
   std::uint64_t longest_ = 0;             // of these
   Run reserved_;
-  bool on_loan_ = false;  // the reserve's run is
+  bool on_loan_ = false;  // the reserve's run is lent
   std::condition_variable loan_ends_;
   std::atomic<std::uint64_t> free_bytes_{0};
   std::atomic<bool> short_{false};
   bool growing_ = false;        // the helper thread populates memory for a run
-  bool growth_failed_ = false;  // the last time that it was
+  bool growth_failed_ = false;  // the last time that it did
 };
 
-// What it keeps in this process's own memory grows with the slabs that it takes, and at no other time: giving back never
+// Its structures in this process's own memory grow with the slabs that it takes, and at no other time: releasing never
 // allocates, and a slab for whose bookkeeping there is no memory is not taken.
 class BlockAllocator {
  public:
   BlockAllocator(SlabPool& pool, LaneStats& stats, std::uint32_t shard);
 
-  // At a restart: takes over what the census found to be this shard's. Overflow buckets that nobody uses go to shard 0.
+  // At a restart: takes over the memory that the census assigns to this shard. Unused overflow buckets go to shard 0.
   void adopt(const ArenaCensus& census);
-  // The reverse: notes what this shard's slabs hold. Slabs that hold nothing are not noted: as in a count of the table, they
-  // have no owner.
+  // The reverse: records the used blocks of this shard's slabs. Empty slabs are not recorded: as in a count of the table,
+  // they have no owner.
   void report(ArenaCensus& census) const;
   void describe(WriterState& state) const;
 
-  // Offset of a block for an entry of `bytes`; 0: no memory. Its generation is raised, and a release fence stands behind
-  // that: bytes may be written.
+  // Offset of a block for an entry of `bytes`; 0: no memory. Its generation is raised, and a release fence follows: bytes
+  // may be written.
   std::uint64_t allocate(std::uint64_t bytes);
   void release(std::uint64_t offset, std::uint64_t bytes) noexcept;
 
   // For a new value of a key whose entry, `old_bytes` long, lies at `old` and has room for `bytes`: a block from the
-  // reserve. When the old one is released, and its request has come to its end, what is_unsettled() says is to be done. 0:
+  // reserve. After the old one is released, and its request has ended, is_unsettled() shows whether work remains. 0:
   // there is no reserve, or the old block is smaller.
   std::uint64_t allocate_reserved(std::uint64_t old, std::uint64_t old_bytes, std::uint64_t bytes);
-  // Did the last allocate() fail because memory for a run is on its way?
+  // Did the last allocate() fail because memory for a run is still being populated?
   bool comes_later() const noexcept { return comes_later_; }
   // A block of a larger class, where one is free already. 0: there is none.
   std::uint64_t allocate_in_larger(std::uint64_t bytes) noexcept;
-  // Bytes that the block of an entry has.
+  // The size of an entry's block, in bytes.
   std::uint64_t room_at(std::uint64_t entry, std::uint64_t bytes) const noexcept {
     return bytes > kLargestBlock ? round_up(bytes, kSlabBytes) : class_bytes(slabs_[pool_.slab_of(entry)]->size_class);
   }
-  // A block for an entry that is moved out of the slab which is being emptied. One that lies in the reserve may move to any
+  // A block for an entry that is moved out of the slab which is being emptied. An entry in the reserve may move to any
   // block that is large enough.
   std::uint64_t allocate_elsewhere(std::uint64_t bytes);
-  // A run of the reserve was borrowed: settle_run() says where the entry must move to, or 0: nowhere, and it is settled. Then
-  // end_loan(), when it has moved.
+  // Was a run of the reserve borrowed? settle_run() returns where the entry must move to, or 0: nowhere, and it is settled.
+  // When the entry has moved, call end_loan().
   bool borrows_run() const noexcept { return loan_.count != 0; }
   std::uint64_t settle_run() noexcept;
   std::uint64_t borrowed_run() const noexcept { return pool_.slab_offset(loan_.first); }
   void end_loan() noexcept;
   // Is a slab being emptied, or a run borrowed?
   bool is_unsettled() const noexcept { return unsettled_; }
-  // How many slabs could be emptied, one after the other, at least.
+  // A lower bound of the number of slabs that could be emptied, one after the other.
   std::uint64_t slabs_to_empty() const noexcept;
 
-  // A sparse slab can be emptied into its siblings, if they have room for all that it holds: begin, move what is in it by
-  // allocate() and release(), end. Meanwhile nothing is allocated in it. A slab that is taken begins one if much is free in
+  // A sparse slab can be emptied into its siblings, if they have room for its entries: begin, move them by
+  // allocate() and release(), end. Meanwhile nothing is allocated in it. Taking a slab begins this if much is free in
   // sparse slabs, and little elsewhere.
   // False: no slab of any class fits into its siblings.
   bool begin_evacuation();
   bool evacuating() const noexcept { return evacuated_ != nullptr; }
   // The used blocks of the slab, one after the other; 0: no more.
   std::uint64_t next_to_evacuate() noexcept;
-  // True: it was empty, and is the pool's. Another one may have begun.
+  // True: it was empty, and was returned to the pool. Another one may have begun.
   bool end_evacuation() noexcept;
 
-  // An overflow bucket of 128 or 64 bytes: its words are whatever its last owner left; the caller must give it a higher
+  // An overflow bucket of 128 or 64 bytes: its words have the last owner's values; the caller must give it a higher
   // version. 0: no memory.
   std::uint64_t allocate_overflow(SlabKind kind);
   void release_overflow(SlabKind kind, std::uint64_t offset) noexcept;
@@ -316,12 +316,12 @@ class BlockAllocator {
   // Free overflow buckets of one form.
   struct FreeOverflow {
     std::vector<std::uint64_t> offsets;
-    std::vector<std::uint64_t> slabs;  // numbers of those that hold such buckets, free or not
+    std::vector<std::uint64_t> slabs;  // numbers of the slabs of such buckets, free or not
     std::size_t buckets = 0;           // free or not: there is always room for all of them
   };
 
-  // Slabs that a replacement borrows, and those that its key has until then. Other runs may be released before it is settled,
-  // by the sweep behind a clear.
+  // The slabs that a replacement borrows, and those of its key until then. Other runs may be released before it is settled,
+  // by the sweep after a clear.
   struct Loan {
     std::uint64_t first = 0;
     std::uint64_t count = 0;  // 0: there is none
@@ -351,14 +351,14 @@ class BlockAllocator {
   std::size_t owned_[kSizeClasses] = {};
   std::uint64_t free_blocks_[kSizeClasses] = {};
   std::uint64_t free_bytes_ = 0;  // in these
-  std::size_t next_look_ = 0;     // where begin_evacuation() goes on to look
+  std::size_t next_look_ = 0;     // where begin_evacuation() continues its search
   Slab* evacuated_ = nullptr;     // not listed
-  bool into_larger_ = false;      // it is a slab of the reserve: what is in it may move to larger blocks
+  bool into_larger_ = false;      // it is a slab of the reserve: its entries may move to larger blocks
   bool unsettled_ = false;
   bool comes_later_ = false;
   Loan loan_;
   unsigned next_block_ = 0;                   // of it
-  std::vector<std::unique_ptr<Slab>> slabs_;  // by slab number; null where not ours
+  std::vector<std::unique_ptr<Slab>> slabs_;  // by slab number; null if another shard's
   FreeOverflow free_overflow_[2];
 };
 

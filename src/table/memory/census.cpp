@@ -13,7 +13,7 @@ namespace hostmap {
 namespace {
 
 constexpr std::uint64_t kWordBits = 64;
-// relaxed: a dead server's stores, whose lock has been taken since; and what threads find is put together when they have ended
+// relaxed: a dead server's stores, whose lock has been taken since; and the threads' results are merged after they have ended
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
 }  // namespace
@@ -33,7 +33,7 @@ bool ArenaCensus::use(std::uint64_t slab, std::uint32_t shard, std::uint64_t blo
   return (word.fetch_or(bit, kRelaxed) & bit) == 0;
 }
 
-// Makes it the shard's if it is nobody's yet.
+// Assigns it to the shard if it has no owner yet.
 bool ArenaCensus::belongs_to(std::uint64_t slab, std::uint32_t shard) noexcept {
   const std::atomic_ref<std::uint8_t> owner(owners_[slab]);
   std::uint8_t now = owner.load(kRelaxed);
@@ -51,7 +51,7 @@ bool ArenaCensus::count_entry(std::uint32_t shard, std::uint64_t offset, std::ui
     for (std::uint64_t i = 0; i < count; ++i) {
       if (kinds_[first + i] != (i == 0 ? kSlabRunHead : kSlabRunRest)) return false;
     }
-    // A run is one block: whoever counts its first slab has it.
+    // A run is one block: the shard that counts its first slab owns it.
     if (!use(first, shard, 0, 1)) return false;
     for (std::uint64_t i = 1; i < count; ++i) {
       if (!belongs_to(first + i, shard)) return false;

@@ -1,16 +1,16 @@
-// ArenaCensus: who uses what of the arena, counted by a restart. Free lists are a server's own memory; what the table reaches
-// is all that is known of them when it has died.
+// ArenaCensus: the owners and used blocks of the arena, counted by a restart. Free lists are in a server's own memory; after
+// its death, only what is reachable in the table is known.
 //
-//   count…()            in the order of the buckets, by what the journal says of the slab: no entry is looked at, which would
-//                       be a way to memory each
-//   take_back_misfits() then every block in the order of the memory: does the entry in it say a size of this block's class?
+//   count…()            in the order of the buckets, using the journal's class of the slab: no entry is read, which would
+//                       be a cache miss each
+//   take_back_misfits() then every block in the order of the memory: does the size of its entry belong to this block's class?
 //
 // Invariants
-// 1. A block or overflow bucket is counted once: a second way to it is refused, as is whatever does not lie where its slab
-//    says that blocks lie.
-// 2. Nothing of the region or the journal is changed by counting.
+// 1. A block or overflow bucket is counted once: a second path to it is rejected, as is any offset at which its slab
+//    has no block.
+// 2. Counting changes nothing in the region or the journal.
 //
-// Threads: any number may count at once. take_back_misfits() starts some of its own.
+// Threads: any number may count at once. take_back_misfits() starts threads of its own.
 #pragma once
 
 #include <cstddef>
@@ -29,34 +29,34 @@ class ArenaCensus {
 
   ArenaCensus(const TableHeader& header, Journal journal);
 
-  // To be told instead of counting: a slab is the shard's, and these are the bits of its used blocks.
+  // Instead of counting: assigns a slab to the shard; the result is the bits of its used blocks, to be set.
   std::span<std::uint64_t> note(std::uint64_t slab, std::uint32_t shard);
   // An overflow slab without a used bucket has no owner, as if it had been counted.
   void forget_if_unused(std::uint64_t slab) noexcept;
   // Is there a used block at `offset`, of an entry of `bytes`?
   bool has_entry(std::uint32_t shard, std::uint64_t offset, std::uint64_t bytes) const noexcept;
 
-  // As bytes, for the next server; and from such. False: they make no sense, and everything is as it was.
+  // As bytes, for the next server; and from such bytes. False: they are not valid, and nothing has changed.
   std::vector<std::byte> bytes() const;
   bool read(std::span<const std::byte> bytes);
 
-  // Counts what a shard uses; false: that cannot be.
+  // Counts an allocation of a shard; false: it is not valid.
   bool count_block(std::uint32_t shard, std::uint64_t offset);
-  // The same, where the entry's size is known, or has to be (of a run). `bytes`: as its meta says.
+  // The same, if the entry's size is known, or must be (for a run). `bytes`: from its meta.
   bool count_entry(std::uint32_t shard, std::uint64_t offset, std::uint64_t bytes);
   bool count_overflow(std::uint32_t shard, SlabKind kind, std::uint64_t offset);
-  // May the first words of an entry at `offset` be looked at?
+  // May the first words of an entry at `offset` be read?
   bool may_be_entry(std::uint64_t offset) const noexcept {
     return offset >= arena_offset_ && offset % 8 == 0 &&
            offset + kSmallestBlock <= arena_offset_ + kinds_.size() * kSlabBytes;
   }
 
-  // Does a run of slabs begin at `offset`, which may be an entry's?
+  // Does a run of slabs begin at `offset`, where an entry may be?
   bool is_run(std::uint64_t offset) const noexcept {
     return kinds_[(offset - arena_offset_) / kSlabBytes] == kSlabRunHead;
   }
 
-  // Blocks that were counted but hold no entry of their size: not counted any more. Their offsets, in order.
+  // Blocks that were counted but hold no entry of their size are uncounted. Returns their offsets, in order.
   std::vector<std::uint64_t> take_back_misfits(const std::byte* table);
 
   std::uint64_t slabs() const noexcept { return kinds_.size(); }
@@ -66,7 +66,7 @@ class ArenaCensus {
   const std::uint64_t* used(std::uint64_t slab) const noexcept { return &used_[slab * kUsedWords]; }
 
  private:
-  // Of the smallest blocks; the others need a part of them, at the beginning.
+  // For the smallest blocks; others use only the first part.
   static constexpr std::uint64_t kUsedWords = kSlabBytes / kSmallestBlock / 64;
   static constexpr std::uint64_t words_of(std::uint8_t kind) noexcept { return (blocks_of(kind) + 63) / 64; }
   bool belongs_to(std::uint64_t slab, std::uint32_t shard) noexcept;
@@ -77,7 +77,7 @@ class ArenaCensus {
   std::uint64_t arena_offset_;
   std::vector<std::uint8_t> kinds_;
   std::vector<std::uint8_t> owners_;
-  // Zeroed by the system, and in pages of its own: what no slab of many small blocks needs is never touched.
+  // Zeroed by the system, and in pages of its own: the parts that slabs of few blocks do not use are never touched.
   std::vector<std::uint64_t> used_;
 };
 

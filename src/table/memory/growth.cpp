@@ -9,7 +9,7 @@ namespace hostmap {
 namespace {
 
 constexpr std::uint64_t kSmallestStep = 64 * 1024;
-// relaxed: counters that nothing else depends on, or that a compare-exchange guards by itself
+// relaxed: counters on which nothing else depends, or that a compare-exchange guards by itself
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
 }  // namespace
@@ -55,7 +55,7 @@ bool GrowingArea::extend_once(std::uint64_t bytes) {
   if (bytes > max_bytes_) return false;
   const std::lock_guard<std::mutex> between_steps(budget_.step());
   std::uint64_t step = std::min(next_step(), max_bytes_ - have);
-  if (!budget_.reserve(step)) {  // the last bytes below the limit are worth having, too
+  if (!budget_.reserve(step)) {  // use the last bytes below the limit, too
     step = std::min(step, round_up(bytes - have, std::uint64_t{kPageSize}));
     if (!budget_.reserve(step)) return false;
   }
@@ -67,7 +67,7 @@ bool GrowingArea::extend_once(std::uint64_t bytes) {
       budget_.count_failure();
       return false;
     }
-    step = least;  // the last pages of the file system are worth having, too
+    step = least;  // use the last pages of the file system, too
   }
   const std::uint64_t end = offset_ + have + step;
   if (end % kHugePageSize == 0) budget_.count_huge(region_.collapse(end - kHugePageSize, kHugePageSize));

@@ -1,7 +1,7 @@
 // Growth of the table region: pages are populated ahead of need, in small steps, within a hard limit.
 //
-// A GrowingArea is a contiguous, sparse part of the region of which a prefix is populated. Nothing may point behind that
-// prefix. Steps begin small and end at 2 MiB, each then asked to become a 2 MiB page before anything of it is used.
+// A GrowingArea is a contiguous, sparse part of the region of which a prefix is populated. Nothing may point beyond that
+// prefix. Steps begin small and end at 2 MiB, each then requested as a 2 MiB page before any of it is used.
 #pragma once
 
 #include <atomic>
@@ -17,7 +17,7 @@
 
 namespace hostmap {
 
-// --memory: what the table region may populate in total. Any thread.
+// --memory: the limit of the table region's populated bytes. Any thread.
 class MemoryBudget {
  public:
   MemoryBudget(std::uint64_t limit, ServerStats& stats) noexcept : limit_(limit), stats_(stats) {}
@@ -26,13 +26,13 @@ class MemoryBudget {
   void give_back(std::uint64_t bytes) noexcept;
   void count_huge(std::uint64_t bytes) noexcept;
   void count_failure() noexcept;
-  // At a restart: so much is populated.
+  // At a restart: sets the populated bytes.
   void recount(std::uint64_t bytes) noexcept;
   std::uint64_t limit() const noexcept { return limit_; }
   // Bytes that could be reserved now.
   std::uint64_t left() const noexcept;
-  // Held while an area takes a step. A step that fails takes memory for a moment and gives it back: whoever asks what is left
-  // asks between two steps.
+  // Held while an area takes a step. A step that fails reserves memory for a moment and returns it: a thread that needs the
+  // exact remainder reads it between two steps.
   std::mutex& step() noexcept { return step_; }
 
  private:
@@ -44,7 +44,7 @@ class MemoryBudget {
 // Any thread; extend_to() serialises its callers.
 class GrowingArea {
  public:
-  // `populated`: in the region, so that a restart knows it; what it says is counted in the budget.
+  // `populated`: in the region, so that a restart knows it; its value is counted in the budget.
   GrowingArea(Region& region, MemoryBudget& budget, std::uint64_t offset, std::uint64_t max_bytes,
               Word& populated) noexcept
       : region_(region), budget_(budget), offset_(offset), max_bytes_(max_bytes), populated_(populated) {}
@@ -54,18 +54,18 @@ class GrowingArea {
   std::uint64_t populated() const noexcept {
     return populated_.load(std::memory_order_acquire);  // [area.populated] acquire; pairs with [area.extend]
   }
-  // How far the next step would go.
+  // The size of the next step.
   std::uint64_t next_step() const noexcept;
-  // True once until release_request(): who gets it asks the helper thread, all others need not.
+  // True once until release_request(): the caller that gets it notifies the helper thread, others need not.
   bool claim_request() noexcept {
     // relaxed, both: a request too many or too late is harmless
     return !requested_.load(std::memory_order_relaxed) && !requested_.exchange(true, std::memory_order_relaxed);
   }
   void release_request() noexcept { requested_.store(false, std::memory_order_relaxed); }  // relaxed: likewise
-  // Populates at least the first `bytes`. False: the limit, the area or the file system does not allow it; what was
-  // populated stays. Makes system calls.
+  // Populates at least the first `bytes`. False: the limit, the area or the file system does not allow it; pages already
+  // populated stay. Makes system calls.
   bool extend_to(std::uint64_t bytes);
-  // Gives back what lies behind that and has pages all the same: a program has mapped the whole file and read there. Before
+  // Frees pages after that prefix, which exist if a program has mapped the whole file and read there. Call before
   // anything grows.
   void give_back_rest() noexcept {
     if (const std::uint64_t have = round_up(populated(), std::uint64_t{kPageSize}); have < max_bytes_) {
@@ -89,7 +89,7 @@ class GrowingArea {
 class Populator {
  public:
   Populator();
-  ~Populator();  // waits for the step under way
+  ~Populator();  // waits for the step in progress
   Populator(const Populator&) = delete;
   Populator& operator=(const Populator&) = delete;
 

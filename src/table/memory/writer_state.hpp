@@ -1,10 +1,10 @@
-// WriterState: everything that the writers of a table keep in their own memory or in the table's statistics, as named numbers.
+// WriterState: all state that a table's writers keep in their own memory or in the table's statistics, as named numbers.
 //
 // A restart rebuilds this state in one of two ways: it counts what the table reaches, or it reads the hand-over summary of the
 // last server. Both must give the same. Tests compare the two after random histories, and a debug build compares them at each
 // start that used a summary.
 //
-// Order that has no meaning (of free lists) is removed: lists are sorted before they are hashed.
+// Order without meaning (of free lists) is removed: lists are sorted before they are hashed.
 #pragma once
 
 #include <cstdint>

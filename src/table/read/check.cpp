@@ -13,23 +13,23 @@ namespace hostmap {
 
 namespace {
 
-// relaxed: racing data that unchanged() validates, or a figure; where that is not plain, the line says more
+// relaxed: racing data that unchanged() validates, or a figure; exceptions are explained at their line
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr auto kAcquire = std::memory_order_acquire;
 
-// A look takes less than a microsecond; a chain that changed under this many of them, with turns given to its writer in
+// One attempt takes less than a microsecond; a chain that changed under this many of them, with yields to its writer in
 // between, is busy for milliseconds.
 constexpr unsigned kLooks = 1024;
 constexpr unsigned kLooksPerTurn = 32;
 
-// Before what is wrong is looked at again: the first one is for a writer on another cpu, the last one for a writer that the
-// others on its cpu keep from it.
+// Before suspects are examined again: the first pause is for a writer on another cpu, the last one for a writer that is
+// preempted by other threads of its cpu.
 constexpr std::chrono::milliseconds kPauses[] = {std::chrono::milliseconds(1), std::chrono::milliseconds(50),
                                                  std::chrono::milliseconds(200)};
 
-constexpr unsigned kMostLevels = 47;  // a hash has so many level bits
+constexpr unsigned kMostLevels = 47;  // the number of level bits of a hash
 
-// The state before the last split; only where there was one.
+// The state before the last split; requires that there was one.
 std::uint64_t state_before(std::uint64_t state, std::uint64_t base) noexcept {
   const unsigned level = state_level(state);
   if (state_split(state) != 0) return make_state(level, state_split(state) - 1);
@@ -52,11 +52,11 @@ const Word& TableCheck::state_of(Form form, std::uint32_t shard) const noexcept 
   return form == Form::kPairs ? words.pair_state : words.entry_state;
 }
 
-// How many buckets there are; 0: a state that cannot be.
+// The number of buckets; 0: an invalid state.
 std::uint64_t TableCheck::buckets_of(Form form, std::uint32_t shard, std::uint64_t state) const noexcept {
   const std::uint64_t base = base_of({form, shard, 0});
   const std::uint64_t bytes = form == Form::kPairs ? sizeof(PairBucket) : sizeof(EntryBucket);
-  // A bucket costs memory, which has its limit; and shifting by more than a word has is undefined.
+  // Buckets use memory, which is limited; and a shift by more than the word's width is undefined.
   const std::uint64_t most = reader_.header().memory_limit / bytes;
   const unsigned level = state_level(state);
   if (level > kMostLevels || base > most >> level || state_split(state) >= base << level) return 0;
@@ -74,7 +74,7 @@ bool TableCheck::in_arena(std::uint64_t offset, std::uint64_t bytes) const noexc
   return offset >= reader_.arena_offset_ && bytes <= populated && offset - reader_.arena_offset_ <= populated - bytes;
 }
 
-// Where the key of this hash belongs, seen from the bucket it was found in.
+// Whether a key of this hash belongs to the bucket that contains it.
 TableCheck::Home TableCheck::home_of(std::uint64_t hash, const Place& place, std::uint64_t state) const noexcept {
   const Spread spread = spread_over_shards(hash, reader_.shard_count_);
   if (spread.shard != place.shard) return Home::kElsewhere;
@@ -85,7 +85,7 @@ TableCheck::Home TableCheck::home_of(std::uint64_t hash, const Place& place, std
   return moved ? Home::kMovedOn : Home::kElsewhere;
 }
 
-// --- Looking at one chain --------------------------------------------------------------------------------------------
+// --- Examining one chain ---------------------------------------------------------------------------------------------
 
 TableCheck::Look TableCheck::look(const Place& place, Chain& chain) {
   for (unsigned i = 1;; ++i) {
@@ -117,7 +117,7 @@ TableCheck::Look TableCheck::look_once(const Place& place, Chain& chain) {
     look_at_entries(place, state, fill, chain);
   }
   std::atomic_thread_fence(kAcquire);  // [check.same] acquire; pairs with [pair.reuse]
-  // relaxed, all three: behind the fence
+  // relaxed, all three: after the fence
   if (!unchanged() || reader_.header().fill.load(kRelaxed) != fill ||
       state_of(place.form, place.shard).load(kRelaxed) != state) {
     return Look::kContended;
@@ -127,7 +127,7 @@ TableCheck::Look TableCheck::look_once(const Place& place, Chain& chain) {
 
 bool TableCheck::unchanged() const noexcept {
   return std::ranges::all_of(seen_, [](const Seen& seen) {
-    return seen.header->load(kRelaxed) == seen.value;  // relaxed: behind the caller's fence
+    return seen.header->load(kRelaxed) == seen.value;  // relaxed: after the caller's fence
   });
 }
 
@@ -139,7 +139,7 @@ void TableCheck::look_at_pairs(const Place& place, std::uint64_t state, std::uin
     if (length == 1) chain.header = header;
     seen_.push_back({&bucket->header, header});
     if (!is_of_fill(header, fill)) {
-      // Emptied by a clear, which a primary learns when it is touched; what hangs on it goes with it.
+      // Emptied by a clear: the primary is reset only when it is touched, and its overflow buckets with it.
       if (length != 1) chain.faults.push_back({"an overflow bucket is of another fill", offset_of(bucket)});
       return;
     }
@@ -216,7 +216,7 @@ void TableCheck::look_at_cell(const Place& place, std::uint64_t state, std::uint
     copy_shared(to.data(), reader_.at<std::byte>(from + kEntryMetaBytes), bytes);
   };
   if (!in_arena(entry, kSmallestEntry) || entry % 8 != 0) {
-    ++chain.keys;  // the server counts it, whatever it leads to
+    ++chain.keys;  // the server counts it, wherever it leads
     return wrong("a cell leads out of the populated arena, or is not aligned");
   }
   const std::uint64_t meta = reader_.at<Word>(entry)->load(kRelaxed);  // relaxed: [cell.walk] orders it
@@ -248,14 +248,14 @@ void TableCheck::look_at_cell(const Place& place, std::uint64_t state, std::uint
   }
 }
 
-// 8-byte keys among the entries: are they among the pairs, too? The entries were looked at before and must be what they were
-// afterwards, so that both are seen at one moment.
+// Are 8-byte keys of the entries among the pairs, too? The entries' header is checked again afterwards, so that both forms
+// are seen at one moment.
 TableCheck::Look TableCheck::look_for_pairs_of(const Place& place, Chain& entries) {
   if (entries.words.empty()) return Look::kDone;
   Chain pairs;
   for (const std::uint64_t word : entries.words) {
     const Spread spread = spread_over_shards(reader_.hash_.of_word(word), reader_.shard_count_);
-    if (spread.shard != place.shard) continue;  // a fault already
+    if (spread.shard != place.shard) continue;  // already reported as a fault
     // [state.check] acquire; pairs with [split.publish]
     const std::uint64_t state = state_of(Form::kPairs, place.shard).load(kAcquire);
     if (buckets_of(Form::kPairs, place.shard, state) == 0) continue;
@@ -266,13 +266,13 @@ TableCheck::Look TableCheck::look_for_pairs_of(const Place& place, Chain& entrie
     if (std::ranges::find(pairs.words, word) == pairs.words.end()) continue;
     const Word& header = reader_.shards_[place.shard].entries[place.bucket].header;
     std::atomic_thread_fence(kAcquire);  // [check.both] acquire; pairs with [chain.raise]
-    if (header.load(kRelaxed) != entries.header) return Look::kContended;  // relaxed: behind the fence
+    if (header.load(kRelaxed) != entries.header) return Look::kContended;  // relaxed: after the fence
     entries.faults.push_back({"a key is in both forms", offset_of(&header)});
   }
   return Look::kDone;
 }
 
-// --- Walking over all of them ----------------------------------------------------------------------------------------
+// --- Walking over all chains -----------------------------------------------------------------------------------------
 
 TableCheck::Counters TableCheck::counters_of(std::uint32_t shard) const noexcept {
   const LaneStats& lane = reader_.header().lane_stats[shard];
@@ -281,14 +281,14 @@ TableCheck::Counters TableCheck::counters_of(std::uint32_t shard) const noexcept
   counters.fill = reader_.header().fill.load(kAcquire);
   // [fill.counted] acquire; pairs with [fill.noticed]
   counters.lane_fill = lane.fill.load(kAcquire);
-  // relaxed, all of them: figures that are compared with themselves; a count that lags behind its change is looked at again
+  // relaxed, all of them: figures compared with one another; a count that lags behind its change is compared again
   counters.puts = lane.puts.load(kRelaxed);
   counters.erases = lane.erases.load(kRelaxed);
   counters.pair_keys = lane.pair_keys.load(kRelaxed);
   counters.entry_keys = lane.entry_keys.load(kRelaxed);
   counters.pair_state = state_of(Form::kPairs, shard).load(kRelaxed);
   counters.entry_state = state_of(Form::kEntries, shard).load(kRelaxed);
-  // A lane that has not noticed the last clear yet counts what that removed.
+  // A lane that has not noticed the last clear yet still counts the keys that the clear removed.
   if (counters.lane_fill != counters.fill) counters.pair_keys = counters.entry_keys = 0;
   return counters;
 }
@@ -317,7 +317,7 @@ void TableCheck::walk_form(Form form, std::uint32_t shard, bool record, Counted&
   Chain chain;
   for (std::uint64_t bucket = 0; !report_.closed; ++bucket) {
     const Place place{form, shard, bucket};
-    const std::uint64_t state = state_of(form, shard).load(kRelaxed);  // relaxed: each look loads it again
+    const std::uint64_t state = state_of(form, shard).load(kRelaxed);  // relaxed: each attempt loads it again
     const std::uint64_t buckets = buckets_of(form, shard, state);
     if (buckets == 0) {
       counted.quiet = false;  // nothing to compare with
@@ -339,7 +339,7 @@ void TableCheck::walk_form(Form form, std::uint32_t shard, bool record, Counted&
   }
 }
 
-// Notes whose the overflow buckets are, and which of them were seen in another chain, too.
+// Records the owners of the overflow buckets, and which of them were also seen in another chain.
 void TableCheck::claim(const Place& place, const Chain& chain) {
   const std::uint64_t lines = (place.form == Form::kPairs ? sizeof(PairBucket) : sizeof(EntryBucket)) / kCacheLine;
   for (const std::uint64_t offset : chain.overflow) {
@@ -353,7 +353,7 @@ void TableCheck::claim(const Place& place, const Chain& chain) {
   }
 }
 
-// Is this line still in both chains, at one moment? The first chain holds it before and after the look at the second.
+// Is this line still in both chains, at one moment? The first chain holds it before and after the second is examined.
 bool TableCheck::still_shared(const Shared& shared) {
   const auto holds = [&](const Place& place, Chain& chain) {
     const std::uint64_t bytes = place.form == Form::kPairs ? sizeof(PairBucket) : sizeof(EntryBucket);
@@ -368,7 +368,7 @@ bool TableCheck::still_shared(const Shared& shared) {
          before.header == after.header;
 }
 
-// Keeps of what was wrong only what is wrong at every further look.
+// Keeps only the faults that are found in every further attempt.
 void TableCheck::look_again() {
   Chain chain;
   std::vector<std::string> found;

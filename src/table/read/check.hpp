@@ -1,19 +1,19 @@
-// TableCheck: is a table what its invariants say? Looked at from a read-only mapping while its writer goes on.
+// TableCheck: verifies the invariants of a table from a read-only mapping while its writer continues.
 //
-// What must hold (docs/reference/memory-layout.md), for each bucket that exists:
-//   every key hashes to the bucket it stands in, and a cell's tag is its key's
+// The invariants (docs/reference/memory-layout.md), for each bucket that exists:
+//   every key hashes to the bucket that contains it, and a cell's tag is its key's
 //   every offset lies in the populated arena and is aligned; key and value are within their limits and the arena
-//   a chain has kMaxChain buckets at most, and no overflow bucket is in two chains
-//   no key is twice in one form; a key in both forms is a move that will end
-// and the keys counted are those that the server counts.
+//   a chain has at most kMaxChain buckets, and no overflow bucket is in two chains
+//   no key occurs twice in one form; a key in both forms is a move in progress
+// and the number of keys equals the server's count.
 //
-// The technique is that of TableScan: a bucket is looked at, and what was seen counts only if its header (of entries: the
-// primary's) is the same behind an acquire fence. What is wrong then is looked at again, after pauses in which a writer that
-// was interrupted gets its turn: only what is wrong each time is a finding. The keys that the last split has moved may still
-// stand in the old bucket, too, until the split has ended.
+// The technique is that of TableScan: a bucket is read, and the result is valid only if its header (for entries: the
+// primary's) is the same after an acquire fence. Faults are examined again, after pauses in which an interrupted writer
+// can continue: only faults that are found each time become findings. Keys that the last split has moved may remain
+// in the old bucket, too, until the split has ended.
 //
-// One thread; stores nothing shared; allocates; not bounded in time but by the size of the table. Two things look like
-// damage and are none: a writer that stands still for longer than the pauses, in the middle of a move between the forms, or
+// One thread; stores nothing shared; allocates; its time is bounded only by the size of the table. Two states are reported
+// as damage and are none: a writer that is stopped for longer than the pauses, in the middle of a move between the forms, or
 // between a change and its count.
 #pragma once
 
@@ -36,11 +36,11 @@ class TableCheck {
     std::vector<std::string> findings;  // one line each
     std::uint64_t entries = 0;          // keys of both forms
     std::uint64_t buckets = 0;          // of both forms, without overflow buckets
-    std::uint64_t busy_buckets = 0;     // of these, changed under every look: not checked
-    bool counts_compared = true;        // false: keys came and went meanwhile, so there was nothing to compare
-    bool closed = false;                // the table was given up meanwhile: the rest says nothing
+    std::uint64_t busy_buckets = 0;     // of these, changed under every attempt: not checked
+    bool counts_compared = true;        // false: keys were added or removed meanwhile, so there was nothing to compare
+    bool closed = false;                // the table was given up meanwhile: the other fields are meaningless
   };
-  // To be called once. Throws bad_alloc.
+  // Call it once. Throws bad_alloc.
   Report run();
 
  private:
@@ -53,13 +53,13 @@ class TableCheck {
   };
   struct Fault {
     const char* what;
-    std::uint64_t offset;  // of the bucket, cell or entry that it is about
+    std::uint64_t offset;  // of the faulty bucket, cell or entry
   };
   enum class Look : std::uint8_t { kDone, kContended, kClosed };
-  // What one look has seen of a chain.
+  // The result of examining a chain once.
   struct Chain {
     std::uint64_t header = 0;  // the primary's
-    std::uint64_t keys = 0;    // without those that a split has yet to remove
+    std::uint64_t keys = 0;    // without keys that a split has yet to remove
     std::vector<Fault> faults;
     std::vector<std::uint64_t> overflow;  // offsets
     std::vector<std::uint64_t> words;     // 8-byte keys
@@ -70,7 +70,7 @@ class TableCheck {
     std::uint64_t offset;
   };
   enum class Home : std::uint8_t { kHere, kMovedOn, kElsewhere };
-  // What says whether a shard was written to.
+  // Figures that change when a shard is written to.
   struct Counters {
     std::uint64_t fill = 0;
     std::uint64_t lane_fill = 0;
@@ -85,7 +85,7 @@ class TableCheck {
   struct Counted {
     std::uint64_t pair_keys = 0;
     std::uint64_t entry_keys = 0;
-    bool quiet = true;  // nobody wrote meanwhile
+    bool quiet = true;  // no writes meanwhile
     Counters server;
   };
 
@@ -116,11 +116,11 @@ class TableCheck {
 
   const TableReader& reader_;
   Report report_;
-  std::vector<Place> suspects_;  // something was wrong
-  std::vector<Place> busy_;      // changed under every look
+  std::vector<Place> suspects_;  // chains with faults
+  std::vector<Place> busy_;      // changed under every attempt
   std::vector<Shared> shared_;
   std::unordered_map<std::uint64_t, Place> owner_of_line_;  // lines of the arena that are overflow buckets
-  // Of the look that is under way.
+  // Of the attempt in progress.
   struct Seen {
     const Word* header;
     std::uint64_t value;

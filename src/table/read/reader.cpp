@@ -11,7 +11,7 @@ namespace hostmap {
 
 namespace {
 
-// relaxed: hints and racing data, each validated behind an acquire fence; where that is not plain, the line says more
+// relaxed: hints and racing data, each validated after an acquire fence; exceptions are explained at their line
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr auto kAcquire = std::memory_order_acquire;
 
@@ -22,7 +22,7 @@ std::byte ValueTarget::nowhere_{};
 std::byte* ValueTarget::resized(std::string& text, std::size_t size) noexcept {
   try {
     if (text.capacity() < size) {
-      text = std::string(size, '\0');  // about half of the instructions of resize()
+      text = std::string(size, '\0');  // about half the instructions of resize()
     } else {
       text.resize(size);
     }
@@ -32,7 +32,7 @@ std::byte* ValueTarget::resized(std::string& text, std::size_t size) noexcept {
   return reinterpret_cast<std::byte*>(text.data());
 }
 
-// One get: the key, its hash, and what was seen on the way. Nothing is initialised that a hit among the pairs does not need.
+// One get: the key, its hash, and the words seen on the way. Only what a hit among the pairs needs is initialised.
 struct TableReader::Lookup {
   Lookup(std::span<const std::byte> wanted, const ValueTarget& to, const TableReader& reader,
          std::uint64_t key_hash) noexcept
@@ -49,7 +49,7 @@ struct TableReader::Lookup {
   const Shard* shard;
   std::uint64_t size = 0;  // of the value found
 
-  // As of this round:
+  // In this round:
   std::uint64_t fill = 0;
   std::uint64_t pair_state = 0;
   unsigned pair_headers = 0;
@@ -70,7 +70,7 @@ TableReader::TableReader(const std::byte* table, std::uint64_t bytes) noexcept
       shard_count_(header().shard_count),
       width_(widest_vectors()),
       arena_populated_(&header().arena_populated) {
-  if (shard_count_ == 0 || shard_count_ > kMaxLanes) shard_count_ = 1;  // plausible() says so
+  if (shard_count_ == 0 || shard_count_ > kMaxLanes) shard_count_ = 1;  // plausible() reports it
   for (std::uint32_t i = 0; i < shard_count_; ++i) {
     const ShardHeader& shard = header().shards[i];
     shards_[i] = {&shard,
@@ -92,7 +92,7 @@ TableReader::TableReader(const Region& parts) noexcept : TableReader(parts.data(
 
 namespace {
 
-// Makes [offset + readable, offset + populated) readable. Returns how many bytes from `offset` on are readable now.
+// Makes [offset + readable, offset + populated) readable. Returns the number of readable bytes from `offset`.
 std::uint64_t make_readable(const Region& parts, std::uint64_t offset, std::uint64_t readable, std::uint64_t populated,
                             std::uint64_t most) noexcept {
   const std::uint64_t begin = readable / kPageSize * kPageSize;
@@ -105,7 +105,7 @@ std::uint64_t make_readable(const Region& parts, std::uint64_t offset, std::uint
 
 bool TableReader::is_behind() const noexcept {
   if (parts_ == nullptr) return false;
-  // relaxed, all: a hint; who is not behind looks again anyway
+  // relaxed, all: a hint; if it is wrong, the next round checks again
   bool behind = header().arena_populated.load(kRelaxed) > readable_arena_.load(kRelaxed);
   for (std::uint32_t i = 0; i < shard_count_; ++i) {
     behind = behind || shards_[i].words->pairs_populated.load(kRelaxed) / sizeof(PairBucket) > shards_[i].pairs_limit ||
@@ -131,7 +131,7 @@ void TableReader::extend() const noexcept {
                                              shard.entries_limit * sizeof(EntryBucket), entries, plan.entries_stride) /
                                sizeof(EntryBucket));
   }
-  // The generations first: who looks at an entry looks at its page's.
+  // The generations first: a reader of an entry reads its page's generation.
   const std::uint64_t readable = readable_arena_.load(kRelaxed);  // relaxed: this thread's turn
   // [arena.clamp-view] acquire; pairs with [arena.grow]
   const std::uint64_t populated = header().arena_populated.load(kAcquire);
@@ -184,21 +184,21 @@ TableReader::Result TableReader::result(Step step, const Lookup& lookup, std::ui
   return {0, ReadOutcome::kContended, round};
 }
 
-// Have the pairs that this look passed not changed, so that they prove that no pair held the key? The caller has fenced.
+// Are the pairs' headers that this attempt passed unchanged, proving that no pair held the key? The caller has fenced.
 bool TableReader::pairs_unchanged(const Lookup& lookup) const noexcept {
   if (lookup.pair_headers == 0) return true;
   for (unsigned i = 0; i < lookup.pair_headers; ++i) {
-    // relaxed: behind the caller's fence
+    // relaxed: after the caller's fence
     if (lookup.pairs_seen[i].header->load(kRelaxed) != lookup.pairs_seen[i].value) return false;
   }
   // relaxed: likewise
   return stable_state(lookup.shard->words->pair_state.load(kRelaxed)) == stable_state(lookup.pair_state);
 }
 
-// No entry of this shard ever had an 8-byte key: the pairs' miss is the answer, if it was one all the time.
+// No entry of this shard ever had an 8-byte key: a miss among the pairs is the answer, if they did not change meanwhile.
 TableReader::Step TableReader::miss_in_pairs(const Lookup& lookup) const noexcept {
   std::atomic_thread_fence(kAcquire);  // [pair.miss] acquire; pairs with [pair.insert]
-  // relaxed: behind the fence
+  // relaxed: after the fence
   return pairs_unchanged(lookup) && header().fill.load(kRelaxed) == lookup.fill ? Step::kMiss : Step::kAgain;
 }
 
@@ -223,7 +223,7 @@ TableReader::Step TableReader::miss_in_pairs(const Lookup& lookup) const noexcep
     const std::uint64_t header = bucket->header.load(kAcquire);
     lookup.pairs_seen[lookup.pair_headers++] = {&bucket->header, header};
     if (!is_of_fill(header, lookup.fill)) [[unlikely]] {
-      return length == 0 ? Step::kMiss : Step::kAgain;  // not touched since a clear: empty; in mid-chain: it moved
+      return length == 0 ? Step::kMiss : Step::kAgain;  // stale since a clear: empty; in mid-chain: the bucket moved
     }
     const unsigned found = match_keys(*bucket, key, width_) & static_cast<unsigned>(header & kOccupiedMask);
     if (found != 0) {
@@ -243,7 +243,7 @@ TableReader::Step TableReader::miss_in_pairs(const Lookup& lookup) const noexcep
   return Step::kAgain;
 }
 
-// glance_at_pair() from the second bucket of a chain on: hits only, as a miss would need the headers of the whole chain.
+// glance_at_pair() from the second bucket of a chain: hits only, as a miss would need the headers of the whole chain.
 [[gnu::noinline]] std::optional<std::uint64_t> TableReader::glance_at_overflow(const PairBucket& primary,
                                                                                std::uint64_t key,
                                                                                std::uint64_t fill) const noexcept {
@@ -336,7 +336,7 @@ TableReader::Step TableReader::look_in_entries(Lookup& lookup) const noexcept {
     }
   }
   std::atomic_thread_fence(kAcquire);  // [entry.miss] acquire; pairs with [cell.swing]
-  // relaxed, all four: behind the fence
+  // relaxed, all four: after the fence
   const bool same = primary.header.load(kRelaxed) == version && pairs_unchanged(lookup) &&
                     stable_state(lookup.shard->words->entry_state.load(kRelaxed)) == stable_state(state) &&
                     header().fill.load(kRelaxed) == lookup.fill;
@@ -348,7 +348,7 @@ TableReader::Step TableReader::copy_value(Lookup& lookup, const EntryBucket& pri
                                           std::uint64_t offset, std::uint64_t value_bytes) const noexcept {
   const auto still_linked = [&]() noexcept {
     std::atomic_thread_fence(kAcquire);  // [cell.check] acquire; pairs with [chain.raise]
-    // relaxed: behind the fence
+    // relaxed: after the fence
     return primary.header.load(kRelaxed) == header && pairs_unchanged(lookup);
   };
   const std::byte* value = at<std::byte>(offset + kEntryMetaBytes + lookup.key.size());
@@ -358,13 +358,13 @@ TableReader::Step TableReader::copy_value(Lookup& lookup, const EntryBucket& pri
   if (value_bytes > kLongValueBytes) {
     const auto& generation = at<PageGeneration>(generations_offset_)[(offset - arena_offset_) / kPageSize];
     const std::uint64_t before = generation.load(kAcquire);  // [generation.read] acquire; pairs with [generation.raise]
-    if (!still_linked()) return Step::kAgain;                // now the generation is this entry's, and so is the length
+    if (!still_linked()) return Step::kAgain;                // from here, generation and length are this entry's
     if (!lookup.target.fits(value_bytes)) return Step::kTooSmall;
     std::byte* to = lookup.target.room(value_bytes);
     if (to == nullptr) return Step::kOutOfMemory;
     copy_shared(to, value, value_bytes);
     std::atomic_thread_fence(kAcquire);  // [generation.check] acquire; pairs with [generation.raise]
-    return generation.load(kRelaxed) == before ? Step::kHit : Step::kAgain;  // relaxed: behind the fence
+    return generation.load(kRelaxed) == before ? Step::kHit : Step::kAgain;  // relaxed: after the fence
   }
 
   if (!lookup.target.fits(value_bytes)) return still_linked() ? Step::kTooSmall : Step::kAgain;
@@ -398,7 +398,7 @@ void TableReader::go_on(Approach& approach, std::span<const std::byte> key, std:
     if (place >= header_arena(kAcquire)) return;
     const std::byte* next = at<std::byte>(arena_offset_ + place);
     if (found != 0) {
-      ask_for(next, 2 * kCacheLine);  // all of most entries
+      ask_for(next, 2 * kCacheLine);  // most entries whole
     } else if (place % sizeof(EntryBucket) == 0) {
       ask_for(next, sizeof(EntryBucket));
       approach.further = next;
@@ -412,7 +412,7 @@ std::uint64_t TableReader::count_keys() const noexcept {
   std::uint64_t keys = 0;
   for (std::uint32_t i = 0; i < shard_count_; ++i) {
     const LaneStats& lane = header().lane_stats[i];
-    // A lane that has not noticed the last clear yet counts what that removed.
+    // A lane that has not noticed the last clear yet still counts the keys that the clear removed.
     // [fill.counts] acquire; pairs with [fill.noticed]
     if (lane.fill.load(kAcquire) != fill) continue;
     keys += lane.pair_keys.load(kRelaxed) + lane.entry_keys.load(kRelaxed);  // relaxed, both: figures

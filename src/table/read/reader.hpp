@@ -1,15 +1,15 @@
-// TableReader: gets from a read-only mapping of the table, while its writer goes on.
+// TableReader: gets from a read-only mapping of the table, while its writer continues.
 //
-// Any number of threads and processes; a reader stores nothing that anybody else reads. It takes the steps of
-// docs/internals/concurrency.md ("Reads"): look, copy, and then prove that what was looked at is still so.
+// Any number of threads and processes; a reader stores nothing that other threads read. It follows
+// docs/internals/concurrency.md ("Reads"): read, copy, then validate that nothing that was read has changed.
 //
 // Invariants
-// 1. Nothing of the table is trusted: every offset is clamped to the arena's published part before it is followed, every
+// 1. Nothing in the table is trusted: every offset is clamped to the arena's published part before it is followed, every
 //    length before it is used, and the number of steps is bounded. A damaged table gives wrong answers, never a fault.
-// 2. A hit is returned only if, behind an acquire fence, the header that covers it is what it was before the first load
-//    of it; when the pairs were passed, every pair header seen is unchanged, too.
-// 3. A miss is returned only if, besides, no bucket was split and no clear happened meanwhile.
-// 4. Effort is bounded: after kRounds the caller asks the server by ring instead.
+// 2. A hit is returned only if, after an acquire fence, the header that covers it has the value that it had before the first
+//    load of it; when the pairs were passed, every pair header seen is unchanged, too.
+// 3. A miss is returned only if, in addition, no bucket was split and no clear happened meanwhile.
+// 4. Effort is bounded: after kRounds the caller sends the request to the server by ring.
 #pragma once
 
 #include <atomic>
@@ -34,12 +34,12 @@ enum class ReadOutcome : std::uint8_t {
   kHit,
   kMiss,
   kTooSmall,     // a hit whose value does not fit; `size` is its length
-  kContended,    // changed under every look: ask the server
+  kContended,    // changed under every attempt: send the request to the server
   kClosed,       // the table is given up: connect anew
   kOutOfMemory,  // the result's string could not grow
 };
 
-// Where a value goes: into a buffer, into a string that grows, or nowhere (exists).
+// The destination of a value: a buffer, a string that grows, or none (exists).
 class ValueTarget {
  public:
   static ValueTarget none() noexcept { return ValueTarget(Kind::kNone, nullptr, 0, nullptr); }
@@ -50,16 +50,16 @@ class ValueTarget {
 
   bool wanted() const noexcept { return kind_ != Kind::kNone; }
   bool grows() const noexcept { return kind_ == Kind::kString; }
-  // Does a value of `size` bytes fit, but for memory that a string cannot get?
+  // Does a value of `size` bytes fit, apart from a string's failure to allocate?
   bool fits(std::size_t size) const noexcept { return grows() || size <= capacity_; }
-  // Where `size` bytes go; they fit. Null when a string cannot grow. (Of a buffer of 0 bytes anything but null.)
+  // The destination for `size` bytes; they fit. Null when a string cannot grow. (For a buffer of 0 bytes: not null.)
   std::byte* room(std::size_t size) const noexcept {
     std::byte* place = room_at_a_glance(size);
     return place == nullptr && !grows() ? &nowhere_ : place;
   }
   // The same, but also null for a buffer without an address.
   std::byte* room_at_a_glance(std::size_t size) const noexcept { return grows() ? resized(*text_, size) : data_; }
-  // Puts a value of 8 bytes there; false when it does not fit.
+  // Stores a value of 8 bytes; false when it does not fit.
   [[gnu::always_inline]] bool take_word(std::uint64_t value) const noexcept {
     if (grows()) {
       *text_ = std::string(reinterpret_cast<const char*>(&value), sizeof value);  // never allocates, is inlined
@@ -90,11 +90,11 @@ class TableReader {
   TableReader() noexcept = default;
   // `table`: a mapping of a validated table region, `bytes` long.
   TableReader(const std::byte* table, std::uint64_t bytes) noexcept;
-  // Of a mapping that is readable in parts (Access::kReadParts), which must live as long: nothing is looked at that has no
-  // pages, so that not even a process that locks its memory makes the kernel give any. What the table grows by is made
-  // readable when it is needed.
+  // For a mapping that is readable in parts (Access::kReadParts) and must outlive this: only populated pages are read,
+  // so that even a process that locks its memory makes the kernel allocate none. Parts that the table grows by are made
+  // readable when they are needed.
   explicit TableReader(const Region& parts) noexcept;
-  // Does the header describe parts that lie within the file? To be asked once, before any read.
+  // Does the header describe parts that lie within the file? Call it once, before any read.
   bool plausible() const noexcept;
 
   struct Result {        // two registers
@@ -109,15 +109,15 @@ class TableReader {
   std::uint64_t hash_of(std::span<const std::byte> key) const noexcept { return hash_(key); }
   std::uint64_t hash_of(std::uint64_t key) const noexcept { return hash_.of_word(key); }
 
-  // For gets of several keys at once: the way to each, one step at a time, so that what lies at the next step of all of them
-  // can come from memory at once. A step begins to load what the next one looks at. A hint where to look, no more: nothing of
-  // what is seen on the way is believed later.
+  // For gets of several keys at once: the lookup of each, one step at a time, so that the cache misses of all keys at a step
+  // overlap. A step prefetches what the next one reads. It is a hint where to find the key, no more: nothing that
+  // is seen on the way is trusted later.
   struct Approach {
     const PairBucket* pairs = nullptr;  // the first bucket: one of the two, or neither
     const EntryBucket* entries = nullptr;
-    const void* further = nullptr;  // the bucket where the chain goes on, if it does
+    const void* further = nullptr;  // the next bucket of the chain, if there is one
   };
-  // First step: to the bucket.
+  // First step: finds the bucket.
   [[gnu::always_inline]] Approach approach(std::span<const std::byte> key, std::uint64_t hash) const noexcept {
     Approach approach;
     if (key.size() == 8) {
@@ -135,10 +135,10 @@ class TableReader {
     }
     return approach;
   }
-  // The next one, from a bucket that has come: to the entry, or further.
+  // The next step, from a bucket that is in the cache: to the entry, or the next bucket.
   void go_on(Approach& approach, std::span<const std::byte> key, std::uint64_t hash) const noexcept;
-  // A glance at the bucket that the first step has come to, and at its chain if it is one of entries; true: a hit. However old
-  // the approach is: a place that is occupied by the key is the key's place.
+  // The fast path at the bucket of the first step, and at its chain if it is one of entries; true: a hit. The approach may be
+  // old: a place that is occupied by the key is the key's place.
   [[gnu::always_inline]] bool glance_into(const PairBucket& bucket, std::uint64_t key,
                                           std::uint64_t& value) const noexcept {
     std::uint64_t seen;
@@ -150,13 +150,13 @@ class TableReader {
     return glance_into(bucket, key, hash, target, fill_at_a_glance(), seen, size) == Glance::kHit;
   }
 
-  // How many keys there are. Exact when nobody writes.
+  // The number of keys. Exact when no thread writes.
   std::uint64_t count_keys() const noexcept;
 
-  // --- The usual get, in one straight line
+  // --- The fast path of a get, in one straight line
   //
-  // The steps of get_hashed() for what is almost always so: one bucket decides, the value is short, and nothing changes
-  // meanwhile. Anything else is kUnclear, which says nothing: get_hashed() looks properly.
+  // The steps of get_hashed() for the common case: one bucket decides, the value is short, and nothing changes
+  // meanwhile. Anything else is kUnclear, which proves nothing: get_hashed(), the slow path, decides.
   //
   // Inlined by force: a processor overlaps the memory accesses of as many gets as its window of instructions (some hundreds)
   // holds, so from memory a get that is a third shorter is a third faster.
@@ -183,7 +183,7 @@ class TableReader {
     if (!spot.usable) [[unlikely]]
       return Glance::kUnclear;
     const PairBucket& bucket = *spot.bucket;
-    __builtin_prefetch(&bucket.link);  // the value's line, before the keys' has come
+    __builtin_prefetch(&bucket.link);  // the value's line, before the keys' line has arrived
     std::uint64_t seen;
     const Glance there = glance_into(bucket, key, fill, seen, value);
     if (there != Glance::kMiss) [[likely]]
@@ -231,11 +231,11 @@ class TableReader {
   std::uint64_t fill_at_a_glance() const noexcept {
     return header().fill.load(std::memory_order_acquire);  // [fill.glance] acquire; pairs with [fill.clear]
   }
-  // Where a glance looks: the first bucket of a hash in one form, and what says that it is this one.
+  // Where the fast path reads: the first bucket of a hash in one form, and the state that selects it.
   template <typename Bucket>
   struct Spot {
     const Bucket* bucket;
-    bool usable;  // else the table is closed, or its state leads out of it: nothing is to be looked at
+    bool usable;  // otherwise the table is closed, or its state leads out of it: nothing may be read
     const Word* state_word;
     std::uint64_t state;
   };
@@ -261,14 +261,14 @@ class TableReader {
       return {&shard->entries[index], usable, &state_word, state};
     }
   }
-  // Begins to load so many bytes from the begin of a line on, into the second-level cache: the first one has few lines on their
-  // way at once (24 in a Zen 4 core), and the next request waits for one of them.
+  // Prefetches so many bytes from the begin of a line into the second-level cache: the first-level cache can have few lines
+  // in flight at once (24 in a Zen 4 core), and the next request waits for one of them.
   [[gnu::always_inline]] static void ask_for(const void* begin, std::size_t bytes) noexcept {
     for (std::size_t line = 0; line < bytes; line += kCacheLine) {
       __builtin_prefetch(static_cast<const std::byte*>(begin) + line, 0, 2);
     }
   }
-  // kMiss: not in this bucket, whose header was `seen`; nothing is proved.
+  // kMiss: not in this bucket, whose header was `seen`; not validated.
   [[gnu::always_inline]] Glance glance_into(const PairBucket& bucket, std::uint64_t key, std::uint64_t fill,
                                             std::uint64_t& seen, std::uint64_t& value) const noexcept {
     // [pair.header-pair] acquire; pairs with [pair.insert]
@@ -281,14 +281,14 @@ class TableReader {
     // relaxed: one word, checked below
     value = bucket.values[first_place(found) - 1].load(std::memory_order_relaxed);
     std::atomic_thread_fence(std::memory_order_acquire);  // [pair.check-pair] acquire; pairs with [pair.reuse]
-    // relaxed: behind the fence
+    // relaxed: after the fence
     return bucket.header.load(std::memory_order_relaxed) == seen ? Glance::kHit : Glance::kUnclear;
   }
-  // kMiss: not in the chain of this bucket, whose header was `seen`; nothing is proved.
+  // kMiss: not in the chain of this bucket, whose header was `seen`; not validated.
   [[gnu::always_inline]] Glance glance_into(const EntryBucket& primary, std::span<const std::byte> key,
                                             std::uint64_t hash, const ValueTarget& target, std::uint64_t fill,
                                             std::uint64_t& seen, std::uint64_t& size) const noexcept {
-    // Loaded once: what is loaded between two comparisons the compiler would load anew.
+    // Loaded once: the compiler would load them again after each comparison.
     const std::byte* const arena = table_ + arena_offset_;
     const VectorWidth width = width_;
     const std::uint16_t tag = tag_of(hash);
@@ -330,14 +330,14 @@ class TableReader {
     }
     std::atomic_thread_fence(std::memory_order_acquire);  // [entry.check-entry] acquire; pairs with [chain.raise]
     size = value_bytes;
-    // relaxed: behind the fence
+    // relaxed: after the fence
     return primary.header.load(std::memory_order_relaxed) == seen ? Glance::kHit : Glance::kUnclear;
   }
-  // The bucket has not the key. The caller has fenced.
+  // The bucket does not have the key. The caller has fenced.
   template <typename Bucket>
   [[gnu::always_inline]] Glance miss_if_unchanged(const Spot<Bucket>& spot, std::uint64_t fill,
                                                   std::uint64_t seen) const noexcept {
-    // relaxed, all three: behind the caller's fence
+    // relaxed, all three: after the caller's fence
     const bool same = spot.bucket->header.load(std::memory_order_relaxed) == seen &&
                       stable_state(spot.state_word->load(std::memory_order_relaxed)) == stable_state(spot.state) &&
                       header().fill.load(std::memory_order_relaxed) == fill;
@@ -352,7 +352,7 @@ class TableReader {
   Step copy_value(Lookup& lookup, const EntryBucket& primary, std::uint64_t header, std::uint64_t offset,
                   std::uint64_t value_bytes) const noexcept;
   bool pairs_unchanged(const Lookup& lookup) const noexcept;
-  // The bucket that a chain goes on with; null when the link leads nowhere, as the bucket was changed meanwhile.
+  // The next bucket of a chain; null when the link is invalid, as the bucket was changed meanwhile.
   const PairBucket* overflow_of(const PairBucket& bucket) const noexcept {
     // relaxed: checked with the header
     const std::uint64_t offset = bucket.link.load(std::memory_order_relaxed) & kOffsetMask;
@@ -363,10 +363,10 @@ class TableReader {
   }
   // Has the server populated more than is readable here?
   bool is_behind() const noexcept;
-  // Makes readable what the server has populated since. By any thread, on its way to look once more. Not while another
-  // thread does: then the next look finds it.
+  // Makes readable what the server has populated since. Called by any thread before it retries. Returns at once while another
+  // thread does so: then the next attempt sees the result.
   void extend() const noexcept;
-  // Bytes of the arena that are populated, so may be looked at.
+  // Bytes of the arena that are populated, so may be read.
   std::uint64_t header_arena(std::memory_order order) const noexcept { return arena_populated_->load(order); }
   template <typename T>
   const T* at(std::uint64_t offset) const noexcept {
@@ -375,12 +375,12 @@ class TableReader {
 
   static Result result(Step step, const Lookup& lookup, std::uint32_t round) noexcept;
 
-  // How many buckets may be looked at: all that the mapping has, or, where that is readable in parts, what was made readable.
+  // How many buckets may be read: all that the mapping has, or, if it is readable in parts, those made readable.
   class Limit {
    public:
     Limit(std::uint64_t buckets = 0) noexcept : buckets_(buckets) {}
     Limit& operator=(const Limit& other) noexcept {
-      buckets_.store(other, std::memory_order_relaxed);  // relaxed: before others know of the reader
+      buckets_.store(other, std::memory_order_relaxed);  // relaxed: before other threads know of the reader
       return *this;
     }
     operator std::uint64_t() const noexcept {
@@ -394,14 +394,14 @@ class TableReader {
     std::atomic<std::uint64_t> buckets_;
   };
 
-  // What every get needs of a shard's constants, out of the shared header once.
+  // A shard's constants that every get needs, copied from the shared header once.
   struct Shard {
     const ShardHeader* words;  // the state words
     const PairBucket* pairs;
     const EntryBucket* entries;
     std::uint64_t pairs_base;
     std::uint64_t entries_base;
-    Limit pairs_limit;  // buckets that may be looked at
+    Limit pairs_limit;  // buckets that may be read
     Limit entries_limit;
   };
 
@@ -414,11 +414,11 @@ class TableReader {
   std::uint32_t shard_count_ = 1;
   VectorWidth width_ = VectorWidth::kPortable;
   mutable Shard shards_[kMaxLanes] = {};
-  // Of a mapping that is readable in parts; else null.
+  // For a mapping that is readable in parts; otherwise null.
   const Region* parts_ = nullptr;
   const Word* arena_populated_;               // the header's, or:
-  mutable Word readable_arena_{0};            // of such a mapping
-  mutable std::atomic<bool> extends_{false};  // a thread does
+  mutable Word readable_arena_{0};            // for such a mapping
+  mutable std::atomic<bool> extends_{false};  // a thread is in extend()
 };
 
 }  // namespace hostmap

@@ -15,7 +15,7 @@ namespace {
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr auto kAcquire = std::memory_order_acquire;
 
-// The low `bits` of `word`, backwards.
+// The low `bits` of `word`, reversed.
 std::uint64_t backwards(std::uint64_t word, unsigned bits) noexcept {
   word = (word >> 1 & 0x5555'5555'5555'5555) | (word & 0x5555'5555'5555'5555) << 1;
   word = (word >> 2 & 0x3333'3333'3333'3333) | (word & 0x3333'3333'3333'3333) << 2;
@@ -69,7 +69,7 @@ TableScan::Step TableScan::next() {
   const bool seen = (!words_ || look_at_pairs(pairs.bucket, end, fill)) &&
                     ((words_ && !both) || look_at_entries(entries.bucket, end, fill));
   std::atomic_thread_fence(kAcquire);  // [scan.check] acquire; pairs with [pair.reuse]
-  // relaxed, all three: behind the fence
+  // relaxed, all three: after the fence
   if (!seen || !unchanged() || reader_.header().fill.load(kRelaxed) != fill ||
       stable_state(words.pair_state.load(kRelaxed)) != stable_state(pair_state) ||
       stable_state(words.entry_state.load(kRelaxed)) != stable_state(entry_state)) {
@@ -92,7 +92,7 @@ void TableScan::go_on(std::uint64_t end) noexcept {
   words_ = false;
 }
 
-// False: what stands there cannot be followed just now.
+// False: the chain cannot be followed now.
 bool TableScan::look_at_pairs(std::uint64_t index, std::uint64_t end, std::uint64_t fill) {
   const TableReader::Shard& shard = reader_.shards_[shard_];
   if (reader_.is_behind()) reader_.extend();
@@ -102,7 +102,7 @@ bool TableScan::look_at_pairs(std::uint64_t index, std::uint64_t end, std::uint6
     // [pair.header-scan] acquire; pairs with [pair.insert]
     const std::uint64_t header = bucket->header.load(kAcquire);
     seen_.push_back({&bucket->header, header});
-    if (!is_of_fill(header, fill)) return length == 0;  // emptied by a clear; in mid-chain: it moved
+    if (!is_of_fill(header, fill)) return length == 0;  // emptied by a clear; in mid-chain: the bucket moved
     for (std::uint64_t left = header & kOccupiedMask; left != 0; left &= left - 1) {
       const auto place = static_cast<unsigned>(std::countr_zero(left));
       const std::uint64_t key = bucket->keys[place - 1].load(kRelaxed);
@@ -164,7 +164,7 @@ bool TableScan::look_at_entries(std::uint64_t index, std::uint64_t end, std::uin
   return false;
 }
 
-// In the middle of its move a key stands in both forms, and no header has changed yet: the pair decides.
+// In the middle of its move a key is in both forms, and no header has changed yet: the pair decides.
 void TableScan::leave_out_halves_of_moves() {
   const auto pairs = items_.begin();
   const auto entries = std::find_if(pairs, items_.end(), [](const Item& item) { return !item.is_pair; });
@@ -174,10 +174,10 @@ void TableScan::leave_out_halves_of_moves() {
   items_.erase(std::remove_if(entries, items_.end(), is_half), items_.end());
 }
 
-// Are all headers that this step has looked at what they were? The caller has fenced.
+// Are all headers that this step has read unchanged? The caller has fenced.
 bool TableScan::unchanged() const noexcept {
   return std::ranges::all_of(seen_, [](const Seen& seen) {
-    return seen.header->load(kRelaxed) == seen.value;  // relaxed: behind the caller's fence
+    return seen.header->load(kRelaxed) == seen.value;  // relaxed: after the caller's fence
   });
 }
 

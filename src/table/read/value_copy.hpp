@@ -1,9 +1,9 @@
-// Copies a short value out of an entry that another process may be changing: what makes a get of one as fast as it is.
+// Copies a short value out of an entry that another process may be changing: the reason why gets of short values are fast.
 //
-// In line: without a call, whoever copies between two looks at a header keeps its registers. From the start on and in pieces
-// that do not overlap: a word that the caller loads next comes out of one store, while it is still on its way to the cache.
-// memcpy lets its last pieces overlap; a word across two of them waits until both have left the core, and all gets behind it
-// wait too. (Masked stores, which would copy any length by two, hand on nothing at all.)
+// Inline: without a call, a caller that copies between two loads of a header keeps its registers. From the start and in pieces
+// that do not overlap: a word that the caller loads next is forwarded from one store, while that is still on its way to the
+// cache. memcpy overlaps its last pieces; a word across two of them waits until both have left the core, and all later gets
+// wait too. (Masked stores, which would copy any length by two, forward nothing at all.)
 //
 // The pieces are assembler, so that the compiler sees no load of memory that another process is changing.
 #pragma once
@@ -17,7 +17,7 @@
 
 namespace hostmap {
 
-// Longer ones are memcpy's: what is said above no longer counts.
+// Longer values are copied by memcpy: the argument above no longer matters.
 inline constexpr std::size_t kShortestLongCopy = 128;
 
 [[gnu::always_inline]] inline void copy_short_value(std::byte* to, const std::byte* from, std::size_t size,
@@ -27,7 +27,7 @@ inline constexpr std::size_t kShortestLongCopy = 128;
     std::size_t done = 0;
     std::uint64_t word;
     const bool wide = width == VectorWidth::kAvx512;
-// NOLINTBEGIN(bugprone-macro-parentheses): the text of an assembler statement cannot stand in parentheses
+// NOLINTBEGIN(bugprone-macro-parentheses): the text of an assembler statement cannot be in parentheses
 #define HOSTMAP_COPY(size, instructions)                                   \
   asm volatile(instructions                                                \
                : [word] "=&r"(word)                                        \

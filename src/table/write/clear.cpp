@@ -1,8 +1,8 @@
 // Clear: the whole table is emptied by one store.
 //
-// Every bucket knows the fill (its low 8 bits) of which it is; a bucket of another one counts as empty, for readers and
-// writers alike. `fill + 1` therefore empties all of them at one moment. What they held is taken back in bounded steps: when
-// a request touches a stale bucket, when a split does, or by the sweep behind each request and while the worker is idle.
+// Every bucket stores the fill (its low 8 bits) to which it belongs; a bucket of another fill counts as empty, for readers and
+// writers alike. `fill + 1` therefore empties all of them at one moment. Their memory is reclaimed in bounded steps: when
+// a request touches a stale bucket, when a split does, or by the sweep after each request and while the worker is idle.
 //
 //   reset of a pair bucket       header = {version + 1, fill, no places, no overflow}: one store
 //   reset of an entry bucket     `touched`; its cells = 0; header = {version + 1, fill}; then its entries are free
@@ -38,7 +38,7 @@ bool ShardWriter::may_clear() const noexcept {
   return true;
 }
 
-// The counts of keys are of the new fill from here on. Whoever adds them up passes over a lane that has not noticed yet.
+// From here on the counts of keys are of the new fill. A sum of the counts skips lanes that have not noticed the clear yet.
 void ShardWriter::begin_sweep(std::uint64_t fill) noexcept {
   fill_ = fill;
   swept_ = false;

@@ -1,10 +1,10 @@
-// Room where there is none: what a clear left, and the holes in sparse slabs.
+// Makes room in a full table: from what a clear left, and from holes in sparse slabs.
 //
 // Entries that are erased or change their size leave holes in every slab. A sparse slab is emptied: its entries move into the
 // holes of its siblings, and it is free for any size. A few entries with each change, while much of the arena is holes and
-// little else is free (BlockAllocator decides); and more at once for a request that would find no room.
-// A move is an overwrite by the same bytes (kind C in docs/internals/concurrency.md) without an intent: like upkeep it belongs to no
-// request, and a kill leaves the entry in the one place or in the other.
+// little other memory is free (BlockAllocator decides); and more at once for a request that would find no room.
+// A move is an overwrite by the same bytes (kind C in docs/internals/concurrency.md) without an intent: like upkeep it belongs
+// to no request, and after a kill the entry is in one of the two places.
 #include "base/shared_copy.hpp"
 #include "layout/table.hpp"
 #include "table/write/writer.hpp"
@@ -17,7 +17,7 @@ constexpr auto kRelaxed = std::memory_order_relaxed;  // relaxed: as in writer.c
 
 }  // namespace
 
-// A bounded step towards `bytes` of the arena. False: there is nothing that would help.
+// A bounded step towards `bytes` of the arena. False: no further step would help.
 bool ShardWriter::make_room(Effort& effort, std::uint64_t bytes) {
   constexpr unsigned kSweptBuckets = 256;
   constexpr unsigned kMovedEntries = 256;
@@ -36,7 +36,7 @@ bool ShardWriter::make_room(Effort& effort, std::uint64_t bytes) {
   return true;
 }
 
-// A piece of a slab. True: that was its end.
+// Moves some entries of a slab. True: it is finished.
 bool ShardWriter::evacuate(unsigned entries) {
   constexpr std::uint64_t kMovedBytes = 256 * 1024;
   for (std::uint64_t bytes = 0; entries > 0 && bytes < kMovedBytes; --entries) {
@@ -50,8 +50,8 @@ bool ShardWriter::evacuate(unsigned entries) {
   return false;
 }
 
-// What is left to do behind a request's end: a slab that is being emptied, a piece at a time, and a run that it has borrowed,
-// which must be whole again before anybody else needs it.
+// The work that remains after a request's end: a slab that is being emptied, in steps, and a run borrowed from the reserve,
+// which must be whole again before another request needs it.
 void ShardWriter::settle_blocks() {
   if (blocks_.borrows_run()) {
     if (const std::uint64_t to = blocks_.settle_run(); to != 0) {
@@ -80,8 +80,8 @@ bool ShardWriter::move_run(const SlabPool::Move& move) {
   return moved;
 }
 
-// Stays where it is if no cell leads there: a stream's pieces are still filling it, or its request is about to commit it; or
-// if there is no other block. `to`: where to, or 0: to any. Returns how many bytes were moved.
+// Leaves the entry in place if no cell leads there: a stream's pieces are still filling it, or its request is about to commit
+// it; or if there is no other block. `to`: the destination, or 0: any. Returns how many bytes were moved.
 std::uint64_t ShardWriter::move_entry(std::uint64_t entry, std::uint64_t to) {
   const std::uint64_t meta = table_.at<Word>(entry)->load(kRelaxed);
   const HashedKey key = hashed({entry_payload(entry), static_cast<std::size_t>(meta_key_bytes(meta))});
@@ -90,7 +90,7 @@ std::uint64_t ShardWriter::move_entry(std::uint64_t entry, std::uint64_t to) {
   if (at.cell == nullptr || cell_offset(at.word) != entry) return 0;
   const std::uint64_t size = entry_size(at.word);
   const bool is_loan = to != 0;
-  if (!is_loan) to = blocks_.allocate_elsewhere(size);  // which fences: nobody looks at these bytes any more
+  if (!is_loan) to = blocks_.allocate_elsewhere(size);  // which fences: no reader reads these bytes any more
   if (to == 0) return 0;
   const std::uint64_t larger = blocks_.room_at(to, size) == block_bytes(size) ? 0 : kEntryInLargerBlock;
   // relaxed: published with the cell that will lead here

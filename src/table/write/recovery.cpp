@@ -1,12 +1,12 @@
-// What a restart makes of the table that a dead server left. Between any two stores it may have been killed, and so may we.
+// Restart from the table that a dead server left. It may have been killed between any two stores, and so may this one.
 //
-//   settle            the chain that `touched` names gets a higher version, so that nobody who stood in it believes what he
-//                     has read; the record tells whether its request is in the table; half a move is undone or finished
+//   settle            the chain that `touched` names gets a higher version, so that a reader in it fails its validation;
+//                     the record shows whether its request is in the table; half a move is undone or completed
 //   repeat_removal    split.cpp
 //   survey, adopt     everything that is reachable is used, the rest of the arena is free
 //
-// Readers look on all the time. docs/internals/concurrency.md, "Restart", has the argument; models exactly_once, pairs, entries and
-// forms have the kills.
+// Readers continue all the time. docs/internals/concurrency.md, "Restart", has the argument; models exactly_once, pairs,
+// entries and forms have the kills.
 #include <algorithm>
 #include <bit>
 #include <thread>
@@ -22,7 +22,7 @@ namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;  // relaxed: as in writer.cpp, one writer
 
-// Buckets whose overflow buckets are asked for ahead: enough to hide the way to memory.
+// Prefetch distance for buckets whose overflow buckets are read: enough to hide the latency of memory.
 constexpr std::uint64_t kAhead = 16;
 constexpr std::uint64_t kBucketsWorthAThread = 100'000;
 
@@ -40,9 +40,9 @@ bool ShardWriter::is_entry_bucket(std::uint64_t offset) const noexcept {
 
 bool ShardWriter::plausible() const noexcept {
   const auto fits = [](std::uint64_t state, std::uint64_t base, std::uint64_t size, const GrowingArea& area) {
-    constexpr unsigned kMostLevels = 40;  // beyond, the shifts below mean nothing
+    constexpr unsigned kMostLevels = 40;  // beyond that, the shifts below are undefined
     if (state_level(state) >= kMostLevels) return false;
-    // A split that was under way has made a bucket more than there were at first.
+    // A split in progress has added a bucket to the initial ones.
     if ((state & kStateSplitting) != 0 && state_buckets(state, base) == base) return false;
     return state_split(state) < base << state_level(state) && area.populated() <= area.max_bytes() &&
            state_buckets(state, base) <= area.populated() / size;
@@ -51,8 +51,8 @@ bool ShardWriter::plausible() const noexcept {
          fits(shard_.entry_state.load(kRelaxed), shard_.entries_base, sizeof(EntryBucket), entry_area_);
 }
 
-// Do a chain's links, and of entries the keys, lie where they can be looked at? Damage is told by survey(); until then it must
-// only do no harm.
+// Do a chain's links, and for entries the keys, lie where they can be read? survey() reports damage; until then it must only
+// cause no fault.
 bool ShardWriter::may_be_walked(const PairBucket& primary) const noexcept {
   const PairBucket* bucket = &primary;
   for (unsigned length = 1; (bucket->header.load(kRelaxed) & kOverflowBit) != 0; ++length) {
@@ -85,7 +85,7 @@ bool ShardWriter::may_be_walked(const EntryBucket& primary) const noexcept {
   return true;
 }
 
-// Half a move has left an entry that nobody must find: its cell is emptied, if it still is that move's.
+// Half a move has left an entry that must not be found: its cell is emptied, if it still is that move's.
 void ShardWriter::unlink_cell(std::uint64_t cell, std::uint64_t word) noexcept {
   if (!lies_within(cell, sizeof(Word)) || !lies_within(cell_offset(word), kEntryMetaBytes + 8)) return;
   Word& place = *table_.at<Word>(cell);
@@ -94,7 +94,7 @@ void ShardWriter::unlink_cell(std::uint64_t cell, std::uint64_t word) noexcept {
 }
 
 ShardWriter::Settled ShardWriter::settle(const Intent& intent) noexcept {
-  // What a reader may have read of this chain can be taken for free below: he must look again first.
+  // Memory that a reader may have read in this chain can be reused below: its validation must fail first.
   if (const std::uint64_t touched = intent.touched.load(kRelaxed); is_entry_bucket(touched)) {
     Word& header = table_.at<EntryBucket>(touched)->header;
     // [recovery.raise] release; pairs with [cell.check]
@@ -268,7 +268,7 @@ std::uint64_t ShardWriter::drop_entries(const std::vector<std::uint64_t>& misfit
 
 void ShardWriter::adopt(const ArenaCensus& census) {
   const std::uint64_t fill = header_.fill.load(kRelaxed);
-  // A lane whose last worker had not noticed the last clear: what it counted is gone.
+  // A lane whose last worker had not noticed the last clear: its counts are void.
   if (stats_.fill.load(kRelaxed) != fill) begin_sweep(fill);
   fill_ = fill;
   swept_ = stats_.swept_fill.load(kRelaxed) == fill;

@@ -1,7 +1,7 @@
 // Growth of a shard: linear hashing, one bucket at a time, by the shard's own worker, between requests.
 //
 //   copy what moves into the new bucket, which nothing leads to yet
-//   state = {one bucket more, splitting}        readers now look for those keys in the new bucket
+//   state = {one bucket more, splitting}        from here readers search for those keys in the new bucket
 //   remove what moved from the old chain        one header store per pair bucket; cells, then the version, for entries
 //   state without splitting
 //
@@ -26,8 +26,8 @@ constexpr auto kRelaxed = std::memory_order_relaxed;  // relaxed: as in writer.c
 constexpr std::uint64_t kPairHalvesPerBucket = 7;
 constexpr std::uint64_t kEntryHalvesPerBucket = 9;
 constexpr int kSplitsPerUpkeep = 2;
-// A split whose ground is not populated yet is put off, but not beyond this multiple of the load: then the worker populates
-// by itself, which costs it one step's time, rather than let chains reach their cap.
+// A split whose bucket is not populated yet is postponed, but not beyond this multiple of the load: then the worker populates
+// it itself, which costs one step's time, so that chains do not reach their cap.
 constexpr std::uint64_t kOverdueFactor = 2;
 
 std::uint64_t grown(std::uint64_t state, std::uint64_t base) noexcept {
@@ -78,7 +78,7 @@ void ShardWriter::grow() {
     const std::uint64_t keys = stats_.pair_keys.load(kRelaxed);
     if (!overloaded(keys, buckets, kPairHalvesPerBucket)) break;
     const bool overdue = overloaded(keys, buckets, kOverdueFactor * kPairHalvesPerBucket);
-    // Enough for now, or put off: asked again after the next request.
+    // Enough for now, or postponed: checked again after the next request.
     grown_ = i == kSplitsPerUpkeep || !ground_ready(pair_area_, (buckets + 1) * sizeof(PairBucket), overdue) ||
              !split_pairs();
   }
@@ -94,7 +94,7 @@ void ShardWriter::grow() {
   grown_ = grown_ || entries_wait;
 }
 
-// Is the first part of `area` populated, `bytes` long? If it soon will not be, the helper thread is asked to go on.
+// Is the first part of `area` populated, `bytes` long? If it soon will not be, this requests growth from the helper thread.
 bool ShardWriter::ground_ready(GrowingArea& area, std::uint64_t bytes, bool overdue) {
   const std::uint64_t populated = area.populated();
   constexpr std::uint64_t kAhead = 8;  // as a part of a step: buckets grow ten times slower than what they hold
@@ -135,7 +135,7 @@ ShardWriter::OldPairs ShardWriter::pairs_to_move(PairBucket* primary, unsigned l
   return old;
 }
 
-// The chain's end first: an emptied last bucket is unlinked by the same store that takes its owner's pairs out.
+// The chain's end first: the store that removes the last pairs of a bucket also unlinks its emptied successor.
 void ShardWriter::remove_moved(const OldPairs& old) noexcept {
   bool drop_next = false;
   for (unsigned i = old.length; i-- > 0;) {
@@ -198,9 +198,9 @@ bool ShardWriter::split_pairs() {
   return true;
 }
 
-// Brings what is left in a chain's overflow buckets back into its first one, if it fits there: half of an overfull bucket has
+// Moves the pairs in a chain's overflow buckets back into its first one, if they fit: half of an overfull bucket has
 // just moved away, and a get that needs a second bucket takes three times as long. One store of the header shows the pairs in
-// their new places and unlinks the old ones, so a kill leaves either.
+// their new places and unlinks the old ones, so a kill leaves one of the two states.
 void ShardWriter::gather_pairs(PairBucket& primary) noexcept {
   std::uint64_t header = primary.header.load(kRelaxed);
   if ((header & kOverflowBit) == 0) return;
@@ -210,7 +210,7 @@ void ShardWriter::gather_pairs(PairBucket& primary) noexcept {
   }
   if (left > kPlaces) return;
   PairBucket* const overflow = pair_next(primary);
-  // The free places have held other pairs: the header that took those out must be seen before these words are.
+  // The free places have held other pairs: the header that removed those must be visible before these words are.
   std::atomic_thread_fence(std::memory_order_release);  // [pair.gather-fence] release; pairs with [pair.check]
   for (const PairBucket* bucket = overflow; bucket != nullptr; bucket = pair_next(*bucket)) {
     for (std::uint64_t from = bucket->header.load(kRelaxed) & kOccupiedMask; from != 0; from &= from - 1) {
@@ -279,7 +279,7 @@ bool ShardWriter::split_entries() {
   const OldEntries old = entries_to_move(fresh(entries_ + from), level);
   const unsigned moved = old.moved;
 
-  // Each bucket of the new chain but the last gives its last cell to the link.
+  // Each bucket of the new chain but the last uses its last cell for the link.
   const unsigned buckets = moved <= kPlaces ? 1 : 1 + (moved - kPlaces + kPlaces - 2) / (kPlaces - 1);
   Overflow overflow{};
   if (!take_overflow(kSlabEntryOverflow, buckets, overflow)) return false;

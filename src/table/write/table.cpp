@@ -25,7 +25,7 @@ void write_table_header(TableHeader& header, const TableOptions& options) noexce
   header.arena_bytes = plan.arena_bytes;
   header.membarrier = options.membarrier ? 1 : 0;
   for (std::uint32_t i = 0; i < options.shards; ++i) {
-    // BUCKETS is the total: the first shards take what does not divide.
+    // BUCKETS is the total: the first shards get the remainder of the division.
     const std::uint64_t base = options.buckets / options.shards + (i < options.buckets % options.shards ? 1 : 0);
     ShardHeader& shard = header.shards[i];
     shard.pairs_offset = plan.pairs_offset + i * plan.pairs_stride;
@@ -34,7 +34,7 @@ void write_table_header(TableHeader& header, const TableOptions& options) noexce
   }
 }
 
-// Of all that a server stores once and believes later. A region is as good as what its head says.
+// Covers all that a server stores once and trusts later. A region is valid only if its head is.
 std::uint64_t checksum_of(const TableHeader& header) noexcept {
   std::uint64_t sum = checksum_of_head(header.region, offsetof(TableHeader, checksum));
   for (const ShardHeader& shard : header.shards) {
@@ -90,7 +90,7 @@ Result<std::unique_ptr<Table>> Table::attach(Region region, Journal journal) {
   const TableHeader& header = *region.at<TableHeader>(0);
   if (header.checksum != checksum_of(header)) return damaged("header is damaged");
   const TablePlan plan = plan_table(header.memory_limit, header.shard_count);
-  // relaxed, both: what a dead server left; its lock has been taken since
+  // relaxed, both: written by a dead server; its lock has been taken since
   const std::uint64_t arena = header.arena_populated.load(std::memory_order_relaxed);
   const std::uint64_t generations = header.generations_allocated.load(std::memory_order_relaxed);
   if (header.shard_count != journal.lanes() || plan.file_bytes > region.bytes() ||
@@ -138,7 +138,7 @@ bool Table::adopt_told(std::span<const std::byte> told, const std::vector<Stream
   std::vector<std::size_t> lost_by_count;
   const std::uint64_t dropped = adopt(streams, lost_by_count);
   const std::string differences = read.differences(state());
-  if (dropped == 0 && (lost_by_count != lost || !differences.empty())) {  // a damaged table is another matter
+  if (dropped == 0 && (lost_by_count != lost || !differences.empty())) {  // in a damaged table they may differ
     std::fprintf(stderr, "a start by the hand-over summary differs from one by a count of the table:\n%s",
                  differences.c_str());
     std::abort();

@@ -1,4 +1,4 @@
-// Table: the server's table region with all that writes it, put together.
+// Table: the server's table region with its writers.
 //
 // create() builds the region; shards() are then owned by the workers of their lanes, one thread each.
 #pragma once
@@ -34,24 +34,24 @@ class Table {
   // for the initial buckets.
   static Result<std::unique_ptr<Table>> create(const std::string& path, const TableOptions& options, Journal journal);
 
-  // Maps and checks the region that a dead server left; nothing of it is changed. kInvalid: it cannot be gone on with, and why.
+  // Maps and verifies a dead server's region; nothing in it is changed. kInvalid: it cannot be taken over, and why.
   static Result<std::unique_ptr<Table>> attach(Region region, Journal journal);
-  // After the shards were settled: `streams` hold entries that nothing links yet. Returns how many places and links led
-  // nowhere and were dropped. `lost`: numbers of the streams whose entries do.
+  // After the shards were settled: `streams` hold entries that nothing links yet. Returns how many places and links were
+  // invalid and were dropped. `lost`: numbers of the streams whose entries are invalid.
   struct Stream {
     std::uint32_t shard;
     std::uint64_t entry;
     std::uint64_t bytes;  // of the entry
   };
   std::uint64_t adopt(const std::vector<Stream>& streams, std::vector<std::size_t>& lost);
-  // The same by what the last server said of the arena when it stopped, in time that depends on the arena's size and not on
-  // the number of cells. False: that makes no sense, and nothing was done.
-  // To follow either, when the last server's summary is removed: it moves entries.
+  // The same from the last server's hand-over summary of the arena, in time that depends on the arena's size and not on
+  // the number of cells. False: the summary is not valid, and nothing was done.
+  // Call after either, when the last server's summary is removed: it moves entries.
   void mend_reserve();
   bool adopt_told(std::span<const std::byte> told, const std::vector<Stream>& streams, std::vector<std::size_t>& lost);
   // Everything that a start must rebuild, for comparison. No worker runs.
   WriterState state() const;
-  // What it says. No worker runs any more; nothing grows from here on.
+  // The hand-over summary. No worker runs any more; nothing grows from here on.
   std::vector<std::byte> tell();
 
   Region& region() noexcept { return region_; }
@@ -70,7 +70,7 @@ class Table {
     return hashed;
   }
 
-  // Tells every reader that this table is given up.
+  // Notifies every reader that this table is given up.
   void close() noexcept;
 
  private:
@@ -84,7 +84,7 @@ class Table {
   MemoryBudget budget_;
   std::unique_ptr<SlabPool> pool_;
   std::vector<std::unique_ptr<ShardWriter>> shards_;
-  std::unique_ptr<Populator> populator_;  // last: its thread uses what stands above
+  std::unique_ptr<Populator> populator_;  // last: its thread uses the members above
 };
 
 }  // namespace hostmap

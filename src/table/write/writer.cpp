@@ -171,7 +171,7 @@ ShardWriter::PairPlace ShardWriter::link_pair_bucket(PairBucket* primary) {
   const std::uint64_t offset = blocks_.allocate_overflow(kSlabPairOverflow);
   if (offset == 0) return {};
   auto* bucket = table_.at<PairBucket>(offset);
-  // A reader that is still on its way here from a former chain must find another version.
+  // A reader that is still on its way here from a former chain must see another version.
   const std::uint64_t version = header_version(bucket->header.load(kRelaxed)) + 1;
   // [pair.adopt] release; pairs with [pair.header]
   bucket->header.store(version << kVersionShift | fill_bits(), std::memory_order_release);
@@ -183,7 +183,7 @@ ShardWriter::PairPlace ShardWriter::link_pair_bucket(PairBucket* primary) {
   return {bucket, 1};
 }
 
-// Gives back the overflow buckets from `bucket` on, which no chain leads to any more.
+// Frees the overflow buckets from `bucket` on, which no chain leads to any more.
 void ShardWriter::release_pair_overflow(PairBucket* bucket) noexcept {
   while (bucket != nullptr) {
     PairBucket* next = pair_next(*bucket);
@@ -206,12 +206,12 @@ Word* ShardWriter::link_entry_bucket(EntryBucket* primary) {
   if (offset == 0) return nullptr;
   auto* bucket = table_.at<EntryBucket>(offset);
   Word& link = last->cells[kPlaces - 1];
-  // Its former chain's version was raised when it was unlinked; that must be seen before these cells are.
+  // Its former chain's version was raised when it was unlinked; that must be visible before these cells are.
   std::atomic_thread_fence(std::memory_order_release);  // [cell.reuse] release; pairs with [cell.check]
   bucket->cells[0].store(link.load(kRelaxed), kRelaxed);
   for (unsigned i = 1; i < kPlaces; ++i) bucket->cells[i].store(0, kRelaxed);
   intent_.touch(offset_of(primary));
-  // The moved cell is found in either place, so no version needs to rise.
+  // The moved cell can be found in either place, so no version needs to rise.
   // [cell.link] release; pairs with [cell.load]
   link.store(make_cell(0, offset), std::memory_order_release);
   return &bucket->cells[1];
@@ -219,7 +219,7 @@ Word* ShardWriter::link_entry_bucket(EntryBucket* primary) {
 
 void ShardWriter::set_mixed() noexcept {
   if (mixed()) return;
-  // [state.mixed] release; pairs with [state.read]: stands before any such entry is linked
+  // [state.mixed] release; pairs with [state.read]: stored before any such entry is linked
   shard_.pair_state.store(shard_.pair_state.load(kRelaxed) | kStateMixed, std::memory_order_release);
   std::atomic_thread_fence(std::memory_order_release);  // [state.mixed-fence] release; pairs with [pair.miss]
 }
@@ -232,7 +232,7 @@ StatusCode ShardWriter::try_put(const HashedKey& key, std::span<const std::byte>
   std::memcpy(&word, value.data(), sizeof word);
   const StatusCode code = put_pair(key, word);
   if (code == StatusCode::kFull && mixed()) [[unlikely]] {
-    // There is no place for a pair; where the key has an entry, it keeps one.
+    // There is no place for a pair; if the key has an entry, it keeps one.
     if (find_entry(fresh_entries(key), key, nullptr).cell != nullptr) return put_entry(key, value);
   }
   return code;
@@ -265,7 +265,7 @@ StatusCode ShardWriter::put_pair(const HashedKey& key, std::uint64_t value) {
   if (place.bucket == nullptr) return StatusCode::kFull;
 
   PairBucket& bucket = *place.bucket;
-  // The place may have held another pair: the header that took it out must be seen before these words are.
+  // The place may have held another pair: the header that removed it must be visible before these words are.
   std::atomic_thread_fence(std::memory_order_release);  // [pair.reuse] release; pairs with [pair.check]
   bucket.keys[place.place - 1].store(key.word(), kRelaxed);
   bucket.values[place.place - 1].store(value, kRelaxed);
@@ -288,7 +288,7 @@ StatusCode ShardWriter::put_pair(const HashedKey& key, std::uint64_t value) {
   return StatusCode::kOk;
 }
 
-// Changes a cell, and raises the chain's version unless the cell was empty. What the old word led to is free afterwards.
+// Changes a cell, and raises the chain's version unless the cell was empty. Then the old word's entry is free.
 void ShardWriter::swing_cell(EntryBucket* primary, Word& cell, std::uint64_t word) noexcept {
   const std::uint64_t old = cell.load(kRelaxed);
   intent_.touch(offset_of(primary));
@@ -325,8 +325,8 @@ bool ShardWriter::has_pair(const HashedKey& key) noexcept {
   return key.is_word() && find_pair(fresh_pairs(key), key.word(), nullptr).bucket != nullptr;
 }
 
-// A block for a new value of `key`, with its meta. If there is no other: of the reserve, where the key has an entry that is as
-// large; of a larger class, where it has a pair.
+// A block for a new value of `key`, with its meta. If there is no other: from the reserve, if the key has an entry that is as
+// large; of a larger class, if it has a pair.
 std::uint64_t ShardWriter::block_for(const HashedKey& key, std::uint64_t value_bytes) {
   const std::uint64_t bytes = entry_bytes(key.bytes.size(), value_bytes);
   std::uint64_t meta = make_meta(key.bytes.size(), value_bytes);
@@ -341,14 +341,14 @@ std::uint64_t ShardWriter::block_for(const HashedKey& key, std::uint64_t value_b
     }
     if (entry == 0) return 0;
   }
-  // relaxed: published with the cell that will lead here; who gave the block has fenced
+  // relaxed: published with the cell that will lead here; the block's allocation has fenced
   table_.at<Word>(entry)->store(meta, kRelaxed);
   return entry;
 }
 
 StatusCode ShardWriter::put_entry(const HashedKey& key, std::span<const std::byte> value) {
   if (value.size() == 8 && key.bytes.size() % 8 == 0) {
-    // The value is one aligned word: if the key has such a one already, a single store replaces it.
+    // The value is one aligned word: if the key has a value of that length already, a single store replaces it.
     EntryBucket* primary = fresh_entries(key);
     const EntryPlace at = find_entry(primary, key, nullptr);
     if (at.cell != nullptr && entry_size(at.word) == entry_bytes(key.bytes.size(), 8)) {
@@ -372,7 +372,7 @@ StatusCode ShardWriter::put_entry(const HashedKey& key, std::span<const std::byt
   if (code == StatusCode::kOk) [[likely]]
     return code;
   drop_entry(entry, key.bytes.size(), value.size());
-  // A pair that becomes an entry needs a block and a bucket, and the last slab went to the block. It is the bucket's now, as a
+  // A pair that becomes an entry needs a block and a bucket, and the last slab went to the block. The bucket gets it now, as a
   // block may be found in another class.
   if (chain_is_full_ || !has_pair(key) || link_entry_bucket(fresh_entries(key)) == nullptr) return code;
   return put_entry(key, value);

@@ -1,18 +1,18 @@
 // ShardWriter: the one writer of a shard. Every change of the table is here and in split.cpp.
 //
-// Threads: the lane's worker alone; readers of any process look on.
+// Threads: the lane's worker alone; readers of any process run concurrently.
 //
 // Invariants
 // 1. A mutation becomes visible by one 8-byte release store: the value word (overwrite of a pair), the pair bucket's header
 //    (insert, erase, and both kinds of move), or the cell (everything about entries).
 // 2. Pairs decide: a key that is in both forms (in the middle of a move) has the pair's value.
-// 3. A pair place or block that a reader may still look at is written again only behind a release fence that follows the
+// 3. A pair place or block that a reader may still read is written again only after a release fence that follows the
 //    store which unlinked it: the header with its new version, or the chain's raised version.
 // 4. `mixed` is set before the first entry with an 8-byte key is linked.
 // 5. The intent is sealed before the commit and names what the commit changes; a refused mutation seals nothing and
 //    changes nothing but upkeep (a linked, empty overflow bucket).
-// 6. A bucket of another fill than the table's is empty: a clear is one store. The writer resets such a bucket before it
-//    touches it otherwise, and sweeps over all of them in bounded steps; their memory counts as used until then. `fill_` is
+// 6. A bucket of another fill than the table's is empty: a clear is one store. The writer resets such a bucket before any
+//    other access, and sweeps over all of them in bounded steps; their memory counts as used until then. `fill_` is
 //    the table's fill as this writer saw it at the beginning of a request: a clear meanwhile comes after the request.
 #pragma once
 
@@ -34,12 +34,12 @@
 
 namespace hostmap {
 
-// A key with what its hash says.
+// A key with the parts of its hash.
 struct HashedKey {
   std::span<const std::byte> bytes;
   std::uint64_t hash = 0;
   std::uint64_t fraction = 0;  // Spread::fraction
-  // Where the pair would be, as long as the state of the pairs is this: kept from prefetch() for the request itself.
+  // The pair's bucket, valid as long as the state of the pairs is this: kept from prefetch() for the request itself.
   PairBucket* home = nullptr;
   std::uint64_t home_state = 0;
 
@@ -51,15 +51,15 @@ struct HashedKey {
   }
 };
 
-// What one request does to find room where there is none, over several calls: a call does no more than about a millisecond
-// of it, so that others are served in between.
+// The work of one request to make room, spread over several calls: a call does no more than about a millisecond
+// of it, so that other clients are served in between.
 struct Effort {
-  bool goes_on = false;  // the call ended because it had done enough for once: to be made again, with the same effort
+  bool goes_on = false;  // the call ended at its limit: call again with the same effort
   bool begun = false;
-  std::uint64_t slabs_left = 0;  // that may be emptied for it: the request ends, however scattered the holes are
+  std::uint64_t slabs_left = 0;  // that may be emptied for it: this bounds the request, however scattered the holes are
 };
 
-// All calls of a request: call(effort) until it does not go on.
+// All calls of a request: call(effort) until it no longer continues.
 template <typename Call>
 auto with_all_calls(const Call& call) {
   Effort effort;
@@ -80,7 +80,7 @@ class ShardWriter {
   // The lane's record: begin() it before a put, erase, commit_entry or clear.
   IntentWriter& intent() noexcept { return intent_; }
 
-  // To be called before each request: has the table been cleared?
+  // Call before each request: has the table been cleared?
   void notice_clear() noexcept {
     // [fill.writer] acquire; pairs with [fill.clear]
     const std::uint64_t now = header_.fill.load(std::memory_order_acquire);
@@ -89,17 +89,17 @@ class ShardWriter {
   }
   // Empties the whole table, all shards of it, in one store; one fixed shard's writer alone. Requires may_clear().
   void clear() noexcept;
-  // Not while a bucket of any shard might be taken for a newer one: then the shards must sweep on first.
+  // False while a bucket of any shard might be taken for a newer one: then the shards must sweep first.
   bool may_clear() const noexcept;
   // Resets up to `buckets` that are older than the last clear. False: there is none left.
   bool sweep(unsigned buckets) noexcept;
 
-  // Begins to load what a request for `key` will touch.
+  // Prefetches the memory that a request for `key` will access.
   void prefetch(HashedKey& key) const noexcept;
 
   // Sets `key`. kOk: sealed and committed; kFull: nothing changed. A put that finds no room makes some, in bounded steps,
-  // before it gives up: what a clear left is swept on, entries are moved out of sparse slabs. A value that needs no more
-  // room than its key has is never refused, but for what is said of the arena's reserve (arena.hpp). A pair has no block: a
+  // before it gives up: buckets that a clear left are swept, entries moved out of sparse slabs. A value that needs no more
+  // room than its key has is never refused, within the limits of the arena's reserve (arena.hpp). A pair has no block: a
   // value of another length than 8 bytes needs one, and may need a bucket, whatever is free of any class.
   StatusCode put(const HashedKey& key, std::span<const std::byte> value) {
     const StatusCode code = try_put(key, value);
@@ -107,27 +107,27 @@ class ShardWriter {
       return code;
     return with_all_calls([&](Effort& effort) { return make_room_and_put(key, value, effort); });
   }
-  // The same in its parts: without making room, and, when that has returned kFull, a call of it.
+  // The same in its parts: without making room, and, when that has returned kFull, a call that makes it.
   StatusCode try_put(const HashedKey& key, std::span<const std::byte> value);
   StatusCode make_room_and_put(const HashedKey& key, std::span<const std::byte> value, Effort& effort);
   // Removes `key`. kOk: sealed and committed; kNotFound.
   StatusCode erase(const HashedKey& key);
 
-  // A put in two steps, for values that arrive in pieces: a block is taken, filled by the caller from entry_payload() on
-  // with key and value, and then committed or dropped. 0: no memory.
+  // A put in two steps, for values that arrive in pieces: a block is allocated, the caller writes key and value from
+  // entry_payload() on, and then it is committed or dropped. 0: no memory.
   std::uint64_t begin_entry(std::uint64_t key_bytes, std::uint64_t value_bytes, Effort& effort);
   std::uint64_t begin_entry(std::uint64_t key_bytes, std::uint64_t value_bytes) {
     return with_all_calls([&](Effort& effort) { return begin_entry(key_bytes, value_bytes, effort); });
   }
   std::byte* entry_payload(std::uint64_t entry) const noexcept { return table_.at<std::byte>(entry) + kEntryMetaBytes; }
-  // `key` may lie in the entry itself. kOk, or kFull: nothing changed, and the block is still the caller's.
+  // `key` may lie in the entry itself. kOk, or kFull: nothing changed, and the caller still owns the block.
   StatusCode commit_entry(const HashedKey& key, std::uint64_t entry, Effort& effort);
   StatusCode commit_entry(const HashedKey& key, std::uint64_t entry) {
     return with_all_calls([&](Effort& effort) { return commit_entry(key, entry, effort); });
   }
-  // Could a value of so many bytes be put while memory is full, because `key` has as much room already?
+  // Could a value of so many bytes be put while memory is full, because `key` already has as much room?
   bool may_replace(const HashedKey& key, std::uint64_t value_bytes) noexcept;
-  // The longest entry that could be.
+  // The longest entry for which that is possible.
   std::uint64_t most_replaced_bytes() const noexcept { return pool_.reserved_bytes(); }
   void drop_entry(std::uint64_t entry, std::uint64_t key_bytes, std::uint64_t value_bytes) noexcept;
 
@@ -145,8 +145,8 @@ class ShardWriter {
   };
   Found find(const HashedKey& key) noexcept;
 
-  // A bounded piece of growth, if keys were added and the load asks for it, of what a clear left, and of a slab that is being
-  // emptied; to be called between requests.
+  // A bounded step of growth, if keys were added and the load requires it, of the sweep after a clear, and of emptying a
+  // slab; call between requests.
   void upkeep() {
     if (grown_) grow();
     if (!swept_) [[unlikely]]
@@ -155,33 +155,33 @@ class ShardWriter {
       settle_blocks();
   }
 
-  // Tells readers to connect anew.
+  // Notifies readers to connect anew.
   void close() noexcept;
 
-  // What a restart does with the shard of a server that died, in this order and before a worker runs; a kill in between lets
-  // the next one begin again (recovery.cpp).
+  // The steps of a restart for a dead server's shard, in this order and before a worker runs; after a kill in between
+  // the next server begins again (recovery.cpp).
   //
   // Do the shard's words describe what the region holds?
   bool plausible() const noexcept;
-  // Settles the request that was under way by the lane's sealed record, and readers' view of the chain it had touched.
+  // Settles the request in progress by the lane's sealed record, and readers' view of the chain it had touched.
   enum class Settled : std::uint8_t {
     kNothing,     // there was none, or it has not begun: its record is still in the ring
     kApplied,     // it is in the table
-    kAnswerTells  // it changes nothing: whether it was answered is to be seen in the ring
+    kAnswerTells  // it changes nothing: the ring shows whether it was answered
   };
   Settled settle(const Intent& intent) noexcept;
-  // Does the removal of a split again that was under way.
+  // Repeats the removal of a split in progress.
   void repeat_removal() noexcept;
-  // Counts keys and what they use of the arena. Returns how many places and links led nowhere and were dropped.
+  // Counts keys and their use of the arena. Returns how many places and links were invalid and were dropped.
   std::uint64_t survey(ArenaCensus& census);
   // Empties the cells that lead to these places, in ascending order. Returns how many there were.
   std::uint64_t drop_entries(const std::vector<std::uint64_t>& misfits) noexcept;
-  // Takes over the shard from the last server, the census being either counted or read. The one place where a start builds
-  // this writer's state, so that both kinds of start end in the same.
+  // Takes over the shard from the last server, the census being either counted or read. The only place where a start builds
+  // this writer's state, so that both kinds of start give the same.
   void adopt(const ArenaCensus& census);
-  // Then, when what the last server told is forgotten: what a kill has left in the reserve moves out of it.
+  // Next, when the last server's summary is removed: moves an entry that a kill has left in the reserve out of it.
   void leave_reserve();
-  // False: it could not, and lies where it did.
+  // False: it could not, and the entry stays where it was.
   bool move_run(const SlabPool::Move& move);
   void report(ArenaCensus& census) const;
   // Of everything that a start must rebuild; no worker runs.
@@ -208,7 +208,7 @@ class ShardWriter {
   HashedKey hashed(std::span<const std::byte> key) const noexcept;  // of a key that lies in the table
   PairBucket* pair_home(const HashedKey& key) const noexcept;
   EntryBucket* entry_home(const HashedKey& key) const noexcept;
-  // The same, reset if a clear has emptied them.
+  // The same, reset if a clear has emptied it.
   PairBucket* fresh_pairs(const HashedKey& key) noexcept { return fresh(pair_home(key)); }
   EntryBucket* fresh_entries(const HashedKey& key) noexcept { return fresh(entry_home(key)); }
   PairBucket* pair_next(const PairBucket& bucket) const noexcept;
@@ -313,10 +313,10 @@ class ShardWriter {
   VectorWidth width_;
   IntentWriter intent_;
   bool grown_ = false;          // keys were added since the last upkeep
-  bool chain_is_full_ = false;  // the last link…_bucket() failed for that, and not for want of memory
+  bool chain_is_full_ = false;  // the last link…_bucket() failed for that, and not for lack of memory
   std::uint64_t fill_ = 0;
   bool swept_ = true;              // no bucket of this shard is older than fill_
-  std::uint64_t swept_pairs_ = 0;  // if not: so many buckets were looked at
+  std::uint64_t swept_pairs_ = 0;  // otherwise: so many buckets were examined
   std::uint64_t swept_entries_ = 0;
 };
 
