@@ -34,8 +34,8 @@ constexpr std::int64_t kVisiblePatienceNs = 5'000'000'000;
 constexpr std::uint32_t kMostVisibleLooks = 1024;
 // How often it runs a round without a bell: a hostile process can requeue its futex waiter elsewhere.
 constexpr std::int64_t kRarelyNs = 5'000'000'000;
-// Regions created for clients that have not fetched them yet. A process that scribbles over the mailboxes
-// requests regions, and never fetches them.
+// The most regions created for clients that have not fetched them yet. A process that scribbles over the mailboxes requests
+// regions, and never fetches them.
 constexpr std::size_t kMostWaiting = 64;
 
 MasterView view_of(Region& master) noexcept {
@@ -366,7 +366,7 @@ void Service::look_after(Connection& connection, std::int64_t now) {
   end.answer_wanted();
 }
 
-// A client may request a channel as often as it likes: the log gets one line a connection.
+// A client may request channels without limit: the log gets one line a connection.
 void Service::complain_once(Connection& connection, std::string_view why) noexcept {
   if (std::exchange(connection.said_refused, true)) return;
   say("connection ", connection.end->identity().id, " got no rings: ", why, "; logged once; the client may try again");

@@ -157,7 +157,7 @@ Applied Dispatcher::put(const Request& request, const HashedKey& key) {
   return Applied::kDone;
 }
 
-// If there was no room. True: the request is to be retried.
+// Makes room for a put that found none. True: the request is to be retried.
 bool Dispatcher::make_room_and_put(const Request& request, const HashedKey& key, std::span<const std::byte> value,
                                    StatusCode& code) {
   Effort& effort = channel_.effort_for(request.position);
@@ -286,8 +286,8 @@ bool Dispatcher::hold_entry(Effort& effort) {
   return false;
 }
 
-// Memory outside the arena. A get or an erase must be served however full the table is: it has a key and a cursor at most.
-// Of the other operations, those that may still replace their key's value, if the new one is not longer.
+// Holds the pieces outside the arena. A get or an erase must be served however full the table is: it has a key and a cursor
+// at most. Of the other operations, those that may still replace their key's value, if the new one is not longer.
 bool Dispatcher::hold_elsewhere() {
   ServerChannel::Stream& stream = channel_.stream;
   const std::uint64_t values = facts_of(stream.op).values;
@@ -322,7 +322,7 @@ Applied Dispatcher::take_piece(const Request& request) {
   return Applied::kDone;
 }
 
-// After the pieces already received. False: the file system has no memory.
+// Writes a piece after those already received. False: the file system has no memory.
 bool Dispatcher::keep_piece(std::span<const std::byte> piece) noexcept {
   const ServerChannel::Stream& stream = channel_.stream;
   if (stream.held) return pieces_.write(place(), stream.received, piece);
@@ -343,7 +343,7 @@ bool Dispatcher::fetch_held(std::uint64_t size, std::span<const std::byte> last_
   return true;
 }
 
-// With the last piece. A request that cannot be applied yet has changed nothing.
+// Called with the last piece. A request that cannot be applied yet has changed nothing.
 Applied Dispatcher::finish_stream(const Request& request) {
   ServerChannel::Stream& stream = channel_.stream;
   const std::span<const std::byte> piece = request.value;
@@ -390,7 +390,7 @@ Applied Dispatcher::refuse_stream(const Request& request, StatusCode code) {
   return outcome;
 }
 
-// Only when its request counts as done: if killed before that, the next server needs all received pieces.
+// Call only when its request counts as done: if killed before that, the next server needs all received pieces.
 void Dispatcher::drop_stream() noexcept {
   ServerChannel::Stream& stream = channel_.stream;
   // If the connection ends in mid-stream, no request records that: the next server must not attribute the block to the stream

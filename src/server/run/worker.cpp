@@ -120,7 +120,7 @@ void Worker::take_orders() {
   note_crowd();
 }
 
-// Of a channel whose server died in mid-stream.
+// Charges the stream of a channel whose server died in mid-stream to the quota.
 void Worker::resume_stream(ServerChannel& channel) noexcept {
   ServerChannel::Stream& stream = channel.stream;
   const bool is_charged = stream.entry != 0 || (stream.held && facts_of(stream.op).values != 0);

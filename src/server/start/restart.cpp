@@ -150,7 +150,7 @@ bool record_makes_sense(const ServerEnd& end, const Journal& journal) noexcept {
   return true;
 }
 
-// kFull: this process may not have as many descriptors or mappings as the previous one had.
+// Attaches the recorded connections. kFull: this process may not have as many descriptors or mappings as the previous one had.
 Status attach_connections(const InstanceName& name, Inheritance& inheritance) {
   const Journal journal(inheritance.journal);
   // Without their master region, clients have no bell to ring.

@@ -83,7 +83,7 @@ void SlabPool::mark(std::uint64_t first, std::uint64_t count, bool is_free) noex
   }
 }
 
-// In the journal, for a restart.
+// Marks the slabs free in the journal, for a restart.
 void SlabPool::mark_unowned(std::uint64_t first, std::uint64_t count) noexcept {
   for (std::uint64_t slab = first; slab < first + count; ++slab) {
     // [slab.free] release; pairs with [slab.class]
@@ -486,7 +486,7 @@ void SlabPool::describe(WriterState& state) const {
   }
   std::uint64_t first_free = 0;
   while (first_free < free_bits_.size() && free_bits_[first_free] == 0) ++first_free;
-  // A hint that must not lie above the first free slab.
+  // This hint must not lie above the first free slab.
   state.add("pool: the first free slab can be found", first_free_word_ <= first_free ? 1 : 0);
   for (std::uint64_t slab = 0; slab < slabs_; ++slab) {
     const std::uint8_t kind = journal_.slab_class(slab).load(std::memory_order_relaxed);  // relaxed: nothing runs

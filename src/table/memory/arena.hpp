@@ -231,7 +231,7 @@ class SlabPool {
   std::uint64_t free_slabs_ = 0;          // the singles among them
   std::size_t first_free_word_ = 0;       // no free bit lies before it
   std::vector<std::uint32_t> runs_;       // that are in use, by their lengths up to most_reserved_
-  std::uint64_t longest_ = 0;             // of these
+  std::uint64_t longest_ = 0;             // the longest of these
   Run reserved_;
   bool on_loan_ = false;  // the reserve's run is lent
   std::condition_variable loan_ends_;

@@ -40,7 +40,7 @@ bool was_split(std::uint64_t state) noexcept { return state_level(state) != 0 ||
 
 }  // namespace
 
-// --- Where things are ------------------------------------------------------------------------------------------------
+// --- Places and offsets ----------------------------------------------------------------------------------------------
 
 std::uint64_t TableCheck::base_of(const Place& place) const noexcept {
   const TableReader::Shard& shard = reader_.shards_[place.shard];
@@ -235,7 +235,7 @@ void TableCheck::look_at_cell(const Place& place, std::uint64_t state, std::uint
   if (cell_tag(cell) != tag_of(hash)) wrong("a cell's tag is not that of its key");
   for (const EntrySeen& other : entries_seen_) {
     if (other.hash != hash) continue;
-    // relaxed: validated as the rest
+    // relaxed: validated by unchanged()
     if (meta_key_bytes(reader_.at<Word>(other.offset)->load(kRelaxed)) != key_bytes) continue;
     copy_key(other.offset, key_bytes, other_key_);
     if (other_key_ == key_) wrong("a key is twice in one chain");
