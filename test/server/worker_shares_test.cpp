@@ -100,6 +100,22 @@ TEST_F(WorkerByHand, ThreeHundredClearsInOneBatchRemoveEverything) {
   }
 }
 
+// The memory of a long value is populated by another thread; meanwhile the request waits in its ring, where its client may
+// write another one over it.
+TEST_F(WorkerByHand, AStreamThatWaitsForMemoryIsChargedOnceItHasThat) {
+  TestChannel& client = connect();
+  const std::vector<std::byte> value(std::size_t{32} << 20);
+  Deadline none(std::chrono::nanoseconds(0));
+  EXPECT_EQ(client.channel->send_any(Op::kPut, false, client.key(), std::span<const std::byte>(value), none).code(),
+            StatusCode::kTimeout);
+  worker_.sweep();
+  ASSERT_EQ(client.consumed(), 0u) << "it waits";
+  EXPECT_EQ(client.server->streamed.load(), 0u);
+  const auto watchdog = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (client.consumed() == 0 && std::chrono::steady_clock::now() < watchdog) worker_.sweep();
+  EXPECT_EQ(client.server->streamed.load(), 1 + value.size());
+}
+
 // The last service of a channel (at a stop, at a takeover, when its client leaves) wakes the client as a sweep does. This one
 // has no timeout that could end its sleep.
 TEST_F(WorkerByHand, ADrainWakesTheClientThatSleeps) {

@@ -269,21 +269,16 @@ void Dispatcher::note_stream_head() noexcept {
   channel_.position->stream_head.store(encode(channel_.stream.head()), std::memory_order_release);
 }
 
-// A block of the arena for the pieces to fill; for a put it becomes the entry. False: there is no memory, or streams hold
-// too much of it.
+// A block of the arena for the pieces to fill; for a put it becomes the entry. False: there is no memory yet, or none at all, or
+// streams hold too much of it. A request that waits for memory is charged nothing: its client may overwrite it with another one.
 bool Dispatcher::hold_entry(Effort& effort) {
   ServerChannel::Stream& stream = channel_.stream;
   effort.goes_on = false;
-  // A request that waits for memory is already charged; but its client may have overwritten it with another one.
-  if (stream.charged != stream.total()) {
-    streams_.give_back(channel_.end->streamed, std::exchange(stream.charged, 0));
-    if (!streams_.take(channel_.end->streamed, stream.total())) return false;
-    stream.charged = stream.total();
-  }
+  if (!streams_.take(channel_.end->streamed, stream.total())) return false;
+  stream.charged = stream.total();
   stream.entry = shard_.begin_entry(stream.key_bytes, stream.value_bytes, effort);
-  if (stream.entry != 0 || effort.goes_on) return stream.entry != 0;
-  streams_.give_back(channel_.end->streamed, std::exchange(stream.charged, 0));
-  return false;
+  if (stream.entry == 0) streams_.give_back(channel_.end->streamed, std::exchange(stream.charged, 0));
+  return stream.entry != 0;
 }
 
 // Holds the pieces outside the arena. A get or an erase must be served however full the table is: it has a key and a cursor
