@@ -134,7 +134,10 @@ Status Session::enter(const InstanceName& name, Deadline& deadline) {
   Result<std::unique_ptr<ClientEnd>> end =
       ClientEnd::attach(name.connection(*id), *id, lanes_, expedited, name.trust(), &successor_);
   // The server removes at once a region that a slow client did not attach to.
-  if (!end) return end.status() == StatusCode::kNoServer ? Status(StatusCode::kClosed) : end.status();
+  if (!end) {
+    withdraw(master_, *id);
+    return end.status() == StatusCode::kNoServer ? Status(StatusCode::kClosed) : end.status();
+  }
   end_ = std::move(*end);
   // One descriptor stays open: the connection's, which holds the lock.
   master_region_.close_file();

@@ -125,10 +125,29 @@ Result<std::uint64_t> reserve_connection(MasterView& master, Deadline& deadline)
       case kMailboxAsked:
         if (master.ended()) return Status(StatusCode::kClosed, "the server has just stopped");
         if (wait_for_change(mailbox, word, deadline)) continue;
+        withdraw(master, id);
         return Status(StatusCode::kTimeout, "the server did not answer; it is stopped, or died");
       default:
         return Status(StatusCode::kClosed, "the server did not wait any longer for this client");
     }
+  }
+}
+
+void withdraw(MasterView& master, std::uint64_t id) noexcept {
+  Word& word = master.mailbox(id).word;
+  std::uint64_t seen = word.load(std::memory_order_relaxed);  // relaxed: the compare-exchange decides
+  while (mailbox_id(seen) == id) {
+    const MailboxState state = mailbox_state(seen);
+    if (state == kMailboxFree || state == kMailboxAttached) return;
+    const MailboxState next = state == kMailboxReady ? kMailboxAttached : kMailboxFree;
+    // [mailbox.free] release; pairs with [mailbox.claim]
+    if (!word.compare_exchange_weak(seen, mailbox_word(id, next), std::memory_order_release,
+                                    std::memory_order_relaxed)) {  // relaxed: tried again with what is there now
+      continue;
+    }
+    if (next == kMailboxAttached) master.ring_server();
+    futex_wake(low_half(word), INT_MAX);  // others may wait for a mailbox
+    return;
   }
 }
 

@@ -68,6 +68,10 @@ class MasterView {
 // was too slow, or the server ended: try again).
 Result<std::uint64_t> reserve_connection(MasterView& master, Deadline& deadline);
 
+// Gives up a request that was not granted in time, or a connection that this client cannot attach: nobody waits for it any
+// longer. A connection that is ready is confirmed without a lock, so the server finds it abandoned and removes it at once.
+void withdraw(MasterView& master, std::uint64_t id) noexcept;
+
 // The region is attached and locked: returns the mailbox to the server. kClosed: it took too long, the region is gone.
 Status confirm_attached(MasterView& master, std::uint64_t id);
 

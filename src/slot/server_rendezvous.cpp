@@ -41,13 +41,14 @@ std::span<const Rendezvous::Event> Rendezvous::collect(std::int64_t now_ns) noex
   return events_;
 }
 
-void Rendezvous::reply(std::uint64_t id, MailboxState answer) noexcept {
+bool Rendezvous::reply(std::uint64_t id, MailboxState answer) noexcept {
   Word& word = master_.mailbox(id).word;
   std::uint64_t expected = mailbox_word(id, kMailboxAsked);
   // [mailbox.reply] release; pairs with [mailbox.answer]: the region is complete
-  word.compare_exchange_strong(expected, mailbox_word(id, answer), std::memory_order_release,
-                               std::memory_order_relaxed);  // relaxed: on failure the client has corrupted it; its loss
+  const bool taken = word.compare_exchange_strong(expected, mailbox_word(id, answer), std::memory_order_release,
+                                                  std::memory_order_relaxed);  // relaxed: the client has given up
   futex_wake(reinterpret_cast<HalfWord&>(word), INT_MAX);
+  return taken;
 }
 
 bool Rendezvous::awaited(std::uint64_t id) const noexcept {

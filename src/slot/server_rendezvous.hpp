@@ -32,8 +32,8 @@ class Rendezvous {
   // and those that their clients no longer change. Allocates nothing.
   std::span<const Event> collect(std::int64_t now_ns) noexcept;
   // Answers a request: kMailboxReady, kMailboxFull, kMailboxNoMemory, kMailboxNoDescriptor, or kMailboxFree for "try another
-  // id".
-  void reply(std::uint64_t id, MailboxState answer) noexcept;
+  // id". False: its client has given up.
+  bool reply(std::uint64_t id, MailboxState answer) noexcept;
   // Defers a request: the next collect() reports it again.
   void defer(std::uint64_t id) noexcept { seen_[id % seen_.size()].word = 0; }
   // Is an id that was answered kMailboxReady still in its mailbox? If not, no client will attach: it has given up, or the

@@ -123,5 +123,22 @@ TEST_F(ServiceCrowd, AMailboxThatRequestsTheIdOfAConnectionGetsAnotherOne) {
   EXPECT_EQ(master.header().counter.load(), counter);
 }
 
+// More clients than may be let in at once give up, at one moment: the next one finds a place.
+TEST(Service, ClientsThatGiveUpHoldNoPlace) {
+  constexpr std::uint64_t kClients = 200;
+  ServiceByHand host(kClients + 2);
+  MasterView master = host.master();
+  for (std::uint64_t id = 1; id <= kClients; ++id) {
+    master.mailbox(id).word.store(mailbox_word(id, kMailboxAsked));
+    host.service.round(host.now);
+    ASSERT_EQ(master.mailbox(id).word.load(), mailbox_word(id, kMailboxReady)) << id << ": no place is left";
+    withdraw(master, id);
+    host.service.round(host.now);
+  }
+  host.round();
+  EXPECT_EQ(host.service.connections(), 0u);
+  EXPECT_EQ(host.remains(), "");
+}
+
 }  // namespace
 }  // namespace hostmap::test

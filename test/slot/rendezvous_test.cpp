@@ -36,6 +36,37 @@ class RendezvousTest : public testing::Test {
   Rendezvous server_{master_.view()};
 };
 
+TEST_F(RendezvousTest, AClientWhoseTimeEndsLeavesItsMailboxFree) {
+  Deadline none(0ns);
+  EXPECT_EQ(reserve_connection(master_.view(), none).status(), StatusCode::kTimeout);
+  EXPECT_EQ(master_.taken_mailboxes(), 0u);
+  EXPECT_TRUE(serve(monotonic_ns()).empty());
+  expect_next_client_connects(monotonic_ns());
+}
+
+TEST_F(RendezvousTest, AClientWhoseTimeEndsWhenItWasAnsweredGivesTheConnectionBack) {
+  ClientSteps client(master_);
+  client.ask_for_connection();
+  serve(1);
+  ASSERT_TRUE(client.ready());
+  withdraw(master_.view(), client.id());
+  EXPECT_EQ(ids_of(serve(1), Event::kAttached), std::vector{client.id()}) << "whose lock nobody has";
+  EXPECT_EQ(master_.taken_mailboxes(), 0u);
+  expect_next_client_connects(1);
+}
+
+TEST_F(RendezvousTest, AClientThatWasRefusedWithdrawsAndWhoIsNotThereChangesNothing) {
+  ClientSteps client(master_);
+  client.ask_for_connection();
+  serve(1, kMailboxFull);
+  withdraw(master_.view(), client.id());
+  EXPECT_EQ(master_.taken_mailboxes(), 0u);
+  ClientSteps next(master_);
+  next.ask_for_connection();
+  withdraw(master_.view(), next.id() + kMailboxes);  // another id of the same mailbox
+  EXPECT_EQ(master_.state(next.id()), kMailboxAsked);
+}
+
 TEST_F(RendezvousTest, AClientAsksIsAnsweredAndAttaches) {
   std::atomic<std::uint64_t> id{0};
   std::thread client([&] {
