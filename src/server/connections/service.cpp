@@ -221,6 +221,7 @@ void Service::accept(std::uint64_t id, std::int64_t now) {
   } catch (const std::bad_alloc&) {
     say("refused connection ", id, ": this process is out of memory; raise the limit (ulimit -v)");
   }
+  count_connections();  // before the client can know that it is one of them
   if (!rendezvous_.reply(id, answer) && answer == kMailboxReady) reap_if_dead(*find(id), now);
 }
 
