@@ -8,7 +8,8 @@
 #include "journal/journal.hpp"
 #include "journal/piece_store.hpp"
 #include "message/codec.hpp"
-#include "server/run/worker.hpp"
+#include "server/run/channel.hpp"
+#include "server/run/stream_quota.hpp"
 #include "table/write/table.hpp"
 
 namespace hostmap {

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "layout/master.hpp"
-#include "server/run/worker.hpp"
+#include "server/run/channel.hpp"
 
 namespace hostmap {
 

@@ -12,7 +12,7 @@
 #include "layout/master.hpp"
 #include "layout/table.hpp"
 #include "message/wire.hpp"
-#include "server/run/worker.hpp"
+#include "server/run/channel.hpp"
 #include "slot/client_reservation.hpp"
 
 namespace hostmap {
