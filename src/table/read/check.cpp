@@ -68,12 +68,6 @@ std::uint64_t TableCheck::offset_of(const void* address) const noexcept {
   return static_cast<std::uint64_t>(static_cast<const std::byte*>(address) - reader_.table_);
 }
 
-bool TableCheck::in_arena(std::uint64_t offset, std::uint64_t bytes) const noexcept {
-  // [arena.clamp] acquire; pairs with [arena.grow]
-  const std::uint64_t populated = std::min(reader_.header_arena(kAcquire), reader_.header().arena_bytes);
-  return offset >= reader_.arena_offset_ && bytes <= populated && offset - reader_.arena_offset_ <= populated - bytes;
-}
-
 // Whether a key of this hash belongs to the bucket that contains it.
 TableCheck::Home TableCheck::home_of(std::uint64_t hash, const Place& place, std::uint64_t state) const noexcept {
   const Spread spread = spread_over_shards(hash, reader_.shard_count_);
@@ -160,7 +154,8 @@ void TableCheck::look_at_pairs(const Place& place, std::uint64_t state, std::uin
     }
     if ((header & kOverflowBit) == 0) return;
     const std::uint64_t link = bucket->link.load(kRelaxed) & kOffsetMask;
-    if (!in_arena(link, sizeof(PairBucket)) || link % sizeof(PairBucket) != 0) {
+    const PairBucket* const next = reader_.view().pair_bucket_at(link);
+    if (next == nullptr) {
       chain.faults.push_back({"a link leads out of the populated arena, or is not aligned", offset_of(&bucket->link)});
       return;
     }
@@ -169,7 +164,7 @@ void TableCheck::look_at_pairs(const Place& place, std::uint64_t state, std::uin
       return;
     }
     chain.overflow.push_back(link);
-    bucket = reader_.at<PairBucket>(link);
+    bucket = next;
   }
 }
 
@@ -181,7 +176,7 @@ void TableCheck::look_at_entries(const Place& place, std::uint64_t state, std::u
   seen_.push_back({&bucket->header, chain.header});
   if (!is_of_fill(chain.header, fill)) return;  // emptied by a clear
   for (unsigned length = 1;; ++length) {
-    std::uint64_t link = 0;
+    const EntryBucket* next = nullptr;
     for (unsigned i = 0; i < kPlaces; ++i) {
       // [cell.walk] acquire; pairs with [cell.swing], [cell.link]
       const std::uint64_t cell = bucket->cells[i].load(kAcquire);
@@ -191,43 +186,41 @@ void TableCheck::look_at_entries(const Place& place, std::uint64_t state, std::u
         look_at_cell(place, state, cell, offset, chain);
       } else if (i + 1 != kPlaces) {
         chain.faults.push_back({"a link is not in the last cell", offset});
-      } else if (!in_arena(cell_offset(cell), sizeof(EntryBucket)) || cell_offset(cell) % sizeof(EntryBucket) != 0) {
-        chain.faults.push_back({"a link leads out of the populated arena, or is not aligned", offset});
       } else {
-        link = cell_offset(cell);
+        next = reader_.view().entry_bucket_at(cell_offset(cell));
+        if (next == nullptr)
+          chain.faults.push_back({"a link leads out of the populated arena, or is not aligned", offset});
       }
     }
-    if (link == 0) return;
+    if (next == nullptr) return;
     if (length == kMaxChain) {
       chain.faults.push_back({"a chain has more than 8 buckets", offset_of(bucket)});
       return;
     }
-    chain.overflow.push_back(link);
-    bucket = reader_.at<EntryBucket>(link);
+    chain.overflow.push_back(offset_of(next));
+    bucket = next;
   }
 }
 
 void TableCheck::look_at_cell(const Place& place, std::uint64_t state, std::uint64_t cell, std::uint64_t offset_of_cell,
                               Chain& chain) {
-  const std::uint64_t entry = cell_offset(cell);
+  const TableView view = reader_.view();
   const auto wrong = [&](const char* what) { chain.faults.push_back({what, offset_of_cell}); };
-  const auto copy_key = [this](std::uint64_t from, std::uint64_t bytes, std::vector<std::byte>& to) {
-    to.resize(bytes);
-    copy_shared(to.data(), reader_.at<std::byte>(from + kEntryMetaBytes), bytes);
+  const auto copy_key = [](const EntryView& from, std::vector<std::byte>& to) {
+    to.resize(from.key_bytes);
+    copy_shared(to.data(), from.key(), from.key_bytes);
   };
-  if (!in_arena(entry, kSmallestEntry) || entry % 8 != 0) {
+  EntryView entry;
+  if (!view.entry_at(cell_offset(cell), entry)) {
     ++chain.keys;  // the server counts it, wherever it leads
     return wrong("a cell leads out of the populated arena, or is not aligned");
   }
-  const std::uint64_t meta = reader_.at<Word>(entry)->load(kRelaxed);  // relaxed: [cell.walk] orders it
-  const std::uint64_t key_bytes = meta_key_bytes(meta);
-  const std::uint64_t value_bytes = meta_value_bytes(meta);
-  if (value_bytes > reader_.max_value_bytes_ || !in_arena(entry, entry_bytes(key_bytes, value_bytes))) {
+  if (!view.contains_all_of(entry)) {
     ++chain.keys;
     return wrong("an entry is longer than the limits or the arena allow");
   }
-  copy_key(entry, key_bytes, key_);
-  const std::uint64_t hash = reader_.hash_of({key_.data(), key_bytes});
+  copy_key(entry, key_);
+  const std::uint64_t hash = reader_.hash_of({key_.data(), key_.size()});
   const Home home = home_of(hash, place, state);
   if (home == Home::kMovedOn) return;
   ++chain.keys;
@@ -235,13 +228,13 @@ void TableCheck::look_at_cell(const Place& place, std::uint64_t state, std::uint
   if (cell_tag(cell) != tag_of(hash)) wrong("a cell's tag is not that of its key");
   for (const EntrySeen& other : entries_seen_) {
     if (other.hash != hash) continue;
-    // relaxed: validated by unchanged()
-    if (meta_key_bytes(reader_.at<Word>(other.offset)->load(kRelaxed)) != key_bytes) continue;
-    copy_key(other.offset, key_bytes, other_key_);
+    EntryView there;  // as unchanged() will confirm
+    if (!view.entry_at(other.offset, there) || there.key_bytes != key_.size() || !view.contains_key_of(there)) continue;
+    copy_key(there, other_key_);
     if (other_key_ == key_) wrong("a key is twice in one chain");
   }
-  entries_seen_.push_back({hash, entry});
-  if (key_bytes == 8) {
+  entries_seen_.push_back({hash, entry.offset});
+  if (key_.size() == 8) {
     std::uint64_t word;
     std::memcpy(&word, key_.data(), sizeof word);
     chain.words.push_back(word);

@@ -93,7 +93,6 @@ class TableCheck {
   std::uint64_t buckets_of(Form form, std::uint32_t shard, std::uint64_t state) const noexcept;
   const Word& state_of(Form form, std::uint32_t shard) const noexcept;
   std::uint64_t offset_of(const void* address) const noexcept;
-  bool in_arena(std::uint64_t offset, std::uint64_t bytes) const noexcept;
   Home home_of(std::uint64_t hash, const Place& place, std::uint64_t state) const noexcept;
 
   Look look(const Place& place, Chain& chain);

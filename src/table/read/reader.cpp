@@ -303,8 +303,7 @@ TableReader::Step TableReader::look_in_entries(Lookup& lookup) const noexcept {
   // [entry.header] acquire; pairs with [chain.raise]: before the first cell of the chain
   const std::uint64_t version = primary.header.load(kAcquire);
   const std::uint16_t tag = tag_of(lookup.hash);
-  // [arena.clamp] acquire; pairs with [arena.grow]
-  const std::uint64_t end = arena_offset_ + header_arena(kAcquire);
+  const TableView view = this->view();
 
   const EntryBucket* bucket = &primary;
   if (is_of_fill(version, lookup.fill)) {
@@ -314,25 +313,18 @@ TableReader::Step TableReader::look_in_entries(Lookup& lookup) const noexcept {
         // [cell.load] acquire; pairs with [cell.swing]: the entry is at least as new as the cell
         const std::uint64_t cell = bucket->cells[first_place(found) - 1].load(kAcquire);
         if (cell_tag(cell) != tag) return Step::kAgain;  // changed since it matched
-        const std::uint64_t offset = cell_offset(cell);
-        if (offset < arena_offset_ || offset + kSmallestEntry > end || offset % 8 != 0) return Step::kAgain;
-        const std::uint64_t meta = at<Word>(offset)->load(kRelaxed);  // relaxed: [cell.load] orders it
-        if (meta_key_bytes(meta) != lookup.key.size()) continue;
-        const std::uint64_t value_bytes = meta_value_bytes(meta);
-        if (value_bytes > max_value_bytes_ || offset + entry_bytes(lookup.key.size(), value_bytes) > end) {
-          return Step::kAgain;
-        }
-        if (!key_equals(at<std::byte>(offset + kEntryMetaBytes), lookup.key)) continue;
-        return copy_value(lookup, primary, version, offset, value_bytes);
+        EntryView entry;
+        if (!view.entry_at(cell_offset(cell), entry)) return Step::kAgain;
+        if (entry.key_bytes != lookup.key.size()) continue;
+        if (!view.contains_all_of(entry)) return Step::kAgain;
+        if (!key_equals(entry.key(), lookup.key)) continue;
+        return copy_value(lookup, primary, version, entry);
       }
       // [cell.load] acquire; pairs with [cell.link]
       const std::uint64_t last = bucket->cells[kPlaces - 1].load(kAcquire);
       if (!is_link(last)) break;
-      const std::uint64_t offset = cell_offset(last);
-      if (offset < arena_offset_ || offset + sizeof(EntryBucket) > end || offset % sizeof(EntryBucket) != 0) {
-        return Step::kAgain;
-      }
-      bucket = at<EntryBucket>(offset);
+      bucket = view.entry_bucket_at(cell_offset(last));
+      if (bucket == nullptr) return Step::kAgain;
     }
   }
   std::atomic_thread_fence(kAcquire);  // [entry.miss] acquire; pairs with [cell.swing]
@@ -343,20 +335,21 @@ TableReader::Step TableReader::look_in_entries(Lookup& lookup) const noexcept {
   return same ? Step::kMiss : Step::kAgain;
 }
 
-// The entry at `offset` has the key. Copies its value and proves that it was the key's value at some moment of the read.
+// The entry has the key. Copies its value and proves that it was the key's value at some moment of the read.
 TableReader::Step TableReader::copy_value(Lookup& lookup, const EntryBucket& primary, std::uint64_t header,
-                                          std::uint64_t offset, std::uint64_t value_bytes) const noexcept {
+                                          const EntryView& entry) const noexcept {
   const auto still_linked = [&]() noexcept {
     std::atomic_thread_fence(kAcquire);  // [cell.check] acquire; pairs with [chain.raise]
     // relaxed: after the fence
     return primary.header.load(kRelaxed) == header && pairs_unchanged(lookup);
   };
-  const std::byte* value = at<std::byte>(offset + kEntryMetaBytes + lookup.key.size());
+  const std::byte* value = entry.value();
+  const std::uint64_t value_bytes = entry.value_bytes;
   lookup.size = value_bytes;
   if (!lookup.target.wanted()) return still_linked() ? Step::kHit : Step::kAgain;
 
   if (value_bytes > kLongValueBytes) {
-    const auto& generation = at<PageGeneration>(generations_offset_)[(offset - arena_offset_) / kPageSize];
+    const auto& generation = at<PageGeneration>(generations_offset_)[(entry.offset - arena_offset_) / kPageSize];
     const std::uint64_t before = generation.load(kAcquire);  // [generation.read] acquire; pairs with [generation.raise]
     if (!still_linked()) return Step::kAgain;                // from here, generation and length are this entry's
     if (!lookup.target.fits(value_bytes)) return Step::kTooSmall;

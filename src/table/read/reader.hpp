@@ -27,6 +27,7 @@
 #include "shm/region.hpp"
 #include "table/form/match.hpp"
 #include "table/read/value_copy.hpp"
+#include "table/read/view.hpp"
 
 namespace hostmap {
 
@@ -349,17 +350,18 @@ class TableReader {
   Step look_in_pairs(Lookup& lookup) const noexcept;
   Step miss_in_pairs(const Lookup& lookup) const noexcept;
   Step look_in_entries(Lookup& lookup) const noexcept;
-  Step copy_value(Lookup& lookup, const EntryBucket& primary, std::uint64_t header, std::uint64_t offset,
-                  std::uint64_t value_bytes) const noexcept;
+  Step copy_value(Lookup& lookup, const EntryBucket& primary, std::uint64_t header,
+                  const EntryView& entry) const noexcept;
   bool pairs_unchanged(const Lookup& lookup) const noexcept;
   // The next bucket of a chain; null when the link is invalid, as the bucket was changed meanwhile.
   const PairBucket* overflow_of(const PairBucket& bucket) const noexcept {
     // relaxed: checked with the header
-    const std::uint64_t offset = bucket.link.load(std::memory_order_relaxed) & kOffsetMask;
+    return view().pair_bucket_at(bucket.link.load(std::memory_order_relaxed) & kOffsetMask);
+  }
+  // The table as it may be read from now on.
+  TableView view() const noexcept {
     // [arena.clamp] acquire; pairs with [arena.grow]
-    const std::uint64_t end = arena_offset_ + header_arena(std::memory_order_acquire);
-    if (offset < arena_offset_ || offset + sizeof(PairBucket) > end || offset % sizeof(PairBucket) != 0) return nullptr;
-    return at<PairBucket>(offset);
+    return {table_, arena_offset_, header_arena(std::memory_order_acquire), max_value_bytes_};
   }
   // Has the server populated more than is readable here?
   bool is_behind() const noexcept;

@@ -113,13 +113,8 @@ bool TableScan::look_at_pairs(std::uint64_t index, std::uint64_t end, std::uint6
       item.value = bucket->values[place - 1].load(kRelaxed);
     }
     if ((header & kOverflowBit) == 0) return true;
-    const std::uint64_t offset = bucket->link.load(kRelaxed) & kOffsetMask;
-    // [arena.clamp] acquire; pairs with [arena.grow]
-    const std::uint64_t populated = reader_.arena_offset_ + reader_.header_arena(kAcquire);
-    if (offset < reader_.arena_offset_ || offset + sizeof(PairBucket) > populated || offset % sizeof(PairBucket) != 0) {
-      return false;
-    }
-    bucket = reader_.at<PairBucket>(offset);
+    bucket = reader_.overflow_of(*bucket);
+    if (bucket == nullptr) return false;
   }
   return false;
 }
@@ -133,8 +128,7 @@ bool TableScan::look_at_entries(std::uint64_t index, std::uint64_t end, std::uin
   const std::uint64_t version = bucket->header.load(kAcquire);
   seen_.push_back({&bucket->header, version});
   if (!is_of_fill(version, fill)) return true;
-  // [arena.clamp] acquire; pairs with [arena.grow]
-  const std::uint64_t populated = reader_.arena_offset_ + reader_.header_arena(kAcquire);
+  const TableView view = reader_.view();
   for (unsigned length = 0; length < kMaxChain; ++length) {
     std::uint64_t link = 0;
     for (unsigned place = 0; place < kPlaces; ++place) {
@@ -143,23 +137,21 @@ bool TableScan::look_at_entries(std::uint64_t index, std::uint64_t end, std::uin
       if (cell == 0) continue;
       const std::uint64_t offset = cell_offset(cell);
       if (is_link(cell)) {
-        if (place + 1 != kPlaces || offset % sizeof(EntryBucket) != 0) return false;
+        if (place + 1 != kPlaces) return false;
         link = offset;
         continue;
       }
-      if (offset < reader_.arena_offset_ || offset + kSmallestEntry > populated || offset % 8 != 0) return false;
-      const std::uint64_t key_bytes = meta_key_bytes(reader_.at<Word>(offset)->load(kRelaxed));
-      if (offset + entry_bytes(key_bytes, 0) > populated) return false;
-      if ((key_bytes == 8) != words_) continue;
+      EntryView entry;
+      if (!view.entry_at(offset, entry) || !view.contains_key_of(entry)) return false;
+      if ((entry.key_bytes == 8) != words_) continue;
       Item item;
-      item.key.resize(key_bytes);
-      copy_shared(reinterpret_cast<std::byte*>(item.key.data()), reader_.at<std::byte>(offset + kEntryMetaBytes),
-                  key_bytes);
+      item.key.resize(entry.key_bytes);
+      copy_shared(reinterpret_cast<std::byte*>(item.key.data()), entry.key(), entry.key_bytes);
       if (within(reader_.hash_of(std::as_bytes(std::span(item.key))), end)) items_.push_back(std::move(item));
     }
     if (link == 0) return true;
-    if (link < reader_.arena_offset_ || link + sizeof(EntryBucket) > populated) return false;
-    bucket = reader_.at<EntryBucket>(link);
+    bucket = view.entry_bucket_at(link);
+    if (bucket == nullptr) return false;
   }
   return false;
 }
