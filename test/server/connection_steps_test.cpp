@@ -70,6 +70,7 @@ class ConnectionSteps : public testing::Test {
  protected:
   // Runs a client beside the host's rounds until it is inside. Empty, or what is wrong.
   static std::string comes_in(ServiceByHand& host, std::uint64_t asked, Progress& progress, Child& client) {
+    EXPECT_TRUE(others_sleep());
     client = Child::fork([&] { return be_client(host, asked, progress); });
     while (progress.put.load() == 0 && client.running()) host.round();
     if (progress.put.load() != 0) return {};

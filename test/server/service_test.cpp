@@ -10,6 +10,7 @@
 #include "slot/client_reservation.hpp"
 #include "support/aligned_memory.hpp"
 #include "support/child.hpp"
+#include "support/stepper.hpp"
 
 namespace hostmap::test {
 namespace {
@@ -69,10 +70,16 @@ class ServiceCrowd : public testing::Test {
     while (clients_.running() && progress_.closed.load() < number) std::this_thread::yield();
   }
 
+  // A thread of this process that runs may hold a mutex, the allocator's for instance, which the child would wait for.
+  Child fork_clients() {
+    EXPECT_TRUE(others_sleep());
+    return Child::fork([this] { return be_clients(); });
+  }
+
   ServiceByHand host_{kCrowd + 1};
   AlignedMemory memory_{kPageSize};
   Progress& progress_ = *new (memory_.data()) Progress;
-  Child clients_ = Child::fork([this] { return be_clients(); });
+  Child clients_ = fork_clients();
 };
 
 TEST_F(ServiceCrowd, AConnectExaminesNoneOfThoseWhoAreConnected) {
