@@ -201,6 +201,18 @@ TEST_F(Check, OffsetsThatLeadNowhereAreFound) {
   expect_found(lead_to([](StoppedTable&, std::uint64_t offset) { return offset + 4; }), words);
 }
 
+// Nothing beyond the arena is read, even if the table says that it is populated.
+TEST_F(Check, AnArenaThatSaysThatItIsLargerThanItIsLeadsNoReaderOutOfTheFile) {
+  expect_found(
+      [](StoppedTable& table) {
+        table.store(table.header().arena_populated, kOffsetMask);
+        Word& cell = table.cell("key 8");
+        const std::uint64_t end = table.header().arena_offset + table.header().arena_bytes;
+        table.store(cell, make_cell(cell_tag(cell.load()), end + (std::uint64_t{1} << 30)));
+      },
+      {"entry bucket", "arena", "aligned"});
+}
+
 TEST_F(Check, LengthsBeyondTheirLimitsAreFound) {
   for (const std::uint64_t bytes : {std::uint64_t{1} << 26 | 1, (std::uint64_t{1} << 40) - 1, std::uint64_t{1} << 25}) {
     expect_found(

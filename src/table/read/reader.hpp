@@ -12,6 +12,7 @@
 // 4. Effort is bounded: after kRounds the caller sends the request to the server by ring.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <bit>
 #include <cstddef>
@@ -361,7 +362,8 @@ class TableReader {
   // The table as it may be read from now on.
   TableView view() const noexcept {
     // [arena.clamp] acquire; pairs with [arena.grow]
-    return {table_, arena_offset_, header_arena(std::memory_order_acquire), max_value_bytes_};
+    const std::uint64_t populated = header_arena(std::memory_order_acquire);
+    return {table_, arena_offset_, std::min(populated, header().arena_bytes), max_value_bytes_};
   }
   // Has the server populated more than is readable here?
   bool is_behind() const noexcept;
