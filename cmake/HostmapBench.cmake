@@ -19,7 +19,6 @@ endif()
 add_executable(hostmap-bench ${bench_sources})
 set_target_properties(hostmap-bench PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}")
 target_include_directories(hostmap-bench PRIVATE bench)
-target_compile_definitions(hostmap-bench PRIVATE "HOSTMAP_VERSION=\"${PROJECT_VERSION}\"")
 target_link_libraries(hostmap-bench PRIVATE
                       hostmap_server_parts CLI11::CLI11 fmt::fmt Threads::Threads
                       TBB::tbb absl::flat_hash_map Boost::headers libcuckoo::libcuckoo PkgConfig::hiredis
@@ -35,7 +34,7 @@ foreach(part IN ITEMS intents guards)
   add_dependencies(${program} hostmap_commit)
   set_target_properties(${program} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}")
   target_include_directories(${program} PRIVATE apps src include)
-  target_compile_definitions(${program} PRIVATE "HOSTMAP_VERSION=\"${PROJECT_VERSION}\"" ${without})
+  target_compile_definitions(${program} PRIVATE ${without})
   target_link_libraries(${program} PRIVATE CLI11::CLI11 fmt::fmt Threads::Threads seccomp)
 endforeach()
 # The benchmarks start the server and the load clients that lie beside them.

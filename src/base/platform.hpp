@@ -44,19 +44,17 @@ inline void cpu_relax() noexcept {
 #endif
 }
 
-// Nanoseconds of CLOCK_MONOTONIC (no system call where the vDSO has it).
-inline std::int64_t monotonic_ns() noexcept {
+inline std::int64_t clock_ns(clockid_t clock) noexcept {
   timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
+  clock_gettime(clock, &now);
   return now.tv_sec * std::int64_t{1'000'000'000} + now.tv_nsec;
 }
 
+// Nanoseconds of CLOCK_MONOTONIC (no system call where the vDSO has it).
+inline std::int64_t monotonic_ns() noexcept { return clock_ns(CLOCK_MONOTONIC); }
+
 // The same as of the last tick of the kernel, some milliseconds ago at most: no counter of the processor is read.
-inline std::int64_t coarse_monotonic_ns() noexcept {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-  return now.tv_sec * std::int64_t{1'000'000'000} + now.tv_nsec;
-}
+inline std::int64_t coarse_monotonic_ns() noexcept { return clock_ns(CLOCK_MONOTONIC_COARSE); }
 
 template <typename T>
 constexpr T round_up(T value, T multiple) noexcept {

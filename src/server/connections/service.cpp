@@ -44,11 +44,7 @@ MasterView view_of(Region& master) noexcept {
   return view;
 }
 
-std::int64_t thread_cpu_ns() noexcept {
-  timespec used{};
-  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
-  return used.tv_sec * std::int64_t{1'000'000'000} + used.tv_nsec;
-}
+std::int64_t thread_cpu_ns() noexcept { return clock_ns(CLOCK_THREAD_CPUTIME_ID); }
 
 void append(std::string& line, std::string_view text) { line += text; }
 void append(std::string& line, std::uint64_t number) { line += std::to_string(number); }
