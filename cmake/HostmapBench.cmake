@@ -5,12 +5,28 @@ find_package(fmt REQUIRED)
 find_package(Threads REQUIRED)
 find_package(TBB REQUIRED)
 find_package(absl REQUIRED)
-find_package(Boost REQUIRED)
 find_package(libcuckoo REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(hiredis REQUIRED IMPORTED_TARGET hiredis)
 pkg_check_modules(libmemcached REQUIRED IMPORTED_TARGET libmemcached)
 pkg_check_modules(lmdb REQUIRED IMPORTED_TARGET lmdb)
+
+# boost::concurrent_flat_map needs a newer Boost than Debian 12 has. One folder of headers for the whole program: two
+# versions of the same inline functions must not meet in it.
+set(HOSTMAP_BOOST_HEADERS "" CACHE PATH "folder with the headers of Boost 1.84 or later; empty: the system's Boost")
+if(HOSTMAP_BOOST_HEADERS)
+  if(NOT EXISTS "${HOSTMAP_BOOST_HEADERS}/boost/unordered/concurrent_flat_map.hpp")
+    message(FATAL_ERROR "HOSTMAP_BOOST_HEADERS=${HOSTMAP_BOOST_HEADERS} has no boost/unordered/concurrent_flat_map.hpp")
+  endif()
+  add_library(hostmap_bench_boost INTERFACE)
+  target_include_directories(hostmap_bench_boost SYSTEM INTERFACE "${HOSTMAP_BOOST_HEADERS}")
+else()
+  find_package(Boost REQUIRED)
+  add_library(hostmap_bench_boost ALIAS Boost::headers)
+  if(Boost_VERSION VERSION_LESS 1.84)
+    message(STATUS "hostmap-bench does without boost::concurrent_flat_map: Boost is ${Boost_VERSION}, not 1.84 or later")
+  endif()
+endif()
 
 file(GLOB bench_sources CONFIGURE_DEPENDS bench/*.cpp bench/*/*.cpp)
 if(NOT bench_sources)
@@ -21,7 +37,7 @@ set_target_properties(hostmap-bench PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJE
 target_include_directories(hostmap-bench PRIVATE bench)
 target_link_libraries(hostmap-bench PRIVATE
                       hostmap_server_parts CLI11::CLI11 fmt::fmt Threads::Threads
-                      TBB::tbb absl::flat_hash_map Boost::headers libcuckoo::libcuckoo PkgConfig::hiredis
+                      TBB::tbb absl::flat_hash_map hostmap_bench_boost libcuckoo::libcuckoo PkgConfig::hiredis
                       PkgConfig::libmemcached PkgConfig::lmdb)
 # The questions `intents` and `guards` compare with servers that do without: all sources once more, those of the program as in
 # HostmapPrograms.cmake.

@@ -43,6 +43,12 @@ struct Command {
   bool without_huge_pages = false;        // transparent huge pages are off, whatever the system says
   bool without_errors = false;            // its standard error goes nowhere
   int signal_when_parent_dies = SIGKILL;  // SIGTERM for servers, which then unlink their regions
+
+  /// A map that the program allocates lies in pages of 2 MiB where they can be had, or in none of them.
+  void use_huge_pages(bool huge) {
+    without_huge_pages = !huge;
+    if (huge) extra_environment = {"GLIBC_TUNABLES=glibc.malloc.hugetlb=1", "TBB_MALLOC_USE_HUGE_PAGES=1"};
+  }
 };
 
 /// One running child with pipes to its standard input and from its standard output; its standard

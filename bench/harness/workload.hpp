@@ -80,7 +80,7 @@ using EntryValue = std::array<std::byte, 100>;
 /// length: a last word put together from stores of two lengths would wait until both have left the core, and no two
 /// lookups would overlap, whoever's map it is.
 [[nodiscard]] inline std::uint64_t sum_of(const EntryValue& value) {
-  constexpr std::size_t kWords = sizeof(EntryValue) / sizeof(std::uint64_t);
+  constexpr std::size_t kWords = std::tuple_size_v<EntryValue> / sizeof(std::uint64_t);
   std::uint64_t sum = 0;
   for (std::size_t number = 0; number < kWords; ++number) {
     std::uint64_t word = 0;

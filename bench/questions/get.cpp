@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 #include <fstream>
 #include <iostream>
+#include <optional>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -147,6 +148,7 @@ struct Scale {
 
 struct Contestant {
   std::string name;
+  std::optional<MapRival> rival;  // nothing: hostmap or the floor
   Child process;
   std::uint64_t huge_page_bytes = 0;
 };
@@ -157,29 +159,26 @@ Command reader_command(std::string_view contestant, std::string_view form, std::
   Command command{.program = own_program(),
                   .arguments = {"--role", "get-reader", std::string(contestant), std::string(form),
                                 std::to_string(entries), instance.name()},
-                  .cpu = allowed_cpus().back(),
-                  .without_huge_pages = !huge_pages};
-  if (huge_pages) {
-    command.extra_environment = {"GLIBC_TUNABLES=glibc.malloc.hugetlb=1", "TBB_MALLOC_USE_HUGE_PAGES=1"};
-  }
+                  .cpu = allowed_cpus().back()};
+  command.use_huge_pages(huge_pages);
   return command;
 }
 
 std::vector<Contestant> start_contestants(std::string_view form, std::uint64_t entries, const Instance& instance,
                                           bool huge_pages, Progress& progress) {
-  std::vector<std::string_view> names{kHostmap};
-  for (const MapRival& rival : kMapRivals) names.push_back(rival.name);
-  names.push_back(kArray);
-
   std::vector<Contestant> contestants;
-  for (const std::string_view name : names) {
+  const auto start = [&](std::string_view name, std::optional<MapRival> rival) {
     progress.detail(fmt::format("loading {}", name));
     Contestant contestant{.name = std::string(name),
+                          .rival = rival,
                           .process = Child(reader_command(name, form, entries, instance, huge_pages))};
     std::string word;
     std::istringstream(contestant.process.hear(120s)) >> word >> contestant.huge_page_bytes;
     contestants.push_back(std::move(contestant));
-  }
+  };
+  start(kHostmap, {});
+  for (const MapRival& rival : map_rivals(form)) start(rival.name, rival);
+  start(kArray, {});
   return contestants;
 }
 
@@ -215,12 +214,13 @@ std::vector<Series> run_rounds(std::vector<Contestant>& contestants, const Patte
   return series;
 }
 
-/// The number of the rival with the least median among those that the goal names.
-std::size_t best_rival(const std::vector<Series>& series) {
+/// The number of the contestant with the least median among the rivals that the goal names.
+std::size_t best_rival(const std::vector<Contestant>& contestants, const std::vector<Series>& series) {
   std::size_t best = 0;
-  for (std::size_t rival = 0; rival < kMapRivals.size(); ++rival) {
-    const bool better = best == 0 || series[rival + 1].median() < series[best].median();
-    if (kMapRivals[rival].names_goal && better) best = rival + 1;
+  for (std::size_t number = 0; number < contestants.size(); ++number) {
+    const std::optional<MapRival>& rival = contestants[number].rival;
+    const bool better = best == 0 || series[number].median() < series[best].median();
+    if (rival && rival->names_goal && better) best = number;
   }
   return best;
 }
@@ -231,7 +231,7 @@ Finding finding_of(const Scale& scale, const PatternName& pattern, const std::ve
                   .unit = "ns",
                   .hostmap = series.front().median(),
                   .floor = series.back().median(),
-                  .ratio = ratio_of(series.front(), series[best_rival(series)])};
+                  .ratio = ratio_of(series.front(), series[best_rival(contestants, series)])};
   for (std::size_t rival = 1; rival + 1 < contestants.size(); ++rival) {
     finding.rivals.emplace_back(contestants[rival].name, series[rival].median());
   }
@@ -258,10 +258,9 @@ void print_table(const Scale& scale, unsigned rounds, const std::vector<Contesta
   for (std::size_t number = 0; number < contestants.size(); ++number) {
     std::string title = contestants[number].name;
     Tone tone = number == 0 ? Tone::kStrong : Tone::kFaint;  // the last one is a floor
-    if (number > 0 && number <= kMapRivals.size()) {
-      const MapRival& rival = kMapRivals[number - 1];
-      if (rival.names_goal) title += " *";
-      if (rival.thread_safe) tone = Tone::kPlain;
+    if (const std::optional<MapRival>& rival = contestants[number].rival) {
+      if (rival->names_goal) title += " *";
+      if (rival->thread_safe) tone = Tone::kPlain;
     }
     row_of(title, tone, [&](std::size_t column) { return format_series(columns[column][number]); });
   }
@@ -314,8 +313,9 @@ void ask_at_scale(Session& session, const Scale& scale, unsigned rounds) {
   }
   instance.stop();
   progress.clear();
-  print_table(scale, rounds, contestants, columns, findings,
-              {pages_sentence(table_huge_bytes, rival_huge_bytes), others.sentence()});
+  std::vector<std::string> notes{pages_sentence(table_huge_bytes, rival_huge_bytes), others.sentence()};
+  if (!kHasFlatMap) notes.push_back(flat_map_sentence());
+  print_table(scale, rounds, contestants, columns, findings, std::move(notes));
 }
 
 std::uint64_t available_memory_bytes() {
@@ -368,10 +368,7 @@ int read_rounds(std::string_view name, std::uint64_t entries, const std::string&
     return answer_with(reader);
   }
   return with_map<typename Form::Key, typename Form::Value>(name, [&](auto& map) {
-    for (std::uint64_t position = 0; position < entries; ++position) {
-      const std::uint64_t index = load_order(position, entries);
-      map.insert(Form::key(index), Form::value(index));
-    }
+    load_map<Form>(map, entries);
     return answer_with(map);
   });
 }
@@ -405,8 +402,8 @@ void ask_form(Session& session, double goal, std::uint64_t bytes) {
 
 static void ask_get(Session& session) {
   session.floors.get();
-  ask_form<Pairs>(session, 1.0, 500);
-  ask_form<Entries>(session, 1.1, 1'500);
+  ask_form<Pairs>(session, 1.0, 530);
+  ask_form<Entries>(session, 1.1, 1'900);
 }
 
 namespace {

@@ -15,12 +15,16 @@
 #include <libcuckoo/cuckoohash_map.hh>
 #include <mutex>
 #include <shared_mutex>
+#include <span>
 #include <stdexcept>
 #include <string_view>
 #include <tbb/concurrent_hash_map.h>
 #include <unordered_map>
+#include <vector>
 
+#include "harness/forms.hpp"
 #include "harness/workload.hpp"
+#include "rivals/flat_map.hpp"
 
 namespace hostmap::bench {
 
@@ -29,6 +33,12 @@ template <typename Map, typename Key, typename Value>
 concept InProcessMap = requires(Map& map, const Key& key, Value& value) {
   map.insert(key, value);
   { map.find(key, value) } -> std::same_as<bool>;  // value is untouched by a miss
+};
+
+/// A map that has one call for several keys: it copies the values found to `values`, in its own order.
+template <typename Map, typename Key>
+concept FindsSeveral = requires(const Map& map, std::span<const Key> keys, std::span<typename Map::Stored> values) {
+  { map.find_all(keys, values) } -> std::same_as<std::size_t>;
 };
 
 /// What the library has for a type; of keys of two words, for which it has nothing, that of their bytes.
@@ -127,15 +137,35 @@ using Locked = LockedMap<Map, Mutex, std::shared_lock<Mutex>>;
 
 struct MapRival {
   std::string_view name;
-  bool names_goal;   // the goal is stated against the fastest of these
-  bool thread_safe;  // without, it is shown as a bound only
+  bool names_goal = false;        // the goal is stated against the fastest of these
+  bool thread_safe = true;        // without, it is shown as a bound only
+  bool for_entries_only = false;  // it differs from another one only where keys and values are long
+  bool finds_several = false;     // it has one call for several keys
+  bool is_built = true;           // false: the libraries of this build lack it
 };
 
+inline constexpr std::string_view kFlatMap = "concurrent_flat_map";
+inline constexpr std::string_view kFlatStringMap = "concurrent_flat_map, strings";
+
 inline constexpr std::array kMapRivals{
-    MapRival{"libcuckoo", true, true},           MapRival{"tbb", true, true},
-    MapRival{"std + shared_mutex", true, true},  MapRival{"absl + shared_mutex", false, true},
-    MapRival{"absl + absl::Mutex", false, true}, MapRival{"absl, no lock", false, false},
+    MapRival{.name = "libcuckoo", .names_goal = true},
+    MapRival{.name = "tbb", .names_goal = true},
+    MapRival{.name = "std + shared_mutex", .names_goal = true},
+    MapRival{.name = kFlatMap, .finds_several = true, .is_built = kHasFlatMap},
+    MapRival{.name = kFlatStringMap, .for_entries_only = true, .finds_several = true, .is_built = kHasFlatMap},
+    MapRival{.name = "absl + shared_mutex"},
+    MapRival{.name = "absl + absl::Mutex"},
+    MapRival{.name = "absl, no lock", .thread_safe = false},
 };
+
+/// Those that this build measures with entries of that form.
+inline std::vector<MapRival> map_rivals(std::string_view form) {
+  std::vector<MapRival> rivals;
+  for (const MapRival& rival : kMapRivals) {
+    if (rival.is_built && (!rival.for_entries_only || form == Entries::kName)) rivals.push_back(rival);
+  }
+  return rivals;
+}
 
 /// Makes an empty map of that name and returns what the function makes of it.
 template <typename Key, typename Value, typename Function>
@@ -147,12 +177,25 @@ auto with_map(std::string_view name, const Function& function) {
   if (name == "libcuckoo") return with.template operator()<CuckooMap<Key, Value>>();
   if (name == "tbb") return with.template operator()<TbbMap<Key, Value>>();
   if (name == "std + shared_mutex") return with.template operator()<Locked<StdMap<Key, Value>, std::shared_mutex>>();
+#if BOOST_VERSION >= 108400
+  if (name == kFlatMap) return with.template operator()<FlatMap<Key, Value>>();
+  if (name == kFlatStringMap) return with.template operator()<FlatStringMap<Key, Value>>();
+#endif
   if (name == "absl + shared_mutex") {
     return with.template operator()<Locked<AbseilMap<Key, Value>, std::shared_mutex>>();
   }
   if (name == "absl + absl::Mutex") return with.template operator()<Locked<AbseilMap<Key, Value>, AbseilMutex>>();
   if (name == "absl, no lock") return with.template operator()<Locked<AbseilMap<Key, Value>, NoMutex>>();
   throw std::runtime_error("no such map");
+}
+
+/// All entries of a form, in the order in which hostmap is loaded.
+template <typename Form, typename Map>
+void load_map(Map& map, std::uint64_t entries) {
+  for (std::uint64_t position = 0; position < entries; ++position) {
+    const std::uint64_t index = load_order(position, entries);
+    map.insert(Form::key(index), Form::value(index));
+  }
 }
 
 }  // namespace hostmap::bench
