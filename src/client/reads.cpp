@@ -57,7 +57,7 @@ Status Client::Impl::await_own_writes(Session& session, Deadline& limit) noexcep
 // The session to use for an operation on all lanes, after all queued writes of this client are applied.
 Result<Session*> Client::Impl::current_with_own_writes(Deadline& limit) noexcept {
   for (;;) {
-    if (Session* now = current_if_usable(); now != nullptr) now->look_for_successor(coarse_monotonic_ns());
+    if (Session* now = current_if_usable(); now != nullptr) now->check_for_successor(coarse_monotonic_ns());
     const Result<Session*> session = current(limit);
     if (!session) return session.status();
     Status status = await_own_writes(**session, limit);
@@ -151,7 +151,7 @@ Result<std::uint64_t> Client::Impl::read_by_ring(Session& session, const Bytes& 
     if (code == StatusCode::kOk && (bytes.size() < sizeof head || head.total_bytes != total ||
                                     piece > total - received || (piece == 0 && received < total))) {
       session.end().break_off();
-      return Status(StatusCode::kInternal, kSenselessAnswer);
+      return Status(StatusCode::kInternal, kInvalidAnswer);
     }
     const bool fits = target.fits(total);
     if (code == StatusCode::kOk && target.wanted() && fits) {

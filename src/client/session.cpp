@@ -162,7 +162,7 @@ Result<ClientChannel*> Session::channel(std::uint32_t channel, Deadline& deadlin
                        &master_, deadline);
 }
 
-void Session::look_for_successor(std::int64_t now_ns) noexcept {
+void Session::check_for_successor(std::int64_t now_ns) noexcept {
   // relaxed, both: if one of several threads checks too often, it costs a system call
   std::int64_t last = checked_at_ns_.load(std::memory_order_relaxed);
   if (now_ns - last < SuccessorCheck::kEveryNs ||
@@ -175,7 +175,7 @@ void Session::look_for_successor(std::int64_t now_ns) noexcept {
 }
 
 bool Session::may_read_on(std::int64_t now_ns) noexcept {
-  look_for_successor(now_ns);
+  check_for_successor(now_ns);
   return !gave_way_.load(std::memory_order_relaxed);  // relaxed: it publishes no other data
 }
 

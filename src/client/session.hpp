@@ -44,7 +44,7 @@ class Session {
   }
   // Any thread: checks whether the name leads to another live server, unless the last check is less than a second old. If it
   // does, closed() is true from then on. `now_ns`: coarse_monotonic_ns().
-  void look_for_successor(std::int64_t now_ns) noexcept;
+  void check_for_successor(std::int64_t now_ns) noexcept;
   // The same for a direct read. False: the name leads to another server.
   bool may_read_on(std::int64_t now_ns) noexcept;
   // Counts the attempts of a direct read that were disturbed.

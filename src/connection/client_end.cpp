@@ -64,7 +64,7 @@ Status ClientChannel::wait(WaitWord why, std::uint64_t wake_at, Ready&& ready, D
   // Another thread of this client may also sleep on this channel: one at a time.
   if (!lock_within(sleeper_, deadline)) return StatusCode::kTimeout;
   const std::lock_guard<std::timed_mutex> sleeper(sleeper_, std::adopt_lock);
-  count_forgotten_wake_up(begin);
+  count_lost_wake_up(begin);
   for (;;) {
     control_->wake_at.store(wake_at, std::memory_order_relaxed);  // relaxed: [wait.why] publishes it
     begin_wait(*control_, why);
@@ -81,7 +81,7 @@ Status ClientChannel::wait(WaitWord why, std::uint64_t wake_at, Ready&& ready, D
     const WaitOutcome outcome = futex_wait(control_->waiting, why, std::min(deadline.left(), patience));
     if (outcome == WaitOutcome::kTimedOut) {
       if (!ready()) {
-        if (!end_.closed() && !end_.gave_way_to_successor() && deadline.left() > 0) continue;
+        if (!end_.closed() && !end_.break_off_if_succeeded() && deadline.left() > 0) continue;
         control_->waiting.store(kNotWaiting, std::memory_order_relaxed);  // relaxed: likewise
         return end_.closed() ? StatusCode::kClosed : StatusCode::kTimeout;
       }
@@ -96,12 +96,12 @@ Status ClientChannel::wait(WaitWord why, std::uint64_t wake_at, Ready&& ready, D
 
 // A wait ended by its timeout although its condition was met. Was its wake-up never sent? That is a bug, unless a hostile
 // process has moved the futex.
-void ClientChannel::count_forgotten_wake_up(std::int64_t now) noexcept {
+void ClientChannel::count_lost_wake_up(std::int64_t now) noexcept {
   if (unwoken_since_ns_ == 0) return;
-  const bool forgotten = now - unwoken_since_ns_ > kWakeUpPatienceNs &&
-                         control_->waiting.load(std::memory_order_relaxed) != kNotWaiting;  // relaxed: long ago
+  const bool lost = now - unwoken_since_ns_ > kWakeUpPatienceNs &&
+                    control_->waiting.load(std::memory_order_relaxed) != kNotWaiting;  // relaxed: long ago
   unwoken_since_ns_ = 0;
-  if (!forgotten) return;
+  if (!lost) return;
   Word& rescues = end_.counters().timeout_rescues;
   rescues.store(rescues.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);  // relaxed: a counter
 }
@@ -148,7 +148,7 @@ Status ClientChannel::wait_for_room(std::uint64_t wake_at, Ready&& ready, Deadli
     if (Status status = wait(kWaitingForAnswer, 0, either, deadline); !status.ok()) return status;
     if (ready()) return {};
     if (Status status = next_answer(deadline); !status.ok()) return status;
-    pass_over();
+    skip_answer();
     if (ready()) return {};
   }
   return wait(kWaitingForRoom, wake_at, ready, deadline);
@@ -159,7 +159,7 @@ Status ClientChannel::send_any(Op op, bool wants_answer, std::span<const std::by
   const std::uint64_t payload = key.size() + value.size();
   if (wants_answer && awaited_count_ == kMostAwaited) [[unlikely]] {
     if (Status status = next_answer(deadline); !status.ok()) return status;
-    pass_over();
+    skip_answer();
   }
   if (fits(payload)) [[likely]] {
     if (Status status = await_room(payload, deadline); !status.ok()) return status;
@@ -206,7 +206,7 @@ Status ClientChannel::next_answer(Deadline& deadline) {
   if (answer_bytes_ > answers_.limit() || head.code > static_cast<std::uint8_t>(StatusCode::kInternal) ||
       awaited_count_ == 0 || head.request != awaited_[first_awaited_].mark) {
     end_.break_off();
-    return {StatusCode::kInternal, kSenselessAnswer};
+    return {StatusCode::kInternal, kInvalidAnswer};
   }
   answered_ = awaited_[first_awaited_].op;
   first_awaited_ = (first_awaited_ + 1) % kMostAwaited;
@@ -219,12 +219,12 @@ Status ClientChannel::next_answer(Deadline& deadline) {
 Status ClientChannel::await_answer(Deadline& deadline) {
   for (;;) {
     if (Status status = next_answer(deadline); !status.ok() || awaited_count_ == 0) return status;
-    pass_over();
+    skip_answer();
   }
 }
 
 // The current answer belongs to a call that has timed out. Its result for writes is kept for the next flush.
-void ClientChannel::pass_over() noexcept {
+void ClientChannel::skip_answer() noexcept {
   const OpFacts& facts = facts_of(answered_);
   std::uint64_t failed = answer_.code != StatusCode::kOk && facts.mutates ? 1 : 0;
   if (facts.answer == AnswerForm::kReport) failed = refused_writes(answer_.value);
@@ -333,7 +333,7 @@ Result<ClientChannel*> ClientEnd::channel(std::uint32_t channel, WorkerView work
       if (deadline.left() == 0) return StatusCode::kTimeout;
       const std::int64_t patience = patience_ns(SuccessorCheck::kEveryNs);
       if (futex_wait(server.opened, seen, std::min(deadline.left(), patience)) == WaitOutcome::kTimedOut &&
-          gave_way_to_successor()) {
+          break_off_if_succeeded()) {
         return StatusCode::kClosed;
       }
     }

@@ -53,7 +53,7 @@ struct WorkerView {
 };
 
 // For an answer that no correct server sends: the connection is closed, and the next call connects again.
-constexpr std::string_view kSenselessAnswer =
+constexpr std::string_view kInvalidAnswer =
     "the server's answer is not valid; the next call connects again; please report this";
 
 // The count in the value of a flush's answer.
@@ -139,7 +139,7 @@ class ClientChannel {
   Status wait(WaitWord why, std::uint64_t wake_at, Ready&& ready, Deadline& deadline);
   template <typename Ready>
   Status wait_for_room(std::uint64_t wake_at, Ready&& ready, Deadline& deadline);
-  void count_forgotten_wake_up(std::int64_t now) noexcept;
+  void count_lost_wake_up(std::int64_t now) noexcept;
 
   ClientEnd& end_;
   ChannelControl* control_;
@@ -161,7 +161,7 @@ class ClientChannel {
   };
   void await(Op op, std::uint64_t payload_bytes) noexcept;
   Status next_answer(Deadline& deadline);
-  void pass_over() noexcept;
+  void skip_answer() noexcept;
   std::array<Awaited, kMostAwaited> awaited_{};
   std::uint32_t first_awaited_ = 0;
   std::uint32_t awaited_count_ = 0;
@@ -190,7 +190,7 @@ class ClientEnd {
   // Notifies the server that this client is done. The caller rings the server's bell.
   void close() noexcept;
 
-  // The channel, opened by the server if necessary: `ring_server` is called to request that.
+  // The channel. If the server has not opened it, requests it through `master`; null: the server has opened it.
   // Errors: kFull (no memory for its rings), kTimeout, kClosed.
   Result<ClientChannel*> channel(std::uint32_t channel, WorkerView worker, const MasterView* master,
                                  Deadline& deadline);
@@ -213,7 +213,7 @@ class ClientEnd {
   }
   // After a long wait: breaks off if the name of the instance now leads to another server. This server no longer exists, or
   // no other client can find it.
-  bool gave_way_to_successor() noexcept {
+  bool break_off_if_succeeded() noexcept {
     if (successor_ == nullptr || !successor_->successor_serves()) return false;
     break_off();
     return true;

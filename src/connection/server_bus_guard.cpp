@@ -34,7 +34,7 @@ std::atomic<int> events_fd{-1};
 std::mutex take_mutex;
 
 // Makes the page at `address` readable again. False: the system refuses.
-bool mend(Place& place, std::uintptr_t begin, std::uintptr_t address) noexcept {
+bool repair(Place& place, std::uintptr_t begin, std::uintptr_t address) noexcept {
   const auto bytes = static_cast<off_t>(place.bytes.load(std::memory_order_relaxed));  // relaxed: as in handle()
   // relaxed: a limit, not a count
   if (place.file_to_restore >= 0 && place.restorations.fetch_add(1, std::memory_order_relaxed) < kMostRestorations &&
@@ -60,7 +60,7 @@ void handle(int signal, siginfo_t* facts, void*) {
     if (begin == 0 || address < begin || address - begin >= bytes) continue;
     std::atomic_thread_fence(std::memory_order_acquire);  // [guard.check] acquire; pairs with [guard.take]
     if (place.begin.load(std::memory_order_relaxed) != begin) continue;  // relaxed: after the fence
-    if (!mend(place, begin, address)) break;
+    if (!repair(place, begin, address)) break;
     place.damaged.store(true, std::memory_order_relaxed);  // relaxed: the event's system calls order it
     const std::uint64_t one = 1;
     static_cast<void>(::write(events_fd.load(std::memory_order_relaxed), &one, sizeof one));  // relaxed: set once

@@ -24,8 +24,8 @@ namespace hostmap {
 class BusGuard {
  public:
   enum class OnDamage : std::uint8_t {
-    kForsake,  // pages are replaced by private ones: a client that truncated the file is disconnected from the server
-    kRestore   // the file gets its former length again, with zeroes
+    kReplacePages,  // pages are replaced by private ones: a client that truncated the file is disconnected from the server
+    kRestore        // the file gets its former length again, with zeroes
   };
 
   // Installs the handler and creates events(), once in a process. False: the system has no descriptor left.
@@ -38,7 +38,7 @@ class BusGuard {
    public:
     Watch() noexcept = default;
     // Watches nothing if the region is empty, or if kMost are watched.
-    explicit Watch(const Region& region, OnDamage on_damage = OnDamage::kForsake) noexcept;
+    explicit Watch(const Region& region, OnDamage on_damage = OnDamage::kReplacePages) noexcept;
     Watch(Watch&& other) noexcept : place_(std::exchange(other.place_, kNone)) {}
     Watch& operator=(Watch&& other) noexcept {
       if (this != &other) {

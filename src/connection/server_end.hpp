@@ -67,7 +67,7 @@ class ServerEnd {
   void close() noexcept;
 
   // Has the client truncated its region? (Its content is then lost, and the connection can only be dropped.)
-  bool cut_off() noexcept { return guard_.damaged(); }
+  bool truncated_by_client() noexcept { return guard_.damaged(); }
 
   const Identity& identity() const noexcept { return identity_; }
   const Region& region() const noexcept { return region_; }

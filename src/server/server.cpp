@@ -227,7 +227,7 @@ Status Server::take_over() {
   }
   if (inheritance_.given_up != 0) {
     log_("closed " + std::to_string(inheritance_.given_up) +
-         " connections that could not be gone on with: their clients connect anew");
+         " connections that could not be recovered: their clients connect again");
   }
   log_("recovered entries=" + std::to_string(inheritance_.entries) + " connections=" +
        std::to_string(inheritance_.connections.size()) + " replayed=" + std::to_string(inheritance_.replayed) +

@@ -22,11 +22,11 @@ std::span<const Rendezvous::Event> Rendezvous::collect(std::int64_t now_ns) noex
     Seen& seen = seen_[i];
     if (now != seen.word) {
       seen = {now, now_ns};
-      if (mine && state == kMailboxAsked) events_.push_back({id, Event::kAsks});
+      if (mine && state == kMailboxAsked) events_.push_back({id, Event::kRequested});
     }
     const bool attached = mine && state == kMailboxAttached;
-    const bool stands_still = now_ns - seen.since_ns >= kPatienceNs;
-    if (!attached && !stands_still) {
+    const bool is_stale = now_ns - seen.since_ns >= kPatienceNs;
+    if (!attached && !is_stale) {
       waiting_ = true;
       continue;
     }

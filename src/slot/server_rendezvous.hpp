@@ -26,7 +26,7 @@ class Rendezvous {
 
   struct Event {
     std::uint64_t id;
-    enum Kind : std::uint8_t { kAsks, kAttached, kGaveUp } kind;  // kGaveUp: it never attached to its region
+    enum Kind : std::uint8_t { kRequested, kAttached, kGaveUp } kind;  // kGaveUp: it never attached to its region
   };
   // The events since the last call: at most two of each mailbox; valid until the next call. Frees mailboxes that are done,
   // and those that their clients no longer change. Allocates nothing.

@@ -73,7 +73,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         for (const Rendezvous::Event& event : rendezvous.collect(now)) {
           ++events;
           require(event.id <= kIdMask);
-          if (event.kind == Rendezvous::Event::kAsks) {
+          if (event.kind == Rendezvous::Event::kRequested) {
             rendezvous.reply(event.id, static_cast<MailboxState>(kMailboxReady + act.value % 4));
           } else {
             static_cast<void>(rendezvous.awaited(event.id));

@@ -24,7 +24,7 @@ class RendezvousTest : public testing::Test {
   void expect_next_client_connects(std::int64_t now) {
     ClientSteps client(master_);
     client.ask_for_connection();
-    const std::vector<std::uint64_t> asked = ids_of(serve(now), Event::kAsks);
+    const std::vector<std::uint64_t> asked = ids_of(serve(now), Event::kRequested);
     EXPECT_EQ(std::count(asked.begin(), asked.end(), client.id()), 1);
     EXPECT_TRUE(client.ready());
     EXPECT_TRUE(client.attach());
@@ -81,7 +81,7 @@ TEST_F(RendezvousTest, AClientAsksIsAnsweredAndAttaches) {
   while (attached.empty()) {
     for (const Event& event : serve(monotonic_ns())) {
       ASSERT_NE(event.kind, Event::kGaveUp);
-      (event.kind == Event::kAsks ? asked : attached).push_back(event.id);
+      (event.kind == Event::kRequested ? asked : attached).push_back(event.id);
     }
   }
   client.join();
@@ -109,7 +109,7 @@ TEST_F(RendezvousTest, ARefusalIsTakenBackByTheClient) {
       EXPECT_EQ(reserved.status().code(), StatusCode::kFull);
       EXPECT_NE(reserved.status().message().find(words), std::string_view::npos) << reserved.status().message();
     });
-    while (ids_of(serve(0, answer), Event::kAsks).empty()) std::this_thread::yield();
+    while (ids_of(serve(0, answer), Event::kRequested).empty()) std::this_thread::yield();
     client.join();
     EXPECT_EQ(master_.taken_mailboxes(), 0u);
     EXPECT_TRUE(serve(0).empty()) << "no attachment, no giving up";
@@ -141,14 +141,14 @@ TEST_F(RendezvousTest, AClientThatFindsItsMailboxTakenTakesAnother) {
     ASSERT_TRUE(reserved) << reserved.status().message();
     EXPECT_EQ(*reserved % kMailboxes, clients[4].id() % kMailboxes);
   });
-  while (ids_of(serve(0), Event::kAsks).empty()) std::this_thread::yield();
+  while (ids_of(serve(0), Event::kRequested).empty()) std::this_thread::yield();
   late.join();
 }
 
 TEST_F(RendezvousTest, AnIdIsToldToAskOnlyOnce) {
   ClientSteps client(master_);
   client.ask_for_connection();
-  EXPECT_EQ(ids_of(server_.collect(0), Event::kAsks).size(), 1u);
+  EXPECT_EQ(ids_of(server_.collect(0), Event::kRequested).size(), 1u);
   EXPECT_TRUE(server_.collect(1).empty()) << "not again before it is answered";
   server_.reply(client.id(), kMailboxReady);
   EXPECT_TRUE(server_.collect(2).empty());
@@ -192,7 +192,7 @@ TEST_F(RendezvousTest, AWaitingClientThatTheServerHasGivenUpIsTold) {
     EXPECT_EQ(reserved.status().code(), StatusCode::kClosed) << reserved.status().message();
   });
   // A server that sees the request but cannot answer in time: its patience is over, as the clock has it.
-  while (ids_of(server_.collect(0), Event::kAsks).empty()) std::this_thread::yield();
+  while (ids_of(server_.collect(0), Event::kRequested).empty()) std::this_thread::yield();
   server_.collect(kPatience);
   client.join();
   EXPECT_EQ(master_.taken_mailboxes(), 0u);
@@ -254,7 +254,7 @@ TEST_F(RendezvousTest, DeadAfterClaimingItsMailbox) {
 TEST_F(RendezvousTest, DeadAfterAskingAndBeforeTheAnswer) {
   ClientSteps client(master_);
   client.ask_for_connection();
-  EXPECT_EQ(ids_of(serve(0), Event::kAsks).size(), 1u);
+  EXPECT_EQ(ids_of(serve(0), Event::kRequested).size(), 1u);
   EXPECT_TRUE(serve(kPatience - 1).empty()) << "the answer began the time anew";
   const auto events = serve(2 * kPatience);
   EXPECT_EQ(ids_of(events, Event::kGaveUp), std::vector{client.id()}) << "the region is taken back";

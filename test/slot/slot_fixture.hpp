@@ -91,7 +91,7 @@ inline std::vector<Rendezvous::Event> serve_once(Rendezvous& rendezvous, std::in
                                                  MailboxState answer = kMailboxReady) {
   const std::span<const Rendezvous::Event> collected = rendezvous.collect(now);
   std::vector<Rendezvous::Event> events(collected.begin(), collected.end());
-  for (const std::uint64_t id : ids_of(events, Rendezvous::Event::kAsks)) rendezvous.reply(id, answer);
+  for (const std::uint64_t id : ids_of(events, Rendezvous::Event::kRequested)) rendezvous.reply(id, answer);
   return events;
 }
 
@@ -119,7 +119,7 @@ class ServerThread {
     while (!stop_.load()) {
       const std::uint32_t seen = bell.load(std::memory_order_acquire);
       const auto events = serve_once(rendezvous, monotonic_ns());
-      asked_ += ids_of(events, Rendezvous::Event::kAsks).size();
+      asked_ += ids_of(events, Rendezvous::Event::kRequested).size();
       attached_ += ids_of(events, Rendezvous::Event::kAttached).size();
       gave_up_ += ids_of(events, Rendezvous::Event::kGaveUp).size();
       waiting_ = rendezvous.waiting();

@@ -14,7 +14,7 @@
 
 #include "connection/server_bus_guard.hpp"
 #include "layout/region.hpp"
-#include "server/connections/stir.hpp"
+#include "server/connections/reset_bell.hpp"
 
 namespace hostmap {
 
@@ -71,7 +71,7 @@ bool Reaper::watch(std::uint64_t id, pid_t pid) noexcept {
   }
 }
 
-void Reaper::forget(std::uint64_t id) noexcept {
+void Reaper::unwatch(std::uint64_t id) noexcept {
   const std::lock_guard<std::mutex> lock(mutex_);
   processes_.erase(id);  // closing the descriptor removes it from the epoll set
 }
@@ -116,7 +116,7 @@ void Reaper::run() {
       }
     }
     // The bell's own page may have been truncated.
-    if (count > 0) stir(service_bell_);
+    if (count > 0) reset_bell(service_bell_);
   }
 }
 

@@ -28,7 +28,7 @@ class Reaper {
   // Reports `id` once the process is gone. False: it is not visible here (another pid namespace, or gone), or there is
   // no descriptor or memory left to watch it.
   bool watch(std::uint64_t id, pid_t pid) noexcept;
-  void forget(std::uint64_t id) noexcept;
+  void unwatch(std::uint64_t id) noexcept;
   // Reports when the file at `path` is unlinked or truncated.
   void watch_file(const std::string& path);
   // False: the system has no more such watches, and nothing is reported.

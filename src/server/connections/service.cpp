@@ -16,7 +16,7 @@
 #include "layout/master.hpp"
 #include "layout/table.hpp"
 #include "server/connections/pace.hpp"
-#include "server/connections/stir.hpp"
+#include "server/connections/reset_bell.hpp"
 #include "server/environment/notify.hpp"
 #include "shm/owner_lock.hpp"
 #include "signal/nudge.hpp"
@@ -29,13 +29,13 @@ namespace {
 constexpr std::int64_t kLockPatienceNs = 2'000'000'000;
 constexpr std::int64_t kTimerNs = 1'000'000'000;
 // How often the locks of clients whose processes are watched are tested, at most so many in a round (about a millisecond): a
-// program that closes all of its descriptors, or execs another one, lives on without its client.
+// program that closes all of its descriptors, or execs another one, stays alive without its client.
 constexpr std::int64_t kVisiblePatienceNs = 5'000'000'000;
-constexpr std::uint32_t kMostVisibleLooks = 1024;
+constexpr std::uint32_t kMostVisibleTests = 1024;
 // How often it runs a round without a bell: a hostile process can requeue its futex waiter elsewhere.
 constexpr std::int64_t kRarelyNs = 5'000'000'000;
-// The most regions created for clients that have not fetched them yet. A process that scribbles over the mailboxes requests
-// regions, and never fetches them.
+// The most regions created for clients that have not attached to them yet. A process that writes arbitrary values to the
+// mailboxes requests regions, and never attaches to them.
 constexpr std::size_t kMostWaiting = 64;
 
 MasterView view_of(Region& master) noexcept {
@@ -83,7 +83,7 @@ void Service::adopt(std::unique_ptr<ServerEnd> end) {
   kept.end = std::move(end);
   kept.life = lock_holder(kept.end->region().fd()).held ? Life::kLive : Life::kWaiting;
   count(kept, 1);
-  kept.look_at_ns = kept.life == Life::kLive ? 0 : monotonic_ns() + kLockPatienceNs;
+  kept.test_lock_at_ns = kept.life == Life::kLive ? 0 : monotonic_ns() + kLockPatienceNs;
   for (std::uint64_t open = kept.end->channels_open(); open != 0; open &= open - 1) {
     attach_channel(make_channel(kept, static_cast<std::uint32_t>(std::countr_zero(open))));
   }
@@ -132,20 +132,20 @@ void Service::run() {
 
 void Service::round(std::int64_t now) {
   deferred_ = false;
-  visible_looks_left_ = kMostVisibleLooks;
+  visible_tests_left_ = kMostVisibleTests;
   for (const Rendezvous::Event& event : rendezvous_.collect(now)) handle(event, now);
   const Reaper::Noticed& noticed = reaper_.fetch();
   for (const std::uint64_t id : noticed.dead) {
     Connection* const connection = find(id);
     if (connection == nullptr) continue;
     set_state(*connection, connection->life, false);
-    connection->look_at_ns = now;
+    connection->test_lock_at_ns = now;
   }
-  if (noticed.files_changed || !reaper_.watches_files()) notice_removal();
-  look_at_master(now);
-  look_at_table(now);
-  examine_owed_ = now < examine_at_ns_;
-  if (!examine_owed_) examine_all(now);
+  if (noticed.files_changed || !reaper_.watches_files()) check_removal();
+  check_master(now);
+  check_table_size(now);
+  examine_later_ = now < examine_at_ns_;
+  if (!examine_later_) examine_all(now);
   count_connections();
 }
 
@@ -153,7 +153,7 @@ void Service::examine_all(std::int64_t now) {
   examine_at_ns_ = now + kExamineGapNs * static_cast<std::int64_t>(connections_.size());
   examined_ += connections_.size();
   for (auto at = connections_.begin(); at != connections_.end();) {
-    look_after(at->second, now);
+    examine(at->second, now);
     at = free_if_released(at->second) ? connections_.erase(at) : std::next(at);
   }
 }
@@ -161,17 +161,17 @@ void Service::examine_all(std::int64_t now) {
 // A short timer is needed only while a client may die, or the master may be truncated, without an event.
 std::int64_t Service::next_wait() {
   if (deferred_ && waiting_ < kMostWaiting) return 0;
-  if (examine_owed_) return std::max(std::int64_t{0}, examine_at_ns_ - monotonic_ns());
-  if (!reaper_.watches_files() || has_private_pages() || visible_looks_left_ == 0) return patience_ns(kTimerNs);
+  if (examine_later_) return std::max(std::int64_t{0}, examine_at_ns_ - monotonic_ns());
+  if (!reaper_.watches_files() || has_private_pages() || visible_tests_left_ == 0) return patience_ns(kTimerNs);
   return unwatched_ != 0 || rendezvous_.waiting() ? kTimerNs : patience_ns(kRarelyNs);
 }
 
 void Service::handle(const Rendezvous::Event& event, std::int64_t now) {
-  if (event.kind == Rendezvous::Event::kAsks) return accept(event.id, now);
+  if (event.kind == Rendezvous::Event::kRequested) return accept(event.id, now);
   Connection* connection = find(event.id);
   if (connection == nullptr || connection->life != Life::kWaiting) return;
   if (event.kind == Rendezvous::Event::kAttached) {
-    attached(*connection, now);
+    client_attached(*connection, now);
   } else {
     reap_if_dead(*connection, now);
   }
@@ -179,7 +179,7 @@ void Service::handle(const Rendezvous::Event& event, std::int64_t now) {
 
 // Writes one line to the log. It begins with a literal, which is the kind of the line. If memory is short, it is dropped.
 template <std::size_t kSize, typename... Parts>
-void Service::say(const char (&kind)[kSize], const Parts&... parts) noexcept {
+void Service::log_line(const char (&kind)[kSize], const Parts&... parts) noexcept {
   try {
     std::string line(kind);
     (append(line, parts), ...);
@@ -213,17 +213,17 @@ void Service::accept(std::uint64_t id, std::int64_t now) {
   }
   MailboxState answer = kMailboxNoMemory;
   try {
-    answer = free_indices_.empty() ? kMailboxFull : let_in(id, now);
+    answer = free_indices_.empty() ? kMailboxFull : create_connection(id, now);
   } catch (const std::bad_alloc&) {
-    say("refused connection ", id, ": this process is out of memory; raise the limit (ulimit -v)");
+    log_line("refused connection ", id, ": this process is out of memory; raise the limit (ulimit -v)");
   }
   count_connections();  // before the client can know that it is one of them
   if (!rendezvous_.reply(id, answer) && answer == kMailboxReady) reap_if_dead(*find(id), now);
 }
 
 // All steps that can fail come first, and leave nothing.
-MailboxState Service::let_in(std::uint64_t id, std::int64_t now) {
-  if (find(id) != nullptr) return kMailboxFree;  // the counter has wrapped around, or a process has scribbled
+MailboxState Service::create_connection(std::uint64_t id, std::int64_t now) {
+  if (find(id) != nullptr) return kMailboxFree;  // the counter has wrapped around, or a process has corrupted it
   JournalHeader& journal = around_.journal.header();
   const std::uint64_t serial = journal.serials.load(std::memory_order_relaxed) + 1;  // relaxed: this thread alone
   journal.serials.store(serial, std::memory_order_release);  // [serial.give] release; pairs with [serial.record]
@@ -247,19 +247,19 @@ MailboxState Service::let_in(std::uint64_t id, std::int64_t now) {
   if (!end) {
     // A file of this name exists, which belongs to no connection: the client takes another id.
     if (end.status() == StatusCode::kInvalid) {
-      leave_taken_names(path);
+      skip_taken_names(path);
       return kMailboxFree;
     }
-    say("refused connection ", id, ": ", end.status().message());
+    log_line("refused connection ", id, ": ", end.status().message());
     return has_descriptor(around_.master->fd()) ? kMailboxNoMemory : kMailboxNoDescriptor;
   }
   NewName name(path);
   if (Status status = (*end)->region().share(Sharing::kReadAndWrite, around_.options->name.group()); !status.ok()) {
-    say("refused connection ", id, ": ", status.message());
+    log_line("refused connection ", id, ": ", status.message());
     return kMailboxNoMemory;
   }
   connection.end = std::move(*end);
-  connection.look_at_ns = now + kLockPatienceNs;
+  connection.test_lock_at_ns = now + kLockPatienceNs;
   for (std::uint32_t channel = 0; channel < 2 * identity.lanes; ++channel) {
     ChannelMemos::clear(around_.journal.position(identity.index, channel));
   }
@@ -283,19 +283,19 @@ MailboxState Service::let_in(std::uint64_t id, std::int64_t now) {
 
 // Any user who may write to the folder can take the names that come next, any number of them. So the counter continues from
 // a number that cannot be guessed.
-void Service::leave_taken_names(const std::string& path) noexcept {
+void Service::skip_taken_names(const std::string& path) noexcept {
   const std::uint64_t next = random_word() & kIdMask;
   // relaxed: the counter only assigns numbers
   around_.master->at<MasterHeader>(0)->counter.store(next, std::memory_order_relaxed);
-  if (std::exchange(said_taken_, true)) return;
-  say("a new connection could not be named ", path,
-      ", because another program has created a file of that name. Connections get random numbers instead (logged "
-      "once); remove such files, or use --dir with a folder that others cannot write to");
+  if (std::exchange(logged_taken_, true)) return;
+  log_line("a new connection could not be named ", path,
+           ", because another program has created a file of that name. Connections get random numbers instead (logged "
+           "once); remove such files, or use --dir with a folder that others cannot write to");
 }
 
-void Service::attached(Connection& connection, std::int64_t now) {
+void Service::client_attached(Connection& connection, std::int64_t now) {
   set_state(connection, Life::kLive, connection.visible);
-  connection.look_at_ns = now;
+  connection.test_lock_at_ns = now;
   reap_if_dead(connection, now);
 }
 
@@ -310,17 +310,17 @@ void Service::reap_if_dead(Connection& connection, std::int64_t now) {
   bool visible = reaper_.watch(connection.end->identity().id, holder.pid);
   // Between the two calls the process may have died and its number been reused.
   if (visible && !lock_holder(fd).held) {
-    reaper_.forget(connection.end->identity().id);
+    reaper_.unwatch(connection.end->identity().id);
     visible = false;
   }
   set_state(connection, connection.life, visible);
-  connection.look_at_ns = now + (connection.visible ? kVisiblePatienceNs : kLockPatienceNs);
+  connection.test_lock_at_ns = now + (connection.visible ? kVisiblePatienceNs : kLockPatienceNs);
 }
 
-void Service::look_after(Connection& connection, std::int64_t now) {
+void Service::examine(Connection& connection, std::int64_t now) {
   if (connection.life == Life::kDropping) return;
   ServerEnd& end = *connection.end;
-  if (end.cut_off()) {
+  if (end.truncated_by_client()) {
     add(around_.table->header().server_stats.cut_off, 1);
     end.poisoned.store(true, std::memory_order_relaxed);  // relaxed: seen a batch later, that batch reads zeroes
   }
@@ -329,16 +329,16 @@ void Service::look_after(Connection& connection, std::int64_t now) {
     return drop(connection);
   }
   const bool forgotten = connection.life == Life::kWaiting && !rendezvous_.awaited(end.identity().id);
-  if (connection.visible && now >= connection.look_at_ns && visible_looks_left_ != 0) {
-    --visible_looks_left_;
-    connection.look_at_ns = now + kVisiblePatienceNs;
+  if (connection.visible && now >= connection.test_lock_at_ns && visible_tests_left_ != 0) {
+    --visible_tests_left_;
+    connection.test_lock_at_ns = now + kVisiblePatienceNs;
     if (!lock_holder(end.region().fd()).held) {
-      reaper_.forget(end.identity().id);
+      reaper_.unwatch(end.identity().id);
       set_state(connection, connection.life, false);
-      connection.look_at_ns = now;
+      connection.test_lock_at_ns = now;
     }
   }
-  if (!connection.visible && (now >= connection.look_at_ns || forgotten)) {
+  if (!connection.visible && (now >= connection.test_lock_at_ns || forgotten)) {
     reap_if_dead(connection, now);
     if (connection.life == Life::kDropping) return;
   }
@@ -349,10 +349,10 @@ void Service::look_after(Connection& connection, std::int64_t now) {
       if (Status status = end.populate_channel(channel); status.ok()) {
         made = make_channel(connection, channel);
       } else {
-        complain_once(connection, status.message());
+        log_refusal_once(connection, status.message());
       }
     } catch (const std::bad_alloc&) {
-      complain_once(connection, "this process is out of memory; raise the limit (ulimit -v)");
+      log_refusal_once(connection, "this process is out of memory; raise the limit (ulimit -v)");
     }
     if (made == nullptr) {
       end.refuse_channel(channel);
@@ -364,9 +364,10 @@ void Service::look_after(Connection& connection, std::int64_t now) {
 }
 
 // A client may request channels without limit: the log gets one line a connection.
-void Service::complain_once(Connection& connection, std::string_view why) noexcept {
-  if (std::exchange(connection.said_refused, true)) return;
-  say("connection ", connection.end->identity().id, " got no rings: ", why, "; logged once; the client may try again");
+void Service::log_refusal_once(Connection& connection, std::string_view why) noexcept {
+  if (std::exchange(connection.logged_refused, true)) return;
+  log_line("connection ", connection.end->identity().id, " got no rings: ", why,
+           "; logged once; the client may try again");
 }
 
 std::unique_ptr<ServerChannel> Service::make_channel(Connection& connection, std::uint32_t channel) {
@@ -395,7 +396,7 @@ void Service::attach_channel(std::unique_ptr<ServerChannel> channel) noexcept {
 
 void Service::drop(Connection& connection) {
   set_state(connection, Life::kDropping, false);
-  reaper_.forget(connection.end->identity().id);
+  reaper_.unwatch(connection.end->identity().id);
   connection.end->holders.store(static_cast<std::uint32_t>(around_.workers->size()),
                                 std::memory_order_relaxed);  // relaxed: the orders' mutex publishes it
   for (const auto& worker : *around_.workers) worker->detach(*connection.end);
@@ -425,7 +426,7 @@ void Service::count_connections() noexcept {
 
 // Without its master region, its table or its alive file no client finds this server. Connected clients are served as before.
 // A file that was removed is lost; one that was only renamed can be renamed back.
-void Service::notice_removal() {
+void Service::check_removal() {
   if (removed_) return;
   const InstanceName& name = around_.options->name;
   const std::pair<const std::string&, int> files[] = {{name.master(), around_.master->fd()},
@@ -436,15 +437,15 @@ void Service::notice_removal() {
     struct stat facts {};
     removed_ = ::fstat(fd, &facts) == 0 && facts.st_nlink == 0;
     if (removed_) break;
-    if (std::exchange(said_renamed_, true)) continue;
-    say("the name ", path,
-        " no longer leads to the file of this server, so no other client can connect; rename the file "
-        "back, or stop this server with hostmap stop --keep and start it again");
+    if (std::exchange(logged_renamed_, true)) continue;
+    log_line("the name ", path,
+             " no longer leads to the file of this server, so no other client can connect; rename the file "
+             "back, or stop this server with hostmap stop --keep and start it again");
   }
   if (!removed_) return;
   notify_service_manager("STATUS=the regions were removed; serving the connected clients, then stopping");
-  say("the regions of '", name.name(), "' were removed under this server; it serves the ", connections_.size(),
-      " connected clients until they leave, and then stops; start it again to accept others");
+  log_line("the regions of '", name.name(), "' were removed under this server; it serves the ", connections_.size(),
+           " connected clients until they leave, and then stops; start it again to accept others");
 }
 
 bool Service::has_private_pages() const noexcept {
@@ -453,34 +454,35 @@ bool Service::has_private_pages() const noexcept {
 
 // A process that maps the whole table and reads where nothing is populated makes the file larger than the table. The kernel
 // allows it; it is logged, and the next start truncates the file.
-void Service::look_at_table(std::int64_t now) {
-  if (now < look_at_table_ns_) return;
-  look_at_table_ns_ = now + kRarelyNs;
+void Service::check_table_size(std::int64_t now) {
+  if (now < check_table_at_ns_) return;
+  check_table_at_ns_ = now + kRarelyNs;
   constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
   const std::uint64_t held = around_.table->region().held_bytes();
   const std::uint64_t limit = around_.table->header().memory_limit;
   if (held <= limit + kHugePageSize) {
-    said_larger_ = false;
-  } else if (!std::exchange(said_larger_, true)) {
-    say("the table's file takes ", held / kMiB, " MiB, more than --memory (", limit / kMiB,
+    logged_larger_ = false;
+  } else if (!std::exchange(logged_larger_, true)) {
+    log_line(
+        "the table's file takes ", held / kMiB, " MiB, more than --memory (", limit / kMiB,
         " MiB): a program that is not a client has mapped all of it and read it; the next start returns the pages");
   }
 }
 
 // Every process that may connect can write the master region, and truncate it: it is restored to its initial state.
 // Clients that were just connecting retry.
-void Service::look_at_master(std::int64_t now) {
+void Service::check_master(std::int64_t now) {
   if (!open_.load(std::memory_order_relaxed)) return;  // relaxed: as in open()
   Region& master = *around_.master;
   const std::uint32_t connections = around_.options->max_connections;
   const std::uint32_t lanes = around_.table->shard_count();
   struct stat facts {};
   const bool shorter = ::fstat(master.fd(), &facts) == 0 && static_cast<std::uint64_t>(facts.st_size) < master.bytes();
-  // On private pages no client's bell is heard. A process that truncates the file repeatedly gets here once a second.
-  const bool torn = has_private_pages() && now >= remap_at_ns_;
-  if (!shorter && !torn && is_laid_out(master, around_.incarnation, connections, lanes)) return;
+  // Clients cannot ring a bell in private pages. If a process truncates the file repeatedly, this runs once a second.
+  const bool unshared = has_private_pages() && now >= remap_at_ns_;
+  if (!shorter && !unshared && is_laid_out(master, around_.incarnation, connections, lanes)) return;
   if (master.populate_quietly(0, master.bytes()) != 0) return;  // the guard's pages serve instead
-  if (torn) {
+  if (unshared) {
     remap_at_ns_ = now + kTimerNs;
     around_.master_guard->begin_anew();
     if (!master.remap()) return;
@@ -489,13 +491,13 @@ void Service::look_at_master(std::int64_t now) {
   master.publish();
   // Rings since the truncation were lost.
   auto& header = *master.at<MasterHeader>(0);
-  std::for_each_n(header.worker_bells, around_.workers->size(), [](Bell& bell) { stir(bell.rings); });
-  if (torn) {  // some clients may sleep on a page that no longer exists
+  std::for_each_n(header.worker_bells, around_.workers->size(), [](Bell& bell) { reset_bell(bell.rings); });
+  if (unshared) {  // some clients may sleep on a page that no longer exists
     for (const auto& worker : *around_.workers) worker->nudge();
   }
-  if (std::exchange(said_damaged_, true)) return;
-  say("a client has overwritten or cut off the master region of '", around_.options->name.name(),
-      "'; the server has restored it (logged once); find the program that writes to files of this name");
+  if (std::exchange(logged_damaged_, true)) return;
+  log_line("a client has overwritten or truncated the master region of '", around_.options->name.name(),
+           "'; the server has restored it (logged once); find the program that writes to files of this name");
 }
 
 void Service::close_all() {

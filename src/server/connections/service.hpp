@@ -78,26 +78,26 @@ class Service {
     std::unique_ptr<ServerEnd> end;
     // set_state() changes these two
     Life life = Life::kWaiting;
-    bool visible = false;         // the reaper watches its process
-    bool said_refused = false;    // the refusal of a channel was logged
-    std::int64_t look_at_ns = 0;  // when its lock is tested next: rarely if its process is watched
+    bool visible = false;              // the reaper watches its process
+    bool logged_refused = false;       // the refusal of a channel was logged
+    std::int64_t test_lock_at_ns = 0;  // when its lock is tested next: rarely if its process is watched
   };
 
   void run();
   std::int64_t next_wait();
   void handle(const Rendezvous::Event& event, std::int64_t now);
   void accept(std::uint64_t id, std::int64_t now);
-  MailboxState let_in(std::uint64_t id, std::int64_t now);
+  MailboxState create_connection(std::uint64_t id, std::int64_t now);
   template <std::size_t kSize, typename... Parts>
-  void say(const char (&kind)[kSize], const Parts&... parts) noexcept;
+  void log_line(const char (&kind)[kSize], const Parts&... parts) noexcept;
   Connection* find(std::uint64_t id) noexcept;
   void count(const Connection& connection, std::size_t by) noexcept;
   void set_state(Connection& connection, Life life, bool visible) noexcept;
   void examine_all(std::int64_t now);
-  void leave_taken_names(const std::string& path) noexcept;
-  void attached(Connection& connection, std::int64_t now);
-  void look_after(Connection& connection, std::int64_t now);
-  void complain_once(Connection& connection, std::string_view why) noexcept;
+  void skip_taken_names(const std::string& path) noexcept;
+  void client_attached(Connection& connection, std::int64_t now);
+  void examine(Connection& connection, std::int64_t now);
+  void log_refusal_once(Connection& connection, std::string_view why) noexcept;
   std::unique_ptr<ServerChannel> make_channel(Connection& connection, std::uint32_t channel);
   void open_channel(Connection& connection, std::unique_ptr<ServerChannel> channel) noexcept;
   void attach_channel(std::unique_ptr<ServerChannel> channel) noexcept;
@@ -105,10 +105,10 @@ class Service {
   void drop(Connection& connection);
   bool free_if_released(Connection& connection);
   void count_connections() noexcept;
-  void notice_removal();
+  void check_removal();
   bool has_private_pages() const noexcept;
-  void look_at_master(std::int64_t now);
-  void look_at_table(std::int64_t now);
+  void check_master(std::int64_t now);
+  void check_table_size(std::int64_t now);
 
   Surroundings around_;
   Rendezvous rendezvous_;
@@ -118,18 +118,18 @@ class Service {
   std::size_t waiting_ = 0;                                    // connections that no client has locked yet
   std::size_t unwatched_ = 0;       // connections that may die without an event: neither visible nor being dropped
   std::int64_t examine_at_ns_ = 0;  // not before this time
-  bool examine_owed_ = false;       // a round has left it to a later one
+  bool examine_later_ = false;      // a round has left it to a later one
   std::uint64_t examined_ = 0;
   std::vector<std::uint32_t> free_indices_;  // in the journal
-  std::uint32_t visible_looks_left_ = 0;     // in this round
+  std::uint32_t visible_tests_left_ = 0;     // in this round
   bool deferred_ = false;                    // a client's request waits until fewer connections are waiting
   bool removed_ = false;
   std::int64_t remap_at_ns_ = 0;  // not before this time
-  std::int64_t look_at_table_ns_ = 0;
-  bool said_larger_ = false;  // it was logged that the table's file is too large
-  bool said_damaged_ = false;
-  bool said_taken_ = false;
-  bool said_renamed_ = false;
+  std::int64_t check_table_at_ns_ = 0;
+  bool logged_larger_ = false;  // it was logged that the table's file is too large
+  bool logged_damaged_ = false;
+  bool logged_taken_ = false;
+  bool logged_renamed_ = false;
   std::atomic<bool> open_{false};
   bool gave_up_ = false;
   std::atomic<bool> stopping_{false};

@@ -69,8 +69,8 @@ struct ServerChannel {
     const std::uint64_t capacity = answers.view().capacity();
     if (capacity - (answers.head() - answers_consumed) < capacity / 2) {
       // [answers.room] acquire; pairs with [answers.consumed]
-      const std::uint64_t said = control->answers_consumed.load(std::memory_order_acquire);
-      if (said >= answers_consumed && said <= answers.head()) answers_consumed = said;
+      const std::uint64_t reported = control->answers_consumed.load(std::memory_order_acquire);
+      if (reported >= answers_consumed && reported <= answers.head()) answers_consumed = reported;
     }
     return capacity - (answers.head() - answers_consumed);
   }
@@ -107,11 +107,11 @@ struct ServerChannel {
     // Resumes a stream that a dead server had received in part.
     void resume(const ChannelPosition& where, std::uint64_t received_bytes) noexcept {
       // relaxed, both: a dead server's stores
-      const RequestHead said = decode_request_head(where.stream_head.load(std::memory_order_relaxed));
-      op = said.op;
-      key_bytes = said.key_bytes;
-      value_bytes = said.value_bytes;
-      refused = static_cast<StatusCode>(said.flags);
+      const RequestHead head = decode_request_head(where.stream_head.load(std::memory_order_relaxed));
+      op = head.op;
+      key_bytes = head.key_bytes;
+      value_bytes = head.value_bytes;
+      refused = static_cast<StatusCode>(head.flags);
       received = received_bytes;
       entry = where.stream_entry.load(std::memory_order_relaxed);  // relaxed: likewise
       held = entry == kHeldInJournal;

@@ -258,13 +258,13 @@ Applied Dispatcher::begin_stream(const Request& request) {
   ChannelPosition& position = *channel_.position;
   // [stream.entry] release; pairs with [position.next]
   position.stream_entry.store(stream.held ? kHeldInJournal : stream.entry, std::memory_order_release);
-  note_stream_head();
+  record_stream_head();
   channel_.memos.set_received(0, request.next_position);
   finish(request, StatusCode::kOk, Effect::kNone);
   return Applied::kDone;
 }
 
-void Dispatcher::note_stream_head() noexcept {
+void Dispatcher::record_stream_head() noexcept {
   // [stream.head] release; pairs with [position.next]
   channel_.position->stream_head.store(encode(channel_.stream.head()), std::memory_order_release);
 }
@@ -309,7 +309,7 @@ Applied Dispatcher::take_piece(const Request& request) {
   }
   if (stream.refused == StatusCode::kOk && !keep_piece(piece)) {
     stream.refused = StatusCode::kFull;
-    note_stream_head();
+    record_stream_head();
   }
   stream.received += piece.size();
   channel_.memos.set_received(stream.received, request.next_position);
@@ -423,7 +423,7 @@ void Dispatcher::finish(const Request& request, StatusCode code, Effect effect, 
   }
   // A flush only repeats earlier refusals.
   if ((code == StatusCode::kFull || code == StatusCode::kTooLarge) && request.op != Op::kFlush) ++counts_.refused;
-  // [position.next] release; pairs with [memo.position]: whoever restarts finds all that was stored before it
+  // [position.next] release; pairs with [memo.position]: the next server finds all that was stored before it
   position.request_next.store(request.next_position, std::memory_order_release);
   if (effect == Effect::kSealed || request.wants_answer) shard_.intent().end();
   if (effect == Effect::kSealed) shard_.upkeep();

@@ -38,7 +38,7 @@ class Dispatcher {
   // Must this request wait for work that other lanes have to do first?
   bool must_wait(const Request& request) const noexcept { return request.op == Op::kClear && !shard_.may_clear(); }
   // Can must_wait() of later requests depend on this one? If so, they are examined only after it is applied.
-  static bool changes_who_must_wait(const Request& request) noexcept { return request.op == Op::kClear; }
+  static bool affects_waiting(const Request& request) noexcept { return request.op == Op::kClear; }
   // Applies and answers. kMalformed: no honest client sends this; nothing was applied.
   Applied apply(const Request& request, const HashedKey& key);
   // Drops a stream that will not be finished.
@@ -69,7 +69,7 @@ class Dispatcher {
   bool hold_elsewhere();
   bool keep_piece(std::span<const std::byte> piece) noexcept;
   bool fetch_held(std::uint64_t size, std::span<const std::byte> last_piece);
-  void note_stream_head() noexcept;
+  void record_stream_head() noexcept;
   PieceStore::Place place() const noexcept { return {channel_.end->identity().index, channel_.channel}; }
   bool hold_entry(Effort& effort);
   void finish(const Request& request, StatusCode code, Effect effect, std::span<const std::byte> prefix = {},

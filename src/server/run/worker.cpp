@@ -19,16 +19,16 @@ namespace {
 constexpr unsigned kIdleSweeps = 256;
 // This many idle channels are polled in each sweep without a hint: the cost that a thousand idle connections add to a busy
 // one. While a worker has no more channels than that, no hints are needed.
-constexpr std::size_t kIdleLooks = 2;
+constexpr std::size_t kIdlePolls = 2;
 // At most this many are polled because of hints, which any client can set.
-constexpr std::size_t kHintedLooks = 32;
+constexpr std::size_t kHintedPolls = 32;
 // Buckets that a clear left, reclaimed at a time: without other work (some microseconds to a millisecond, depending on their
 // content), and with other work, once in this many sweeps.
 constexpr unsigned kBucketsWhenIdle = 256;
 constexpr unsigned kBucketsWhenBusy = 16;
 constexpr unsigned kSweepsPerReclaim = 16;
 // Without work, the clock is read once in this many sweeps.
-constexpr unsigned kLooksPerClock = 16;
+constexpr unsigned kPollsPerClock = 16;
 // A parked worker polls at this interval without a bell: a hostile process can requeue its futex waiter elsewhere.
 constexpr std::int64_t kParkPatienceNs = 5'000'000'000;
 // The largest answer that needs no value: code alone, or a flush report.
@@ -104,20 +104,20 @@ void Worker::take_orders() {
     taken_.swap(orders_);
     has_orders_.store(false, std::memory_order_relaxed);  // relaxed: under the mutex
   }
-  const bool few = channels() <= kIdleLooks;
+  const bool few = channels() <= kIdlePolls;
   for (Order& order : taken_) {
     if (order.attach != nullptr) {
       resume_stream(*order.attach);
       active_.push_back(std::move(order.attach));
-    } else if (!forget(*order.detach)) {
+    } else if (!release_connection(*order.detach)) {
       const std::lock_guard<std::mutex> lock(orders_mutex_);
       orders_.push_back({nullptr, order.detach});          // reserved
       has_orders_.store(true, std::memory_order_relaxed);  // relaxed: this thread reads it
     }
   }
   taken_.clear();
-  if (few && channels() > kIdleLooks) activate_all();  // their clients do not set hints yet
-  note_crowd();
+  if (few && channels() > kIdlePolls) activate_all();  // their clients do not set hints yet
+  publish_crowded();
 }
 
 // Charges the stream of a channel whose server died in mid-stream to the quota.
@@ -133,7 +133,7 @@ void Worker::run() {
   accept_nudges();
   around_.line->cpu.store(static_cast<std::uint32_t>(::sched_getcpu()), std::memory_order_relaxed);  // relaxed: a hint
   std::int64_t idle_since = 0;
-  unsigned idle_looks = 0;
+  unsigned idle_polls = 0;
   for (;;) {
     // [orders.take] acquire; pairs with [orders.give]
     if (has_orders_.load(std::memory_order_acquire)) take_orders();
@@ -143,17 +143,17 @@ void Worker::run() {
     if (sweep()) {
       if (idle_since != 0) spin_.observe(monotonic_ns() - idle_since);
       idle_since = 0;
-      idle_looks = 0;
+      idle_polls = 0;
       // While the worker is busy, lanes without writes are swept, too: a later clear would wait for them.
       if (++busy_sweeps_ % kSweepsPerReclaim == 0) reclaim(kBucketsWhenBusy);
       continue;
     }
     // At first only polls: reading the clock and other idle work would delay the next request.
-    if (++idle_looks % kLooksPerClock != 0 && wait_a_moment(idle_looks)) continue;
+    if (++idle_polls % kPollsPerClock != 0 && wait_a_moment(idle_polls)) continue;
     if (reclaim(kBucketsWhenIdle)) continue;
     const std::int64_t now = monotonic_ns();
     if (idle_since == 0) idle_since = now;
-    if (now - idle_since >= spin_.budget_ns() || !wait_a_moment(idle_looks)) {
+    if (now - idle_since >= spin_.budget_ns() || !wait_a_moment(idle_polls)) {
       wait_for_work();
       spin_.observe(monotonic_ns() - idle_since);
       idle_since = 0;
@@ -167,11 +167,11 @@ void Worker::run() {
 
 // Between two polls. In a crowd, and always after a while, clients that could send a request may be waiting for this cpu.
 // False: yielding would take a time slice, so it is better to sleep now.
-bool Worker::wait_a_moment(unsigned looks) noexcept {
+bool Worker::wait_a_moment(unsigned polls) noexcept {
   constexpr unsigned kAlone =
       32;  // about a microsecond: an answer and the next request take that long between two cpus
   // relaxed: this thread's own
-  if (looks > kAlone || around_.line->crowded.load(std::memory_order_relaxed) != 0) {
+  if (polls > kAlone || around_.line->crowded.load(std::memory_order_relaxed) != 0) {
     return yields_.quick() && yields_.yield();
   }
   cpu_relax();
@@ -218,7 +218,7 @@ bool Worker::sweep_all() {
 void Worker::activate(std::size_t index) {
   active_.push_back(idle_.take(index));
   end_idle_time(*active_.back());
-  note_crowd();
+  publish_crowded();
 }
 
 void Worker::activate_all() {
@@ -234,7 +234,7 @@ void Worker::end_idle_time(ServerChannel& channel) noexcept {
 
 // May a channel that had no request for kIdleSweeps leave the sweep?
 bool Worker::may_leave(ServerChannel& channel) noexcept {
-  if (channels() <= kIdleLooks) return true;
+  if (channels() <= kIdlePolls) return true;
   if (!channel.sets_hints) {
     channel.sets_hints = true;
     begin_idling(*channel.control);
@@ -242,21 +242,21 @@ bool Worker::may_leave(ServerChannel& channel) noexcept {
   return channel.idle_sweeps > 2 * kIdleSweeps;
 }
 
-void Worker::look_at_idle() {
-  const auto activate_if_asked = [this](ServerChannel& channel) {
+void Worker::poll_idle() {
+  const auto activate_if_ready = [this](ServerChannel& channel) {
     if (channel.requests.poll()) activate(channel.idle.index);
   };
   idle_.take_hints(*around_.hints);
-  for (std::size_t looks = 0; looks < kHintedLooks; ++looks) {
+  for (std::size_t polls = 0; polls < kHintedPolls; ++polls) {
     ServerChannel* const channel = idle_.next_hinted();
     if (channel == nullptr) break;
-    activate_if_asked(*channel);
+    activate_if_ready(*channel);
   }
-  for (std::size_t looks = 0; looks < kIdleLooks && !idle_.empty(); ++looks) activate_if_asked(idle_.next_in_turn());
+  for (std::size_t polls = 0; polls < kIdlePolls && !idle_.empty(); ++polls) activate_if_ready(idle_.next_in_turn());
 }
 
 // Publishes to waiting clients whether spinning is useful: not while clients and this worker outnumber the cpus.
-void Worker::note_crowd() noexcept {
+void Worker::publish_crowded() noexcept {
   const std::uint32_t crowded = active_.size() + 1 > cpus_ ? 1 : 0;
   // relaxed, both: a hint; written only when it changes, so that readers keep their copy of the line
   if (around_.line->crowded.load(std::memory_order_relaxed) != crowded) {
@@ -269,7 +269,7 @@ bool Worker::sweep() {
   clear_waits_ = false;
   bool debts = false;
   // First, so that channels found here are served in this sweep.
-  if (!idle_.empty()) look_at_idle();
+  if (!idle_.empty()) poll_idle();
   for (std::size_t i = 0; i < active_.size();) {
     ServerChannel& channel = *active_[i];
     if (channel.debt >= kShareBytes) [[unlikely]] {
@@ -282,7 +282,7 @@ bool Worker::sweep() {
       idle_.add(std::move(active_[i]));
       active_[i] = std::move(active_.back());
       active_.pop_back();
-      note_crowd();
+      publish_crowded();
       continue;
     }
     ++i;
@@ -336,7 +336,7 @@ bool Worker::serve(ServerChannel& channel) {
     used += static_cast<std::size_t>(size - kRecordHeadBytes);
     ++count;
     // Whether the next request must wait can depend on this one: it is decoded after this one has been applied.
-    if (dispatcher.changes_who_must_wait(item.request)) [[unlikely]]
+    if (dispatcher.affects_waiting(item.request)) [[unlikely]]
       break;
   } while (count < kBatch && used < kBatchBytes && channel.requests.poll());
   if (count == 0 && !malformed) return false;
@@ -410,7 +410,7 @@ void Worker::poison(ServerChannel& channel) {
 }
 
 // False: it is not drained yet.
-bool Worker::forget(ServerEnd& end) {
+bool Worker::release_connection(ServerEnd& end) {
   bool drained = true;
   while (const ServerChannel* idle = idle_.find(end)) activate(idle->idle.index);
   for (std::size_t i = 0; i < active_.size();) {

@@ -57,7 +57,7 @@ class Worker {
     std::span<Bell> bells;  // of all workers, in the master region
     IdleHints* hints;       // this worker's, likewise
     bool membarrier;
-    HalfWord* service_bell;   // rung when a connection is poisoned or let go
+    HalfWord* service_bell;   // rung when a connection is poisoned or released
     std::size_t connections;  // the maximum: all that this thread allocates is for them, at its construction
     std::uint64_t ring_bytes;
   };
@@ -85,11 +85,11 @@ class Worker {
  private:
   void run();
   void wait_for_work();
-  bool wait_a_moment(unsigned looks) noexcept;
+  bool wait_a_moment(unsigned polls) noexcept;
   bool serve(ServerChannel& channel);
   bool sweep_all();
   bool reclaim(unsigned buckets);
-  void look_at_idle();
+  void poll_idle();
   bool may_leave(ServerChannel& channel) noexcept;
   static void end_idle_time(ServerChannel& channel) noexcept;
   void activate(std::size_t idle_index);
@@ -99,8 +99,8 @@ class Worker {
   static void wake(ServerChannel& channel) noexcept;
   void resume_stream(ServerChannel& channel) noexcept;
   void poison(ServerChannel& channel);
-  bool forget(ServerEnd& end);
-  void note_crowd() noexcept;
+  bool release_connection(ServerEnd& end);
+  void publish_crowded() noexcept;
   void ring() noexcept;
   void ring_others() noexcept;
   LaneStats& stats() noexcept { return around_.table->header().lane_stats[lanes_.front()]; }

@@ -9,7 +9,7 @@
 namespace hostmap {
 
 // The server's alone: if the page is gone, this access makes the guard replace it.
-inline void stir(HalfWord& bell) noexcept {
+inline void reset_bell(HalfWord& bell) noexcept {
   bell.fetch_add(static_cast<std::uint32_t>(random_word()) | 1,
                  std::memory_order_relaxed);  // relaxed: see the next line
   futex_add_and_wake(bell);                   // whose system call orders it
