@@ -77,7 +77,7 @@ class OneThread {
                              &table_->header().workers[0], std::span(&bell_, 1), &hints_, true, &service_bell_.rings, 1,
                              kRingBytes},
         0, std::vector<std::uint32_t>{0});
-    worker_->attach(std::make_unique<ServerChannel>(*server_, 0, Journal(journal_region_).position(0, 0)));
+    worker_->add_channel(std::make_unique<ServerChannel>(*server_, 0, Journal(journal_region_).position(0, 0)));
     worker_->take_orders();
     client_ = ClientEnd::over(memory, true);
     Deadline deadline(1s);

@@ -39,7 +39,7 @@ class ServerEnd {
   // another process that can write it, has stored in it. False: the name leads to another file than `inode`, which stays
   // untouched.
   static bool give_up(const std::string& path, std::uint64_t inode, std::uint32_t lanes) noexcept;
-  // Takes over the region of a connection whose server died. `channels_open`: from the journal; their rings are populated.
+  // The end of a connection whose server died, on its region. `channels_open`: from the journal; their rings are populated.
   // kInvalid: it is not the region of that connection.
   static Result<std::unique_ptr<ServerEnd>> adopt(const std::string& path, const Identity& identity,
                                                   std::uint64_t channels_open);

@@ -104,8 +104,8 @@ Status Server::begin(std::function<void()> fatal) {
   Prepared prepared;
   Result<UniqueFd> lock = options_.takeover ? take_lock_of_running(options_, log_, prepared) : UniqueFd();
   if (!lock) return lock.status();
-  handed_over_ = static_cast<bool>(*lock);
-  if (handed_over_) {
+  took_over_ = static_cast<bool>(*lock);
+  if (took_over_) {
     next_alive_.emplace(std::move(*prepared.alive));
   } else {
     lock = lock_named_file(options_.name.journal());
@@ -116,14 +116,14 @@ Status Server::begin(std::function<void()> fatal) {
     // Either there was no server, or its journal was removed while it ran: then it still holds the lock of its alive file.
     if (Status status = refuse_if_alive(options_.name); !status.ok()) return status;
   }
-  Status status = inherit(*lock, std::move(prepared));
+  Status status = attach_left_over(*lock, std::move(prepared));
   if (!status.ok()) return status;
-  if (inheritance_) {
+  if (left_over_) {
     // If anything fails here, the regions stay for the next attempt, made by the server that has handed over.
-    HalfWord& phase = inheritance_.table->header().phase;
+    HalfWord& phase = left_over_.table->header().phase;
     const std::uint32_t before = phase.exchange(kPhaseStarting, std::memory_order_relaxed);  // relaxed: for diagnosis
-    status = take_over();
-    if (status.ok() && handed_over_) status = refuse_if_signalled();
+    status = recover();
+    if (status.ok() && took_over_) status = refuse_if_signalled();
     if (status.ok()) status = start_threads(std::move(fatal));
     if (!status.ok()) phase.store(before, std::memory_order_relaxed);  // relaxed: for diagnosis
   } else {
@@ -155,27 +155,27 @@ Status Server::create(UniqueFd lock, std::function<void()> fatal) {
 
 Server::~Server() { stop(); }
 
-// Verifies whether the regions of a dead server can be taken over, and maps them: inheritance_. If not, the lock is returned
-// to the caller.
-Status Server::inherit(UniqueFd& lock, Prepared prepared) {
+// Maps and validates the regions that a dead server, or the one that has handed over, left: left_over_. If they cannot be
+// recovered, the lock is returned to the caller.
+Status Server::attach_left_over(UniqueFd& lock, Prepared prepared) {
   const std::string path = options_.name.journal();
   std::uint64_t bytes = 0;
   Status found = check_region_header(lock.get(), bytes, path, RegionKind::kJournal);
   if (found == StatusCode::kOtherVersion) return found;
-  if (!found.ok() && handed_over_) return found;
+  if (!found.ok() && took_over_) return found;
   if (!found.ok() || options_.fresh) return {};
   Result<Region> journal = Region::map_proper(std::move(lock), path);
   if (!journal) return journal.status();
   Result<Inheritance> inheritance = attach_inheritance(options_.name, *journal, std::move(prepared));
   if (inheritance) {
-    inheritance_ = std::move(*inheritance);
+    left_over_ = std::move(*inheritance);
     return {};
   }
   lock = journal->release_file();
   if (inheritance.status() == StatusCode::kOtherVersion || inheritance.status() == StatusCode::kFull) {
     return inheritance.status();
   }
-  if (handed_over_) {
+  if (took_over_) {
     return {StatusCode::kInvalid, "the map cannot be taken over: " + std::string(inheritance.status().message()) +
                                       ". The previous server starts again"};
   }
@@ -184,16 +184,16 @@ Status Server::inherit(UniqueFd& lock, Prepared prepared) {
   return {};
 }
 
-// Takes over the regions of a dead server.
-Status Server::take_over() {
+// Completes what was in progress in the attached regions, and makes them this server's.
+Status Server::recover() {
   const std::int64_t begin = monotonic_ns();
   // First of all: new clients check this file's lock to see whether a server is alive.
   if (Status status = create_alive(); !status.ok()) return status;
-  if (Status status = settle_inheritance(options_.name, inheritance_); !status.ok()) return status;
-  journal_region_ = std::move(inheritance_.journal);
-  master_ = std::move(inheritance_.master);
-  master_guard_ = std::move(inheritance_.master_guard);
-  table_ = std::move(inheritance_.table);
+  if (Status status = settle_inheritance(options_.name, left_over_); !status.ok()) return status;
+  journal_region_ = std::move(left_over_.journal);
+  master_ = std::move(left_over_.master);
+  master_guard_ = std::move(left_over_.master_guard);
+  table_ = std::move(left_over_.table);
   incarnation_ = journal_region_.header().incarnation;
   const JournalHeader& journal = *journal_region_.at<JournalHeader>(0);
   TableHeader& table = table_->header();
@@ -212,25 +212,24 @@ Status Server::take_over() {
     Status status = remove_left_over_file(options_.name.master(), existed);
     if (status.ok()) status = create_master(journal.lane_count);
     if (!status.ok()) return status;
-    log_("the master region was created again, and clients connect again, because " + inheritance_.why_no_master);
+    log_("the master region was created again, and clients connect again, because " + left_over_.why_no_master);
   }
   if (Status status = share_regions(); !status.ok()) return status;
   lay_out_master(master_, incarnation_, journal.max_connections, journal.lane_count);
   // relaxed, both: figures for diagnosis
   ServerStats& stats = table.server_stats;
   stats.recoveries.store(stats.recoveries.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-  stats.replayed.store(stats.replayed.load(std::memory_order_relaxed) + inheritance_.replayed,
-                       std::memory_order_relaxed);
-  if (inheritance_.dropped != 0) {
-    log_("repaired the table: " + std::to_string(inheritance_.dropped) +
+  stats.replayed.store(stats.replayed.load(std::memory_order_relaxed) + left_over_.replayed, std::memory_order_relaxed);
+  if (left_over_.dropped != 0) {
+    log_("repaired the table: " + std::to_string(left_over_.dropped) +
          " places and links that led nowhere were emptied");
   }
-  if (inheritance_.given_up != 0) {
-    log_("closed " + std::to_string(inheritance_.given_up) +
+  if (left_over_.given_up != 0) {
+    log_("closed " + std::to_string(left_over_.given_up) +
          " connections that could not be recovered: their clients connect again");
   }
-  log_("recovered entries=" + std::to_string(inheritance_.entries) + " connections=" +
-       std::to_string(inheritance_.connections.size()) + " replayed=" + std::to_string(inheritance_.replayed) +
+  log_("recovered entries=" + std::to_string(left_over_.entries) + " connections=" +
+       std::to_string(left_over_.connections.size()) + " replayed=" + std::to_string(left_over_.replayed) +
        " ms=" + std::to_string((monotonic_ns() - begin) / 1'000'000));
   return {};
 }
@@ -333,7 +332,7 @@ Status Server::create_alive() {
 Status Server::share_regions() {
   const gid_t group = options_.name.group();
   if (Status status = table_->region().share(Sharing::kRead, group); !status.ok()) return status;
-  for (const auto& end : inheritance_.connections) {
+  for (const auto& end : left_over_.connections) {
     if (Status status = end->region().share(Sharing::kReadAndWrite, group); !status.ok()) return status;
   }
   return master_.share(Sharing::kReadAndWrite, group);
@@ -375,8 +374,8 @@ Status Server::start_threads(std::function<void()> fatal) {
   service_ = std::make_unique<Service>(Service::Surroundings{&options_, &master_, table_.get(), alive_.get(),
                                                              Journal(journal_region_), &workers_, incarnation_, log_,
                                                              std::move(fatal), &master_guard_});
-  for (std::unique_ptr<ServerEnd>& end : inheritance_.connections) service_->adopt(std::move(end));
-  inheritance_.connections.clear();
+  for (std::unique_ptr<ServerEnd>& end : left_over_.connections) service_->adopt(std::move(end));
+  left_over_.connections.clear();
   service_->start();
   if (!options_.warning.empty()) log_("warning: " + options_.warning);
   if (large_pages_refused_) {
@@ -414,7 +413,7 @@ void Server::stop(Ending ending) {
 }
 
 void Server::end_takeover() noexcept {
-  if (handed_over_) hostmap::end_takeover(journal_region_);
+  if (took_over_) hostmap::end_takeover(journal_region_);
 }
 
 bool Server::takeover_waits() const noexcept { return hostmap::takeover_waits(journal_region_); }

@@ -1,7 +1,7 @@
 // Server: one instance from start to stop.
 //
-//   start   lock the journal -> take over a dead server's regions, or discard them and create journal, table, alive file and
-//           master (published last) -> workers -> service
+//   start   lock the journal -> recover the regions that a dead server left, or discard them and create journal, table,
+//           alive file and master (published last) -> workers -> service
 //   stop    stop accepting -> workers drain every ring -> regions are kept; or clients and readers are notified, and
 //           everything is unlinked
 //
@@ -28,7 +28,7 @@ namespace hostmap {
 
 class Server {
  public:
-  // Creates the instance, or takes over a dead server's, and serves it. `log` gets one line at a time, from any thread;
+  // Creates the instance, or recovers it, or takes it over from a running server; then serves it. `log` gets one line at a time, from any thread;
   // `fatal` is called once if the server can no longer serve anybody. Errors: kAlreadyExists (a server of this name runs),
   // kOtherVersion, kPermission, kFull.
   static Result<std::unique_ptr<Server>> start(CheckedOptions options, Log log, std::function<void()> fatal);
@@ -49,7 +49,7 @@ class Server {
   bool hand_over();
 
   // Has a running server handed over to this one?
-  bool took_over() const noexcept { return handed_over_; }
+  bool took_over() const noexcept { return took_over_; }
   const CheckedOptions& options() const noexcept { return options_; }
 
  private:
@@ -57,8 +57,8 @@ class Server {
   Status begin(std::function<void()> fatal);
   Status create(UniqueFd lock, std::function<void()> fatal);
   Status discard_left_over(const UniqueFd& journal);
-  Status inherit(UniqueFd& lock, Prepared prepared);
-  Status take_over();
+  Status attach_left_over(UniqueFd& lock, Prepared prepared);
+  Status recover();
   Status create_journal(UniqueFd lock);
   Status create_table(bool membarrier);
   Status create_master(std::uint32_t lanes);
@@ -73,12 +73,12 @@ class Server {
   std::uint64_t incarnation_ = 0;
   UniqueFd alive_;  // locked as long as this server is alive
   std::optional<NewLockedFile> next_alive_;
-  bool handed_over_ = false;  // a running server has handed over to this one
+  bool took_over_ = false;  // a running server has handed over to this one
   Region journal_region_;
   std::unique_ptr<Table> table_;
   Region master_;
   BusGuard::Watch master_guard_;
-  Inheritance inheritance_;  // between inherit() and start_threads()
+  Inheritance left_over_;  // between attach_left_over() and start_threads()
   std::optional<StreamQuota> streams_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<Service> service_;

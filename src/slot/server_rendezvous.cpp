@@ -19,7 +19,7 @@ std::span<const Rendezvous::Event> Rendezvous::collect(std::int64_t now_ns) noex
     if (state == kMailboxFree) continue;
     const std::uint64_t id = mailbox_id(now);
     const bool mine = id % seen_.size() == i;  // else the word was corrupted
-    Seen& seen = seen_[i];
+    Observed& seen = seen_[i];
     if (now != seen.word) {
       seen = {now, now_ns};
       if (mine && state == kMailboxAsked) events_.push_back({id, Event::kRequested});

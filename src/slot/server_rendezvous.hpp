@@ -43,18 +43,18 @@ class Rendezvous {
   bool waiting() const noexcept { return waiting_; }
 
  private:
-  struct Seen {
+  struct Observed {
     std::uint64_t word = 0;     // as last read
     std::int64_t since_ns = 0;  // when it was first read
   };
 
   MasterView master_;
-  std::vector<Seen> seen_;  // by mailbox
+  std::vector<Observed> seen_;  // by mailbox
   std::vector<Event> events_;
   bool waiting_ = false;
 };
 
-// Fills the header of a master region, which is new, inherited or was truncated; the caller calls publish().
+// Fills the header of a master region, which is new, left by a dead server, or was truncated; the caller calls publish().
 void lay_out_master(Region& master, std::uint64_t incarnation, std::uint32_t max_connections,
                     std::uint32_t lanes) noexcept;
 

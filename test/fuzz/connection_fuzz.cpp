@@ -29,12 +29,12 @@ class World : public WorkerByHand {
   }
   ChannelPosition& where() { return table_.journal().position(kIndex, 0); }
   void serve(ServerEnd& end) {
-    worker_.attach(std::make_unique<ServerChannel>(end, 0, where()));
+    worker_.add_channel(std::make_unique<ServerChannel>(end, 0, where()));
     worker_.take_orders();
   }
   void drop(ServerEnd& end) {
     end.holders = 1;
-    worker_.detach(end);
+    worker_.drop_channels(end);
     worker_.take_orders();
   }
   WorkerView view() { return {table_.header().lane_worker, table_.header().workers, &bell_, &hints_}; }

@@ -37,7 +37,7 @@ struct Caller {
     client = ClientEnd::over(memory.data(), false);
     Deadline deadline(std::chrono::seconds(30));
     channel = *client->channel(0, {table.lane_worker, table.workers, &bell, &hints}, nullptr, deadline);
-    worker.attach(std::make_unique<ServerChannel>(*server, 0, position));
+    worker.add_channel(std::make_unique<ServerChannel>(*server, 0, position));
   }
   void put() {
     static constexpr std::byte kKey[9] = {};
@@ -120,7 +120,7 @@ class IdleChannelsTest : public testing::Test {
   }
   void detach(Caller& caller) {
     caller.server->holders = 1;
-    worker_.detach(*caller.server);
+    worker_.drop_channels(*caller.server);
     worker_.take_orders();
     ASSERT_EQ(caller.server->holders.load(), 0u);
   }

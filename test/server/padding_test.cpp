@@ -16,12 +16,12 @@ class Padding : public WorkerByHand {
   ChannelPosition& where() { return table_.journal().position(0, 0); }
   void let_go(TestChannel& of) {
     of.server->holders = 1;
-    worker_.detach(*of.server);
+    worker_.drop_channels(*of.server);
     worker_.take_orders();
   }
   // As a restarted server does.
   void take_over(TestChannel& of) {
-    worker_.attach(std::make_unique<ServerChannel>(*of.server, 0, where()));
+    worker_.add_channel(std::make_unique<ServerChannel>(*of.server, 0, where()));
     worker_.take_orders();
   }
   void sweep_all() {

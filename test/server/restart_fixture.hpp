@@ -232,7 +232,7 @@ class Regions {
   // What the worker does then. Of the journal's record of the connection, which the service removes, nothing changes.
   void let_go_of_connection() {
     end_->holders = 1;
-    workers_[0]->detach(*end_);
+    workers_[0]->drop_channels(*end_);
     workers_[0]->take_orders();
     if (end_->holders != 0) throw std::runtime_error("the connection is not drained");
   }
@@ -353,7 +353,7 @@ class Regions {
                                  0, std::vector<std::uint32_t>{0}));
   }
   void serve(ServerEnd& end) {
-    workers_[0]->attach(std::make_unique<ServerChannel>(end, 0, Journal(journal_).position(0, 0)));
+    workers_[0]->add_channel(std::make_unique<ServerChannel>(end, 0, Journal(journal_).position(0, 0)));
     workers_[0]->take_orders();
   }
   void connect() {

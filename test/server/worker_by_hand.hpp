@@ -28,7 +28,7 @@ struct TestChannel {
     identity.index = index;
     server = ServerEnd::over(memory.data(), identity);
     ChannelMemos::clear(journal.position(index, 0));
-    worker.attach(std::make_unique<ServerChannel>(*server, 0, journal.position(index, 0)));
+    worker.add_channel(std::make_unique<ServerChannel>(*server, 0, journal.position(index, 0)));
     client = ClientEnd::over(memory.data(), false);
     Deadline deadline(std::chrono::seconds(30));
     channel = *client->channel(0, {table.lane_worker, table.workers, &bell, &hints}, nullptr, deadline);

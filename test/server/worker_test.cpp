@@ -51,7 +51,7 @@ struct TestConnection {
     server = ServerEnd::over(memory.data(), identity);
     for (std::uint32_t channel = 0; channel < 2 * lanes; ++channel) {
       ChannelMemos::clear(journal.position(index, channel));
-      worker.attach(std::make_unique<ServerChannel>(*server, channel, journal.position(index, channel)));
+      worker.add_channel(std::make_unique<ServerChannel>(*server, channel, journal.position(index, channel)));
     }
   }
   Memory memory;
@@ -192,7 +192,7 @@ TEST_P(WorkerTest, AStreamThatStallsHoldsOnlyItsOwnMemory) {
   EXPECT_GE(held, 100'000u);
   ServerEnd& end = *stalled.connection->server;
   end.holders = 1;
-  worker_->detach(end);
+  worker_->drop_channels(end);
   while (end.holders != 0) std::this_thread::yield();
   EXPECT_LT(table_.entry_bytes(), 100'000u);
   EXPECT_FALSE(end.poisoned);
@@ -207,7 +207,7 @@ TEST_P(WorkerTest, AMessageSentJustBeforeTheCloseIsNotLost) {
     ServerEnd& end = *client.connection->server;
     ASSERT_TRUE(end.client_closed());
     end.holders = 1;
-    worker_->detach(end);
+    worker_->drop_channels(end);
     while (end.holders != 0) std::this_thread::yield();
     ASSERT_EQ(get(table_.reader(), key).value, text_of(round)) << "round " << round;
   }
@@ -284,7 +284,7 @@ TEST_P(WorkerTest, WhoSendsWhatNoClientSendsIsClosedAndOthersGoOn) {
     while (!offender.end->closed()) std::this_thread::yield();
     EXPECT_TRUE(end.poisoned) << what;
     end.holders = 1;
-    worker_->detach(end);
+    worker_->drop_channels(end);
     while (end.holders != 0) std::this_thread::yield();
     EXPECT_EQ(call(*other.writes, Op::kPut, text_of(1), text_of(index)), StatusCode::kOk) << what;
     index = 2;

@@ -85,7 +85,7 @@ void Service::adopt(std::unique_ptr<ServerEnd> end) {
   count(kept, 1);
   kept.test_lock_at_ns = kept.life == Life::kLive ? 0 : monotonic_ns() + kLockPatienceNs;
   for (std::uint64_t open = kept.end->channels_open(); open != 0; open &= open - 1) {
-    attach_channel(make_channel(kept, static_cast<std::uint32_t>(std::countr_zero(open))));
+    give_to_worker(make_channel(kept, static_cast<std::uint32_t>(std::countr_zero(open))));
   }
   kept.end->wake_sleepers();
 }
@@ -381,16 +381,16 @@ void Service::open_channel(Connection& connection, std::unique_ptr<ServerChannel
   const std::uint64_t open =
       record.channels_open.load(std::memory_order_relaxed) | std::uint64_t{1} << channel;  // relaxed: this thread alone
   record.channels_open.store(open, std::memory_order_release);  // [channels.record] release; pairs with [serial.record]
-  attach_channel(std::move(made));
+  give_to_worker(std::move(made));
   connection.end->open_channel(channel);
 }
 
 // Passes a channel to the worker of its lane.
-void Service::attach_channel(std::unique_ptr<ServerChannel> channel) noexcept {
+void Service::give_to_worker(std::unique_ptr<ServerChannel> channel) noexcept {
   // [consumed.publish] release; pairs with [consumed.load]: the client may not know yet of a dead server's last sweep
   channel->control->requests_consumed.store(channel->consumed, std::memory_order_release);
   for (const auto& worker : *around_.workers) {
-    if (worker->owns(channel->lane)) return worker->attach(std::move(channel));
+    if (worker->owns(channel->lane)) return worker->add_channel(std::move(channel));
   }
 }
 
@@ -399,7 +399,7 @@ void Service::drop(Connection& connection) {
   reaper_.unwatch(connection.end->identity().id);
   connection.end->holders.store(static_cast<std::uint32_t>(around_.workers->size()),
                                 std::memory_order_relaxed);  // relaxed: the orders' mutex publishes it
-  for (const auto& worker : *around_.workers) worker->detach(*connection.end);
+  for (const auto& worker : *around_.workers) worker->drop_channels(*connection.end);
 }
 
 bool Service::free_if_released(Connection& connection) {

@@ -51,7 +51,7 @@ class Service {
   Service(const Service&) = delete;
   Service& operator=(const Service&) = delete;
 
-  // Before start(): serves a connection of a dead server.
+  // Before start(): a connection that a dead server had accepted is served as if this server had.
   void adopt(std::unique_ptr<ServerEnd> end);
   void start();
   // From here on clients find this server.
@@ -100,7 +100,7 @@ class Service {
   void log_refusal_once(Connection& connection, std::string_view why) noexcept;
   std::unique_ptr<ServerChannel> make_channel(Connection& connection, std::uint32_t channel);
   void open_channel(Connection& connection, std::unique_ptr<ServerChannel> channel) noexcept;
-  void attach_channel(std::unique_ptr<ServerChannel> channel) noexcept;
+  void give_to_worker(std::unique_ptr<ServerChannel> channel) noexcept;
   void reap_if_dead(Connection& connection, std::int64_t now);
   void drop(Connection& connection);
   bool free_if_released(Connection& connection);

@@ -1,6 +1,6 @@
 // ServerChannel: one channel as its worker uses it: its two rings, its journal records, and a request that arrives in pieces.
 //
-// The channel's worker alone, once it is attached.
+// The channel's worker alone, once it was added to it.
 #pragma once
 
 #include <algorithm>

@@ -28,8 +28,8 @@ class StreamQuota {
     give(held, bytes);
     return false;
   }
-  // For a stream that a dead server had accepted.
-  void take_over(Held& held, std::uint64_t bytes) noexcept {
+  // Without a limit: for a stream that a dead server had accepted.
+  void charge(Held& held, std::uint64_t bytes) noexcept {
     held.fetch_add(bytes, std::memory_order_relaxed);          // relaxed: as in add_within()
     held_by_all_.fetch_add(bytes, std::memory_order_relaxed);  // relaxed: likewise
   }

@@ -80,7 +80,7 @@ bool Worker::owns(std::uint32_t lane) const noexcept {
   return std::find(lanes_.begin(), lanes_.end(), lane) != lanes_.end();
 }
 
-void Worker::attach(std::unique_ptr<ServerChannel> channel) noexcept {
+void Worker::add_channel(std::unique_ptr<ServerChannel> channel) noexcept {
   {
     const std::lock_guard<std::mutex> lock(orders_mutex_);
     orders_.push_back({std::move(channel), nullptr});
@@ -89,7 +89,7 @@ void Worker::attach(std::unique_ptr<ServerChannel> channel) noexcept {
   ring();
 }
 
-void Worker::detach(ServerEnd& end) noexcept {
+void Worker::drop_channels(ServerEnd& end) noexcept {
   {
     const std::lock_guard<std::mutex> lock(orders_mutex_);
     orders_.push_back({nullptr, &end});
@@ -106,12 +106,12 @@ void Worker::take_orders() {
   }
   const bool few = channels() <= kIdlePolls;
   for (Order& order : taken_) {
-    if (order.attach != nullptr) {
-      resume_stream(*order.attach);
-      active_.push_back(std::move(order.attach));
-    } else if (!release_connection(*order.detach)) {
+    if (order.add != nullptr) {
+      resume_stream(*order.add);
+      active_.push_back(std::move(order.add));
+    } else if (!try_drop_channels(*order.drop)) {
       const std::lock_guard<std::mutex> lock(orders_mutex_);
-      orders_.push_back({nullptr, order.detach});          // reserved
+      orders_.push_back({nullptr, order.drop});            // reserved
       has_orders_.store(true, std::memory_order_relaxed);  // relaxed: this thread reads it
     }
   }
@@ -126,7 +126,7 @@ void Worker::resume_stream(ServerChannel& channel) noexcept {
   const bool is_charged = stream.entry != 0 || (stream.held && facts_of(stream.op).values != 0);
   if (stream.op == Op::kPadding || !is_charged) return;
   stream.charged = stream.total();
-  around_.streams->take_over(channel.end->streamed, stream.charged);
+  around_.streams->charge(channel.end->streamed, stream.charged);
 }
 
 void Worker::run() {
@@ -410,7 +410,7 @@ void Worker::poison(ServerChannel& channel) {
 }
 
 // False: it is not drained yet.
-bool Worker::release_connection(ServerEnd& end) {
+bool Worker::try_drop_channels(ServerEnd& end) {
   bool drained = true;
   while (const ServerChannel* idle = idle_.find(end)) activate(idle->idle.index);
   for (std::size_t i = 0; i < active_.size();) {

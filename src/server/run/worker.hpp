@@ -7,7 +7,7 @@
 //             hint, and two in turn; before the worker parks, it polls all of them and reclaims the buckets that a clear
 //             left
 //
-// Threads: all private members belong to the worker; attach(), detach(), stop(), nudge() and ring() may be called by others.
+// Threads: all private members belong to the worker; add_channel(), drop_channels(), stop(), nudge() and ring() may be called by others.
 //
 // Invariants
 // 1. A channel gets at most kBatch records or kBatchBytes bytes per sweep, and over several sweeps kShareBytes in each while
@@ -73,9 +73,9 @@ class Worker {
   // If it sleeps, it wakes soon, whatever has happened to its bell.
   void nudge() noexcept;
 
-  void attach(std::unique_ptr<ServerChannel> channel) noexcept;
+  void add_channel(std::unique_ptr<ServerChannel> channel) noexcept;
   // Drains and drops all channels of `end`, then decrements its holders.
-  void detach(ServerEnd& end) noexcept;
+  void drop_channels(ServerEnd& end) noexcept;
   bool owns(std::uint32_t lane) const noexcept;
 
   // Parts of the loop, for tests that drive a worker without its thread.
@@ -99,7 +99,7 @@ class Worker {
   static void wake(ServerChannel& channel) noexcept;
   void resume_stream(ServerChannel& channel) noexcept;
   void poison(ServerChannel& channel);
-  bool release_connection(ServerEnd& end);
+  bool try_drop_channels(ServerEnd& end);
   void publish_crowded() noexcept;
   void ring() noexcept;
   void ring_others() noexcept;
@@ -126,8 +126,8 @@ class Worker {
   std::vector<std::byte> space_;    // copies of its records
 
   struct Order {
-    std::unique_ptr<ServerChannel> attach;
-    ServerEnd* detach = nullptr;
+    std::unique_ptr<ServerChannel> add;
+    ServerEnd* drop = nullptr;
   };
   std::mutex orders_mutex_;
   std::vector<Order> orders_;
