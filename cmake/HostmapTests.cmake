@@ -1,7 +1,8 @@
 # Tests:
-#   test/FOLDER/*_test.cpp         -> one GoogleTest binary, test_FOLDER; ctest knows each test as
-#                                     FOLDER.Suite.Name
-#   examples/cpp/*.cpp             -> examples/NAME, which test/process/examples_test.cpp runs
+#   test/FOLDER/*_test.cpp and     -> one GoogleTest binary, test_FOLDER; ctest knows each test as
+#   test/FOLDER/*/*_test.cpp          FOLDER.Suite.Name
+#   examples/cpp/*.cpp             -> examples/NAME, which test/process/clients/examples_test.cpp runs
+#   test/process/harness           -> what the process tests share: starting programs, raw connections
 #   test/process/programs/*.cpp    -> helper programs, each named as its file, beside hostmap-server
 #   test/process/preload/*.cpp     -> likewise NAME.so, for LD_PRELOAD
 #   test/process/modules/*.cpp     -> likewise NAME.so, which contains the client library, for dlopen
@@ -62,9 +63,9 @@ add_dependencies(hostmap_process_programs hostmap_programs)
 add_dependencies(hostmap_tests hostmap_process_programs hostmap_unit_tests)
 
 # What all tests share, and the main() that compares /dev/shm before and after each test.
-file(GLOB support_sources CONFIGURE_DEPENDS test/support/*.cpp test/process/support/*.cpp)
+file(GLOB support_sources CONFIGURE_DEPENDS test/support/*.cpp test/process/harness/*.cpp)
 set(support_main "${PROJECT_SOURCE_DIR}/test/support/main.cpp")
-list(FILTER support_sources EXCLUDE REGEX "/main\\.cpp$")
+list(FILTER support_sources EXCLUDE REGEX "(/main|_test)\\.cpp$")
 if(support_sources)
   add_library(hostmap_test_support STATIC ${support_sources})
   set(support_scope PUBLIC)
@@ -148,17 +149,16 @@ function(hostmap_add_test_binary folder)
   set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES "${properties_file}")
 endfunction()
 
-file(GLOB test_sources CONFIGURE_DEPENDS test/*/*_test.cpp)
+file(GLOB test_sources RELATIVE "${PROJECT_SOURCE_DIR}" CONFIGURE_DEPENDS test/*/*_test.cpp test/*/*/*_test.cpp)
 set(test_folders)
 foreach(source IN LISTS test_sources)
-  cmake_path(GET source PARENT_PATH folder)
-  cmake_path(GET folder FILENAME folder)
+  string(REGEX REPLACE "^test/([^/]*)/.*$" "\\1" folder "${source}")
   list(APPEND test_folders "${folder}")
 endforeach()
 list(REMOVE_DUPLICATES test_folders)
 foreach(folder IN LISTS test_folders)
   set(folder_sources "${test_sources}")
-  list(FILTER folder_sources INCLUDE REGEX "/test/${folder}/[^/]*$")
+  list(FILTER folder_sources INCLUDE REGEX "^test/${folder}/")
   if(folder STREQUAL "apps")
     # Parts of the programs, which are in no library.
     list(APPEND folder_sources apps/hostmap_server/line_writer.cpp apps/all/write_all.cpp)

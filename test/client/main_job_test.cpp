@@ -3,7 +3,7 @@
 #include <memory>
 #include <regex>
 
-#include "process/support/server.hpp"
+#include "process/harness/server.hpp"
 
 namespace hostmap::test {
 namespace {

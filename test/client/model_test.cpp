@@ -4,7 +4,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "process/support/server.hpp"
+#include "process/harness/server.hpp"
 #include "support/seed.hpp"
 
 namespace hostmap::test {

@@ -15,9 +15,9 @@
 #include <thread>
 #include <vector>
 
-#include "process/support/peer.hpp"
-#include "process/support/sealed.hpp"
-#include "process/support/server.hpp"
+#include "process/harness/peer.hpp"
+#include "process/harness/sealed.hpp"
+#include "process/harness/server.hpp"
 
 namespace hostmap::test {
 namespace {

@@ -7,7 +7,7 @@
 #include <unistd.h>
 #include <vector>
 
-#include "process/support/server.hpp"
+#include "process/harness/server.hpp"
 
 namespace hostmap::test {
 namespace {

@@ -9,8 +9,8 @@
 #include <unistd.h>
 #include <vector>
 
-#include "process/support/sealed.hpp"
-#include "process/support/server.hpp"
+#include "process/harness/sealed.hpp"
+#include "process/harness/server.hpp"
 #include "support/aligned_memory.hpp"
 #include "support/seed.hpp"
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "process/support/server.hpp"
+#include "process/harness/server.hpp"
 
 namespace hostmap::test {
 namespace {

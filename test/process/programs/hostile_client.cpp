@@ -13,8 +13,8 @@
 #include <thread>
 
 #include "layout/connection.hpp"
-#include "process/support/raw_connection.hpp"
-#include "process/support/sealed.hpp"
+#include "process/harness/raw_connection.hpp"
+#include "process/harness/sealed.hpp"
 
 namespace {
 

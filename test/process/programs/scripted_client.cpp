@@ -1,5 +1,5 @@
 // scripted_client: a client process that does what its standard input says, a line at a time, and answers each line with
-// one: the status code's number, and what belongs to it. test/process/support/peer.hpp is the other end.
+// one: the status code's number, and what belongs to it. test/process/harness/peer.hpp is the other end.
 //
 //   connect NAME DIR|- TIMEOUT_MS direct|ring [wait] [read_only] [group=G] [user=U]
 //   put KEY VALUE · put_async KEY VALUE · get KEY · exists KEY · erase KEY · flush
@@ -23,7 +23,7 @@
 
 #include <hostmap/client.hpp>
 
-#include "process/support/sealed.hpp"
+#include "process/harness/sealed.hpp"
 
 namespace {
 

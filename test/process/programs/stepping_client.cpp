@@ -23,8 +23,8 @@
 
 #include "layout/connection.hpp"
 #include "layout/master.hpp"
-#include "process/support/raw_connection.hpp"
-#include "process/support/sealed.hpp"
+#include "process/harness/raw_connection.hpp"
+#include "process/harness/sealed.hpp"
 
 namespace {
 

@@ -41,10 +41,10 @@
 
 #include "base/platform.hpp"
 #include "layout/region.hpp"
-#include "process/support/history.hpp"
-#include "process/support/program.hpp"
-#include "process/support/sealed.hpp"
-#include "process/support/server.hpp"
+#include "process/harness/history.hpp"
+#include "process/harness/program.hpp"
+#include "process/harness/sealed.hpp"
+#include "process/harness/server.hpp"
 #include "support/seed.hpp"
 
 namespace {

@@ -1,0 +1,117 @@
+// Every loop of a client ends by its deadline: against a value that always changes, a server that was stopped, a ring that is
+// full both ways, and a server that ends.
+#include <atomic>
+#include <chrono>
+#include <gtest/gtest.h>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "process/harness/server.hpp"
+
+namespace hostmap::test {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+// A watchdog: the bound itself is some milliseconds, on a machine that is idle.
+constexpr std::chrono::seconds kWatchdog{20};
+
+// A value that is read in pieces and replaced faster than it can be read.
+TEST(Deadlines, AGetByRingOfAValueThatKeepsChangingEnds) {
+  Server server({"10", "--ring-size", "4K"});
+  Client reader = server.connect(std::chrono::milliseconds(300), Reads::kRing);
+  std::atomic<bool> stop{false};
+  std::vector<std::jthread> writers;
+  for (int i = 0; i < 2; ++i) {
+    writers.emplace_back([&, i] {
+      Client writer = server.connect();
+      const std::string value(100'000, static_cast<char>('a' + i));
+      while (!stop) ASSERT_EQ(writer.put("key", value), StatusCode::kOk);
+    });
+  }
+  ASSERT_TRUE(eventually([&] { return !(reader.exists("key") == StatusCode::kNotFound); }));
+  for (int i = 0; i < 20; ++i) {
+    const Clock::time_point begin = Clock::now();
+    const Result<std::string> value = reader.get("key");
+    EXPECT_LT(Clock::now() - begin, kWatchdog);
+    if (value) {
+      EXPECT_EQ(value->find_first_not_of(value->front()), std::string::npos) << "a torn value";
+    } else {
+      EXPECT_EQ(value.status(), StatusCode::kTimeout) << value.status().message();
+    }
+  }
+  stop = true;
+}
+
+// Answers to calls that have timed out fill the answer ring; a later call needs room in the request ring, which comes only when
+// those answers are taken.
+TEST(Deadlines, ACallThatWaitsForRoomTakesTheAnswersThatAreInTheWay) {
+  for (const char* ring : {"4K", "8K", "64K"}) {
+    SCOPED_TRACE(ring);
+    Server server({"10", "--ring-size", ring, "--memory", "64M"});
+    Client map = server.connect(std::chrono::milliseconds(150), Reads::kRing);
+    const std::string long_key(65536, 'k');
+    const auto until_in_time = [](const auto& call) {
+      return eventually([&] { return !(call() == StatusCode::kTimeout); });
+    };
+    ASSERT_TRUE(until_in_time([&] { return map.put("small", std::string(20'000, 'v')); }));
+    ASSERT_TRUE(until_in_time([&] { return map.put(long_key, "x"); }));
+    ASSERT_TRUE(until_in_time([&] { return map.get("small").status(); }));
+    server.pause();
+    for (int i = 0; i < 6; ++i) {
+      EXPECT_EQ(map.get("small").status(), StatusCode::kTimeout);
+      EXPECT_EQ(map.put("small key", "v"), StatusCode::kTimeout);
+    }
+    server.send(SIGCONT);
+    ASSERT_TRUE(until_in_time([&] { return map.put_async("queued", "1"); }));
+    Result<std::string> value = StatusCode::kTimeout;
+    ASSERT_TRUE(until_in_time([&] {
+      value = map.get(long_key);
+      return value.status();
+    }));
+    ASSERT_TRUE(value) << value.status().message();
+    EXPECT_EQ(*value, "x");
+    Status flushed;
+    ASSERT_TRUE(until_in_time([&] {
+      flushed = map.flush();
+      return flushed;
+    }));
+    EXPECT_TRUE(flushed.ok()) << flushed.message();
+    EXPECT_EQ(*map.get("queued"), "1");
+  }
+}
+
+// A stop that keeps the map answers what its clients have sent, and wakes them.
+TEST(Deadlines, AKeptStopWakesTheClientsWhoseRequestsItServes) {
+  for (int round = 0; round < 5; ++round) {
+    Server server({"10", "--keep"});
+    std::vector<std::jthread> clients;
+    std::atomic<std::int64_t> longest_ms{0};
+    std::atomic<int> ready{0};
+    for (int i = 0; i < 8; ++i) {
+      clients.emplace_back([&, i] {
+        Client map = server.connect(std::chrono::milliseconds(300));
+        ++ready;
+        for (;;) {
+          const Clock::time_point begin = Clock::now();
+          const Status status = map.put("key " + std::to_string(i), "value");
+          const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - begin).count();
+          std::int64_t before = longest_ms;
+          while (ms > before && !longest_ms.compare_exchange_weak(before, ms)) {
+          }
+          if (!status.ok()) return;
+        }
+      });
+    }
+    while (ready < 8) std::this_thread::yield();
+    std::this_thread::sleep_for(std::chrono::milliseconds(20 + 3 * round));
+    EXPECT_EQ(server.stop(), kSuccess);
+    clients.clear();
+    // The timeout of 300 ms, and what a busy machine adds. A call that was not woken took up to a second more.
+    EXPECT_LT(longest_ms, 900);
+    server.remove_regions();
+  }
+}
+
+}  // namespace
+}  // namespace hostmap::test

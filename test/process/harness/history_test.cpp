@@ -1,0 +1,97 @@
+// What the checker of histories accepts and what it must find.
+#include "process/harness/history.hpp"
+
+#include <gtest/gtest.h>
+
+namespace hostmap::test {
+namespace {
+
+Operation put(std::int64_t begin, std::int64_t end, std::uint64_t value) {
+  return {begin, end, 0, Operation::kPut, value, 0};
+}
+Operation get(std::int64_t begin, std::int64_t end, std::uint64_t value) {
+  return {begin, end, 0, Operation::kGet, 0, value};
+}
+Operation exchange(std::int64_t begin, std::int64_t end, std::uint64_t old, std::uint64_t value) {
+  return {begin, end, 0, Operation::kExchange, value, old};
+}
+Operation clear(std::int64_t begin, std::int64_t end) { return {begin, end, 0, Operation::kClear, 0, 0}; }
+Operation increment(std::int64_t begin, std::int64_t end, std::uint64_t number) {
+  return {begin, end, 0, Operation::kIncrement, 0, number};
+}
+
+TEST(HistoryOfARegister, WhatCanHaveHappenedIsAccepted) {
+  EXPECT_EQ(contradiction_of_register({}), "");
+  EXPECT_EQ(contradiction_of_register({get(1, 2, 0), put(3, 4, 7), get(5, 6, 7)}), "");
+  EXPECT_EQ(contradiction_of_register({put(1, 10, 7), get(2, 3, 0), get(4, 5, 7)}), "")
+      << "while it is written, either";
+  EXPECT_EQ(contradiction_of_register({put(1, 10, 7), put(2, 9, 8), get(11, 12, 7), get(13, 14, 7)}), "");
+  EXPECT_EQ(contradiction_of_register({put(1, kOpen, 7), get(5, 6, 0), get(50, 60, 7)}), "") << "an open write, late";
+  EXPECT_EQ(contradiction_of_register({put(1, kOpen, 7), put(3, 4, 8), get(50, 60, 8)}), "") << "or never";
+  EXPECT_EQ(contradiction_of_register({put(1, 2, 7), exchange(3, 4, 7, 8), get(5, 6, 8)}), "");
+}
+
+TEST(HistoryOfARegister, WhatCannotHaveHappenedIsFound) {
+  EXPECT_NE(contradiction_of_register({put(1, 2, 7), get(3, 4, 0)}), "") << "a lost write";
+  EXPECT_NE(contradiction_of_register({put(1, 2, 7), put(3, 4, 8), get(5, 6, 7)}), "") << "a stale read";
+  EXPECT_NE(contradiction_of_register({put(1, 10, 7), get(2, 3, 7), get(4, 5, 0)}), "") << "back in time";
+  EXPECT_NE(contradiction_of_register({put(1, 10, 7), put(1, 10, 8), get(11, 12, 7), get(13, 14, 8), get(15, 16, 7)}),
+            "")
+      << "to and fro";
+  EXPECT_NE(contradiction_of_register({get(1, 2, 7), put(3, 4, 7)}), "") << "before it was written";
+  EXPECT_NE(contradiction_of_register({get(1, 2, 7)}), "") << "never written";
+  EXPECT_NE(contradiction_of_register({put(1, 2, 7), exchange(3, 9, 7, 8), exchange(3, 9, 7, 9)}), "")
+      << "exchanged twice";
+}
+
+TEST(HistoryOfARegister, WhatCanHaveHappenedBesideClearsIsAccepted) {
+  EXPECT_EQ(contradiction_of_register({put(1, 2, 7), clear(3, 4), get(5, 6, 0), put(7, 8, 9), get(9, 10, 9)}), "");
+  EXPECT_EQ(contradiction_of_register({put(1, 2, 7), clear(3, 10), get(4, 5, 7), get(6, 7, 0)}), "") << "either";
+  EXPECT_EQ(contradiction_of_register({put(1, 10, 7), clear(2, 9), get(11, 12, 7)}), "") << "the clear came first";
+  EXPECT_EQ(contradiction_of_register({put(1, 10, 7), clear(2, 9), get(11, 12, 0)}), "") << "or the put";
+  EXPECT_EQ(contradiction_of_register({put(1, 2, 7), clear(3, kOpen), get(50, 60, 7), get(70, 80, 0)}), "") << "late";
+  EXPECT_EQ(contradiction_of_register({put(1, 2, 7), clear(3, kOpen), get(50, 60, 7)}), "") << "or never";
+  EXPECT_EQ(contradiction_of_register({clear(1, 2), clear(3, 4), get(5, 6, 0), put(7, kOpen, 7), get(8, 9, 0)}), "");
+}
+
+TEST(HistoryOfARegister, WhatCannotHaveHappenedBesideClearsIsFound) {
+  EXPECT_NE(contradiction_of_register({put(1, 2, 7), clear(3, 4), get(5, 6, 7)}), "") << "a value that came back";
+  EXPECT_NE(contradiction_of_register({put(1, 2, 7), get(3, 4, 0), clear(5, 6)}), "") << "absent before the clear";
+  EXPECT_NE(contradiction_of_register({clear(1, 2), put(3, 4, 7), get(5, 6, 0)}), "") << "a lost write";
+  EXPECT_NE(contradiction_of_register({clear(1, 9), put(10, 11, 7), get(12, 13, 7), get(14, 15, 0), get(16, 17, 7)}),
+            "")
+      << "away and back";
+  EXPECT_NE(contradiction_of_register({clear(1, 2), put(3, 4, 7), put(5, 6, 8), get(7, 8, 7)}), "") << "a stale read";
+  EXPECT_NE(contradiction_of_register({clear(1, 2), put(3, 4, 7), exchange(5, 9, 7, 8), exchange(5, 9, 7, 9)}), "");
+}
+
+TEST(HistoryOfACounter, BetweenClearsNoNumberComesTwiceOrLate) {
+  const auto verdict = [](const std::vector<Operation>& operations, const std::vector<Operation>& clears) {
+    const CounterVerdict found = verdict_of_cleared_counter(operations, clears);
+    return std::vector<std::uint64_t>{found.lost, found.duplicated, found.out_of_order};
+  };
+  const std::vector<std::uint64_t> fine{0, 0, 0};
+  EXPECT_EQ(verdict({increment(1, 2, 1), increment(5, 6, 1), increment(7, 8, 2)}, {clear(3, 4)}), fine);
+  EXPECT_EQ(verdict({increment(1, 2, 5), increment(3, 9, 1), increment(4, 9, 6)}, {clear(5, 6)}), fine);
+  EXPECT_EQ(verdict({increment(1, 2, 1), increment(3, 4, 1)}, {clear(5, 6)}), (std::vector<std::uint64_t>{0, 1, 0}));
+  EXPECT_EQ(verdict({increment(7, 8, 1), increment(9, 10, 1)}, {clear(5, 6)}), (std::vector<std::uint64_t>{0, 1, 0}));
+  EXPECT_EQ(verdict({increment(7, 8, 2), increment(9, 10, 1)}, {clear(5, 6)}), (std::vector<std::uint64_t>{0, 0, 1}));
+}
+
+TEST(HistoryOfACounter, LostAndDuplicatedAreToldApart) {
+  const auto verdict = [](const std::vector<Operation>& operations, std::uint64_t last) {
+    const CounterVerdict found = verdict_of_counter(operations, last);
+    return std::vector<std::uint64_t>{found.lost, found.duplicated, found.out_of_order};
+  };
+  const std::vector<std::uint64_t> fine{0, 0, 0};
+  EXPECT_EQ(verdict({increment(1, 2, 1), increment(3, 4, 2)}, 2), fine);
+  EXPECT_EQ(verdict({increment(1, 2, 1), increment(1, kOpen, 0)}, 2), fine) << "an open one may have happened";
+  EXPECT_EQ(verdict({increment(1, 2, 1), increment(1, kOpen, 0)}, 1), fine) << "or not";
+  EXPECT_EQ(verdict({increment(1, 2, 1), increment(3, 4, 2)}, 1), (std::vector<std::uint64_t>{2, 0, 0}));
+  EXPECT_EQ(verdict({increment(1, 2, 1), increment(3, 4, 3)}, 3), (std::vector<std::uint64_t>{0, 1, 0}));
+  EXPECT_EQ(verdict({increment(1, 2, 1), increment(3, 4, 1)}, 2), (std::vector<std::uint64_t>{0, 1, 0}));
+  EXPECT_EQ(verdict({increment(3, 4, 1), increment(1, 2, 2)}, 2), (std::vector<std::uint64_t>{0, 0, 1}));
+}
+
+}  // namespace
+}  // namespace hostmap::test

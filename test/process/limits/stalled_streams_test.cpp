@@ -1,0 +1,201 @@
+// Values that arrive in pieces and stop half-way: the memory that they hold is bounded (server/run/stream_quota.hpp), so that the
+// others keep theirs.
+#include <gtest/gtest.h>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "layout/connection.hpp"
+#include "process/harness/peer.hpp"
+#include "process/harness/raw_connection.hpp"
+#include "process/harness/server.hpp"
+
+namespace hostmap::test {
+namespace {
+
+constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
+constexpr std::uint64_t kValueBytes =
+    12 * kMiB;  // of 64: one within a connection's quarter, two within the half of all
+
+// A put in pieces on a channel of a raw connection.
+class Stream {
+ public:
+  Stream(RawConnection& connection, std::uint32_t channel)
+      : connection_(connection),
+        channel_(channel),
+        producer_(connection.requests(channel), 0),
+        answers_(connection.answers(channel), 0) {}
+
+  // The head and the key, which the server has taken when this returns.
+  void begin(const std::string& key, std::uint64_t value_bytes) {
+    left_ = key.size() + value_bytes;
+    encode_stream(room_for(8), Op::kPut, key.size(), value_bytes);
+    publish(8);
+    piece(key, false);
+    EXPECT_TRUE(eventually([&] { return connection_.control(channel_).requests_consumed.load() == producer_.head(); }));
+  }
+  // Sends the rest and returns the answer.
+  StatusCode finish() {
+    const std::string piece_bytes(16'000, 'p');
+    while (left_ > 0) {
+      const std::string next = piece_bytes.substr(0, std::min<std::uint64_t>(left_, piece_bytes.size()));
+      piece(next, next.size() == left_);
+    }
+    Deadline deadline(std::chrono::seconds(30));
+    while (!answers_.poll()) {
+      if (deadline.left() == 0) return StatusCode::kTimeout;
+      cpu_relax();
+    }
+    std::uint64_t word;
+    std::memcpy(&word, answers_.record() + 8, sizeof word);
+    const AnswerHead head = decode_answer_head(word);
+    answers_.advance(record_bytes(head.value_bytes));
+    connection_.control(channel_).answers_consumed.store(answers_.position());
+    return static_cast<StatusCode>(head.code);
+  }
+
+ private:
+  std::byte* room_for(std::uint64_t payload) {
+    Deadline deadline(std::chrono::seconds(30));
+    const std::uint64_t most = connection_.ring_bytes() / 2;
+    while (producer_.head() + 2 * record_bytes(payload) - connection_.control(channel_).requests_consumed.load() >
+           most) {
+      if (deadline.left() == 0 || connection_.closed_by_server()) throw std::runtime_error("no room in the ring");
+      cpu_relax();
+    }
+    return producer_.begin(record_bytes(payload));
+  }
+  void publish(std::uint64_t payload) {
+    producer_.publish(record_bytes(payload));
+    connection_.wake_worker();
+  }
+  void piece(const std::string& bytes, bool last) {
+    encode_piece(room_for(bytes.size()), last, RawConnection::bytes_of(bytes), {}, 0, bytes.size());
+    publish(bytes.size());
+    left_ -= bytes.size();
+  }
+
+  RawConnection& connection_;
+  std::uint32_t channel_;
+  RingProducer producer_;
+  RingConsumer answers_;
+  std::uint64_t left_ = 0;
+};
+
+// A process that lets its streams stall: the connections are its own.
+struct Stalled {
+  explicit Stalled(const Server& server) : connection(RawConnection::connected(server.instance())) {}
+  ~Stalled() {
+    connection->header().client.closed.store(1);
+    connection->ring_server();
+  }
+  Stream& stream(std::uint32_t channel) {
+    if (channel > 0) {
+      connection->header().client.channels_wanted.fetch_or(std::uint64_t{1} << channel);
+      connection->ring_server();
+      EXPECT_TRUE(eventually([&] { return (connection->header().server.channels_open.load() >> channel & 1) != 0; }));
+    }
+    return *streams.emplace_back(std::make_unique<Stream>(*connection, channel));
+  }
+  std::unique_ptr<RawConnection> connection;
+  std::vector<std::unique_ptr<Stream>> streams;
+};
+
+class StalledStreams : public testing::Test {
+ protected:
+  StalledStreams() : server_(arguments()), honest_(server_) {}
+  static std::vector<std::string> arguments() { return {"10", "--memory", "64M", "--workers", "1"}; }
+  Reply put(const std::string& key, std::uint64_t bytes) {
+    return honest_.put(key, "#" + std::to_string(bytes) + ":1");
+  }
+  Server server_;
+  Peer honest_;
+};
+
+TEST_F(StalledStreams, AConnectionHoldsAQuarterOfTheMemoryAtMost) {
+  Stalled stalled(server_);
+  Stream& first = stalled.stream(0);
+  Stream& second = stalled.stream(1);
+  first.begin("first", kValueBytes);
+  second.begin("second", kValueBytes);
+  EXPECT_EQ(second.finish(), StatusCode::kFull);
+  EXPECT_EQ(first.finish(), StatusCode::kOk);
+  // What is done is held no more.
+  second.begin("second", kValueBytes);
+  EXPECT_EQ(second.finish(), StatusCode::kOk);
+  EXPECT_EQ(server_.stat("entries"), 2u);
+}
+
+TEST_F(StalledStreams, AStreamAloneMayBeOfAnySize) {
+  Stalled stalled(server_);
+  Stream& stream = stalled.stream(0);
+  stream.begin("large", 40 * kMiB);
+  EXPECT_EQ(stream.finish(), StatusCode::kOk);
+}
+
+TEST_F(StalledStreams, ManyConnectionsHoldHalfOfTheMemoryAtMostAndLeaveNothing) {
+  std::vector<std::unique_ptr<Stalled>> many;
+  for (int i = 0; i < 6; ++i) {
+    many.push_back(std::make_unique<Stalled>(server_));
+    many.back()->stream(0).begin("key " + std::to_string(i), kValueBytes);
+  }
+  for (int i = 0; i < 1000; ++i) ASSERT_EQ(put("record " + std::to_string(i), 10'000), StatusCode::kOk);
+  EXPECT_EQ(put("streamed", 5 * kMiB), StatusCode::kOk);
+  EXPECT_EQ(put("large", kValueBytes), StatusCode::kFull);
+  for (std::size_t i = 2; i < many.size(); ++i) EXPECT_EQ(many[i]->streams[0]->finish(), StatusCode::kFull);
+  many.clear();
+  EXPECT_TRUE(server_.connections_come_to(1));
+  for (const char* key : {"large", "larger"}) EXPECT_EQ(put(key, kValueBytes), StatusCode::kOk);
+}
+
+TEST_F(StalledStreams, WhatTheyHoldIsKnownAfterARestart) {
+  auto stalled = std::make_unique<Stalled>(server_);
+  Stream& first = stalled->stream(0);
+  first.begin("first", kValueBytes);
+  server_.kill();
+  Server again(arguments(), {server_.name()});
+  Stream& second = stalled->stream(1);
+  second.begin("second", kValueBytes);
+  EXPECT_EQ(second.finish(), StatusCode::kFull);
+  EXPECT_EQ(first.finish(), StatusCode::kOk);
+  second.begin("second", kValueBytes);
+  EXPECT_EQ(second.finish(), StatusCode::kOk);
+}
+
+// While the table is full, a request in pieces lies in the journal's file: each kind of start goes on with it.
+TEST(HeldStreams, AreGoneOnWithAfterAKillAKeptStopAndATakeover) {
+  constexpr std::uint64_t kBytes = 20'000;
+  const std::vector<std::string> arguments{"10", "--memory", "1M", "--workers", "1"};
+  for (const std::string way : {"kill", "keep", "takeover"}) {
+    SCOPED_TRACE(way);
+    std::vector<std::string> first = arguments;
+    if (way == "keep") first.push_back("--keep");
+    auto server = std::make_unique<Server>(first);
+    const std::string name = server->name();
+    Client client = server->connect();
+    ASSERT_TRUE(client.put("held", std::string(kBytes, 'v')).ok());
+    for (int i = 0; client.put("fill " + std::to_string(i), std::string(kBytes, 'f')).ok(); ++i) {
+    }
+    const std::uint64_t entries = server->stat("entries");
+    Stalled stalled(*server);
+    Stream& stream = stalled.stream(0);
+    stream.begin("held", kBytes);
+    std::vector<std::string> again = arguments;
+    if (way == "kill") server->kill();
+    if (way == "keep") {
+      EXPECT_EQ(server->stop(), kSuccess);
+    }
+    if (way == "takeover") again.push_back("--takeover");
+    Server next(again, {name});
+    if (way == "takeover") {
+      EXPECT_EQ(server->wait(), kSuccess) << server->errors();
+    }
+    EXPECT_EQ(stream.finish(), StatusCode::kOk);
+    EXPECT_EQ(*client.get("held"), std::string(kBytes, 'p'));
+    EXPECT_EQ(next.stat("entries"), entries);
+    EXPECT_EQ(next.stat("connected"), 2u) << "nobody has connected anew";
+    EXPECT_EQ(run({program("hostmap"), "--name", name, "check"}).exit, kSuccess);
+  }
+}
+}  // namespace
+}  // namespace hostmap::test
