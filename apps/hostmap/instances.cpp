@@ -101,9 +101,9 @@ void add_figures(const InstanceName& name, Instance& instance) {
                                                                         : "damaged";
     return;
   }
-  instance.entries = statistics->entries;
-  instance.memory_bytes = statistics->memory_bytes;
-  instance.connections = statistics->connections;
+  instance.entries = (*statistics)["entries"];
+  instance.memory_bytes = (*statistics)["memory_bytes"];
+  instance.connections = (*statistics)["connections"];
 }
 
 // False: this file belongs to no instance.

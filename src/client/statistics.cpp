@@ -1,6 +1,7 @@
 #include "client/statistics.hpp"
 
 #include <algorithm>
+#include <span>
 #include <sys/stat.h>
 
 #include "client/session.hpp"
@@ -17,6 +18,27 @@ std::uint64_t value(const Word& counter) noexcept {
   // relaxed: a figure
   return counter.load(std::memory_order_relaxed);
 }
+
+std::uint64_t sum_of_lanes(const TableHeader& header, Word LaneStats::*word) noexcept {
+  std::uint64_t sum = 0;
+  for (std::uint32_t i = 0; i < header.shard_count; ++i) sum += value(header.lane_stats[i].*word);
+  return sum;
+}
+
+// Likewise, without the lanes that have not processed the last clear yet.
+std::uint64_t sum_of_lanes_of_fill(const TableHeader& header, Word LaneStats::*word) noexcept {
+  // [fill.size] acquire; pairs with [fill.clear]
+  const std::uint64_t fill = header.fill.load(std::memory_order_acquire);
+  std::uint64_t sum = 0;
+  for (std::uint32_t i = 0; i < header.shard_count; ++i) {
+    const LaneStats& lane = header.lane_stats[i];
+    // [fill.counts] acquire; pairs with [fill.noticed]
+    if (lane.fill.load(std::memory_order_acquire) == fill) sum += value(lane.*word);
+  }
+  return sum;
+}
+
+const TableHeader& header_of(const Region& table) noexcept { return *table.at<TableHeader>(0); }
 
 // Version and commit of the server. It can write anything there: characters that are not printable, or special in JSON,
 // become '?'.
@@ -37,6 +59,62 @@ void read_version(const TableHeader& header, Statistics& s) {
 
 }  // namespace
 
+namespace statistic {
+
+// Otherwise the region would not have been attached.
+std::uint64_t layout_version(const Region&, const Statistics&) { return kLayoutVersion; }
+
+std::uint64_t pid(const Region& table, const Statistics&) {
+  return header_of(table).server_pid.load(std::memory_order_relaxed);  // relaxed: for diagnosis
+}
+
+std::uint64_t entries(const Region&, const Statistics& s) { return s["pair_keys"] + s["entry_keys"]; }
+
+std::uint64_t buckets(const Region& table, const Statistics& s) {
+  return pair_buckets(table, s) + entry_buckets(table, s);
+}
+
+std::uint64_t pair_buckets(const Region& table, const Statistics&) {
+  const TableHeader& header = header_of(table);
+  std::uint64_t sum = 0;
+  for (const ShardHeader& shard : std::span(header.shards).first(header.shard_count)) {
+    sum += state_buckets(value(shard.pair_state), shard.pairs_base);
+  }
+  return sum;
+}
+
+std::uint64_t entry_buckets(const Region& table, const Statistics&) {
+  const TableHeader& header = header_of(table);
+  std::uint64_t sum = 0;
+  for (const ShardHeader& shard : std::span(header.shards).first(header.shard_count)) {
+    sum += state_buckets(value(shard.entry_state), shard.entries_base);
+  }
+  return sum;
+}
+
+std::uint64_t memory_limit(const Region& table, const Statistics&) { return header_of(table).memory_limit; }
+
+std::uint64_t file_size(const Region& table, const Statistics&) { return table.held_bytes(); }
+
+std::uint64_t free_memory(const Region& table, const Statistics&) {
+  const TableHeader& header = header_of(table);
+  return std::min(value(header.server_stats.arena_free_bytes), value(header.arena_populated));
+}
+
+// The words are read one after the other while writers change them: the result is never below zero.
+std::uint64_t fragmented_memory(const Region& table, const Statistics& s) {
+  const TableHeader& header = header_of(table);
+  const std::uint64_t populated = value(header.arena_populated);
+  const std::uint64_t used = s["free_bytes"] + s["entry_bytes"] + sum_of_lanes(header, &LaneStats::overflow_bytes);
+  return populated - std::min(used, populated);
+}
+
+bool is_above_memory_limit(std::uint64_t value, const Statistics& s) {
+  return value > s["memory_limit_bytes"] + kHugePageSize;
+}
+
+}  // namespace statistic
+
 Result<Statistics> collect_statistics(const InstanceName& name) {
   if (Status status = check_server(name); !status.ok()) return status;
   const Result<Region> region = Region::attach(name.table(), RegionKind::kTable, Access::kReadOnly, name.trust());
@@ -44,60 +122,17 @@ Result<Statistics> collect_statistics(const InstanceName& name) {
   if (region->bytes() < sizeof(TableHeader) || !TableReader(region->data(), region->bytes()).plausible()) {
     return Status(StatusCode::kInternal, name.table() + " is damaged; stop its server and start it again");
   }
-  const TableHeader& header = *region->at<TableHeader>(0);
+  const TableHeader& header = header_of(*region);
   Statistics s;
   s.name = name.name();
-  s.pid = header.server_pid.load(std::memory_order_relaxed);  // relaxed: for diagnosis
   read_version(header, s);
-  s.layout_version = kLayoutVersion;  // otherwise the region would not have been attached
-  // [fill.size] acquire; pairs with [fill.clear]
-  const std::uint64_t fill = header.fill.load(std::memory_order_acquire);
-  for (std::uint32_t i = 0; i < header.shard_count; ++i) {
-    const ShardHeader& shard = header.shards[i];
-    const LaneStats& lane = header.lane_stats[i];
-    // A lane that has not processed the last clear yet still counts the keys that the clear removed.
-    // [fill.counts] acquire; pairs with [fill.noticed]
-    if (lane.fill.load(std::memory_order_acquire) == fill) {
-      s.pair_keys += value(lane.pair_keys);
-      s.entry_keys += value(lane.entry_keys);
+  for (std::size_t i = 0; i < std::size(kStatistics); ++i) {
+    const StatisticSource& source = kStatistics[i].source;
+    if (source.lane != nullptr) {
+      s.values[i] += source.is_of_fill ? sum_of_lanes_of_fill(header, source.lane) : sum_of_lanes(header, source.lane);
     }
-    s.pair_buckets += state_buckets(value(shard.pair_state), shard.pairs_base);
-    s.entry_buckets += state_buckets(value(shard.entry_state), shard.entries_base);
-    s.puts += value(lane.puts);
-    s.erases += value(lane.erases);
-    s.gets_by_ring += value(lane.gets_by_ring);
-    s.refused += value(lane.refused);
-    s.splits += value(lane.splits);
-    s.parks += value(lane.parks);
-    s.poisoned += value(lane.poisoned);
-    s.timeout_rescues += value(lane.timeout_rescues);
-    s.entry_bytes += value(lane.entry_bytes);
-    s.overflow_bytes += value(lane.overflow_bytes);
+    if (source.server != nullptr) s.values[i] += value(header.server_stats.*source.server);
   }
-  s.entries = s.pair_keys + s.entry_keys;
-  s.buckets = s.pair_buckets + s.entry_buckets;
-  const ServerStats& server = header.server_stats;
-  s.poisoned += value(server.cut_off);
-  s.memory_bytes = value(server.memory_bytes);
-  s.memory_limit_bytes = header.memory_limit;
-  s.file_bytes = region->held_bytes();
-  // The counters are read one after the other while writers change them: the result is never below zero.
-  const std::uint64_t populated = value(header.arena_populated);
-  s.free_bytes = std::min(value(server.arena_free_bytes), populated);
-  const std::uint64_t used = s.free_bytes + s.entry_bytes + s.overflow_bytes;
-  s.fragmented_bytes = populated - std::min(used, populated);
-  s.counted_since = value(server.counted_since);
-  s.huge_page_bytes = value(server.huge_page_bytes);
-  s.connections = value(server.connections);
-  s.connected = value(server.connected);
-  s.workers = value(server.workers);
-  s.recoveries = value(server.recoveries);
-  s.replayed = value(server.replayed);
-  s.reaped = value(server.reaped);
-  s.populate_failures = value(server.populate_failures);
-  s.read_retries = value(server.read_retries);
-  s.read_fallbacks = value(server.read_fallbacks);
-  s.client_timeout_rescues = value(server.client_rescues);
   // Clients count their own rare events in their own pages.
   const uid_t owner = region->owner();
   for (const std::string& path : name.connection_files()) {
@@ -107,9 +142,12 @@ Result<Statistics> collect_statistics(const InstanceName& name) {
     const Result<Region> connection = Region::attach(path, RegionKind::kConnection, Access::kReadOnly, name.trust());
     if (!connection || connection->bytes() < sizeof(ConnectionHeader)) continue;
     const ClientWords& client = connection->at<ConnectionHeader>(0)->client;
-    s.read_retries += said_by_client(client.read_retries);
-    s.read_fallbacks += said_by_client(client.read_fallbacks);
-    s.client_timeout_rescues += said_by_client(client.timeout_rescues);
+    for (std::size_t i = 0; i < std::size(kStatistics); ++i) {
+      if (kStatistics[i].source.client != nullptr) s.values[i] += said_by_client(client.*kStatistics[i].source.client);
+    }
+  }
+  for (std::size_t i = 0; i < std::size(kStatistics); ++i) {
+    if (kStatistics[i].source.derived != nullptr) s.values[i] += kStatistics[i].source.derived(*region, s);
   }
   return s;
 }

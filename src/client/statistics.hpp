@@ -1,59 +1,223 @@
 // Statistics: the figures of `hostmap stat`, read from the regions of a running server without a message to it.
+//
+// kStatistics is the one list of them. A new one is a word of LaneStats, ServerStats or ClientWords and a row here: the sum,
+// the JSON, the text and the test of docs/operate/server.md follow from the row.
 #pragma once
 
+#include <algorithm>
+#include <array>
+#include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <string>
+#include <string_view>
 
 #include <hostmap/status.hpp>
 
+#include "layout/connection.hpp"
 #include "layout/table.hpp"
 #include "shm/names.hpp"
+#include "shm/region.hpp"
 
 namespace hostmap {
 
-// Each count is since counted_since, over all servers of this map; each size is in bytes. Read one after the other while the
-// server works: exact while there are no writes.
+struct Statistics;
+
+// Where a value comes from: the sum of all parts that are given.
+struct StatisticSource {
+  Word LaneStats::*lane = nullptr;  // of all lanes
+  bool is_of_fill = false;  // only of those lanes that have processed the last clear: the others count what it removed
+  Word ServerStats::*server = nullptr;
+  Word ClientWords::*client = nullptr;  // of all connections that exist, each at most said_by_client()
+  // Computed from the table's region, the statistics that have another source, and the derived ones in rows above.
+  std::uint64_t (*derived)(const Region& table, const Statistics& statistics) = nullptr;
+};
+
+// A line of the text of `hostmap stat`. `more` follows the value; in it, {key} stands for the value of that statistic.
+struct StatisticLine {
+  std::string_view label;  // empty: no line
+  std::string_view more;
+  bool (*shown)(std::uint64_t value, const Statistics& statistics) = nullptr;  // null: always
+  int group = 0;  // the text shows the lines by group; within a group, in the order of the rows
+};
+
+struct Statistic {
+  enum class Unit : std::uint8_t { kNumber, kBytes, kSeconds };
+
+  std::string_view key;  // in JSON; never changes
+  Unit unit;
+  std::string_view meaning;
+  StatisticSource source;
+  StatisticLine line = {};
+};
+
+// The sources and conditions of rows that need more than words to be added.
+namespace statistic {
+std::uint64_t layout_version(const Region& table, const Statistics& statistics);
+std::uint64_t pid(const Region& table, const Statistics& statistics);
+std::uint64_t entries(const Region& table, const Statistics& statistics);
+std::uint64_t buckets(const Region& table, const Statistics& statistics);
+std::uint64_t pair_buckets(const Region& table, const Statistics& statistics);
+std::uint64_t entry_buckets(const Region& table, const Statistics& statistics);
+std::uint64_t memory_limit(const Region& table, const Statistics& statistics);
+std::uint64_t file_size(const Region& table, const Statistics& statistics);
+std::uint64_t free_memory(const Region& table, const Statistics& statistics);
+std::uint64_t fragmented_memory(const Region& table, const Statistics& statistics);
+
+constexpr bool is_not_zero(std::uint64_t value, const Statistics&) { return value != 0; }
+bool is_above_memory_limit(std::uint64_t value, const Statistics& statistics);
+}  // namespace statistic
+
+// In the order of the JSON.
+inline constexpr Statistic kStatistics[] = {
+    {"layout_version", Statistic::Unit::kNumber, "of the server that runs now", {.derived = statistic::layout_version}},
+    {"pid", Statistic::Unit::kNumber, "of the server's process", {.derived = statistic::pid}},
+    {"entries",
+     Statistic::Unit::kNumber,
+     "keys now",
+     {.derived = statistic::entries},
+     {"entries", "{pair_keys} pairs, {entry_keys} in the arena"}},
+    {"pair_keys",
+     Statistic::Unit::kNumber,
+     "of these, in the form of pairs",
+     {.lane = &LaneStats::pair_keys, .is_of_fill = true}},
+    {"entry_keys",
+     Statistic::Unit::kNumber,
+     "of these, in the form of entries",
+     {.lane = &LaneStats::entry_keys, .is_of_fill = true}},
+    {"buckets",
+     Statistic::Unit::kNumber,
+     "buckets now; the number never decreases",
+     {.derived = statistic::buckets},
+     {"buckets", "{pair_buckets} of pairs, {entry_buckets} of entries"}},
+    {"pair_buckets", Statistic::Unit::kNumber, "of these, for pairs", {.derived = statistic::pair_buckets}},
+    {"entry_buckets", Statistic::Unit::kNumber, "of these, for entries", {.derived = statistic::entry_buckets}},
+    {"memory_bytes",
+     Statistic::Unit::kBytes,
+     "populated in the table",
+     {.server = &ServerStats::memory_bytes},
+     {"memory",
+      "of {memory_limit_bytes}; {free_bytes} free for entries, {fragmented_bytes} fragmented, {huge_page_bytes} in 2 "
+      "MiB "
+      "pages"}},
+    {"memory_limit_bytes", Statistic::Unit::kBytes, "--memory", {.derived = statistic::memory_limit}},
+    {"file_bytes",
+     Statistic::Unit::kBytes,
+     "size of the table's file on the file system",
+     {.derived = statistic::file_size},
+     {"file", "more than --memory: a program has mapped and read the whole file; the next start returns the pages",
+      statistic::is_above_memory_limit}},
+    {"entry_bytes", Statistic::Unit::kBytes, "in blocks that hold entries", {.lane = &LaneStats::entry_bytes}},
+    {"free_bytes",
+     Statistic::Unit::kBytes,
+     "populated for entries, in empty slabs: any later put of an entry can use it. It grows after a clear or a mass "
+     "erase",
+     {.derived = statistic::free_memory}},
+    {"fragmented_bytes",
+     Statistic::Unit::kBytes,
+     "populated for entries, in slabs that hold some, but in no entry and no overflow bucket",
+     {.derived = statistic::fragmented_memory}},
+    {"huge_page_bytes",
+     Statistic::Unit::kBytes,
+     "of memory_bytes, in 2 MiB pages",
+     {.server = &ServerStats::huge_page_bytes}},
+    {"connections",
+     Statistic::Unit::kNumber,
+     "connections now",
+     {.server = &ServerStats::connections},
+     {"connections", "now; {connected} in all, {reaped} ended without closing, {poisoned} closed for what they sent"}},
+    {"connected", Statistic::Unit::kNumber, "connections ever", {.server = &ServerStats::connected}},
+    {"workers", Statistic::Unit::kNumber, "threads that apply writes", {.server = &ServerStats::workers}},
+    {"gets_by_ring",
+     Statistic::Unit::kNumber,
+     "gets by message",
+     {.lane = &LaneStats::gets_by_ring},
+     {"gets by ring", "direct gets are not counted", nullptr, 1}},
+    {"puts",
+     Statistic::Unit::kNumber,
+     "requests that stored a value: put, insert, compare_exchange, increment",
+     {.lane = &LaneStats::puts},
+     {"puts", "{refused} refused"}},
+    {"erases",
+     Statistic::Unit::kNumber,
+     "keys that existed and were erased",
+     {.lane = &LaneStats::erases},
+     {"erases", ""}},
+    {"refused",
+     Statistic::Unit::kNumber,
+     "refused writes: no memory, a full chain, too large. A flush that reports some counts as one more",
+     {.lane = &LaneStats::refused}},
+    {"splits", Statistic::Unit::kNumber, "buckets split", {.lane = &LaneStats::splits}},
+    {"parks", Statistic::Unit::kNumber, "times that a worker slept", {.lane = &LaneStats::parks}},
+    {"read_retries",
+     Statistic::Unit::kNumber,
+     "reported by clients: rounds that direct gets repeated, because a writer changed the same bucket",
+     {.server = &ServerStats::read_retries, .client = &ClientWords::read_retries},
+     {"retries", "of direct gets, as clients report; {read_fallbacks} went by ring", nullptr, 1}},
+    {"read_fallbacks",
+     Statistic::Unit::kNumber,
+     "reported by clients: direct gets that gave up after 64 rounds and sent a request",
+     {.server = &ServerStats::read_fallbacks, .client = &ClientWords::read_fallbacks}},
+    {"timeout_rescues",
+     Statistic::Unit::kNumber,
+     "sleeps of workers that only a timeout ended although there was work",
+     {.lane = &LaneStats::timeout_rescues},
+     {"rescues", "sleeps of workers that only a timeout ended; please report this", statistic::is_not_zero, 1}},
+    {"client_timeout_rescues",
+     Statistic::Unit::kNumber,
+     "reported by clients: waits that only a timeout ended although the answer had arrived",
+     {.server = &ServerStats::client_rescues, .client = &ClientWords::timeout_rescues},
+     {"of clients", "waits that only a timeout ended, as clients report", statistic::is_not_zero, 1}},
+    {"populate_failures",
+     Statistic::Unit::kNumber,
+     "times that the file system had no free page",
+     {.server = &ServerStats::populate_failures},
+     {"out of pages", "times the file system was full", statistic::is_not_zero, 1}},
+    {"recoveries", Statistic::Unit::kNumber, "starts that continued this table", {.server = &ServerStats::recoveries}},
+    {"replayed",
+     Statistic::Unit::kNumber,
+     "requests under way that such a start answered",
+     {.server = &ServerStats::replayed}},
+    {"reaped",
+     Statistic::Unit::kNumber,
+     "connections whose client ended without closing them: killed, crashed, or by `_exit` or exec",
+     {.server = &ServerStats::reaped}},
+    {"poisoned",
+     Statistic::Unit::kNumber,
+     "connections closed because of invalid data, or because the client truncated its region",
+     {.lane = &LaneStats::poisoned, .server = &ServerStats::cut_off}},
+    {"counted_since",
+     Statistic::Unit::kSeconds,
+     "when the map was created, since 1970",
+     {.server = &ServerStats::counted_since}},
+};
+
+// A statistic by its key: one that does not exist fails to compile.
+class StatisticKey {
+ public:
+  consteval StatisticKey(const char* key) : index_(index_of(key)) {  // NOLINT(google-explicit-constructor): a name
+    if (index_ == std::size(kStatistics)) throw "no statistic has this key";
+  }
+  constexpr std::size_t index() const noexcept { return index_; }
+
+  // std::size(kStatistics) if there is none.
+  static constexpr std::size_t index_of(std::string_view key) noexcept {
+    return static_cast<std::size_t>(std::ranges::find(kStatistics, key, &Statistic::key) - std::begin(kStatistics));
+  }
+
+ private:
+  std::size_t index_;
+};
+
+// Each count is since counted_since, over all servers of this map. Read one after the other while the server works: exact
+// while there are no writes.
 struct Statistics {
   std::string name;
-  std::string version = "unknown";  // of the server
-  std::string commit = "unknown";   // that the server was built from
-  std::uint64_t layout_version = 0;
-  std::uint64_t pid = 0;
-  std::uint64_t entries = 0;  // keys of both forms
-  std::uint64_t pair_keys = 0;
-  std::uint64_t entry_keys = 0;
-  std::uint64_t buckets = 0;  // of both forms, now
-  std::uint64_t pair_buckets = 0;
-  std::uint64_t entry_buckets = 0;
-  std::uint64_t memory_bytes = 0;  // populated in the table region
-  std::uint64_t memory_limit_bytes = 0;
-  std::uint64_t file_bytes = 0;      // of the table's file, whichever program populated them
-  std::uint64_t entry_bytes = 0;     // in blocks that hold entries
-  std::uint64_t overflow_bytes = 0;  // in overflow buckets of either form
-  std::uint64_t free_bytes = 0;      // populated for entries, in whole slabs that any put can use
-  std::uint64_t fragmented_bytes =
-      0;  // populated for entries, in slabs that are used, but in no entry or overflow bucket
-  std::uint64_t huge_page_bytes = 0;  // of memory_bytes, in 2 MiB pages
-  std::uint64_t connections = 0;      // now
-  std::uint64_t connected = 0;        // ever
-  std::uint64_t workers = 0;
-  std::uint64_t puts = 0;  // each one read, validated and applied
-  std::uint64_t erases = 0;
-  std::uint64_t gets_by_ring = 0;
-  std::uint64_t refused = 0;  // for lack of memory, or too large
-  std::uint64_t splits = 0;
-  std::uint64_t parks = 0;
-  std::uint64_t counted_since = 0;      // when the map was created, in seconds since 1970
-  std::uint64_t timeout_rescues = 0;    // sleeps of workers that a timeout ended although there was work
-  std::uint64_t populate_failures = 0;  // the file system had no page left
-  std::uint64_t recoveries = 0;
-  std::uint64_t replayed = 0;
-  std::uint64_t reaped = 0;    // connections whose client ended without closing
-  std::uint64_t poisoned = 0;  // connections closed because of what they sent, or of what they did to their region
-  // Reported by the clients. A client can write any number there; the value of one connection is limited.
-  std::uint64_t read_retries = 0;            // retries of direct gets
-  std::uint64_t read_fallbacks = 0;          // gets by ring because writers kept changing the key
-  std::uint64_t client_timeout_rescues = 0;  // waits that a timeout ended although the answer was there
+  std::string version = "unknown";                             // of the server
+  std::string commit = "unknown";                              // that the server was built from
+  std::array<std::uint64_t, std::size(kStatistics)> values{};  // of the rows
+
+  std::uint64_t operator[](StatisticKey key) const noexcept { return values[key.index()]; }
 };
 
 // Errors: kNoServer, kOtherVersion, kPermission.
