@@ -102,7 +102,7 @@ TEST_P(OperationsTest, IncrementAddsToTheDecimalText) {
   }
 }
 
-TEST_P(OperationsTest, Case27IncrementRefusesWhatIsNoNumberAndWhatWouldOverflow) {
+TEST_P(OperationsTest, IncrementRefusesWhatIsNoNumberAndWhatWouldOverflow) {
   for (const char* text : {"", " 5", "5 ", "+5", "05", "-0", "0x5", "5.0", "five", "-", "1e3", "9223372036854775808",
                            "-9223372036854775809", "99999999999999999999999"}) {
     ASSERT_EQ(map_.put("n", text), StatusCode::kOk);
@@ -122,7 +122,7 @@ TEST_P(OperationsTest, Case27IncrementRefusesWhatIsNoNumberAndWhatWouldOverflow)
   EXPECT_EQ(*map_.increment("n", 0), kLeast);
 }
 
-TEST_P(OperationsTest, Case27CompareExchangeOfAKeyThatWasErasedAndMadeAgain) {
+TEST_P(OperationsTest, CompareExchangeComparesTheValueOfAKeyThatWasErasedAndCreatedAgain) {
   ASSERT_EQ(map_.put("key", "a"), StatusCode::kOk);
   ASSERT_EQ(map_.erase("key"), StatusCode::kOk);
   ASSERT_EQ(map_.put("key", "a"), StatusCode::kOk);
@@ -324,7 +324,7 @@ INSTANTIATE_TEST_SUITE_P(Ways, OperationsTest,
                                          Way{Reads::kRing, "4"}),
                          way_name);
 
-TEST(OperationBounds, Case26KeysAndValuesAtTheirBoundsAndOneBeyond) {
+TEST(OperationBounds, KeysAndValuesAtTheirBoundsAreAcceptedAndOneBeyondIsRefused) {
   Server server({"10", "--max-value", "1000"});
   Client map = server.connect();
   const std::string longest_key(65'536, 'k');

@@ -111,16 +111,16 @@ void hunt_for(const Hunt& hunt, int writes, std::uint64_t reads_wanted) {
 }
 
 class TornReadProcessesTest : public testing::TestWithParam<Hunt> {};
-TEST_P(TornReadProcessesTest, Case12ReadersOfOtherProcessesGetWholeAndEverNewerValues) {
+TEST_P(TornReadProcessesTest, ReadersInOtherProcessesGetWholeAndEverNewerValues) {
   hunt_for(GetParam(), 20'000, 1'000);
 }
 class TornReadProcessesSlowTest : public testing::TestWithParam<Hunt> {};
-TEST_P(TornReadProcessesSlowTest, Case12ReadersOfOtherProcessesGetWholeAndEverNewerValues) {
+TEST_P(TornReadProcessesSlowTest, ReadersInOtherProcessesGetWholeAndEverNewerValues) {
   hunt_for(GetParam(), 100'000, 1'000);
 }
 
 class TornReadProcessesSoakTest : public testing::TestWithParam<Hunt> {};
-TEST_P(TornReadProcessesSoakTest, Case12ReadersOfOtherProcessesGetWholeAndEverNewerValues) {
+TEST_P(TornReadProcessesSoakTest, ReadersInOtherProcessesGetWholeAndEverNewerValues) {
   hunt_for(GetParam(), 100'000, GetParam().soak_reads);
 }
 

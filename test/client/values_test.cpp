@@ -23,7 +23,7 @@ struct Case {
 };
 class ValuesTest : public testing::TestWithParam<Case> {};
 
-TEST_P(ValuesTest, Case26EverySizeOfKeyAndValueComesBackWhole) {
+TEST_P(ValuesTest, EverySizeOfKeyAndValueComesBackWhole) {
   Server server({"10", "--workers", GetParam().workers, "--ring-size", "16K"});
   Client map = server.connect(kPatience, GetParam().reads);
   // Around a word, a record's share of the ring (4 KiB here), the ring, long values and runs of slabs.
@@ -71,7 +71,7 @@ INSTANTIATE_TEST_SUITE_P(Ways, ValuesTest,
                                          Case{Reads::kRing, "4"}),
                          case_name);
 
-TEST(BoundsTest, Case26WhatIsTooLargeOrEmptyIsRefusedAndNothingChanges) {
+TEST(BoundsTest, WhatIsTooLargeOrEmptyIsRefusedAndNothingChanges) {
   Server server({"10", "--max-value", "1000"});
   Client map = server.connect();
   EXPECT_EQ(map.put("", "v"), StatusCode::kInvalid);

@@ -97,8 +97,8 @@ class ConnectionSteps : public testing::Test {
   }
 
   // Steps through `body`, which works on `host`, and recovers each distinct image. Prints a line.
-  void every_kill_is_gone_on_from(const char* name, ServiceByHand& host, std::uint64_t asked,
-                                  const std::function<void()>& body) {
+  void every_kill_is_recovered_from(const char* name, ServiceByHand& host, std::uint64_t asked,
+                                    const std::function<void()>& body) {
     std::vector<Image> images;
     const std::uint64_t steps = step_through(body, [&](std::uint64_t) { Image::add(images, view(host)); });
     ASSERT_GT(steps, 0u);
@@ -122,7 +122,7 @@ class ConnectionSteps : public testing::Test {
     // The reaper's thread has noticed it and stirred the bell. A client that closes rings, too, but adds only one each time.
     constexpr std::uint32_t kMostRings = 16;
     while (host.bell().load() - rings <= kMostRings) std::this_thread::yield();
-    every_kill_is_gone_on_from(name, host, 0, [&] { host.round(); });
+    every_kill_is_recovered_from(name, host, 0, [&] { host.round(); });
     EXPECT_TRUE(host.regions.name().connection_files().empty());
   }
 
@@ -143,23 +143,23 @@ class ConnectionSteps : public testing::Test {
   std::vector<std::byte> connection_ = std::vector<std::byte>(request_ring_offset(1, 1, Regions::kRing));
 };
 
-TEST_F(ConnectionSteps, Case2AServerKilledWhileItLetsAClientIn) {
+TEST_F(ConnectionSteps, AServerKilledWhileItAcceptsAClient) {
   ServiceByHand host;
   const MasterView master = host.master();
   master.header().counter.store(Regions::kId);
   master.mailbox(Regions::kId).word.store(mailbox_word(Regions::kId, kMailboxAsked));
-  every_kill_is_gone_on_from("Connect", host, Regions::kId, [&] { host.service.round(host.now); });
+  every_kill_is_recovered_from("Connect", host, Regions::kId, [&] { host.service.round(host.now); });
   EXPECT_EQ(master.mailbox(Regions::kId).word.load(), mailbox_word(Regions::kId, kMailboxReady));
 }
 
-TEST_F(ConnectionSteps, Case14AServerKilledWhileItLetsAClientGoThatHasClosed) {
+TEST_F(ConnectionSteps, AServerKilledWhileItReleasesAClientThatClosed) {
   every_kill_after_a_client_has_gone("Close", [](Progress& progress, Child& client) {
     progress.may_end.store(1);
     EXPECT_EQ(client.wait(), kSuccess);
   });
 }
 
-TEST_F(ConnectionSteps, Case14AServerKilledWhileItLetsAClientGoThatHasDied) {
+TEST_F(ConnectionSteps, AServerKilledWhileItReleasesAClientThatDied) {
   every_kill_after_a_client_has_gone("Reap", [](Progress&, Child& client) { client.kill_and_wait(); });
 }
 

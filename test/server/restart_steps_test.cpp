@@ -379,7 +379,7 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
     expected.refused = regions->refused();
   }
 
-  static void every_kill_is_gone_on_from(const Scenario& scenario) {
+  static void every_kill_is_recovered_from(const Scenario& scenario) {
     Expected expected;
     const std::vector<Image> images = step(scenario, expected);
     const std::size_t violations =
@@ -389,7 +389,7 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
 
   // Kills the next server, too, at every instruction of its restart, and the one after it likewise, `depth` of them: each
   // begins with an image that the seed chooses of those that the last one has left.
-  static void every_kill_of_a_restart_is_gone_on_from(const Scenario& scenario, Random& random, int depth) {
+  static void every_kill_of_a_restart_is_recovered_from(const Scenario& scenario, Random& random, int depth) {
     Expected expected;
     std::vector<Image> images = step(scenario, expected);
     for (int restart = 1; restart <= depth; ++restart) {
@@ -425,12 +425,12 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
 class RestartStepsSlow : public RestartSteps {};
 class RestartStepsOfFullMemorySlow : public RestartSteps {};
 
-TEST_P(RestartSteps, Case9AKillAtAnyInstructionIsGoneOnFrom) { every_kill_is_gone_on_from(GetParam()); }
-TEST_P(RestartStepsSlow, Case9AKillAtAnyInstructionIsGoneOnFrom) { every_kill_is_gone_on_from(GetParam()); }
-TEST_P(RestartStepsOfFullMemorySlow, AKillAtAnyInstructionIsGoneOnFrom) { every_kill_is_gone_on_from(GetParam()); }
-TEST_P(RestartStepsSlow, Case14KillsAtAnyInstructionOfTheRestartsAreGoneOnFromThreeDeep) {
+TEST_P(RestartSteps, AKillAtAnyInstructionIsRecoveredFrom) { every_kill_is_recovered_from(GetParam()); }
+TEST_P(RestartStepsSlow, AKillAtAnyInstructionIsRecoveredFrom) { every_kill_is_recovered_from(GetParam()); }
+TEST_P(RestartStepsOfFullMemorySlow, AKillAtAnyInstructionIsRecoveredFrom) { every_kill_is_recovered_from(GetParam()); }
+TEST_P(RestartStepsSlow, KillsAtAnyInstructionOfTwoRestartsInARowAreRecoveredFrom) {
   Random random;
-  every_kill_of_a_restart_is_gone_on_from(GetParam(), random, 2);
+  every_kill_of_a_restart_is_recovered_from(GetParam(), random, 2);
 }
 
 // Does it find what a restart without its steps would break? The steps are taken away from the images.

@@ -60,15 +60,11 @@ class ParkStepsSlow : public testing::Test {
   const AlignedMemory memory_{sizeof(SharedExchange)};
 };
 
-TEST_F(ParkStepsSlow, Case28AClientKilledAnywhereInACallTakesNobodysWakeUpWithIt) {
-  stop_a_client(Afterwards::kIsKilled);
-}
+TEST_F(ParkStepsSlow, AClientKilledAnywhereInACallLosesNobodysWakeUp) { stop_a_client(Afterwards::kIsKilled); }
 
-TEST_F(ParkStepsSlow, Case28AClientStoppedAnywhereInACallKeepsNobodyAsleepNorItself) {
-  stop_a_client(Afterwards::kGoesOn);
-}
+TEST_F(ParkStepsSlow, AClientStoppedAnywhereInACallLeavesNobodyAsleep) { stop_a_client(Afterwards::kGoesOn); }
 
-TEST_F(ParkStepsSlow, Case28AWorkerStoppedAnywhereOnItsWayToSleepIsWoken) {
+TEST_F(ParkStepsSlow, AWorkerStoppedAnywhereOnItsWayToSleepIsWoken) {
   std::uint64_t step = 0;
   for (StoodAt stood = StoodAt::kInstruction; stood == StoodAt::kInstruction && !HasFailure(); ++step) {
     SharedExchange& shared = fresh();

@@ -77,13 +77,13 @@ void kill_writers(int rounds) {
   EXPECT_TRUE(server.connections_come_to(1));
 }
 
-TEST(ClientDeath, Case5AWriterKilledAtAnyMomentLeavesAValueThatItSent) { kill_writers(15); }
-TEST(ClientDeathSlow, Case5ManyWritersKilledAtAnyMomentLeaveValuesThatTheySent) { kill_writers(120); }
-TEST(ClientDeathSoak, Case5ManyWritersKilledAtAnyMomentLeaveValuesThatTheySent) { kill_writers(6000); }
+TEST(ClientDeath, AWriterKilledAtAnyMomentLeavesAValueThatItSent) { kill_writers(15); }
+TEST(ClientDeathSlow, ManyWritersKilledAtAnyMomentLeaveValuesThatTheySent) { kill_writers(120); }
+TEST(ClientDeathSoak, ManyWritersKilledAtAnyMomentLeaveValuesThatTheySent) { kill_writers(6000); }
 
 class ClientEnding : public testing::TestWithParam<const char*> {};
 
-TEST_P(ClientEnding, Case22LeavesNothingBehind) {
+TEST_P(ClientEnding, LeavesNothingBehind) {
   const std::string how = GetParam();
   Server server({"10", "--workers", "2"});
   const std::vector<std::string> files = server.files();
@@ -114,7 +114,7 @@ INSTANTIATE_TEST_SUITE_P(Ways, ClientEnding, testing::Values("return", "exit", "
 
 bool can_make_pid_namespaces() { return run({"unshare", "-pf", "--kill-child", "true"}).exit == kSuccess; }
 
-TEST(ClientDeath, Case22AClientInAnotherPidNamespaceIsCleanedUpAlike) {
+TEST(ClientDeath, AClientInAnotherPidNamespaceIsCleanedUpToo) {
   if (!can_make_pid_namespaces()) GTEST_SKIP() << "this system does not allow pid namespaces";
   Server server({"10", "--workers", "2"});
   PeerSetup elsewhere;
@@ -136,7 +136,7 @@ TEST(ClientDeath, Case22AClientInAnotherPidNamespaceIsCleanedUpAlike) {
 }
 
 // The server sees no client's pid then, and asks the locks.
-TEST(ClientDeath, Case22AServerInAnotherPidNamespaceCleansUpAlike) {
+TEST(ClientDeath, AServerInAnotherPidNamespaceCleansUpToo) {
   if (!can_make_pid_namespaces()) GTEST_SKIP() << "this system does not allow pid namespaces";
   ServerSetup elsewhere;
   elsewhere.process.wrapper = {"unshare", "-pf", "--kill-child"};

@@ -83,10 +83,10 @@ void die_at_every_point(int times) {
   EXPECT_EQ(bystander.get("step").text, Peer::told_of("value"));
 }
 
-TEST(Connecting, Case1ClientsThatDieAtAnyPointLeaveNothingAndDelayNobody) { die_at_every_point(20); }
-TEST(ConnectingSlow, Case1ThousandsOfClientsThatDieAtAnyPointLeaveNothing) { die_at_every_point(500); }
+TEST(Connecting, ClientsThatDieAtAnyPointLeaveNothingAndDelayNobody) { die_at_every_point(20); }
+TEST(ConnectingSlow, ThousandsOfClientsThatDieAtAnyPointLeaveNothing) { die_at_every_point(500); }
 
-TEST(Connecting, Case1AClientThatDiedBeforeItsPutWasPublishedHasPutNothing) {
+TEST(Connecting, AClientKilledBeforeItPublishesItsPutChangesNothing) {
   for (const char* point : {"writing", "streaming"}) {
     Server server;
     Program client = stepping_client(server, point, "KILL");
@@ -97,7 +97,7 @@ TEST(Connecting, Case1AClientThatDiedBeforeItsPutWasPublishedHasPutNothing) {
   }
 }
 
-TEST(Connecting, Case1AClientThatDiedBehindItsPutHasPutIt) {
+TEST(Connecting, AClientKilledAfterItPublishedItsPutHasPutIt) {
   for (const char* point : {"sent", "answered"}) {
     Server server;
     Program client = stepping_client(server, point, "KILL");
@@ -109,7 +109,7 @@ TEST(Connecting, Case1AClientThatDiedBehindItsPutHasPutIt) {
 }
 
 // The patience that the server has with a client between two steps is 2 s: these stand still for longer.
-TEST(Connecting, Case1AClientThatWasStoppedWhileConnectingIsNotLeftHanging) {
+TEST(Connecting, AClientStoppedWhileConnectingIsServedOrRefusedWhenContinued) {
   Server server;
   std::vector<Program> clients;
   for (const char* point : kPoints) clients.push_back(stepping_client(server, point, "STOP"));
@@ -135,7 +135,7 @@ TEST(Connecting, Case1AClientThatWasStoppedWhileConnectingIsNotLeftHanging) {
       << taken_mailboxes(server) << " mailboxes stay taken";
 }
 
-TEST(Connecting, AClientWhoseDeadlinePassesWhileTheServerStandsStillLeavesNothing) {
+TEST(Connecting, AClientWhoseDeadlinePassesWhileTheServerIsStoppedLeavesNothing) {
   Server server;
   server.pause();
   PeerSetup hasty;
@@ -177,10 +177,10 @@ void connect_at_once(int count) {
   EXPECT_EQ(server.stat("reaped"), 0u);
 }
 
-TEST(Connecting, Case3TwoHundredClientsAtOnceAreAllServed) { connect_at_once(200); }
-TEST(ConnectingSlow, Case3AThousandClientsAtOnceAreAllServed) { connect_at_once(1000); }
+TEST(Connecting, TwoHundredClientsAtOnceAreAllServed) { connect_at_once(200); }
+TEST(ConnectingSlow, AThousandClientsAtOnceAreAllServed) { connect_at_once(1000); }
 
-TEST(Connecting, Case3WithoutAConnectionLeftAClientIsRefusedClearly) {
+TEST(Connecting, WithoutAConnectionLeftAClientIsRefusedClearly) {
   Server server({"10", "--max-connections", "3"});
   std::vector<Peer> peers;
   for (int i = 0; i < 3; ++i) peers.emplace_back(server);
@@ -201,7 +201,7 @@ TEST(Connecting, Case3WithoutAConnectionLeftAClientIsRefusedClearly) {
   EXPECT_TRUE(eventually([&] { return later.connect(server) == StatusCode::kOk; }));
 }
 
-TEST(Connecting, Case3ACounterNearItsEndGoesOnFromTheBeginning) {
+TEST(Connecting, ACounterNearItsEndContinuesFromTheBeginning) {
   // The counter's own end, the end of the ids that it gives, and a value that a stranger might put there.
   for (const std::uint64_t value : {~std::uint64_t{0} - 2, kIdMask - 2, std::uint64_t{1} << 40, std::uint64_t{0}}) {
     SCOPED_TRACE(value);

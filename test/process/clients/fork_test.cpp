@@ -57,7 +57,7 @@ void use(Client& client, const std::string& who, int rounds) {
 
 class Fork : public testing::TestWithParam<Reads> {};
 
-TEST_P(Fork, Case21ParentAndChildrenAllUseTheClient) {
+TEST_P(Fork, ParentAndChildrenAllUseTheClient) {
   Server server({"10", "--workers", "2"});
   {
     Client client = server.connect(kPatience, GetParam());
@@ -79,7 +79,7 @@ TEST_P(Fork, Case21ParentAndChildrenAllUseTheClient) {
   EXPECT_TRUE(server.connections_come_to(0));
 }
 
-TEST_P(Fork, Case21AGrandchildUsesTheClientToo) {
+TEST_P(Fork, AGrandchildUsesTheClientToo) {
   Server server({"10"});
   Client client = server.connect(kPatience, GetParam());
   Child child = Child::fork([&client] {
@@ -100,7 +100,7 @@ TEST_P(Fork, Case21AGrandchildUsesTheClientToo) {
 INSTANTIATE_TEST_SUITE_P(Reading, Fork, testing::Values(Reads::kDirect, Reads::kRing),
                          [](const auto& test) { return test.param == Reads::kDirect ? "Direct" : "Ring"; });
 
-TEST(Forks, Case21AChildThatExitsDoesNotEndItsParentsConnection) {
+TEST(Forks, AChildThatExitsDoesNotEndItsParentsConnection) {
   Server server({"10"});
   Client client = server.connect();
   ASSERT_TRUE(client.put("key", "value").ok());
@@ -117,7 +117,7 @@ TEST(Forks, Case21AChildThatExitsDoesNotEndItsParentsConnection) {
   EXPECT_EQ(server.stat("connections"), 1u);
 }
 
-TEST(Forks, Case21AChildThatExecsTakesNothingWithIt) {
+TEST(Forks, AChildThatExecsTakesNothingWithIt) {
   Server server({"10"});
   Client client = server.connect();
   ASSERT_TRUE(client.put("key", "value").ok());
@@ -136,7 +136,7 @@ TEST(Forks, Case21AChildThatExecsTakesNothingWithIt) {
   EXPECT_EQ(server.stat("connected"), 2u);
 }
 
-TEST(Forks, Case21WritesQueuedBeforeTheForkAreTheParentsAlone) {
+TEST(Forks, WritesQueuedBeforeTheForkAreSentByTheParentOnly) {
   Server server({"10"});
   Client client = server.connect();
   std::uint64_t puts = 0;
@@ -156,7 +156,7 @@ TEST(Forks, Case21WritesQueuedBeforeTheForkAreTheParentsAlone) {
   EXPECT_EQ(server.stat("puts"), puts) << "each write is applied once";
 }
 
-TEST(Forks, Case21TheParentDiesFirstAndTheChildGoesOn) {
+TEST(Forks, AChildContinuesAfterItsParentHasDied) {
   // The grandchild must be this test's to wait for when its parent is dead.
   ASSERT_EQ(::prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
   for (const bool child_has_used_it : {false, true}) {
@@ -214,7 +214,7 @@ TEST(Forks, Case21TheParentDiesFirstAndTheChildGoesOn) {
   }
 }
 
-TEST(Forks, Case21AForkWhileTheServerIsGoneConnectsToTheNextOne) {
+TEST(Forks, AChildForkedWithoutAServerConnectsToTheNextOne) {
   const std::string name = unique_name();
   auto first = std::make_unique<Server>(std::vector<std::string>{"10"}, ServerSetup{name, {}, {}});
   Client client = first->connect();

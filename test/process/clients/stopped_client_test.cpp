@@ -40,7 +40,7 @@ void expect_others_undisturbed(const Server& server) {
 
 class StoppedClient : public testing::TestWithParam<const char*> {};
 
-TEST_P(StoppedClient, Case6DisturbsNobodyAndGoesOnWhenContinued) {
+TEST_P(StoppedClient, DisturbsNobodyAndWorksWhenContinued) {
   Server server({"10"});
   Program stopped({program("stepping_client"), server.name(), server.dir(), GetParam(), "STOP"});
   ASSERT_TRUE(eventually([&] { return is_stopped(stopped.pid()); }));
@@ -57,7 +57,7 @@ TEST_P(StoppedClient, Case6DisturbsNobodyAndGoesOnWhenContinued) {
 INSTANTIATE_TEST_SUITE_P(InTheMiddleOf, StoppedClient, testing::Values("writing", "sent", "streaming"),
                          [](const auto& test) { return std::string(test.param); });
 
-TEST(StoppedClients, Case6AClientThatNeverTakesItsAnswersDisturbsNobody) {
+TEST(StoppedClients, AClientThatNeverTakesItsAnswersDisturbsNobody) {
   Server server({"10", "--ring-size", "4096"});
   {
     Peer writer(server);
@@ -82,7 +82,7 @@ TEST(StoppedClients, Case6AClientThatNeverTakesItsAnswersDisturbsNobody) {
   EXPECT_TRUE(server.connections_come_to(0));
 }
 
-TEST(StoppedClients, Case6ASmallPutIsServedWhileAnotherClientStopsInMidStreamAgainAndAgain) {
+TEST(StoppedClients, ASmallPutIsServedWhileAnotherClientStopsInMidStreamAgainAndAgain) {
   Server server({"10", "--ring-size", "8K"});
   Peer streaming(server);
   Peer small(server);

@@ -66,7 +66,7 @@ class CutOff : public testing::TestWithParam<const char*> {
   std::string bystanders_region_ = server_.connection_files().at(0);
 };
 
-TEST_P(CutOff, Case24AClientThatCutsOffItsWholeRegionIsClosedAndCounted) {
+TEST_P(CutOff, AClientThatTruncatesItsRegionToNothingIsClosedAndCounted) {
   for (int round = 0; round < 5; ++round) {
     Peer attacker(server_);
     EXPECT_EQ(attacker.put("attacker", "value"), StatusCode::kOk);
@@ -81,7 +81,7 @@ TEST_P(CutOff, Case24AClientThatCutsOffItsWholeRegionIsClosedAndCounted) {
   }
 }
 
-TEST_P(CutOff, Case24AnyOtherLengthAndHolesHarmNobodyElse) {
+TEST_P(CutOff, AnyOtherLengthAndHolesHarmNobodyElse) {
   const std::uint64_t full = size_of(bystanders_region_);
   for (const std::uint64_t bytes : {full - 1, full - 4096, full / 2, std::uint64_t{8192}, std::uint64_t{4097},
                                     std::uint64_t{4096}, std::uint64_t{1}, full + 4096, 1000 * full}) {
@@ -103,7 +103,7 @@ TEST_P(CutOff, Case24AnyOtherLengthAndHolesHarmNobodyElse) {
   }
 }
 
-TEST_P(CutOff, Case24WhileItsRequestsAreBeingServed) {
+TEST_P(CutOff, TruncationWhileRequestsAreServedHarmsNobodyElse) {
   Random random;
   for (int round = 0; round < 20; ++round) {
     // The load client writes without a pause, and ends by the SIGBUS that its own region gives it.
@@ -122,7 +122,7 @@ TEST_P(CutOff, Case24WhileItsRequestsAreBeingServed) {
   }
 }
 
-TEST_P(CutOff, Case24AMasterThatIsCutOffIsMadeWholeAndThoseInsideGoOn) {
+TEST_P(CutOff, ATruncatedMasterIsRestoredAndConnectedClientsContinue) {
   const std::string master = server_.instance().master();
   const std::uint64_t full = size_of(master);
   for (const std::uint64_t bytes : {std::uint64_t{0}, std::uint64_t{100}, std::uint64_t{4096}, full - 1}) {
@@ -152,7 +152,7 @@ TEST_P(CutOff, Case24AMasterThatIsCutOffIsMadeWholeAndThoseInsideGoOn) {
 INSTANTIATE_TEST_SUITE_P(Workers, CutOff, testing::Values("1", "3"),
                          [](const auto& test) { return std::string(test.param) + "Workers"; });
 
-TEST(CutOffAndFull, Case24HolesInAFullFileSystemHarmNobodyElse) {
+TEST(CutOffAndFull, HolesInAFullFileSystemHarmNobodyElse) {
   in_own_shm("size=64m", [] {
     const SmallFolder folder("size=8m");
     ServerSetup setup;

@@ -72,7 +72,7 @@ class HostileClient : public testing::Test {
   Peer bystander_;
 };
 
-TEST_F(HostileClient, Case7UnknownOperationsCloseTheConnection) {
+TEST_F(HostileClient, UnknownOperationsCloseTheConnection) {
   for (std::uint64_t op = kLastOp + 1; op < 256; op += op < 16 ? 1 : 17) {
     expect_closed("op " + std::to_string(op),
                   [op](RawConnection& c) { c.send_forged(forged_word(op, 1, 0, 0), "key"); });
@@ -81,7 +81,7 @@ TEST_F(HostileClient, Case7UnknownOperationsCloseTheConnection) {
   expect_closed("op 0 with a flag", [](RawConnection& c) { c.send_forged(forged_word(0, 1, 0, 0), "12345678"); });
 }
 
-TEST_F(HostileClient, Case7ReservedBitsCloseTheConnection) {
+TEST_F(HostileClient, ReservedBitsCloseTheConnection) {
   for (unsigned bit = 1; bit < 8; ++bit) {
     expect_closed("flag " + std::to_string(bit),
                   [bit](RawConnection& c) { c.send_forged(forged_word(kPut, 1u << bit, 2, 5), "keyvalue"); });
@@ -96,7 +96,7 @@ TEST_F(HostileClient, Case7ReservedBitsCloseTheConnection) {
   }
 }
 
-TEST_F(HostileClient, Case7ForgedLengthsCloseTheConnection) {
+TEST_F(HostileClient, ForgedLengthsCloseTheConnection) {
   const std::uint64_t ring = 65536;
   const std::uint64_t largest = max_record_bytes(ring) - kRecordHeadBytes;  // of a payload
   for (const std::uint64_t value :
@@ -119,7 +119,7 @@ TEST_F(HostileClient, Case7ForgedLengthsCloseTheConnection) {
   });
 }
 
-TEST_F(HostileClient, Case7ForgedComparisonsCloseTheConnection) {
+TEST_F(HostileClient, ForgedComparisonsCloseTheConnection) {
   for (const std::uint64_t expected :
        {std::uint64_t{6}, std::uint64_t{1} << 31, std::uint64_t{1} << 32, ~std::uint64_t{0}, ~std::uint64_t{0} - 7}) {
     expect_closed("5 bytes of values, " + std::to_string(expected) + " of them expected", [expected](RawConnection& c) {
@@ -135,7 +135,7 @@ TEST_F(HostileClient, Case7ForgedComparisonsCloseTheConnection) {
   }
 }
 
-TEST_F(HostileClient, Case7StreamsThatMakeNoSenseCloseTheConnection) {
+TEST_F(HostileClient, MalformedStreamsCloseTheConnection) {
   const auto op_word = [](std::uint64_t op) { return word_key(op); };  // the stream's payload: 8 bytes
   expect_closed("a piece without a stream",
                 [](RawConnection& c) { c.send_forged(forged_word(kPiece, 0, 0, 8), "12345678"); });
@@ -183,7 +183,7 @@ class HostileClientOfFourLanes : public HostileClient {
   HostileClientOfFourLanes() : HostileClient({"10", "--workers", "4"}) {}
 };
 
-TEST_F(HostileClientOfFourLanes, Case7AKeyOfAnotherLaneClosesTheConnection) {
+TEST_F(HostileClientOfFourLanes, AKeyOfAnotherLaneClosesTheConnection) {
   const std::uint64_t puts = server_.stat("puts");
   std::uint64_t closed = 0;
   std::uint64_t served = 0;
@@ -204,7 +204,7 @@ TEST_F(HostileClientOfFourLanes, Case7AKeyOfAnotherLaneClosesTheConnection) {
   EXPECT_EQ(server_.stat("puts"), puts + served);
 }
 
-TEST_F(HostileClient, Case7ForgedSequenceWordsAreNoMessages) {
+TEST_F(HostileClient, ForgedSequenceWordsAreNoMessages) {
   Random random;
   expect_ignored("random words everywhere in the request ring", [&](RawConnection& c) {
     const RingView ring = c.requests(0);
@@ -231,7 +231,7 @@ TEST_F(HostileClient, Case7ForgedSequenceWordsAreNoMessages) {
   });
 }
 
-TEST_F(HostileClient, Case7ForgedPositionsHarmOnlyTheForger) {
+TEST_F(HostileClient, ForgedPositionsHarmOnlyTheForger) {
   const std::vector<std::uint64_t> positions{
       0, 1, 15, 65535, 65536, 65537, std::uint64_t{1} << 31, ~std::uint64_t{0}, ~std::uint64_t{0} - 65535};
   for (const std::uint64_t position : positions) {
@@ -250,7 +250,7 @@ TEST_F(HostileClient, Case7ForgedPositionsHarmOnlyTheForger) {
   }
 }
 
-TEST_F(HostileClient, Case7ForgedPositionsWhileWorkingHarmOnlyTheForger) {
+TEST_F(HostileClient, ForgedPositionsWhileWorkingHarmOnlyTheForger) {
   for (const std::uint64_t position : {std::uint64_t{0}, std::uint64_t{1} << 20, ~std::uint64_t{0}}) {
     const auto connection = RawConnection::connected(server_.instance());
     // More answers than their ring holds, none of them taken, and a lie about that each time.
@@ -266,7 +266,7 @@ TEST_F(HostileClient, Case7ForgedPositionsWhileWorkingHarmOnlyTheForger) {
   }
 }
 
-TEST_F(HostileClient, Case7ForgedConstantsAreNotLookedAt) {
+TEST_F(HostileClient, ForgedConstantsAreIgnored) {
   const auto connection = RawConnection::connected(server_.instance());
   ConnectionHeader& header = connection->header();
   header.region.magic = 0;
@@ -292,7 +292,7 @@ TEST_F(HostileClient, Case7ForgedConstantsAreNotLookedAt) {
   EXPECT_EQ(server_.stat("poisoned"), 0u);
 }
 
-TEST_F(HostileClient, Case8ARecordRewrittenAfterItWasConsumedIsNotAppliedAgain) {
+TEST_F(HostileClient, ARecordRewrittenAfterItWasConsumedIsNotAppliedAgain) {
   const auto connection = RawConnection::connected(server_.instance());
   const RingView requests = connection->requests(0);
   connection->send(Op::kPut, true, "key", "first");
@@ -410,8 +410,8 @@ void fuzz(std::chrono::milliseconds time) {
   }
 }
 
-TEST(HostileFuzz, Case7RandomBytesInAConnectionHarmNobodyElse) { fuzz(std::chrono::milliseconds(1500)); }
-TEST(HostileFuzzSlow, Case7RandomBytesInAConnectionHarmNobodyElseForLong) { fuzz(std::chrono::seconds(30)); }
+TEST(HostileFuzz, RandomBytesInAConnectionHarmNobodyElse) { fuzz(std::chrono::milliseconds(1500)); }
+TEST(HostileFuzzSlow, RandomBytesInAConnectionHarmNobodyElseForLong) { fuzz(std::chrono::seconds(30)); }
 
 }  // namespace
 }  // namespace hostmap::test

@@ -113,7 +113,7 @@ class InOurPlace : public testing::TestWithParam<const char*> {
   }
 };
 
-TEST_P(InOurPlace, Case20AServerSweepsItOrRefusesWithOneLine) {
+TEST_P(InOurPlace, AServerRemovesItOrRefusesWithOneLine) {
   for (const Thing& thing : things()) {
     SCOPED_TRACE(thing.what);
     const Victim victim;
@@ -136,7 +136,7 @@ TEST_P(InOurPlace, Case20AServerSweepsItOrRefusesWithOneLine) {
   }
 }
 
-TEST_P(InOurPlace, Case20AClientRefusesAndNeverHangs) {
+TEST_P(InOurPlace, AClientRefusesAndNeverHangs) {
   if (std::string(GetParam()) == "journal") return;  // no client opens it
   for (const Thing& thing : things()) {
     SCOPED_TRACE(thing.what);
@@ -176,7 +176,7 @@ INSTANTIATE_TEST_SUITE_P(Of, InOurPlace, testing::Values("master", "table", "jou
 // Two users that are not root, as /dev/shm is shared by all.
 class StrangersFile : public testing::TestWithParam<const char*> {};
 
-TEST_P(StrangersFile, Case20AServerRefusesToTakeOverWhatBelongsToAnotherUser) {
+TEST_P(StrangersFile, AServerRefusesToTakeOverWhatBelongsToAnotherUser) {
   if (!can_change_users()) GTEST_SKIP() << "two users are needed";
   ProcessSetup as_one;
   as_one.user = kSomeUser;
@@ -200,7 +200,7 @@ TEST_P(StrangersFile, Case20AServerRefusesToTakeOverWhatBelongsToAnotherUser) {
   }
 }
 
-TEST_P(StrangersFile, Case20ARootServerRefusesItToo) {
+TEST_P(StrangersFile, ARootServerRefusesItToo) {
   if (!can_change_users()) GTEST_SKIP() << "two users are needed";
   const std::string name = unique_name();
   const std::string place = "/dev/shm/" + name + "-" + GetParam();
@@ -219,7 +219,7 @@ TEST_P(StrangersFile, Case20ARootServerRefusesItToo) {
 INSTANTIATE_TEST_SUITE_P(Of, StrangersFile, testing::Values("master", "table", "journal", "alive"),
                          [](const auto& test) { return std::string(test.param); });
 
-TEST(InOurPlaceLeftOvers, Case20ManyStaleConnectionsAreSwept) {
+TEST(InOurPlaceLeftOvers, ManyStaleConnectionsAreRemoved) {
   const std::string name = unique_name();
   for (int id = 1; id <= 300; ++id) {
     write_file("/dev/shm/" + name + "-connection-" + std::to_string(id),
@@ -230,7 +230,7 @@ TEST(InOurPlaceLeftOvers, Case20ManyStaleConnectionsAreSwept) {
   EXPECT_TRUE(server.connection_files().empty());
 }
 
-TEST(InOurPlaceLeftOvers, Case20FilesThatOnlyLookAlikeAreLeftAlone) {
+TEST(InOurPlaceLeftOvers, FilesWithSimilarNamesAreNotTouched) {
   const std::string name = unique_name();
   const std::vector<std::string> others{"/dev/shm/" + name + "-connection-", "/dev/shm/" + name + "-connection-1x",
                                         "/dev/shm/" + name + "-connection", "/dev/shm/" + name + "-masters",

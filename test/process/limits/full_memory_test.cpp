@@ -77,7 +77,7 @@ void use_full_table(Server& server, Client& direct, Client& ring, std::uint64_t 
 
 class FullMemory : public testing::TestWithParam<const char*> {};
 
-TEST_P(FullMemory, Case13PastTheLimitPutsAreRefusedAndEverythingElseGoesOn) {
+TEST_P(FullMemory, PastTheLimitPutsAreRefusedAndEverythingElseWorks) {
   Server server({"10", "--memory", "4M", "--workers", GetParam()});
   Client direct = server.connect();
   Client ring = server.connect(kPatience, Reads::kRing);
@@ -87,7 +87,7 @@ TEST_P(FullMemory, Case13PastTheLimitPutsAreRefusedAndEverythingElseGoesOn) {
   EXPECT_EQ(server.stat("populate_failures"), 0u) << "the limit is no failure of the file system";
 }
 
-TEST_P(FullMemory, Case13GrowthIntoAFullFileSystemIsRefusedAndEverythingElseGoesOn) {
+TEST_P(FullMemory, GrowthIntoAFullFileSystemIsRefusedAndEverythingElseWorks) {
   const std::string workers = GetParam();
   in_own_shm("size=64m", [&] {
     const SmallFolder folder("size=6m");
@@ -121,7 +121,7 @@ TEST_P(FullMemory, Case13GrowthIntoAFullFileSystemIsRefusedAndEverythingElseGoes
 INSTANTIATE_TEST_SUITE_P(Workers, FullMemory, testing::Values("1", "4"),
                          [](const auto& test) { return std::string(test.param) + "Workers"; });
 
-TEST(FullTable, Case13PairsAreRefusedButOverwrittenAndErased) {
+TEST(FullTable, NewPairsAreRefusedExistingOnesOverwrittenAndErased) {
   Server server({"10", "--memory", "1M"});
   Client client = server.connect();
   const std::uint64_t count = fill_table(client, 8, 0, word_key);
@@ -239,7 +239,7 @@ TEST(LockedMemory, AClientThatLocksAllOfItsMemoryMakesTheTableNoLarger) {
 }
 
 // What is erased is room for any size, whether it empties slabs or leaves holes in them.
-TEST(FullTable, Case13AnExhaustedSizeClassGivesWayToOthers) {
+TEST(FullTable, AnExhaustedSizeClassGivesWayToOthers) {
   Server server({"10", "--memory", "4M"});
   Client client = server.connect();
   const std::uint64_t small = fill_table(client, 104);
@@ -265,7 +265,7 @@ TEST(FullTable, Case13AnExhaustedSizeClassGivesWayToOthers) {
   EXPECT_GT(fill_table(client, 104), small / 2);
 }
 
-TEST(FullTable, Case13AValueLargerThanTheTableIsRefusedAndItsStreamIsTakenAway) {
+TEST(FullTable, AValueLargerThanTheTableIsRefusedAndItsStreamDiscarded) {
   Server server({"10", "--memory", "1M"});
   Client client = server.connect();
   ASSERT_TRUE(client.put("small", "value").ok());
@@ -277,7 +277,7 @@ TEST(FullTable, Case13AValueLargerThanTheTableIsRefusedAndItsStreamIsTakenAway) 
   EXPECT_EQ(client.get("large").status().code(), StatusCode::kNotFound);
 }
 
-TEST(FullTable, Case13RefusedStreamsOfManyClientsLeaveNoMemoryTaken) {
+TEST(FullTable, RefusedStreamsOfManyClientsLeaveNoMemoryTaken) {
   Server server({"10", "--memory", "4M"});
   Client client = server.connect();
   const std::uint64_t before = server.stat("fragmented_bytes");

@@ -50,7 +50,7 @@ bool serves_or_says_why(const std::vector<std::string>& arguments, const Process
 // A program that cannot even be loaded says so in the loader's words; that is not the server's to say.
 constexpr rlim_t kFilesToLoad = 8;
 
-TEST(Limits, Case23AServerWithFewDescriptorsServesOrSaysWhy) {
+TEST(Limits, AServerWithFewDescriptorsServesOrSaysWhy) {
   int served = 0;
   int refused = 0;
   for (rlim_t files = kFilesToLoad; files <= 20; ++files) {
@@ -64,7 +64,7 @@ TEST(Limits, Case23AServerWithFewDescriptorsServesOrSaysWhy) {
   EXPECT_GT(refused, 0);
 }
 
-TEST(Limits, Case23DescriptorsThatRunOutRefuseNewcomersAndKeepThoseInside) {
+TEST(Limits, DescriptorsThatRunOutRefuseNewcomersAndKeepThoseInside) {
   ServerSetup setup;
   setup.process.limits = {{RLIMIT_NOFILE, 40}};
   Server server({"10"}, setup);
@@ -93,7 +93,7 @@ TEST(Limits, Case23DescriptorsThatRunOutRefuseNewcomersAndKeepThoseInside) {
   EXPECT_TRUE(eventually([&] { return next.connect(server) == StatusCode::kOk; }));
 }
 
-TEST(LimitsSlow, Case23AServerWithLittleAddressSpaceServesOrSaysWhy) {
+TEST(LimitsSlow, AServerWithLittleAddressSpaceServesOrSaysWhy) {
   int served = 0;
   int refused = 0;
   for (rlim_t megabytes = 10; megabytes <= 200; megabytes += megabytes < 90 ? 1 : 10) {
@@ -107,7 +107,7 @@ TEST(LimitsSlow, Case23AServerWithLittleAddressSpaceServesOrSaysWhy) {
   EXPECT_GT(refused, 0);
 }
 
-TEST(Limits, Case23AServerWhoseFilesMayNotGrowServesOrSaysWhy) {
+TEST(Limits, AServerWhoseFilesMayNotGrowServesOrSaysWhy) {
   int served = 0;
   int refused = 0;
   for (const int bits : {0, 12, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 40}) {
@@ -122,7 +122,7 @@ TEST(Limits, Case23AServerWhoseFilesMayNotGrowServesOrSaysWhy) {
   EXPECT_GT(refused, 0);
 }
 
-TEST(Limits, Case23AServerThatMayStartFewThreadsServesOrSaysWhy) {
+TEST(Limits, AServerThatMayStartFewThreadsServesOrSaysWhy) {
   if (!can_change_users()) GTEST_SKIP() << "the limit does not bind root";
   int served = 0;
   int refused = 0;
@@ -140,7 +140,7 @@ TEST(Limits, Case23AServerThatMayStartFewThreadsServesOrSaysWhy) {
   EXPECT_GT(refused, 0);
 }
 
-TEST(Limits, Case23NoLockedMemoryIsNeeded) {
+TEST(Limits, NoLockedMemoryIsNeeded) {
   ProcessSetup setup;
   setup.limits = {{RLIMIT_MEMLOCK, 0}};
   EXPECT_TRUE(serves_or_says_why({"10"}, setup, unique_name()));
@@ -148,7 +148,7 @@ TEST(Limits, Case23NoLockedMemoryIsNeeded) {
   EXPECT_EQ(run(server.client_command({"--seconds", "0.01", "1"}), setup).exit, kSuccess);
 }
 
-TEST(Limits, Case23AClientWithTooLittleIsRefusedAndLeavesNothing) {
+TEST(Limits, AClientWithTooLittleIsRefusedAndLeavesNothing) {
   Server server({"10", "--memory", "4M"});
   const auto done_or_refused = [&](const ProcessSetup& setup) {
     const Ran ran = run(server.client_command({"--seconds", "0.01", "1"}), setup);
@@ -180,7 +180,7 @@ TEST(Limits, Case23AClientWithTooLittleIsRefusedAndLeavesNothing) {
   EXPECT_TRUE(server.connections_come_to(0));
 }
 
-TEST(FullFileSystem, Case23AServerServesOrSaysWhyAtEverySize) {
+TEST(FullFileSystem, AServerServesOrSaysWhyAtEverySize) {
   in_own_shm("size=64m", [] {
     int served = 0;
     int refused = 0;
@@ -216,7 +216,7 @@ TEST(FullFileSystem, Case23AServerServesOrSaysWhyAtEverySize) {
   });
 }
 
-TEST(FullFileSystem, Case23AServerOnASmallOneWarnsAndSaysWhatToDo) {
+TEST(FullFileSystem, AServerOnASmallOneWarnsAndSaysWhatToDo) {
   in_own_shm("size=64m", [] {
     Server server({"10"});
     EXPECT_LE(server.ready().memory, std::uint64_t{32} << 20) << "half of what is free";
@@ -228,7 +228,7 @@ TEST(FullFileSystem, Case23AServerOnASmallOneWarnsAndSaysWhatToDo) {
   });
 }
 
-TEST(FullFileSystem, Case23AConnectionThatFindsNoRoomIsRefusedAndTheServerGoesOn) {
+TEST(FullFileSystem, AConnectionThatFindsNoRoomIsRefusedAndTheServerContinues) {
   in_own_shm("size=64m", [] {
     const SmallFolder folder("size=8m");
     ServerSetup setup;
@@ -254,7 +254,7 @@ TEST(FullFileSystem, Case23AConnectionThatFindsNoRoomIsRefusedAndTheServerGoesOn
   });
 }
 
-TEST(FullFileSystem, Case23ALaneThatFindsNoRoomForItsRingsIsRefusedOnce) {
+TEST(FullFileSystem, ALaneThatFindsNoRoomForItsRingsIsRefusedOnce) {
   in_own_shm("size=64m", [] {
     const SmallFolder folder("size=8m");
     ServerSetup setup;
@@ -277,7 +277,7 @@ TEST(FullFileSystem, Case23ALaneThatFindsNoRoomForItsRingsIsRefusedOnce) {
   });
 }
 
-TEST(FullFileSystem, Case23WithoutInodesAServerOrConnectionIsRefused) {
+TEST(FullFileSystem, WithoutInodesAServerOrConnectionIsRefused) {
   in_own_shm("size=64m", [] {
     int served = 0;
     int refused = 0;

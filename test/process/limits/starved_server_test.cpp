@@ -71,7 +71,7 @@ class StarvedServer : public ::testing::Test {
   Program program_;
 };
 
-TEST_F(StarvedServer, Case23EachStartWithoutMemorySaysSoAndLeavesNothing) {
+TEST_F(StarvedServer, EachStartWithoutMemorySaysSoAndLeavesNothing) {
   std::map<std::string, int> refused;
   for (const std::string& line : started()) {
     std::istringstream words(line);
@@ -95,7 +95,7 @@ TEST_F(StarvedServer, Case23EachStartWithoutMemorySaysSoAndLeavesNothing) {
   EXPECT_EQ(files_of_instance(name_), std::vector<std::string>());
 }
 
-TEST_F(StarvedServer, Case23WhateverItCannotAllocateItRefusesAndServesOn) {
+TEST_F(StarvedServer, EachFailedAllocationIsARefusalAndItContinuesToServe) {
   started();
   int number = 0;
   int refused = 0;

@@ -148,8 +148,8 @@ void read_what_dead_servers_left(int deaths) {
   }
   EXPECT_GT(counter, 100u);
 }
-TEST(Restart, Case10WhatADeadServerLeftIsReadAtOnce) { read_what_dead_servers_left(8); }
-TEST(RestartSlow, Case10WhatDeadServersLeftIsReadAtOnce) { read_what_dead_servers_left(40); }
+TEST(Restart, WhatADeadServerLeftIsReadAtOnce) { read_what_dead_servers_left(8); }
+TEST(RestartSlow, WhatDeadServersLeftIsReadAtOnce) { read_what_dead_servers_left(40); }
 
 class RestartReads : public testing::TestWithParam<Reads> {};
 
@@ -214,8 +214,8 @@ void be_blocked_for(std::chrono::milliseconds absence) {
   EXPECT_EQ(putting.get("big").text, Peer::told_of(pattern(300'000, 1)));
 }
 
-TEST(Restart, Case18BlockedCallsEndAsIfNothingHadHappenedIn100Milliseconds) { be_blocked_for(100ms); }
-TEST(RestartSoak, Case18BlockedCallsEndAsIfNothingHadHappenedIn10Minutes) { be_blocked_for(10min); }
+TEST(Restart, BlockedCallsSucceedAfterAnOutageOf100Milliseconds) { be_blocked_for(100ms); }
+TEST(RestartSoak, BlockedCallsSucceedAfterAnOutageOf10Minutes) { be_blocked_for(10min); }
 
 TEST(Restart, WhatBecameOfATimedOutCallIsToldByFlush) {
   Server first({"10"});
@@ -327,8 +327,8 @@ void die_again_and_again(int rounds) {
   EXPECT_GT(calls, 0u);
 }
 
-TEST(Restart, Case14EachCallTakesEffectOnceWheneverTheServerDies) { die_again_and_again(30); }
-TEST(RestartSlow, Case14EachCallTakesEffectOnceWheneverTheServerDies) { die_again_and_again(400); }
+TEST(Restart, EachCallTakesEffectOnceWheneverTheServerDies) { die_again_and_again(30); }
+TEST(RestartSlow, EachCallTakesEffectOnceWheneverTheServerDies) { die_again_and_again(400); }
 
 // --- What is asked for -------------------------------------------------------------------------------------------------
 
@@ -382,7 +382,7 @@ void flip(const std::string& path, std::uint64_t offset) {
   file.put(static_cast<char>(byte ^ 0x10));
 }
 
-TEST(Restart, Case15ADamagedHeadIsToldAndDiscarded) {
+TEST(Restart, ADamagedHeadIsReportedAndTheMapDiscarded) {
   struct Damage {
     const char* region;
     std::uint64_t offset;
@@ -406,7 +406,7 @@ TEST(Restart, Case15ADamagedHeadIsToldAndDiscarded) {
   }
 }
 
-TEST(Restart, Case15DamageOfTheTableIsSurvived) {
+TEST(Restart, DamageOfTheTableIsSurvived) {
   Random random;
   const std::string name = unique_name();
   for (int round = 0; round < 30; ++round) {

@@ -18,7 +18,7 @@ std::size_t times_said(Server& server) {
   return count;
 }
 
-TEST(RemovedRegions, Case19TheServerSaysItOnceServesThoseConnectedAndExitsWith1WhenTheLastOneLeaves) {
+TEST(RemovedRegions, TheServerReportsItOnceServesConnectedClientsAndExitsWith1AfterTheLast) {
   for (const std::string what : {"all", "master", "table", "alive"}) {
     SCOPED_TRACE(what);
     Server server({"10", "--workers", "2"});
@@ -54,7 +54,7 @@ TEST(RemovedRegions, Case19TheServerSaysItOnceServesThoseConnectedAndExitsWith1W
   }
 }
 
-TEST(RemovedRegions, Case19AFileThatIsReplacedIsARemovedOne) {
+TEST(RemovedRegions, AReplacedFileCountsAsRemoved) {
   for (const std::string what : {"master", "table", "alive"}) {
     SCOPED_TRACE(what);
     Server server;
@@ -88,14 +88,14 @@ TEST(RemovedRegions, AFileThatIsRenamedIsSaidAndTheServerServesOn) {
   }
 }
 
-TEST(RemovedRegions, Case19WithNobodyConnectedTheServerExitsAtOnce) {
+TEST(RemovedRegions, WithNobodyConnectedTheServerExitsAtOnce) {
   Server server;
   server.remove_regions();
   EXPECT_EQ(server.wait(), exited(1));
   EXPECT_EQ(times_said(server), 1u) << server.errors();
 }
 
-TEST(RemovedRegions, Case19SuchAServerStopsInOrderToo) {
+TEST(RemovedRegions, ASignalStillStopsTheServerInOrder) {
   Server server;
   Peer peer(server);
   server.remove_regions();
@@ -104,7 +104,7 @@ TEST(RemovedRegions, Case19SuchAServerStopsInOrderToo) {
   EXPECT_EQ(peer.put("key", "value"), StatusCode::kNoServer);
 }
 
-TEST(RemovedRegions, Case19TheNextServerOfTheNameIsNotHarmedByTheEndOfTheFirst) {
+TEST(RemovedRegions, TheEndOfTheFirstServerDoesNotHarmTheNextOfTheName) {
   for (const bool by_signal : {false, true}) {
     SCOPED_TRACE(by_signal ? "SIGTERM" : "the last client leaves");
     Server first({"10"});

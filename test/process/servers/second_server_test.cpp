@@ -17,7 +17,7 @@ void expect_second_refused(const Server& first) {
   EXPECT_EQ(first.files(), files) << "it has touched something";
 }
 
-TEST(SecondServer, Case17IsRefusedWhileTheFirstOneRuns) {
+TEST(SecondServer, IsRefusedWhileTheFirstOneRuns) {
   Server first({"10"});
   Peer peer(first);
   EXPECT_EQ(peer.put("key", "value"), StatusCode::kOk);
@@ -28,7 +28,7 @@ TEST(SecondServer, Case17IsRefusedWhileTheFirstOneRuns) {
   EXPECT_EQ(first.errors(), "");
 }
 
-TEST(SecondServer, Case17IsRefusedWhileTheFirstOneIsStoppedAndReadsGoOn) {
+TEST(SecondServer, IsRefusedWhileTheFirstOneIsStoppedAndReadsContinue) {
   Server first({"10"});
   Peer peer(first);
   Client client = first.connect();
@@ -52,7 +52,7 @@ TEST(SecondServer, Case17IsRefusedWhileTheFirstOneIsStoppedAndReadsGoOn) {
 }
 
 // The next server asks for a lock, and never whether a process of that number lives.
-TEST(SecondServer, Case17OneThatDiedIsTakenOverThoughItsPidBelongsToAnother) {
+TEST(SecondServer, ReplacesADeadOneThoughItsPidBelongsToAnotherProcess) {
   Server first({"10"});
   ASSERT_EQ(first.connect().put("key", "value"), StatusCode::kOk);
   first.kill();

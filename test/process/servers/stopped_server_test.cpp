@@ -28,7 +28,7 @@ Reply again_until_in_time(Peer& peer, const std::string& line) {
   return reply;
 }
 
-TEST(StoppedServer, Case17CallsEndAtTheirDeadlineAndGoOnWhenTheServerDoes) {
+TEST(StoppedServer, CallsEndAtTheirDeadlineAndWorkAgainWhenTheServerContinues) {
   Server server({"10", "--ring-size", "8K"});
   Peer writer(server, hasty());
   Peer reader(server, hasty(Reads::kRing));
@@ -49,7 +49,7 @@ TEST(StoppedServer, Case17CallsEndAtTheirDeadlineAndGoOnWhenTheServerDoes) {
   EXPECT_EQ(server.stat("connected"), 2u) << "nobody had to connect anew";
 }
 
-TEST(StoppedServer, Case17WithoutADeadlineEveryCallWaitsUntilTheServerGoesOnOrEnds) {
+TEST(StoppedServer, WithoutADeadlineEveryCallWaitsUntilTheServerContinuesOrEnds) {
   Server server({"10", "--ring-size", "8K"});
   Client putting = server.connect(Options::kForever);
   Client getting = server.connect(Options::kForever, Reads::kRing);
@@ -84,7 +84,7 @@ TEST(StoppedServer, Case17WithoutADeadlineEveryCallWaitsUntilTheServerGoesOnOrEn
   EXPECT_FALSE(putting.put("key", "too late").ok()) << "for ever is not for a server that has ended";
 }
 
-TEST(StoppedServer, Case17ADirectReadGoesOnButWaitsForTheClientsOwnWrites) {
+TEST(StoppedServer, ADirectReadWaitsOnlyForTheClientsOwnWrites) {
   Server server;
   Peer writer(server, hasty());
   Peer other(server, hasty());
@@ -101,7 +101,7 @@ TEST(StoppedServer, Case17ADirectReadGoesOnButWaitsForTheClientsOwnWrites) {
   EXPECT_EQ(server.stat("connected"), 2u);
 }
 
-TEST(StoppedServer, Case17AFullRingRefusesAtTheDeadlineAndLosesNothing) {
+TEST(StoppedServer, AFullRingRefusesAtTheDeadlineAndLosesNothing) {
   Server server({"10", "--ring-size", "4096"});
   Peer writer(server, hasty());
   EXPECT_EQ(again_until_in_time(writer, "put key old"), StatusCode::kOk);
@@ -119,7 +119,7 @@ TEST(StoppedServer, Case17AFullRingRefusesAtTheDeadlineAndLosesNothing) {
   EXPECT_EQ(server.stat("connected"), 1u);
 }
 
-TEST(StoppedServer, Case17WhatBecameOfCallsThatTimedOutIsToldByTheNextFlushOnce) {
+TEST(StoppedServer, TheNextFlushReportsTheOutcomeOfTimedOutCallsOnce) {
   Server server;
   Peer writer(server, hasty());
   EXPECT_EQ(again_until_in_time(writer, "put here value"), StatusCode::kOk);
@@ -134,7 +134,7 @@ TEST(StoppedServer, Case17WhatBecameOfCallsThatTimedOutIsToldByTheNextFlushOnce)
   EXPECT_EQ(again_until_in_time(writer, "flush"), StatusCode::kOk);
 }
 
-TEST(StoppedServer, Case17RefusedWritesAreReportedThoughTheFirstFlushTimedOut) {
+TEST(StoppedServer, RefusedWritesAreReportedThoughTheFirstFlushTimedOut) {
   Server server({"10", "--memory", "1M", "--ring-size", "1M"});
   Peer writer(server, hasty());
   Reply full;
@@ -154,7 +154,7 @@ TEST(StoppedServer, Case17RefusedWritesAreReportedThoughTheFirstFlushTimedOut) {
 }
 
 // The server would take whatever comes next for the rest of the stream.
-TEST(StoppedServer, Case17AStreamThatIsCutOffEndsItsConnectionAndTheNextCallConnectsAnew) {
+TEST(StoppedServer, AnInterruptedStreamEndsItsConnectionAndTheNextCallConnectsAnew) {
   Server server({"10", "--ring-size", "8K"});
   Peer writer(server, hasty());
   EXPECT_EQ(again_until_in_time(writer, "put large old"), StatusCode::kOk);
@@ -169,7 +169,7 @@ TEST(StoppedServer, Case17AStreamThatIsCutOffEndsItsConnectionAndTheNextCallConn
   EXPECT_EQ(server.stat("poisoned"), 0u);
 }
 
-TEST(StoppedServer, Case17MoreCallsThanTheClientKeepsCountOfAreRefusedUntilTheServerGoesOn) {
+TEST(StoppedServer, MoreCallsThanTheClientKeepsCountOfAreRefusedUntilTheServerContinues) {
   Server server;
   PeerSetup setup = hasty();
   setup.timeout = std::chrono::milliseconds(5);

@@ -72,7 +72,7 @@ class LeftOver {
 
 class OtherVersion : public testing::TestWithParam<const char*> {};
 
-TEST_P(OtherVersion, Case16AServerOnRegionsOfAnotherVersionRefusesByNameAndTouchesNothing) {
+TEST_P(OtherVersion, AServerOnRegionsOfAnotherVersionRefusesByNameAndTouchesNothing) {
   for (const std::uint32_t version : {kLayoutVersion + 1, kLayoutVersion - 1}) {
     const LeftOver left;
     left.patch(GetParam(), offsetof(RegionHeader, layout_version), version);
@@ -82,7 +82,7 @@ TEST_P(OtherVersion, Case16AServerOnRegionsOfAnotherVersionRefusesByNameAndTouch
   }
 }
 
-TEST_P(OtherVersion, Case16AServerOnRegionsOfAnotherBuildRefusesByName) {
+TEST_P(OtherVersion, AServerOnRegionsOfAnotherBuildRefusesByName) {
   const LeftOver left;
   left.patch(GetParam(), offsetof(RegionHeader, fingerprint), kFingerprint + 1);
   expect_refusal(run_server({}, left.server().name()), 6, {left.path(GetParam()), "build"});
@@ -92,7 +92,7 @@ TEST_P(OtherVersion, Case16AServerOnRegionsOfAnotherBuildRefusesByName) {
 INSTANTIATE_TEST_SUITE_P(Regions, OtherVersion, testing::Values("table", "journal"),
                          [](const auto& test) { return std::string(test.param); });
 
-TEST(OtherVersionOfTheServer, Case16IsRefusedByNameByClientsAndStat) {
+TEST(OtherVersionOfTheServer, IsRefusedByNameByClientsAndStat) {
   for (const bool version : {true, false}) {
     Server server;  // lives: the table alone tells that it is another version
     const std::string path = "/dev/shm/" + server.name() + "-table";

@@ -12,7 +12,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-TEST(WallClock, Case25ADayForthAndBackMovesNoDeadlineAndKeepsNobodyWaiting) {
+TEST(WallClock, JumpsOfADayMoveNoDeadlineAndDelayNobody) {
   ProcessSetup under_it;
   under_it.environment = {"LD_PRELOAD=" + program("shifted_clock.so")};
   const auto real = std::chrono::system_clock::now().time_since_epoch() / 1s;
