@@ -8,7 +8,7 @@
 #include <fmt/format.h>
 #include <random>
 #include <string>
-#include <unistd.h>
+#include <string_view>
 
 #include <hostmap/client.hpp>
 
@@ -16,7 +16,6 @@
 #include "all/help.hpp"
 #include "all/print.hpp"
 #include "all/standard_streams.hpp"
-#include "all/write_all.hpp"
 #include "exit_codes.hpp"
 #include "shm/names.hpp"
 
@@ -25,17 +24,10 @@ namespace {
 using namespace hostmap;
 using namespace hostmap::apps;
 
+constexpr std::string_view kProgram = "hostmap-client";
 constexpr std::uint64_t kKeysPerClient = 2048;
 // The clock is read once for so many writes: one reading costs as much as several of them.
 constexpr int kWritesPerLook = 256;
-
-int fail(const std::string& what, ExitCode code) {
-  // If it cannot be written, only the exit code is left.
-  static_cast<void>(write_all(STDERR_FILENO, fmt::format("hostmap-client: {}\n", what)));
-  return code;
-}
-
-int fail(const Status& status) { return fail(std::string(status.message()), exit_code_of(status.code())); }
 
 // Keys and values of the load client: 8 bytes, little-endian like everything in hostmap.
 std::array<std::byte, 8> bytes_of(std::uint64_t word) noexcept {
@@ -80,35 +72,35 @@ int main(int argc, char** argv) {
       ->type_name("USER");
   app.add_flag("--wait", options.wait_for_server, "if no server runs, wait for one (at most 30 s)");
   if (const std::string option = option_without_value(app, argc, argv); !option.empty()) {
-    return fail(fmt::format("{} needs a value; see hostmap-client --help", option), kExitUsage);
+    return fail(kProgram, fmt::format("{} needs a value; see hostmap-client --help", option), kExitUsage);
   }
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
-    return print("hostmap-client", app.help());
+    return print(kProgram, app.help());
   } catch (const CLI::CallForVersion& version) {
-    return print("hostmap-client", version.what());
+    return print(kProgram, version.what());
   } catch (const CLI::ParseError& error) {
-    return fail(fmt::format("{}; see hostmap-client --help", error.what()), kExitUsage);
+    return fail(kProgram, fmt::format("{}; see hostmap-client --help", error.what()), kExitUsage);
   }
-  if (id_text == "help") return print("hostmap-client", app.help());
+  if (id_text == "help") return print(kProgram, app.help());
   if (!(seconds > 0 && seconds <= 1e6))
-    return fail("--seconds must be above 0 and at most 1000000; give another number", kExitUsage);
+    return fail(kProgram, "--seconds must be above 0 and at most 1000000; give another number", kExitUsage);
   std::uint64_t id = 0;
   const char* id_end = id_text.data() + id_text.size();
   if (const auto [rest, error] = std::from_chars(id_text.data(), id_end, id); error != std::errc() || rest != id_end) {
-    return fail(fmt::format("ID '{}' is not a number; give decimal digits", id_text), kExitUsage);
+    return fail(kProgram, fmt::format("ID '{}' is not a number; give decimal digits", id_text), kExitUsage);
   }
   if (id > ~std::uint64_t{0} / kKeysPerClient - 1)
-    return fail("ID is too large: its keys would not fit 64 bits; give a smaller number", kExitUsage);
+    return fail(kProgram, "ID is too large: its keys would not fit 64 bits; give a smaller number", kExitUsage);
 
   if (const auto instance = InstanceName::parse(options.name, options.dir, options.group, options.user); !instance) {
-    return fail(std::string(instance.status().message()), kExitUsage);
+    return fail(kProgram, instance.status().message(), kExitUsage);
   }
   // Room in a ring may come only after 63 other clients had their turn on this processor.
   options.timeout = std::chrono::seconds(30);
   Result<Client> map = Client::connect(options);
-  if (!map) return fail(map.status());
+  if (!map) return fail(kProgram, map.status());
 
   std::random_device device;
   Random random(std::uint64_t{device()} << 32 | device());
@@ -122,24 +114,26 @@ int main(int argc, char** argv) {
       last = random.next();
       const std::array<std::byte, 8> value = bytes_of(last);
       if (const Status status = map->put_async(std::span(key), std::span(value)); !status.ok()) {
-        return fail(status);
+        return fail(kProgram, status);
       }
     }
     writes += kWritesPerLook;
   } while (std::chrono::steady_clock::now() < end);
-  if (const Status status = map->flush(); !status.ok()) return fail(status);
+  if (const Status status = map->flush(); !status.ok()) return fail(kProgram, status);
 
   std::array<std::byte, 8> found;
   const Result<std::size_t> size = map->get_into(std::span(key), found);
   if (!size)
-    return fail(fmt::format("key {} after {} writes: {}", key_number, writes, size.status().message()), kExitFalse);
+    return fail(kProgram, fmt::format("key {} after {} writes: {}", key_number, writes, size.status().message()),
+                kExitFalse);
   if (*size != 8 || found != bytes_of(last)) {
     std::uint64_t other;
     std::memcpy(&other, found.data(), sizeof other);
     return fail(
+        kProgram,
         fmt::format("key {} holds {} after {} writes, the last of which was {}", key_number, other, writes, last),
         kExitFalse);
   }
-  if (const Status status = map->erase(std::span(key)); !status.ok()) return fail(status);
-  return print("hostmap-client", fmt::format("Done ({} writes)\n", writes));
+  if (const Status status = map->erase(std::span(key)); !status.ok()) return fail(kProgram, status);
+  return print(kProgram, fmt::format("Done ({} writes)\n", writes));
 }

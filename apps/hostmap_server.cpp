@@ -2,7 +2,6 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <atomic>
-#include <cstdio>
 #include <fmt/format.h>
 #include <iterator>
 #include <new>
@@ -32,11 +31,8 @@ namespace {
 using namespace hostmap;
 using namespace hostmap::apps;
 
-// Reports a wrong command line, before the LineWriter exists. A failure to write it changes nothing.
-int fail(const Status& status, ExitCode code) {
-  std::fprintf(stderr, "hostmap-server: %s\n", std::string(status.message()).c_str());
-  return code;
-}
+// For print and fail, which report before the LineWriter exists.
+constexpr std::string_view kProgram = "hostmap-server";
 
 // Numbers and sizes are taken as text, so that all errors in them have the same form. The text "default" keeps the default.
 constexpr const char* kDefault = "default";
@@ -120,34 +116,35 @@ int serve(int argc, char** argv) {
       "SIGINT, SIGTERM, SIGHUP and `hostmap stop` stop the server. Exit codes: 0 stopped, 1 cannot serve, 2 usage, 6 "
       "other layout version.");
   if (const std::string option = option_without_value(app, argc, argv); !option.empty()) {
-    return fail({StatusCode::kInvalid, fmt::format("{} needs a value; see hostmap-server --help", option)}, kExitUsage);
+    return fail(kProgram, fmt::format("{} needs a value; see hostmap-server --help", option), kExitUsage);
   }
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
-    return print("hostmap-server", app.help());
+    return print(kProgram, app.help());
   } catch (const CLI::CallForVersion& version) {
-    return print("hostmap-server", version.what());
+    return print(kProgram, version.what());
   } catch (const CLI::ParseError& error) {
-    return fail({StatusCode::kInvalid, fmt::format("{}; see hostmap-server --help", error.what())}, kExitUsage);
+    return fail(kProgram, fmt::format("{}; see hostmap-server --help", error.what()), kExitUsage);
   }
-  if (buckets.text == "help") return print("hostmap-server", app.help());
+  if (buckets.text == "help") return print(kProgram, app.help());
   const std::pair<const TextOption*, std::uint64_t*> numbers[] = {
       {&buckets, &options.buckets},      {&memory, &options.memory},
       {&workers, &options.workers},      {&max_connections, &options.max_connections},
       {&ring_size, &options.ring_bytes}, {&max_value, &options.max_value_bytes}};
   for (const auto& [option, number] : numbers) {
-    if (const Status status = read(*option, *number); !status.ok()) return fail(status, kExitUsage);
+    if (const Status status = read(*option, *number); !status.ok()) return fail(kProgram, status.message(), kExitUsage);
   }
   Result<CheckedOptions> checked = check_options(options);
   if (!checked) {
-    return fail(checked.status(), checked.status() == StatusCode::kInvalid ? kExitUsage : kExitFalse);
+    return fail(kProgram, checked.status().message(),
+                checked.status() == StatusCode::kInvalid ? kExitUsage : kExitFalse);
   }
 
   std::optional<Background> background;
   if (in_background) {
     Result<Background> begun = Background::begin();
-    if (!begun) return fail(begun.status(), kExitFalse);
+    if (!begun) return fail(kProgram, begun.status().message(), kExitFalse);
     background.emplace(std::move(*begun));
   }
   block_termination_signals();
@@ -227,6 +224,6 @@ int main(int argc, char** argv) {
   try {
     return serve(argc, argv);
   } catch (const std::bad_alloc&) {
-    return fail(Status::out_of_memory(), kExitFalse);
+    return fail(kProgram, Status::out_of_memory().message(), kExitFalse);
   }
 }

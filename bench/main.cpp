@@ -16,6 +16,8 @@
 #include <string>
 #include <vector>
 
+#include <hostmap/version.hpp>
+
 #include "harness/floors.hpp"
 #include "harness/harness.hpp"
 #include "harness/question.hpp"

@@ -11,6 +11,7 @@
 #include <langinfo.h>
 #include <unistd.h>
 
+#include "all/print.hpp"
 #include "all/write_all.hpp"
 
 namespace hostmap::apps {
@@ -44,12 +45,7 @@ int Output::finish(int code) {
               kExitRefused);
 }
 
-int fail(std::string_view line, ExitCode code) {
-  const std::string text = fmt::format("hostmap: {}\n", line);
-  // If it cannot be written, the exit code must suffice.
-  [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, text.data(), text.size());
-  return code;
-}
+int fail(std::string_view line, ExitCode code) { return fail("hostmap", line, code); }
 
 int fail(const Status& status) {
   std::string line(status.message());

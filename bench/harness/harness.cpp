@@ -1,16 +1,16 @@
 #include "harness/harness.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
-#include <exception>
 #include <fmt/format.h>
 #include <fstream>
 #include <stdexcept>
 #include <sys/utsname.h>
 #include <unistd.h>
+
+#include <hostmap/version.hpp>
 
 #include "harness/process.hpp"
 
@@ -301,23 +301,6 @@ std::string machine() {
   utsname kernel{};
   uname(&kernel);
   return fmt::format("{}, {} CPUs, {} {}", processor, allowed_cpus().size(), kernel.sysname, kernel.release);
-}
-
-std::string commit() {
-  // Asked at run time, because `./dev bench` builds before it runs, and a build need
-  // not know of git.
-  const std::string folder = own_program().parent_path().string();
-  try {
-    std::string name =
-        output_of({.program = "/usr/bin/git",
-                   .arguments = {"-C", folder, "describe", "--always", "--exclude=*", "--abbrev=12", "--dirty=+"},
-                   .without_errors = true},
-                  std::chrono::seconds(10));
-    name.erase(name.find_last_not_of('\n') + 1);
-    return name;
-  } catch (const std::exception&) {
-    return "unknown";  // no git, or not a checkout
-  }
 }
 
 }  // namespace hostmap::bench

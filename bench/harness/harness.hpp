@@ -153,8 +153,5 @@ class Report {
 
 /// Processor, number of CPUs that may be used, kernel: what a figure is worth nothing without.
 [[nodiscard]] std::string machine();
-/// The commit of the checkout that this program lies in; "+" at its end means that files have been
-/// changed since.
-[[nodiscard]] std::string commit();
 
 }  // namespace hostmap::bench
