@@ -131,8 +131,10 @@ struct Client::Impl {
   void write_to(Session* session) noexcept;
   Status mutate(Op op, const Bytes& key, const ValueParts& value, std::uint64_t largest,
                 std::int64_t* number = nullptr) noexcept;
-  Status ask(Session& session, std::uint32_t lane, Op op, std::span<const std::byte> key, const ValueParts& value,
-             std::int64_t* number, Deadline& limit) noexcept;
+  template <typename Write>
+  Status with_turn(const Write& write) noexcept;
+  Status send_and_await(Session& session, std::uint32_t lane, Op op, std::span<const std::byte> key,
+                        const ValueParts& value, std::int64_t* number, Deadline& limit) noexcept;
   Session* session_to_read() noexcept;
   static Session* session_to_read_with_care(Session* session) noexcept;
   bool still_current(const Session* session) const noexcept;

@@ -6,23 +6,31 @@
 
 namespace hostmap {
 
-// Sends a write to its lane and waits for its answer. `largest`: limit of the user's values, in bytes. `number`: for an
-// increment, receives the new number.
-Status Client::Impl::mutate(Op op, const Bytes& key, const ValueParts& value, std::uint64_t largest,
-                            std::int64_t* number) noexcept {
-  if (!is_key(key)) return key_status(key);
+// Calls `write` with the session, while this thread has the turn to write.
+template <typename Write>
+[[gnu::always_inline]] inline Status Client::Impl::with_turn(const Write& write) noexcept {
   if (Status status = may_write(); !status.ok()) return status;
   Deadline limit = deadline();
   const Turn turn(own.turn, limit);
   if (!turn) return turn_timed_out();
   const Result<Session*> session = current(limit);
   if (!session) return session.status();
-  if (largest > (*session)->reader().max_value_bytes()) return StatusCode::kTooLarge;
-  return ask(**session, (*session)->reader().shard_of(span_of(key)), op, span_of(key), value, number, limit);
+  return write(**session, limit);
 }
 
-Status Client::Impl::ask(Session& session, std::uint32_t lane, Op op, std::span<const std::byte> key,
-                         const ValueParts& value, std::int64_t* number, Deadline& limit) noexcept {
+// Sends a write to its lane and waits for its answer. `largest`: limit of the user's values, in bytes. `number`: for an
+// increment, receives the new number.
+Status Client::Impl::mutate(Op op, const Bytes& key, const ValueParts& value, std::uint64_t largest,
+                            std::int64_t* number) noexcept {
+  if (!is_key(key)) return key_status(key);
+  return with_turn([&](Session& session, Deadline& limit) noexcept -> Status {
+    if (largest > session.reader().max_value_bytes()) return StatusCode::kTooLarge;
+    return send_and_await(session, session.reader().shard_of(span_of(key)), op, span_of(key), value, number, limit);
+  });
+}
+
+Status Client::Impl::send_and_await(Session& session, std::uint32_t lane, Op op, std::span<const std::byte> key,
+                                    const ValueParts& value, std::int64_t* number, Deadline& limit) noexcept {
   const Result<ClientChannel*> opened = session.channel(lane, limit);
   if (!opened) return opened.status();
   ClientChannel* channel = *opened;
@@ -72,7 +80,7 @@ Status Client::clear() noexcept {
   if (!session) return session.status();
   const Turn turn(impl.own.turn, limit);
   if (!turn) return turn_timed_out();
-  return impl.ask(**session, kLaneOfClear, Op::kClear, {}, {}, nullptr, limit);
+  return impl.send_and_await(**session, kLaneOfClear, Op::kClear, {}, {}, nullptr, limit);
 }
 
 Status Client::put_async(Bytes key, Bytes value) noexcept {
@@ -104,20 +112,16 @@ void Client::Impl::write_to(Session* session) noexcept {
 }
 
 Status Client::Impl::queue(const Bytes& key, const Bytes& value) noexcept {
-  if (Status status = may_write(); !status.ok()) return status;
-  Deadline limit = deadline();
-  const Turn turn(own.turn, limit);
-  if (!turn) return turn_timed_out();
-  const Result<Session*> session = current(limit);
-  if (!session) return session.status();
-  write_to(*session);
-  if (value.size() > (*session)->reader().max_value_bytes()) return StatusCode::kTooLarge;
-  const std::uint32_t lane = (*session)->reader().shard_of(span_of(key));
-  const Result<ClientChannel*> channel = (*session)->channel(lane, limit);
-  if (!channel) return channel.status();
-  Status status = (*channel)->send_any(Op::kPut, false, span_of(key), span_of(value), limit);
-  (*session)->note_queued(lane, (*channel)->sent());
-  return status;
+  return with_turn([&](Session& session, Deadline& limit) noexcept -> Status {
+    write_to(&session);
+    if (value.size() > session.reader().max_value_bytes()) return StatusCode::kTooLarge;
+    const std::uint32_t lane = session.reader().shard_of(span_of(key));
+    const Result<ClientChannel*> channel = session.channel(lane, limit);
+    if (!channel) return channel.status();
+    Status status = (*channel)->send_any(Op::kPut, false, span_of(key), span_of(value), limit);
+    session.note_queued(lane, (*channel)->sent());
+    return status;
+  });
 }
 
 Status Client::flush() noexcept {
@@ -132,7 +136,6 @@ Status Client::flush() noexcept {
   if (!session) return session.status();
 
   // If its connection is gone, this status also reports the writes that were queued on it.
-  //
   const auto failed = [&](Status status) {
     if (status == StatusCode::kClosed) (*session)->note_all_reported();
     return status;

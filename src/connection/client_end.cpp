@@ -4,7 +4,9 @@
 #include <climits>
 #include <sched.h>
 
+#include "connection/wake_all.hpp"
 #include "layout/connection.hpp"
+#include "layout/counter.hpp"
 #include "shm/owner_lock.hpp"
 
 namespace hostmap {
@@ -102,8 +104,7 @@ void ClientChannel::count_lost_wake_up(std::int64_t now) noexcept {
                     control_->waiting.load(std::memory_order_relaxed) != kNotWaiting;  // relaxed: long ago
   unwoken_since_ns_ = 0;
   if (!lost) return;
-  Word& rescues = end_.counters().timeout_rescues;
-  rescues.store(rescues.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);  // relaxed: a counter
+  add_to(end_.counters().timeout_rescues, 1);
 }
 
 Status ClientChannel::await_room(std::uint64_t payload_bytes, Deadline& deadline) {
@@ -288,11 +289,7 @@ void ClientEnd::close() noexcept {
 
 void ClientEnd::wake_sleepers() noexcept {
   std::atomic_thread_fence(std::memory_order_seq_cst);  // [connection.wake] seq_cst; pairs with [wait.client]
-  for (std::uint32_t i = 0; i < 2 * lanes_; ++i) {
-    auto& control = *reinterpret_cast<ChannelControl*>(memory_ + channel_control_offset(i));
-    control.waiting.store(kNotWaiting, std::memory_order_relaxed);  // relaxed: the fence and the futex call order it
-    futex_wake(control.waiting, INT_MAX);
-  }
+  wake_channels(memory_, 2 * lanes_);
   futex_wake(header_->server.opened, INT_MAX);
 }
 

@@ -4,6 +4,7 @@
 #include <new>
 #include <unistd.h>
 
+#include "connection/wake_all.hpp"
 #include "layout/connection.hpp"
 #include "wait/futex.hpp"
 
@@ -23,11 +24,7 @@ void write_constants(ConnectionHeader& header, const ServerEnd::Identity& identi
 void wake(std::byte* memory, std::uint32_t channels) noexcept {
   auto& header = *reinterpret_cast<ConnectionHeader*>(memory);
   std::atomic_thread_fence(std::memory_order_seq_cst);  // [connection.close-fence] seq_cst; pairs with [wait.client]
-  for (std::uint32_t i = 0; i < channels; ++i) {
-    auto& control = *reinterpret_cast<ChannelControl*>(memory + channel_control_offset(i));
-    control.waiting.store(kNotWaiting, std::memory_order_relaxed);  // relaxed: the fence and the futex call order it
-    futex_wake(control.waiting, INT_MAX);
-  }
+  wake_channels(memory, channels);
   header.server.opened.fetch_add(
       1, std::memory_order_release);  // [connection.close-opened] release; pairs with [channel.open-futex]
   futex_wake(header.server.opened, INT_MAX);
@@ -109,13 +106,18 @@ Status ServerEnd::populate_channel(std::uint32_t channel) {
   return region_.populate(request_ring_offset(channel, i.lanes, i.ring_bytes), 2 * i.ring_bytes);
 }
 
+// After the stores that they wait for.
+void ServerEnd::wake_openers() noexcept {
+  // [channel.opened] release; pairs with [channel.open-futex]
+  header_->server.opened.fetch_add(1, std::memory_order_release);
+  futex_wake(header_->server.opened, INT_MAX);
+}
+
 void ServerEnd::open_channel(std::uint32_t channel) noexcept {
   channels_open_ |= std::uint64_t{1} << channel;
   // [channel.opened] release; pairs with [channel.open]: the rings are populated, and swept
   header_->server.channels_open.store(channels_open_, std::memory_order_release);
-  header_->server.opened.fetch_add(
-      1, std::memory_order_release);  // [channel.opened] release; pairs with [channel.open-futex]
-  futex_wake(header_->server.opened, INT_MAX);
+  wake_openers();
 }
 
 void ServerEnd::refuse_channel(std::uint32_t channel) noexcept {
@@ -123,9 +125,7 @@ void ServerEnd::refuse_channel(std::uint32_t channel) noexcept {
   // relaxed: answer_wanted() publishes it
   header_->server.channels_refused.store(channels_refused_, std::memory_order_relaxed);
   // A client that counts no attempts waits for this.
-  header_->server.opened.fetch_add(
-      1, std::memory_order_release);  // [channel.opened] release; pairs with [channel.open-futex]
-  futex_wake(header_->server.opened, INT_MAX);
+  wake_openers();
 }
 
 std::uint64_t ServerEnd::all_channels() const noexcept {
@@ -150,9 +150,7 @@ void ServerEnd::answer_wanted() noexcept {
   attempt_answered_ = attempt_;
   // [channel.answer] release; pairs with [channel.answered]: channels_open and channels_refused are of this attempt
   header_->server.attempts_answered.store(attempt_, std::memory_order_release);
-  header_->server.opened.fetch_add(
-      1, std::memory_order_release);  // [channel.opened] release; pairs with [channel.open-futex]
-  futex_wake(header_->server.opened, INT_MAX);
+  wake_openers();
 }
 
 void ServerEnd::wake_sleepers() noexcept { wake(memory_, 2 * identity_.lanes); }

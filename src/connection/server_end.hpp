@@ -93,6 +93,8 @@ class ServerEnd {
 
  private:
   ServerEnd(Region region, std::byte* memory, const Identity& identity) noexcept;
+  // The client's threads that wait until a channel is opened or refused.
+  void wake_openers() noexcept;
 
   Region region_;
   BusGuard::Watch guard_;  // of region_: ends before it

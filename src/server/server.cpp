@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/random.hpp"
+#include "layout/counter.hpp"
 #include "layout/journal.hpp"
 #include "layout/master.hpp"
 #include "layout/table.hpp"
@@ -216,10 +217,8 @@ Status Server::recover() {
   }
   if (Status status = share_regions(); !status.ok()) return status;
   lay_out_master(master_, incarnation_, journal.max_connections, journal.lane_count);
-  // relaxed, both: figures for diagnosis
-  ServerStats& stats = table.server_stats;
-  stats.recoveries.store(stats.recoveries.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-  stats.replayed.store(stats.replayed.load(std::memory_order_relaxed) + left_over_.replayed, std::memory_order_relaxed);
+  add_to(table.server_stats.recoveries, 1);
+  add_to(table.server_stats.replayed, left_over_.replayed);
   if (left_over_.dropped != 0) {
     log_("repaired the table: " + std::to_string(left_over_.dropped) +
          " places and links that led nowhere were emptied");

@@ -12,6 +12,7 @@
 
 #include "base/random.hpp"
 #include "layout/connection.hpp"
+#include "layout/counter.hpp"
 #include "layout/journal.hpp"
 #include "layout/master.hpp"
 #include "layout/table.hpp"
@@ -51,11 +52,6 @@ void append(std::string& line, std::uint64_t number) { line += std::to_string(nu
 
 // May this process open another file? (No lock depends on `fd`: closing the copy would drop it.)
 bool has_descriptor(int fd) noexcept { return bool(UniqueFd(::fcntl(fd, F_DUPFD_CLOEXEC, 0))); }
-
-void add(Word& counter, std::uint64_t by) noexcept {
-  counter.store(counter.load(std::memory_order_relaxed) + by,
-                std::memory_order_relaxed);  // relaxed: one writer, a figure
-}
 
 }  // namespace
 
@@ -277,7 +273,7 @@ MailboxState Service::create_connection(std::uint64_t id, std::int64_t now) {
   const auto kept = connections_.insert(one.extract(id)).position;
   count(kept->second, 1);
   open_channel(kept->second, std::move(first));
-  add(around_.table->header().server_stats.connected, 1);
+  add_to(around_.table->header().server_stats.connected, 1);
   return kMailboxReady;
 }
 
@@ -304,7 +300,7 @@ void Service::reap_if_dead(Connection& connection, std::int64_t now) {
   const int fd = connection.end->region().fd();
   const LockHolder holder = lock_holder(fd);
   if (!holder.held && try_lock_file(fd) == LockOutcome::kLocked) {
-    if (!connection.end->client_closed()) add(around_.table->header().server_stats.reaped, 1);
+    if (!connection.end->client_closed()) add_to(around_.table->header().server_stats.reaped, 1);
     return drop(connection);
   }
   bool visible = reaper_.watch(connection.end->identity().id, holder.pid);
@@ -321,7 +317,7 @@ void Service::examine(Connection& connection, std::int64_t now) {
   if (connection.life == Life::kDropping) return;
   ServerEnd& end = *connection.end;
   if (end.truncated_by_client()) {
-    add(around_.table->header().server_stats.cut_off, 1);
+    add_to(around_.table->header().server_stats.cut_off, 1);
     end.poisoned.store(true, std::memory_order_relaxed);  // relaxed: seen a batch later, that batch reads zeroes
   }
   if (end.client_closed() ||
@@ -409,9 +405,9 @@ bool Service::free_if_released(Connection& connection) {
   if (end.holders.load(std::memory_order_acquire) != 0) return false;
   end.close();
   ServerStats& stats = around_.table->header().server_stats;
-  add(stats.read_retries, said_by_client(end.client().read_retries));
-  add(stats.read_fallbacks, said_by_client(end.client().read_fallbacks));
-  add(stats.client_rescues, said_by_client(end.client().timeout_rescues));
+  add_to(stats.read_retries, said_by_client(end.client().read_retries));
+  add_to(stats.read_fallbacks, said_by_client(end.client().read_fallbacks));
+  add_to(stats.client_rescues, said_by_client(end.client().timeout_rescues));
   end.region().unlink_name();
   around_.journal.connection(end.identity().index)
       .serial.store(0, std::memory_order_release);  // [serial.record] release; pairs with [serial.give]

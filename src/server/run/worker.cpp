@@ -6,6 +6,7 @@
 #include <string>
 
 #include "layout/connection.hpp"
+#include "layout/counter.hpp"
 #include "layout/table.hpp"
 #include "server/run/dispatch.hpp"
 #include "signal/nudge.hpp"
@@ -33,11 +34,6 @@ constexpr unsigned kPollsPerClock = 16;
 constexpr std::int64_t kParkPatienceNs = 5'000'000'000;
 // The largest answer that needs no value: code alone, or a flush report.
 constexpr std::uint64_t kSmallAnswer = record_bytes(sizeof(FlushReport));
-
-void add(Word& counter, std::uint64_t by) noexcept {
-  // relaxed: one writer; a figure for diagnosis
-  if (by != 0) counter.store(counter.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
-}
 
 }  // namespace
 
@@ -186,13 +182,13 @@ void Worker::wait_for_work() {
     park_.stay_awake();
     return;
   }
-  add(stats().parks, 1);
+  add_to(stats().parks, 1);
   const WaitOutcome outcome = park_.sleep(patience_ns(kParkPatienceNs));
   around_.line->cpu.store(static_cast<std::uint32_t>(::sched_getcpu()), std::memory_order_relaxed);  // relaxed: a hint
   const bool found = sweep_all();
   if (outcome != WaitOutcome::kTimedOut) return;
   // Still parked: a client that published before this sweep has rung, or is about to.
-  if (found && !park_.rung()) add(stats().timeout_rescues, 1);
+  if (found && !park_.rung()) add_to(stats().timeout_rescues, 1);
   park_.stay_awake();
 }
 
@@ -353,10 +349,10 @@ bool Worker::serve(ServerChannel& channel) {
   }
   const BatchCounts& counts = dispatcher.counts();
   LaneStats& lane = around_.table->header().lane_stats[channel.lane];
-  add(lane.puts, counts.puts);
-  add(lane.erases, counts.erases);
-  add(lane.gets_by_ring, counts.gets);
-  add(lane.refused, counts.refused);
+  add_to(lane.puts, counts.puts);
+  add_to(lane.erases, counts.erases);
+  add_to(lane.gets_by_ring, counts.gets);
+  add_to(lane.refused, counts.refused);
   if (counts.clears != 0) [[unlikely]]
     ring_others();  // they have buckets to reclaim
   if (applied != 0) channel.consumed = items_[applied - 1].request.next_position;
@@ -404,7 +400,7 @@ void Worker::ring_others() noexcept {
 void Worker::poison(ServerChannel& channel) {
   if (channel.end->poisoned.exchange(true, std::memory_order_relaxed))
     return;  // relaxed: the bell's futex call orders it
-  add(around_.table->header().lane_stats[channel.lane].poisoned, 1);
+  add_to(around_.table->header().lane_stats[channel.lane].poisoned, 1);
   channel.end->close();
   futex_add_and_wake(*around_.service_bell);
 }
