@@ -141,7 +141,7 @@ TEST(RingThreadsTest, ATagStoredTooEarlyIsCaught) {
   EXPECT_FALSE(consume(consumer));
 }
 
-// Case 5: a client killed before, during and after writing a message. What the server sees is a prefix without a gap: all
+// A client is killed before, while and after writing a message. What the server sees is a prefix without a gap: all
 // that was published, at most the one under way besides, each one whole. Where a producer seldom runs (a sanitizer on a busy
 // machine), it takes more kills until one falls into the writing of a record.
 void kill_producers(int kills) {

@@ -1,5 +1,5 @@
-// FAULTS 7: whatever a peer writes is rejected or decoded within bounds. The oracle is the protocol's table in wire.hpp,
-// written down once more in plain words.
+// Whatever a peer writes is rejected or decoded within bounds (fault case 7 in docs/internals/failure-model.md). The oracle is
+// the protocol's table in wire.hpp, written a second time in the simplest form.
 #include <array>
 #include <atomic>
 #include <gtest/gtest.h>

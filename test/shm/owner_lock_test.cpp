@@ -79,7 +79,7 @@ TEST_F(OwnerLockTest, AnotherProcessIsRefusedAndToldWhoHoldsIt) {
   EXPECT_EQ(try_lock_file(file.get()), LockOutcome::kHeldByOther);
 }
 
-// Case 17: a stopped server still runs.
+// A stopped server still owns its name.
 TEST_F(OwnerLockTest, AStoppedOwnerKeepsIt) {
   Child owner = lock_and_sleep(path_, locked_);
   owner.send(SIGSTOP);
@@ -109,7 +109,7 @@ TEST_F(OwnerLockTest, AForkedChildDoesNotInheritIt) {
   EXPECT_EQ(Child::fork([&] { return lock_holder(open_file(path_).get()).held ? 0 : 1; }).wait(), kSuccess);
 }
 
-// Case 21: the slot of a dead client comes back although its child lives on with the inherited descriptor.
+// The slot of a dead client is freed although its child still has the inherited descriptor.
 TEST_F(OwnerLockTest, ItIsDroppedWithItsOwnerAlthoughAChildLivesOn) {
   auto& grandchild = memory_.at<std::atomic<pid_t>>(64);
   const int death[2] = {0, 0};

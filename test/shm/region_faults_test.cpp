@@ -1,5 +1,5 @@
-// FAULTS 20: what may stand in a region's place. Each is refused by name, without a hang, without a change to it, and with
-// nothing left open or mapped.
+// Another kind of file in a region's place (fault case 20 in docs/internals/failure-model.md): each is refused by name,
+// without waiting for it and without changing it; nothing stays open or mapped.
 #include <csignal>
 #include <functional>
 #include <gtest/gtest.h>

@@ -1,4 +1,5 @@
-// FAULTS 23: what runs out. A named error, and nothing half-made is left.
+// A limit of the process or of the file system is reached while a region is created or attached (fault case 23 in
+// docs/internals/failure-model.md): the error names it, and nothing incomplete is left.
 #include <csignal>
 #include <gtest/gtest.h>
 #include <sys/resource.h>

@@ -1,4 +1,5 @@
-// FAULTS 3: many clients at once, as processes; and a kill at every instruction of connecting.
+// Many processes connect at once, and one is killed at every instruction of connecting (fault cases 1 and 3 in
+// docs/internals/failure-model.md).
 #include <atomic>
 #include <bitset>
 #include <gtest/gtest.h>
@@ -83,8 +84,8 @@ TEST(CrowdTest, ClientsThatFindNoMailboxDoNotMakeTheServerForgetThoseWhoHave) {
   for (const ClientSteps& client : clients) EXPECT_TRUE(client.ready()) << "id " << client.id() << " is not answered";
 }
 
-// Case 1: a client killed at any instruction of connecting, from before its first step to after its last. At each of them
-// the server, alone with what then stands in the region, frees everything in time, and the next client connects.
+// A client is killed at any instruction of connecting, from before its first step to after its last. At each of them the
+// server, which has only the content of the region, frees everything in time, and the next client connects.
 TEST(ConnectKillTest, AtEveryInstructionTheMailboxComesBack) {
   constexpr std::uint32_t kMailboxes = 4;
   MasterMemory master(kMailboxes);

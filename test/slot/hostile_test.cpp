@@ -1,5 +1,5 @@
-// FAULTS 4: a client scribbles over the whole master region. The server's work stays bounded, and honest newcomers are at
-// worst delayed.
+// A client writes anything to the whole master region (fault case 4 in docs/internals/failure-model.md). The server's work
+// stays bounded, and correct clients that connect are at worst delayed.
 #include <atomic>
 #include <gtest/gtest.h>
 #include <malloc.h>

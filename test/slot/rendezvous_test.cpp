@@ -300,7 +300,7 @@ TEST_F(RendezvousTest, NobodyWaitsForTheDead) {
   expect_next_client_connects(1);
 }
 
-// Case 1: nothing leaks after 10^5 repeats.
+// Nothing leaks after 10^5 repetitions.
 TEST_F(RendezvousTest, AHundredThousandDeathsLeakNothing) {
   std::int64_t now = 0;
   for (int i = 0; i < 100'000; ++i) {

@@ -83,7 +83,7 @@ TEST(FutexTest, NoAdditionIsLostBetweenThreads) {
   EXPECT_EQ(word.load(), 20'000u);
 }
 
-// Case 28: std::atomic::wait is private to a process; these are not.
+// std::atomic::wait is private to a process; these are not.
 TEST(FutexTest, AnotherProcessIsWoken) {
   const AlignedMemory memory(kPageSize);
   auto& word = memory.at<HalfWord>(0);

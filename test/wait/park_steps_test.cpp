@@ -1,5 +1,6 @@
-// FAULTS 28: waker and sleeper are stopped, or the waker is killed, at each of their instructions; nobody is left asleep. No
-// wait here has a timeout: a wake-up that is lost hangs a child, and its watchdog says so.
+// Waker and sleeper are stopped, or the waker is killed, at each of their instructions (fault case 28 in
+// docs/internals/failure-model.md); no process stays asleep. No wait here has a timeout: a lost wake-up hangs a child, and
+// its watchdog reports it.
 #include <gtest/gtest.h>
 #include <ostream>
 #include <string>

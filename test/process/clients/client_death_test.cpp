@@ -1,4 +1,4 @@
-// FAULTS 5 and 22: clients that end in the middle of their work, in every way there is.
+// Clients that end in the middle of their work, in every way (fault cases 5 and 22 in docs/internals/failure-model.md).
 #include <chrono>
 #include <gtest/gtest.h>
 #include <thread>

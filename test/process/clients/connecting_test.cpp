@@ -1,5 +1,5 @@
-// FAULTS 1 and 3: clients that die or stand still while they connect, many at once, no connection left, a counter that
-// comes to its end.
+// Clients that die or are stopped while they connect, many clients at once, no free connection, and a counter near its end
+// (fault cases 1 and 3 in docs/internals/failure-model.md).
 #include <chrono>
 #include <gtest/gtest.h>
 #include <thread>
@@ -53,7 +53,7 @@ Holdings holdings(const Server& server) {
 }
 
 void die_at_every_point(int times) {
-  std::printf("%d deaths at each of %zu points; FAULTS asks for 100000\n", times, std::size(kPoints));
+  std::printf("%d deaths at each of %zu points\n", times, std::size(kPoints));
   Server server({"10", "--workers", "1"});
   Peer bystander(server);
   EXPECT_EQ(bystander.put("key", "value"), StatusCode::kOk);
@@ -153,7 +153,7 @@ TEST(Connecting, AClientWhoseDeadlinePassesWhileTheServerIsStoppedLeavesNothing)
 }
 
 void connect_at_once(int count) {
-  std::printf("%d clients at once; FAULTS asks for 1000\n", count);
+  std::printf("%d clients at once\n", count);
   Server server({"10", "--workers", "2"});
   std::vector<Peer> peers;
   for (int i = 0; i < count; ++i) peers.push_back(Peer::unconnected());

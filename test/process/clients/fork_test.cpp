@@ -1,5 +1,5 @@
-// FAULTS 21: fork with a client in hand. No ring is ever shared by two processes, and a dead parent's connection comes back
-// although its child inherited the descriptor that its lock was taken with.
+// A process forks while it has a client (fault case 21 in docs/internals/failure-model.md). Two processes never share a ring,
+// and a dead parent's connection is freed although its child inherited the descriptor that holds the lock.
 #include <array>
 #include <chrono>
 #include <gtest/gtest.h>

@@ -1,5 +1,5 @@
-// FAULTS 6: a client that stands still in the middle of something. Others go on, the server does not spin, and when the
-// client is continued it goes on, too.
+// A client is stopped in the middle of an operation (fault case 6 in docs/internals/failure-model.md). Others continue, the
+// server does not spin, and when the client is continued, its operation ends as usual.
 #include <chrono>
 #include <gtest/gtest.h>
 #include <thread>

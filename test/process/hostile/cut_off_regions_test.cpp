@@ -1,5 +1,5 @@
-// FAULTS 24: clients that truncate, shrink, extend or punch holes into the files that they may write, and fill the file
-// system. The server survives every look at them; nobody else notices.
+// Clients truncate, shrink, extend or punch holes into the files that they may write, and fill the file system (fault case 24
+// in docs/internals/failure-model.md). The server survives every access to them, and other clients do not notice.
 #include <cerrno>
 #include <chrono>
 #include <fcntl.h>

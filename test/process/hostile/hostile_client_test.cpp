@@ -1,5 +1,5 @@
-// FAULTS 7 and 8: a client that connects honestly and then writes what no honest one writes. It is closed and counted;
-// nobody else notices.
+// A client connects correctly and then writes what no correct client writes (fault cases 7 and 8 in
+// docs/internals/failure-model.md). Its connection is closed and counted; other clients do not notice.
 #include <chrono>
 #include <functional>
 #include <gtest/gtest.h>

@@ -1,5 +1,5 @@
-// FAULTS 20: something else lies where a region belongs. A server refuses with one line, or sweeps it; a client refuses;
-// nobody hangs, and nobody follows a link or writes into a stranger's file.
+// Another kind of file is in a region's place (fault case 20 in docs/internals/failure-model.md). A server refuses with one
+// line or removes it; a client refuses. Neither hangs, follows a link, or writes to another user's file.
 #include <cstddef>
 #include <fcntl.h>
 #include <filesystem>

@@ -1,4 +1,5 @@
-// FAULTS 13: no memory left, by --memory or because the file system is full. Puts are refused, everything else goes on.
+// No memory is left, because of --memory or because the file system is full (fault case 13 in
+// docs/internals/failure-model.md). Puts are refused, everything else works.
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>

@@ -1,5 +1,5 @@
-// FAULTS 23: not enough of something, at start and when a client connects. Each time a named error and an exit code, and
-// nothing half-made is left.
+// A resource is exhausted when a server starts or a client connects (fault case 23 in docs/internals/failure-model.md). The
+// error names the resource, the exit code shows it, and nothing incomplete is left.
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 

@@ -1,5 +1,6 @@
-// FAULTS 23: a server whose process has no memory left: each allocation of its start, and each while it serves, fails once,
-// alone or with all behind it (programs/starved_server.cpp). It says so, refuses, leaves nothing half-made, and serves on.
+// A server's process has no memory left (fault case 23 in docs/internals/failure-model.md): each allocation of its start, and
+// each while it serves, fails once, alone or with all later ones (programs/starved_server.cpp). The server reports it,
+// refuses the request, leaves nothing incomplete, and continues to serve.
 #include <gtest/gtest.h>
 #include <sstream>
 #include <string>

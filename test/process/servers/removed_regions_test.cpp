@@ -1,4 +1,4 @@
-// FAULTS 19: somebody removes the regions of a running server.
+// The regions of a running server are removed (fault case 19 in docs/internals/failure-model.md).
 #include <chrono>
 #include <filesystem>
 #include <fstream>

@@ -1,4 +1,4 @@
-// FAULTS 17: one server a name, alive or stopped.
+// A name has one server, running or stopped (fault case 17 in docs/internals/failure-model.md).
 #include <gtest/gtest.h>
 #include <unistd.h>
 

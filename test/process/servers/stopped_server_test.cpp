@@ -1,5 +1,5 @@
-// FAULTS 17: a server that stands still. Direct reads go on; calls that need the server end at their deadline with "outcome
-// unknown", each by its own; and when the server goes on, so do its clients, on the same connections.
+// A server is stopped (fault case 17 in docs/internals/failure-model.md). Direct reads work; each call that needs the server
+// ends at its own deadline with "outcome unknown"; when the server continues, its clients do, on the same connections.
 #include <atomic>
 #include <chrono>
 #include <gtest/gtest.h>

@@ -1,4 +1,5 @@
-// FAULTS 25: the wall clock jumps a day forth and a day back with every look at it, under server and clients alike.
+// Each time that the server or a client reads the wall clock, it has jumped a day forward or back (fault case 25 in
+// docs/internals/failure-model.md).
 #include <chrono>
 #include <cstdlib>
 #include <gtest/gtest.h>
