@@ -1,4 +1,4 @@
-// LineWriter: which lines it leaves out.
+// LineWriter: which lines it omits.
 #include "hostmap_server/line_writer.hpp"
 
 #include <fcntl.h>
@@ -12,7 +12,7 @@
 namespace hostmap::apps {
 namespace {
 
-// What `work` writes to standard error.
+// Returns what `work` writes to standard error.
 template <typename Work>
 std::string errors_of(const Work& work) {
   const std::string path = test::unique_path();
@@ -36,14 +36,14 @@ TEST(LineWriterTest, LinesOfOneKindAreLimitedWhateverAClientPutsIntoThem) {
   const std::string text = errors_of([] {
     LineWriter writer;
     for (int i = 0; i < 200; ++i) {
-      // No two lines are alike, not even without their digits.
+      // No two lines are equal, not even without their digits.
       writer.log("refused", "refused /dev/shm/" + std::string(static_cast<std::size_t>(i) + 1, 'a'));
     }
   });
   EXPECT_EQ(lines_in(text), LineWriter::kMostOfAKind) << text;
 }
 
-TEST(LineWriterTest, AFrequentKindDoesNotKeepOutAnother) {
+TEST(LineWriterTest, AFrequentKindDoesNotSuppressAnother) {
   const std::string text = errors_of([] {
     LineWriter writer;
     for (int i = 0; i < 100; ++i) writer.log("frequent", "again");

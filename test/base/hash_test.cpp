@@ -11,7 +11,8 @@
 namespace hostmap::test {
 namespace {
 
-// The largest deviation of counts from their common mean that chance gives about once in 10^9 runs, by Poisson's law.
+// The largest deviation of counts from their common mean that occurs by chance about once in 10^9 runs (Poisson
+// distribution).
 double most_chance_gives(double mean) { return 6.5 * std::sqrt(mean) + 10; }
 
 void expect_even(const std::vector<std::uint64_t>& counts, std::uint64_t total, const std::string& what) {
@@ -33,7 +34,8 @@ TEST(HashTest, WordsHashLikeTheirBytes) {
   }
 }
 
-// Regions outlive programs: a hash that changes with a library's version would lose every key. kHashId stands for these.
+// Regions outlive programs: a hash that changes with a library's version would lose every key. kHashId identifies these
+// values.
 TEST(HashTest, TheFunctionIsTheOneThatHashIdNames) {
   EXPECT_EQ(kHashId, 0x5858'4833'0001u);
   EXPECT_EQ(hash_bytes("", 0, 0), 0x2d06'8005'38d3'94c2u);  // XXH3_64bits of nothing, from xxHash's own test vectors
@@ -71,7 +73,7 @@ TEST(HashTest, KeysSpreadEvenlyOverShards) {
   }
 }
 
-// Within one shard the fraction is uniform again: base buckets fill evenly, though all keys share their top bits.
+// Within one shard the fraction is uniform, too: base buckets fill evenly, though all keys share their top bits.
 TEST(HashTest, KeysOfOneShardSpreadEvenlyOverItsBaseBuckets) {
   const std::uint64_t seed = Random().word();
   for (const std::uint64_t base : {1u, 3u, 10u, 64u, 1000u}) {
@@ -90,7 +92,7 @@ TEST(HashTest, KeysOfOneShardSpreadEvenlyOverItsBaseBuckets) {
   }
 }
 
-// Shard, base bucket, level and tag are cut out of one hash: knowing the others says nothing about the tag.
+// Shard, base bucket, level and tag are taken from one hash: the tag does not depend on the others.
 TEST(HashTest, TagsAreEvenWithinOneBucket) {
   const std::uint64_t seed = Random().word();
   std::vector<std::uint64_t> counts(64);

@@ -27,7 +27,7 @@ TEST(PlatformTest, RoundUpGivesTheNextMultipleOrTheValueItself) {
   }
 }
 
-TEST(PlatformTest, PowersOfTwoAreToldFromTheirNeighbours) {
+TEST(PlatformTest, PowersOfTwoAreDistinguishedFromTheirNeighbours) {
   EXPECT_FALSE(is_power_of_two(0));
   for (int bit = 0; bit < 64; ++bit) {
     const std::uint64_t power = std::uint64_t{1} << bit;
@@ -54,7 +54,7 @@ TEST(UniqueFdTest, ClosesOnceAndLeavesNothingInWhatWasMovedFrom) {
   ASSERT_TRUE(is_open(raw));
   UniqueFd first(raw);
   UniqueFd second(std::move(first));
-  EXPECT_FALSE(first);  // NOLINT(bugprone-use-after-move): that it is empty is the point
+  EXPECT_FALSE(first);  // NOLINT(bugprone-use-after-move): the test is that it is empty
   EXPECT_EQ(second.get(), raw);
   first = std::move(second);
   EXPECT_EQ(first.get(), raw);
@@ -66,7 +66,7 @@ TEST(UniqueFdTest, ClosesOnceAndLeavesNothingInWhatWasMovedFrom) {
   EXPECT_FALSE(first);
 }
 
-// In a child whose standard streams are closed.
+// Runs in a child whose standard streams are closed.
 TEST(UniqueFdTest, NoDescriptorGetsTheNumberOfAClosedStandardStream) {
   EXPECT_EXIT(
       {

@@ -15,8 +15,8 @@ TEST(SharedCopyTest, CopiesExactlyTheBytesAsked) { expect_exact_copies(copy_shar
 
 TEST(SharedCopyTest, ReadsAndWritesNothingBeyondTheLastByte) { expect_no_fault_at_the_end(copy_shared); }
 
-// What it is for: the bytes change meanwhile. The copy may be torn, but each byte is one of those that stood there, and the
-// thread sanitizer has nothing to say.
+// The bytes change while they are copied. The copy may be torn, but each byte is one that was there, and the thread
+// sanitizer reports nothing.
 TEST(SharedCopyTest, ARacingWriterIsNoDataRace) {
   constexpr std::size_t kSize = 256;
   std::vector<std::byte> shared(kSize, std::byte{0});

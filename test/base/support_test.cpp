@@ -1,4 +1,4 @@
-// The tests' own tools: a watchdog that does not bite, or a leak check that sees nothing, would make all others worthless.
+// The tests' own tools: without a working watchdog and a working leak check, all other tests would be worthless.
 #include <atomic>
 #include <csignal>
 #include <fcntl.h>
@@ -21,7 +21,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-TEST(ChildTest, ItsEndIsToldByCodeOrSignal) {
+TEST(ChildTest, ItsEndIsReportedByCodeOrSignal) {
   EXPECT_EQ(Child::fork([] { return 7; }).wait(), exited(7));
   EXPECT_EQ(Child::fork([]() -> int { throw std::runtime_error("thrown on purpose"); }).wait(), exited(kChildThrew));
   Child child = Child::fork([] { return ::pause(); });
@@ -31,9 +31,9 @@ TEST(ChildTest, ItsEndIsToldByCodeOrSignal) {
   EXPECT_FALSE(child.running());
 }
 
-TEST(ChildTest, AnExpectationThatFailsInItIsToldByItsCode) {
+TEST(ChildTest, AnExpectationThatFailsInItIsReportedByItsCode) {
   EXPECT_EQ(Child::fork([] {
-              // Its text is thrown away, or this test's output would look like a failure.
+              // Its text is discarded, so that it does not appear as a failure of this test.
               ::dup2(::open("/dev/null", O_WRONLY | O_CLOEXEC), STDOUT_FILENO);
               EXPECT_EQ(1, 2);
               return 0;
@@ -55,7 +55,7 @@ TEST(ChildTest, ItDiesWithItsParent) {
     grandchild = child.pid();
     return ::pause();
   });
-  while (grandchild == 0) ::usleep(1000);  // ctest has the watchdog
+  while (grandchild == 0) ::usleep(1000);  // ctest's timeout is the watchdog
   const UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, grandchild.load(), 0)));
   ASSERT_TRUE(process);
   parent.kill_and_wait();
@@ -102,7 +102,7 @@ TEST(StepperTest, EveryStoreIsSeenAloneAndInOrder) {
   EXPECT_EQ(seen, 1 << 0 | 1 << 1 | 1 << 3) << "not: the second without the first";
 }
 
-TEST(StepperTest, AChildStandsStillWhereItIsToldToAndGoesOnOrIsKilled) {
+TEST(StepperTest, AChildStopsAtTheGivenInstructionAndContinuesOrIsKilled) {
   const AlignedMemory memory(kPageSize);
   auto& word = memory.at<std::atomic<int>>(0);
   const auto body = [&] {

@@ -1,5 +1,5 @@
-// All sequences of a few operations on small rings, against a queue. Payloads are the worst that an honest producer can
-// send: every word of theirs is a right tag of an earlier position.
+// All sequences of a few operations on small rings, compared with a queue. Payloads are the worst that a correct producer
+// can send: every word is a valid tag of an earlier position.
 #include <array>
 #include <cstring>
 #include <deque>
@@ -26,7 +26,7 @@ class World {
         consumer_(RingView(memory_.data(), kCapacity, kNonce), begin),
         consumed_(begin) {}
 
-  // Runs every sequence of `depth` operations from here.
+  // Runs every sequence of `depth` operations from the present state.
   void explore(unsigned depth) {
     check();
     if (depth == 0 || testing::Test::HasFatalFailure()) return;
@@ -52,7 +52,7 @@ class World {
   std::uint64_t refusals() const { return refusals_; }
 
  private:
-  // False: nothing new comes of it.
+  // False: the operation leads to no new state.
   bool apply(Operation operation) {
     switch (operation) {
       case Operation::kProduce16:
@@ -79,7 +79,7 @@ class World {
   }
 
   bool produce_one(std::uint64_t size) {
-    // Room, by the definition: what is not yet given back, and the record with whatever is left before the end.
+    // Room, by definition: the bytes that are not yet consumed, and the record with the rest before the end, must fit.
     const std::uint64_t left = kCapacity - producer_.head() % kCapacity;
     const std::uint64_t takes = size <= left ? size : left + size;
     const bool room = producer_.head() - consumed_ + takes <= kCapacity;
@@ -97,7 +97,7 @@ class World {
     return true;
   }
 
-  // Each payload word is the tag that this very place carried, or would have carried, one or more rounds ago.
+  // Each payload word is the tag that this place had, or would have had, one or more rounds ago.
   void fill(const ProvenRecord& record, std::byte* begun) {
     const std::uint64_t head = record.header();
     std::memcpy(begun + 8, &head, sizeof head);
@@ -121,7 +121,7 @@ class World {
     }
   }
 
-  // Everything that is under way is still there, in order, and nothing behind it.
+  // All published records are still there, in order, and nothing after them.
   void check() {
     ++states_;
     RingConsumer reader = consumer_;
@@ -132,7 +132,7 @@ class World {
       ASSERT_EQ(head, expected.header());
       reader.advance(expected.size);
     }
-    ASSERT_FALSE(reader.poll()) << "a record that nobody sent";
+    ASSERT_FALSE(reader.poll()) << "a record that was not sent";
     ASSERT_EQ(reader.position() % 16, 0u);
     ASSERT_LE(producer_.head() - consumed_, kCapacity);
   }
@@ -150,7 +150,7 @@ class World {
 
 template <std::uint64_t kCapacity>
 void explore_all(unsigned depth, std::uint64_t least_states) {
-  // From the beginning, and from where positions wrap.
+  // From position 0, and from positions that wrap.
   for (const std::uint64_t begin : {std::uint64_t{0}, 0 - 2 * kCapacity}) {
     const auto world = std::make_unique<World<kCapacity>>(begin);
     world->explore(depth);

@@ -1,4 +1,4 @@
-// What the tests of the ring share: records that prove themselves.
+// Shared by the tests of the ring: records whose content proves that they are whole.
 #pragma once
 
 #include <cstddef>
@@ -34,7 +34,7 @@ struct ProvenRecord {
     }
   }
 
-  // The record that stands at `record`, if it is whole and fits `limit`.
+  // The record at `record`, if it is whole and fits into `limit`.
   static std::optional<ProvenRecord> read(const std::byte* record, std::uint64_t limit) {
     std::uint64_t head;
     std::memcpy(&head, record + 8, sizeof head);
@@ -54,7 +54,7 @@ inline void produce(RingProducer& producer, const ProvenRecord& record) {
   producer.publish(record.size);
 }
 
-// Takes the record that poll() has found. None: it is not whole.
+// Takes the record that poll() has found. Returns none if it is not whole.
 inline std::optional<ProvenRecord> consume(RingConsumer& consumer) {
   const std::optional<ProvenRecord> record = ProvenRecord::read(consumer.record(), consumer.limit());
   if (record) consumer.advance(record->size);

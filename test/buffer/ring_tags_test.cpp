@@ -1,4 +1,4 @@
-// Invariant 1 of the ring: at no place does anything but the record of that position pass for its tag.
+// Invariant 1 of the ring: at each place, only the record of its position has its tag.
 #include <gtest/gtest.h>
 #include <unordered_set>
 #include <vector>
@@ -11,7 +11,7 @@
 namespace hostmap::test {
 namespace {
 
-// The inverse of an odd number modulo 2^64, by Newton.
+// The inverse of an odd number modulo 2^64, by Newton's method.
 constexpr std::uint64_t inverse(std::uint64_t odd) {
   std::uint64_t x = odd;
   for (int i = 0; i < 6; ++i) x *= 2 - odd * x;
@@ -19,7 +19,7 @@ constexpr std::uint64_t inverse(std::uint64_t odd) {
 }
 static_assert(inverse(kTagFactor) * kTagFactor == 1);
 
-TEST(RingTagTest, EveryTagTellsItsPosition) {
+TEST(RingTagTest, EveryTagShowsItsPosition) {
   Random random;
   for (int i = 0; i < 100'000; ++i) {
     const std::uint64_t position = random.word() & ~std::uint64_t{15};
@@ -37,7 +37,7 @@ TEST(RingTagTest, ATagIsOddAndSoNeverTheZeroOfFreshMemory) {
   }
 }
 
-// What invariant 1 says of guessing: positions are multiples of 16, so the low 4 bits are the nonce's own. 60 are left.
+// Invariant 1 about guessing: positions are multiples of 16, so the low 4 bits are those of the nonce. 60 bits are left.
 TEST(RingTagTest, OnlySixtyBitsDependOnThePosition) {
   Random random;
   std::uint64_t seen = 0;
@@ -61,7 +61,7 @@ TEST(RingTagTest, NoStaleTagOfAPlaceIsEverItsPresentOne) {
   }
 }
 
-// A connection's memory may have been another connection's. Its nonce was another one: its tags mean nothing here.
+// A connection's memory may have belonged to another connection. That one had another nonce, so its tags are not valid here.
 TEST(RingTagTest, TheTagsOfAnotherNonceAreNoneHere) {
   Random random;
   constexpr std::uint64_t kCapacity = 1024;
@@ -78,10 +78,10 @@ TEST(RingTagTest, TheTagsOfAnotherNonceAreNoneHere) {
   }
 }
 
-// --- Payloads that try -----------------------------------------------------------------------------------------------
+// --- Payloads of forged tags -----------------------------------------------------------------------------------------
 
-// Sends records whose payload words are what `forge` says for each position, and expects that the consumer sees exactly the
-// records that were sent. Returns how many phantoms it saw instead.
+// Sends records whose payload words are the result of `forge` for each position, and expects that the consumer sees exactly
+// the records that were sent. Returns the number of other records that it saw.
 template <typename Forge>
 int phantoms(std::uint64_t capacity, int records, Random& random, Forge&& forge) {
   std::vector<std::uint64_t> memory(capacity / 8);
@@ -101,7 +101,7 @@ int phantoms(std::uint64_t capacity, int records, Random& random, Forge&& forge)
     producer.publish(size);
     EXPECT_TRUE(consumer.poll());
     consumer.advance(size);
-    // Behind the last record there is nothing: neither now, nor at any place where the next one may begin.
+    // There is nothing after the last record: neither now, nor at any place where the next one may begin.
     RingConsumer reader = consumer;
     if (reader.poll()) ++found;
     RingConsumer at_start(view, consumer.position() + view.until_end(consumer.position()));
@@ -140,22 +140,22 @@ TEST(RingForgeryTest, TagsOfLaterPositionsWithTheWrongNonceDoNotPass) {
   }
 }
 
-// The canary of the two tests above: who knows the nonce can forge the tag that his payload's place will have in the next
-// round, and then a record appears that nobody sent. Hence nonces are secret, and only the two ends can read a ring.
-TEST(RingForgeryTest, WhoKnowsTheNonceCanForge) {
+// The canary of the two tests above: a peer that knows the nonce can forge the tag that its payload's place will have in the
+// next round, and then a record appears that was not sent. Hence nonces are secret, and only the two ends can read a ring.
+TEST(RingForgeryTest, APeerThatKnowsTheNonceCanForge) {
   Random random;
   EXPECT_GT(phantoms(1024, 20'000, random,
                      [](std::uint64_t position) { return ring_tag((position & ~std::uint64_t{15}) + 1024, kNonce); }),
             0);
 }
 
-// And the canary for "odd": with an even nonce there are positions whose tag is the zero of fresh memory.
+// The canary for odd nonces: with an even nonce there are positions whose tag is the zero of fresh memory.
 TEST(RingForgeryTest, AnEvenNonceLetsFreshMemoryPass) {
   alignas(64) std::byte memory[256] = {};
   constexpr std::uint64_t kPosition = 4096;
   RingConsumer consumer(RingView(memory, sizeof memory, kPosition * kTagFactor), kPosition);
   consumer.poll();
-  EXPECT_NE(consumer.position(), kPosition) << "zeroes passed for padding";
+  EXPECT_NE(consumer.position(), kPosition) << "zeroes were taken for padding";
 }
 
 }  // namespace

@@ -27,7 +27,7 @@ TEST_F(RingTest, FreshMemoryHoldsNoRecord) { EXPECT_FALSE(consumer_.poll()); }
 TEST_F(RingTest, ARecordIsReadAsItWasWritten) {
   produce(producer_, {7, 48});
   ASSERT_TRUE(consumer_.poll());
-  EXPECT_TRUE(consumer_.poll()) << "looking again changes nothing";
+  EXPECT_TRUE(consumer_.poll()) << "a second poll changes nothing";
   EXPECT_EQ(consumer_.position(), 0u);
   const auto record = consume(consumer_);
   ASSERT_TRUE(record);
@@ -53,7 +53,7 @@ TEST_F(RingTest, ABegunRecordIsNotSeen) {
   EXPECT_TRUE(consumer_.poll());
 }
 
-// At every instruction where a producer can be killed: either no record, or a whole one.
+// A producer is killed at every instruction: there is no record, or a whole one.
 TEST_F(RingTest, ARecordIsSeenOnlyOnceItsTagIsStored) {
   int without = 0;
   int with = 0;
@@ -77,8 +77,8 @@ TEST_F(RingTest, ARecordIsSeenOnlyOnceItsTagIsStored) {
   EXPECT_GT(with, 0);
 }
 
-// The same where the record does not fit before the end: padding first, and never a moment with garbage.
-TEST_F(RingTest, PaddingAndTheRecordBehindItAreSeenOnlyWhole) {
+// The same if the record does not fit before the end: padding comes first, and no invalid record is visible at any moment.
+TEST_F(RingTest, PaddingAndTheRecordAfterItAreSeenOnlyTogether) {
   produce(producer_, {1, 240});
   consumer_.advance(240);
   int without = 0;
@@ -107,7 +107,7 @@ TEST_F(RingTest, PaddingAndTheRecordBehindItAreSeenOnlyWhole) {
 TEST_F(RingTest, ARecordNeverStraddlesTheEndOfTheMemory) {
   for (std::uint64_t first = 16; first <= 240; first += 16) {
     for (std::uint64_t second = 16; second <= 128; second += 16) {
-      std::memset(memory_.data(), 0, kCapacity);  // or the last round's tags are right ones
+      std::memset(memory_.data(), 0, kCapacity);  // or the last round's tags would be valid
       RingProducer producer(view_, kCapacity);
       RingConsumer consumer(view_, kCapacity);
       produce(producer, {1, first});
@@ -143,13 +143,13 @@ TEST_F(RingTest, RoomIsWhatTheConsumerHasPublished) {
   for (int i = 0; i < 4; ++i) produce(producer_, {1, 64});
   EXPECT_FALSE(producer_.has_room(16, 0)) << "full";
   EXPECT_FALSE(producer_.has_room(64, 48));
-  EXPECT_TRUE(producer_.has_room(64, 64)) << "exactly as much as was given back";
+  EXPECT_TRUE(producer_.has_room(64, 64)) << "exactly as much as was consumed";
   EXPECT_FALSE(producer_.has_room(80, 64));
   EXPECT_TRUE(producer_.has_room(256, 256));
   EXPECT_FALSE(producer_.has_room(272, 256)) << "larger than the ring";
 }
 
-// A hostile consumer says what it likes of its position: never does that make room beyond the ring's own size.
+// A hostile consumer can publish any position: this never makes room beyond the ring's own size.
 TEST_F(RingTest, APositionBeyondTheHeadGivesNoRoom) {
   for (int i = 0; i < 4; ++i) produce(producer_, {1, 64});
   for (const std::uint64_t consumed : {producer_.head() + 4096, ~std::uint64_t{0}, std::uint64_t{1} << 63}) {
@@ -157,7 +157,7 @@ TEST_F(RingTest, APositionBeyondTheHeadGivesNoRoom) {
   }
 }
 
-TEST_F(RingTest, APeerThatPadsForEverCostsTwoLooksAPoll) {
+TEST_F(RingTest, APeerThatPadsForeverCostsTwoLoadsAPoll) {
   std::uint64_t position = 0;
   for (int i = 0; i < 8; ++i) {  // padding at the start of the memory: skips all of it
     view_.word(position).store(view_.tag(position), std::memory_order_relaxed);
@@ -168,7 +168,7 @@ TEST_F(RingTest, APeerThatPadsForEverCostsTwoLooksAPoll) {
   }
 }
 
-// Positions are 64-bit and never reset; where they wrap, after 2^64 bytes, nothing happens.
+// Positions have 64 bits and are never reset; wrapping after 2^64 bytes has no effect.
 TEST_F(RingTest, PositionsMayWrapAround) {
   const std::uint64_t begin = 0 - 3 * kCapacity;
   RingProducer producer(view_, begin);
@@ -185,7 +185,7 @@ TEST_F(RingTest, PositionsMayWrapAround) {
 TEST_F(RingTest, TheBytesAroundTheMemoryAreNeverTouched) {
   Random random;
   for (const std::uint64_t capacity : {64u, 128u, 256u, 1024u}) {
-    // The ring ends where the fault begins, and canaries stand before it.
+    // The page after the ring faults, and canaries are before the ring.
     std::byte* begin = memory_.end() - capacity;
     std::memset(memory_.data(), 0xcc, memory_.bytes() - capacity);
     const RingView view(begin, capacity, kNonce);

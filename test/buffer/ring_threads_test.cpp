@@ -1,4 +1,4 @@
-// One producer and one consumer at the same time: as threads, and as processes of which one is killed.
+// One producer and one consumer at the same time: as threads, and as processes, one of which is killed.
 #include <algorithm>
 #include <atomic>
 #include <csignal>
@@ -18,14 +18,14 @@ namespace hostmap::test {
 namespace {
 
 constexpr std::uint64_t kSmallRing = 4096;
-constexpr std::uint64_t kLargeRing = 65536;  // whose producer hardly ever waits
+constexpr std::uint64_t kLargeRing = 65536;  // its producer seldom waits
 
 // A ring with its one shared position, as a channel has it.
 struct SharedRing {
   alignas(kLinePair) Word consumed;
   alignas(kLinePair) Word begun;      // records that the producer has begun
   alignas(kLinePair) Word published;  // and those that it has published
-  alignas(kLinePair) Word stop;       // 1: the test has failed, nobody takes any more
+  alignas(kLinePair) Word stop;       // 1: the test has failed, and no record is taken any more
   std::uint64_t capacity;
   alignas(kPageSize) std::byte memory[kLargeRing];
 
@@ -54,7 +54,7 @@ void produce_records(SharedRing& ring, std::uint64_t count, Random random) {
   }
 }
 
-// Takes records while there are some; their numbers follow each other, and each one is whole.
+// Takes records while there are some, and checks that their numbers are consecutive and that each one is whole.
 class Checker {
  public:
   explicit Checker(SharedRing& ring) : ring_(ring), consumer_(ring.view(), 0) {}
@@ -69,7 +69,7 @@ class Checker {
       return false;
     }
     ++next_;
-    // Not after each record: the producer must run into a full ring, too.
+    // Not after each record, because the producer must also find a full ring.
     if (next_ % 7 == 0) give_back();
     return true;
   }
@@ -126,7 +126,7 @@ TEST(RingProcessesTest, AHundredThousandRecordsArriveWholeAndInOrder) {
   EXPECT_EQ(checker.taken(), kRecords);
 }
 
-// The checker is tested, too: a producer that publishes before it has written is caught.
+// The checker is tested, too: it must detect a producer that publishes before it has written.
 TEST(RingThreadsTest, ATagStoredTooEarlyIsCaught) {
   const AlignedMemory memory(sizeof(SharedRing));
   SharedRing& ring = make_ring(memory, kSmallRing);
@@ -142,8 +142,8 @@ TEST(RingThreadsTest, ATagStoredTooEarlyIsCaught) {
 }
 
 // A client is killed before, while and after writing a message. What the server sees is a prefix without a gap: all
-// that was published, at most the one under way besides, each one whole. Where a producer seldom runs (a sanitizer on a busy
-// machine), it takes more kills until one falls into the writing of a record.
+// published records, and possibly the one that was being written, each one whole. If a producer seldom runs (a sanitizer on
+// a busy machine), more kills are needed until one happens while a record is written.
 void kill_producers(int kills) {
   Random random;
   int mid_stream = 0;
@@ -175,7 +175,7 @@ void kill_producers(int kills) {
     ASSERT_LE(checker.taken(), begun) << "kill " << i;
     if (begun > published) ++mid_stream;
   }
-  EXPECT_GT(mid_stream, 0) << "no kill fell into the writing of a record";
+  EXPECT_GT(mid_stream, 0) << "no kill happened while a record was written";
 }
 
 TEST(RingKillTest, AfterAKilledProducerTheRecordsAreAPrefixAndWhole) { kill_producers(times(500, 50)); }
@@ -183,8 +183,8 @@ TEST(RingKillTest, AfterAKilledProducerTheRecordsAreAPrefixAndWhole) { kill_prod
 TEST(RingKillSlowTest, AfterAKilledProducerTheRecordsAreAPrefixAndWhole) { kill_producers(times(5'000, 1000)); }
 TEST(RingKillSoakTest, AfterAKilledProducerTheRecordsAreAPrefixAndWhole) { kill_producers(100'000); }
 
-// The consumer's death loses nothing either: its successor goes on where its position stands.
-TEST(RingKillTest, ANewConsumerGoesOnWhereTheKilledOneHadCome) {
+// The consumer's death loses nothing either: its successor continues at its position.
+TEST(RingKillTest, ANewConsumerContinuesWhereTheKilledOneStopped) {
   Random random;
   for (int i = 0; i < times(50, 10); ++i) {
     const AlignedMemory memory(sizeof(SharedRing));

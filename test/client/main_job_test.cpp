@@ -1,4 +1,4 @@
-// The sketch's main job, in small: 65 load clients at once, each reading back what it wrote.
+// The load clients, with less work: 65 of them at once, each of which reads back what it wrote.
 #include <gtest/gtest.h>
 #include <memory>
 #include <regex>

@@ -1,4 +1,4 @@
-// The whole way against std::unordered_map: random calls of a client, keys and values of all kinds, a replayable seed.
+// Client and server compared with std::unordered_map: random calls, keys and values of all kinds, a replayable seed.
 #include <gtest/gtest.h>
 #include <string>
 #include <unordered_map>

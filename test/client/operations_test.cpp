@@ -43,7 +43,7 @@ class OperationsTest : public testing::TestWithParam<Way> {
   }
 };
 
-// Keys and values that fit a record, and such as are streamed.
+// Keys and values that fit into a record, and some that are streamed.
 const std::string kKeys[] = {"key", word_key(7), std::string(9'000, 'k')};
 const std::string kValues[] = {"", "value", word_key(1), std::string(30'000, 'v')};
 
@@ -91,7 +91,7 @@ TEST_P(OperationsTest, IncrementAddsToTheDecimalText) {
     EXPECT_EQ(*map_.increment(key, 41), 42);
     EXPECT_EQ(*map_.increment(key, -100), -58);
     EXPECT_EQ(*map_.get(key), "-58");
-    // Through the sizes at which the text is a word: there a number under an 8-byte key is a pair.
+    // The sizes include 8 bytes, at which a number with an 8-byte key is a pair.
     ASSERT_EQ(map_.put(key, "9999999"), StatusCode::kOk);
     EXPECT_EQ(*map_.increment(key), 10'000'000);
     EXPECT_EQ(*map_.get(key), "10000000");
@@ -129,7 +129,7 @@ TEST_P(OperationsTest, CompareExchangeComparesTheValueOfAKeyThatWasErasedAndCrea
   EXPECT_EQ(map_.compare_exchange("key", "a", "b"), StatusCode::kOk) << "values are compared, not histories";
 }
 
-TEST_P(OperationsTest, ManyClientsIncrementAndEachOneCounts) {
+TEST_P(OperationsTest, IncrementsOfManyClientsAreAllCounted) {
   constexpr int kClients = 4;
   constexpr int kEach = 500;
   std::vector<std::thread> threads;
@@ -152,7 +152,7 @@ TEST_P(OperationsTest, ManyClientsIncrementAndEachOneCounts) {
   for (std::size_t i = 0; i < all.size(); ++i) ASSERT_EQ(all[i], static_cast<std::int64_t>(i) + 1);
 }
 
-TEST_P(OperationsTest, MultiGetGivesWhatGetWould) {
+TEST_P(OperationsTest, MultiGetReturnsTheSameAsGet) {
   std::vector<std::string> keys;
   for (std::uint64_t i = 0; i < 100; ++i) {
     keys.push_back(i % 2 == 0 ? word_key(i) : "key " + std::to_string(i));
@@ -161,8 +161,8 @@ TEST_P(OperationsTest, MultiGetGivesWhatGetWould) {
     }
   }
   keys.emplace_back();                          // no key
-  keys.emplace_back(std::string(65'537, 'k'));  // too long a one
-  keys.push_back(keys[1]);                      // one of them again
+  keys.emplace_back(std::string(65'537, 'k'));  // too long
+  keys.push_back(keys[1]);                      // one key twice
   const std::vector<std::string_view> views(keys.begin(), keys.end());
   const std::vector<Result<std::string>> values = map_.multi_get(views);
   ASSERT_EQ(values.size(), keys.size());
@@ -205,7 +205,7 @@ TEST_P(OperationsTest, MultiGetTakesKeysFromAnyRange) {
   EXPECT_TRUE(map_.multi_get(std::vector<std::string>()).empty());
 }
 
-TEST_P(OperationsTest, WhatTheRangeOfMultiGetThrowsPassesThrough) {
+TEST_P(OperationsTest, ExceptionsOfTheRangeOfMultiGetReachTheCaller) {
   const std::vector<std::string> keys(40, "key");
   const auto failing = keys | std::views::transform([&](const std::string& key) {
                          if (&key == &keys[35]) throw std::runtime_error("no such row");
@@ -222,7 +222,7 @@ struct Order {
   char side;
 };
 
-TEST_P(OperationsTest, GetAsGivesWhatWasPutAsBytesOfAStruct) {
+TEST_P(OperationsTest, GetAsReturnsTheStructWhoseBytesWerePut) {
   for (const std::string& key : kKeys) {
     EXPECT_EQ(map_.get_as<Order>(key).status(), StatusCode::kNotFound);
     ASSERT_EQ(map_.put(key, as_bytes_of(Order{-12'345, 7, 'b'})), StatusCode::kOk);
@@ -283,7 +283,7 @@ TEST_P(OperationsTest, AVisitMayUseTheClientAndThrow) {
   EXPECT_EQ(*map_.size(), 0u);
 }
 
-TEST_P(OperationsTest, ClearEmptiesItForEverybodyAtOnceAndMemoryComesBack) {
+TEST_P(OperationsTest, ClearRemovesAllKeysForAllClientsAtOnceAndFreesTheirMemory) {
   Client other = server_.connect(kPatience, GetParam().reads);
   for (int round = 0; round < 3; ++round) {
     for (std::uint64_t i = 0; i < 2000; ++i) {
@@ -299,14 +299,14 @@ TEST_P(OperationsTest, ClearEmptiesItForEverybodyAtOnceAndMemoryComesBack) {
     EXPECT_EQ(other.put("key 1", "new"), StatusCode::kOk);
     EXPECT_EQ(*map_.get("key 1"), "new");
     EXPECT_EQ(*map_.size(), 1u);
-    EXPECT_TRUE(eventually([&] {  // of what is populated for entries, all is free but one block
+    EXPECT_TRUE(eventually([&] {  // all memory that is populated for entries is free, except one block
       const auto figures = server_.stat();
       return figures.at("entry_bytes") <= 32;
     })) << server_.stat("entry_bytes");
   }
 }
 
-TEST_P(OperationsTest, SizeCountsWhatIsThere) {
+TEST_P(OperationsTest, SizeIsTheNumberOfKeys) {
   EXPECT_EQ(*map_.size(), 0u);
   for (std::uint64_t i = 0; i < 500; ++i) ASSERT_EQ(map_.put_async(word_key(i), word_key(i)), StatusCode::kOk);
   EXPECT_EQ(*map_.size(), 500u) << "queued writes of this client are seen";
@@ -346,7 +346,7 @@ TEST(OperationBounds, KeysAndValuesAtTheirBoundsAreAcceptedAndOneBeyondIsRefused
   EXPECT_EQ(*map.size(), 1u);
 }
 
-TEST(OperationBounds, WithoutMemoryNothingIsChangedAndEverythingElseGoesOn) {
+TEST(OperationBounds, WithoutMemoryNothingIsChangedAndEverythingElseWorks) {
   Server server({"10", "--memory", "1M"});
   Client map = server.connect();
   ASSERT_EQ(map.put("number", "5"), StatusCode::kOk);
@@ -374,7 +374,7 @@ TEST(Clears, ManyInARowWithFourWorkersOfWhichThreeAreIdle) {
   }
 }
 
-TEST(Clears, WritersBesideThemLoseOnlyWhatCameBefore) {
+TEST(Clears, ConcurrentWritersLoseOnlyEarlierWrites) {
   Server server({"10", "--workers", "2"});
   Client map = server.connect();
   Peer writer(server);
@@ -386,7 +386,7 @@ TEST(Clears, WritersBesideThemLoseOnlyWhatCameBefore) {
     ++clears;
   } while (clears < 50);
   reply = writer.reply();
-  // Between its put and its get the writer may have been cleared away; another value it never sees.
+  // A clear may come between the writer's put and its get; it never sees another value.
   EXPECT_TRUE(reply == StatusCode::kOk || reply == StatusCode::kNotFound) << reply;
 }
 

@@ -1,4 +1,4 @@
-// Which reads of a thread look at the clock. The time is the test's.
+// Which reads of a thread read the clock. The test supplies the time.
 #include "client/read_countdown.hpp"
 
 #include <cstdint>
@@ -10,19 +10,19 @@ namespace {
 
 constexpr std::int64_t kBegin = 1'000'000'000'000;
 
-// The reads up to the next one that looks at the clock, that one included.
+// The number of reads up to and including the next one that reads the clock.
 std::uint32_t reads_until_a_look(ReadCountdown& countdown) {
   std::uint32_t reads = 1;
   while (!countdown.run_out()) ++reads;
   return reads;
 }
 
-TEST(ReadCountdown, TheFirstReadLooksAtTheClock) {
+TEST(ReadCountdown, TheFirstReadReadsTheClock) {
   ReadCountdown countdown;
   EXPECT_TRUE(countdown.run_out());
 }
 
-TEST(ReadCountdown, AThreadThatIsBusyLooksSeldomAndNeverStops) {
+TEST(ReadCountdown, ABusyThreadReadsTheClockSeldomAndNeverStopsDoingSo) {
   ReadCountdown countdown;
   for (int i = 0; i < 20; ++i) {
     EXPECT_LE(reads_until_a_look(countdown), ReadCountdown::kMost + 1);
@@ -36,7 +36,7 @@ TEST(ReadCountdown, AThreadThatIsBusyLooksSeldomAndNeverStops) {
   }
 }
 
-TEST(ReadCountdown, AThreadThatBecameSlowLooksAtEachRead) {
+TEST(ReadCountdown, AThreadThatBecameSlowReadsTheClockAtEachRead) {
   ReadCountdown countdown;
   for (int i = 0; i < 20; ++i) {
     reads_until_a_look(countdown);
@@ -51,7 +51,7 @@ TEST(ReadCountdown, AThreadThatBecameSlowLooksAtEachRead) {
   }
 }
 
-TEST(ReadCountdown, EndedTheNextReadLooksToo) {
+TEST(ReadCountdown, AfterItsEndTheNextReadReadsTheClockToo) {
   ReadCountdown countdown;
   for (int i = 0; i < 20; ++i) {
     reads_until_a_look(countdown);
@@ -62,8 +62,8 @@ TEST(ReadCountdown, EndedTheNextReadLooksToo) {
   EXPECT_TRUE(countdown.run_out());
 }
 
-// At any rate of reads: `clients` of them take turns.
-TEST(ReadCountdown, OfSeveralClientsUsedInTurnEachLooks) {
+// At any rate of reads; `clients` clients are used in turn.
+TEST(ReadCountdown, EachOfSeveralClientsUsedInTurnReadsTheClock) {
   for (std::uint64_t clients = 2; clients <= 128; ++clients) {
     for (const std::int64_t between_ns : {10, 500'000, 2'000'000, 5'000'000, 20'000'000, 200'000'000}) {
       ReadCountdown countdown;

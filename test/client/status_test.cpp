@@ -1,4 +1,4 @@
-// A Result holds its value or its Status and takes care of the one that it holds.
+// A Result holds a value or a Status, and copies, moves and destroys it correctly.
 #include <gtest/gtest.h>
 #include <memory>
 #include <set>
@@ -12,7 +12,7 @@
 namespace hostmap::test {
 namespace {
 
-const std::string kLong(100, 'v');  // on the heap, so that the address sanitizer sees what is lost or freed twice
+const std::string kLong(100, 'v');  // on the heap, so that the address sanitizer finds leaks and double frees
 
 Status detailed() { return {StatusCode::kFull, "a detail that is long enough to lie on the heap, as the value does"}; }
 
@@ -81,7 +81,7 @@ TEST(ResultTest, IsCopiedAndMovedBetweenBothStates) {
   EXPECT_EQ(*itself, kLong);
 }
 
-TEST(ResultTest, WhatCannotBeCopiedCanBeMoved) {
+TEST(ResultTest, MoveOnlyValuesCanBeMoved) {
   using Owner = std::unique_ptr<int>;
   static_assert(!std::is_copy_constructible_v<Result<Owner>>);
   static_assert(!std::is_copy_assignable_v<Result<Owner>>);
@@ -115,7 +115,7 @@ TEST(ResultTest, ValueAndValueOrGiveTheValueOfEachKindOfReference) {
 }
 
 #if !defined(NDEBUG) && GTEST_HAS_DEATH_TEST
-// With a value they work; without one the caller's mistake ends the process at once and does not read what is not there.
+// With a value they work; without one, the caller's mistake ends the process at once, before a missing value is read.
 TEST(ResultDeathTest, AccessWithoutAValueIsAsserted) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   const Result<std::string> failed(StatusCode::kNotFound);

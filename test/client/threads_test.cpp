@@ -1,4 +1,4 @@
-// Several threads on one Client: every call is one of theirs or another's, and nothing that was acknowledged is lost.
+// Several threads use one Client: the calls are made one after the other, and no acknowledged change is lost.
 #include <atomic>
 #include <gtest/gtest.h>
 #include <string>
@@ -66,7 +66,7 @@ TEST_P(ThreadsOnOneClient, LoseNoQueuedOrAcknowledgedPut) {
   }
 }
 
-// Each thread has a key of its own and makes every kind of call; what each call returns is what that key's history says.
+// Each thread has a key of its own and makes every kind of call; each call's result agrees with the history of that key.
 TEST_P(ThreadsOnOneClient, EachGetTheAnswersToTheirOwnCalls) {
   std::atomic<int> wrong{0};
   in_threads([&](int thread) {
@@ -102,7 +102,7 @@ TEST_P(ThreadsOnOneClient, EachGetTheAnswersToTheirOwnCalls) {
 INSTANTIATE_TEST_SUITE_P(Workers, ThreadsOnOneClient, testing::Values("1", "4"),
                          [](const auto& workers) { return std::string(workers.param) + "Workers"; });
 
-// A thread that cannot get its turn says so at its deadline, and what it wanted to write was not sent.
+// A thread that cannot get the client before its deadline returns kTimeout, and its write was not sent.
 TEST(ThreadsOnOneClientOfAStoppedServer, EndAtTheirDeadline) {
   Server server({"10", "--ring-size", "8K"});
   Client map = server.connect(std::chrono::milliseconds(300));
@@ -120,7 +120,7 @@ TEST(ThreadsOnOneClientOfAStoppedServer, EndAtTheirDeadline) {
   EXPECT_EQ(*map.get("key"), "new");
 }
 
-// A child uses the client whose turn another thread of its parent held at the fork.
+// A child uses a client that was locked by another thread of its parent at the fork.
 TEST(ThreadsOnOneClientAndAFork, TheChildWritesOnItsOwnConnection) {
   Server server({"10"});
   Client map = server.connect();

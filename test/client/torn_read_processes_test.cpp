@@ -1,5 +1,5 @@
-// The hunt for torn reads between processes: one client writes hot keys and moves their neighbours about, readers in processes
-// of their own check what they get. The checker is tested with the hunt in one process, test/table/torn_read_test.cpp.
+// Searches for torn reads between processes: one client writes a few keys and makes their neighbours move, readers in
+// processes of their own check what they get. The check itself is tested in one process by test/table/torn_read_test.cpp.
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -56,7 +56,7 @@ int read_and_check(const Server& server, const Hunt& hunt, int until, std::uint6
   }
 }
 
-// Until there were so many writes and so many reads.
+// The search ends after this many writes and this many reads.
 void hunt_for(const Hunt& hunt, int writes, std::uint64_t reads_wanted) {
   const AlignedMemory memory(kPageSize);
   auto& reads = memory.at<std::atomic<std::uint64_t>>(0);
@@ -92,7 +92,7 @@ void hunt_for(const Hunt& hunt, int writes, std::uint64_t reads_wanted) {
     ASSERT_EQ(map.put_async("neighbour " + std::to_string(neighbour), std::string(random.below(300), 'n')),
               StatusCode::kOk);
     neighbour = (neighbour + 1) % kNeighbours;
-    if (written % 8 == 0) {  // an erasure waits for its answer, so they are fewer
+    if (written % 8 == 0) {  // an erase waits for its answer, so there are fewer
       ASSERT_EQ(map.erase(word_key(1'000'000 + oldest)), StatusCode::kOk);
       ASSERT_EQ(map.erase("neighbour " + std::to_string(oldest)), StatusCode::kOk);
       oldest = (oldest + 1) % kNeighbours;

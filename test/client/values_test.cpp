@@ -87,7 +87,7 @@ TEST(BoundsTest, WhatIsTooLargeOrEmptyIsRefusedAndNothingChanges) {
   EXPECT_EQ(server.stat("poisoned"), 0u);
 }
 
-TEST(BoundsTest, AFullTableRefusesPutsAndEverythingElseGoesOn) {
+TEST(BoundsTest, AFullTableRefusesPutsAndEverythingElseWorks) {
   Server server({"10", "--memory", "1M"});
   Client map = server.connect();
   int stored = 0;
@@ -100,8 +100,8 @@ TEST(BoundsTest, AFullTableRefusesPutsAndEverythingElseGoesOn) {
   EXPECT_FALSE(status.message().empty());
   EXPECT_EQ(*map.get("key 0"), std::string(100, 'v'));
   EXPECT_EQ(map.put("key 0", std::string(100, 'w')), StatusCode::kOk) << "it needs no more room than the key has";
-  // What was queued and refused is told by the next flush, with its number, and only once.
-  // For smaller ones room might be made, by emptying a slab.
+  // The next flush reports refused queued writes, with their number, once.
+  // Smaller values might fit, because the server can empty a slab.
   ASSERT_EQ(map.put_async("more", std::string(400'000, 'v')), StatusCode::kOk);
   ASSERT_EQ(map.put_async("and more", std::string(400'000, 'v')), StatusCode::kOk);
   const Status refused = map.flush();

@@ -1,4 +1,4 @@
-// The versions that programs can read.
+// The versions that the library reports to programs.
 #include <gtest/gtest.h>
 #include <regex>
 #include <string>

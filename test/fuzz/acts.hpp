@@ -1,4 +1,4 @@
-// What the fuzz targets share: an input as a list of acts, and the end of a run that found something.
+// Shared by the fuzz targets: an input as a list of acts, and the end of a run that found an error.
 #pragma once
 
 #include <cstddef>
@@ -16,7 +16,7 @@ struct Act {
 };
 static_assert(sizeof(Act) == 16);
 
-// A part of an act at the end of the input is passed over.
+// An incomplete act at the end of the input is ignored.
 template <typename Do>
 void for_each_act(const std::uint8_t* data, std::size_t size, const Do& act_out) {
   for (std::size_t at = 0; at + sizeof(Act) <= size; at += sizeof(Act)) {

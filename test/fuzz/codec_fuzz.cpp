@@ -1,5 +1,5 @@
-// The message codec on any bytes: what it accepts lies within the copy and says of itself what it is; what it refuses it has
-// not read beyond.
+// The message codec on any bytes: what it accepts is within the copy and can be encoded again to the same record; it never
+// reads beyond a record that it refuses.
 //
 // An input is a record as a peer may leave it in a ring: a header word and a payload, of any length.
 #include <cstdlib>
@@ -20,7 +20,7 @@ bool within(std::span<const std::byte> part, const std::byte* begin, std::uint64
   return part.empty() || (part.data() >= begin && part.data() + part.size() <= begin + size);
 }
 
-// What a decoder without a limit would read: for the test of this test.
+// A decoder without a limit, which this test must find when it is tested itself.
 void trust_its_length(const std::byte* record) {
   std::uint64_t word;
   std::memcpy(&word, record + 8, sizeof word);
@@ -34,7 +34,7 @@ void trust_its_length(const std::byte* record) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size < 8) return 0;
   static const bool canary = std::getenv("HOSTMAP_FUZZ_CANARY") != nullptr;
-  // Of just this size, so that a byte too many is found.
+  // Exactly of this size, so that a read of one more byte is found.
   const std::uint64_t limit = record_bytes(size - 8);
   const auto record = std::make_unique<std::byte[]>(limit);
   std::memcpy(record.get() + 8, data, size);
@@ -50,7 +50,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (request.op == Op::kCompareExchange) require(within(request.expected, space.data(), room));
     require(request.op != Op::kPadding);
     if (request.op != Op::kPut && request.op != Op::kErase) continue;
-    // Encoded anew it is the same record.
+    // Encoded again, it is the same record.
     std::vector<std::byte> again(record_bytes(request.key.size() + request.value.size()));
     encode_request(again.data(), request.op, request.wants_answer, request.key, request.value);
     require(again.size() == taken);

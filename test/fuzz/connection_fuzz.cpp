@@ -1,7 +1,7 @@
-// A connection region of which any byte may be anything at any moment, from both ends: the server serves it, or drops it, and
-// serves everybody else; a client that attaches to it is refused, or gets errors.
+// Any byte of a connection region can have any value at any moment, at both ends: the server serves or drops it, and serves
+// all other clients; a client that attaches to it is refused or gets errors.
 //
-// An input is a list of stores into the region, of records with the right tags, and of moments at which either end works.
+// An input is a list of stores into the region, records with correct tags, and moments at which either end works.
 #include <cstdlib>
 #include <cstring>
 #include <stdexcept>
@@ -38,7 +38,7 @@ class World : public WorkerByHand {
     worker_.take_orders();
   }
   WorkerView view() { return {table_.header().lane_worker, table_.header().workers, &bell_, &hints_}; }
-  // Somebody who has nothing to do with it.
+  // A client with another connection.
   void require_service() {
     Deadline deadline(std::chrono::seconds(10));
     require(bystander_.channel->await_room(9, deadline).ok());
@@ -75,7 +75,7 @@ class Connection {
   ~Connection() {
     client_.reset();
     world_.drop(*server_);
-    // A restart finds what is left of it.
+    // A restart finds the rest of it.
     if (auto adopted = ServerEnd::adopt(path_, identity_, 1); adopted) {
       world_.serve(**adopted);
       world_.work();
@@ -94,7 +94,7 @@ class Connection {
       case 1:
         memory[act.where % bytes] = static_cast<std::byte>(act.value);
         break;
-      case 2: {  // a record: any header, whatever payload lies there, and the tag that it needs
+      case 2: {  // a record: any header, the payload that is there, and the correct tag
         const std::uint64_t size = record_bytes(act.where % 600);
         std::byte* record = producer_.begin(size);
         std::memcpy(record + 8, &act.value, sizeof act.value);
@@ -114,7 +114,7 @@ class Connection {
   }
 
  private:
-  // What a server would do that believes what a client can write: for the test of this test.
+  // A server that trusts memory that a client can write, which this test must find when it is tested itself.
   void trust_its_constants() {
     const auto* header = server_->region().at<ConnectionHeader>(0);
     if (header->ring_bytes == kSmallRing) return;

@@ -1,5 +1,6 @@
-// A master region of which any byte may be anything at any moment: the server's rendezvous tells of ids that belong where they
-// stand, and lays the region out anew; a client is let in, refused, or told that it is too late. Never a byte outside.
+// Any byte of a master region can have any value at any moment: the server's rendezvous reports only ids that belong to
+// their mailbox, and initializes the region again; a client is accepted, refused, or too late. No access is outside of the
+// region.
 //
 // An input is a list of stores into the region and of steps of either end.
 #include <cstdlib>
@@ -23,7 +24,7 @@ using namespace hostmap::test;
 constexpr std::uint32_t kConnections = 16;
 constexpr std::uint64_t kIncarnation = 7;
 
-// A client that comes now, on a mapping of its own.
+// A client that connects now, with a mapping of its own.
 void come(const std::string& path, bool canary) {
   Result<Region> region = Region::attach(path, RegionKind::kMaster, Access::kReadWrite);
   if (!region || region->bytes() < sizeof(MasterHeader)) return;
@@ -32,7 +33,7 @@ void come(const std::string& path, bool canary) {
   const std::uint32_t mailboxes = view.header().mailbox_count;
   if (mailboxes == 0) return;
   view.set_mailboxes(mailboxes);
-  if (canary) {  // what a client without the look above would do: for the test of this test
+  if (canary) {  // a client without the check above, which this test must find when it is tested itself
     view.mailbox(mailboxes - 1).word.load();
     return;
   }
@@ -60,12 +61,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   std::int64_t now = 1;
   for_each_act(data, size, [&](const Act& act) {
     switch (act.kind % 6) {
-      case 0: {  // every other time in the head, which is a small part of it
+      case 0: {  // every second time in the head, which is a small part of the region
         const std::uint64_t words = (act.where % 2 == 0 ? sizeof(RegionHeader) + 64 : master.bytes()) / sizeof(Word);
         master.at<Word>(act.where / 2 % words * sizeof(Word))->store(act.value);
         break;
       }
-      case 1:  // the word of a mailbox, which is where it matters
+      case 1:  // the word of a mailbox, which has the most effect
         view.mailbox(act.where).word.store(mailbox_word(act.where & kIdMask, static_cast<MailboxState>(act.value % 9)));
         break;
       case 2: {

@@ -1,8 +1,8 @@
-// A restart on regions that are damaged at random: it refuses them or repairs them, and the server that goes on with them
-// serves, checks and restarts once more. Never a crash, never a loop, never a byte read outside of the regions.
+// A restart with regions that are damaged at random: it refuses or repairs them, and the server that takes them over serves,
+// checks and restarts once more. It never crashes, loops, or reads a byte outside of the regions.
 //
-// An input is a list of damages to the image of an instance that a kill has left. Heads have checksums, so most of what
-// happens to them ends there; everything behind them is only as good as the bounds that a restart compares it with.
+// An input is a list of damages to the image of an instance that a kill has left. Heads have checksums, so most damage to
+// them ends there; against damage of everything else there are only the bounds with which a restart compares it.
 #include <cstdlib>
 #include <stdexcept>
 
@@ -23,8 +23,8 @@ static_assert(sizeof(Damage) == 16);
 
 std::string key_of(std::uint64_t i) { return i % 2 == 0 ? text_of(i) : "key number " + std::to_string(i); }
 
-// Pairs, entries of several sizes, chains, an erased key, a key that has moved; then requests that nobody has read yet, one of
-// them a stream of which only the first pieces fit the ring.
+// Pairs, entries of several sizes, chains, an erased key, a key that has moved; then requests that were not read yet, one of
+// them a stream of which only the first pieces fit into the ring.
 Image image_of_a_kill() {
   Regions regions(4);
   for (std::uint64_t i = 0; i < 100; ++i) {
@@ -54,17 +54,17 @@ void damage(Image& image, const Damage& how) {
     case 2:
       bytes[at] ^= static_cast<std::byte>(1U << how.value % 8);
       break;
-    case 3:  // what lies somewhere else in this part
+    case 3:  // a copy from another place in this part
       std::memmove(bytes.data() + at, bytes.data() + how.value % (bytes.size() - 63), 64);
       break;
-    default: {  // a word of another part: an offset, a state, a position, but not the one that belongs here
+    default: {  // a word of another part: an offset, a state, a position, but a wrong one
       const std::vector<std::byte>& other = image.parts[how.value % image.parts.size()].bytes;
       if (other.size() >= 8) std::memcpy(word, other.data() + (how.value >> 8) % (other.size() / 8) * 8, 8);
     }
   }
 }
 
-// What a restart without bounds would do: for the test of this test, which must find it.
+// A restart without bounds, which this test must find when it is tested itself.
 void follow_every_link(Regions& regions) {
   const Region& table = regions.table().region();
   const ShardHeader& shard = table.at<TableHeader>(0)->shards[0];
@@ -81,7 +81,7 @@ void use(Regions& next, bool trusts_links, bool checks) {
   for (std::uint64_t i = 0; i < 110; ++i) keys.push_back(key_of(i));
   next.content(keys);
   if (checks) next.findings();
-  // As many puts as make it split, through the table itself: of the client only its requests are left.
+  // Enough puts to make it split, directly into the table: only the requests of the client are left.
   ShardWriter& shard = next.table().shard(0);
   for (std::uint64_t i = 1000; i < 1020; ++i) {
     std::uint32_t lane;
@@ -105,14 +105,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     std::memcpy(&how, data + at, sizeof how);
     damage(image, how);
   }
-  const bool checks = size % 16 == 1;  // not always: it looks at each finding again, a second later
+  const bool checks = size % 16 == 1;  // not always, because it examines each finding again a second later
   const hostmap::InstanceName name = Regions::lay_out(image);
   try {
     Regions next(name);
     use(next, canary, checks);
     Regions another(name);
     use(another, canary, checks);
-  } catch (const Refused&) {  // the next start says so, and begins with an empty map
+  } catch (const Refused&) {  // the next start reports it, and begins with an empty map
   }
   Regions::remove(name);
   return 0;

@@ -1,5 +1,5 @@
-// A worker may be killed between any two instructions. Whatever then stands in the intent must be all of one request, or
-// say that it is not complete. Every instruction is a step here.
+// A worker may be killed between any two instructions. The intent must then contain all of one request, or show that it is
+// not complete. Every instruction is a step here.
 #include "journal/intent.hpp"
 
 #include <algorithm>
@@ -17,7 +17,7 @@ namespace {
 // Never kOpen.
 IntentKind kind_of(std::uint64_t n) { return static_cast<IntentKind>(1 + n % 8); }
 
-// Request number `n`: every field tells it.
+// Request number `n`: every field depends on the number.
 void begin(IntentWriter& writer, std::uint64_t n) {
   writer.choose(n * 1000 + 1, n * 1000 + 2);
   writer.begin(n * 1000 + 3, n * 1000 + 4);
@@ -27,7 +27,7 @@ void seal(IntentWriter& writer, std::uint64_t n) {
   writer.seal({kind_of(n), n * 1000 + 7, n * 1000 + 8}, {n * 1000 + 9, n * 1000 + 10});
 }
 
-// The sealed fields but for `kind`.
+// The sealed fields except `kind`.
 std::array<std::uint64_t, 10> fields_of(const Intent& intent) {
   return {intent.serial.load(),    intent.channel.load(),   intent.request_next.load(), intent.answer_next.load(),
           intent.answer[0].load(), intent.answer[1].load(), intent.place.load(),        intent.new_word.load(),
@@ -35,7 +35,7 @@ std::array<std::uint64_t, 10> fields_of(const Intent& intent) {
 }
 IntentKind kind_now(const Intent& intent) { return static_cast<IntentKind>(intent.kind.load()); }
 
-// Is everything that the record says of request `n`?
+// Do all fields of the record belong to request `n`?
 bool is_whole(const Intent& intent, std::uint64_t n) {
   const auto fields = fields_of(intent);
   for (std::size_t i = 0; i < fields.size(); ++i) {
@@ -55,11 +55,11 @@ class IntentTest : public testing::Test {
  protected:
   const AlignedMemory memory_{kPageSize};
   Intent& intent_ = memory_.at<Intent>(0);
-  Word& committed_ = memory_.at<Word>(sizeof(Intent));  // stands for the word in the table
+  Word& committed_ = memory_.at<Word>(sizeof(Intent));  // in place of the word in the table
   IntentWriter writer_{intent_};
 };
 
-TEST_F(IntentTest, ASealedRecordSaysWhatWasAsked) {
+TEST_F(IntentTest, ASealedRecordContainsTheRequest) {
   begin(writer_, 3);
   seal(writer_, 3);
   EXPECT_EQ(kind_now(intent_), kind_of(3));
@@ -73,8 +73,9 @@ TEST_F(IntentTest, ARecordIsOpenOnceItHasEndedAndUntilItIsSealed) {
   EXPECT_EQ(kind_now(intent_), IntentKind::kOpen);
 }
 
-// Who does not move stores nothing of a move, and who is not answered nothing of an answer: the record must not need it.
-TEST_F(IntentTest, WhatARequestHasNotStaysAsItWas) {
+// A request that moves nothing stores no field of a move, and one without an answer none of an answer; the record must not
+// need these fields.
+TEST_F(IntentTest, FieldsThatARequestDoesNotUseStayUnchanged) {
   apply(writer_, 3, committed_);
   writer_.begin(4003, 4004);
   writer_.seal({IntentKind::kValue, 4007, 4008});
@@ -82,8 +83,8 @@ TEST_F(IntentTest, WhatARequestHasNotStaysAsItWas) {
   EXPECT_EQ(fields_of(intent_), expected);
 }
 
-// Several requests, one after the other, seen after each instruction.
-TEST_F(IntentTest, AtEveryInstructionTheSealTellsTheTruth) {
+// Several requests, one after the other; the record is examined after each instruction.
+TEST_F(IntentTest, AtEveryInstructionTheSealIsCorrect) {
   constexpr std::uint64_t kFirst = 1;
   constexpr std::uint64_t kLast = 4;
   apply(writer_, kFirst, committed_);
@@ -100,11 +101,11 @@ TEST_F(IntentTest, AtEveryInstructionTheSealTellsTheTruth) {
         for (std::uint64_t n = kFirst; n <= kLast; ++n) whole = is_whole(intent_, n) ? n : whole;
         if (whole == 0) ++mixed;
         const IntentKind kind = kind_now(intent_);
-        if (kind == IntentKind::kOpen) {  // nothing is under way: the last request is committed, the next one is not
+        if (kind == IntentKind::kOpen) {  // no request is in progress: the last one is committed, the next one is not
           open_seen = true;
           return;
         }
-        // Complete, and its commit either stands or does not.
+        // Complete, and either committed or not.
         ASSERT_NE(whole, 0u) << "sealed with fields of two requests at step " << step;
         ASSERT_EQ(kind, kind_of(whole)) << "step " << step;
         ASSERT_TRUE(committed == whole || committed == whole - 1) << "step " << step;
@@ -113,11 +114,11 @@ TEST_F(IntentTest, AtEveryInstructionTheSealTellsTheTruth) {
   EXPECT_GT(steps, 60u);
   EXPECT_TRUE(open_seen);
   EXPECT_EQ(sealed_requests.count(), kLast - kFirst);
-  EXPECT_GT(mixed, 10) << "fields of two requests were never seen together: nothing was shown";
+  EXPECT_GT(mixed, 10) << "fields of two requests were never seen together: the test proves nothing";
   EXPECT_TRUE(is_whole(intent_, kLast));
 }
 
-// A commit never stands without its seal before it: at any step, what is committed was sealed.
+// No commit comes before its seal: at any step, each committed request was sealed.
 TEST_F(IntentTest, NothingIsCommittedBeforeItIsSealed) {
   apply(writer_, 1, committed_);
   std::uint64_t last_sealed = 1;
@@ -162,7 +163,7 @@ TEST_F(IntentTest, TouchingTheSameChainAgainStoresNothing) {
   const auto before = fields_of(intent_);
   writer_.touch(640);
   EXPECT_EQ(intent_.touched.load(), 640u);
-  EXPECT_EQ(fields_of(intent_), before) << "the sealed record is another matter";
+  EXPECT_EQ(fields_of(intent_), before) << "the sealed record does not change";
 }
 
 }  // namespace

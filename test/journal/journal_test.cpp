@@ -30,7 +30,7 @@ class JournalOnDisk {
   Region region_;
 };
 
-// Bytes that accessors gave out, each by one of them only.
+// The bytes that accessors returned; each may be returned by one accessor only.
 class Claims {
  public:
   explicit Claims(const Region& region) : region_(region) {}
@@ -40,7 +40,7 @@ class Claims {
     const std::uint64_t end = begin + sizeof(T);
     ASSERT_LE(end, region_.bytes()) << what << " beyond the region";
     ASSERT_EQ(begin % alignof(T), 0u) << what;
-    const auto next = taken_.lower_bound(begin + 1);  // by where they end
+    const auto next = taken_.lower_bound(begin + 1);  // ordered by their ends
     ASSERT_TRUE(next == taken_.end() || next->second >= end) << what << " overlaps another at " << begin;
     taken_[end] = begin;
   }
@@ -90,7 +90,7 @@ TEST(JournalTest, WhatIsWrittenThroughOneViewIsReadThroughAnother) {
   EXPECT_EQ(reader.slab_class(15).load(), 44u);
 }
 
-TEST(JournalTest, AFreshJournalSaysNothing) {
+TEST(JournalTest, AFreshJournalHasNoRecords) {
   JournalOnDisk disk(4, 2, 16);
   const Journal journal(disk.region());
   for (std::uint32_t lane = 0; lane < 2; ++lane) {

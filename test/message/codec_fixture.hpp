@@ -1,4 +1,4 @@
-// What the tests of the codec share: a record and the space it is copied to, each ending where a fault begins.
+// Shared by the tests of the codec: a record and the space to which it is copied, each with a page after it that faults.
 #pragma once
 
 #include <algorithm>
@@ -31,7 +31,7 @@ class CodecBench {
 
   CodecBench() { std::fill(space_.data(), space_.end(), kCanary); }
 
-  // Where a record begins that `limit` bytes can follow at most.
+  // The beginning of a record that at most `limit` bytes can follow.
   std::byte* record(std::uint64_t limit) const { return ring_.end() - limit; }
   std::span<std::byte> space(std::uint64_t bytes) const { return {space_.end() - bytes, bytes}; }
 
@@ -39,11 +39,11 @@ class CodecBench {
   DecodeOutcome decode(std::uint64_t limit, std::uint64_t bytes) {
     request = Request();
     record_size = 0;
-    std::fill(space(bytes).data() - kCanaries, space(bytes).data(), kCanary);  // larger spaces have reached there
+    std::fill(space(bytes).data() - kCanaries, space(bytes).data(), kCanary);  // a larger space has used these bytes
     return decode_request(record(limit), limit, space(bytes), request, record_size);
   }
 
-  // Whatever a record says: within bounds, or refused. To be called after decode(), with its arguments.
+  // Expects that the result is within bounds, or refused. To be called after decode(), with its arguments.
   void expect_within_bounds(DecodeOutcome outcome, std::uint64_t limit, std::uint64_t bytes) const {
     for (const std::byte* at = space(bytes).data() - kCanaries; at < space(bytes).data(); ++at) ASSERT_EQ(*at, kCanary);
     if (outcome != DecodeOutcome::kRequest) return;

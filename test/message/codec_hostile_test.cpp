@@ -1,5 +1,5 @@
-// Whatever a peer writes is rejected or decoded within bounds (fault case 7 in docs/internals/failure-model.md). The oracle is
-// the protocol's table in wire.hpp, written a second time in the simplest form.
+// Whatever a peer writes is rejected or decoded within bounds (fault case 7 in docs/internals/failure-model.md). The oracle
+// is the protocol's table in wire.hpp, written a second time in the simplest form.
 #include <array>
 #include <atomic>
 #include <gtest/gtest.h>
@@ -15,13 +15,13 @@ namespace hostmap::test {
 namespace {
 
 struct Fields {
-  std::uint64_t op, flags, key, value;  // of the header word; key as it stands there
+  std::uint64_t op, flags, key, value;  // of the header word; the key length as it is encoded there
   std::uint64_t word() const { return op | flags << 8 | key << 16 | value << 32; }
 };
 
 Fields fields_of(std::uint64_t word) { return {word & 0xff, word >> 8 & 0xff, word >> 16 & 0xffff, word >> 32}; }
 
-// May an inner or plain request of this op have a value of so many bytes?
+// May an inner or plain request of this op have a value of this size?
 bool honest_value(std::uint64_t op, std::uint64_t value) {
   switch (op) {
     case 1:  // put
@@ -40,7 +40,7 @@ bool honest_value(std::uint64_t op, std::uint64_t value) {
   }
 }
 
-// The payload of an honest request with this header; none: no honest client sends it. `inner`: first word of the payload.
+// The payload of a correct request with this header; none: no correct client sends it. `inner`: first word of the payload.
 std::optional<std::uint64_t> honest_payload(const Fields& f, std::uint64_t inner) {
   if (f.flags > 1) return std::nullopt;
   const std::uint64_t key_bytes = f.key + 1;
@@ -59,7 +59,7 @@ std::optional<std::uint64_t> honest_payload(const Fields& f, std::uint64_t inner
 
 class HostileCodecTest : public testing::Test {
  protected:
-  // Decodes a record with this header, of which `limit` bytes at most can be there, into `space` bytes.
+  // Decodes a record with this header, of which at most `limit` bytes can exist, into `space` bytes.
   void try_header(const Fields& fields, std::uint64_t inner, std::uint64_t limit, std::uint64_t space) {
     const std::uint64_t word = fields.word();
     std::memcpy(bench_.record(limit) + 8, &word, sizeof word);
@@ -72,7 +72,7 @@ class HostileCodecTest : public testing::Test {
     const bool fits_space = fits_ring && record_bytes(*payload) - kRecordHeadBytes <= space;
     const bool makes_sense = fits_space && (fields.op != 8 || comparison_makes_sense(fields, limit));
     const DecodeOutcome expected = makes_sense ? DecodeOutcome::kRequest : DecodeOutcome::kMalformed;
-    // With too little space the inner op of a stream is not looked at yet: both are right.
+    // With too little space, the inner op of a stream is not checked yet: both results are correct.
     if (outcome == DecodeOutcome::kNoSpace) {
       ASSERT_TRUE(fields.op == 5 ? space < 16 : fits_ring && !fits_space) << std::hex << word;
       ++no_space_;
@@ -97,7 +97,7 @@ class HostileCodecTest : public testing::Test {
     }
   }
 
-  // Is the length that stands before the two values no longer than both?
+  // Is the length before the two values at most the length of both?
   bool comparison_makes_sense(const Fields& fields, std::uint64_t limit) {
     std::uint64_t expected;
     std::memcpy(&expected, bench_.record(limit) + kRecordHeadBytes + fields.key + 1, sizeof expected);
@@ -112,7 +112,7 @@ class HostileCodecTest : public testing::Test {
 
 constexpr std::array<std::uint64_t, 5> kLimits{16, 32, 64, 4096, 65536};
 
-// Lengths where something may go wrong, for a ring with `limit` bytes to its end.
+// Lengths at which errors are likely, for a ring with `limit` bytes to its end.
 std::vector<std::uint64_t> suspicious_lengths(std::uint64_t limit) {
   std::vector<std::uint64_t> lengths;
   for (const std::uint64_t near :
@@ -161,7 +161,7 @@ TEST_F(HostileCodecTest, EveryFlagBitButTheAnswersIsRefused) {
   EXPECT_GT(accepted_, 10u);
 }
 
-// One field of a good record becomes something else. (Also the fast way of pairs is left and entered so.)
+// One field of a good record is changed. (This also enters and leaves the fast path of pairs.)
 TEST_F(HostileCodecTest, EverySingleBitOfAGoodHeaderFlipped) {
   for (const Fields& good : {Fields{1, 1, 7, 8}, Fields{1, 0, 7, 8}, Fields{1, 0, 2, 30}, Fields{2, 1, 15, 0},
                              Fields{3, 1, 7, 24}, Fields{4, 1, 0, 0}, Fields{5, 0, 100, 70'000}, Fields{6, 0, 0, 512},
@@ -206,7 +206,7 @@ TEST_F(HostileCodecTest, AMillionRandomHeaders) {
   Random random;
   for (int i = 0; i < 1'000'000; ++i) {
     Fields fields = fields_of(random.word());
-    // Pure noise is refused at once: most headers are noise in some fields only.
+    // A wholly random header is refused at once, so most headers are random in some fields only.
     if (!random.one_in(8)) fields.op = random.below(12);
     if (!random.one_in(4)) fields.flags = random.below(2);
     if (random.one_in(2)) fields.key = random.below(32);
@@ -222,10 +222,10 @@ TEST_F(HostileCodecTest, AMillionRandomHeaders) {
   EXPECT_GT(no_space_, 10'000u);
 }
 
-// The header changes while it is decoded, by another process: what comes out belongs to one of the two, never to both.
-TEST_F(HostileCodecTest, AHeaderThatChangesMeanwhileIsLookedAtOnce) {
+// Another process changes the header while it is decoded: the result belongs to one of the two headers, never to both.
+TEST_F(HostileCodecTest, AHeaderThatChangesMeanwhileIsLoadedOnce) {
   constexpr std::uint64_t kLimit = 65536;
-  constexpr std::uint64_t kSpace = 256;  // the larger one does not fit: a second look after the check would overrun it
+  constexpr std::uint64_t kSpace = 256;  // the larger one does not fit: a second load after the check would overrun it
   const Fields small{1, 0, 9, 100};
   const Fields large{1, 1, 0xfff, 60'000};
   auto& word = *reinterpret_cast<std::atomic<std::uint64_t>*>(bench_.record(kLimit) + 8);

@@ -95,7 +95,7 @@ TEST_F(CodecTest, TheHeadOfAStreamCarriesTheSizesOfTheInnerRequest) {
   }
 }
 
-TEST_F(CodecTest, PiecesCarryKeyAndValueOneBehindTheOther) {
+TEST_F(CodecTest, PiecesCarryTheKeyAndThenTheValue) {
   for (const std::size_t from_key : {0u, 1u, 8u, 100u, 4000u}) {
     for (const std::size_t from_value : {0u, 1u, 8u, 100u, 16000u}) {
       if (from_key + from_value == 0) continue;
@@ -126,7 +126,7 @@ TEST_F(CodecTest, AnswersComeBack) {
         encode_answer(record, static_cast<std::uint8_t>(code), position, bytes_of(first), bytes_of(second));
         std::uint64_t word;
         std::memcpy(&word, record + 8, sizeof word);
-        EXPECT_NE(word, kPaddingHeader) << "an answer that looks like padding is never read";
+        EXPECT_NE(word, kPaddingHeader) << "an answer with the header of padding is never read";
         const AnswerHead head = decode_answer_head(word);
         EXPECT_EQ(head.code, code);
         EXPECT_EQ(head.request, request_mark(position));
@@ -137,7 +137,7 @@ TEST_F(CodecTest, AnswersComeBack) {
   }
 }
 
-TEST_F(CodecTest, AComparisonIsCutIntoItsTwoValues) {
+TEST_F(CodecTest, ACompareExchangeIsSplitIntoItsTwoValues) {
   for (const std::size_t expected : {0u, 1u, 8u, 100u}) {
     for (const std::size_t desired : {0u, 1u, 8u, 3000u}) {
       const std::string key = random_text(random_, 5);
@@ -169,8 +169,8 @@ TEST(ValuePartsTest, AnyCutOfKeyAndPartsIsCopied) {
   }
 }
 
-// The smallest of everything: kOk, the request at position 0, no value. Its header must not be that of padding.
-TEST_F(CodecTest, NoMessageLooksLikePadding) {
+// The smallest message: kOk, the request at position 0, no value. Its header must differ from that of padding.
+TEST_F(CodecTest, NoMessageHasTheHeaderOfPadding) {
   std::uint64_t word;
   encode_answer(bench_.record(16), 0, 0, {}, {});
   std::memcpy(&word, bench_.record(16) + 8, sizeof word);
@@ -181,14 +181,14 @@ TEST_F(CodecTest, NoMessageLooksLikePadding) {
   }
 }
 
-TEST_F(CodecTest, AnsweredRequestsAreToldApartByPositionFor65536Units) {
+TEST_F(CodecTest, AnsweredRequestsAreDistinguishedByPositionFor65536Units) {
   const std::uint64_t position = random_.word() & ~std::uint64_t{15};
   for (std::uint64_t units = 1; units < 65536; ++units) {
     ASSERT_NE(request_mark(position), request_mark(position + units * kRecordUnit));
   }
 }
 
-TEST_F(CodecTest, TooLittleSpaceIsToldAndNothingIsWritten) {
+TEST_F(CodecTest, TooLittleSpaceIsReportedAndNothingIsWritten) {
   const std::uint64_t size = record_bytes(100);
   encode_request(bench_.record(size), Op::kPut, true, bytes_of("key"), bytes_of(std::string(97, 'v')));
   for (std::uint64_t space = 0; space < size - kRecordHeadBytes; ++space) {
@@ -209,7 +209,7 @@ TEST_F(CodecTest, ARecordBeyondItsLimitIsMalformed) {
   }
 }
 
-// What the request points to is the server's own copy: changing the ring afterwards changes nothing.
+// The request refers to the server's own copy: later changes of the ring have no effect.
 TEST_F(CodecTest, TheRequestPointsIntoTheCopy) {
   for (const auto& [key, value] : {std::pair{"12345678", "abcdefgh"}, std::pair{"key", "a longer value"}}) {
     const std::uint64_t size = record_bytes(std::strlen(key) + std::strlen(value));

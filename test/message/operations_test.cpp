@@ -1,4 +1,5 @@
-// The table of operations against what the protocol's document says of each, which other programs are written from.
+// The table of operations, compared with the table in docs/reference/protocol.md, from which clients in other languages are
+// written.
 #include "message/operations.hpp"
 
 #include <cstdlib>
@@ -33,7 +34,7 @@ TEST(Operations, AreThoseOfTheProtocolsTable) {
   EXPECT_EQ(seen.size(), kOperations.size() - 1);
 }
 
-TEST(Operations, AByteThatIsNoneHasNoFactsAndFitsNothing) {
+TEST(Operations, AnUnknownOperationHasNoFactsAndFitsNothing) {
   for (unsigned byte = 0; byte < 256; ++byte) {
     const OpFacts& facts = facts_of(static_cast<Op>(byte));
     const bool known = byte != 0 && byte < kOperations.size();

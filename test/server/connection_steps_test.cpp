@@ -1,8 +1,8 @@
-// kill -9 at every instruction of the service thread while it accepts a client, and while it lets one go that has closed or
-// died: whatever a kill leaves, the next server lets that client in, loses no place, and keeps no region.
+// SIGKILL at every instruction of the service thread while it accepts a client, and while it releases one that has closed or
+// died: whatever a kill leaves, the next server accepts that client, loses no place, and leaves no region.
 //
-// As in restart_steps_test.cpp: one round of the service is stepped in a forked child, each distinct image is laid out under
-// another name and recovered. The clients are processes of their own, for a lock tells apart processes only.
+// As in restart_steps_test.cpp: one round of the service is stepped in a forked child, each distinct image is written under
+// another name and recovered. Each client is a process of its own, because a lock distinguishes processes only.
 #include <array>
 #include <atomic>
 #include <functional>
@@ -21,15 +21,15 @@
 namespace hostmap::test {
 namespace {
 
-// How far a client is; in memory that it shares with the test.
+// The progress of a client, in memory that it shares with the test.
 struct Progress {
-  std::atomic<int> put{0};      // it is inside, and its put was answered
-  std::atomic<int> may_end{0};  // it may say good-bye
+  std::atomic<int> put{0};      // it is connected, and its put was answered
+  std::atomic<int> may_end{0};  // it may leave
 };
 
 enum ClientExit : int { kInside = 0, kNotLetIn = 2, kNotAnswered = 3, kRefused = 4 };
 
-// A client process: comes in with the id that it has asked for, or else with another one, puts, waits, leaves.
+// A client process: connects with the id that it has requested, or with another one, puts, waits, leaves.
 int be_client(ServiceByHand& host, std::uint64_t asked, Progress& progress) {
   Deadline deadline(std::chrono::seconds(20));
   MasterView master = host.master();
@@ -37,7 +37,7 @@ int be_client(ServiceByHand& host, std::uint64_t asked, Progress& progress) {
   for (std::uint64_t id = asked; end == nullptr; id = 0) {
     if (deadline.left() == 0) return kNotLetIn;
     if (id != 0) {
-      // A server died meanwhile: the mailbox still asks, or the answer is there.
+      // A server died meanwhile: the request is still in the mailbox, or the answer is.
       while (master.mailbox(id).word.load() == mailbox_word(id, kMailboxAsked)) {
         if (deadline.left() == 0) return kNotLetIn;
         std::this_thread::yield();
@@ -68,7 +68,7 @@ int be_client(ServiceByHand& host, std::uint64_t asked, Progress& progress) {
 
 class ConnectionSteps : public testing::Test {
  protected:
-  // Runs a client beside the host's rounds until it is inside. Empty, or what is wrong.
+  // Runs a client beside the host's rounds until it is connected. Returns the error, or "".
   static std::string comes_in(ServiceByHand& host, std::uint64_t asked, Progress& progress, Child& client) {
     EXPECT_TRUE(others_sleep());
     client = Child::fork([&] { return be_client(host, asked, progress); });
@@ -80,7 +80,7 @@ class ConnectionSteps : public testing::Test {
                                           : "a client is not let in";
   }
 
-  // What the next server makes of an image: empty, or what is wrong. `asked`: the id with which a client stands before it.
+  // Lets the next server recover an image. Returns the error, or "". `asked`: the id whose client waits in its mailbox.
   std::string violation(const Image& image, std::uint64_t asked) {
     ServiceByHand next(image);
     for (const std::uint64_t id : {asked, std::uint64_t{0}}) {
@@ -88,7 +88,7 @@ class ConnectionSteps : public testing::Test {
       Child client;
       if (std::string what = comes_in(next, id, progress, client); !what.empty()) return what;
       progress.may_end.store(1);
-      if (client.wait() != kSuccess) return "a client does not end well";
+      if (client.wait() != kSuccess) return "a client failed";
       next.now += 10 * kSecond;
       next.round();
       if (std::string what = next.remains(); !what.empty()) return what;
@@ -110,7 +110,7 @@ class ConnectionSteps : public testing::Test {
                 static_cast<unsigned long>(steps), images.size(), images.size(), violations);
   }
 
-  // A client comes in and `goes`; what the service then does to let it go is stepped.
+  // A client connects and `goes`; the round in which the service releases it is stepped.
   void every_kill_after_a_client_has_gone(const char* name, const std::function<void(Progress&, Child&)>& goes) {
     ServiceByHand host;
     Progress& progress = fresh_progress();
@@ -119,14 +119,14 @@ class ConnectionSteps : public testing::Test {
     const std::uint32_t rings = host.bell().load();
     goes(progress, client);
     ASSERT_FALSE(HasFailure());
-    // The reaper's thread has noticed it and stirred the bell. A client that closes rings, too, but adds only one each time.
+    // The reaper's thread has noticed it and rung the bell. A client that closes rings it, too, but adds only one each time.
     constexpr std::uint32_t kMostRings = 16;
     while (host.bell().load() - rings <= kMostRings) std::this_thread::yield();
     every_kill_is_recovered_from(name, host, 0, [&] { host.round(); });
     EXPECT_TRUE(host.regions.name().connection_files().empty());
   }
 
-  // All that lies in the instance's files, the mailboxes and the one connection included.
+  // The content of the instance's files, including the mailboxes and the one connection.
   View view(ServiceByHand& host) {
     View view = host.regions.view();
     view.parts[6] = {2, 0, {host.regions.master().data(), kMailboxesOffset + kPageSize}};

@@ -1,5 +1,5 @@
-// Channels that are idle beside busy ones: how soon a sweep serves them, and what their clients' hints cost. The worker is
-// swept by the test.
+// Idle channels beside busy ones: how soon a sweep serves them, and what their clients' hints cost. The test calls the
+// worker's sweeps.
 #include <deque>
 #include <gtest/gtest.h>
 #include <memory>
@@ -22,7 +22,7 @@ namespace {
 constexpr std::uint64_t kSmallRing = 4096;
 // More than one channel in most buckets.
 constexpr std::uint32_t kCrowd = 900;
-// After so many sweeps without a request a channel is idle, whether its client sets hints or not.
+// A channel is idle after this many sweeps without a request, whether its client sets hints or not.
 constexpr int kLongEnough = 600;
 
 struct Caller {
@@ -71,7 +71,7 @@ class IdleChannelsTest : public testing::Test {
   void connect_crowd() {
     for (std::uint64_t id = 1; id <= kCrowd; ++id) connect(id);
   }
-  // Beside a client that has a request in each sweep, as without work the worker would look at all and park.
+  // Beside a client that has a request in each sweep: without work, the worker would poll all channels and park.
   void sweep() {
     if (busy_ != nullptr) busy_->put();
     worker_.sweep();
@@ -79,7 +79,7 @@ class IdleChannelsTest : public testing::Test {
   void sweep_until_idle() {
     for (int i = 0; i < kLongEnough; ++i) sweep();
   }
-  // `before_each`: what somebody does before each sweep.
+  // `before_each` is called before each sweep.
   template <typename BeforeEach>
   int sweeps_until_served(const Caller& caller, const BeforeEach& before_each) {
     int sweeps = 0;
@@ -92,7 +92,7 @@ class IdleChannelsTest : public testing::Test {
   int sweeps_until_served(const Caller& caller) {
     return sweeps_until_served(caller, [] {});
   }
-  // Some of a crowd whose channels are idle, one after the other, each with a put on its way.
+  // Several clients with idle channels, one after the other, each with a put in its ring.
   template <typename Visit>
   void each_of_some_callers(const Visit& visit) {
     connect_crowd();
@@ -168,13 +168,13 @@ TEST_F(IdleChannelsTest, TheFirstRequestEndsIdlenessAndTheNextOnesSetNoHint) {
   EXPECT_TRUE(caller.idle());
 }
 
-TEST_F(IdleChannelsTest, AChannelIsPolledForLongAfterItsClientWasToldToSetHints) {
+TEST_F(IdleChannelsTest, AChannelIsPolledForLongAfterItsClientWasRequestedToSetHints) {
   connect_crowd();
   busy_ = &connect(10'000);
   Caller& caller = callers_[17];
   int sweeps = 0;
   for (; !caller.idle(); ++sweeps) sweep();
-  // Its client has not seen that yet, however late it sees it.
+  // Its client has not seen that yet, and may see it at any later time.
   for (int i = 0; i < sweeps - 2; ++i) sweep();
   caller.put();
   drop_hints();
@@ -188,7 +188,7 @@ TEST_F(IdleChannelsTest, AClientThatSetsNoHintsIsServedInItsTurn) {
   });
 }
 
-TEST_F(IdleChannelsTest, HintsOfNobodyCostEachSweepNoMoreThanABoundedNumberOfPolls) {
+TEST_F(IdleChannelsTest, HintsWithoutAClientCostEachSweepABoundedNumberOfPolls) {
   connect_crowd();
   busy_ = &connect(10'000);
   sweep_until_idle();
@@ -207,14 +207,14 @@ TEST_F(IdleChannelsTest, HintsOfNobodyCostEachSweepNoMoreThanABoundedNumberOfPol
   }
 }
 
-TEST_F(IdleChannelsTest, WhoSetsAllHintsAllTheTimeDelaysOthersByLessThanNoHintsWould) {
+TEST_F(IdleChannelsTest, AClientThatSetsAllHintsDelaysOthersLessThanNoHintsWould) {
   each_of_some_callers([&](const Caller& caller) {
     // A bucket's turn comes every 512 polls, and holds two channels at most.
     EXPECT_LE(sweeps_until_served(caller, [&] { set_all_hints(); }), static_cast<int>(2 * kIdleBuckets / 32 + 1));
   });
 }
 
-TEST_F(IdleChannelsTest, AFullBucketDoesNotHoldUpTheOthers) {
+TEST_F(IdleChannelsTest, AFullBucketDoesNotDelayTheOthers) {
   for (std::uint64_t i = 1; i <= 500; ++i) connect(i * kIdleBuckets + 1);
   Caller& other = connect(77);
   busy_ = &connect(10'000);
@@ -222,14 +222,14 @@ TEST_F(IdleChannelsTest, AFullBucketDoesNotHoldUpTheOthers) {
   other.put();
   const auto hint_of_the_500 = [&] { hints_.words[0].fetch_or(2); };
   EXPECT_EQ(sweeps_until_served(other, hint_of_the_500), 1);
-  // And each of those is found.
+  // And each request is found.
   for (std::size_t i = 0; i < 500; i += 71) {
     callers_[i].put();
     EXPECT_LE(sweeps_until_served(callers_[i]), 500 / 32 + 1);
   }
 }
 
-TEST_F(IdleChannelsTest, WhoLeavesABucketTakesNobodyWithHim) {
+TEST_F(IdleChannelsTest, AClientThatLeavesABucketRemovesNoOtherFromIt) {
   std::vector<Caller*> bucket;
   for (std::uint64_t i = 1; i <= 6; ++i) bucket.push_back(&connect(i * kIdleBuckets + 5));
   busy_ = &connect(10'000);
@@ -258,7 +258,7 @@ TEST_F(IdleChannelsTest, TwoChannelsNeedNoHints) {
   }
 }
 
-TEST_F(IdleChannelsTest, ThoseWhoNeededNoHintsSetThemOnceThereAreMore) {
+TEST_F(IdleChannelsTest, ClientsWithoutHintsSetThemOnceThereAreMoreChannels) {
   Caller& one = connect(1);
   Caller& other = connect(2);
   sweep_until_idle();
@@ -272,7 +272,7 @@ TEST_F(IdleChannelsTest, ThoseWhoNeededNoHintsSetThemOnceThereAreMore) {
   }
 }
 
-TEST_F(IdleChannelsTest, AChannelThatIsTakenOverIsNotIdleAnyMore) {
+TEST_F(IdleChannelsTest, ATakenOverChannelIsNotIdle) {
   connect_crowd();
   busy_ = &connect(10'000);
   sweep_until_idle();

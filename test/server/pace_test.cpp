@@ -1,4 +1,4 @@
-// Pace: how long the service thread pauses, by the work that it did.
+// Pace: how long the service thread pauses, depending on the work that it has done.
 #include "server/connections/pace.hpp"
 
 #include <gtest/gtest.h>
@@ -27,7 +27,7 @@ TEST(Pace, OverTimeItIsATenthOfACpu) {
   EXPECT_NEAR(static_cast<double>(worked), static_cast<double>(now) / 10, 110.0 * kMs);
 }
 
-TEST(Pace, WhoRestsMayWorkAgainButSavesNoMoreThanABurst) {
+TEST(Pace, AfterARestItMayWorkForABurstAtMost) {
   Pace pace(0);
   for (std::int64_t now = 1; now <= 200; ++now) static_cast<void>(pace.pause_after(kMs, now * kMs));
   EXPECT_GT(pace.pause_after(kMs, 201 * kMs), 0);
@@ -36,7 +36,7 @@ TEST(Pace, WhoRestsMayWorkAgainButSavesNoMoreThanABurst) {
   EXPECT_GT(pace.pause_after(kMs, later), 0);
 }
 
-// A single round that takes long must not make everybody wait for long.
+// A single long round must not make the clients wait for long.
 TEST(Pace, NoPauseIsLong) {
   Pace pace(0);
   EXPECT_EQ(pace.pause_after(3'600'000 * kMs, kMs), Pace::kLongestPauseNs);

@@ -1,4 +1,4 @@
-// Padding at the end of a ring, when the server dies beside it. It belongs to no request, so the journal does not tell of it.
+// The server dies while padding is at the end of a ring. Padding belongs to no request, so the journal does not record it.
 #include <gtest/gtest.h>
 #include <random>
 #include <vector>
@@ -30,9 +30,9 @@ class Padding : public WorkerByHand {
   }
 };
 
-// Were it told that padding is consumed, it would write there, and a server that goes on by the journal would look for its
-// next request where another one's middle lies.
-TEST_F(Padding, AClientIsNeverToldThatMoreIsConsumedThanTheJournalKnows) {
+// If the client saw that padding is consumed, it would write there, and a server that continues from the journal would read
+// its next request in the middle of another one.
+TEST_F(Padding, AClientNeverSeesMoreConsumedThanTheJournalRecords) {
   TestChannel& one = connect();
   RingProducer ring(one.server->request_ring(0), 0);
   std::mt19937_64 random(5);
@@ -41,7 +41,7 @@ TEST_F(Padding, AClientIsNeverToldThatMoreIsConsumedThanTheJournalKnows) {
     const std::vector<std::byte> value(random() % 16'000);
     const std::uint64_t size = record_bytes(1 + value.size());
     const bool pads = ring.needed(size) != size;
-    // The record before it is taken together with the padding, or alone.
+    // The record before it is consumed together with the padding, or alone.
     if (random() % 2 == 0) sweep_all();
     std::byte* record = ring.begin(size);  // publishes the padding
     sweep_all();
@@ -53,9 +53,9 @@ TEST_F(Padding, AClientIsNeverToldThatMoreIsConsumedThanTheJournalKnows) {
   EXPECT_GT(paddings, 100);
 }
 
-// The client has passed over the padding of an answer that did not come; the answer that comes instead is shorter, and would
-// have fitted before it.
-TEST_F(Padding, AnAnswerLiesWhereTheClientLooksForIt) {
+// The client has skipped the padding of an answer that was not published; the answer that comes instead is shorter, and
+// would fit before the padding.
+TEST_F(Padding, AnAnswerIsWhereTheClientReadsIt) {
   TestChannel& reader = connect();
   TestChannel& writer = connect();
   Deadline deadline(std::chrono::seconds(30));
@@ -86,7 +86,7 @@ TEST_F(Padding, AnAnswerLiesWhereTheClientLooksForIt) {
   ASSERT_TRUE(ask());
   answers().begin(answer_size);
   EXPECT_FALSE(reader.channel->await_answer(none).ok());
-  // Its successor hears of a shorter value first.
+  // Its successor first gets a request with a shorter answer.
   ASSERT_TRUE(put(40));
   ASSERT_EQ(answers().needed(record_bytes(sizeof(PieceHead) + 40)), record_bytes(sizeof(PieceHead) + 40));
   take_over(reader);

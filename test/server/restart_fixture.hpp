@@ -1,5 +1,5 @@
-// The regions of an instance without a server, so that a test can look at them between any two instructions of a worker, copy
-// them as a kill would leave them, and go on from the copy.
+// The regions of an instance without a server, so that a test can read them between any two instructions of a worker, copy
+// them as a kill would leave them, and continue with the copy.
 #pragma once
 
 #include <algorithm>
@@ -29,7 +29,7 @@
 
 namespace hostmap::test {
 
-// One request of a client, and what it is answered.
+// One request of a client, and its expected answer.
 struct Call {
   Op op = Op::kPut;
   std::string key = {};
@@ -41,7 +41,7 @@ struct Call {
 
 using Content = std::map<std::string, std::string>;
 
-// All that lies in the files of an instance, where it lies.
+// The content of an instance's files, in place.
 struct View {
   struct Part {
     int file;  // 0 journal, 1 table, 2 master, 3 connection
@@ -52,10 +52,10 @@ struct View {
   std::array<Part, 9> parts = {};
 };
 
-// The size of a file that is not there.
+// The size of a missing file.
 inline constexpr std::uint64_t kAbsent = ~std::uint64_t{0};
 
-// A copy of it: the files at one moment.
+// A copy of the files at one moment.
 struct Image {
   struct Part {
     int file;
@@ -78,13 +78,13 @@ struct Image {
                  (seen.bytes.empty() || std::memcmp(part.bytes.data(), seen.bytes.data(), seen.bytes.size()) == 0);
         });
   }
-  // Of a sequence, adds what is there now if that is not the last one already: most instructions change nothing.
+  // Adds the present content to a sequence if it differs from the last image: most instructions change nothing.
   static void add(std::vector<Image>& images, const View& now) {
     if (images.empty() || !images.back().shows(now)) images.emplace_back(now);
   }
 };
 
-// How many of the images are a violation: `violation(image)` says what is wrong, or nothing. Each is a failure of the test.
+// The number of images with a violation: `violation(image)` returns the error, or "". Each one is a failure of the test.
 template <typename Violation>
 std::size_t count_violations(const std::vector<Image>& images, const std::string& whose, Violation&& violation) {
   std::size_t violations = 0;
@@ -96,7 +96,7 @@ std::size_t count_violations(const std::vector<Image>& images, const std::string
   return violations;
 }
 
-// The next server does not go on with what it finds.
+// The next server refuses the regions that it finds.
 struct Refused : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
@@ -109,7 +109,7 @@ class Regions {
   static constexpr std::uint64_t kIncarnation = 0x1234;
   static constexpr std::uint64_t kAnswerNonce = 0xfedc'ba98'7654'3211;
 
-  // `connected`: one connection is there, and the worker serves it.
+  // `connected`: there is one connection, and the worker serves it.
   explicit Regions(std::uint64_t buckets = 2, bool connected = true, std::uint32_t max_connections = kMaxConnections)
       : name_(*InstanceName::parse(unique_name(), "")) {
     constexpr std::uint64_t kMemory = std::uint64_t{1} << 20;
@@ -143,7 +143,7 @@ class Regions {
     if (connected) connect();
   }
 
-  // What a kill has left, under another name; nothing is mapped yet.
+  // Writes an image under another name; nothing is mapped yet.
   static InstanceName lay_out(const Image& image) {
     InstanceName name = *InstanceName::parse(unique_name(), "");
     for (int file = 0; file < 4; ++file) {
@@ -155,7 +155,7 @@ class Regions {
       Region region = must(Region::create(path_of(name, file), image.sizes[file], 0600));
       for (const Image::Part& part : image.parts) {
         if (part.file != file || part.bytes.empty()) continue;
-        // Written and not copied into the mapping: that would cost a fault for each page.
+        // Written, because copying it into a mapping would cause a fault for each page.
         const auto bytes = static_cast<ssize_t>(part.bytes.size());
         if (::pwrite(region.fd(), part.bytes.data(), part.bytes.size(), static_cast<off_t>(part.offset)) != bytes) {
           throw std::runtime_error("no memory");
@@ -165,7 +165,7 @@ class Regions {
     return name;
   }
 
-  // The next server's part. `serves`: its worker goes on with the connection; else that is the caller's to do.
+  // The next server's part. `serves`: its worker continues the connection; otherwise the caller does.
   explicit Regions(const InstanceName& name, bool serves = true) : name_(name) {
     inherited_ = attach(name_);
     if (const Status status = settle_inheritance(name_, inherited_); !status.ok()) {
@@ -205,7 +205,7 @@ class Regions {
   Region& master() { return master_; }
   std::uint32_t max_connections() const { return journal_.at<JournalHeader>(0)->max_connections; }
   std::vector<std::unique_ptr<Worker>>& workers() { return workers_; }
-  std::vector<std::unique_ptr<ServerEnd>>& connections() { return inherited_.connections; }  // that nobody serves yet
+  std::vector<std::unique_ptr<ServerEnd>>& connections() { return inherited_.connections; }  // not yet served
   std::uint64_t replayed() const { return inherited_.replayed; }
   std::uint64_t dropped() const { return inherited_.dropped; }
   std::uint64_t given_up() const { return inherited_.given_up; }
@@ -221,7 +221,7 @@ class Regions {
       throw std::runtime_error("a request cannot be sent");
     }
   }
-  // A client that has no time to wait for room: what it sends is cut off, and its connection ends.
+  // A client without time to wait for room: its request is interrupted, and its connection ends.
   void send_a_part_and_leave(const Call& call) {
     Deadline none(std::chrono::nanoseconds(0));
     if (channel_->send_any(call.op, call.answered, bytes_of(call.key), bytes_of(call.value), none).ok()) {
@@ -229,7 +229,7 @@ class Regions {
     }
     work();
   }
-  // What the worker does then. Of the journal's record of the connection, which the service removes, nothing changes.
+  // The worker's part of that end. The journal's record of the connection, which the service removes, does not change.
   void let_go_of_connection() {
     end_->holders = 1;
     workers_[0]->drop_channels(*end_);
@@ -252,11 +252,11 @@ class Regions {
     work();
     if (call.answered && receive() != call.code) throw std::runtime_error("an answer is not the expected one");
   }
-  // Where the next answer will lie.
+  // The position of the next answer.
   std::uint64_t answer_position() { return Journal(journal_).position(0, 0).answer_next.load(); }
   std::uint64_t request_position() { return Journal(journal_).position(0, 0).request_next.load(); }
   std::uint64_t refused() { return ChannelMemos(Journal(journal_).position(0, 0)).refused(); }
-  // The answers that lie in the ring from `position` on.
+  // The answers in the ring, beginning at `position`.
   std::vector<StatusCode> answers_from(std::uint64_t position) { return answers_in(end_->region(), position); }
   static std::vector<StatusCode> answers_in(const Region& connection, std::uint64_t position) {
     std::vector<StatusCode> codes;
@@ -271,10 +271,10 @@ class Regions {
     return codes;
   }
 
-  // How a client's end of a connection finds the worker.
+  // The worker's words, as a client's end of a connection uses them.
   WorkerView worker_view() { return {table_->header().lane_worker, table_->header().workers, bells(), hints()}; }
 
-  // Of these keys, what a reader finds.
+  // The values of these keys that a reader finds.
   Content content(const std::vector<std::string>& keys) {
     Content found;
     const TableReader reader(table_->region().data(), table_->region().bytes());
@@ -288,7 +288,7 @@ class Regions {
     const TableReader reader(table_->region().data(), table_->region().bytes());
     return TableCheck(reader).run().findings;
   }
-  // What is used, as the running server counts it.
+  // The used memory, as the running server counts it.
   std::vector<std::uint64_t> usage() {
     const LaneStats& lane = table_->header().lane_stats[0];
     return {lane.pair_keys.load(), lane.entry_keys.load(), lane.entry_bytes.load(), lane.overflow_bytes.load()};
@@ -304,7 +304,7 @@ class Regions {
     const auto part = [](int file, const Region& region, std::uint64_t offset, std::uint64_t bytes) {
       return View::Part{file, offset, std::span<const std::byte>(region.data(), region.bytes()).subspan(offset, bytes)};
     };
-    // What the journal's file holds of a request in pieces: read, as it is not mapped.
+    // The pieces of a request in the journal's file: read, because this part is not mapped.
     static std::array<std::byte, kPageSize> held;
     const ssize_t pieces =
         ::pread(journal.fd(), held.data(), held.size(), static_cast<off_t>(place_of_pieces(journal)));
@@ -319,7 +319,7 @@ class Regions {
          View::Part{0, place_of_pieces(journal),
                     std::span(held).first(pieces > 0 ? static_cast<std::size_t>(pieces) : 0)}}};
   }
-  // Of the only connection's first channel.
+  // The first channel of the only connection.
   static std::uint64_t place_of_pieces(const Region& journal) {
     return PieceStore::first_place(*journal.at<JournalHeader>(0));
   }

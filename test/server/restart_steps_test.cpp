@@ -1,8 +1,8 @@
-// kill -9 at every instruction of a worker, from its first look at a request to its next look at the ring, and at every
-// instruction of the restart that follows: whatever a kill leaves, the next server goes on as if nothing had happened.
+// SIGKILL at every instruction of a worker, from its first load of a request to its next poll of the ring, and at every
+// instruction of the restart that follows: whatever a kill leaves, the next server continues as if nothing had happened.
 //
-// The worker is stepped in a forked child; what a kill would leave is what lies in the shared regions between two steps.
-// Each image that differs from the one before is laid out under another name and recovered.
+// The worker is stepped in a forked child; a kill would leave the content that the shared regions have between two steps.
+// Each image that differs from the previous one is written under another name and recovered.
 #include <functional>
 #include <gtest/gtest.h>
 
@@ -22,7 +22,7 @@ struct Scenario {
   std::vector<Call> calls = {};  // what is stepped through
   bool split = false;            // it must have split a bucket
   bool overflow = false;         // it must have linked an overflow bucket
-  // Memory is filled to the end, after so many of the calls before: there must be no slab for it but the reserve.
+  // After this many of the earlier calls, memory is filled completely: only the reserve of slabs remains.
   std::size_t full_after = 0;
   bool held = false;  // the pieces of a request must have been held in the journal's file
 };
@@ -40,7 +40,7 @@ std::vector<Call> puts(std::uint64_t first, std::uint64_t last, bool pairs) {
   return calls;
 }
 
-// Applies calls to a map, as the answers that they name say.
+// Applies calls to a map, according to their expected answers.
 Content apply(Content content, const std::vector<Call>& calls) {
   for (const Call& call : calls) {
     if (call.code != StatusCode::kOk) continue;
@@ -123,7 +123,7 @@ std::vector<Scenario> scenarios() {
       {"SplitOfPairs", puts(0, 7, true), puts(7, 9, true), true},
       {"SplitOfEntries", puts(0, 9, false), puts(9, 11, false), true},
   };
-  // The split that a key brings about moves that very key: applied and moved, it must not be applied again.
+  // The split that a key causes moves the key itself: applied and moved, it must not be applied again.
   Regions two(2);
   for (std::uint64_t i = 0;; ++i) {
     const std::string key = "number " + std::to_string(i);
@@ -153,7 +153,8 @@ std::vector<Scenario> scenarios() {
     scenario.calls = {same[7], same[8]};
     all.push_back(scenario);
   }
-  // Memory full of entries, every second of which is erased: a value of another size finds room only in a slab that is emptied.
+  // Memory is full of entries, and every second one is erased: a value of another size fits only into a slab that is
+  // emptied.
   const std::string long_key = letters(kLongKey, 'k');
   const std::string absent_key = letters(kLongKey, 'a');
   const std::vector<Call> there = {{.key = "count", .value = "41"}, {.key = long_key, .value = letters(1300, 'v')}};
@@ -176,8 +177,8 @@ std::vector<Scenario> scenarios() {
   }
   compaction.calls = {{.key = "new", .value = letters(200, 'n')}};
   all.push_back(compaction);
-  // Memory full: what needs no more room than it has goes through the reserve. And requests in pieces, for which there is no
-  // block, are held where the next server finds them.
+  // Memory is full: a new value that needs no more memory than the old one uses the reserve. Requests in pieces, for which
+  // there is no block, are stored where the next server finds them.
   std::vector<Call> fill_and_one = fill;
   fill_and_one.push_back({.op = Op::kFlush});
   for (const Scenario& of_full : {
@@ -214,7 +215,7 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
   struct Expected {
     std::vector<std::string> keys;
     std::vector<Content> states;  // after none, one, two … of the calls
-    std::vector<bool> answered;   // of each call: has it an answer?
+    std::vector<bool> answered;   // for each call: does it have an answer?
     std::vector<StatusCode> answers;
     std::uint64_t first_answer = 0;
     std::uint64_t end = 0;  // request position when all are done
@@ -239,7 +240,7 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
     return expected;
   }
 
-  // Readers go on while nobody serves: what they meet is one of the contents, key by key, and never keeps them.
+  // Readers continue while no server runs: each key has its value from one of the contents, and no read is delayed.
   static std::string blocked_reads(const InstanceName& name, const Expected& expected) {
     const Region table = Regions::table_of(name);
     const TableReader reader(table.data(), table.bytes());
@@ -257,14 +258,14 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
         return at == state.end() ? found.outcome == ReadOutcome::kMiss
                                  : found.outcome == ReadOutcome::kHit && found.value == at->second;
       });
-      if (!possible) return "a read without a server sees what never was";
+      if (!possible) return "a read without a server returns a value that the key never had";
       if (met[key] != (found.outcome == ReadOutcome::kHit ? 1u : 0u))
         return "a scan without a server misses a key, or meets it twice";
     }
     return {};
   }
 
-  // As many of the calls must have taken effect, as the client has answers that say so.
+  // The number of calls that must have taken effect, because the client has their answers.
   static std::ptrdiff_t acknowledged_calls(const InstanceName& name, const Expected& expected) {
     std::size_t answers = Regions::answers_in(Regions::connection_of(name), expected.first_answer).size();
     std::ptrdiff_t calls = 0;
@@ -275,7 +276,7 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
     return calls;
   }
 
-  // What the next server makes of an image, and then of the requests that are still in the ring: empty, or what is wrong.
+  // Lets the next server recover an image and then serve the requests that are still in the ring. Returns the error, or "".
   static std::string violation(const Image& image, const Expected& expected) {
     const InstanceName name = Regions::lay_out(image);
     const std::ptrdiff_t acknowledged = acknowledged_calls(name, expected);
@@ -289,16 +290,16 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
     if (next.dropped() != 0) return "places led nowhere";
     const Content found = next.content(expected.keys);
     const auto state = std::find(expected.states.rbegin(), expected.states.rend(), found);
-    if (state == expected.states.rend()) return "it went on with what never was";
-    if (expected.states.rend() - state <= acknowledged) return "a change that was answered is not there";
+    if (state == expected.states.rend()) return "the content was never that of the map";
+    if (expected.states.rend() - state <= acknowledged) return "a change that was answered is missing";
     if (std::string what = broken(); !what.empty()) return what;
     next.work();
-    if (next.content(expected.keys) != expected.states.back()) return "the rest of the requests made something else";
-    if (next.answers_from(expected.first_answer) != expected.answers) return "the answers are others";
+    if (next.content(expected.keys) != expected.states.back()) return "the rest of the requests led to another content";
+    if (next.answers_from(expected.first_answer) != expected.answers) return "the answers are wrong";
     if (next.request_position() != expected.end) return "the ring is not empty";
     if (next.refused() != expected.refused) return "refused writes are counted wrong";
     if (std::string what = broken(); !what.empty()) return "in the end " + what;
-    // What it counts as used is what can be reached.
+    // Its count of used memory equals the memory that can be reached.
     const std::vector<std::uint64_t> usage = next.usage();
     Regions again(Regions::lay_out(Image(next.view())));
     if (again.usage() != usage) return "it leaks, or has lost count";
@@ -313,8 +314,8 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
       if (regions.receive() != StatusCode::kOk) return;
     }
   }
-  // Until there is no block for a long key that arrives in pieces. A put may be refused because its bucket is full: then another
-  // key has more luck.
+  // Until there is no block for a long key that arrives in pieces. A put may be refused because its bucket is full: then it
+  // continues with another key.
   static void take_blocks_of_long_keys(Regions& regions) {
     constexpr int kMostPuts = 10'000;
     ShardWriter& shard = regions.table().shard(0);
@@ -340,7 +341,7 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
     for (const Call& call : scenario.calls) regions->send(call);
   }
 
-  // All distinct images on the way through a scenario, and what must come of them. Prints how many.
+  // All distinct images of a scenario, and the contents that are expected. Prints their number.
   static std::vector<Image> step(const Scenario& scenario, Expected& expected) {
     expected = expected_of(scenario);
     std::unique_ptr<Regions> watched;
@@ -387,8 +388,8 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
     std::printf(", %zu recoveries, %zu violations\n", images.size(), violations);
   }
 
-  // Kills the next server, too, at every instruction of its restart, and the one after it likewise, `depth` of them: each
-  // begins with an image that the seed chooses of those that the last one has left.
+  // Also kills the next server at every instruction of its restart, and the one after it, `depth` in total: each begins with
+  // an image that the seed chooses among those that the previous one has left.
   static void every_kill_of_a_restart_is_recovered_from(const Scenario& scenario, Random& random, int depth) {
     Expected expected;
     std::vector<Image> images = step(scenario, expected);
@@ -433,7 +434,7 @@ TEST_P(RestartStepsSlow, KillsAtAnyInstructionOfTwoRestartsInARowAreRecoveredFro
   every_kill_of_a_restart_is_recovered_from(GetParam(), random, 2);
 }
 
-// Does it find what a restart without its steps would break? The steps are taken away from the images.
+// Does the test detect a restart that omits a step? Instead of the step, its data are removed from the images.
 class RestartCanary : public RestartSteps {
  protected:
   // Is some image a violation once `spoil` has changed its journal?
@@ -462,14 +463,14 @@ TEST_F(RestartCanary, WithoutTheRecordARequestIsAppliedTwice) {
   EXPECT_TRUE(
       found("Increment", [](JournalHeader& journal, ChannelPosition&) { set_kind(journal, IntentKind::kOpen); }));
 }
-TEST_F(RestartCanary, WithoutTheLookAtTheTableARequestIsLost) {
-  // Looked at as a bit of a pair bucket's header, the cell's lowest bit is always off: as if it were applied.
+TEST_F(RestartCanary, WithoutTheCheckOfTheTableARequestIsLost) {
+  // Read as a bit of a pair bucket's header, the cell's lowest bit is always off, as if the request were applied.
   EXPECT_TRUE(found("Increment", [](JournalHeader& journal, ChannelPosition&) {
     if (journal.intents[0].kind == static_cast<std::uint64_t>(IntentKind::kCell))
       set_kind(journal, IntentKind::kPairErase);
   }));
 }
-TEST_F(RestartCanary, WithoutItsCellHalfAMoveStays) {
+TEST_F(RestartCanary, WithoutItsCellAMoveStaysIncomplete) {
   const auto forget = [](JournalHeader& journal, ChannelPosition&) { journal.intents[0].move_cell = 0; };
   EXPECT_TRUE(found("PairBecomesEntry", forget));
   EXPECT_TRUE(found("EntryBecomesPair", forget));
@@ -479,12 +480,12 @@ TEST_F(RestartCanary, WithoutTheMemosAStreamIsLost) {
     for (ChannelMemo& memo : where.memos) memo.received = kNoStream;
   }));
 }
-TEST_F(RestartCanary, WithThePositionOfTheAnswerAloneTheRequestComesAgain) {
+TEST_F(RestartCanary, WithOnlyThePositionOfTheAnswerTheRequestIsRepeated) {
   EXPECT_TRUE(
       found("Increment", [](JournalHeader& journal, ChannelPosition&) { journal.intents[0].request_next = 0; }));
 }
 
-// A split that was under way, in a chain that memory damage has made lead nowhere: the restart says so and goes on.
+// A split was in progress in a chain whose link was damaged: the restart reports it and continues.
 class RestartDamage : public RestartSteps {
  protected:
   // The keys of the calls.
@@ -496,7 +497,7 @@ class RestartDamage : public RestartSteps {
     }
     return keys;
   }
-  // Recovers each image in which a form's split is under way, once `damage` has been done to its first bucket.
+  // Recovers each image in which a split of the form is in progress, after `damage` was applied to its first bucket.
   template <typename Bucket>
   static std::size_t recovered(const char* name, const std::function<void(Bucket&)>& damage) {
     std::size_t count = 0;
@@ -513,7 +514,7 @@ class RestartDamage : public RestartSteps {
         Regions next(Regions::lay_out(image));
         EXPECT_GT(next.dropped(), 0u);
         next.work();
-        EXPECT_EQ(next.request_position(), expected.end) << "it goes on";
+        EXPECT_EQ(next.request_position(), expected.end) << "it serves the rest of the requests";
         ++count;
       }
       std::printf(", %zu of them recovered from damage\n", count);
@@ -538,7 +539,7 @@ TEST_F(RestartDamage, ACellThatLeadsNowhere) {
       0u);
 }
 
-// A connection whose record in the journal is damaged is given up, and nothing else.
+// Only the connection whose record in the journal is damaged is closed.
 TEST_F(RestartDamage, ARecordOfAConnection) {
   Regions regions;
   const std::vector<std::string> keys = call_all(regions, puts(0, 6, true));
@@ -563,9 +564,9 @@ TEST_F(RestartDamage, ARecordOfAConnection) {
   }
 }
 
-// A server stops just when a connection has ended in mid-stream: what the stream had is another entry's since, and the next
-// server, which is told what is used, does not give it to the stream again.
-TEST(Restart, TheBlockOfAStreamThatWasDroppedIsTheEntrysThatHasItNow) {
+// A server stops when a connection has just ended in the middle of a stream: the stream's block belongs to another entry
+// since, and the next server, which gets the summary of used memory, does not assign it to the stream again.
+TEST(Restart, TheBlockOfADroppedStreamBelongsToItsNewEntry) {
   constexpr std::size_t kLong = 20'000;
   Regions regions;
   regions.send_a_part_and_leave({.key = "12345", .value = letters(kLong, 's')});
@@ -591,8 +592,8 @@ TEST(Restart, TheBlockOfAStreamThatWasDroppedIsTheEntrysThatHasItNow) {
   EXPECT_EQ(next.content({"other", "third"}), expected);
 }
 
-// States that no split leads to: refused, and the next start begins with an empty map.
-TEST_F(RestartDamage, AStateThatCannotBe) {
+// States that no split produces are refused, and the next start begins with an empty map.
+TEST_F(RestartDamage, AnImpossibleState) {
   Regions regions;
   call_all(regions, puts(0, 6, true));
   constexpr std::uint64_t kBuckets = 2;  // that it began with
@@ -608,8 +609,8 @@ TEST_F(RestartDamage, AStateThatCannotBe) {
   }
 }
 
-// An entry whose size is damaged is dropped alone; the others, in the same slab, stay.
-TEST_F(RestartDamage, AnEntryThatSaysAnotherSize) {
+// Only the entry whose size is damaged is dropped; the others in the same slab stay.
+TEST_F(RestartDamage, AnEntryWithAWrongSize) {
   Regions regions;
   const std::vector<std::string> keys = call_all(regions, puts(0, 6, false));
   Content expected = regions.content(keys);

@@ -14,18 +14,18 @@ namespace hostmap::test {
 inline constexpr std::int64_t kMillisecond = 1'000'000;
 inline constexpr std::int64_t kSecond = 1'000'000'000;
 
-// A server without threads: whoever has it calls its rounds.
+// A server without threads: the test calls its rounds.
 class ServiceByHand {
  public:
   explicit ServiceByHand(std::uint32_t max_connections = Regions::kMaxConnections)
       : regions(2, false, max_connections), options(options_of(regions)), service(surroundings()) {}
-  // The next one, of what `image` shows.
+  // The next server, which takes over `image`.
   explicit ServiceByHand(const Image& image)
       : regions(Regions::lay_out(image), false), options(options_of(regions)), service(surroundings()) {
     for (auto& end : regions.connections()) service.adopt(std::move(end));
   }
 
-  // Each of them examines all connections, for time passes.
+  // Each round examines all connections, because time passes.
   void round() {
     service.round(now += kMillisecond);
     regions.workers()[0]->take_orders();
@@ -39,7 +39,7 @@ class ServiceByHand {
   }
   const HalfWord& bell() { return master().header().server_bell.rings; }
   std::string path(std::uint64_t id) const { return regions.name().connection(id); }
-  // Is nothing left of any connection? Empty, or what is.
+  // What is left of any connection; "" if nothing is.
   std::string remains() {
     if (service.connections() != 0) return "a connection without a client is kept";
     if (!regions.name().connection_files().empty()) return "a region is left";

@@ -1,4 +1,4 @@
-// The service: what a round costs while many are connected, and that it forgets none of them.
+// The service: the cost of a round while many clients are connected, and that it loses none of them.
 #include <atomic>
 #include <gtest/gtest.h>
 #include <sys/prctl.h>
@@ -24,12 +24,12 @@ class ServiceCrowd : public testing::Test {
   // In memory that the clients' process shares with the test.
   struct Progress {
     std::atomic<std::uint32_t> connected{0};
-    std::atomic<std::uint32_t> may_close{0};  // how many of them
+    std::atomic<std::uint32_t> may_close{0};  // how many clients may close
     std::atomic<std::uint32_t> closed{0};
   };
   enum ClientExit : int { kDone = 0, kNotLetIn = 2 };
 
-  // kCrowd clients in one process, one after the other. They stay, and close when they may.
+  // Connects kCrowd clients of one process, one after the other. They stay connected and close when `may_close` allows it.
   int be_clients() {
     MasterView master = host_.master();
     std::vector<std::unique_ptr<ClientEnd>> ends;
@@ -49,7 +49,7 @@ class ServiceCrowd : public testing::Test {
     }
     return kDone;
   }
-  // Rounds at one moment, until everybody is inside and no mailbox is taken. Returns how many rounds.
+  // Calls rounds at one moment until all clients are connected and no mailbox is taken. Returns the number of rounds.
   std::uint64_t let_everybody_in() {
     std::uint64_t rounds = 0;
     while (clients_.running() && (progress_.connected.load() < kCrowd || mailboxes_taken() != 0)) {
@@ -70,7 +70,7 @@ class ServiceCrowd : public testing::Test {
     while (clients_.running() && progress_.closed.load() < number) std::this_thread::yield();
   }
 
-  // A thread of this process that runs may hold a mutex, the allocator's for instance, which the child would wait for.
+  // A running thread of this process may hold a mutex, for example the allocator's, for which the child would wait.
   Child fork_clients() {
     EXPECT_TRUE(others_sleep());
     return Child::fork([this] { return be_clients(); });
@@ -82,14 +82,14 @@ class ServiceCrowd : public testing::Test {
   Child clients_ = fork_clients();
 };
 
-TEST_F(ServiceCrowd, AConnectExaminesNoneOfThoseWhoAreConnected) {
+TEST_F(ServiceCrowd, ConnectingExaminesNoConnectedClient) {
   let_everybody_in();
   ASSERT_EQ(host_.service.connections(), kCrowd);
   // The first one was examined while it was alone; no time has passed since.
   EXPECT_LE(host_.service.examined(), 1u);
 }
 
-TEST_F(ServiceCrowd, RoundsWithoutEndExamineAConnectionOnceAGap) {
+TEST_F(ServiceCrowd, ManyRoundsExamineAConnectionOnceAnInterval) {
   let_everybody_in();
   ASSERT_EQ(host_.service.connections(), kCrowd);
   const std::uint64_t before = host_.service.examined();
@@ -102,7 +102,7 @@ TEST_F(ServiceCrowd, RoundsWithoutEndExamineAConnectionOnceAGap) {
   EXPECT_EQ(host_.service.examined() - before, kGaps * kCrowd);
 }
 
-TEST_F(ServiceCrowd, OneThatClosesIsLetGoOnceTheGapHasPassed) {
+TEST_F(ServiceCrowd, AClosedConnectionIsReleasedAfterTheInterval) {
   let_everybody_in();
   host_.round();
   let_close(1);
@@ -126,11 +126,11 @@ TEST_F(ServiceCrowd, AMailboxThatRequestsTheIdOfAConnectionGetsAnotherOne) {
   host_.service.round(host_.now);
   EXPECT_EQ(master.mailbox(kTaken).word.load(), mailbox_word(kTaken, kMailboxFree));
   EXPECT_EQ(host_.service.connections(), kCrowd);
-  // It is not taken for a file that an outsider has made.
+  // It is not mistaken for a file of another user.
   EXPECT_EQ(master.header().counter.load(), counter);
 }
 
-// More clients than may be let in at once give up, at one moment: the next one finds a place.
+// More clients than can be accepted at once give up at one moment: the next client finds a place.
 TEST(Service, ClientsThatGiveUpHoldNoPlace) {
   constexpr std::uint64_t kClients = 200;
   ServiceByHand host(kClients + 2);

@@ -34,7 +34,7 @@ struct TestChannel {
     channel = *client->channel(0, {table.lane_worker, table.workers, &bell, &hints}, nullptr, deadline);
   }
   std::span<const std::byte> key() const { return std::as_bytes(std::span(&name, 1)); }
-  // As many puts of `value_bytes` as its ring takes.
+  // Sends as many puts of `value_bytes` as its ring takes.
   void fill(std::uint64_t value_bytes) {
     const std::vector<std::byte> value(value_bytes);
     Deadline none(std::chrono::nanoseconds(0));

@@ -1,4 +1,4 @@
-// How a worker shares itself out among channels, sweep by sweep: without its thread.
+// How a worker divides its time among channels. The test calls each sweep; there is no thread.
 #include <gtest/gtest.h>
 #include <thread>
 #include <vector>
@@ -18,8 +18,9 @@ TEST_F(WorkerShares, ABatchIsBoundedInRecords) {
   EXPECT_EQ(one.consumed(), Worker::kBatch * record_bytes(1 + 8));
 }
 
-// One record is four times a share: whoever sends such gets a quarter of the sweeps, and the others all of them.
-TEST_F(WorkerShares, WhoSendsTheLargestRequestsGetsNoMoreThanHisShareOfTheBytes) {
+// One record is four times a share: a client that sends such records is served in a quarter of the sweeps, the others in
+// all.
+TEST_F(WorkerShares, AClientWithTheLargestRequestsGetsOnlyItsShareOfTheBytes) {
   TestChannel& greedy = connect();
   TestChannel& modest = connect();
   constexpr std::uint64_t kSweeps = 400;
@@ -30,7 +31,7 @@ TEST_F(WorkerShares, WhoSendsTheLargestRequestsGetsNoMoreThanHisShareOfTheBytes)
     worker_.sweep();
     ASSERT_EQ(modest.consumed() - before, Worker::kBatch * record_bytes(1 + 8)) << "in sweep " << i;
   }
-  // (Padding at the end of the ring is passed over without being counted.)
+  // (Padding at the end of the ring is skipped and not counted.)
   EXPECT_LE(greedy.consumed(), kSweeps * Worker::kShareBytes * 21 / 20);
   EXPECT_GE(greedy.consumed(), kSweeps * Worker::kShareBytes / 2) << "but it gets that";
 }
@@ -60,7 +61,7 @@ TEST_F(WorkerShares, AnswersCountAsRequestsDo) {
   EXPECT_GE(answered, kSweeps * value.size() / Worker::kShareBytes - 10) << "sweeps that its answers took";
 }
 
-TEST_F(WorkerShares, WhoIsAloneIsServedOnAndOn) {
+TEST_F(WorkerShares, ALoneChannelIsServedWithoutAPause) {
   TestChannel& greedy = connect();
   greedy.fill(16'000);
   const std::uint64_t sent = greedy.channel->sent();
@@ -68,8 +69,8 @@ TEST_F(WorkerShares, WhoIsAloneIsServedOnAndOn) {
   EXPECT_EQ(greedy.consumed(), sent);
 }
 
-// A bucket knows the low 8 bits of its fill alone: a clear must wait until all buckets are close enough to it. That holds for
-// each clear of a batch, not for the batch.
+// A bucket stores only the low 8 bits of its fill, so a clear must wait until all buckets are close enough to the current
+// one. This applies to each clear of a batch, not to the batch.
 TEST_F(WorkerByHand, ThreeHundredClearsInOneBatchRemoveEverything) {
   TestChannel& writer = connect();
   TestChannel& other = connect();
@@ -89,7 +90,7 @@ TEST_F(WorkerByHand, ThreeHundredClearsInOneBatchRemoveEverything) {
   };
   for (int sweeps = 0; sweeps < 1'000'000 && !all_served(); ++sweeps) {
     worker_.sweep();
-    table_.table().shard(0).sweep(1);  // what the worker does while it has no other work, as slowly as can be
+    table_.table().shard(0).sweep(1);  // what an idle worker does, in the smallest steps
   }
   ASSERT_TRUE(all_served());
   EXPECT_EQ(table_.header().fill.load(), 300u);
@@ -100,9 +101,9 @@ TEST_F(WorkerByHand, ThreeHundredClearsInOneBatchRemoveEverything) {
   }
 }
 
-// The memory of a long value is populated by another thread; meanwhile the request waits in its ring, where its client may
-// write another one over it.
-TEST_F(WorkerByHand, AStreamThatWaitsForMemoryIsChargedOnceItHasThat) {
+// Another thread populates the memory of a long value; meanwhile the request waits in its ring, where its client may
+// overwrite it with another one.
+TEST_F(WorkerByHand, AStreamThatWaitsForMemoryIsChargedWhenItGetsIt) {
   TestChannel& client = connect();
   const std::vector<std::byte> value(std::size_t{32} << 20);
   Deadline none(std::chrono::nanoseconds(0));
@@ -116,8 +117,8 @@ TEST_F(WorkerByHand, AStreamThatWaitsForMemoryIsChargedOnceItHasThat) {
   EXPECT_EQ(client.server->streamed.load(), 1 + value.size());
 }
 
-// The last service of a channel (at a stop, at a takeover, when its client leaves) wakes the client as a sweep does. This one
-// has no timeout that could end its sleep.
+// The last service of a channel (at a stop, at a takeover, when its client leaves) wakes the client as a sweep does. The
+// client in this test sleeps without a timeout.
 TEST_F(WorkerByHand, ADrainWakesTheClientThatSleeps) {
   TestChannel& client = connect();
   std::jthread caller([&] {

@@ -1,5 +1,5 @@
-// A worker with its table, and clients on the same mapping, all in one process: what the thread sanitizer can follow of the
-// way from a client's put to the bucket and back.
+// A worker with its table, and clients on the same mapping, all in one process, so that the thread sanitizer can follow a
+// client's put to the bucket and its answer back.
 #include "server/run/worker.hpp"
 
 #include <gtest/gtest.h>
@@ -132,8 +132,8 @@ TEST_P(WorkerTest, AnswersPutGetAndErase) {
   EXPECT_EQ(call(*client.reads, Op::kGet, text_of(1), {}), StatusCode::kNotFound);
 }
 
-// A parked worker wakes for a record, and a sleeping client for its answer, whatever the pauses between are.
-TEST_P(WorkerTest, NobodySleepsForEver) {
+// A record wakes a parked worker, and an answer wakes a sleeping client, whatever the pauses between them are.
+TEST_P(WorkerTest, EverySleeperIsWoken) {
   TestClient client = connect(0);
   std::mt19937_64 random(3);
   for (std::uint64_t i = 0; i < 400; ++i) {
@@ -172,11 +172,11 @@ TEST_P(WorkerTest, AValueLargerThanTheRingArrivesWhole) {
   ASSERT_EQ(call(*client.writes, Op::kErase, long_key, {}), StatusCode::kOk);
 }
 
-// A client that stalls in the middle of a stream holds up nobody, and what it had sent is forgotten with it.
+// A client that stalls in the middle of a stream delays no other client, and its pieces are dropped when it leaves.
 TEST_P(WorkerTest, AStreamThatStallsHoldsOnlyItsOwnMemory) {
   TestClient stalled = connect(0);
   TestClient other = connect(1);
-  // The beginning of a stream by hand: its head and one piece.
+  // The beginning of a stream: its head and one piece.
   auto& header = *reinterpret_cast<ConnectionHeader*>(stalled.connection->memory.data());
   RingProducer ring(RingView(stalled.connection->memory.data() + request_ring_offset(0, 1, kRingBytes), kRingBytes,
                              header.request_nonce),
@@ -254,7 +254,7 @@ TEST_P(WorkerTest, ManyClientsAtOnceEachSeeTheirOwnWrites) {
   EXPECT_EQ(wrong, 0);
 }
 
-TEST_P(WorkerTest, WhoSendsWhatNoClientSendsIsClosedAndOthersGoOn) {
+TEST_P(WorkerTest, MalformedRequestClosesOnlyItsConnection) {
   TestClient other = connect(1);
   std::uint32_t index = 2;
   const std::vector<std::pair<const char*, std::uint64_t>> hostile{
@@ -280,7 +280,7 @@ TEST_P(WorkerTest, WhoSendsWhatNoClientSendsIsClosedAndOthersGoOn) {
     fence_after_publishing(false);
     ring_if_parked(table_.header().workers[0], bell_);
     ServerEnd& end = *offender.connection->server;
-    // ctest's watchdog ends this if it never comes.
+    // ctest's timeout ends this if the answer never comes.
     while (!offender.end->closed()) std::this_thread::yield();
     EXPECT_TRUE(end.poisoned) << what;
     end.holders = 1;

@@ -38,7 +38,7 @@ TEST(InstanceNameTest, EveryOtherByteIsRefused) {
   }
 }
 
-// In a command line such a name is an option, and `rm` of its files takes them for options, too. "." and ".." are folders.
+// On a command line such a name is an option, and `rm` takes its files for options, too. "." and ".." are folders.
 TEST(InstanceNameTest, NamesThatLookLikeAnOptionOrAFolderAreRefused) {
   for (const std::string name : {"-", "--", "-master", "--bogus", "-9", ".", ".."}) {
     const Result<InstanceName> parsed = InstanceName::parse(name, "");
@@ -81,7 +81,7 @@ TEST(InstanceNameTest, EachRegionHasItsPath) {
   EXPECT_EQ(name.connection(~std::uint64_t{0}), "/mnt/data-connection-18446744073709551615");
 }
 
-TEST(InstanceNameTest, ConnectionsAreToldFromEverythingElse) {
+TEST(InstanceNameTest, ConnectionFilesAreDistinguishedFromAllOthers) {
   const InstanceName name = named("a");
   EXPECT_TRUE(name.is_connection("a-connection-0"));
   EXPECT_TRUE(name.is_connection("a-connection-18446744073709551615"));
@@ -92,7 +92,7 @@ TEST(InstanceNameTest, ConnectionsAreToldFromEverythingElse) {
   }
 }
 
-// An instance may be called like another one's connection. Neither takes the other's files for its own.
+// An instance may have the name of another one's connection. Neither takes the other's files for its own.
 TEST(InstanceNameTest, AnInstanceNamedLikeAConnectionOfAnotherOwnsOnlyItsOwnFiles) {
   const InstanceName outer = named("a");
   const InstanceName inner = named("a-connection-1");

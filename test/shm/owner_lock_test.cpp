@@ -71,7 +71,7 @@ TEST_F(OwnerLockTest, AFreshNameIsCreatedAndLocked) {
             kSuccess);
 }
 
-TEST_F(OwnerLockTest, AnotherProcessIsRefusedAndToldWhoHoldsIt) {
+TEST_F(OwnerLockTest, AnotherProcessIsRefusedAndLearnsTheOwnersPid) {
   Child owner = lock_and_sleep(path_, locked_);
   const Result<UniqueFd> mine = lock_named_file(path_);
   expect_error(mine.status(), StatusCode::kAlreadyExists, "pid " + std::to_string(owner.pid()));
@@ -88,7 +88,7 @@ TEST_F(OwnerLockTest, AStoppedOwnerKeepsIt) {
   EXPECT_TRUE(lock_holder(file.get()).held);
 }
 
-TEST_F(OwnerLockTest, ItIsDroppedWhenItsOwnerIsKilled) {
+TEST_F(OwnerLockTest, ItIsReleasedWhenItsOwnerIsKilled) {
   Child owner = lock_and_sleep(path_, locked_);
   EXPECT_EQ(owner.kill_and_wait(), killed_by(SIGKILL));
   EXPECT_FALSE(lock_holder(open_file(path_).get()).held);
@@ -99,18 +99,18 @@ TEST_F(OwnerLockTest, AForkedChildDoesNotInheritIt) {
   const Result<UniqueFd> lock = lock_named_file(path_);
   ASSERT_TRUE(lock);
   EXPECT_EQ(Child::fork([&] {
-              // Through the very descriptor that the parent locked.
+              // Through the same open file that the parent locked.
               EXPECT_EQ(lock_holder(lock->get()).pid, ::getppid());
               EXPECT_EQ(try_lock_file(lock->get()), LockOutcome::kHeldByOther);
               return 0;
             }).wait(),
             kSuccess);
-  // Nor does the child's end, which closed its copy of the descriptor, take it from the parent.
+  // The parent keeps the lock also when the child ends and so closes its copy of the descriptor.
   EXPECT_EQ(Child::fork([&] { return lock_holder(open_file(path_).get()).held ? 0 : 1; }).wait(), kSuccess);
 }
 
 // The slot of a dead client is freed although its child still has the inherited descriptor.
-TEST_F(OwnerLockTest, ItIsDroppedWithItsOwnerAlthoughAChildLivesOn) {
+TEST_F(OwnerLockTest, ItIsReleasedWithItsOwnerAlthoughAChildLives) {
   auto& grandchild = memory_.at<std::atomic<pid_t>>(64);
   const int death[2] = {0, 0};
   ASSERT_EQ(::pipe2(const_cast<int*>(death), O_CLOEXEC), 0);
@@ -136,7 +136,7 @@ TEST_F(OwnerLockTest, ItIsDroppedWithItsOwnerAlthoughAChildLivesOn) {
   ::close(death[1]);
 }
 
-TEST_F(OwnerLockTest, OnesOwnLockDoesNotShow) {
+TEST_F(OwnerLockTest, AProcessDoesNotSeeItsOwnLock) {
   const Result<UniqueFd> lock = lock_named_file(path_);
   ASSERT_TRUE(lock);
   EXPECT_FALSE(lock_holder(lock->get()).held);
@@ -161,7 +161,7 @@ TEST_F(OwnerLockTest, AHolderInAnotherPidNamespaceIsPidZero) {
   EXPECT_EQ(exit, kSuccess);
 }
 
-// --- What stands in its place ----------------------------------------------------------------------------------------
+// --- Other files in its place ----------------------------------------------------------------------------------------
 
 TEST_F(OwnerLockTest, AFifoInItsPlaceIsRefusedWithoutWaiting) {
   ASSERT_EQ(::mkfifo(path_.c_str(), 0600), 0);
@@ -180,8 +180,9 @@ TEST_F(OwnerLockTest, ALinkInItsPlaceIsNotFollowed) {
   remove_path(path_);
 }
 
-// Anybody may lay a link to another file of the server's user there. It neither keeps the server out nor leads it to that file.
-TEST_F(OwnerLockTest, AHardLinkInItsPlaceIsRemovedAndTheFileBehindItIsNotTouched) {
+// Any user can create a link there to another file of the server's user. The server still starts, and does not use that
+// file.
+TEST_F(OwnerLockTest, AHardLinkInItsPlaceIsRemovedAndItsFileIsNotTouched) {
   const FileOnDisk other("precious", 0640);
   ASSERT_EQ(::link(other.path().c_str(), path_.c_str()), 0);
   const Result<UniqueFd> lock = lock_named_file(path_);
@@ -209,7 +210,7 @@ TEST_F(OwnerLockTest, AStrangersFileInItsPlaceIsRefusedAndStays) {
   EXPECT_EQ(Child::fork_as(kSomeUser,
                            [&] {
                              EXPECT_EQ(lock_named_file(file.path()).status().code(), StatusCode::kPermission);
-                             // The folder is sticky: nobody removes what is another user's.
+                             // The folder is sticky: a user cannot remove another user's files.
                              EXPECT_EQ(create_locked_file(file.path(), 0644).status().code(), StatusCode::kPermission);
                              return 0;
                            })
@@ -218,9 +219,9 @@ TEST_F(OwnerLockTest, AStrangersFileInItsPlaceIsRefusedAndStays) {
   EXPECT_EQ(content_of(file.path()), "theirs");
 }
 
-// --- The name may lead elsewhere by the time the lock is taken --------------------------------------------------------
+// --- The name may lead to another file when the lock is taken -----------------------------------------------------------
 
-// A stopping server unlinks its file while it holds the lock. Whoever had opened that file must not believe its lock.
+// A stopping server unlinks its file while it holds the lock. A process that had opened that file must not trust its lock.
 TEST_F(OwnerLockTest, AFileReplacedBeforeItsLockIsTakenIsLeftForTheNewOne) {
   const FileOnDisk first("");
   const FileOnDisk second("");
@@ -264,7 +265,8 @@ TEST_F(OwnerLockTest, AFileRemovedBeforeItsLockIsTakenIsCreatedAnew) {
   EXPECT_EQ(locked_inode, inode_at(path_));
 }
 
-// Servers that start and stop for a while: each locks the name, works, unlinks it and lets go. Never do two own it.
+// Servers that start and stop for a while: each locks the name, works, unlinks the file and releases the lock. Two never own
+// the name.
 class Ownership {
  public:
   explicit Ownership(const AlignedMemory& memory) : memory_(memory) {}
@@ -272,7 +274,7 @@ class Ownership {
   std::atomic<int>& collisions() const { return memory_.at<std::atomic<int>>(64); }
   std::atomic<int>& turns() const { return memory_.at<std::atomic<int>>(128); }
 
-  // Between getting and giving back the name.
+  // Between locking and releasing the name.
   void own() const {
     if (owners().fetch_add(1) != 0) collisions().fetch_add(1);
     ::sched_yield();
@@ -284,7 +286,7 @@ class Ownership {
   const AlignedMemory& memory_;
 };
 
-TEST_F(OwnerLockTest, NeverDoTwoOwnANameThoughEachUnlinksItAtItsEnd) {
+TEST_F(OwnerLockTest, TwoNeverOwnANameThoughEachUnlinksItAtItsEnd) {
   const Ownership ownership(memory_);
   constexpr int kTurns = 1000;
   std::vector<Child> servers;
@@ -309,8 +311,8 @@ TEST_F(OwnerLockTest, NeverDoTwoOwnANameThoughEachUnlinksItAtItsEnd) {
   EXPECT_EQ(ownership.collisions(), 0);
 }
 
-// The checker is tested, too: without the second look at the name, two owners do appear.
-TEST_F(OwnerLockTest, WithoutTheSecondLookTwoOwnersAppear) {
+// The check is tested, too: if the name is not verified again after locking, there are two owners.
+TEST_F(OwnerLockTest, WithoutTheSecondCheckThereAreTwoOwners) {
   const Ownership ownership(memory_);
   std::vector<Child> servers;
   servers.reserve(3);
@@ -331,10 +333,10 @@ TEST_F(OwnerLockTest, WithoutTheSecondLookTwoOwnersAppear) {
 
 // --- create_locked_file ----------------------------------------------------------------------------------------------
 
-// Whoever can open the file can trust what its lock says: at no moment is there one that is not locked, nor none in place of
-// one that was there.
-TEST_F(OwnerLockTest, AFileToLookAtIsLockedAtEveryMoment) {
-  if (::geteuid() != 0) GTEST_SKIP() << "needs root, to look at a file that nobody may open";
+// A process that can open the file can trust its lock: at no moment is the file unlocked, and a file that is replaced is
+// never missing.
+TEST_F(OwnerLockTest, AnAliveFileIsLockedAtEveryMoment) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root, to open a file without permissions";
   for (const bool replaced : {false, true}) {
     const Result<UniqueFd> before = replaced ? create_locked_file(path_, 0600) : UniqueFd();
     int absent_looks = 0;
@@ -351,7 +353,7 @@ TEST_F(OwnerLockTest, AFileToLookAtIsLockedAtEveryMoment) {
             return;
           }
           ++looks;
-          // Its own lock does not show to this process.
+          // A process cannot see its own lock.
           if (before && *before && inode_of(fd.get()) == inode_of(before->get())) return;
           EXPECT_TRUE(lock_holder(fd.get()).held);
           struct stat facts {};
@@ -365,7 +367,7 @@ TEST_F(OwnerLockTest, AFileToLookAtIsLockedAtEveryMoment) {
   }
 }
 
-TEST_F(OwnerLockTest, AFileToLookAtIsAlwaysANewOne) {
+TEST_F(OwnerLockTest, AnAliveFileIsAlwaysANewOne) {
   const Result<UniqueFd> first = create_locked_file(path_, 0600);
   ASSERT_TRUE(first);
   const UniqueFd reader = open_file(path_, O_RDONLY);

@@ -28,7 +28,7 @@ void expect_refused(const std::string& path, StatusCode code, const std::string&
   }
 }
 
-// Changes one thing of a good region's header and expects that it is refused as it stands.
+// Changes one thing in a good region's header and expects that the region is refused and not changed.
 void expect_header_refused(const std::function<void(RegionHeader&)>& change, StatusCode code,
                            const std::string& words) {
   RegionOnDisk made;
@@ -100,8 +100,8 @@ TEST(RegionFaultsTest, ADeviceIsRefused) {
   remove_path(path);
 }
 
-// Anybody may give a file a second name. That must neither hide the region nor lay it in another one's place.
-TEST(RegionFaultsTest, ARegionWithASecondNameIsFoundUnderTheNameThatItWasMadeWithAlone) {
+// Any user may be able to give a file a second name. This must neither hide the region nor put it in another one's place.
+TEST(RegionFaultsTest, ARegionWithASecondNameIsFoundOnlyUnderItsOwnName) {
   RegionOnDisk made;
   const std::string link = unique_path();
   ASSERT_EQ(::link(made.path().c_str(), link.c_str()), 0);
@@ -112,9 +112,9 @@ TEST(RegionFaultsTest, ARegionWithASecondNameIsFoundUnderTheNameThatItWasMadeWit
   ASSERT_EQ(::rename(link.c_str(), made.path().c_str()), 0);
 }
 
-// --- What it contains ------------------------------------------------------------------------------------------------
+// --- Its content -----------------------------------------------------------------------------------------------------
 
-TEST(RegionFaultsTest, AnEmptyOrHalfHeaderIsNotBuiltYet) {
+TEST(RegionFaultsTest, AnEmptyOrIncompleteHeaderIsNotBuiltYet) {
   for (const std::size_t size : {0u, 1u, 8u, 63u}) {
     const FileOnDisk zeroes(std::string(size, '\0'));
     expect_refused(zeroes.path(), StatusCode::kNoServer, "not built yet");
@@ -137,8 +137,9 @@ TEST(RegionFaultsTest, WrongMagicIsNoRegion) {
   expect_refused(text.path(), StatusCode::kInvalid, "no hostmap region");
 }
 
-// A foreign file may have zeroes where the state word would be: it will never be a region, so waiting for it is wrong.
-TEST(RegionFaultsTest, WrongMagicIsNoRegionWhateverItsStateWordSays) {
+// Another program's file may have zeroes where the state word would be: it never becomes a region, so waiting for it is
+// wrong.
+TEST(RegionFaultsTest, WrongMagicIsNoRegionWhateverItsStateWord) {
   const FileOnDisk text("some other program's file" + std::string(500, '\0'));
   expect_refused(text.path(), StatusCode::kInvalid, "no hostmap region");
 }
@@ -147,7 +148,7 @@ TEST(RegionFaultsTest, AnotherLayoutVersionIsRefusedByNumber) {
   const std::string other = std::to_string(kLayoutVersion + 1);
   expect_header_refused([](RegionHeader& h) { h.layout_version = kLayoutVersion + 1; }, StatusCode::kOtherVersion,
                         "layout version " + other);
-  // Even if nothing else of that version is where we know it.
+  // Even if all other fields of that version are at other offsets.
   expect_header_refused(
       [](RegionHeader& h) {
         h.layout_version = kLayoutVersion + 1;
@@ -191,7 +192,7 @@ TEST(RegionFaultsTest, AnAbsurdlyLongFileIsAnErrorAndNoCrash) {
                "address space");
 }
 
-// --- Whose it is -----------------------------------------------------------------------------------------------------
+// --- Its owner -------------------------------------------------------------------------------------------------------
 
 class RegionOwnerTest : public testing::Test {
  protected:

@@ -1,4 +1,4 @@
-// What the tests of regions share: a region to attach to, and a look at what a failed call left open.
+// Shared by the tests of regions: a region to attach to, and a check that a failed call left nothing open.
 #pragma once
 
 #include <cstring>
@@ -75,7 +75,7 @@ inline bool is_mapped(const std::string& path) {
   return false;
 }
 
-// Expects that `status` has `code` and that its sentence contains `words`.
+// Expects that `status` has `code` and that its message contains `words`.
 inline void expect_error(const Status& status, StatusCode code, const std::string& words) {
   EXPECT_EQ(static_cast<int>(status.code()), static_cast<int>(code)) << status.message();
   EXPECT_NE(status.message().find(words), std::string_view::npos) << "'" << status.message() << "' without " << words;

@@ -24,7 +24,7 @@ std::uint64_t address_space_in_use() {
   return pages * kPageSize;
 }
 
-// In a child: `create` fails as said, with no file, descriptor or mapping left.
+// In a child: `create` fails as expected, with no file, descriptor or mapping left.
 void expect_create_fails(const std::string& path, std::uint64_t bytes, const std::string& words) {
   const int descriptors = open_descriptors();
   const Result<Region> region = Region::create(path, bytes, 0600);
@@ -98,7 +98,7 @@ TEST(RegionResourcesTest, TheDescriptorLimitIsNamed) {
               for (int fd = 0; (fd = ::open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0;) all.emplace_back(fd);
               const Status created = Region::create(path, kPageSize, 0600).status();
               const Status attached = Region::attach(made.path(), RegionKind::kTable, Access::kReadOnly).status();
-              all.clear();  // looking needs descriptors, too
+              all.clear();  // the check needs descriptors, too
               expect_error(created, StatusCode::kFull, "ulimit -n");
               expect_error(attached, StatusCode::kFull, "ulimit -n");
               EXPECT_NE(::access(path.c_str(), F_OK), 0);
@@ -107,7 +107,7 @@ TEST(RegionResourcesTest, TheDescriptorLimitIsNamed) {
             kSuccess);
 }
 
-// Nothing here locks memory, so a process that may lock none notices nothing.
+// Nothing here locks memory, so it works in a process that must not lock any.
 TEST(RegionResourcesTest, AMemlockLimitOfZeroChangesNothing) {
   if (!can_change_users()) GTEST_SKIP() << "needs root, to become a user whom the limit binds";
   EXPECT_EQ(Child::fork_as(kSomeUser,
@@ -130,7 +130,7 @@ class FullFileSystemTest : public testing::Test {
   }
 };
 
-TEST_F(FullFileSystemTest, PopulateSaysSoAndNeverFaults) {
+TEST_F(FullFileSystemTest, PopulateReportsItAndNeverFaults) {
   EXPECT_EQ(Child::fork([] {
               if (!replace_dev_shm("size=64k")) return kChildSetupFailed;
               Result<Region> region = Region::create("/dev/shm/x", kHugePageSize, 0600);

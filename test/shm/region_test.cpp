@@ -48,7 +48,7 @@ TEST(RegionTest, ItIsMappedAtA2MiBBoundarySoThatLargePagesFit) {
   }
 }
 
-TEST(RegionTest, PopulateAllocatesWhatItIsAskedAndNothingElse) {
+TEST(RegionTest, PopulateAllocatesTheRangeAndNothingElse) {
   const std::string path = unique_path();
   Result<Region> region = Region::create(path, 64 * kPageSize, 0600);
   ASSERT_TRUE(region);
@@ -61,7 +61,7 @@ TEST(RegionTest, PopulateAllocatesWhatItIsAskedAndNothingElse) {
   remove_path(path);
 }
 
-// The kernel takes back what it had allocated when a signal comes; it is asked again.
+// When a signal comes, the kernel frees what it had allocated; populate repeats the call.
 TEST(RegionTest, PopulateSurvivesASignal) {
   const std::string path = unique_path();
   constexpr std::uint64_t kBytes = std::uint64_t{64} << 20;
@@ -83,7 +83,7 @@ TEST(RegionTest, PopulateSurvivesASignal) {
   remove_path(path);
 }
 
-TEST(RegionTest, CreatingTwiceIsRefusedAndLeavesTheFirstAlone) {
+TEST(RegionTest, CreatingTwiceIsRefusedAndDoesNotChangeTheFirst) {
   RegionOnDisk first;
   const std::string before = content_of(first.path());
   const int descriptors = open_descriptors();
@@ -134,14 +134,14 @@ TEST(RegionTest, AMovedFromRegionIsEmptyAndTheMappingLivesOn) {
   first.data()[100] = std::byte{1};
   Region second;
   second = std::move(first);
-  EXPECT_FALSE(first);  // NOLINT(bugprone-use-after-move): that it is empty is the point
+  EXPECT_FALSE(first);  // NOLINT(bugprone-use-after-move): the test is that it is empty
   Region& same = second;
   second = std::move(same);
   ASSERT_TRUE(second);
   EXPECT_EQ(second.data()[100], std::byte{1});
 }
 
-TEST(RegionTest, ItsEndUnmapsAndClosesButDoesNotUnlink) {
+TEST(RegionTest, ItsDestructorUnmapsAndClosesButDoesNotUnlink) {
   const int descriptors = open_descriptors();
   const std::string path = unique_path();
   {
@@ -155,7 +155,7 @@ TEST(RegionTest, ItsEndUnmapsAndClosesButDoesNotUnlink) {
   remove_path(path);
 }
 
-TEST(RegionTest, DiscardLetsThePagesGoWhileReadersSeeZeroesAndNoFault) {
+TEST(RegionTest, DiscardFreesThePagesWhileReadersSeeZeroesAndNoFault) {
   RegionOnDisk made(64 * kPageSize);
   Region& region = made.region();
   std::fill(region.data() + kPageSize, region.data() + region.bytes(), std::byte{9});
@@ -165,7 +165,7 @@ TEST(RegionTest, DiscardLetsThePagesGoWhileReadersSeeZeroesAndNoFault) {
   std::atomic<std::uint64_t> others{0};
   std::thread reader([&] {
     for (std::uint64_t i = 0; !stop.load(); ++i) {
-      // Words, as the table's readers do: relaxed, and the mapping changes under them.
+      // Reads words as the table's readers do: relaxed, while the mapping changes.
       const std::uint64_t word = region.at<Word>(kPageSize + i % 8000 * 8)->load(std::memory_order_relaxed);
       (word == 0 ? zeroes : word == 0x0909'0909'0909'0909 ? nines : others).fetch_add(1);
     }
@@ -194,7 +194,7 @@ TEST(RegionTest, CollapseKeepsTheContent) {
   remove_path(path);
 }
 
-// What stands in a region is of no use in a core file, and may be secret.
+// The content of a region is of no use in a core file, and may be secret.
 TEST(RegionTest, ItIsLeftOutOfCoreFiles) {
   RegionOnDisk made;
   std::ifstream maps("/proc/self/smaps");

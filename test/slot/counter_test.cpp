@@ -1,4 +1,4 @@
-// The counter is anybody's to write: it may jump ahead, turn back, or stand where ids and words wrap. Honest clients are at
+// Any client can write the counter: it may jump forward or back, or be where ids and words wrap. Correct clients are at
 // worst delayed.
 #include <gtest/gtest.h>
 
@@ -15,7 +15,7 @@ constexpr std::uint32_t kMailboxes = 8;
 
 class CounterTest : public testing::Test {
  protected:
-  // A client that comes now is answered without waiting for anybody's patience.
+  // A client that connects now is answered at once, not only after a timeout of the server.
   void expect_connects(std::int64_t now) {
     ClientSteps client(master_);
     client.ask_for_connection();
@@ -31,7 +31,7 @@ class CounterTest : public testing::Test {
   Rendezvous server_{master_.view()};
 };
 
-TEST_F(CounterTest, FarAheadCostsABoundedLookAndNobodyIsLost) {
+TEST_F(CounterTest, AJumpForwardCostsBoundedWorkAndLosesNoClient) {
   for (const std::uint64_t jump :
        {std::uint64_t{9}, std::uint64_t{1000}, std::uint64_t{1} << 40, std::uint64_t{1} << 63}) {
     master_.counter().fetch_add(jump);
@@ -42,7 +42,7 @@ TEST_F(CounterTest, FarAheadCostsABoundedLookAndNobodyIsLost) {
   EXPECT_FALSE(server_.waiting()) << "numbers that nobody took are forgotten";
 }
 
-TEST_F(CounterTest, TurnedBackIsNoHarm) {
+TEST_F(CounterTest, AJumpBackDoesNoHarm) {
   for (int i = 0; i < 20; ++i) expect_connects(0);
   for (const std::uint64_t value : {15u, 3u, 0u, 19u, 1u}) {
     master_.counter().store(value);
@@ -69,13 +69,13 @@ TEST_F(CounterTest, AClientThatIsBeingServedSurvivesAJumpOfTheCounter) {
       EXPECT_EQ(attached, std::vector{client.id()});
     }
     for (int i = 0; i < 6; ++i) serve_once(server_, now += kPatience);
-    EXPECT_EQ(master_.taken_mailboxes(), 0u) << "a mailbox is lost for ever, counter " << counter;
+    EXPECT_EQ(master_.taken_mailboxes(), 0u) << "a mailbox is lost, counter " << counter;
     EXPECT_FALSE(server_.waiting());
   }
 }
 
 // Ids are the counter's low 56 bits, and the counter itself wraps at 2^64.
-TEST_F(CounterTest, ItsWrapAndTheIdsWrapAreNoHarm) {
+TEST_F(CounterTest, WrappingOfCounterAndIdsDoesNoHarm) {
   for (const std::uint64_t begin : {kIdMask - 12, 0 - std::uint64_t{12}}) {
     master_.counter().store(begin);
     for (int i = 0; i < 30; ++i) {
@@ -89,7 +89,7 @@ TEST_F(CounterTest, ItsWrapAndTheIdsWrapAreNoHarm) {
 }
 
 // Id 0 in a mailbox that was never used is the word 0, which also means "nobody yet".
-TEST_F(CounterTest, IdZeroIsServedThoughTheServerLooksBeforeItClaims) {
+TEST_F(CounterTest, IdZeroIsServedThoughTheServerCollectsBeforeItsClaim) {
   master_.counter().store(kIdMask);
   ClientSteps client(master_);
   client.take_number();
@@ -102,8 +102,9 @@ TEST_F(CounterTest, IdZeroIsServedThoughTheServerLooksBeforeItClaims) {
   EXPECT_TRUE(client.ready());
 }
 
-// The same number given twice (the counter was turned back): its mailbox still says "free, of this id" from the first time.
-TEST_F(CounterTest, ANumberGivenTwiceIsServedThoughTheServerLooksBeforeItIsClaimed) {
+// The same number is given twice (the counter was set back): its mailbox still contains "free, of this id" from the first
+// time.
+TEST_F(CounterTest, ANumberGivenTwiceIsServedThoughTheServerCollectsBeforeItsClaim) {
   expect_connects(0);
   master_.counter().store(0);
   ClientSteps client(master_);
@@ -116,8 +117,8 @@ TEST_F(CounterTest, ANumberGivenTwiceIsServedThoughTheServerLooksBeforeItIsClaim
   EXPECT_TRUE(client.ready());
 }
 
-// And once more after a refusal, which the client itself took back. If the server did not look in between, it sees a client
-// that stands still: then it is given up, and comes again with another number.
+// The same after a refusal, which the client itself has cleared. If the server did not collect in between, it sees a client
+// that makes no progress: then the server gives it up, and the client tries again with another number.
 TEST_F(CounterTest, ANumberThatWasRefusedIsServedOrGivenUpWhenItIsGivenAgain) {
   for (const bool looks_in_between : {false, true}) {
     master_.counter().store(40);

@@ -16,7 +16,7 @@ namespace {
 using Event = Rendezvous::Event;
 using namespace std::chrono_literals;
 
-// `processes` children connect `each` times at once, one after the other or as threads.
+// `processes` children connect at once, each one `each` times, one after the other or in threads.
 struct Crowd {
   std::uint32_t mailboxes;
   int processes;
@@ -65,11 +65,11 @@ void connect_at_once(const Crowd& crowd) {
 
 TEST(CrowdTest, AThousandClientsAtOnce) { connect_at_once({.mailboxes = 1024, .processes = 100, .each = 10}); }
 
-// More clients than mailboxes: some wait for a mailbox, nobody is forgotten.
+// More clients than mailboxes: some wait for a mailbox, and all are served.
 TEST(CrowdTest, FourTimesAsManyClientsAsMailboxes) { connect_at_once({.mailboxes = 16, .processes = 16, .each = 4}); }
 
-// The same without threads or time: the numbers that waiting clients use up look like a jump of the counter.
-TEST(CrowdTest, ClientsThatFindNoMailboxDoNotMakeTheServerForgetThoseWhoHave) {
+// The same without threads or time: the server may take the numbers that waiting clients use up for a jump of the counter.
+TEST(CrowdTest, ClientsWithoutAMailboxDoNotMakeTheServerForgetTheOthers) {
   constexpr std::uint32_t kMailboxes = 8;
   MasterMemory master(kMailboxes);
   Rendezvous server(master.view());
@@ -86,10 +86,10 @@ TEST(CrowdTest, ClientsThatFindNoMailboxDoNotMakeTheServerForgetThoseWhoHave) {
 
 // A client is killed at any instruction of connecting, from before its first step to after its last. At each of them the
 // server, which has only the content of the region, frees everything in time, and the next client connects.
-TEST(ConnectKillTest, AtEveryInstructionTheMailboxComesBack) {
+TEST(ConnectKillTest, AfterAKillAtAnyInstructionTheMailboxIsFreed) {
   constexpr std::uint32_t kMailboxes = 4;
   MasterMemory master(kMailboxes);
-  MasterMemory left(kMailboxes);  // what a kill would leave, for a server of its own
+  MasterMemory left(kMailboxes);  // what a kill would leave, for another server
   Rendezvous server(master.view());
   std::bitset<8> seen;
   const std::uint64_t steps = step_through(
@@ -112,7 +112,7 @@ TEST(ConnectKillTest, AtEveryInstructionTheMailboxComesBack) {
         EXPECT_TRUE(next.ready()) << "killed at step " << step;
 
         seen.set(master.state(1));
-        serve_once(server, 0);  // the living client goes on
+        serve_once(server, 0);  // the living client continues
       });
   EXPECT_GT(steps, 50u);
   for (const MailboxState state : {kMailboxFree, kMailboxClaimed, kMailboxAsked, kMailboxReady, kMailboxAttached}) {

@@ -16,7 +16,7 @@ using Event = Rendezvous::Event;
 
 constexpr std::uint32_t kMailboxes = 64;
 
-// By malloc; sanitizers have their own, and 0 is told.
+// The memory allocated by malloc; 0 under sanitizers, which have their own allocator.
 std::size_t allocated_bytes() {
   const struct mallinfo2 now = ::mallinfo2();
   return now.uordblks + now.hblkhd;
@@ -24,10 +24,10 @@ std::size_t allocated_bytes() {
 
 class HostileMasterTest : public testing::Test {
  protected:
-  // Everything that clients can write: all but the region's constants, which nobody reads twice.
+  // Everything that clients can write and that is read again: all but the region's constants.
   std::span<std::byte> writable() { return master_.memory().span().subspan(offsetof(MasterHeader, counter)); }
 
-  // After the hostile client is gone: within some patience everything is free again, and an honest client connects.
+  // After the hostile client has gone: everything is free again within some timeouts, and a correct client connects.
   void expect_recovery(Rendezvous& server, std::int64_t now) {
     for (int i = 0; i < 5; ++i) serve_once(server, now += kPatience);
     EXPECT_EQ(master_.taken_mailboxes(), 0u) << "mailboxes that nobody frees any more";
@@ -46,8 +46,8 @@ class HostileMasterTest : public testing::Test {
   MasterMemory master_{kMailboxes};
 };
 
-// One scribble, then nothing more.
-TEST_F(HostileMasterTest, AfterRandomScribblingHonestClientsConnectAgain) {
+// Random content is written once.
+TEST_F(HostileMasterTest, AfterRandomWritesHonestClientsConnectAgain) {
   Random random;
   for (int round = 0; round < 200; ++round) {
     Rendezvous server(master_.view());
@@ -58,8 +58,8 @@ TEST_F(HostileMasterTest, AfterRandomScribblingHonestClientsConnectAgain) {
   }
 }
 
-// The same with words that mean something: every mailbox stands in one state, with somebody else's id.
-TEST_F(HostileMasterTest, AfterEveryMailboxWasTakenByNobodyHonestClientsConnectAgain) {
+// The same with plausible words: every mailbox is in one state, with another client's id.
+TEST_F(HostileMasterTest, AfterAllMailboxesWereTakenWithoutClientsHonestClientsConnectAgain) {
   for (std::uint64_t value = 0; value < 256; value += value < 8 ? 1 : 31) {
     const auto state = static_cast<MailboxState>(value);
     for (const std::uint64_t id_step : {std::uint64_t{0}, std::uint64_t{kMailboxes}, std::uint64_t{1} << 40}) {
@@ -73,8 +73,8 @@ TEST_F(HostileMasterTest, AfterEveryMailboxWasTakenByNobodyHonestClientsConnectA
   }
 }
 
-// While collect() runs: a process that never stops scribbling.
-TEST_F(HostileMasterTest, ScribblingAllTheTimeCostsBoundedWorkAndNoFault) {
+// A process writes random content all the time while collect() runs.
+TEST_F(HostileMasterTest, RandomWritesAllTheTimeCostBoundedWorkAndCauseNoFault) {
   Random random;
   const std::uint64_t seed = random.word();
   const AlignedMemory notes(kPageSize);
@@ -86,7 +86,7 @@ TEST_F(HostileMasterTest, ScribblingAllTheTimeCostsBoundedWorkAndNoFault) {
       const auto words = all.size() / 8;
       auto* word = reinterpret_cast<Word*>(all.data());
       for (int i = 0; i < 100; ++i) word[noise.below(words)].store(noise.word(), std::memory_order_relaxed);
-      // What does most harm: plausible states under ids that the server will look for.
+      // The most harmful content: plausible states with ids that the server will read.
       const std::uint64_t id = master_.counter().load() - noise.below(kMailboxes);
       master_.word(id).store(mailbox_word(id & kIdMask, static_cast<MailboxState>(noise.below(7))));
       if (noise.one_in(10)) master_.counter().store(noise.word());
@@ -100,7 +100,7 @@ TEST_F(HostileMasterTest, ScribblingAllTheTimeCostsBoundedWorkAndNoFault) {
   while (scribbles.load() == 0) ASSERT_TRUE(attacker.running());
   for (int i = 0; i < 20'000 || scribbles.load() < 1000; ++i) {
     const std::vector<Event> seen = serve_once(server, now += static_cast<std::int64_t>(random.below(kPatience / 4)));
-    // Each mailbox gives at most one question and one other event; nothing piles up.
+    // Each mailbox causes at most one request and one other event; nothing accumulates.
     ASSERT_LE(seen.size(), 2 * kMailboxes);
     for (const Event& event : seen) ASSERT_LE(event.id, kIdMask);
   }
@@ -109,9 +109,9 @@ TEST_F(HostileMasterTest, ScribblingAllTheTimeCostsBoundedWorkAndNoFault) {
   expect_recovery(server, now);
 }
 
-// A client that adds to the counter in small steps for ever, so that it never looks like a jump: the server keeps no heap of
-// numbers, which would cost it memory, and time in each round.
-TEST_F(HostileMasterTest, NumbersThatNobodyClaimsDoNotPileUp) {
+// A client adds to the counter in small steps without end, so that the server never detects a jump: the server keeps no heap
+// of numbers, which would take memory, and time in each round.
+TEST_F(HostileMasterTest, UnclaimedNumbersDoNotAccumulate) {
   Rendezvous server(master_.view());
   std::int64_t now = 0;
   const std::size_t before = allocated_bytes();
@@ -125,14 +125,14 @@ TEST_F(HostileMasterTest, NumbersThatNobodyClaimsDoNotPileUp) {
   expect_recovery(server, now);
 }
 
-// Events for ids that were never reserved may come (a mailbox says so), but those of an honest client come, too.
+// There may be events for ids that were never reserved (a mailbox contains them), but also those of a correct client.
 TEST_F(HostileMasterTest, AnHonestClientIsServedBesideAForger) {
   Rendezvous server(master_.view());
   Random random;
   for (int round = 0; round < 2000; ++round) {
     ClientSteps client(master_);
     client.ask_for_connection();
-    // Any mailbox but the honest client's own.
+    // Any mailbox except the correct client's own.
     for (int i = 0; i < 4; ++i) {
       const std::uint64_t other = client.id() + random.between(1, kMailboxes - 1);
       master_.word(other).store(mailbox_word(random.one_in(2) ? other & kIdMask : random.word() & kIdMask,

@@ -1,4 +1,4 @@
-// Both halves of the rendezvous in one process, honest clients and those that die or dawdle.
+// Both halves of the rendezvous in one process, with correct clients and with clients that die or are slow.
 #include <gtest/gtest.h>
 #include <set>
 
@@ -20,7 +20,7 @@ class RendezvousTest : public testing::Test {
   std::vector<Event> serve(std::int64_t now, MailboxState answer = kMailboxReady) {
     return serve_once(server_, now, answer);
   }
-  // From a quiet moment on, an honest client connects at once.
+  // Without other clients, a correct client connects at once.
   void expect_next_client_connects(std::int64_t now) {
     ClientSteps client(master_);
     client.ask_for_connection();
@@ -36,7 +36,7 @@ class RendezvousTest : public testing::Test {
   Rendezvous server_{master_.view()};
 };
 
-TEST_F(RendezvousTest, AClientWhoseTimeEndsLeavesItsMailboxFree) {
+TEST_F(RendezvousTest, AClientThatTimesOutLeavesItsMailboxFree) {
   Deadline none(0ns);
   EXPECT_EQ(reserve_connection(master_.view(), none).status(), StatusCode::kTimeout);
   EXPECT_EQ(master_.taken_mailboxes(), 0u);
@@ -44,7 +44,7 @@ TEST_F(RendezvousTest, AClientWhoseTimeEndsLeavesItsMailboxFree) {
   expect_next_client_connects(monotonic_ns());
 }
 
-TEST_F(RendezvousTest, AClientWhoseTimeEndsWhenItWasAnsweredGivesTheConnectionBack) {
+TEST_F(RendezvousTest, AClientThatTimesOutAfterTheAnswerReleasesTheConnection) {
   ClientSteps client(master_);
   client.ask_for_connection();
   serve(1);
@@ -55,7 +55,7 @@ TEST_F(RendezvousTest, AClientWhoseTimeEndsWhenItWasAnsweredGivesTheConnectionBa
   expect_next_client_connects(1);
 }
 
-TEST_F(RendezvousTest, AClientThatWasRefusedWithdrawsAndWhoIsNotThereChangesNothing) {
+TEST_F(RendezvousTest, ARefusedClientWithdrawsAndAnUnknownIdChangesNothing) {
   ClientSteps client(master_);
   client.ask_for_connection();
   serve(1, kMailboxFull);
@@ -67,7 +67,7 @@ TEST_F(RendezvousTest, AClientThatWasRefusedWithdrawsAndWhoIsNotThereChangesNoth
   EXPECT_EQ(master_.state(next.id()), kMailboxAsked);
 }
 
-TEST_F(RendezvousTest, AClientAsksIsAnsweredAndAttaches) {
+TEST_F(RendezvousTest, AClientRequestsIsAnsweredAndAttaches) {
   std::atomic<std::uint64_t> id{0};
   std::thread client([&] {
     Deadline deadline(30s);
@@ -85,7 +85,7 @@ TEST_F(RendezvousTest, AClientAsksIsAnsweredAndAttaches) {
     }
   }
   client.join();
-  EXPECT_EQ(asked, std::vector<std::uint64_t>{1}) << "the counter's first number, told once";
+  EXPECT_EQ(asked, std::vector<std::uint64_t>{1}) << "the counter's first number, reported once";
   EXPECT_EQ(attached, std::vector<std::uint64_t>{1});
   EXPECT_EQ(id, 1u);
   EXPECT_EQ(master_.taken_mailboxes(), 0u);
@@ -93,13 +93,13 @@ TEST_F(RendezvousTest, AClientAsksIsAnsweredAndAttaches) {
   EXPECT_EQ(master_.view().header().server_bell.rings.load(), 2u) << "rung when it asked and when it had attached";
 }
 
-TEST_F(RendezvousTest, NothingHappensWhileNobodyComes) {
+TEST_F(RendezvousTest, WithoutClientsThereAreNoEvents) {
   EXPECT_TRUE(server_.collect(0).empty());
   EXPECT_TRUE(server_.collect(100 * kSecond).empty());
   EXPECT_FALSE(server_.waiting());
 }
 
-TEST_F(RendezvousTest, ARefusalIsTakenBackByTheClient) {
+TEST_F(RendezvousTest, ARefusalIsClearedByTheClient) {
   for (const auto& [answer, words] :
        {std::pair{kMailboxFull, "--max-connections"}, std::pair{kMailboxNoMemory, "no memory"},
         std::pair{kMailboxNoDescriptor, "ulimit"}}) {
@@ -117,7 +117,7 @@ TEST_F(RendezvousTest, ARefusalIsTakenBackByTheClient) {
   }
 }
 
-TEST_F(RendezvousTest, IdsGrowAndMailboxesGoRound) {
+TEST_F(RendezvousTest, IdsGrowAndMailboxesAreReusedInTurn) {
   for (std::uint64_t i = 1; i <= 5 * kMailboxes; ++i) {
     ClientSteps client(master_);
     client.ask_for_connection();
@@ -145,7 +145,7 @@ TEST_F(RendezvousTest, AClientThatFindsItsMailboxTakenTakesAnother) {
   late.join();
 }
 
-TEST_F(RendezvousTest, AnIdIsToldToAskOnlyOnce) {
+TEST_F(RendezvousTest, ARequestIsReportedOnlyOnce) {
   ClientSteps client(master_);
   client.ask_for_connection();
   EXPECT_EQ(ids_of(server_.collect(0), Event::kRequested).size(), 1u);
@@ -157,7 +157,7 @@ TEST_F(RendezvousTest, AnIdIsToldToAskOnlyOnce) {
   EXPECT_TRUE(server_.collect(4).empty());
 }
 
-TEST_F(RendezvousTest, AReplyToAStrangerChangesNothing) {
+TEST_F(RendezvousTest, AReplyToAnUnknownIdChangesNothing) {
   for (std::uint64_t id = 0; id < 3 * kMailboxes; ++id) server_.reply(id, kMailboxReady);
   EXPECT_EQ(master_.taken_mailboxes(), 0u);
   ClientSteps client(master_);
@@ -166,7 +166,7 @@ TEST_F(RendezvousTest, AReplyToAStrangerChangesNothing) {
   EXPECT_FALSE(client.ready());
 }
 
-// --- Waiting in vain -------------------------------------------------------------------------------------------------
+// --- Waiting without an answer ---------------------------------------------------------------------------------------
 
 TEST_F(RendezvousTest, WithoutAServerTheClientsWaitEndsAtItsDeadline) {
   const std::int64_t begin = monotonic_ns();
@@ -185,13 +185,13 @@ TEST_F(RendezvousTest, WithAllMailboxesTakenTheClientsWaitEndsAtItsDeadline) {
   EXPECT_NE(reserved.status().message().find("too many"), std::string_view::npos) << reserved.status().message();
 }
 
-TEST_F(RendezvousTest, AWaitingClientThatTheServerHasGivenUpIsTold) {
+TEST_F(RendezvousTest, AWaitingClientLearnsThatTheServerHasGivenItUp) {
   std::thread client([&] {
     Deadline deadline(30s);
     const Result<std::uint64_t> reserved = reserve_connection(master_.view(), deadline);
     EXPECT_EQ(reserved.status().code(), StatusCode::kClosed) << reserved.status().message();
   });
-  // A server that sees the request but cannot answer in time: its patience is over, as the clock has it.
+  // A server that sees the request but cannot answer in time: by the clock, its timeout has passed.
   while (ids_of(server_.collect(0), Event::kRequested).empty()) std::this_thread::yield();
   server_.collect(kPatience);
   client.join();
@@ -208,7 +208,7 @@ TEST_F(RendezvousTest, AnAttachmentThatComesTooLateIsRefused) {
   EXPECT_EQ(confirm_attached(master_.view(), client.id() + kMailboxes).code(), StatusCode::kClosed);
 }
 
-TEST_F(RendezvousTest, AServerAtItsEndTurnsEverybodyAwayAtOnce) {
+TEST_F(RendezvousTest, AStoppingServerRefusesAllClientsAtOnce) {
   std::vector<std::thread> clients;
   for (std::uint32_t i = 0; i < kMailboxes; ++i) {
     clients.emplace_back([&] {
@@ -251,17 +251,17 @@ TEST_F(RendezvousTest, DeadAfterClaimingItsMailbox) {
   expect_next_client_connects(kPatience);
 }
 
-TEST_F(RendezvousTest, DeadAfterAskingAndBeforeTheAnswer) {
+TEST_F(RendezvousTest, DeadBetweenRequestAndAnswer) {
   ClientSteps client(master_);
   client.ask_for_connection();
   EXPECT_EQ(ids_of(serve(0), Event::kRequested).size(), 1u);
-  EXPECT_TRUE(serve(kPatience - 1).empty()) << "the answer began the time anew";
+  EXPECT_TRUE(serve(kPatience - 1).empty()) << "the answer restarted the timeout";
   const auto events = serve(2 * kPatience);
-  EXPECT_EQ(ids_of(events, Event::kGaveUp), std::vector{client.id()}) << "the region is taken back";
+  EXPECT_EQ(ids_of(events, Event::kGaveUp), std::vector{client.id()}) << "the region is freed";
   EXPECT_EQ(events.size(), 1u);
   EXPECT_EQ(master_.state(client.id()), kMailboxFree);
   EXPECT_FALSE(server_.waiting());
-  EXPECT_TRUE(serve(4 * kPatience).empty()) << "told once";
+  EXPECT_TRUE(serve(4 * kPatience).empty()) << "reported once";
   expect_next_client_connects(4 * kPatience);
 }
 
@@ -270,7 +270,7 @@ TEST_F(RendezvousTest, DeadAfterAttaching) {
   client.ask_for_connection();
   serve(0);
   ASSERT_TRUE(client.attach());
-  EXPECT_EQ(ids_of(serve(1), Event::kAttached), std::vector{client.id()}) << "its lock is what is watched from here on";
+  EXPECT_EQ(ids_of(serve(1), Event::kAttached), std::vector{client.id()}) << "from now on the server watches its lock";
   EXPECT_EQ(master_.state(client.id()), kMailboxFree);
   EXPECT_FALSE(server_.waiting());
 }
@@ -281,7 +281,7 @@ TEST_F(RendezvousTest, DeadWithARefusalUnread) {
     client.ask_for_connection();
     serve(0, refusal);
     EXPECT_EQ(master_.state(client.id()), refusal);
-    EXPECT_TRUE(ids_of(serve(kPatience), Event::kGaveUp).empty()) << "there is no region to take back";
+    EXPECT_TRUE(ids_of(serve(kPatience), Event::kGaveUp).empty()) << "there is no region to free";
     serve(2 * kPatience);
     EXPECT_EQ(master_.state(client.id()), kMailboxFree);
     EXPECT_FALSE(server_.waiting());
@@ -289,8 +289,8 @@ TEST_F(RendezvousTest, DeadWithARefusalUnread) {
   expect_next_client_connects(4 * kPatience);
 }
 
-TEST_F(RendezvousTest, NobodyWaitsForTheDead) {
-  // All but one mailbox are held by the dead, at every step.
+TEST_F(RendezvousTest, DeadClientsDelayNoOther) {
+  // All mailboxes but one are held by dead clients, which died at every step.
   for (std::uint32_t i = 0; i + 1 < kMailboxes; ++i) {
     ClientSteps client(master_);
     client.take_number();
@@ -318,9 +318,9 @@ TEST_F(RendezvousTest, AHundredThousandDeathsLeakNothing) {
   }
 }
 
-// A client that was only stopped goes on as if nothing had happened, wherever it stood: it is connected, or told, and never
-// takes its mailbox with it.
-TEST_F(RendezvousTest, AClientStoppedForLongBeforeClaimingIsServedOrForgottenButItsMailboxComesBack) {
+// A client that was only stopped continues as if nothing had happened, at whichever step it was: it is connected or refused,
+// and its mailbox is freed.
+TEST_F(RendezvousTest, AClientStoppedForLongBeforeClaimingIsServedOrForgottenAndItsMailboxIsFreed) {
   ClientSteps client(master_);
   client.take_number();
   serve(0);
@@ -331,11 +331,11 @@ TEST_F(RendezvousTest, AClientStoppedForLongBeforeClaimingIsServedOrForgottenBut
   serve(12 * kPatience);
   serve(13 * kPatience);
   serve(14 * kPatience);
-  EXPECT_EQ(master_.state(client.id()), kMailboxFree) << "state " << master_.state(client.id()) << " for ever";
+  EXPECT_EQ(master_.state(client.id()), kMailboxFree) << "state " << master_.state(client.id()) << " stays";
   EXPECT_FALSE(server_.waiting());
 }
 
-// Many of them, one after the other, until all mailboxes would be gone.
+// Many such clients, one after the other, as many as would use up all mailboxes.
 TEST_F(RendezvousTest, ClientsStoppedForLongDoNotUseUpTheMailboxes) {
   std::int64_t now = 0;
   for (std::uint32_t i = 0; i < 2 * kMailboxes; ++i) {

@@ -1,4 +1,4 @@
-// What the tests of the rendezvous share: a master region in memory, a client whose steps are taken one by one, and a server
+// Shared by the tests of the rendezvous: a master region in memory, a client whose steps are called one by one, and a server
 // that answers.
 #pragma once
 
@@ -44,8 +44,8 @@ class MasterMemory {
   MasterView view_;
 };
 
-// The client's half of the protocol, a step at a time, as the drawing in reservation.hpp has it: so that a test can stop or
-// forget a client between any two of them.
+// The client's half of the protocol, one call for each step of the drawing in slot/client_reservation.hpp, so that a test
+// can stop or abandon a client between any two of them.
 class ClientSteps {
  public:
   explicit ClientSteps(MasterMemory& master) : master_(master) {}
@@ -61,7 +61,7 @@ class ClientSteps {
   bool attach() { return change(kMailboxReady, kMailboxAttached); }
   std::uint64_t id() const { return id_; }
 
-  // All steps up to asking.
+  // All steps up to the request.
   void ask_for_connection() {
     take_number();
     EXPECT_TRUE(claim());
@@ -86,7 +86,7 @@ inline std::vector<std::uint64_t> ids_of(std::span<const Rendezvous::Event> even
   return ids;
 }
 
-// Collects at `now` and answers all who ask with kMailboxReady, as the service does. Returns the events.
+// Collects at `now` and answers all requests with kMailboxReady, as the service does. Returns the events.
 inline std::vector<Rendezvous::Event> serve_once(Rendezvous& rendezvous, std::int64_t now,
                                                  MailboxState answer = kMailboxReady) {
   const std::span<const Rendezvous::Event> collected = rendezvous.collect(now);
@@ -95,7 +95,7 @@ inline std::vector<Rendezvous::Event> serve_once(Rendezvous& rendezvous, std::in
   return events;
 }
 
-// The service's loop, as a thread: sleeps on the bell, and with a timer while somebody may die.
+// The service's loop, as a thread: sleeps on the bell, with a timer while a client may die.
 class ServerThread {
  public:
   explicit ServerThread(MasterMemory& master) : master_(master), thread_([this] { run(); }) {}

@@ -1,5 +1,5 @@
-// AlignedMemory: zeroed anonymous memory that forked children share, a page that faults on either side. What an in-process
-// or fork test takes in place of a region.
+// AlignedMemory: zeroed anonymous memory that forked children share, between two pages that fault. Tests in one process or
+// with forked children use it in place of a region.
 #pragma once
 
 #include <cstddef>
@@ -15,7 +15,7 @@ namespace hostmap::test {
 
 class AlignedMemory {
  public:
-  // At least `bytes` long, a whole number of pages: data() is aligned to 4096 bytes, and end() is where the fault begins.
+  // At least `bytes` long, a whole number of pages: data() is aligned to 4096 bytes, and an access at end() faults.
   explicit AlignedMemory(std::size_t bytes) : bytes_(round_up(bytes, kPageSize)) {
     void* space = ::mmap(nullptr, bytes_ + 2 * kPageSize, PROT_NONE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (space == MAP_FAILED) throw std::runtime_error("no memory for a test");

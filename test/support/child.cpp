@@ -27,8 +27,8 @@ using Clock = std::chrono::steady_clock;
 
 void die_with(pid_t parent) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  const pid_t now = ::getppid();                              // 0 seen from a pid namespace of our own
-  if (now != parent && now != 0) ::_exit(kChildSetupFailed);  // it was quicker than us
+  const pid_t now = ::getppid();                              // 0 in a pid namespace of its own
+  if (now != parent && now != 0) ::_exit(kChildSetupFailed);  // the parent has already died
 }
 
 int run_body(const Child::Body& body) {
@@ -55,16 +55,16 @@ bool become(uid_t user) {
 }
 
 pid_t fork_running(const Child::Body& body, const std::function<bool()>& prepare) {
-  std::fflush(nullptr);  // or the child prints it once more
+  std::fflush(nullptr);  // or the child would print it again
   const pid_t parent = ::getpid();
   const pid_t pid = ::fork();
   if (pid != 0) return pid;
   if (!prepare()) ::_exit(kChildSetupFailed);
-  die_with(parent);  // after prepare: a change of user forgets it
+  die_with(parent);  // after prepare, because a change of user resets it
   finish(run_body(body));
 }
 
-// Reads what is there; false at the end of the pipe.
+// Reads the available output; false at the end of the pipe.
 bool drain(int fd, std::string& into) {
   std::array<char, 4096> buffer;
   const ssize_t got = ::read(fd, buffer.data(), buffer.size());
@@ -160,7 +160,7 @@ bool Child::collect(std::chrono::milliseconds limit, const std::function<bool()>
   while (!enough()) {
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - Clock::now());
     if (left.count() <= 0) return false;
-    // A negative descriptor is passed over.
+    // poll ignores a negative descriptor.
     std::array<pollfd, 3> events{
         {{process_.get(), POLLIN, 0}, {output_pipe_.get(), POLLIN, 0}, {errors_pipe_.get(), POLLIN, 0}}};
     ::poll(events.data(), events.size(), static_cast<int>(left.count()));

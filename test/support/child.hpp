@@ -28,14 +28,14 @@ inline constexpr Exit exited(int code) { return {code, 0}; }
 inline constexpr Exit killed_by(int signal) { return {-1, signal}; }
 
 // Exit codes of forked children, beside those that their bodies return.
-inline constexpr int kChildSetupFailed = 97;  // no such user, program or kernel feature
+inline constexpr int kChildSetupFailed = 97;  // the user, program or kernel feature does not exist
 inline constexpr int kChildThrew = 98;
 inline constexpr int kChildFailed = 99;  // an EXPECT_ or ASSERT_ failed in it
 
-// Two users who are neither root nor each other.
+// Two different users that are not root.
 inline constexpr uid_t kSomeUser = 65534;
 inline constexpr uid_t kOtherUser = 64321;
-bool can_change_users();  // else what concerns two users cannot be shown
+bool can_change_users();  // otherwise tests of two users are skipped
 
 class Child {
  public:
@@ -44,7 +44,7 @@ class Child {
 
   Child() = default;
   // Runs `body` in a forked child and exits with what it returns, or with kChildFailed if an expectation failed in it.
-  // Fork from a process with one thread, or call nothing in `body` that may need another thread's mutex.
+  // Fork from a process with one thread, or call nothing in `body` that may need a mutex of another thread.
   static Child fork(const Body& body);
   // The same as user and group `uid`, without any privilege of root.
   static Child fork_as(uid_t uid, const Body& body);
@@ -57,15 +57,15 @@ class Child {
 
   pid_t pid() const { return pid_; }
   void send(int signal) const;
-  // Has not ended yet? (Also true while stopped.)
+  // Has it not ended yet? (Also true while it is stopped.)
   bool running() const;
   // Waits for the end. A child that lives longer than `watchdog` is killed, and the test fails.
   Exit wait(std::chrono::milliseconds watchdog = kWatchdog);
   Exit kill_and_wait();
 
-  // Of exec: the next line of the standard output, without its newline. None: it ended or `watchdog` is over.
+  // After exec: the next line of the standard output, without its newline; none if it ended or `watchdog` is over.
   std::optional<std::string> read_line(std::chrono::milliseconds watchdog = kWatchdog);
-  // Of exec: what was printed so far; everything after wait().
+  // After exec: the output so far; all of it after wait().
   const std::string& output() const { return output_; }
   const std::string& errors() const { return errors_; }
 

@@ -1,4 +1,4 @@
-// What every copy to and from shared memory must do, whatever it is made of.
+// Requirements on every copy to and from shared memory, however it is implemented.
 #pragma once
 
 #include <algorithm>
@@ -11,7 +11,7 @@
 
 namespace hostmap::test {
 
-// copy(to, from, size): exactly the bytes asked, of every length up to 300 and from several alignments.
+// copy(to, from, size) copies exactly these bytes, for every length up to 300 and several alignments.
 template <typename Copy>
 void expect_exact_copies(const Copy& copy) {
   Random random;
@@ -29,7 +29,7 @@ void expect_exact_copies(const Copy& copy) {
   }
 }
 
-// Nothing beyond the last byte is read or written: one byte more faults.
+// Nothing beyond the last byte is read or written: the next byte faults.
 template <typename Copy>
 void expect_no_fault_at_the_end(const Copy& copy) {
   const AlignedMemory from(kPageSize);

@@ -1,5 +1,5 @@
-// Names in /dev/shm that belong to one test process, so that tests run beside each other and each one answers for what it
-// leaves behind.
+// Names in /dev/shm that belong to one test process, so that tests can run at the same time and each one is responsible for
+// its own files.
 #pragma once
 
 #include <string>
@@ -7,7 +7,7 @@
 
 namespace hostmap::test {
 
-// "hm-test-<pid>-": whatever begins so is this test process's to remove. In a forked child it is the parent's prefix: make
+// "hm-test-<pid>-": this test process must remove all files with this prefix. A forked child has its parent's prefix: make
 // names before the fork, or the child makes the same ones again.
 const std::string& name_prefix();
 
@@ -17,7 +17,7 @@ std::string unique_name();
 // A fresh file name in /dev/shm, with its path.
 std::string unique_path();
 
-// Paths of what there is now in /dev/shm under this process's prefix, sorted.
+// The paths in /dev/shm with this process's prefix, sorted.
 std::vector<std::string> files_of_this_process();
 
 // Removes a file or an empty folder; a missing one is no error.

@@ -1,4 +1,4 @@
-// NothingIsLeftBehind: looks at /dev/shm around each test; a test that leaves a file behind fails.
+// NothingIsLeftBehind: lists /dev/shm before and after each test; a test that leaves a file fails.
 #pragma once
 
 #include <algorithm>

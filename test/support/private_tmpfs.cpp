@@ -9,7 +9,7 @@ namespace hostmap::test {
 
 bool replace_dev_shm(const std::string& options) {
   if (::unshare(CLONE_NEWNS) != 0) return false;
-  // Or the new mount would reach everybody else, too.
+  // Otherwise the new mount would appear in all other processes.
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return false;
   return ::mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, ("mode=1777," + options).c_str()) == 0;
 }

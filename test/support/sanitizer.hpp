@@ -1,4 +1,4 @@
-// How much a test may ask of a build: under a sanitizer a fork takes forty times as long, and everything else ten times.
+// How much work a test may do in a build: under a sanitizer a fork takes forty times as long, and everything else ten times.
 #pragma once
 
 #include "base/platform.hpp"

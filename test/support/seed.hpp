@@ -1,5 +1,5 @@
-// Randomness that can be played again: the seed is printed when the test begins, stands beside each failure, and is taken
-// from HOSTMAP_SEED when that is set.
+// Replayable randomness: the seed is printed when the test begins and with each failure, and is taken from HOSTMAP_SEED if
+// that is set.
 #pragma once
 
 #include <cstddef>
@@ -16,7 +16,7 @@ namespace hostmap::test {
 class Random {
  public:
   Random() : Random(chosen_seed()) {}
-  // For a thread or child that gets its own stream out of the test's seed.
+  // For a thread or child with its own stream, derived from the test's seed.
   explicit Random(std::uint64_t seed)
       : seed_(seed), engine_(seed), trace_(__FILE__, __LINE__, "replay with HOSTMAP_SEED=" + std::to_string(seed)) {}
 
@@ -39,7 +39,7 @@ class Random {
   static std::uint64_t chosen_seed() {
     std::uint64_t seed = std::random_device{}();
     if (const char* text = std::getenv("HOSTMAP_SEED"); text != nullptr) seed = std::strtoull(text, nullptr, 0);
-    // At once, not only with a failure: a crash or a hang has a seed, too.
+    // Printed at once, not only with a failure, because a crash or a hang needs its seed, too.
     std::printf("[   SEED   ] HOSTMAP_SEED=%llu\n", static_cast<unsigned long long>(seed));
     std::fflush(stdout);
     return seed;

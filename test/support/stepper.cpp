@@ -16,9 +16,9 @@ namespace hostmap::test {
 
 namespace {
 
-// A child that stops itself before and after `body`: so the tracer knows where both ends are.
+// A child that stops itself before and after `body`, so that the tracer knows both ends.
 pid_t fork_traced(const std::function<int()>& body) {
-  EXPECT_TRUE(others_sleep()) << "a thread of this process goes on running; the child may wait for its mutex";
+  EXPECT_TRUE(others_sleep()) << "a thread of this process does not stop running; the child may wait for its mutex";
   std::fflush(nullptr);
   const pid_t pid = ::fork();
   if (pid != 0) return pid;
@@ -45,7 +45,7 @@ void abandon(pid_t pid, int status) {
   ::waitpid(pid, nullptr, 0);
 }
 
-// Waits for the child's next stop. False when it has not come within `limit`: it is asleep.
+// Waits for the child's next stop. False if there is none within `limit`: the child is asleep.
 bool stops_within(pid_t pid, int& status, std::chrono::milliseconds limit) {
   for (int tries = 0; tries < 1000; ++tries) {
     if (::waitpid(pid, &status, WNOHANG) == pid) return true;
@@ -59,7 +59,7 @@ bool stops_within(pid_t pid, int& status, std::chrono::milliseconds limit) {
   return false;
 }
 
-// Forks `body` and waits until it is about to begin. 0, with a failure: that did not come about.
+// Forks `body` and waits until it is about to begin. Returns 0, with a failure, if it does not begin.
 pid_t begin_stepping(const std::function<void()>& body) {
   const pid_t pid = fork_traced([&body] {
     body();
@@ -87,7 +87,7 @@ bool others_sleep() {
       if (thread.path().filename() == me) continue;
       std::string line;
       std::getline(std::ifstream(thread.path() / "stat"), line);
-      const std::size_t name_end = line.rfind(") ");  // and then the state; a thread that has ended has no line
+      const std::size_t name_end = line.rfind(") ");  // the state follows; a thread that has ended has no line
       all = all && (name_end == std::string::npos || line[name_end + 2] == 'S');
     }
     if (all) return true;

@@ -9,13 +9,13 @@ namespace {
 
 using namespace std::chrono_literals;
 
-TEST(DeadlineTest, ItBeginsWithTheFirstQuestion) {
+TEST(DeadlineTest, ItBeginsWithTheFirstQuery) {
   Deadline deadline(10s);
   std::this_thread::sleep_for(30ms);
   EXPECT_EQ(deadline.left(), std::chrono::nanoseconds(10s).count()) << "a call that need not wait pays nothing";
 }
 
-TEST(DeadlineTest, WhatIsLeftGetsLess) {
+TEST(DeadlineTest, TheTimeLeftDecreases) {
   Deadline deadline(10s);
   const std::int64_t all = deadline.left();
   std::this_thread::sleep_for(5ms);
@@ -57,7 +57,7 @@ TEST(LockWithinTest, AFreeMutexIsLockedWhateverTheDeadline) {
 }
 
 TEST(LockWithinTest, AHeldMutexIsWaitedForUntilTheDeadline) {
-  if (HOSTMAP_TSAN) GTEST_SKIP() << "there it waits for ever, by design";
+  if (HOSTMAP_TSAN) GTEST_SKIP() << "with the thread sanitizer it waits without a deadline, by design";
   std::timed_mutex mutex;
   const std::lock_guard<std::timed_mutex> held(mutex);
   std::thread([&] {
@@ -68,7 +68,7 @@ TEST(LockWithinTest, AHeldMutexIsWaitedForUntilTheDeadline) {
   }).join();
 }
 
-TEST(LockWithinTest, AMutexThatIsGivenBackInTimeIsLocked) {
+TEST(LockWithinTest, AMutexThatIsUnlockedInTimeIsLocked) {
   std::timed_mutex mutex;
   for (const auto timeout : {std::chrono::nanoseconds(60s), std::chrono::nanoseconds::max()}) {
     mutex.lock();

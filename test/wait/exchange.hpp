@@ -1,5 +1,5 @@
-// A server and its clients reduced to what waits: one worker, a ring pair for each client, and both handshakes of park.hpp.
-// Nobody spins, and no wait has a timeout: a wake-up that is lost hangs the test, and its watchdog says so.
+// A server and its clients, reduced to the parts that wait: one worker, a ring pair for each client, and both handshakes of
+// park.hpp. They do not spin, and no wait has a timeout: a lost wake-up hangs the test, and its watchdog reports it.
 #pragma once
 
 #include <atomic>
@@ -17,7 +17,7 @@
 
 namespace hostmap::test {
 
-inline constexpr std::uint64_t kRingBytes = 256;  // eight small requests: full again and again
+inline constexpr std::uint64_t kRingBytes = 256;  // eight small requests, so it is often full
 inline constexpr std::uint32_t kMostClients = 8;
 
 struct SharedChannel {
@@ -26,7 +26,7 @@ struct SharedChannel {
   alignas(kPageSize) std::byte answers[kRingBytes];
 };
 
-// All that lies in shared memory. Zeroed memory is a good one.
+// The content of the shared memory. Zeroed memory is valid.
 struct SharedExchange {
   WorkerLine line;
   alignas(kLinePair) Bell bell;
@@ -52,7 +52,7 @@ class ExchangeClient {
     return take_answer();
   }
 
-  // The same by looking alone, until the answer is there or has been so long on its way that the worker must be asleep.
+  // The same by polling only, until the answer is there or the time is so long that the worker must be asleep.
   std::uint64_t call_and_look(std::uint64_t value) {
     send(value, true);
     constexpr int kLooks = 20'000;
@@ -95,7 +95,7 @@ class ExchangeClient {
   void await_room(std::uint64_t size) {
     const auto consumed = [this] { return control_.requests_consumed.load(std::memory_order_acquire); };
     if (requests_.has_room(size, consumed())) return;
-    const std::uint64_t wake_at = requests_.head() - kRingBytes / 2;  // half of it free, as the real client waits
+    const std::uint64_t wake_at = requests_.head() - kRingBytes / 2;  // half of it is free: the real client's condition
     while (consumed() < wake_at) {
       control_.wake_at.store(wake_at, std::memory_order_relaxed);
       begin_wait(control_, kWaitingForRoom);
@@ -125,7 +125,7 @@ class ExchangeWorker {
     }
   }
 
-  // Until somebody calls stop().
+  // Runs until stop() is called.
   void run() {
     while (shared_.stop.load(std::memory_order_acquire) == 0) {
       if (sweep()) continue;
@@ -144,7 +144,7 @@ class ExchangeWorker {
   }
 
   std::uint64_t served() const { return served_; }
-  std::uint64_t sum() const { return sum_; }  // of all values that came
+  std::uint64_t sum() const { return sum_; }  // of all values received
   std::uint64_t parks() const { return parks_; }
 
  private:

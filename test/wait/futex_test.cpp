@@ -30,7 +30,7 @@ TEST(FutexTest, AWaitEndsAtItsTimeoutAndNotBefore) {
   EXPECT_EQ(futex_wait(word, 5, 0), WaitOutcome::kTimedOut) << "no time at all";
 }
 
-// Sleepers note when they are about to sleep; they are woken until all have noticed.
+// Sleepers count themselves before they sleep; they are woken until all have ended.
 void wake_sleepers(HalfWord& word, int sleepers, const std::function<void()>& wake) {
   std::atomic<int> woken{0};
   std::vector<std::thread> threads;
@@ -42,10 +42,10 @@ void wake_sleepers(HalfWord& word, int sleepers, const std::function<void()>& wa
       woken.fetch_add(1);
     });
   }
-  std::this_thread::sleep_for(std::chrono::milliseconds(20));  // most of them sleep by now
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));  // most of them sleep after this time
   EXPECT_EQ(woken.load(), 0);
   wake();
-  for (std::thread& thread : threads) thread.join();  // ctest has the watchdog
+  for (std::thread& thread : threads) thread.join();  // ctest's timeout is the watchdog
   EXPECT_EQ(woken.load(), sleepers);
 }
 
@@ -55,7 +55,7 @@ TEST(FutexTest, AddAndWakeAddsOneAndWakesAll) {
   EXPECT_EQ(word.load(), 42u);
 }
 
-// The kernel compares signed numbers; a bell passes through all values.
+// The kernel compares signed numbers, and a bell can have any value.
 TEST(FutexTest, AddAndWakeWorksForEveryValue) {
   for (const std::uint32_t value : {0u, 0x7fff'ffffu, 0x8000'0000u, 0xffff'fffeu, 0xffff'ffffu}) {
     HalfWord word{value};
@@ -111,7 +111,7 @@ TEST(FutexTest, OneWakeUpWakesOneSleeperAtMost) {
   }
   int wake_ups = 0;
   while (awake.load() < 3) {
-    ++wake_ups;  // one that comes before anybody sleeps wakes nobody
+    ++wake_ups;  // a wake-up before the first sleep has no effect
     futex_wake(word, 1);
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
     EXPECT_LE(awake.load(), wake_ups);
@@ -119,9 +119,9 @@ TEST(FutexTest, OneWakeUpWakesOneSleeperAtMost) {
   for (std::thread& thread : threads) thread.join();
 }
 
-// --- Memory that a hostile peer has taken away -----------------------------------------------------------------------
+// --- Memory that a hostile peer has truncated ------------------------------------------------------------------------
 
-// One page of a file, of which nothing is left.
+// One mapped page of a file that was truncated to nothing.
 class TruncatedPage {
  public:
   TruncatedPage() : fd_(::memfd_create("truncated", MFD_CLOEXEC)) {
@@ -138,7 +138,7 @@ class TruncatedPage {
   void* page_;
 };
 
-TEST(FutexTest, AWaitOnATruncatedPageSaysSo) {
+TEST(FutexTest, AWaitOnATruncatedPageReportsIt) {
   const TruncatedPage page;
   EXPECT_EQ(futex_wait(page.word(), 7, kNoTimeout), WaitOutcome::kUnmapped);
   EXPECT_EQ(futex_wait(page.word(), 7, kMillisecond), WaitOutcome::kUnmapped);
@@ -148,7 +148,7 @@ TEST(FutexTest, ABellOnATruncatedPageRaisesNoSignal) {
   const TruncatedPage page;
   futex_add_and_wake(page.word());
   futex_wake(page.word(), INT_MAX);
-  // The canary: a plain store there does.
+  // The canary: a plain store there raises the signal.
   EXPECT_EQ(Child::fork([&] {
               ::signal(SIGBUS, SIG_DFL);
               page.word().store(1);

@@ -16,7 +16,7 @@ namespace hostmap::test {
 namespace {
 
 constexpr std::uint32_t kStepped = 0;    // the client that is stepped
-constexpr std::uint32_t kBystander = 1;  // and one that wants to be served, too
+constexpr std::uint32_t kBystander = 1;  // and one that must be served, too
 
 class ParkStepsSlow : public testing::Test {
  protected:
@@ -34,7 +34,7 @@ class ParkStepsSlow : public testing::Test {
   static void await_parked(const SharedExchange& shared) {
     while (shared.line.parked.load() == 0) std::this_thread::yield();
   }
-  // A client's call, stopped at each of its instructions in turn beside a worker that had parked.
+  // A client's call is stopped at each of its instructions in turn, while the worker was parked before.
   void stop_a_client(Afterwards afterwards) {
     std::uint64_t step = 0;
     for (StoodAt stood = StoodAt::kInstruction; stood != StoodAt::kEnd && !HasFailure(); ++step) {
@@ -77,7 +77,7 @@ TEST_F(ParkStepsSlow, AWorkerStoppedAnywhereOnItsWayToSleepIsWoken) {
                         ExchangeWorker::stop(shared);
                         return 0;
                       });
-                      // Until it has published and looks whether it must ring, at least.
+                      // At least until it has published and checks whether it must ring.
                       while (shared.channels[kBystander].control.waiting.load() == kNotWaiting)
                         std::this_thread::yield();
                     },

@@ -1,5 +1,5 @@
-// Park and wake without timeouts: between threads, between processes, with the fence and with membarrier. No wake-up may be
-// lost, or the test hangs until its watchdog.
+// Park and wake without timeouts, between threads and between processes, with the fence and with membarrier. A lost wake-up
+// hangs the test until its watchdog ends it.
 #include "wait/park.hpp"
 
 #include <gtest/gtest.h>
@@ -18,7 +18,7 @@
 namespace hostmap::test {
 namespace {
 
-// Where nobody sleeps, nothing is shown. How often is a matter of the machine; never at all would be a broken test.
+// If no client sleeps, the test proves nothing. How often one sleeps depends on the machine; never would be an error.
 constexpr std::uint64_t kLeastSleeps = 10;
 
 enum class Mode : std::uint8_t { kFence, kMembarrier };
@@ -31,7 +31,7 @@ std::string name_of(const testing::TestParamInfo<Mode>& info) { return testing::
 
 class ParkTest : public testing::TestWithParam<Mode> {
  protected:
-  // Is this process (or its children, each for itself) to be fenced for by the worker?
+  // Does the worker fence for this process (or for each of its children) by membarrier?
   static bool expedited() { return GetParam() == Mode::kMembarrier; }
   void SetUp() override {
     if (expedited() && !membarrier_available()) GTEST_SKIP() << "this kernel has no expedited membarrier";
@@ -59,7 +59,7 @@ std::uint64_t post_often(SharedExchange& shared, std::uint32_t number, bool expe
   return client.sleeps();
 }
 
-// Calls whenever the worker may just be parking: some time within the first microsecond after it has answered.
+// Calls at the time at which the worker may be parking: at some time within the first microsecond after its answer.
 std::uint64_t call_in_between(SharedExchange& shared, std::uint32_t number, bool expedited, std::uint64_t calls) {
   ExchangeClient client(shared, number, expedited);
   Random random(number);
@@ -142,7 +142,7 @@ TEST_P(ParkTest, EightProcessesAtOnceLoseNoWakeUp) {
 
 INSTANTIATE_TEST_SUITE_P(Both, ParkTest, testing::Values(Mode::kFence, Mode::kMembarrier), name_of);
 
-// The same for longer.
+// The same with more exchanges.
 class ParkSlowTest : public ParkTest {};
 
 TEST_P(ParkSlowTest, ThreadsLoseNoWakeUpIn100000Exchanges) {
@@ -159,7 +159,7 @@ TEST_P(ParkSlowTest, ProcessesThatWaitForRoomLoseNoWakeUpInAMillionPosts) {
 
 INSTANTIATE_TEST_SUITE_P(Both, ParkSlowTest, testing::Values(Mode::kFence, Mode::kMembarrier), name_of);
 
-// --- The halves, one by one --------------------------------------------------------------------------------------------
+// --- Each half alone ---------------------------------------------------------------------------------------------------
 
 class ParkHalvesTest : public testing::Test {
  protected:
@@ -208,12 +208,12 @@ TEST_F(ParkHalvesTest, ASleepThatEndsAtItsTimeoutIsStillParkedAndKnowsWhetherItW
   }
 }
 
-TEST_F(ParkHalvesTest, WhoDoesNotWaitIsNotWoken) {
+TEST_F(ParkHalvesTest, AClientThatDoesNotWaitIsNotWoken) {
   EXPECT_FALSE(wake_client(control_, true, 1000));
   EXPECT_EQ(control_.waiting.load(), kNotWaiting);
 }
 
-TEST_F(ParkHalvesTest, WhoWaitsForAnAnswerIsWokenByOneOnly) {
+TEST_F(ParkHalvesTest, AClientThatWaitsForAnAnswerIsWokenOnlyByOne) {
   begin_wait(control_, kWaitingForAnswer);
   EXPECT_FALSE(wake_client(control_, false, ~std::uint64_t{0})) << "room is not what it waits for";
   EXPECT_EQ(control_.waiting.load(), kWaitingForAnswer);
@@ -222,7 +222,7 @@ TEST_F(ParkHalvesTest, WhoWaitsForAnAnswerIsWokenByOneOnly) {
   EXPECT_FALSE(wake_client(control_, true, 0)) << "once";
 }
 
-TEST_F(ParkHalvesTest, WhoWaitsForRoomIsWokenWhenThereIsEnough) {
+TEST_F(ParkHalvesTest, AClientThatWaitsForRoomIsWokenWhenThereIsEnough) {
   control_.wake_at.store(500);
   begin_wait(control_, kWaitingForRoom);
   EXPECT_FALSE(wake_client(control_, true, 499)) << "an answer is not what it waits for";
@@ -230,7 +230,7 @@ TEST_F(ParkHalvesTest, WhoWaitsForRoomIsWokenWhenThereIsEnough) {
   EXPECT_EQ(control_.waiting.load(), kNotWaiting);
 }
 
-// A hostile client writes anything there: at worst it is woken, or not.
+// A hostile client can write anything there: at worst the client itself is woken or not.
 TEST_F(ParkHalvesTest, GarbageInTheWaitWordHarmsNobodyElse) {
   Random random;
   for (int i = 0; i < 10'000; ++i) {
@@ -250,9 +250,9 @@ TEST(MembarrierTest, RegisteringTwiceIsNoError) {
   fence_all_writers(true);
 }
 
-// The checker is tested, too: a worker that looks at the rings *before* it says that it parks does lose wake-ups, and the
-// exchange above hangs. (With a watchdog here, which is the expected outcome.)
-TEST(ParkCanaryTest, AWorkerThatLooksTooEarlyLosesAWakeUp) {
+// The test is tested, too: a worker that polls the rings *before* it stores that it parks loses wake-ups, and the exchange
+// above hangs. (Here a watchdog ends it, which is the expected outcome.)
+TEST(ParkCanaryTest, AWorkerThatPollsTooEarlyLosesAWakeUp) {
   const AlignedMemory memory(sizeof(SharedExchange));
   auto& shared = memory.at<SharedExchange>(0);
   const AlignedMemory notes(kPageSize);
@@ -280,7 +280,7 @@ TEST(ParkCanaryTest, AWorkerThatLooksTooEarlyLosesAWakeUp) {
         wake_client(control, true, requests.position());
         continue;
       }
-      // Wrong: the look above came before `parked`, and none comes after it. The window stands open for a while.
+      // Wrong: the poll above came before `parked`, and none comes after it. The pause makes the interval longer.
       const std::uint32_t seen = shared.bell.rings.load();
       for (int pauses = 0; pauses < 100; ++pauses) cpu_relax();
       shared.line.parked.store(1);
@@ -297,7 +297,7 @@ TEST(ParkCanaryTest, AWorkerThatLooksTooEarlyLosesAWakeUp) {
   }
   EXPECT_TRUE(client.running());
   EXPECT_TRUE(worker.running());
-  futex_add_and_wake(shared.bell.rings);  // one wake-up by hand, and it goes on
+  futex_add_and_wake(shared.bell.rings);  // one wake-up by the test, and it continues
   for (int i = 0; i < 3000 && calls.load() == before; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
   EXPECT_NE(calls.load(), before) << "it hung for another reason than a lost wake-up";
 }

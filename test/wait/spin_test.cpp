@@ -17,7 +17,7 @@ void observe_often(AdaptiveSpin& spin, std::int64_t waited_ns) {
   for (int i = 0; i < 200; ++i) spin.observe(waited_ns);
 }
 
-TEST(AdaptiveSpinTest, WhatIsReadyAtOnceIsLookedAtOnce) {
+TEST(AdaptiveSpinTest, AConditionThatIsReadyAtOnceIsPolledOnce) {
   AdaptiveSpin spin;
   int looks = 0;
   EXPECT_TRUE(spin.spin([&] { return ++looks == 1; }));
@@ -25,7 +25,7 @@ TEST(AdaptiveSpinTest, WhatIsReadyAtOnceIsLookedAtOnce) {
   EXPECT_EQ(spin.budget_ns(), kLongest) << "it did not wait, so it learns nothing";
 }
 
-TEST(AdaptiveSpinTest, WithoutABudgetItLooksOnce) {
+TEST(AdaptiveSpinTest, WithoutABudgetItPollsOnce) {
   AdaptiveSpin spin;
   int looks = 0;
   EXPECT_FALSE(spin.spin([&] { return ++looks == 2; }, 0));
@@ -36,7 +36,7 @@ TEST(AdaptiveSpinTest, ItFindsWhatBecomesReady) {
   AdaptiveSpin spin;
   for (const int when : {2, 3, 9, 10, 50}) {
     int looks = 0;
-    // A look may come after the budget's end if this thread was not running: then it is told once more.
+    // If this thread was not running, a poll may come after the end of the budget: then the result is true once more.
     while (!spin.spin([&] { return ++looks >= when; })) {
     }
     EXPECT_GE(looks, when);
@@ -82,7 +82,7 @@ TEST(AdaptiveSpinTest, WaitsJustWithinTheLongestRaiseTheBudgetToTheLongest) {
   EXPECT_NEAR(static_cast<double>(spin.budget_ns()), static_cast<double>(kLongest), kStep);
 }
 
-TEST(AdaptiveSpinTest, ItSettlesNearTwiceWhatWaitsLast) {
+TEST(AdaptiveSpinTest, ItSettlesNearTwiceTheUsualWait) {
   for (const std::int64_t waited : {2'500, 5'000, 7'000}) {
     AdaptiveSpin spin;
     observe_often(spin, waited);
@@ -117,14 +117,14 @@ TEST(AdaptiveSpinTest, TheBudgetStaysWithinItsBoundsWhateverIsObserved) {
 constexpr std::int64_t kQuick = QuickYield::kQuickNs - 1;
 constexpr std::int64_t kSlow = QuickYield::kQuickNs;
 
-// For how many waits does it advise against yields?
+// The number of waits for which it advises against yields.
 std::uint32_t waits_without_yields(QuickYield& yields) {
   std::uint32_t waits = 0;
   while (!yields.quick()) ++waits;
   return waits;
 }
 
-TEST(QuickYieldTest, QuickYieldsGoOn) {
+TEST(QuickYieldTest, QuickYieldsContinue) {
   QuickYield yields;
   for (int i = 0; i < 100'000; ++i) {
     ASSERT_TRUE(yields.quick());
@@ -139,12 +139,12 @@ TEST(QuickYieldTest, ASlowYieldIsFollowedByWaitsWithoutYieldsAndThenOneIsTriedAg
   EXPECT_TRUE(yields.quick());
 }
 
-TEST(QuickYieldTest, EachFurtherSlowYieldDoublesTheWaitsWithoutUpToTheMost) {
+TEST(QuickYieldTest, EachFurtherSlowYieldDoublesTheWaitsWithoutYieldsUpToTheLimit) {
   QuickYield yields;
   for (std::uint32_t expected = QuickYield::kFewestWaits; expected < QuickYield::kMostWaits; expected *= 2) {
     yields.observe(kSlow);
     EXPECT_EQ(waits_without_yields(yields), expected);
-    yields.observe(kQuick);  // a few quick ones in between change nothing
+    yields.observe(kQuick);  // a few quick yields in between change nothing
   }
   for (int i = 0; i < 3; ++i) {
     yields.observe(kSlow);
@@ -164,7 +164,7 @@ TEST(QuickYieldTest, AfterManyQuickYieldsInARowSlowOnesAreForgotten) {
   EXPECT_EQ(waits_without_yields(yields), QuickYield::kFewestWaits);
 }
 
-TEST(AdaptiveSpinTest, YieldsBetweenLooksAreBounded) {
+TEST(AdaptiveSpinTest, YieldsBetweenPollsAreBounded) {
   AdaptiveSpin spin;
   int looks = 0;
   const auto never = [&] {

@@ -1,4 +1,4 @@
-// A bool is a number, too; and no pointer that one could take it for.
+// A bool is a number, too, and must not be converted to a pointer.
 // refused with: could not convert|cannot convert
 #include <hostmap/client.hpp>
 

@@ -1,4 +1,4 @@
-// true would add 1: whoever writes it has mistaken the second parameter.
+// true would add 1: the caller has mistaken the meaning of the second parameter.
 // refused with: no matching function
 #include <hostmap/client.hpp>
 

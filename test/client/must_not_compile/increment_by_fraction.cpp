@@ -1,4 +1,4 @@
-// 1.5 would be cut to 1 in silence.
+// 1.5 would silently be truncated to 1.
 // refused with: no matching function
 #include <hostmap/client.hpp>
 

@@ -1,4 +1,4 @@
-// The upper half of its values would turn negative in silence.
+// The upper half of its values would silently become negative.
 // refused with: no matching function
 #include <hostmap/client.hpp>
 

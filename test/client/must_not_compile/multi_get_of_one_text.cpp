@@ -1,4 +1,4 @@
-// One text is no list of keys: its characters are not what is meant.
+// One text is no list of keys: its characters are not the keys that the caller means.
 // refused with: could not convert|cannot convert|no matching function
 #include <hostmap/client.hpp>
 

@@ -1,4 +1,4 @@
-// A range that makes each std::string when it is visited has none of them any more when they are read.
+// A range that creates each std::string when it is visited: they are destroyed before multi_get reads them.
 // refused with: no matching function|could not convert|cannot convert
 #include <hostmap/client.hpp>
 

@@ -1,4 +1,4 @@
-// A number has no bytes that everybody agrees on: its caller says which, as text or as a span.
+// A number has no defined representation in bytes: the caller chooses one, as text or as a span.
 // refused with: no matching function|could not convert|cannot convert
 #include <hostmap/client.hpp>
 

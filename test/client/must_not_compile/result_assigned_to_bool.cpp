@@ -1,4 +1,4 @@
-// The bool of a Result is explicit: a value "false" that was got must not become true.
+// The conversion of a Result to bool is explicit: the value "false" of a key must not become true.
 // refused with: cannot convert .*hostmap::Result<.* to .bool.
 #include <hostmap/client.hpp>
 

@@ -1,4 +1,4 @@
-// A visitor takes the key and the value, and says whether to go on.
+// A visitor takes the key and the value, and returns whether to continue.
 // refused with: no matching function
 #include <hostmap/client.hpp>
 

@@ -1,4 +1,4 @@
-// What became of a write is to be looked at, or put aside in so many words: Status is [[nodiscard]].
+// The outcome of a write must be checked or explicitly ignored: Status is [[nodiscard]].
 // refused with: ignoring returned value .*unused-result
 #include <hostmap/client.hpp>
 

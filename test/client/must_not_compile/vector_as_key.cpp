@@ -1,4 +1,4 @@
-// A vector of numbers has no bytes that everybody agrees on, either.
+// A vector of numbers has no defined representation in bytes, either.
 // refused with: could not convert|cannot convert|no matching function
 #include <hostmap/client.hpp>
 

@@ -12,7 +12,7 @@
 namespace hostmap::test {
 namespace {
 
-// What a stream said before it was killed: all up to `flushed` is surely applied, nothing above `sending` was sent.
+// What a stream printed before it was killed: everything up to `flushed` was applied, nothing above `sending` was sent.
 struct Said {
   std::uint64_t flushed = 0;
   std::uint64_t sending = 0;
@@ -135,7 +135,7 @@ TEST(ClientDeath, AClientInAnotherPidNamespaceIsCleanedUpToo) {
   EXPECT_EQ(*server.connect().get("key"), "last");
 }
 
-// The server sees no client's pid then, and asks the locks.
+// The server then sees no client's pid, and determines by the locks which clients live.
 TEST(ClientDeath, AServerInAnotherPidNamespaceCleansUpToo) {
   if (!can_make_pid_namespaces()) GTEST_SKIP() << "this system does not allow pid namespaces";
   ServerSetup elsewhere;

@@ -1,4 +1,4 @@
-// The client library's descriptors: one a client, and never one that the program has made its own.
+// The client library's descriptors: one for each client, and never a descriptor that the program has opened itself.
 #include <chrono>
 #include <csignal>
 #include <fcntl.h>
@@ -25,7 +25,7 @@ std::vector<int> open_descriptors() {
   return open;
 }
 
-TEST(ClientDescriptors, AClientKeepsOneAndAReadOnlyOneNone) {
+TEST(ClientDescriptors, AClientKeepsOneAndAReadOnlyClientNone) {
   Server server({"10"});
   const std::size_t before = open_descriptors().size();
   {
@@ -40,8 +40,8 @@ TEST(ClientDescriptors, AClientKeepsOneAndAReadOnlyOneNone) {
   EXPECT_EQ(open_descriptors().size(), before);
 }
 
-// The place of a client whose process lives, but no longer has its descriptor, is given to another one.
-TEST(ClientDescriptors, WithoutItsOwnAClientsPlaceIsFreedThoughItsProcessLives) {
+// The place of a client whose process lives but no longer has its descriptor is given to another client.
+TEST(ClientDescriptors, AClientWithoutItsOwnLosesItsPlaceThoughItsProcessLives) {
   const auto close_all = [] {
     for (const int fd : open_descriptors()) {
       if (fd > 2) ::close(fd);
@@ -84,7 +84,7 @@ TEST(ClientDescriptors, WithoutItsOwnAClientsPlaceIsFreedThoughItsProcessLives) 
   }
 }
 
-// A child of a fork that closes what it has inherited takes nothing from its parent.
+// A forked child that closes its inherited descriptors does not disconnect its parent.
 TEST(ClientDescriptors, AForkedChildThatClosesThemLeavesTheParentsClientConnected) {
   Server server({"10"});
   Client map = server.connect();
@@ -103,7 +103,7 @@ TEST(ClientDescriptors, AForkedChildThatClosesThemLeavesTheParentsClientConnecte
   EXPECT_EQ(server.stat("connected"), 1u) << "on the same connection";
 }
 
-// A client that goes on after its program has closed everything connects anew.
+// A client that is used after its program has closed all descriptors connects anew.
 TEST(ClientDescriptors, AClientThatLostItsOwnConnectsAnew) {
   Server server({"10"});
   EXPECT_EQ(Child::fork([&] {
@@ -122,7 +122,7 @@ TEST(ClientDescriptors, AClientThatLostItsOwnConnectsAnew) {
 }
 
 // A daemon closes all its descriptors and opens its log, which gets the number of the client's.
-TEST(ClientDescriptors, ThoseOfTheProgramAreNotClosedUnderTheClientsOldNumber) {
+TEST(ClientDescriptors, AFileOfTheProgramWithTheClientsOldNumberIsNotClosed) {
   Server server({"10"});
   Child child = Child::fork([&] {
     {
@@ -131,7 +131,7 @@ TEST(ClientDescriptors, ThoseOfTheProgramAreNotClosedUnderTheClientsOldNumber) {
       for (const int fd : open_descriptors()) {
         if (fd > 2) ::close(fd);
       }
-      // As many files of its own as there can have been numbers.
+      // Enough files to use every number that the client's descriptor may have had.
       std::vector<int> own;
       for (int i = 0; i < 20; ++i) own.push_back(::open("/dev/null", O_RDWR | O_CLOEXEC));
       static_cast<void>(map.put("key", "value"));
@@ -144,8 +144,8 @@ TEST(ClientDescriptors, ThoseOfTheProgramAreNotClosedUnderTheClientsOldNumber) {
   EXPECT_EQ(server.connect().put("key", "new"), StatusCode::kOk);
 }
 
-// Whichever descriptor is the one too many: the cause is named, and no server is said to have died.
-TEST(ClientDescriptors, AreNamedWhenTheyAreShort) {
+// Whichever descriptor cannot be opened, the error names the cause and does not claim that the server has died.
+TEST(ClientDescriptors, AShortageOfThemIsNamed) {
   Server server({"10"});
   Child child = Child::fork([&] {
     const std::size_t used = open_descriptors().size();

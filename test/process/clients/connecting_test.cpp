@@ -22,7 +22,7 @@ Program stepping_client(const Server& server, const std::string& point, const st
   return Program({program("stepping_client"), server.name(), server.dir(), point, signal});
 }
 
-// Mailboxes that are not free.
+// The number of mailboxes that are not free.
 int taken_mailboxes(const Server& server) {
   const Result<Region> region = Region::attach(server.instance().master(), RegionKind::kMaster, Access::kReadOnly);
   MasterView master(region->data());
@@ -34,7 +34,7 @@ int taken_mailboxes(const Server& server) {
   return taken;
 }
 
-// What a server has, of all that a client costs.
+// The resources that a server holds for its clients.
 struct Holdings {
   std::size_t open_files;
   std::size_t mappings;
@@ -57,7 +57,8 @@ void die_at_every_point(int times) {
   Server server({"10", "--workers", "1"});
   Peer bystander(server);
   EXPECT_EQ(bystander.put("key", "value"), StatusCode::kOk);
-  // A client is served before the server has begun to watch its process: who comes and goes after it shows that it has.
+  // A client is served before the server has begun to watch its process. A second client that has come and gone shows that
+  // the server watches the first.
   EXPECT_EQ(Peer(server).leave(), kSuccess);
   ASSERT_TRUE(server.connections_come_to(1));
   const Holdings before = holdings(server);
@@ -68,7 +69,7 @@ void die_at_every_point(int times) {
       for (int i = 0; i < kAtOnce; ++i) dying.push_back(stepping_client(server, point, "KILL"));
     }
     for (Program& client : dying) ASSERT_EQ(client.wait(), killed_by(SIGKILL)) << client.output();
-    // Nobody waits for the dead: not the next client, and not one that is there.
+    // A dead client delays neither the next client nor a connected one.
     Peer next(server);
     ASSERT_EQ(next.put("next", "value"), StatusCode::kOk);
     ASSERT_EQ(bystander.put("key", "value"), StatusCode::kOk);
@@ -76,7 +77,8 @@ void die_at_every_point(int times) {
   }
   const bool all_back = eventually([&] { return holdings(server) == before; });
   EXPECT_TRUE(all_back) << "before: " << before << "; after: " << holdings(server);
-  // The first two of the ten points come before there is a connection. At the third, others ring for the dead: or not.
+  // The first two of the ten points are before there is a connection. At the third, the server sees the request only if
+  // another client wakes it.
   EXPECT_GE(server.stat("reaped"), static_cast<std::uint64_t>(times) * 7);
   EXPECT_LE(server.stat("reaped"), static_cast<std::uint64_t>(times) * 8);
   EXPECT_EQ(server.stat("poisoned"), 0u);
@@ -108,7 +110,7 @@ TEST(Connecting, AClientKilledAfterItPublishedItsPutHasPutIt) {
   }
 }
 
-// The patience that the server has with a client between two steps is 2 s: these stand still for longer.
+// The server waits 2 s for a client between two steps; these clients are stopped for longer.
 TEST(Connecting, AClientStoppedWhileConnectingIsServedOrRefusedWhenContinued) {
   Server server;
   std::vector<Program> clients;
@@ -117,17 +119,18 @@ TEST(Connecting, AClientStoppedWhileConnectingIsServedOrRefusedWhenContinued) {
     ASSERT_TRUE(eventually([&] { return is_stopped(client.pid()); })) << client.command_line();
   }
   for (int i = 0; i < 40; ++i) {
-    Peer next(server);  // others come and go, at once
+    Peer next(server);  // others connect and leave without delay
     ASSERT_EQ(next.leave(), kSuccess);
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
   }
   for (Program& client : clients) {
     client.send(SIGCONT);
     const std::string said = client.hear();
-    // Either it is served, or it learns that it was given up: then the client library begins again.
+    // Either it is served, or it learns that the server has given it up; the client library then begins again.
     const bool told = said.starts_with("failed: ") && said.find("kMailboxAsked") == std::string::npos;
     EXPECT_TRUE(said == "done 0" || told) << client.command_line() << ": " << said;
-    EXPECT_NE(said, "failed: mailbox state 2") << "it asks, and nobody hears it: " << client.command_line();
+    EXPECT_NE(said, "failed: mailbox state 2")
+        << "its request is pending and the server does not see it: " << client.command_line();
     client.wait();
   }
   EXPECT_TRUE(server.connections_come_to(0));
@@ -191,7 +194,7 @@ TEST(Connecting, WithoutAConnectionLeftAClientIsRefusedClearly) {
   EXPECT_EQ(late.connect(server), StatusCode::kFull);
   for (Peer& peer : peers) EXPECT_EQ(peer.put("key", "value"), StatusCode::kOk) << "those inside do not notice";
   EXPECT_EQ(taken_mailboxes(server), 0) << "a refusal keeps no mailbox";
-  // One place is free again after a good-bye, and after a death.
+  // A place is free again after a client has left, and after one has died.
   EXPECT_EQ(peers.back().leave(), kSuccess);
   peers.pop_back();
   EXPECT_TRUE(eventually([&] { return late.connect(server) == StatusCode::kOk; }));
@@ -202,7 +205,7 @@ TEST(Connecting, WithoutAConnectionLeftAClientIsRefusedClearly) {
 }
 
 TEST(Connecting, ACounterNearItsEndContinuesFromTheBeginning) {
-  // The counter's own end, the end of the ids that it gives, and a value that a stranger might put there.
+  // The end of the counter, the end of the ids that it gives, and a value that any other process might store there.
   for (const std::uint64_t value : {~std::uint64_t{0} - 2, kIdMask - 2, std::uint64_t{1} << 40, std::uint64_t{0}}) {
     SCOPED_TRACE(value);
     Server server;

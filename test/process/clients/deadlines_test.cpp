@@ -1,5 +1,5 @@
-// Every loop of a client ends by its deadline: against a value that always changes, a server that was stopped, a ring that is
-// full both ways, and a server that ends.
+// Every loop of a client ends by its deadline: with a value that changes all the time, a stopped server, two full rings, and
+// a server that ends.
 #include <atomic>
 #include <chrono>
 #include <gtest/gtest.h>
@@ -13,7 +13,7 @@ namespace hostmap::test {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-// A watchdog: the bound itself is some milliseconds, on a machine that is idle.
+// A watchdog: on an idle machine the calls end some milliseconds after their deadline.
 constexpr std::chrono::seconds kWatchdog{20};
 
 // A value that is read in pieces and replaced faster than it can be read.
@@ -43,9 +43,9 @@ TEST(Deadlines, AGetByRingOfAValueThatKeepsChangingEnds) {
   stop = true;
 }
 
-// Answers to calls that have timed out fill the answer ring; a later call needs room in the request ring, which comes only when
-// those answers are taken.
-TEST(Deadlines, ACallThatWaitsForRoomTakesTheAnswersThatAreInTheWay) {
+// Answers to calls that have timed out fill the answer ring; a later call needs room in the request ring, which comes only
+// when those answers are taken.
+TEST(Deadlines, ACallThatWaitsForRoomTakesTheAnswersThatBlockIt) {
   for (const char* ring : {"4K", "8K", "64K"}) {
     SCOPED_TRACE(ring);
     Server server({"10", "--ring-size", ring, "--memory", "64M"});

@@ -1,4 +1,4 @@
-// The programs in examples/: each works beside a running server, and says what to do without one.
+// The programs in examples/: each works with a running server, and without one prints what to do.
 #include <gtest/gtest.h>
 #include <regex>
 #include <string>
@@ -15,7 +15,7 @@ Ran example(const std::string& which, const std::string& instance) {
 
 class Examples : public testing::Test {
  protected:
-  // Twice: what the first run has left behind does not disturb the second one.
+  // Twice: the keys that the first run has left do not disturb the second one.
   void expect_twice(const std::string& which, const std::string& last_line) {
     for (int i = 0; i < 2; ++i) {
       const Ran ran = example(which, server_.name());

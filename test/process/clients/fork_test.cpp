@@ -1,5 +1,5 @@
-// A process forks while it has a client (fault case 21 in docs/internals/failure-model.md). Two processes never share a ring,
-// and a dead parent's connection is freed although its child inherited the descriptor that holds the lock.
+// A process forks while it has a client (fault case 21 in docs/internals/failure-model.md). Two processes never share a
+// ring, and a dead parent's connection is freed although its child inherited the descriptor that holds the lock.
 #include <array>
 #include <chrono>
 #include <gtest/gtest.h>
@@ -16,7 +16,7 @@
 namespace hostmap::test {
 namespace {
 
-// A pipe for one byte: "now".
+// A pipe for one byte, which means "now".
 class Signal {
  public:
   Signal() {
@@ -157,7 +157,7 @@ TEST(Forks, WritesQueuedBeforeTheForkAreSentByTheParentOnly) {
 }
 
 TEST(Forks, AChildContinuesAfterItsParentHasDied) {
-  // The grandchild must be this test's to wait for when its parent is dead.
+  // When its parent is dead, this test must be able to wait for the grandchild.
   ASSERT_EQ(::prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
   for (const bool child_has_used_it : {false, true}) {
     SCOPED_TRACE(child_has_used_it ? "the child has its own connection" : "the child only inherited");
@@ -171,7 +171,7 @@ TEST(Forks, AChildContinuesAfterItsParentHasDied) {
       EXPECT_TRUE(client.put("key", "parent").ok());
       const pid_t child = ::fork();
       if (child == 0) {
-        ::alarm(60);  // it outlives its parent: never for long
+        ::alarm(60);  // a limit, because it outlives its parent
         if (child_has_used_it) {
           EXPECT_TRUE(client.put("key", "child").ok());
         }
@@ -181,7 +181,7 @@ TEST(Forks, AChildContinuesAfterItsParentHasDied) {
         const char verdict = testing::Test::HasFailure() ? 'n' : 'y';
         static_cast<void>(!::write(report[1], &verdict, 1));
         ::close(report[1]);
-        ::raise(SIGSTOP);  // until it was looked at
+        ::raise(SIGSTOP);  // until the test has examined it
         ::_exit(0);
       }
       ::pause();
@@ -191,7 +191,7 @@ TEST(Forks, AChildContinuesAfterItsParentHasDied) {
     const std::uint64_t before = child_has_used_it ? 2 : 1;
     EXPECT_TRUE(server.connections_come_to(before));
     parent.kill_and_wait();
-    // The child holds a copy of the descriptor, and that is all it holds.
+    // The child holds a copy of the descriptor and nothing else.
     EXPECT_TRUE(server.connections_come_to(before - 1));
     EXPECT_EQ(server.stat("reaped"), 1u);
     child_may_go_on.give();
@@ -200,7 +200,7 @@ TEST(Forks, AChildContinuesAfterItsParentHasDied) {
     EXPECT_EQ(verdict, 'y');
     EXPECT_TRUE(server.connections_come_to(1));
     EXPECT_EQ(server.stat("poisoned"), 0u);
-    // The orphan is the only child left of which this process does not know the number yet.
+    // The orphan is the only remaining child whose pid this process does not know.
     const std::string id = std::to_string(::getpid());
     std::istringstream pids(read_text("/proc/" + id + "/task/" + id + "/children"));
     for (pid_t pid; pids >> pid;) {

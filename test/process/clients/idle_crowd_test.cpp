@@ -1,5 +1,5 @@
-// A client that was idle tells the server's worker that it has a request again, by a bit in the master region: from process to
-// process, for each of several workers.
+// A client that was idle notifies the server's worker of a new request by a bit in the master region: between processes, and
+// for each of several workers.
 #include <atomic>
 #include <gtest/gtest.h>
 #include <memory>
@@ -53,7 +53,7 @@ class IdleCrowd : public testing::Test {
     return true;
   }
   std::uint64_t id_of(std::size_t connection) const { return connections_[connection].at<ConnectionHeader>(0)->id; }
-  // Of the workers, those whose line has this connection's bit.
+  // The workers whose line has this connection's bit.
   std::uint32_t hinted(std::uint64_t id) const {
     std::uint32_t workers = 0;
     const std::uint64_t bucket = id % kIdleBuckets;

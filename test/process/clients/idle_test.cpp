@@ -1,4 +1,4 @@
-// Idle costs nothing: clients in processes of their own, and their server, while nobody does anything.
+// Idle clients, each in its own process, and their server use no processor time.
 #include <chrono>
 #include <gtest/gtest.h>
 #include <thread>
@@ -19,7 +19,7 @@ void be_idle(const char* workers) {
     ASSERT_EQ(peer.put("key", "value"), StatusCode::kOk);
     ASSERT_EQ(peer.get("key").text, Peer::told_of("value"));
   }
-  std::this_thread::sleep_for(std::chrono::seconds(3));  // until what connecting left behind is done
+  std::this_thread::sleep_for(std::chrono::seconds(3));  // until all work that connecting caused is done
   std::vector<std::uint64_t> before;
   for (const Peer& peer : peers) before.push_back(voluntary_switches(peer.pid()));
   const std::uint64_t server_switches = voluntary_switches(server.pid());
@@ -31,7 +31,7 @@ void be_idle(const char* workers) {
   EXPECT_LE(cpu_ticks(server.pid()) - server_ticks, 1u);
   EXPECT_EQ(server.stat("timeout_rescues"), 0u);
   EXPECT_EQ(server.stat("client_timeout_rescues"), 0u);
-  // And they are there at once.
+  // They still answer immediately.
   for (Peer& peer : peers) ASSERT_EQ(peer.put("key", "other"), StatusCode::kOk);
 }
 

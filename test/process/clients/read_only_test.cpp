@@ -14,7 +14,7 @@ Options read_only(const Server& server) {
   return options;
 }
 
-TEST(ReadOnly, EverythingThatReadsWorksAndNothingThatWrites) {
+TEST(ReadOnly, ReadsWorkAndWritesAreRefused) {
   Server server({"10"});
   Client writer = server.connect();
   const std::string large(200'000, 'l');
@@ -56,7 +56,7 @@ TEST(ReadOnly, ARingIsRefusedAndSoIsAMissingServer) {
   EXPECT_EQ(Client::connect(options).status().code(), StatusCode::kNoServer);
 }
 
-TEST(ReadOnly, ItReadsOnWhileTheServerIsDeadAndBesideTheNext) {
+TEST(ReadOnly, ItReadsWhileTheServerIsDeadAndBesideTheNext) {
   auto first = std::make_unique<Server>(std::vector<std::string>{"10"});
   const std::string name = first->name();
   ASSERT_TRUE(first->connect().put("key", "value").ok());
@@ -85,8 +85,8 @@ TEST(ReadOnly, ItNoticesAStopAndFindsTheNextServer) {
   EXPECT_EQ(*reader->size(), 1u);
 }
 
-// Long values beside a writer that never rests: there is nobody to ask, so it looks until it sees.
-TEST(ReadOnly, ItNeverSeesHalfAValueAndDoesNotGiveUp) {
+// Long values while a client writes them all the time: without a ring, the reader retries until it gets a whole value.
+TEST(ReadOnly, ItNeverReturnsAnIncompleteValueAndDoesNotGiveUp) {
   Server server({"10"});
   Client writer = server.connect();
   const auto value_of = [](int round) { return std::string(40'000, static_cast<char>('a' + round % 26)); };

@@ -12,7 +12,7 @@
 namespace hostmap::test {
 namespace {
 
-// Others work beside the stopped client; then nobody does, and the server sleeps.
+// Other clients work while one is stopped; then no client works, and the server sleeps.
 void expect_others_undisturbed(const Server& server) {
   Peer direct(server);
   PeerSetup setup;
@@ -63,7 +63,7 @@ TEST(StoppedClients, AClientThatNeverTakesItsAnswersDisturbsNobody) {
     Peer writer(server);
     EXPECT_EQ(writer.put("step", "#900:1"), StatusCode::kOk);
   }
-  // Gets and puts whose answers are left lying, until the server can answer no more and the requests fill their ring.
+  // Gets and puts whose answers are not taken, until the server can answer no more and the requests fill their ring.
   const auto connection = RawConnection::connected(server.instance());
   std::uint64_t asked = 0;
   while (connection->producer().head() < 4096 - 64) {
@@ -94,7 +94,7 @@ TEST(StoppedClients, ASmallPutIsServedWhileAnotherClientStopsInMidStreamAgainAnd
     ASSERT_TRUE(eventually([&] { return is_stopped(streaming.pid()); }));
     ASSERT_EQ(small.put("small", std::to_string(round)), StatusCode::kOk);
     ASSERT_EQ(small.get("small").text, Peer::told_of(std::to_string(round)));
-    // What is read of the large value meanwhile is a whole one, and never an older one.
+    // A get of the large value meanwhile returns a whole value, and never an older one than before.
     Client reader = server.connect();
     if (const Result<std::string> got = reader.get("large"); got) {
       const std::optional<std::uint64_t> number = unseal(*got, digest("large"));
@@ -106,7 +106,7 @@ TEST(StoppedClients, ASmallPutIsServedWhileAnotherClientStopsInMidStreamAgainAnd
     ASSERT_TRUE(eventually([&] {
       const Result<std::string> got = reader.get("large");
       return got && unseal(*got, digest("large")).value_or(0) > last;
-    })) << "it does not go on";
+    })) << "it does not continue";
   }
   streaming.kill();
 }

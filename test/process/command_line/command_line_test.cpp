@@ -17,7 +17,8 @@
 namespace hostmap::test {
 namespace {
 
-// Does the list of instances show this one in this state? The column is as wide as the longest name, other tests' too.
+// Does the list of instances show this one in this state? The column is as wide as the longest name, including those of
+// other tests.
 bool shows(const std::string& listed, const std::string& name, const std::string& state) {
   return std::regex_search(listed, std::regex("(^|\n)" + name + " +" + state));
 }
@@ -141,7 +142,7 @@ TEST(CommandLine, AKeyHas65536BytesAtMost) {
   expect_refusal(hostmap(server, {"put", longest + "k", "v"}), 4, {"65,536"});
 }
 
-TEST(CommandLine, ATerminalGetsANewlineBehindTheValue) {
+TEST(CommandLine, ATerminalGetsANewlineAfterTheValue) {
   const UniqueFd terminal(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC));
   if (!terminal) GTEST_SKIP() << "there are no pseudo-terminals here";
   const Server server;
@@ -206,7 +207,7 @@ TEST(CommandLine, ScanPrintsKeysOneALine) {
   expect_silence(hostmap(server, {"scan", "neither"}));
 }
 
-TEST(CommandLine, ScanEscapesWhatIsUnprintable) {
+TEST(CommandLine, ScanEscapesUnprintableBytes) {
   const Server server;
   Client client = server.connect();
   const std::string key("a\0\t\n\\\x7f\xff ~", 9);
@@ -243,7 +244,7 @@ TEST(CommandLine, AFullOrClosedOutputIsAnError) {
   expect_silence(shell(server, "\"$@\" <&- >&- 2>&-", {"put", "n", "2"}));
 }
 
-// What scan prints of a key, any command takes with -x: the way from a list back to the map.
+// Any command with -x accepts a key as scan prints it.
 TEST(CommandLine, EscapedKeysAndValuesAreUnderstoodByEveryCommandThatTakesThem) {
   const Server server;
   Client client = server.connect();
@@ -274,15 +275,15 @@ TEST(CommandLine, EscapedKeysAndValuesAreUnderstoodByEveryCommandThatTakesThem) 
   }
 }
 
-// In a terminal whose locale is UTF-8, people read their characters; what could disarrange the terminal stays escaped, and so does
-// all that is written elsewhere.
+// On a terminal with a UTF-8 locale, UTF-8 characters are printed as they are; bytes that could disturb the terminal stay
+// escaped, and so does all output that does not go to a terminal.
 TEST(CommandLine, ScanShowsUtf8AsItIsOnAUtf8TerminalOnly) {
   const UniqueFd terminal(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC));
   if (!terminal) GTEST_SKIP() << "there are no pseudo-terminals here";
   const Server server;
   Client client = server.connect();
   const std::string shown_as_it_is = "k\xc3\xb6nig \xe4\xb8\xad \xf0\x9f\x98\x80";
-  // A broken character, a control character of 0x80 on, an override of the direction, a separator of lines.
+  // An incomplete character, a control character from 0x80, an override of the direction, a line separator.
   ASSERT_TRUE(client.put(shown_as_it_is + "\xc3 \xc2\x9b \xe2\x80\xae \xe2\x80\xa8 \\", "v").ok());
   const std::string rest = "\\xc3 \\xc2\\x9b \\xe2\\x80\\xae \\xe2\\x80\\xa8 \\x5c";
   const std::string escaped_key = "k\\xc3\\xb6nig \\xe4\\xb8\\xad \\xf0\\x9f\\x98\\x80" + rest;
@@ -309,7 +310,7 @@ TEST(CommandLine, ClearRemovesEveryKey) {
 
 // --- Usage -----------------------------------------------------------------------------------------------------------
 
-TEST(CommandLine, BadInputIsRefusedWithWhatIsWrong) {
+TEST(CommandLine, BadInputIsRefusedWithTheReason) {
   const Server server;
   struct Row {
     std::vector<std::string> arguments;
@@ -368,7 +369,7 @@ TEST(CommandLine, BadInputIsRefusedWithWhatIsWrong) {
   EXPECT_EQ(server.stat("entries"), 0u);
 }
 
-TEST(CommandLine, CommonOptionsMayStandAnywhere) {
+TEST(CommandLine, CommonOptionsMayBeAnywhere) {
   const Server server;
   const std::string hostmap = program("hostmap");
   expect_silence(run({hostmap, "put", "--name", server.name(), "key", "--timeout", "0.001e3", "value"}));
@@ -408,7 +409,7 @@ std::multiset<std::string> set_of_words(const std::string& text) {
   return {std::istream_iterator<std::string>(in), {}};
 }
 
-TEST(CommandLine, EveryHelpFitsTheColumnsThatThereAreAndBreaksNoWord) {
+TEST(CommandLine, EveryHelpFitsTheColumnsAndBreaksNoWord) {
   for (const auto& words : commands_that_help()) {
     const std::string wide = run(words, {.environment = {"COLUMNS=1000"}}).output;
     for (const std::string columns : {"", "80", "56", "100"}) {
@@ -433,7 +434,7 @@ TEST(CommandLine, HelpOfMoreColumnsHasFewerLines) {
   EXPECT_EQ(lines_with("COLUMNS=wide"), lines_with("COLUMNS=80"));
 }
 
-// What a terminal of 60 columns shows; the lines end as terminals want it.
+// The output on a terminal of 60 columns; its lines end with "\r\n".
 std::string on_a_terminal(const std::string& which, const std::vector<std::string>& environment) {
   const std::string line = "stty cols 60; '" + program(which) + "' --help";
   const Ran ran = run({"script", "--quiet", "--return", "--command", line, "/dev/null"}, {.environment = environment});
@@ -441,7 +442,7 @@ std::string on_a_terminal(const std::string& which, const std::vector<std::strin
   return std::regex_replace(ran.output, std::regex("\r"), "");
 }
 
-TEST(CommandLine, HelpOnATerminalIsAsWideAsThatAndHasColoursUnlessTheyAreUnwanted) {
+TEST(CommandLine, HelpOnATerminalHasItsWidthAndColoursUnlessTheyAreDisabled) {
   for (const char* which : {"hostmap", "hostmap-server", "hostmap-client"}) {
     const std::string piped = run({program(which), "--help"}, {.environment = {"COLUMNS=60"}}).output;
     EXPECT_EQ(piped.find('\x1b'), piped.npos);
@@ -471,7 +472,7 @@ TEST(CommandLine, EveryProgramHasHelpAndTheVersionAsWordsToo) {
   }
 }
 
-// The next word is an option of its own, and never the value that is missing.
+// The next word is an option of its own and is never taken for the missing value.
 TEST(CommandLine, AnOptionWithoutItsValueIsNamed) {
   for (const std::string which : {"hostmap", "hostmap-server", "hostmap-client"}) {
     for (const std::vector<std::string>& words : {std::vector<std::string>{"--name=", "--bogus"},
@@ -492,7 +493,7 @@ TEST(CommandLine, AnOptionWithoutItsValueIsNamed) {
   expect_output(hostmap(server, {"get", "--", "--name="}), "value");
 }
 
-// What lies in the server's place is no mistake in the command line.
+// A file in the server's place is not a usage error.
 TEST(CommandLine, AHardLinkIsRefusedWithExitCodeFourAndHowToFindIt) {
   const Server server;
   const std::string other = unique_name();
@@ -511,7 +512,7 @@ TEST(CommandLine, HelpAndResultsThatCannotBeWrittenAreReported) {
   for (const char* which : {"hostmap", "hostmap-server", "hostmap-client"}) {
     SCOPED_TRACE(which);
     expect_refusal(run({"bash", "-c", redirect, "bash", program(which), "--help"}), 1, {"standard output", "space"});
-    // Nor do they end without a word where nobody reads, or where no byte may be written to a file.
+    // No signal (SIGPIPE, SIGXFSZ) ends them if the pipe has no reader or if the limit of the file size is 0.
     const std::string exit_of_first = "\"$@\" 2>&1 | true; exit ${PIPESTATUS[0]}";
     EXPECT_EQ(run({"bash", "-c", exit_of_first, "bash", program(which), "--bad"}).exit, exited(2));
     EXPECT_EQ(run({"bash", "-c", exit_of_first, "bash", program(which), "--help"}).exit, exited(0));
@@ -567,7 +568,7 @@ TEST(CommandLine, AfterAServerHasDiedTheExitCodeIsThree) {
     expect_refusal(hostmap(server, arguments), 3, {server.name(), "died"});
   }
   expect_refusal(hostmap(server, {"stat"}), 3, {server.name(), "died"});
-  EXPECT_EQ(hostmap(server, {"check"}).exit, kSuccess) << "the table is still there to be looked at";
+  EXPECT_EQ(hostmap(server, {"check"}).exit, kSuccess) << "the table of a dead server can be checked";
   expect_refusal(hostmap(server, {"stop"}), 3, {server.name()});
   server.remove_regions();
 }
@@ -585,7 +586,7 @@ TEST(CommandLine, WhatDoesNotFitIsRefusedWithExitCodeFour) {
   expect_silence(hostmap(server, {"ping"}));
 }
 
-TEST(CommandLine, AServerThatStandsStillIsExitCodeFive) {
+TEST(CommandLine, AStoppedServerIsExitCodeFive) {
   Server server;
   expect_silence(hostmap(server, {"put", "k", "v"}));
   server.pause();
@@ -602,7 +603,7 @@ TEST(CommandLine, AServerThatStandsStillIsExitCodeFive) {
 TEST(CommandLine, AServerOfAnotherVersionIsExitCodeSixAndCanBeStopped) {
   Server server;
   {
-    // The table's head: the master's is mended by the server whenever it is overwritten.
+    // The table's head, because the server repairs the master's whenever it is overwritten.
     std::fstream file("/dev/shm/" + server.name() + "-table", std::ios::in | std::ios::out | std::ios::binary);
     const std::uint32_t other = kLayoutVersion + 1;
     file.seekp(offsetof(RegionHeader, layout_version));
@@ -618,7 +619,7 @@ TEST(CommandLine, AServerOfAnotherVersionIsExitCodeSixAndCanBeStopped) {
 
 // --- ping, stop, ls --------------------------------------------------------------------------------------------------
 
-TEST(CommandLine, PingAsksTheServerAndChangesNothing) {
+TEST(CommandLine, PingReachesTheServerAndChangesNothing) {
   const Server server;
   expect_silence(hostmap(server, {"put", "ping", "there"}));
   const auto before = server.stat();
@@ -646,7 +647,7 @@ TEST(CommandLine, StopGivesUpAfterItsTimeout) {
   expect_refusal(hostmap(server, {"stop", "--timeout", "0.2"}), 5,
                  {server.name(), std::to_string(server.pid()), "--timeout", "kill"});
   server.send(SIGCONT);
-  EXPECT_EQ(server.wait(), kSuccess) << "it was asked, and stops as soon as it can";
+  EXPECT_EQ(server.wait(), kSuccess) << "the request is pending, and it stops as soon as it can";
 }
 
 TEST(CommandLine, StopInAnotherPidNamespaceSaysWhatToDo) {
@@ -676,7 +677,7 @@ TEST(CommandLine, LsShowsEveryInstanceAndItsState) {
   dead.kill();
   Server paused;
   paused.pause();
-  // A server that has its lock but not yet a table, as far as can be seen.
+  // It appears as a server that has its lock but not yet a table.
   const Server starting;
   const std::string table = "/dev/shm/" + starting.name() + "-table";
   const auto set_state = [&](std::uint64_t state) {
@@ -760,7 +761,7 @@ TEST(CommandLine, LsDistinguishesServersThatAreKeptDeadAndServingAgain) {
   third.remove_regions();
 }
 
-// A start that is refused leaves what was kept as it was.
+// A refused start does not change a kept map.
 TEST(CommandLine, LsShowsAMapAsKeptAfterAStartThatFailed) {
   const std::string name = unique_name();
   {
@@ -803,7 +804,7 @@ TEST(CommandLine, LsAsJsonHasNumbersWhereTheTableHasTextAndNullForWhatIsUnknown)
   dead.remove_regions();
 }
 
-TEST(CommandLine, LsOfNothingSaysSo) {
+TEST(CommandLine, LsWithoutInstancesReportsThat) {
   const std::string folder = unique_path();
   std::filesystem::create_directory(folder);
   expect_output(run({program("hostmap"), "--dir", folder, "ls"}), "no instances in " + folder + "\n");

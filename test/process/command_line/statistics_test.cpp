@@ -1,4 +1,4 @@
-// hostmap stat: what its figures mean, and who can move them.
+// hostmap stat: what its figures mean, and which processes can change them.
 #include <ctime>
 #include <gtest/gtest.h>
 #include <regex>
@@ -60,11 +60,11 @@ TEST(Statistics, NameVersionCommitAndLayoutOfTheServerAndPrintNothingThatBreaksT
   Word(&words)[8] = region->at<TableHeader>(0)->server_version;
   for (Word& word : words) word.store(0x0a22'5c22'2c22'3a41);  // A:",...
   EXPECT_NE(json().find("\"version\": \"A:?,???"), std::string::npos) << json();
-  for (Word& word : words) word.store(0);  // of a server from before
+  for (Word& word : words) word.store(0);  // as an older server leaves them
   EXPECT_NE(json().find("\"version\": \"unknown\",\n  \"commit\": \"unknown\""), std::string::npos) << json();
 }
 
-TEST(Statistics, CountsSayWhenTheyBeganAndContinueOverARestart) {
+TEST(Statistics, CountsShowWhenTheyBeganAndContinueAfterARestart) {
   const std::string name = unique_name();
   const auto before = static_cast<std::uint64_t>(std::time(nullptr));
   std::uint64_t since = 0;
@@ -95,7 +95,7 @@ TEST(Statistics, CountsSayWhenTheyBeganAndContinueOverARestart) {
   EXPECT_GT(third.stat("counted_since"), since);
 }
 
-TEST(Statistics, AHostileClientMovesOnlyWhatClientsSayAndThatNotWithoutBound) {
+TEST(Statistics, AHostileClientChangesOnlyFiguresThatClientsReportWithinBounds) {
   Server server({"10"});
   constexpr std::uint64_t kMost = std::uint64_t{1} << 32;
   constexpr std::uint64_t kClients = 3;
@@ -122,8 +122,8 @@ TEST(Statistics, AHostileClientMovesOnlyWhatClientsSayAndThatNotWithoutBound) {
   EXPECT_EQ(server.stop(), kSuccess) << server.errors();
 }
 
-// A child that ends by _exit leaves its connection open and has not died of anything.
-TEST(Statistics, AClientThatExitsWithoutClosingIsNotCalledDead) {
+// A child that ends by _exit leaves its connection open, but was not killed.
+TEST(Statistics, AClientThatExitsWithoutClosingIsNotReportedAsDead) {
   const Server server({"10"});
   Child child = Child::fork([&]() -> int {
     Result<Client> client = Client::connect(server.options());

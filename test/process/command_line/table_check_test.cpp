@@ -1,4 +1,4 @@
-// hostmap check: a table that is as it should be is found so, also while it is written to; damage is found and named.
+// hostmap check: it finds nothing in a correct table, also while it is written; it finds and names damage.
 #include <bit>
 #include <csignal>
 #include <cstring>
@@ -23,7 +23,7 @@ void expect_ok(const Ran& ran, const std::string& begin = "ok: ") {
   EXPECT_EQ(ran.errors, "");
 }
 
-// The table of a server that stands still, to be damaged. Put back and going on when this ends.
+// The table of a stopped server, to be damaged. The destructor restores the table and continues the server.
 class StoppedTable {
  public:
   explicit StoppedTable(Server& server)
@@ -41,7 +41,7 @@ class StoppedTable {
     return static_cast<std::uint64_t>(static_cast<const std::byte*>(address) - region_.data());
   }
 
-  // One store of the damage.
+  // Makes one store, which put_back() reverts.
   void store(Word& at, std::uint64_t value) {
     before_.push_back({&at, at.load()});
     at.store(value);
@@ -93,7 +93,7 @@ class StoppedTable {
     }
     throw std::runtime_error("no empty cell");
   }
-  // The end of what is populated, where nothing lies yet.
+  // The end of the populated part, which is still empty.
   std::uint64_t unused(std::uint64_t bytes) { return header().arena_offset + header().arena_populated.load() - bytes; }
 
  private:
@@ -111,7 +111,7 @@ class Check : public testing::Test {
     }
   }
 
-  // Damages the stopped table, and expects to be told of it in lines that hold these words.
+  // Damages the stopped table, and expects that check reports it in lines that contain these words.
   void expect_found(const std::function<void(StoppedTable&)>& damage, const std::vector<std::string>& words) {
     StoppedTable table(server_);
     damage(table);
@@ -127,7 +127,7 @@ class Check : public testing::Test {
   Client client_;
 };
 
-TEST_F(Check, AnUndamagedTableIsFoundSo) {
+TEST_F(Check, NothingIsFoundInAnUndamagedTable) {
   expect_ok(check(server_), "ok: 1000 entries in 8192 buckets checked\n");
   ASSERT_TRUE(client_.clear().ok());
   expect_ok(check(server_), "ok: 0 entries in 8192 buckets checked\n");
@@ -173,7 +173,7 @@ TEST_F(Check, AKeyInTheWrongBucketIsFound) {
       {"entry bucket", "does not belong to the bucket"});
 }
 
-TEST_F(Check, ATagThatIsNotItsKeysIsFound) {
+TEST_F(Check, AWrongTagIsFound) {
   expect_found(
       [](StoppedTable& table) {
         Word& cell = table.cell("key 8");
@@ -201,8 +201,8 @@ TEST_F(Check, OffsetsThatLeadNowhereAreFound) {
   expect_found(lead_to([](StoppedTable&, std::uint64_t offset) { return offset + 4; }), words);
 }
 
-// Nothing beyond the arena is read, even if the table says that it is populated.
-TEST_F(Check, AnArenaThatSaysThatItIsLargerThanItIsLeadsNoReaderOutOfTheFile) {
+// Nothing beyond the arena is read, even if the table claims that it is populated.
+TEST_F(Check, AnArenaWithAForgedSizeLeadsNoReaderOutOfTheFile) {
   expect_found(
       [](StoppedTable& table) {
         table.store(table.header().arena_populated, kOffsetMask);
@@ -303,14 +303,14 @@ TEST_F(Check, CountsThatDifferAreFound) {
                {"shard 0: 500 keys are in its entries, but its server counts 0"});
 }
 
-TEST_F(Check, AStateWordThatCannotBeIsFound) {
+TEST_F(Check, AnImpossibleStateWordIsFound) {
   for (const std::uint64_t state : {make_state(60, 0), make_state(0, 4096), make_state(30, 0), ~kStateClosed}) {
     expect_found([state](StoppedTable& table) { table.store(table.header().shards[0].entry_state, state); },
                  {"entry bucket 0 of shard 0", "state word"});
   }
 }
 
-// Both forms, keys that move between them, splits, overflow buckets and clears, by several clients, while check looks.
+// Both forms, keys that move between them, splits, overflow buckets and clears, by several clients, while check runs.
 TEST(CheckOfABusyTable, FindsNothingWrongWhileItIsWrittenTo) {
   Server server({"4", "--workers", "2"});
   std::vector<Child> writers;
@@ -333,7 +333,7 @@ TEST(CheckOfABusyTable, FindsNothingWrongWhileItIsWrittenTo) {
     }));
   }
   ASSERT_TRUE(eventually([&] { return server.stat("entries") > 1000; }));
-  // On a busy host a whole check can pass without any writer having a cpu: it is repeated until one has met them.
+  // On a busy host a whole check can pass while no writer has a cpu: it is repeated until one met them.
   int checks = 0;
   bool some_not_compared = false;
   const bool met_writers = eventually([&] {
@@ -343,8 +343,8 @@ TEST(CheckOfABusyTable, FindsNothingWrongWhileItIsWrittenTo) {
     return HasFailure() || (++checks >= 15 && some_not_compared);
   });
   EXPECT_TRUE(met_writers) << "nobody wrote";
-  // Caught wherever they are: a split that stands still half done is no damage. (A move between the forms, or a change that
-  // is not counted yet, does look like it: reader_check.hpp.)
+  // Stopped at any point: an incomplete split is no damage. (A move between the forms, or a change that is not counted yet,
+  // is reported as damage: table/read/check.hpp.)
   for (int i = 0; i < 5; ++i) {
     server.pause();
     const Ran ran = check(server);

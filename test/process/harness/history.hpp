@@ -1,5 +1,5 @@
-// Histories of what clients asked and were answered, written so that they outlive the client, and what can be concluded from
-// them: was there an order of all operations on a key, true to time, in which each makes sense?
+// Histories of calls and their answers, written so that they outlive the client, and their check: is there an order of all
+// operations on a key, consistent with their times, in which each answer is correct (linearizability)?
 #pragma once
 
 #include <algorithm>
@@ -19,7 +19,8 @@
 
 namespace hostmap::test {
 
-inline constexpr std::int64_t kOpen = std::numeric_limits<std::int64_t>::max();  // it never ended: outcome unknown
+inline constexpr std::int64_t kOpen =
+    std::numeric_limits<std::int64_t>::max();  // it never ended: the change may or may not have been applied
 
 // One operation on one key. A value is known by a number that no other write of the key has; 0: the key is absent.
 struct Operation {
@@ -32,16 +33,17 @@ struct Operation {
   std::uint64_t seen = 0;     // get; exchange: what it replaced; increment: the new number; fault: which
 };
 
-// Why the operations on a register cannot have happened one after the other; empty: they can. Gets, puts and compare-exchanges
-// that succeeded; a value is written once.
+// Why the operations on a register cannot have happened one after the other; empty: they can. The operations are gets, puts
+// and successful compare-exchanges; each value is written once.
 //
-// Gibbons and Korach, "Testing Shared Memories" (1997): take each value's write and reads together. From the first end to the
-// last begin of them, if they are in this order, that value must stand in the register: two such zones must not overlap. A
-// value whose operations all overlap in one moment may be put there; that moment must not lie wholly within another's zone.
+// Gibbons and Korach, "Testing Shared Memories" (1997): take each value's write and reads together. From the first end to
+// the last begin of them, if they are in this order, the register must contain that value: two such zones must not overlap.
+// A value whose operations all overlap in one moment can be assigned to it; that moment must not be wholly within another's
+// zone.
 //
-// Clears write "absent" more than once. With them, absence has no zone, but each clear and each get that found nothing has its
-// moment; and such a get needs a clear, or the beginning, behind which no put has ended before it. (Histories that pass this
-// and cannot have happened exist: what is found is wrong, not all that is wrong is found.)
+// Clears write "absent" more than once. With them, absence has no zone, but each clear and each get that found nothing has
+// its moment; and such a get needs a clear, or the beginning, after which no put has ended before the get. (Some impossible
+// histories pass this check: each finding is an error, but not each error is found.)
 inline std::string contradiction_of_register(const std::vector<Operation>& operations) {
   constexpr std::int64_t kBefore = std::numeric_limits<std::int64_t>::min();
   struct Value {
@@ -95,34 +97,35 @@ inline std::string contradiction_of_register(const std::vector<Operation>& opera
       if (op.kind == Operation::kExchange && ++value.replaced > 1) return name(op.seen) + " was exchanged twice";
     }
   }
-  std::vector<Zone> stands;  // from the first end to the last begin
+  std::vector<Zone> zones;  // from the first end to the last begin
   for (const auto& [number, value] : values) {
     if (!value.written) return name(number) + " was seen, but never written";
     if (value.first_end < value.write_begin) return name(number) + " was seen before it was written";
-    // What nobody saw and whose call never ended need not have happened.
+    // A value that no client saw and whose call never ended may not have been written.
     if (number != 0 && !value.seen && value.first_end == kOpen) continue;
     if (value.first_end < value.last_begin) {
-      stands.push_back({value.first_end, value.last_begin, number});
+      zones.push_back({value.first_end, value.last_begin, number});
     } else {
       moments.push_back({value.last_begin, value.first_end, number});
     }
   }
-  std::sort(stands.begin(), stands.end(), [](const Zone& a, const Zone& b) { return a.from < b.from; });
-  for (std::size_t i = 1; i < stands.size(); ++i) {
-    if (stands[i].from < stands[i - 1].to) {
-      return name(stands[i - 1].value) + " and " + name(stands[i].value) + " must both stand at one time";
+  std::sort(zones.begin(), zones.end(), [](const Zone& a, const Zone& b) { return a.from < b.from; });
+  for (std::size_t i = 1; i < zones.size(); ++i) {
+    if (zones[i].from < zones[i - 1].to) {
+      return name(zones[i - 1].value) + " and " + name(zones[i].value) + " must both be in the register at one time";
     }
   }
   for (const Zone& moment : moments) {
-    auto at = std::upper_bound(stands.begin(), stands.end(), moment.from,
+    auto at = std::upper_bound(zones.begin(), zones.end(), moment.from,
                                [](std::int64_t from, const Zone& zone) { return from < zone.from; });
-    if (at == stands.begin()) continue;
+    if (at == zones.begin()) continue;
     --at;
     if (at->from < moment.from && moment.to < at->to) {
-      return name(moment.value) + " has its only moment while " + name(at->value) + " stands";
+      return name(moment.value) + " has its only moment while " + name(at->value) + " is in the register";
     }
   }
-  // Of the clears, in the order of their begins, the latest end so far; of the puts, in the order of their ends, the latest begin.
+  // Of the clears, in the order of their begins, the latest end so far; of the puts, in the order of their ends, the latest
+  // begin.
   for (auto* list : {&clears, &writes}) {
     std::sort(list->begin(), list->end());
     for (std::size_t i = 1; i < list->size(); ++i)
@@ -140,7 +143,8 @@ inline std::string contradiction_of_register(const std::vector<Operation>& opera
   return {};
 }
 
-// The same for a number that is only incremented, by 1: lost and duplicated are told apart. `last`: what it was in the end.
+// The same for a number that is only incremented, by 1; lost and duplicated increments are distinguished. `last`: its value
+// at the end.
 struct CounterVerdict {
   std::uint64_t lost = 0;
   std::uint64_t duplicated = 0;
@@ -160,15 +164,15 @@ inline CounterVerdict verdict_of_counter(std::vector<Operation> operations, std:
   for (std::size_t i = 0; i < operations.size(); ++i) {
     if (i != 0 && operations[i].seen == operations[i - 1].seen) ++verdict.duplicated;
     if (operations[i].seen == 0 || operations[i].seen > last) ++verdict.lost;
-    // Whoever got a lower number must not have begun after this one had ended.
+    // An increment that got a lower number must not have begun after this one had ended.
     if (operations[i].end < latest_begin) ++verdict.out_of_order;
     latest_begin = std::max(latest_begin, operations[i].begin);
   }
   return verdict;
 }
 
-// The same where the map is cleared, which takes every number with it: of each stretch between clears, the increments that lie
-// wholly within it. (What such a stretch begins with is not known, so a lost one shows as another's number that comes again.)
+// The same where the map is cleared, which erases every number: for each interval between clears, the increments that lie
+// wholly within it. (The number at its beginning is unknown, so a lost increment shows as a number that occurs twice.)
 inline CounterVerdict verdict_of_cleared_counter(const std::vector<Operation>& operations,
                                                  std::vector<Operation> clears) {
   CounterVerdict verdict;
@@ -192,7 +196,7 @@ inline CounterVerdict verdict_of_cleared_counter(const std::vector<Operation>& o
   return verdict;
 }
 
-// A file of operations, mapped: what stands there when its writer is killed can be read by others.
+// A mapped file of operations: other processes can read it after its writer was killed.
 class History {
  public:
   static constexpr std::uint64_t kMost = 1'000'000;
@@ -212,7 +216,7 @@ class History {
   History& operator=(const History&) = delete;
 
   bool full() const { return head_->count.load() + 64 > kMost; }
-  // The operation stands there, open, before the call is made. Its number is for end().
+  // Records the operation as open, before the call is made. Returns its number for end().
   std::uint64_t begin(const Operation& operation) {
     const std::uint64_t number = head_->count.load();
     operations()[number] = operation;
@@ -224,7 +228,7 @@ class History {
     operations()[number].seen = seen;
     std::atomic_ref<std::int64_t>(operations()[number].end).store(now);
   }
-  // It did not happen, for certain (a compare-exchange that did not match).
+  // It certainly did not happen (a compare-exchange that did not match).
   void forget(std::uint64_t number) {
     operations()[number].kind = Operation::kGet;
     operations()[number].end = kOpen;

@@ -1,4 +1,4 @@
-// What the checker of histories accepts and what it must find.
+// Histories that the checker must accept, and histories that it must reject.
 #include "process/harness/history.hpp"
 
 #include <gtest/gtest.h>
@@ -20,7 +20,7 @@ Operation increment(std::int64_t begin, std::int64_t end, std::uint64_t number) 
   return {begin, end, 0, Operation::kIncrement, 0, number};
 }
 
-TEST(HistoryOfARegister, WhatCanHaveHappenedIsAccepted) {
+TEST(HistoryOfARegister, PossibleHistoriesAreAccepted) {
   EXPECT_EQ(contradiction_of_register({}), "");
   EXPECT_EQ(contradiction_of_register({get(1, 2, 0), put(3, 4, 7), get(5, 6, 7)}), "");
   EXPECT_EQ(contradiction_of_register({put(1, 10, 7), get(2, 3, 0), get(4, 5, 7)}), "")
@@ -31,7 +31,7 @@ TEST(HistoryOfARegister, WhatCanHaveHappenedIsAccepted) {
   EXPECT_EQ(contradiction_of_register({put(1, 2, 7), exchange(3, 4, 7, 8), get(5, 6, 8)}), "");
 }
 
-TEST(HistoryOfARegister, WhatCannotHaveHappenedIsFound) {
+TEST(HistoryOfARegister, ImpossibleHistoriesAreRejected) {
   EXPECT_NE(contradiction_of_register({put(1, 2, 7), get(3, 4, 0)}), "") << "a lost write";
   EXPECT_NE(contradiction_of_register({put(1, 2, 7), put(3, 4, 8), get(5, 6, 7)}), "") << "a stale read";
   EXPECT_NE(contradiction_of_register({put(1, 10, 7), get(2, 3, 7), get(4, 5, 0)}), "") << "back in time";
@@ -44,7 +44,7 @@ TEST(HistoryOfARegister, WhatCannotHaveHappenedIsFound) {
       << "exchanged twice";
 }
 
-TEST(HistoryOfARegister, WhatCanHaveHappenedBesideClearsIsAccepted) {
+TEST(HistoryOfARegister, PossibleHistoriesWithClearsAreAccepted) {
   EXPECT_EQ(contradiction_of_register({put(1, 2, 7), clear(3, 4), get(5, 6, 0), put(7, 8, 9), get(9, 10, 9)}), "");
   EXPECT_EQ(contradiction_of_register({put(1, 2, 7), clear(3, 10), get(4, 5, 7), get(6, 7, 0)}), "") << "either";
   EXPECT_EQ(contradiction_of_register({put(1, 10, 7), clear(2, 9), get(11, 12, 7)}), "") << "the clear came first";
@@ -54,7 +54,7 @@ TEST(HistoryOfARegister, WhatCanHaveHappenedBesideClearsIsAccepted) {
   EXPECT_EQ(contradiction_of_register({clear(1, 2), clear(3, 4), get(5, 6, 0), put(7, kOpen, 7), get(8, 9, 0)}), "");
 }
 
-TEST(HistoryOfARegister, WhatCannotHaveHappenedBesideClearsIsFound) {
+TEST(HistoryOfARegister, ImpossibleHistoriesWithClearsAreRejected) {
   EXPECT_NE(contradiction_of_register({put(1, 2, 7), clear(3, 4), get(5, 6, 7)}), "") << "a value that came back";
   EXPECT_NE(contradiction_of_register({put(1, 2, 7), get(3, 4, 0), clear(5, 6)}), "") << "absent before the clear";
   EXPECT_NE(contradiction_of_register({clear(1, 2), put(3, 4, 7), get(5, 6, 0)}), "") << "a lost write";
@@ -65,7 +65,7 @@ TEST(HistoryOfARegister, WhatCannotHaveHappenedBesideClearsIsFound) {
   EXPECT_NE(contradiction_of_register({clear(1, 2), put(3, 4, 7), exchange(5, 9, 7, 8), exchange(5, 9, 7, 9)}), "");
 }
 
-TEST(HistoryOfACounter, BetweenClearsNoNumberComesTwiceOrLate) {
+TEST(HistoryOfACounter, BetweenClearsNoNumberOccursTwiceOrTooLate) {
   const auto verdict = [](const std::vector<Operation>& operations, const std::vector<Operation>& clears) {
     const CounterVerdict found = verdict_of_cleared_counter(operations, clears);
     return std::vector<std::uint64_t>{found.lost, found.duplicated, found.out_of_order};
@@ -78,7 +78,7 @@ TEST(HistoryOfACounter, BetweenClearsNoNumberComesTwiceOrLate) {
   EXPECT_EQ(verdict({increment(7, 8, 2), increment(9, 10, 1)}, {clear(5, 6)}), (std::vector<std::uint64_t>{0, 0, 1}));
 }
 
-TEST(HistoryOfACounter, LostAndDuplicatedAreToldApart) {
+TEST(HistoryOfACounter, LostAndDuplicatedNumbersAreDistinguished) {
   const auto verdict = [](const std::vector<Operation>& operations, std::uint64_t last) {
     const CounterVerdict found = verdict_of_counter(operations, last);
     return std::vector<std::uint64_t>{found.lost, found.duplicated, found.out_of_order};

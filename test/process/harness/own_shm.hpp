@@ -1,4 +1,4 @@
-// A small file system of the test's own: its body runs in a child whose /dev/shm nobody else sees.
+// A small file system for one test: its body runs in a child with a private /dev/shm.
 #pragma once
 
 #include <cstdio>
@@ -29,7 +29,7 @@ inline void in_own_shm(const std::string& options, const std::function<void()>& 
   EXPECT_EQ(child.wait(std::chrono::minutes(9)), kSuccess);
 }
 
-// Within such a body: another tmpfs, for --dir.
+// Another tmpfs for --dir, within such a body.
 class SmallFolder {
  public:
   explicit SmallFolder(const std::string& options) {
@@ -49,7 +49,7 @@ class SmallFolder {
   }
   bool empty() const { return std::filesystem::is_empty(path_); }
 
-  // Takes all room but `left` bytes. Again, where a server's helper thread has populated a step meanwhile.
+  // Uses all free space but `left` bytes. Repeated if a server's helper thread has populated memory meanwhile.
   void fill(std::uint64_t left = 0) const {
     const UniqueFd file(::open((path_ + "/filler").c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600));
     EXPECT_TRUE(eventually([&] {

@@ -1,4 +1,4 @@
-// Peer: a client in a process of its own, told what to do by the test (programs/scripted_client.cpp).
+// Peer: a client in a process of its own that executes the test's commands (programs/scripted_client.cpp).
 #pragma once
 
 #include <charconv>
@@ -16,10 +16,10 @@
 
 namespace hostmap::test {
 
-// What a peer says to one request.
+// A peer's reply to one command.
 struct Reply {
   StatusCode code = StatusCode::kInternal;
-  std::string text;  // the status's message, or what was asked for
+  std::string text;  // the status's message, or the result
   friend bool operator==(const Reply& reply, StatusCode code) { return reply.code == code; }
   friend std::ostream& operator<<(std::ostream& out, const Reply& reply) {
     return out << static_cast<int>(reply.code) << " " << reply.text;
@@ -72,7 +72,7 @@ class Peer {
     say(line);
     return reply();
   }
-  // The two halves of ask(), for what takes longer.
+  // The two halves of ask(), for calls that take longer.
   void say(const std::string& line) { program_.say(line); }
   Reply reply(std::chrono::milliseconds watchdog = 2 * kPatience) {
     const std::string line = program_.hear(watchdog);
@@ -87,7 +87,7 @@ class Peer {
 
   pid_t pid() const { return program_.pid(); }
   Program& program() { return program_; }
-  // Ends in order, its client destroyed.
+  // Ends normally, with its client destroyed.
   Exit leave() {
     program_.close_input();
     return program_.wait();

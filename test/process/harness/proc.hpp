@@ -1,4 +1,4 @@
-// What /proc says of a process.
+// The state of a process, read from /proc.
 #pragma once
 
 #include <cstdint>
@@ -31,7 +31,7 @@ inline std::uint64_t cpu_ticks(pid_t pid) {
   return user + system;
 }
 
-// How often threads of the process have gone to sleep by themselves.
+// The number of voluntary context switches of all threads of the process: how often one went to sleep.
 inline std::uint64_t voluntary_switches(pid_t pid) {
   std::uint64_t sum = 0;
   for (const auto& thread : std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/task")) {
@@ -53,7 +53,7 @@ inline std::size_t open_files(pid_t pid) {
   return count;
 }
 
-// Mappings of files of the instance `name`; the allocator's own come and go.
+// The number of mappings of files of the instance `name`; those of the allocator change at any time.
 inline std::size_t mappings_of_instance(pid_t pid, const std::string& name) {
   std::istringstream maps(read_text("/proc/" + std::to_string(pid) + "/maps"));
   std::size_t count = 0;
@@ -68,7 +68,7 @@ inline char process_state(pid_t pid) {
   return end == std::string::npos ? '\0' : line[end + 2];
 }
 
-// Are all threads of the process stopped? (The signal reaches one after the other.)
+// Are all threads of the process stopped? (The signal stops them one after the other.)
 inline bool is_stopped(pid_t pid) {
   for (const auto& thread : std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/task")) {
     const std::string line = read_text(thread.path() / "stat");
@@ -78,7 +78,7 @@ inline bool is_stopped(pid_t pid) {
   return true;
 }
 
-// Has the process been sent `signal`, and not taken it yet?
+// Is `signal` pending for the process?
 inline bool is_pending(pid_t pid, int signal) {
   std::istringstream status(read_text("/proc/" + std::to_string(pid) + "/status"));
   for (std::string line; std::getline(status, line);) {

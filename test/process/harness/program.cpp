@@ -41,7 +41,7 @@ Program::Program(std::vector<std::string> command, const ProcessSetup& setup) : 
   std::vector<char*> arguments;
   for (std::string& argument : command_) arguments.push_back(argument.data());
   arguments.push_back(nullptr);
-  // Opened before any change of user: a checkout may lie where another user cannot look.
+  // Opened before any change of user: another user may not be able to read the checkout.
   const UniqueFd image(command_[0].front() == '/' ? ::open(command_[0].c_str(), O_RDONLY | O_CLOEXEC) : -1);
   child_ = Child::fork([&] {
     ::dup2(in[0], STDIN_FILENO);
@@ -54,7 +54,7 @@ Program::Program(std::vector<std::string> command, const ProcessSetup& setup) : 
           ::setresuid(user, user, user) != 0) {
         return kChildSetupFailed;
       }
-      ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // the change of user has forgotten it
+      ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // the change of user has reset it
     }
     for (const auto& [what, value] : setup.limits) {
       const rlimit limit{value, value};
@@ -104,7 +104,7 @@ Exit Program::wait(std::chrono::milliseconds watchdog) {
     wait_for_output(std::chrono::milliseconds(20));
     pump();
   }
-  const Exit exit = child_.wait(std::chrono::seconds(1));  // it has ended, or is to be killed
+  const Exit exit = child_.wait(std::chrono::seconds(1));  // it has ended or must be killed
   pump();
   return exit;
 }

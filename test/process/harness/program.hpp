@@ -1,6 +1,6 @@
-// Program: a program of ours that runs beside the test, with its three standard streams in the test's hands.
+// Program: one of hostmap's programs, which runs beside the test with its three standard streams connected to the test.
 //
-// Built on Child: it dies with the test, and no wait is without a watchdog. One thread at a time.
+// Built on Child: it dies with the test, and each wait has a watchdog. Used by one thread at a time.
 #pragma once
 
 #include <algorithm>
@@ -20,8 +20,8 @@ namespace hostmap::test {
 
 inline constexpr std::chrono::seconds kPatience{30};
 
-// Asks again and again, ever less often, until `condition()` is true; false when the watchdog's time is over. Conditions
-// that start a program cost more than what they wait for.
+// Repeats `condition()`, less and less often, until it is true; returns false when the watchdog's time is over. Less often,
+// because a condition that starts a program takes more processor time than what it waits for.
 template <typename Condition>
 bool eventually(Condition&& condition, std::chrono::milliseconds watchdog = kPatience) {
   const auto end = std::chrono::steady_clock::now() + watchdog;
@@ -34,18 +34,18 @@ bool eventually(Condition&& condition, std::chrono::milliseconds watchdog = kPat
   return true;
 }
 
-// What is different for a program, compared with the test that starts it.
+// How a program's process differs from the test that starts it.
 struct ProcessSetup {
   std::vector<std::string> environment = {};        // "NAME=value"
   std::vector<std::pair<int, rlim_t>> limits = {};  // {RLIMIT_NOFILE, 16}; both soft and hard
   std::optional<uid_t> user = {};                   // without any privilege of root
-  std::vector<gid_t> groups = {};                   // of that user, besides the one of its own number
+  std::vector<gid_t> groups = {};                   // of that user, in addition to the group with the user's number
   std::vector<std::string> wrapper = {};            // {"unshare", "-pf"}: a program that starts it
 };
 
 class Program {
  public:
-  // Throws where not even a pipe can be had.
+  // Throws if no pipe can be created.
   explicit Program(std::vector<std::string> command, const ProcessSetup& setup = {});
   Program(Program&&) noexcept = default;
   Program& operator=(Program&&) noexcept = default;
@@ -58,12 +58,12 @@ class Program {
   void say(std::string_view line) const;
   void close_input() { in_.reset(); }
 
-  // The next line of its standard output, without the newline. Throws when it ends or says nothing for too long.
+  // The next line of its standard output, without the newline. Throws if it ends or prints nothing for too long.
   std::string hear(std::chrono::milliseconds watchdog = kPatience);
-  // The same; nothing when it ends or the time is over.
+  // The same; nothing if it ends or the time is over.
   std::optional<std::string> next_line(std::chrono::milliseconds watchdog);
 
-  // Waits for its end, and collects all that it says until then.
+  // Waits for its end and collects its output until then.
   Exit wait(std::chrono::milliseconds watchdog = kPatience);
   Exit kill();
 

@@ -1,5 +1,5 @@
-// RawConnection: a connection whose bytes are in the hands of a test: it connects as an honest client does, step by step,
-// and then writes whatever it likes.
+// RawConnection: a connection whose bytes a test can write. It connects as a correct client does, step by step; then the
+// test writes anything to it.
 //
 // One per process and file: closing any descriptor of a connection region drops the process's lock on it.
 #pragma once
@@ -43,7 +43,7 @@ class RawConnection {
     return connection;
   }
 
-  // --- The steps of connecting (slot/client_reservation.hpp), one by one
+  // --- The single steps of connecting (slot/client_reservation.hpp)
   void take_number() { id_ = (master_.header().counter.fetch_add(1) + 1) & kIdMask; }
   // False: the mailbox is taken.
   bool claim() {
@@ -82,7 +82,7 @@ class RawConnection {
     if (const Status status = confirm_attached(master_, id_); !status.ok()) throw std::runtime_error("too late");
   }
 
-  // --- What it is made of
+  // --- Its parts
   std::uint64_t id() const { return id_; }
   MasterView& master() { return master_; }
   const TableHeader& table() const { return *table_.at<TableHeader>(0); }
@@ -103,7 +103,7 @@ class RawConnection {
   }
   bool closed_by_server() const { return header().server.closed.load() != 0; }
 
-  // --- Channel 0, honestly
+  // --- Channel 0, used correctly
   RingProducer& producer() { return producer_; }
   void wake_worker(std::uint32_t worker = 0) { futex_add_and_wake(master_.worker_bell(worker).rings); }
   // Writes a request and publishes it.
@@ -120,7 +120,7 @@ class RawConnection {
     producer_.publish(size);
     wake_worker();
   }
-  // The code of the next answer; kTimeout when there is none for that long. Its value is dropped.
+  // The code of the next answer, without its value; kTimeout if there is none within that time.
   StatusCode answer(std::chrono::nanoseconds patience = std::chrono::seconds(30)) {
     Deadline deadline(patience);
     while (!consumer_.poll()) {
@@ -144,7 +144,7 @@ class RawConnection {
     return true;
   }
 
-  // --- Channel 0, by force: a record with any header word, and a payload of any bytes, with the tag that it needs
+  // --- Channel 0, forged: a record with any header word and any payload, and the correct tag
   void send_forged(std::uint64_t header_word, std::string_view payload = {}) {
     const std::uint64_t size = record_bytes(payload.size());
     std::byte* record = producer_.begin(size);

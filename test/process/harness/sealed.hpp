@@ -1,4 +1,4 @@
-// Values that tell whether they are whole: a counter and a checksum over counter, key and size.
+// Values that prove that they are whole: a counter and a checksum over counter, key and size.
 //
 //   8 bytes        {counter:40 | checksum:24}
 //   16 and more    counter, counter, ... , counter, checksum     (a size that is no multiple of 8 ends with a part of a counter)

@@ -93,7 +93,7 @@ std::map<std::string, std::uint64_t> figures_of(const std::string& json) {
 
 std::map<std::string, std::uint64_t> Server::stat() const {
   std::vector<std::string> command = stat_command();
-  if (!user_.empty()) command.insert(command.end(), {"--user", user_});  // root believes its own servers only
+  if (!user_.empty()) command.insert(command.end(), {"--user", user_});  // root trusts its own servers only
   const Ran ran = run(command);
   if (ran.exit != kSuccess) throw std::runtime_error("hostmap stat failed: " + ran.errors);
   return figures_of(ran.output);
@@ -141,7 +141,7 @@ Exit Server::stop(int signal) {
 Exit Server::wait() {
   ended_ = true;
   const Exit exit = program_.wait();
-  if (exit == killed_by(SIGKILL)) remove_regions();  // the watchdog did that, and the test has failed
+  if (exit == killed_by(SIGKILL)) remove_regions();  // the watchdog killed it, and the test has failed
   return exit;
 }
 
@@ -178,7 +178,7 @@ Ran run_server(const std::vector<std::string>& arguments, const std::string& nam
   std::vector<std::string> words{program("hostmap-server"), "--name", name};
   words.insert(words.end(), arguments.begin(), arguments.end());
   Program started(std::move(words), setup);
-  if (started.next_line(kPatience)) started.send(SIGTERM);  // it serves; the caller will see it by the exit code
+  if (started.next_line(kPatience)) started.send(SIGTERM);  // it serves; the exit code shows this to the caller
   const Exit exit = started.wait();
   return {exit, started.output(), started.errors()};
 }

@@ -1,7 +1,7 @@
-// Server: a real hostmap-server with a name of this test's own, and what a test wants to know of it from outside.
+// Server: a real hostmap-server with a name of this test's own, and what a test can observe of it from outside.
 //
-// A test that does not say otherwise ends with stop_cleanly(), called by the destructor at the latest: nobody was rescued
-// by a timeout, SIGTERM is answered with exit code 0, and no region is left.
+// By default the destructor calls stop_cleanly(), which expects that no sleeper was rescued by a timeout, that SIGTERM leads
+// to exit code 0, and that no region is left.
 #pragma once
 
 #include <chrono>
@@ -38,7 +38,7 @@ std::optional<Ready> parse_ready(const std::string& line);
 // Names of the files in `dir` that belong to the instance `name`, sorted.
 std::vector<std::string> files_of_instance(const std::string& name, const std::string& dir = "/dev/shm");
 
-// The figures of `hostmap stat --json`, out of what it has printed.
+// The figures in the output of `hostmap stat --json`.
 std::map<std::string, std::uint64_t> figures_of(const std::string& json);
 
 class Server {
@@ -56,7 +56,7 @@ class Server {
   Program& program() { return program_; }
   std::string errors() { return program_.errors(); }
   void send(int signal) const { program_.send(signal); }
-  // SIGSTOP, until all of its threads stand still.
+  // Sends SIGSTOP and waits until all threads are stopped.
   void pause() const;
 
   std::vector<std::string> files() const { return files_of_instance(name_, dir_); }
@@ -68,21 +68,21 @@ class Server {
   // All figures of `hostmap stat --json`, and one of them.
   std::map<std::string, std::uint64_t> stat() const;
   std::uint64_t stat(const std::string& figure) const;
-  // What clients bring about: all figures but what the server's threads do on their own.
+  // The figures that clients change: all but those that the server's threads change on their own.
   std::map<std::string, std::uint64_t> stat_of_clients() const;
   bool connections_come_to(std::uint64_t count) const;
 
-  // How clients find it.
+  // The names by which clients find it.
   Options options(std::chrono::nanoseconds timeout = kPatience, Reads reads = Reads::kDirect) const;
   // A client in the test's own process.
   Client connect(std::chrono::nanoseconds timeout = kPatience, Reads reads = Reads::kDirect) const;
 
-  // Ends it with `signal` and says how it went.
+  // Ends it with `signal` and returns its exit status.
   Exit stop(int signal = SIGTERM);
   Exit wait();
-  // As stop(), where nothing may have gone wrong.
+  // As stop(), and expects that nothing went wrong.
   void stop_cleanly();
-  // The regions stay: for the test to look at, and to remove_regions().
+  // The regions stay: the test can examine them, and must call remove_regions().
   void kill();
   void remove_regions() const;
 
@@ -98,7 +98,7 @@ class Server {
   bool ended_ = false;
 };
 
-// hostmap-server run to its end, where it is expected not to serve.
+// Runs hostmap-server to its end; it is expected not to serve.
 Ran run_server(const std::vector<std::string>& arguments, const std::string& name, const ProcessSetup& setup = {});
 
 // One line on stderr, nothing on stdout, the exit code, and each of `words` in the line.

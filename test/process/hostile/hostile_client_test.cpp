@@ -50,11 +50,11 @@ class HostileClient : public testing::Test {
     const std::uint64_t poisoned = server_.stat("poisoned");
     const auto connection = RawConnection::connected(server_.instance());
     attack(*connection);
-    EXPECT_TRUE(eventually([&] { return connection->closed_by_server(); })) << "the server goes on with it";
+    EXPECT_TRUE(eventually([&] { return connection->closed_by_server(); })) << "the server still serves it";
     EXPECT_TRUE(server_.connections_come_to(1));
     EXPECT_EQ(server_.stat("poisoned"), poisoned + 1);
   }
-  // Nothing comes of it but harm to itself.
+  // The forgery harms the client itself and nothing else.
   void expect_ignored(const std::string& what, const Attack& attack) {
     SCOPED_TRACE(what);
     const std::uint64_t puts = server_.stat("puts");
@@ -102,7 +102,7 @@ TEST_F(HostileClient, ForgedLengthsCloseTheConnection) {
   for (const std::uint64_t value :
        {largest - 2, largest - 1, largest, ring - 17, ring - 16, ring - 15, ring, ring + 1, std::uint64_t{1} << 31,
         (std::uint64_t{1} << 32) - 1, (std::uint64_t{1} << 32) - 16}) {
-    // With the key, one byte above what a record may hold, and far above.
+    // Together with the key: one byte above the limit of a record, and far above it.
     expect_closed("put of a value of " + std::to_string(value) + " bytes",
                   [value](RawConnection& c) { c.send_forged(forged_word(kPut, 1, 2, value), "key"); });
     expect_closed("piece of " + std::to_string(value + 3) + " bytes",
@@ -187,7 +187,7 @@ TEST_F(HostileClientOfFourLanes, AKeyOfAnotherLaneClosesTheConnection) {
   const std::uint64_t puts = server_.stat("puts");
   std::uint64_t closed = 0;
   std::uint64_t served = 0;
-  // The seed is the server's secret: about three of four keys belong to another lane than channel 0 serves.
+  // The client does not know the seed: about three of four keys belong to a lane that channel 0 does not serve.
   for (int i = 0; (closed < 4 || served < 4) && i < 200; ++i) {
     const auto connection = RawConnection::connected(server_.instance());
     connection->send(Op::kPut, true, "key" + std::to_string(i), "value");
@@ -253,7 +253,7 @@ TEST_F(HostileClient, ForgedPositionsHarmOnlyTheForger) {
 TEST_F(HostileClient, ForgedPositionsWhileWorkingHarmOnlyTheForger) {
   for (const std::uint64_t position : {std::uint64_t{0}, std::uint64_t{1} << 20, ~std::uint64_t{0}}) {
     const auto connection = RawConnection::connected(server_.instance());
-    // More answers than their ring holds, none of them taken, and a lie about that each time.
+    // More answers than their ring holds, none of them taken, and a false position each time.
     for (int i = 0; i < 10'000 && !connection->closed_by_server(); ++i) {
       connection->control().answers_consumed.store(position);
       connection->control().requests_consumed.store(position);
@@ -282,7 +282,7 @@ TEST_F(HostileClient, ForgedConstantsAreIgnored) {
   header.server.channels_refused.store(~std::uint64_t{0});
   header.client.channels_wanted.store(~std::uint64_t{0});
   connection->ring_server();
-  // Its own channel goes on by what the server keeps.
+  // Its own channel continues, because the server uses its own copy.
   connection->send(Op::kPut, true, "key", "value");
   EXPECT_EQ(connection->answer(), StatusCode::kOk);
   EXPECT_EQ(bystander_.get("key").text, Peer::told_of("value"));
@@ -306,7 +306,7 @@ TEST_F(HostileClient, ARecordRewrittenAfterItWasConsumedIsNotAppliedAgain) {
   EXPECT_EQ(bystander_.put("key", "second"), StatusCode::kOk);
   const std::uint64_t puts = server_.stat("puts");
 
-  // The same record once more: in its place, with its own tag, other bytes, and with the next position's tag.
+  // The same record again: in its place, with its own tag, with other bytes, and with the next position's tag.
   for (int i = 0; i < 100; ++i) {
     encode_request(requests.at(0), Op::kPut, true, RawConnection::bytes_of("key"), RawConnection::bytes_of("third"));
     requests.word(0).store(requests.tag(0));
@@ -318,13 +318,13 @@ TEST_F(HostileClient, ARecordRewrittenAfterItWasConsumedIsNotAppliedAgain) {
   EXPECT_EQ(server_.stat("puts"), puts);
   EXPECT_EQ(bytes_at(connection->answers(0), 16), answer) << "the old answer stays";
 
-  // The honest next record is applied: once, and from its own position.
+  // The correct next record is applied once, from its own position.
   connection->send(Op::kPut, true, "key", "fourth");
   EXPECT_EQ(connection->answer(), StatusCode::kOk);
   EXPECT_EQ(bystander_.get("key").text, Peer::told_of("fourth"));
   EXPECT_EQ(server_.stat("puts"), puts + 1);
 
-  // A whole lap later the old record with its old tag lies where a new one is expected: it is none.
+  // A whole lap later, the old record with its old tag is where a new one is expected; it is not taken for one.
   while (connection->producer().head() < requests.capacity()) {
     connection->send(Op::kFlush, true, "", "");
     ASSERT_EQ(connection->answer(), StatusCode::kOk);
@@ -341,7 +341,7 @@ TEST_F(HostileClient, ARecordRewrittenAfterItWasConsumedIsNotAppliedAgain) {
   EXPECT_TRUE(server_.connections_come_to(1));
 }
 
-TEST_F(HostileClient, WhatWasSentBeforeTheForgedRecordIsAppliedWhatIsBehindItIsNot) {
+TEST_F(HostileClient, RecordsBeforeAForgedOneAreAppliedAndNoneAfterIt) {
   expect_closed("a forged record in the middle", [](RawConnection& c) {
     for (const char* key : {"one", "two"}) {
       c.write(Op::kPut, false, key, "value");
@@ -358,7 +358,8 @@ TEST_F(HostileClient, WhatWasSentBeforeTheForgedRecordIsAppliedWhatIsBehindItIsN
   EXPECT_EQ(bystander_.get("six"), StatusCode::kNotFound);
 }
 
-// An attacker whose second thread scribbles over the whole connection while the first one sends honest and forged requests.
+// An attacker whose second thread overwrites the whole connection at random while the first one sends correct and forged
+// requests.
 void fuzz(std::chrono::milliseconds time) {
   std::printf("%lld ms of fuzzing\n", static_cast<long long>(time.count()));
   Random random;
@@ -373,7 +374,7 @@ void fuzz(std::chrono::milliseconds time) {
     const std::string duration = std::to_string(time.count());
     direct.say("hammer direct " + duration);
     ring.say("hammer ring " + duration);
-    // The model: what these two and the test put is there, whatever the attacker does to its own keys.
+    // The model: everything that these two and the test put is present, whatever the attacker does to its own keys.
     Client client = server.connect();
     const auto end = std::chrono::steady_clock::now() + time;
     std::map<std::string, std::string> model;
@@ -404,7 +405,7 @@ void fuzz(std::chrono::milliseconds time) {
     for (const auto& [key, value] : model) EXPECT_TRUE(*client.get(key) == value) << key;
     EXPECT_EQ(direct.leave(), kSuccess);
     EXPECT_EQ(ring.leave(), kSuccess);
-    // A scribbled rescue counter is the attacker's word: so this server is stopped without a look at it.
+    // The attacker may have overwritten the counter of rescues, so it is not checked when this server stops.
     EXPECT_EQ(server.stop(), kSuccess) << server.errors();
     EXPECT_EQ(server.files(), std::vector<std::string>());
   }

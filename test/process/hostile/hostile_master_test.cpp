@@ -1,5 +1,6 @@
-// What clients can write decides nothing: whatever is done to the master region and to connections, while the server lives or
-// before the next one starts, the map is kept, newcomers get in, and the server stops when it is told to.
+// Nothing depends on memory that clients can write: whatever happens to the master region and to connections, while the
+// server runs or before the next one starts, the map is kept, clients can connect, and the server stops when it is
+// requested.
 #include <atomic>
 #include <chrono>
 #include <cstring>
@@ -61,7 +62,7 @@ const std::vector<NamedDamage>& damages() {
        false},
       {"another magic", [](const auto& path) { write_at(path, 0, word(1)); }, false},
       {"noise", [](const auto& path) { write_at(path, 0, pattern(8192, 1)); }, false},
-      {"cut off", [](const auto& path) { cut(path, 0); }, false},
+      {"truncated to nothing", [](const auto& path) { cut(path, 0); }, false},
       {"cut in the middle", [](const auto& path) { cut(path, 10'000); }, false},
       {"longer", [](const auto& path) { cut(path, 100 << 20); }, false},
       {"two names", [](const auto& path) { std::filesystem::create_hard_link(path, path + "-too"); }, false},
@@ -78,7 +79,7 @@ const std::vector<NamedDamage>& damages() {
   return all;
 }
 
-// A client of the last server goes on: it may have to connect anew, and one call may have to say so.
+// A client of the previous server continues: it may have to connect anew, and one call may report that.
 void expect_goes_on(Client& client) {
   Status status = client.put("again", "value");
   if (status == StatusCode::kClosed) status = client.put("again", "value");
@@ -88,7 +89,7 @@ void expect_goes_on(Client& client) {
   EXPECT_EQ(*value, "value");
 }
 
-TEST(HostileMaster, AStartKeepsTheMapAndItsClientsWhateverBecameOfTheMaster) {
+TEST(HostileMaster, AStartKeepsTheMapAndItsClientsWhateverHappenedToTheMaster) {
   for (const NamedDamage& damage : damages()) {
     SCOPED_TRACE(damage.what);
     Server first({"10"});
@@ -110,13 +111,13 @@ TEST(HostileMaster, AStartKeepsTheMapAndItsClientsWhateverBecameOfTheMaster) {
   }
 }
 
-TEST(HostileMaster, ATakeoverKeepsTheMapWhateverBecameOfTheMaster) {
+TEST(HostileMaster, ATakeoverKeepsTheMapWhateverHappenedToTheMaster) {
   for (const NamedDamage& damage : damages()) {
     SCOPED_TRACE(damage.what);
     Server first({"10"});
     Client client = first.connect();
     ASSERT_TRUE(client.put("key", "value").ok());
-    first.pause();  // or it would mend its master
+    first.pause();  // or it would repair its master region
     damage.damage(first.instance().master());
     std::thread later([&] {
       std::this_thread::sleep_for(std::chrono::milliseconds(200));
@@ -135,9 +136,9 @@ TEST(HostileMaster, ATakeoverKeepsTheMapWhateverBecameOfTheMaster) {
   }
 }
 
-TEST(HostileMaster, ARunningServerLetsClientsInWhateverIsWrittenThere) {
+TEST(HostileMaster, ARunningServerAcceptsClientsWhateverIsWrittenThere) {
   for (const NamedDamage& damage : damages()) {
-    if (damage.other_file) continue;  // that takes the right to remove it: see RemovedRegions
+    if (damage.other_file) continue;  // this needs permission to remove it: see RemovedRegions
     SCOPED_TRACE(damage.what);
     Server server({"10"});
     damage.damage(server.instance().master());
@@ -148,7 +149,7 @@ TEST(HostileMaster, ARunningServerLetsClientsInWhateverIsWrittenThere) {
   }
 }
 
-TEST(HostileMaster, AServerWhoseMasterIsWrittenWithoutEndLetsClientsInAndStops) {
+TEST(HostileMaster, AServerWhoseMasterIsWrittenAllTheTimeAcceptsClientsAndStops) {
   Server server({"10", "--workers", "2"});
   std::atomic<bool> done{false};
   std::thread attacker([&] {
@@ -169,11 +170,11 @@ TEST(HostileMaster, AServerWhoseMasterIsWrittenWithoutEndLetsClientsInAndStops) 
   attacker.join();
 }
 
-TEST(HostileMaster, AServerWhoseMasterWasCutOffThousandsOfTimesServesAsBefore) {
+TEST(HostileMaster, AServerWhoseMasterWasTruncatedThousandsOfTimesServesAsBefore) {
   Server server({"10", "--workers", "2"});
   Peer connected(server);
   const UniqueFd file(::open(server.instance().master().c_str(), O_RDWR | O_CLOEXEC));
-  // The workers look at the bells as often: each loses its page again and again.
+  // The workers read the bells as often; each bell loses its page repeatedly.
   std::atomic<bool> done{false};
   std::thread attacker([&] {
     for (int i = 0; i < 20'000 && !done; ++i) ASSERT_EQ(::ftruncate(file.get(), 0), 0);
@@ -191,10 +192,10 @@ TEST(HostileMaster, AServerWhoseMasterWasCutOffThousandsOfTimesServesAsBefore) {
   EXPECT_EQ(server.stop(), kSuccess);
 }
 
-// A futex that nobody can wake any more: whoever may map it may move its sleepers to a word of his own.
+// A futex that can no longer be woken: a process that maps it can move its sleepers to another word (FUTEX_REQUEUE).
 TEST(HostileMaster, AServerWhoseSleepersWereMovedToAnotherFutexStops) {
   for (const bool cut_off : {false, true}) {
-    SCOPED_TRACE(cut_off ? "and the region cut off" : "");
+    SCOPED_TRACE(cut_off ? "and the region truncated" : "");
     Server server({"10", "--workers", "2"});
     const Result<Region> master = Region::open(server.instance().master(), RegionKind::kMaster, Access::kReadWrite);
     auto* header = master->at<MasterHeader>(0);
@@ -212,7 +213,7 @@ TEST(HostileMaster, AServerWhoseSleepersWereMovedToAnotherFutexStops) {
   }
 }
 
-TEST(HostileMaster, AConnectionThatCannotBeGoneOnWithIsClosedAndItsSleeperWoken) {
+TEST(HostileMaster, AConnectionThatCannotBeContinuedIsClosedAndItsSleeperWoken) {
   const std::vector<NamedDamage> of_connections{
       {"given up", [](const auto& path) { write_at(path, offsetof(RegionHeader, state), word(kRegionClosed)); }, false},
       {"noise", [](const auto& path) { write_at(path, 0, pattern(64, 1)); }, false},
@@ -271,7 +272,7 @@ TEST(HostileLinks, FilesWithSecondNamesAreServedAndKept) {
   for (const std::string& path : links) remove_path(path);
 }
 
-// Whoever can link files could lay those of one instance in the place of another's.
+// A user who can link files could put those of one instance in the place of another's.
 TEST(HostileLinks, AnotherInstancesFilesInOurPlaceAreNotServedAndNotTouched) {
   Server one({"10"});
   ASSERT_EQ(Peer(one).put("key", "value"), StatusCode::kOk);

@@ -20,7 +20,7 @@ namespace {
 
 using std::filesystem::path;
 
-// A precious file of somebody else, which links may lead to.
+// A file of another user, to which links may lead: it must not change.
 class Victim {
  public:
   Victim() : path_("/dev/shm/" + unique_name() + ".victim") { std::ofstream(path_) << kText; }
@@ -130,7 +130,7 @@ TEST_P(InOurPlace, AServerRemovesItOrRefusesWithOneLine) {
     EXPECT_TRUE(victim.unharmed());
     std::filesystem::remove(place(name));
     EXPECT_EQ(files_of_instance(name), std::vector<std::string>()) << "after " << ran.errors;
-    // And when it is out of the way, the name can be served.
+    // When it is removed, a server can serve the name.
     Server server({}, {name});
     EXPECT_TRUE(server.connect().put("key", "value").ok());
   }
@@ -141,10 +141,10 @@ TEST_P(InOurPlace, AClientRefusesAndNeverHangs) {
   for (const Thing& thing : things()) {
     SCOPED_TRACE(thing.what);
     const Victim victim;
-    // In place of a region of a living server: a client meets it when it connects.
+    // In place of a region of a running server: a client finds it when it connects.
     Server server;
     {
-      Peer connected(server);  // so that the server goes on
+      Peer connected(server);  // so that the server continues
       const std::string region = GetParam();
       const std::string at =
           region == "connection" ? "/dev/shm/" + server.name() + "-connection-2" : place(server.name());
@@ -154,7 +154,8 @@ TEST_P(InOurPlace, AClientRefusesAndNeverHangs) {
       patient.timeout = std::chrono::seconds(2);
       const Reply reply = Peer::unconnected().connect(server, patient);
       if (region == "connection") {
-        // The server finds the name of the next connection taken: this client, or its next try, gets another one.
+        // The server finds that the name of the next connection is taken: this client, or its next attempt, gets another
+        // one.
         EXPECT_TRUE(reply == StatusCode::kOk || reply == StatusCode::kFull) << reply;
       } else {
         EXPECT_TRUE(reply == StatusCode::kNoServer || reply == StatusCode::kInvalid || reply == StatusCode::kInternal ||
@@ -173,7 +174,7 @@ TEST_P(InOurPlace, AClientRefusesAndNeverHangs) {
 INSTANTIATE_TEST_SUITE_P(Of, InOurPlace, testing::Values("master", "table", "journal", "alive", "connection"),
                          [](const auto& test) { return std::string(test.param); });
 
-// Two users that are not root, as /dev/shm is shared by all.
+// Two users that are not root, because all users share /dev/shm.
 class StrangersFile : public testing::TestWithParam<const char*> {};
 
 TEST_P(StrangersFile, AServerRefusesToTakeOverWhatBelongsToAnotherUser) {

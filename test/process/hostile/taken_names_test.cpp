@@ -1,5 +1,5 @@
-// Another user has created files under the names that the server would use next: newcomers, starts and restarts go on, and
-// those files stay as they are.
+// Another user has created files under the names that the server would use next: connecting, starting and restarting still
+// work, and those files stay as they are.
 #include <csignal>
 #include <fcntl.h>
 #include <filesystem>
@@ -21,7 +21,7 @@ void create_as_somebody_else(const std::string& path) {
   ::close(fd);
 }
 
-TEST(TakenNames, OfConnectionsAndOfTheAliveFileKeepNobodyOut) {
+TEST(TakenNames, OfConnectionsAndOfTheAliveFilePreventNoConnection) {
   if (::geteuid() != 0) GTEST_SKIP() << "only root can create another user's files";
   in_own_shm("size=256m,nr_inodes=100k", [] {
     constexpr std::uint64_t kTaken = 20'000;
@@ -65,7 +65,7 @@ TEST(TakenNames, ARestartExaminesOnlyTheFilesThatItsJournalNames) {
   Client client = first.connect();
   ASSERT_TRUE(client.put("key", "value").ok());
   first.kill();
-  // A file of this user, which a start removes wherever it meets one.
+  // A file of this user, which a start removes when it finds it.
   const std::string other = first.instance().connection(123'456'789);
   std::ofstream(other) << "no connection of this journal";
   {

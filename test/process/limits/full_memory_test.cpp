@@ -22,7 +22,7 @@ namespace {
 
 std::string entry_key(std::uint64_t number) { return "key " + std::to_string(number); }
 
-// Puts new keys, from `first` on, until one is refused. Returns how many were taken.
+// Puts new keys, beginning with `first`, until one is refused. Returns how many were accepted.
 std::uint64_t fill_table(Client& client, std::size_t value_bytes, std::uint64_t first = 0,
                          const std::function<std::string(std::uint64_t)>& key = entry_key) {
   for (std::uint64_t count = 0;; ++count) {
@@ -42,7 +42,7 @@ void expect_all_there(Client& client, std::uint64_t count, std::size_t value_byt
   ASSERT_EQ(client.get(entry_key(count + 1'000'000'000)).status().code(), StatusCode::kNotFound);
 }
 
-// Everything that must go on in a full table which holds `count` entries of 1000 bytes.
+// Everything that must work in a full table that holds `count` entries of 1000 bytes.
 void use_full_table(Server& server, Client& direct, Client& ring, std::uint64_t count) {
   ASSERT_GT(count, 100u);
   EXPECT_EQ(server.stat("entries"), count);
@@ -50,17 +50,17 @@ void use_full_table(Server& server, Client& direct, Client& ring, std::uint64_t 
   expect_all_there(direct, count, 1000);
   expect_all_there(ring, count, 1000);
 
-  // A key that is there gets a new value, of its size or smaller, however full it is.
+  // An existing key gets a new value of the same or a smaller size, however full the table is.
   for (std::uint64_t i = 0; i < count; ++i) {
     const Status status = direct.put(entry_key(i), sealed_value(i + 7, i, 1000));
     ASSERT_TRUE(status.ok()) << i << " of " << count << ": " << status.message();
     ASSERT_TRUE(*direct.get(entry_key(i)) == sealed_value(i + 7, i, 1000));
     ASSERT_TRUE(direct.put(entry_key(i), sealed_value(i, i, 1000)).ok());
   }
-  // Queued writes are refused, too: flush says so, and how many, once.
+  // Queued writes are refused, too: the next flush reports how many, once.
   for (std::uint64_t i = 0; i < 3; ++i)
     ASSERT_TRUE(
-        direct.put_async(entry_key(count + i), std::string(400'000, 'x')).ok());  // more than any slab left over
+        direct.put_async(entry_key(count + i), std::string(400'000, 'x')).ok());  // more than the rest of any slab
   const Status flushed = direct.flush();
   EXPECT_EQ(flushed.code(), StatusCode::kFull);
   EXPECT_NE(std::string(flushed.message()).find("queued writes refused: 3;"), std::string::npos) << flushed.message();
@@ -105,13 +105,14 @@ TEST_P(FullMemory, GrowthIntoAFullFileSystemIsRefusedAndEverythingElseWorks) {
     EXPECT_GT(server.stat("populate_failures"), 0u);
     use_full_table(server, direct, ring, count);
 
-    // Who comes now may find no room for a connection: a clear refusal, and nothing half-made.
+    // A client that connects now may find no space for its connection: it is refused clearly, and nothing incomplete is
+    // left.
     folder.fill();
     const std::vector<std::string> before = server.files();
     expect_refusal(run(server.client_command({"1"})), 4, {"memory", "connection"});
     EXPECT_EQ(server.files(), before);
 
-    // The file system has room again: so has the table.
+    // The file system has free space again, and so has the table.
     folder.unfill();
     EXPECT_EQ(::mount(nullptr, folder.path().c_str(), nullptr, MS_REMOUNT, "size=24m"), 0);
     EXPECT_GT(fill_table(direct, 1000, 1'000'000), count) << "it has grown since";
@@ -135,8 +136,8 @@ TEST(FullTable, NewPairsAreRefusedExistingOnesOverwrittenAndErased) {
   EXPECT_EQ(server.stat("entries"), count);
 }
 
-// Counters that exist count on, whatever their size, whoever writes them, and whatever was refused before.
-TEST_P(FullMemory, WhatNeedsNoMoreRoomThanItHasGoesOnWithAnySize) {
+// Existing counters can be incremented, whatever their size, whichever client writes them, and whatever was refused before.
+TEST_P(FullMemory, UpdatesThatNeedNoMoreMemoryWorkWithAnySize) {
   for (const std::size_t bytes : {17, 100, 1000, 15'000, 20'000, 100'000, 400'000}) {
     auto server = std::make_unique<Server>(std::vector<std::string>{"10", "--memory", "8M", "--workers", GetParam()});
     Client client = server->connect();
@@ -157,7 +158,7 @@ TEST_P(FullMemory, WhatNeedsNoMoreRoomThanItHasGoesOnWithAnySize) {
         ASSERT_EQ(*client.increment("n " + std::to_string(i)), round + 2) << bytes << " bytes beside it";
       }
     }
-    // A server that takes over goes on so.
+    // The same after a takeover.
     server->kill();
     ServerSetup same;
     same.name = server->name();
@@ -171,8 +172,9 @@ TEST_P(FullMemory, WhatNeedsNoMoreRoomThanItHasGoesOnWithAnySize) {
   }
 }
 
-// Whoever maps all of the file and reads it makes it larger than --memory: that is said, and the next start takes it back.
-TEST(ReadAll, PagesThatReadersBroughtAboutAreToldAndTakenBackByTheNextStart) {
+// A process that maps the whole file and reads it makes it larger than --memory: this is logged, and the next start frees
+// the pages.
+TEST(ReadAll, PagesThatReadersAllocatedAreReportedAndFreedByTheNextStart) {
   constexpr std::uint64_t kLimit = std::uint64_t{16} << 20;
   auto server = std::make_unique<Server>(std::vector<std::string>{"10", "--memory", "16M"});
   Client client = server->connect();
@@ -199,7 +201,7 @@ TEST(ReadAll, PagesThatReadersBroughtAboutAreToldAndTakenBackByTheNextStart) {
   expect_all_there(client, 1000, 1000);
 }
 
-// A client that locks its memory, as real-time programs do, takes none that the table does not have; it follows what grows.
+// A client that locks its memory, as real-time programs do, makes the table no larger; it maps what the table grows by.
 TEST(LockedMemory, AClientThatLocksAllOfItsMemoryMakesTheTableNoLarger) {
   constexpr std::uint64_t kLimit = std::uint64_t{64} << 20;
   Server server({"10", "--memory", "64M"});
@@ -215,7 +217,7 @@ TEST(LockedMemory, AClientThatLocksAllOfItsMemoryMakesTheTableNoLarger) {
       if (!client) return EXIT_FAILURE;
       Client other = server.connect();
       for (std::uint64_t i = 0; i < 100; ++i) EXPECT_TRUE(*client->get(entry_key(i)) == sealed_value(i, i, 1000));
-      // Beyond what it could read at first: buckets of both forms, the arena and its generations grow.
+      // Beyond what it had mapped at first: buckets of both forms, the arena and its generations grow.
       for (std::uint64_t i = 0; i < 20'000; ++i) {
         EXPECT_TRUE(other.put(entry_key(i), sealed_value(i, i, 1000)).ok());
         EXPECT_TRUE(other.put(word_key(i), word_key(i)).ok());
@@ -239,7 +241,7 @@ TEST(LockedMemory, AClientThatLocksAllOfItsMemoryMakesTheTableNoLarger) {
   }
 }
 
-// What is erased is room for any size, whether it empties slabs or leaves holes in them.
+// Erased memory can be used for any size, whether whole slabs became empty or holes remain in them.
 TEST(FullTable, AnExhaustedSizeClassGivesWayToOthers) {
   Server server({"10", "--memory", "4M"});
   Client client = server.connect();
@@ -247,7 +249,7 @@ TEST(FullTable, AnExhaustedSizeClassGivesWayToOthers) {
   ASSERT_GT(small, 10'000u);
   EXPECT_EQ(client.put("large", std::string(10'000, 'x')).code(), StatusCode::kFull);
 
-  // Every other one gone: room for another class, and without that for as many as before.
+  // Every other one is erased: there is room for another size class, or for as many of the same as before.
   for (std::uint64_t i = 0; i < small; i += 2) ASSERT_TRUE(client.erase(entry_key(i)).ok());
   EXPECT_TRUE(client.put("large", std::string(10'000, 'x')).ok());
   EXPECT_EQ(*client.get("large"), std::string(10'000, 'x'));
@@ -255,7 +257,7 @@ TEST(FullTable, AnExhaustedSizeClassGivesWayToOthers) {
   ASSERT_TRUE(client.erase("large").ok());
   for (std::uint64_t i = 0; i < small; i += 2) ASSERT_TRUE(client.put(entry_key(i), sealed_value(i, i, 104)).ok()) << i;
 
-  // All gone: the slabs are the others'.
+  // All are erased: other size classes can use the slabs.
   for (std::uint64_t i = 0; i < small; ++i) ASSERT_TRUE(client.erase(entry_key(i)).ok());
   const std::uint64_t large = fill_table(client, 10'000);
   EXPECT_GT(large * 10'000, small * 104 / 2) << "most of the memory is used again";
@@ -291,7 +293,7 @@ TEST(FullTable, RefusedStreamsOfManyClientsLeaveNoMemoryTaken) {
     dying.kill();
     ASSERT_TRUE(server.connections_come_to(1));
   }
-  // A stream that was cut off has given its memory back: another one of the size fits still.
+  // An interrupted stream has freed its memory: another one of the same size still fits.
   const Status erased = client.erase("large");
   EXPECT_TRUE(erased.ok()) << erased.message();
   EXPECT_TRUE(client.put("other", std::string(1'000'000, 'x')).ok());

@@ -11,8 +11,8 @@
 namespace hostmap::test {
 namespace {
 
-// Starts a server with too little, or with enough. Either it says in one line what is missing, exits with 1 and leaves
-// nothing; or it serves, does not spin, and stops as it should. Returns whether it served.
+// Starts a server with too little or with enough of a resource. Either it names in one line what is missing, exits with 1
+// and leaves nothing; or it serves, does not spin, and stops in order. Returns whether it served.
 bool serves_or_says_why(const std::vector<std::string>& arguments, const ProcessSetup& process, const std::string& name,
                         const std::string& dir = "/dev/shm") {
   std::vector<std::string> words{program("hostmap-server"), "--name", name, "--dir", dir};
@@ -23,7 +23,7 @@ bool serves_or_says_why(const std::vector<std::string>& arguments, const Process
   if (line) {
     served = true;
     EXPECT_TRUE(parse_ready(*line).has_value()) << *line;
-    // One client after another: served, or refused with one line.
+    // Each of several clients is served or refused with one line.
     for (int i = 0; i < 3; ++i) {
       const Ran client =
           run({program("hostmap-client"), "--name", name, "--dir", dir, "--seconds", "0.001", std::to_string(i)});
@@ -47,7 +47,7 @@ bool serves_or_says_why(const std::vector<std::string>& arguments, const Process
   return served;
 }
 
-// A program that cannot even be loaded says so in the loader's words; that is not the server's to say.
+// If the program cannot be loaded, the message is the loader's, not the server's.
 constexpr rlim_t kFilesToLoad = 8;
 
 TEST(Limits, AServerWithFewDescriptorsServesOrSaysWhy) {
@@ -64,7 +64,7 @@ TEST(Limits, AServerWithFewDescriptorsServesOrSaysWhy) {
   EXPECT_GT(refused, 0);
 }
 
-TEST(Limits, DescriptorsThatRunOutRefuseNewcomersAndKeepThoseInside) {
+TEST(Limits, WithoutDescriptorsNewClientsAreRefusedAndConnectedOnesKept) {
   ServerSetup setup;
   setup.process.limits = {{RLIMIT_NOFILE, 40}};
   Server server({"10"}, setup);
@@ -85,7 +85,7 @@ TEST(Limits, DescriptorsThatRunOutRefuseNewcomersAndKeepThoseInside) {
   EXPECT_EQ(server.connection_files().size(), peers.size()) << "a refusal leaves no region";
   EXPECT_NE(server.errors().find("ulimit -n"), std::string::npos) << server.errors();
   for (Peer& peer : peers) EXPECT_EQ(peer.put("key", "value"), StatusCode::kOk);
-  // A death is noticed without a descriptor to spare, too.
+  // A death is noticed also without a free descriptor.
   peers.back().kill();
   peers.pop_back();
   EXPECT_TRUE(server.connections_come_to(peers.size()));
@@ -129,7 +129,7 @@ TEST(Limits, AServerThatMayStartFewThreadsServesOrSaysWhy) {
   for (rlim_t threads = 1; threads <= 8; ++threads) {
     SCOPED_TRACE("RLIMIT_NPROC " + std::to_string(threads));
     ProcessSetup setup;
-    setup.user = static_cast<uid_t>(100'000 + ::getpid() % 100'000);  // nobody else's processes count
+    setup.user = static_cast<uid_t>(100'000 + ::getpid() % 100'000);  // a user without other processes
     setup.limits = {{RLIMIT_NPROC, threads}};
     const std::string name = unique_name();
     // Its clients run as root: they need no thread.
@@ -184,7 +184,7 @@ TEST(FullFileSystem, AServerServesOrSaysWhyAtEverySize) {
   in_own_shm("size=64m", [] {
     int served = 0;
     int refused = 0;
-    // 0 would be no limit.
+    // 0 would mean no limit.
     for (int kilobytes = 4; kilobytes <= 4096; kilobytes += kilobytes < 1024 ? 60 : 512) {
       for (const bool memory_given : {true, false}) {
         SCOPED_TRACE("tmpfs of " + std::to_string(kilobytes) + " KiB");
@@ -237,7 +237,7 @@ TEST(FullFileSystem, AConnectionThatFindsNoRoomIsRefusedAndTheServerContinues) {
     Peer inside(server);
     EXPECT_EQ(inside.put("key", "value"), StatusCode::kOk);
     const std::vector<std::string> files = server.files();
-    // From no room at all to almost enough for a connection.
+    // From no free space to almost enough for a connection.
     for (std::uint64_t left = 0; left <= 160 * 1024; left += 16 * 1024) {
       SCOPED_TRACE(left);
       folder.fill(left);
@@ -262,11 +262,11 @@ TEST(FullFileSystem, ALaneThatFindsNoRoomForItsRingsIsRefusedOnce) {
     Server server({"10", "--memory", "1M", "--workers", "4"}, setup);
     Peer peer(server);
     folder.fill();
-    // Lane 0 has its rings from the beginning; the others' cannot be had now.
+    // Lane 0 has its rings from the beginning; there is no space for the others' now.
     int done = 0;
     int refused = 0;
     for (int i = 0; i < 40; ++i) {
-      const Reply reply = peer.put("=" + std::to_string(i), "=1");  // pairs, whose buckets are there already
+      const Reply reply = peer.put("=" + std::to_string(i), "=1");  // pairs, whose buckets exist already
       EXPECT_TRUE(reply == StatusCode::kOk || reply == StatusCode::kFull) << reply;
       ++(reply == StatusCode::kOk ? done : refused);
     }

@@ -1,5 +1,5 @@
-// Values that arrive in pieces and stop half-way: the memory that they hold is bounded (server/run/stream_quota.hpp), so that the
-// others keep theirs.
+// Values arrive in pieces and their clients stop sending: the memory that they hold is bounded
+// (server/run/stream_quota.hpp), so that enough remains for others.
 #include <gtest/gtest.h>
 #include <memory>
 #include <string>
@@ -120,7 +120,7 @@ TEST_F(StalledStreams, AConnectionHoldsAQuarterOfTheMemoryAtMost) {
   second.begin("second", kValueBytes);
   EXPECT_EQ(second.finish(), StatusCode::kFull);
   EXPECT_EQ(first.finish(), StatusCode::kOk);
-  // What is done is held no more.
+  // A completed stream holds nothing.
   second.begin("second", kValueBytes);
   EXPECT_EQ(second.finish(), StatusCode::kOk);
   EXPECT_EQ(server_.stat("entries"), 2u);
@@ -148,7 +148,7 @@ TEST_F(StalledStreams, ManyConnectionsHoldHalfOfTheMemoryAtMostAndLeaveNothing) 
   for (const char* key : {"large", "larger"}) EXPECT_EQ(put(key, kValueBytes), StatusCode::kOk);
 }
 
-TEST_F(StalledStreams, WhatTheyHoldIsKnownAfterARestart) {
+TEST_F(StalledStreams, TheirMemoryIsCountedAfterARestart) {
   auto stalled = std::make_unique<Stalled>(server_);
   Stream& first = stalled->stream(0);
   first.begin("first", kValueBytes);
@@ -162,8 +162,8 @@ TEST_F(StalledStreams, WhatTheyHoldIsKnownAfterARestart) {
   EXPECT_EQ(second.finish(), StatusCode::kOk);
 }
 
-// While the table is full, a request in pieces lies in the journal's file: each kind of start goes on with it.
-TEST(HeldStreams, AreGoneOnWithAfterAKillAKeptStopAndATakeover) {
+// While the table is full, a request in pieces is stored in the journal's file; each kind of start continues with it.
+TEST(HeldStreams, ContinueAfterAKillAKeptStopAndATakeover) {
   constexpr std::uint64_t kBytes = 20'000;
   const std::vector<std::string> arguments{"10", "--memory", "1M", "--workers", "1"};
   for (const std::string way : {"kill", "keep", "takeover"}) {

@@ -1,5 +1,5 @@
-// A client whose process has no memory left: each allocation within each call fails once, and the call still returns what it
-// says that it returns (programs/starved_client.cpp).
+// A client's process has no memory left: each allocation within each call fails once, and the call still returns a code that
+// it documents (programs/starved_client.cpp).
 #include <gtest/gtest.h>
 #include <map>
 #include <regex>
@@ -31,7 +31,7 @@ TEST(StarvedClient, EachCallSurvivesTheFailureOfEachOfItsAllocations) {
     figures[part.str(1) + " " + part.str(2) + " " + part.str(3)] = {std::stoul(part[4]), std::stoul(part[5])};
   }
   ASSERT_TRUE(closed) << client.errors();
-  // The process lives, its clients do not: nothing is left of those that failed half-way.
+  // The process lives but its clients are closed: nothing is left of those that failed.
   EXPECT_TRUE(server.connections_come_to(0));
   client.close_input();
   EXPECT_EQ(client.wait(), kSuccess) << client.errors();
@@ -49,7 +49,7 @@ TEST(StarvedClient, EachCallSurvivesTheFailureOfEachOfItsAllocations) {
       }
       EXPECT_GE(figures[call + " inherited " + kind].full, 5u) << call << ": it connects, and that allocates";
     }
-    // What a client that has been at work allocates is what it gives away, and what a scan sees.
+    // A client that has worked before allocates only what it returns and what a scan visits.
     for (const std::string& call : calls) {
       const Figures& used = figures[call + " used " + kind];
       if (call == "multi_get") {
@@ -58,7 +58,7 @@ TEST(StarvedClient, EachCallSurvivesTheFailureOfEachOfItsAllocations) {
         EXPECT_GE(used.full, 1u);
       } else if (call.starts_with("get") && call != "get_into") {
         EXPECT_EQ(used.allocations, 1u) << call;
-        // A glance that finds no room for the value is followed by a look that asks for it again.
+        // If the fast path cannot allocate the value, the slow path tries again.
         const bool asks_again = call == "get" && kind == "once";
         EXPECT_EQ(used.full, asks_again ? 0u : 1u) << call;
       } else {

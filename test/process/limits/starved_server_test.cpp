@@ -1,5 +1,5 @@
-// A server's process has no memory left (fault case 23 in docs/internals/failure-model.md): each allocation of its start, and
-// each while it serves, fails once, alone or with all later ones (programs/starved_server.cpp). The server reports it,
+// A server's process has no memory left (fault case 23 in docs/internals/failure-model.md): each allocation of its start,
+// and each while it serves, fails once, alone or with all later ones (programs/starved_server.cpp). The server reports it,
 // refuses the request, leaves nothing incomplete, and continues to serve.
 #include <gtest/gtest.h>
 #include <sstream>
@@ -17,8 +17,8 @@ namespace {
 
 constexpr auto kWatchdog = std::chrono::seconds(60);
 
-// What clients do that makes a server take something up: connect, open a channel, stream, make the table grow. `number`
-// makes the keys new. Returns how many calls were refused; any other result is a failure.
+// What clients do that makes a server allocate: connect, open a channel, stream, make the table grow. `number` makes the
+// keys new. Returns how many calls were refused; any other result is a failure.
 int make_it_work(const std::string& name, int number) {
   int refused = 0;
   const auto look = [&refused](const Status& status, std::initializer_list<StatusCode> also, const char* call) {
@@ -88,7 +88,7 @@ TEST_F(StarvedServer, EachStartWithoutMemorySaysSoAndLeavesNothing) {
   }
   EXPECT_GE(refused["once"], 10);
   EXPECT_GE(refused["onward"], 10);
-  // Each start of these found nothing of the one before, or it would have said that it discards or recovers it.
+  // None of these starts found anything of the one before, or it would have logged that it discards or recovers it.
   EXPECT_EQ(program_.errors().find("discarded"), std::string::npos) << program_.errors();
   EXPECT_EQ(program_.errors().find("recovered"), std::string::npos) << program_.errors();
   program_.close_input();
@@ -102,7 +102,7 @@ TEST_F(StarvedServer, EachFailedAllocationIsARefusalAndItContinuesToServe) {
   int refused = 0;
   int reached = 0;
   for (const char* kind : {"once", "onward"}) {
-    // What is allocated depends on who comes first: the end is where it is found thrice.
+    // The allocations depend on the order in which threads run, so the end must be found three times.
     for (int k = 1, ends = 0; ends < 3; ++k) {
       SCOPED_TRACE(std::to_string(k) + " " + kind);
       ASSERT_EQ(ask("starve " + std::to_string(k) + " " + kind), "starved");

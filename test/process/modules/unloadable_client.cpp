@@ -1,4 +1,4 @@
-// A shared object that contains the client library, as a plug-in of another program does.
+// A shared object that contains the client library, as a plug-in does.
 #include <string>
 
 #include <hostmap/client.hpp>

@@ -26,12 +26,12 @@ class Containers : public testing::Test {
   }
   void TearDown() override {
     if (server_) {
-      // The container's first process is the shell that has become the server: it gets the signal of unshare's end.
+      // The container's first process is the shell that has become the server; it gets the signal when unshare ends.
       server_->kill();
     }
     std::filesystem::remove_all(volume_);
   }
-  // The volume is at `place` there.
+  // In the container, the volume is mounted at `place`.
   ProcessSetup in_container(const std::string& place, const std::string& options = "bind") const {
     const std::string mounts =
         "mount --bind " + volume_ + " " + place + " && mount -o remount," + options + " " + place + " && exec \"$@\"";
@@ -67,7 +67,7 @@ TEST_F(Containers, AClientKilledInItsContainerIsNoticedWithoutASight) {
   EXPECT_TRUE(eventually([&] { return instance.connection_files().empty(); }));
 }
 
-TEST_F(Containers, AReadOnlyMountIsReadAndSaysSoToWriters) {
+TEST_F(Containers, AReadOnlyMountCanBeReadAndRefusesWriters) {
   EXPECT_EQ(run(hostmap({"put", "key", "value"}, volume_)).exit, kSuccess);
   const ProcessSetup reader = in_container("/opt", "bind,ro");
   EXPECT_EQ(run(hostmap({"--read-only", "get", "key"}), reader).output, "value");
@@ -101,7 +101,7 @@ class MemoryCgroup : public testing::Test {
     GTEST_SKIP() << "no memory cgroup may be made here";
   }
   void TearDown() override {
-    // Empty once the kernel has forgotten who ended in it.
+    // The cgroup is empty once the kernel has removed the processes that ended in it.
     if (folder_.empty()) return;
     EXPECT_TRUE(eventually([&] { return ::rmdir(folder_.c_str()) == 0; }));
   }
@@ -126,9 +126,9 @@ bool has_been_killed(pid_t child) {
          how.si_code == CLD_KILLED && how.si_status == SIGKILL;
 }
 
-// The table's pages count for the server's cgroup. Where they are more than it may have the kernel kills the server: that is
-// a kill -9, and the next server, with more room, goes on with what was acknowledged and with the clients.
-TEST_F(MemoryCgroup, AServerThatOutgrowsItIsKilledAndTheNextOneGoesOn) {
+// The table's pages count for the server's cgroup. If they exceed its limit, the kernel kills the server with SIGKILL; the
+// next server, with a higher limit, takes over the acknowledged changes and the clients.
+TEST_F(MemoryCgroup, AServerThatOutgrowsItIsKilledAndTheNextOneContinues) {
   const std::vector<std::string> arguments{"10", "--memory", "256M"};
   Server server(arguments);
   limit("32M");
@@ -143,7 +143,7 @@ TEST_F(MemoryCgroup, AServerThatOutgrowsItIsKilledAndTheNextOneGoesOn) {
   ASSERT_GT(count, 1000u);
   ASSERT_LT(count, 32'000u) << "more than the cgroup may hold";
   ASSERT_TRUE(eventually([&] { return has_been_killed(server.pid()); }));
-  server.kill();  // it is dead: only its end is taken note of
+  server.kill();  // it is dead: this only collects its exit status
 
   limit("512M");
   Server next(arguments, {.name = server.name()});

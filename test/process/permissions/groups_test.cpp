@@ -1,4 +1,4 @@
-// --group: a server of one user, shared with another one who is a member of the group, and with nobody else. All of this as
+// --group: a server of one user is shared with another user who is a member of the group, and with no other. The test uses
 // three users that are not root.
 #include <fcntl.h>
 #include <filesystem>
@@ -95,13 +95,13 @@ TEST_F(Groups, AMemberUsesEverythingAndMayNotStopIt) {
   EXPECT_EQ(run(hostmap(server, {"ping"}), who).exit, kSuccess);
 }
 
-TEST_F(Groups, AMemberWhoDoesNotNameTheGroupIsToldTo) {
+TEST_F(Groups, AMemberWhoDoesNotNameTheGroupIsAdvisedToDoSo) {
   Server server(shared(), owned());
   const Ran ran = run({program("hostmap"), "--name", server.name(), "get", "key"}, member_.process);
   expect_refusal(ran, 4, {server.name(), std::to_string(kServerUser), "--group"});
 }
 
-TEST_F(Groups, AnOutsiderIsRefusedWhateverHeNames) {
+TEST_F(Groups, AnOutsiderIsRefusedWhicheverGroupTheyName) {
   Server server(shared(), owned());
   Peer member(server, member_);
   EXPECT_EQ(member.put("key", "value"), StatusCode::kOk);
@@ -120,7 +120,7 @@ TEST_F(Groups, AnOutsiderIsRefusedWhateverHeNames) {
   EXPECT_TRUE(server.stat_of_clients() == figures) << "something was counted";
 }
 
-// What a member can open, and what not: the table he reads, the journal and `alive` he does not write.
+// What a member can open: the table for reading only; the journal not at all; and `alive` not for writing.
 TEST_F(Groups, AMemberCanWriteNeitherTableNorJournal) {
   Server server(shared(), owned());
   const auto may = [&](const char* how, const char* which) {
@@ -135,7 +135,7 @@ TEST_F(Groups, AMemberCanWriteNeitherTableNorJournal) {
   EXPECT_TRUE(std::filesystem::exists("/dev/shm/" + server.name() + "-table"));
 }
 
-TEST_F(Groups, AServerThatIsNoMemberCannotShare) {
+TEST_F(Groups, AServerOutsideTheGroupCannotShareWithIt) {
   ProcessSetup nobody;
   nobody.user = kServerUser;
   const std::string name = unique_name();
@@ -143,8 +143,8 @@ TEST_F(Groups, AServerThatIsNoMemberCannotShare) {
   EXPECT_EQ(files_of_instance(name), std::vector<std::string>());
 }
 
-// A member has put up files in the server's place, shared with the group as they should be: the server does not start over
-// them, and nobody mixes his with the server's.
+// A member has created files in the server's place, shared with the group like the server's: the server does not start with
+// them, and no client uses some of them together with the server's.
 TEST_F(Groups, ASquatterIsNotTakenForTheServer) {
   const std::string name = unique_name();
   {
@@ -153,12 +153,12 @@ TEST_F(Groups, ASquatterIsNotTakenForTheServer) {
     squatting.process = member_.process;
     Server squatter(shared(), squatting);
     expect_refusal(run_server({"--group", kGroupText}, name, owner_), 1, {name});
-    // Whoever does not trust the group does not fall for it.
+    // A client that does not trust the group refuses them.
     Peer owner = Peer::unconnected(owner_);
     EXPECT_EQ(owner.connect(squatter), StatusCode::kPermission);
   }
   Server server(shared(), owned(name));
-  // One file exchanged for a member's (only root can do this in a sticky folder).
+  // One file is replaced by a member's (only root can do this in a sticky folder).
   const std::string alive = "/dev/shm/" + name + "-alive";
   const std::string kept = alive + ".kept";
   std::filesystem::rename(alive, kept);
@@ -174,7 +174,7 @@ TEST_F(Groups, ASquatterIsNotTakenForTheServer) {
   EXPECT_EQ(member.connect(server, member_), StatusCode::kOk);
 }
 
-// Trusting a group is not trusting everybody.
+// To trust a group does not mean to trust all users.
 TEST_F(Groups, FilesThatAreOpenToAllAreNotTrusted) {
   Server server(shared(), owned());
   for (const std::string& file : server.files()) {
@@ -185,7 +185,7 @@ TEST_F(Groups, FilesThatAreOpenToAllAreNotTrusted) {
   EXPECT_EQ(member.connect(server, member_), StatusCode::kPermission);
 }
 
-TEST_F(Groups, ARestartGivesTheMapToTheGroupOfNowAndKeepsItsClients) {
+TEST_F(Groups, ARestartSharesTheMapWithTheNewGroupAndKeepsItsClients) {
   auto first = std::make_unique<Server>(shared(), owned());
   const std::string name = first->name();
   Peer member(*first, member_);
@@ -195,7 +195,7 @@ TEST_F(Groups, ARestartGivesTheMapToTheGroupOfNowAndKeepsItsClients) {
     Server alone({"10"}, owned(name));
     for (const std::string& file : alone.files())
       EXPECT_EQ(facts_of("/dev/shm/" + file).st_mode & 07777, 0600u) << file;
-    EXPECT_EQ(member.put("key", "again"), StatusCode::kOk) << "he was let in";
+    EXPECT_EQ(member.put("key", "again"), StatusCode::kOk) << "the member was accepted";
     Peer next = Peer::unconnected(member_.process);
     EXPECT_EQ(next.connect(alone, member_), StatusCode::kPermission);
     alone.kill();
@@ -207,8 +207,8 @@ TEST_F(Groups, ARestartGivesTheMapToTheGroupOfNowAndKeepsItsClients) {
   EXPECT_EQ(again.stat("connected"), 2u);
 }
 
-// A member meets what a server of another user has left: whose it is, and what the member can do.
-TEST_F(Groups, LeftoversOfAnotherUserAreNamedWithTheirOwnerAndTheWayOut) {
+// A member finds the files of another user's dead server: the message names their owner and what the member can do.
+TEST_F(Groups, LeftoversOfAnotherUserAreNamedWithTheirOwnerAndARemedy) {
   Server server(shared(), owned());
   const std::string name = server.name();
   server.kill();
@@ -226,7 +226,7 @@ TEST_F(Groups, LeftoversOfAnotherUserAreNamedWithTheirOwnerAndTheWayOut) {
 
 // --- read_only ---------------------------------------------------------------------------------------------------------
 
-TEST_F(Groups, ToReadItIsEnoughThatTableAndAliveCanBeRead) {
+TEST_F(Groups, ReadingNeedsOnlyReadableTableAndAliveFiles) {
   Server server(shared(), owned());
   Peer writer(server, member_);
   EXPECT_EQ(writer.put("key", "#100000:3"), StatusCode::kOk);

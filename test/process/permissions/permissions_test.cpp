@@ -1,4 +1,4 @@
-// Who may use an instance: its server's own user (and root), and nobody else. All of this as two users that are not root.
+// An instance can be used by its server's user and by root only. The test uses two users that are not root.
 #include <fcntl.h>
 #include <filesystem>
 #include <gtest/gtest.h>
@@ -29,7 +29,7 @@ class Permissions : public testing::Test {
   ProcessSetup stranger_;
 };
 
-TEST_F(Permissions, RegionsAreTheOwnersAlone) {
+TEST_F(Permissions, RegionsArePrivateToTheirOwner) {
   Server server({"10"}, owned());
   PeerSetup mine;
   mine.process = owner_;
@@ -85,7 +85,7 @@ TEST_F(Permissions, AStrangerIsRefusedClearlyAndChangesNothing) {
   EXPECT_EQ(peer.put("key", "other"), StatusCode::kOk);
 }
 
-// The default name is whoever's takes it first: the next user is told who that is, and what to do.
+// The default name belongs to the user who takes it first; the next user gets a message with that user's name and a remedy.
 TEST_F(Permissions, TheSecondUserOfANameLearnsWhoHasItAndWhatToDo) {
   const std::string name = unique_name();
   {
@@ -146,7 +146,7 @@ TEST_F(Permissions, AClientDoesNotTrustRegionsOfAnotherUserEvenIfItCouldOpenThem
   expect_refusal(run(server.client_command({"1"}), stranger_), 4, {server.name(), std::to_string(kSomeUser)});
 }
 
-// Anybody may put up a server under a name that root uses. So root names whose it means.
+// Any user can start a server under a name that root uses. Therefore root names the user that it trusts.
 TEST_F(Permissions, RootTrustsItsOwnServersAndThoseOfTheUserThatItNames) {
   Server server({"10"}, owned());
   const std::string owner = std::to_string(kSomeUser);
@@ -199,7 +199,7 @@ TEST_F(Permissions, LsListsEverybodysServersAndTheFiguresOfTrustedOnes) {
   EXPECT_NE(row_of({"--user", std::to_string(kSomeUser)}).find(" KiB "), std::string::npos);
 }
 
-// A user who is named is believed as root would be; what files of his may be opened, the system decides.
+// A named user is trusted as root is; the system decides which of that user's files can be opened.
 TEST_F(Permissions, AnyUserMayNameAnotherUserToTrust) {
   Server server({"10"}, owned());
   PeerSetup naming;

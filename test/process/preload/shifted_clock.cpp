@@ -1,4 +1,4 @@
-// Preloaded into a program, it lets the wall clock jump a day forth and a day back with every look at it.
+// Preloaded into a program, it makes the wall clock jump a day forward and a day back at each reading.
 #include <atomic>
 #include <ctime>
 #include <sys/syscall.h>

@@ -1,5 +1,5 @@
-// filtered COMMAND ARGUMENT...: runs a command under a filter of system calls that kills whoever sets another one, as systemd's
-// SystemCallFilter=@system-service does.
+// filtered COMMAND ARGUMENT...: runs a command under a filter of system calls that kills a process that sets another filter,
+// as systemd's SystemCallFilter=@system-service does.
 #include <cstdio>
 #include <seccomp.h>
 #include <unistd.h>

@@ -1,9 +1,9 @@
-// hostile_client: connects as it should, and then scribbles over its own connection from a second thread while it sends
-// honest, bent and forged requests; closed by the server, it connects again.
+// hostile_client: connects correctly; then a second thread overwrites its connection at random while the first sends correct
+// and forged requests. When the server closes it, it connects again.
 //
 //   hostile_client NAME DIR SEED MILLISECONDS
 //
-// At the end it says how often it did what. Its keys begin with "hostile".
+// At the end it prints how often it did each. Its keys begin with "hostile".
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -29,7 +29,7 @@ struct Counts {
   std::uint64_t closed = 0;
 };
 
-// Any bytes but the client's own flag, which would end the connection in order.
+// Any bytes but the client's own flag, which would end the connection normally.
 void scribble(RawConnection& connection, std::mt19937_64& random) {
   const std::uint64_t at = random() % (connection.bytes() - 8);
   switch (random() % 8) {

@@ -1,5 +1,5 @@
-// plugin_host NAME [ROUNDS]: loads the shared object beside it that contains the client library, lets it use the instance NAME,
-// and unloads it again. Exit code 0: afterwards nothing of it is mapped.
+// plugin_host NAME [ROUNDS]: loads the shared object beside it that contains the client library, lets it use the instance
+// NAME, and unloads it. Exit code 0: nothing of it is mapped afterwards.
 #include <cstdio>
 #include <cstdlib>
 #include <dlfcn.h>

@@ -1,16 +1,16 @@
-// scripted_client: a client process that does what its standard input says, a line at a time, and answers each line with
-// one: the status code's number, and what belongs to it. test/process/harness/peer.hpp is the other end.
+// scripted_client: a client process that executes the commands on its standard input, one a line, and answers each with one
+// line: the number of the status code, and the result. test/process/harness/peer.hpp is the other end.
 //
 //   connect NAME DIR|- TIMEOUT_MS direct|ring [wait] [read_only] [group=G] [user=U]
 //   put KEY VALUE · put_async KEY VALUE · get KEY · exists KEY · erase KEY · flush
-//   stream KEY SIZE BATCH      put_async of sealed numbers 1, 2, 3 … for ever: says "sending N" before each batch, and
-//                              "flushed N" behind it
-//   hammer KEY MILLISECONDS    put, get, compare, until the time is over; says how many rounds
+//   stream KEY SIZE BATCH      put_async of sealed numbers 1, 2, 3 … without end: prints "sending N" before each batch, and
+//                              "flushed N" after it
+//   hammer KEY MILLISECONDS    put, get, compare, until the time is over; prints the number of rounds
 //   close                      destroys the client
 //   end exit|leave|abort       ends this process: with destructors, without, by SIGABRT
 //
-// KEY and VALUE are a word, or #SIZE:SEED for pattern(SIZE, SEED), or =NUMBER for 8 bytes. A value that is got is told as
-// its size and digest.
+// KEY and VALUE are a word, or #SIZE:SEED for pattern(SIZE, SEED), or =NUMBER for 8 bytes. The result of a get is
+// the size and the digest of its value.
 #include <charconv>
 #include <chrono>
 #include <cstdio>

@@ -1,7 +1,7 @@
-// Allocations that fail: malloc and its relatives for a whole program, to be included by the one file that it consists of.
+// Allocations that fail: replaces malloc and related functions in a whole program. Included by the program's only file.
 //
-// Only the k-th allocation after starve() fails, or that one and all behind it; of whichever thread. Under the sanitizers,
-// which stand in for malloc themselves, nothing fails.
+// Only the k-th allocation after starve() fails, or that one and all later ones, of any thread. Under the sanitizers, which
+// replace malloc themselves, nothing fails.
 #pragma once
 
 #include <atomic>
@@ -19,7 +19,7 @@ struct Starvation {
 };
 inline constinit Starvation starvation{};
 
-// From here on the k-th allocation fails; `onward`: and all behind it.
+// After this call the k-th allocation fails; `onward`: and all later ones.
 inline void starve(unsigned long k, bool onward) noexcept {
   starvation.onward = onward;
   starvation.k = k;
@@ -27,7 +27,7 @@ inline void starve(unsigned long k, bool onward) noexcept {
   starvation.armed = true;
 }
 
-// Nothing fails any more. Were there k allocations?
+// After this call no allocation fails. Returns whether there were k allocations.
 inline bool feed() noexcept {
   starvation.armed = false;
   return starvation.count >= starvation.k;

@@ -1,18 +1,18 @@
 // starved_client NAME: every call of the client library while the process has no memory left.
 //
-// For each call the first, second, third … allocation within it fails, until the call needs no further one. Twice: only that
-// allocation fails, or that one and all behind it. And with a client in each of three states:
+// For each call the first, second, third … allocation within it fails, until the call needs no further one. First only that
+// allocation fails, then that one and all later ones. This is repeated with a client in each of three states:
 //
 //   fresh      has just connected: the call opens its channel
 //   used       has made every call before
-//   inherited  is a parent's, in a forked child: the call connects anew
+//   inherited  was connected by the parent of this forked process: the call connects anew
 //
-// Whatever fails, the call returns what it says that it returns, and the client works afterwards. A line for each:
+// Whatever fails, the call returns a code that it documents, and the client works afterwards. A line for each:
 //
 //   CALL STATE once|onward allocations=N full=M     N runs failed an allocation, and M of them gave kFull
 //
-// Then all clients are closed, which "closed" says, and the program waits for the end of its input. Exit code 0: all went
-// well; otherwise stderr says what did not.
+// Then all clients are closed, the program prints "closed" and waits for the end of its input. Exit code 0: no error;
+// otherwise stderr names the errors.
 #include <algorithm>
 #include <array>
 #include <chrono>
@@ -47,14 +47,14 @@ constexpr std::string_view kOutOfMemory = "this process is out of memory";
 const std::string kValue(100, 'v');
 const std::string kLargeValue(100'000, 'l');
 
-// What a call came to.
+// The outcome of a call.
 struct Outcome {
   StatusCode code = StatusCode::kOk;
-  bool says_memory = true;  // if kFull: its message tells whose memory is short
-  bool sound = true;        // what came with kOk is what must come
+  bool says_memory = true;  // if kFull: its message names whose memory is short
+  bool sound = true;        // with kOk: the result is correct
 };
 
-// Looked at while allocations still fail: nothing here allocates.
+// Computed while allocations still fail: nothing here allocates.
 Outcome outcome_of(const Status& status, bool sound = true) {
   return {status.code(), status.message() == kOutOfMemory, !status.ok() || sound};
 }
@@ -135,7 +135,7 @@ const std::vector<Call>& calls() {
 // --- Runs ------------------------------------------------------------------------------------------------------------
 
 std::string instance;
-std::string present_case;  // for whoever dies in it
+std::string present_case;  // printed if the process dies in it
 
 [[noreturn]] void fail(const std::string& why) {
   test::feed();
@@ -162,7 +162,7 @@ void must(const Status& status, const char* what) {
   if (!status.ok()) fail(std::string(what) + " afterwards: " + std::string(status.message()));
 }
 
-// What every run finds.
+// What every run needs.
 void prepare(Client& helper) {
   must(helper.put("present", kValue), "put of what is there");
   must(helper.put("number", "5"), "put of a number");
@@ -177,7 +177,7 @@ void must_work(Client& client) {
 }
 
 struct Run {
-  bool reached = false;  // the k-th allocation was asked for
+  bool reached = false;  // there was a k-th allocation
   Outcome outcome;
 };
 
@@ -194,7 +194,7 @@ Run starve(unsigned long k, bool onward, Make&& make) {
   return run;
 }
 
-// Is what a run came to something that it may come to?
+// Is the outcome of a run permitted?
 void judge(const Run& run, const std::vector<StatusCode>& usual) {
   if (!run.outcome.sound) fail("what came is not what must come");
   const StatusCode code = run.outcome.code;
@@ -220,7 +220,7 @@ void each_allocation(const std::string& name, bool onward, const std::function<R
   fail("there is no end to the allocations");
 }
 
-// Within a child: what the run came to travels by the exit code.
+// Runs within a child, which returns its outcome as its exit code.
 Run in_child(const std::function<Run()>& body) {
   const pid_t child = ::fork();
   if (child == 0) {
@@ -284,7 +284,7 @@ void starve_call(const Call& call, bool onward, Client& helper, Client& used) {
   });
 }
 
-// Without this, all of the above would show nothing.
+// Without this check, the runs above would prove nothing.
 void show_that_allocations_fail() {
   present_case = "allocations fail when they are to";
   test::starve(2, false);

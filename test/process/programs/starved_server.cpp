@@ -1,16 +1,16 @@
 // starved_server NAME DIR: a server whose process has no memory left.
 //
-// First it starts again and again: the first, second, third … allocation of the start fails, then that one and all behind it,
-// until the start needs no further one. A line for each that failed:
+// First it starts repeatedly: the first, second, third … allocation of the start fails, then that one and all later ones,
+// until the start needs no further one. A line for each start that failed:
 //
 //   start once|onward K CODE MESSAGE
 //
-// Then it serves, which "ready" says, and does as it is told, a line at a time:
+// Then it serves, prints "ready", and executes commands, one a line:
 //
 //   starve K once|onward   from here on the K-th allocation fails     answer: starved
 //   feed                   no allocation fails any more               answer: reached 0|1
 //
-// until its input ends. Exit code 0: it stopped as it should.
+// until its input ends. Exit code 0: it stopped in order.
 #include <cstdio>
 #include <fmt/format.h>
 #include <memory>
@@ -25,7 +25,7 @@ namespace {
 
 using namespace hostmap;
 
-// Without an allocation of its own, and however little is left.
+// Prints without an allocation, so it works when no memory is left.
 void log_line(std::string_view /*kind*/, const std::string& line) {
   static_cast<void>(::write(STDERR_FILENO, line.data(), line.size()));
   static_cast<void>(::write(STDERR_FILENO, "\n", 1));

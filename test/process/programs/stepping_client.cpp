@@ -1,19 +1,19 @@
-// stepping_client: goes through connecting and a first put step by step, and at a named point meets a signal.
+// stepping_client: connects and makes a first put step by step, and sends itself a signal at a named point.
 //
 //   stepping_client NAME DIR POINT KILL|STOP|NONE
 //
 //   number      it has taken a number from the counter
-//   claimed     the mailbox is its own
-//   asked       it has asked, and not yet rung: the region cannot exist
-//   ready       the region stands ready; it has not attached
-//   attached    it has attached and holds its lock; the server does not know
-//   confirmed   the server knows
-//   writing     a put stands in the ring, but for its tag
+//   claimed     it has claimed the mailbox
+//   asked       it has stored its request and not yet rung the bell: the region cannot exist
+//   ready       the region is ready; it has not attached
+//   attached    it has attached and holds its lock; the server has not noticed
+//   confirmed   the server has noticed
+//   writing     a put is in the ring, without its tag
 //   sent        a put is published; its answer is not awaited
 //   streaming   one piece of a large put is published
 //   answered    the put is answered
 //
-// Stopped and continued, it goes on. At the end it says "done" and the put's code, or what went wrong.
+// If it is stopped and continued, it continues. At the end it prints "done" and the put's code, or the error.
 #include <csignal>
 #include <cstdio>
 #include <exception>
@@ -46,7 +46,7 @@ int step(const InstanceName& name) {
     if (connection.claim()) break;
   }
   reach("claimed");
-  if (!connection.ask()) throw std::runtime_error("the server gave up waiting before it was asked");
+  if (!connection.ask()) throw std::runtime_error("the server gave up waiting before the request");
   reach("asked");
   connection.ring_server();
   if (const MailboxState answer = connection.await_answer(std::chrono::seconds(10)); answer != kMailboxReady) {

@@ -1,22 +1,22 @@
-// torture [--seconds N] [--seed S]: a server, clients and a load, all of which are killed and stopped at random moments; then
-// the question whether what every client was told can have happened.
+// torture [--seconds N] [--seed S]: kills and stops a server and its working clients at random moments; then verifies that
+// all answers that the clients got are consistent.
 //
 // In rounds of at most 20 s, each on keys of its own:
 //
 //   keys      of 8 bytes and of up to 65,536
-//   clients   put, get, compare-exchange and increment keys that all share; insert and erase keys of their own, of which they
-//             know what must be there; values say whether they are whole. What they ask and are answered stands in files that
-//             outlive them. A killed client is followed by another one. Some read by ring; some have short timeouts, and
-//             do not know what became of calls that ended so
-//   crowd     connections that put a key in the beginning, do nothing while all that happens, and still work in the end
-//   server    is killed and started again, with another number of workers each time; stops with --keep, and is started;
-//             is taken over from, sometimes by one that is killed on its way; is stopped and goes on
-//   map       with one seed of three has little memory: what is refused must not have happened. In every second round another
-//             client clears it all the time
+//   clients   put, get, compare-exchange and increment shared keys; insert and erase keys of their own, whose values they
+//             know; values prove that they are whole. Their calls and answers are recorded in files that outlive them. A
+//             killed client is replaced by another one. Some read by ring; some have short timeouts, and do not know the
+//             outcome of calls that timed out
+//   crowd     connections that put a key at the beginning, do nothing meanwhile, and must still work at the end
+//   server    is killed and started again, with another number of workers each time; stops with --keep and is started;
+//             hands over to another one, which is sometimes killed before it serves; is stopped and continued
+//   map       has little memory with one seed of three: a refused change must not have been applied. In every second round
+//             another client clears it all the time
 //
-// After a round: each register's history must be linearizable (history.hpp), each counter's numbers must be there once. Then
-// the map is cleared, up to 300 times, another server continues it, nothing must be left, and `hostmap check` must be content.
-// Prints a line a round, and at the end one of JSON, which `./dev torture` is for. Exit code 0: nothing was wrong.
+// After a round: each register's history must be linearizable (history.hpp), each counter's numbers must occur once. Then
+// the map is cleared, up to 300 times, another server continues it, no key must be left, and `hostmap check` must find
+// nothing. Prints a line for each round, and at the end a line of JSON for `./dev torture`. Exit code 0: no error was found.
 #include <algorithm>
 #include <charconv>
 #include <chrono>
@@ -154,13 +154,13 @@ class Player {
     std::fprintf(stderr, "client %lu, fault %lu: %s\n", static_cast<unsigned long>(number_),
                  static_cast<unsigned long>(which), std::string(status.message()).c_str());
   }
-  // Did the call end because its time was over? Then it may still happen, and its operation stays open. (Where that cuts off a
-  // request in pieces, the connection is given up, and the call says so.)
+  // Did the call time out? Then its change may still be applied, and its operation stays open. (A timeout in the middle of a
+  // request in pieces closes the connection, and the call reports that.)
   bool is_unknown(StatusCode code) const {
     return is_hasty_ && (code == StatusCode::kTimeout || code == StatusCode::kNoServer || code == StatusCode::kClosed);
   }
   bool is_refused(StatusCode code) const { return may_be_full_ && code == StatusCode::kFull; }
-  // Of an operation whose call did not succeed.
+  // Ends an operation whose call did not succeed.
   void end_without_success(std::uint64_t operation, const Status& status) {
     if (is_unknown(status.code())) return;
     history_.forget(operation);
@@ -209,7 +209,8 @@ class Player {
         operations.pop_back();
       }
     }
-    // Which of them were refused is not known: then they stay open. A flush also tells what became of calls that timed out.
+    // If some were refused, it is not known which, so they stay open. A flush also reports the outcome of calls that timed
+    // out.
     if (const Status status = client_->flush(); !status.ok()) {
       if (!is_hasty_ && !is_refused(status.code())) fault(kFailed, status);
       return;
@@ -224,7 +225,7 @@ class Player {
     const std::uint64_t operation = start(Operation::kExchange, key, number);
     const Status status = client_->compare_exchange(key_of(round_, key), *old, value);
     if (status.ok()) return end(operation, *unseal(*old, key));
-    // Where nobody clears, a key that was there is there.
+    // Without clears, a key that was present stays present.
     const bool is_gone = role_ == Role::kPlaysCleared && status == StatusCode::kNotFound;
     if (!(status == StatusCode::kMismatch) && !is_gone) return end_without_success(operation, status);
     history_.forget(operation);
@@ -240,7 +241,7 @@ class Player {
     if (const Status status = client_->clear(); !status.ok()) return end_without_success(operation, status);
     end(operation);
   }
-  // A key that nobody else writes: what it must be is known.
+  // A key that no other client writes, so its value is known.
   void own() {
     const std::uint64_t which = random_.below(50);
     std::string key = "own " + std::to_string(number_) + " " + std::to_string(which);
@@ -273,7 +274,7 @@ class Player {
       own_.erase(at);
     }
   }
-  // The same while the map is cleared: it is what this client wrote last, or has gone; and what has gone does not come back.
+  // The same while the map is cleared: the value is the last one that this client wrote, or absent; and it does not return.
   void own_and_cleared() {
     const std::string key = "own " + std::to_string(number_) + " " + std::to_string(random_.below(50));
     if (unsure_.count(key) != 0) return;
@@ -313,10 +314,10 @@ class Player {
   bool may_be_full_;
   Role role_;
   std::map<std::string, std::string> own_;
-  std::set<std::string> unsure_;  // of its own keys, those of calls that timed out
+  std::set<std::string> unsure_;  // those of its own keys whose last call timed out
 };
 
-// --- In the torturer's process -------------------------------------------------------------------------------------------
+// --- In the process of torture itself --------------------------------------------------------------------------------------
 
 struct Totals {
   std::uint64_t kills_server = 0;
@@ -365,7 +366,7 @@ class Torture {
     for (unsigned i = 0; i < kCrowd; ++i) put_in_crowd(crowd[i], i);
     const Role role = is_cleared ? Role::kPlaysCleared : Role::kPlays;
     while (clients.size() < kClients) clients.push_back(start_client(role));
-    if (is_cleared) clients.push_back(start_client(Role::kClears));  // the last one: no victim
+    if (is_cleared) clients.push_back(start_client(Role::kClears));  // the last one: it is not killed
     while (monotonic_ns() < until_ns) {
       ::usleep(static_cast<useconds_t>(2'000 + random_.below(120'000)));
       Program& victim = clients[random_.below(kClients)];
@@ -402,7 +403,7 @@ class Torture {
     for (const std::string& file : files) std::filesystem::remove(file);
   }
 
-  // The JSON line; true if nothing was wrong.
+  // Prints the JSON line; true if no error was found.
   bool finish(std::uint64_t seed) {
     const Ran stat = run({folder_ / "hostmap", "--name", name_, "stat", "--json"});
     const auto figures = figures_of(stat.output);
@@ -458,7 +459,7 @@ class Torture {
   }
   // False: the server has ended. Otherwise it has answered a new client.
   bool serves() {
-    // Of a key that is not there: the map stays as it is.
+    // Erases an absent key, so the map does not change.
     Program probe({folder_ / "hostmap", "--name", name_, "--wait", "--timeout", "60", "erase", "never there"});
     while (probe.running() && server_->running()) ::usleep(1'000);
     if (!server_->running()) return false;
@@ -520,7 +521,7 @@ class Torture {
       default:
         server_->kill();
         ++totals_.kills_server;
-        if (random_.below(4) == 0) {  // the next one is killed on its way
+        if (random_.below(4) == 0) {  // the next one is killed before it serves
           Program hasty = server_program({});
           ::usleep(static_cast<useconds_t>(random_.below(15'000)));
           hasty.kill();
@@ -532,7 +533,7 @@ class Torture {
     ::usleep(static_cast<useconds_t>(random_.below(30'000)));
     start_server(workers);
   }
-  // Nobody else writes.
+  // No other client writes now.
   void clear_all() {
     Client client = connect();
     const std::uint64_t clears = random_.below(3) == 0 ? random_.below(300) : 1;
@@ -592,7 +593,7 @@ class Torture {
       }
     }
     Client client = connect();
-    // What is there in the end is one more read of everybody's.
+    // The content at the end is one more get in each history.
     for (unsigned key = 0; key < kRegisters; ++key) {
       Operation last{monotonic_ns(), kOpen, key, Operation::kGet, 0, 0};
       const Result<std::string> value = client.get(key_of(round_, key));

@@ -1,5 +1,5 @@
-// A server that died, or was stopped with --keep, and the next one: it goes on with the map and with the clients, for whom it
-// was a pause.
+// A server died, or was stopped with --keep, and the next one takes over its map and its clients, for which this was a
+// pause.
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -26,7 +26,7 @@ using namespace std::chrono_literals;
 const std::regex kRecovered(
     "hostmap-server: recovered entries=([0-9]+) connections=([0-9]+) replayed=([0-9]+) ms=[0-9]+");
 
-// The figure `number` of the line that a restart says.
+// The figure `number` of the line that a restart logs.
 std::uint64_t recovered(Server& server, int number) {
   for (const std::string& line : lines_of(server.errors())) {
     std::smatch found;
@@ -35,7 +35,7 @@ std::uint64_t recovered(Server& server, int number) {
   throw std::runtime_error("the server has not recovered: " + server.errors());
 }
 
-TEST(Restart, TheNextServerGoesOnWithTableAndClients) {
+TEST(Restart, TheNextServerTakesOverTableAndClients) {
   Server first({"10", "--workers", "2"});
   Peer living(first);
   Peer dead(first);
@@ -57,7 +57,7 @@ TEST(Restart, TheNextServerGoesOnWithTableAndClients) {
   EXPECT_EQ(second.stat("connected"), 2u) << "nobody has connected anew";
 }
 
-TEST(Restart, CheckLooksAtWhatADeadServerLeft) {
+TEST(Restart, CheckExaminesWhatADeadServerLeft) {
   Server first({"10"});
   {
     Client client = first.connect();
@@ -74,7 +74,7 @@ TEST(Restart, CheckLooksAtWhatADeadServerLeft) {
   Server second({"10"}, {first.name()});
 }
 
-TEST(Restart, WithTooFewDescriptorsItSaysSoAndNobodyIsLost) {
+TEST(Restart, WithTooFewDescriptorsItReportsThatAndLosesNoClient) {
   Server first({"10"});
   std::vector<Client> clients;
   for (int i = 0; i < 40; ++i) clients.push_back(first.connect());
@@ -88,8 +88,8 @@ TEST(Restart, WithTooFewDescriptorsItSaysSoAndNobodyIsLost) {
   EXPECT_EQ(second.stat("connected"), 40u);
 }
 
-// Whatever a server was in the middle of: who reads directly has every key at once, whole, as it was or is to be; twice the
-// same while nobody is there, and nothing older from the next server.
+// Whatever a server was doing when it was killed, a direct read gets every key at once, whole, with its old or its new
+// value; the same value again while no server runs, and no older value from the next server.
 void read_what_dead_servers_left(int deaths) {
   constexpr std::uint64_t kKeys = 60;
   constexpr std::array<std::size_t, 6> kSizes{8, 8, 24, 100, 1000, 5000};
@@ -120,7 +120,7 @@ void read_what_dead_servers_left(int deaths) {
   std::uint64_t counter = 0;
   std::uint64_t fillers = 0;
   for (int death = 0; death < deaths && !testing::Test::HasFailure(); ++death) {
-    Result<Client> writer = StatusCode::kNoServer;  // impatient: its calls are to end soon after the server
+    Result<Client> writer = StatusCode::kNoServer;  // with a short timeout: its calls must end soon after the server
     while (!writer) writer = Client::connect(server->options(200ms));
     std::thread writing([&, seed = random.word()] {
       Random mine(seed);
@@ -153,7 +153,7 @@ TEST(RestartSlow, WhatDeadServersLeftIsReadAtOnce) { read_what_dead_servers_left
 
 class RestartReads : public testing::TestWithParam<Reads> {};
 
-TEST_P(RestartReads, AClientGoesOnFromServerToServer) {
+TEST_P(RestartReads, AClientContinuesFromServerToServer) {
   const std::string name = unique_name();
   Result<Client> client = StatusCode::kNoServer;
   std::string before;
@@ -217,7 +217,7 @@ void be_blocked_for(std::chrono::milliseconds absence) {
 TEST(Restart, BlockedCallsSucceedAfterAnOutageOf100Milliseconds) { be_blocked_for(100ms); }
 TEST(RestartSoak, BlockedCallsSucceedAfterAnOutageOf10Minutes) { be_blocked_for(10min); }
 
-TEST(Restart, WhatBecameOfATimedOutCallIsToldByFlush) {
+TEST(Restart, FlushReportsTheOutcomeOfATimedOutCall) {
   Server first({"10"});
   Client client = first.connect(300ms);
   EXPECT_EQ(*client.increment("n"), 1);
@@ -233,8 +233,8 @@ TEST(Restart, WhatBecameOfATimedOutCallIsToldByFlush) {
   EXPECT_EQ(*client.increment("n"), 3) << "calling again is another one";
 }
 
-// Every mutation exactly once, whenever the server dies. Each thread knows what its keys must hold; what all share must be
-// the sum.
+// Every change is applied exactly once, whenever the server dies. Each thread knows the values of its keys; the shared
+// numbers must be the sum of all changes.
 void die_again_and_again(int rounds) {
   std::printf("%d crashes of 1000\n", rounds);
   Random random;
@@ -271,7 +271,7 @@ void die_again_and_again(int rounds) {
         ASSERT_EQ(client->insert(coming, "value").code(), StatusCode::kAlreadyExists);
         ASSERT_EQ(client->erase(coming).code(), StatusCode::kOk);
         ASSERT_EQ(client->erase(coming).code(), StatusCode::kNotFound);
-        // A number that all change by compare-exchange.
+        // A number that all threads change by compare-exchange.
         const Result<std::string> seen = client->get("turn");
         const std::string old = seen ? *seen : "";
         const std::string next = std::to_string((old.empty() ? 0 : std::stoll(old)) + 1);
@@ -297,13 +297,13 @@ void die_again_and_again(int rounds) {
       }
     });
   }
-  // A connect to a server that has just died fails: it is no call that must survive a kill.
+  // Connecting to a server that has just died fails; only calls must survive a kill.
   while (connected < kThreads) std::this_thread::yield();
   std::uint64_t replayed = 0;
   for (int round = 0; round < rounds; ++round) {
     std::this_thread::sleep_for(std::chrono::microseconds(random.below(30'000)));
     server->kill();
-    // Now and then the next one is killed, too, on its way to being ready.
+    // Sometimes the next one is killed, too, before it is ready.
     while (random.below(4) == 0) {
       Program hasty({test::program("hostmap-server"), "--name", name});
       std::this_thread::sleep_for(std::chrono::microseconds(random.below(12'000)));
@@ -330,7 +330,7 @@ void die_again_and_again(int rounds) {
 TEST(Restart, EachCallTakesEffectOnceWheneverTheServerDies) { die_again_and_again(30); }
 TEST(RestartSlow, EachCallTakesEffectOnceWheneverTheServerDies) { die_again_and_again(400); }
 
-// --- What is asked for -------------------------------------------------------------------------------------------------
+// --- Options -----------------------------------------------------------------------------------------------------------
 
 TEST(Restart, KeepLeavesTheMapAndTheClientsForTheNextStart) {
   Server first({"10", "--keep"});
@@ -347,7 +347,7 @@ TEST(Restart, KeepLeavesTheMapAndTheClientsForTheNextStart) {
   EXPECT_EQ(second.stat("connected"), 1u);
 }
 
-TEST(Restart, StopSaysOtherwiseThanTheServersOptions) {
+TEST(Restart, StopOverridesTheServersOptions) {
   const auto ask_to_stop = [](const Server& server, const char* how) {
     return run({test::program("hostmap"), "--name", server.name(), "stop", how});
   };
@@ -364,7 +364,7 @@ TEST(Restart, StopSaysOtherwiseThanTheServersOptions) {
   expect_refusal(ask_to_stop(second, "--drop"), 3, {second.name()});
 }
 
-TEST(Restart, OtherOptionsThanTheFirstStartsAreToldAndNotTaken) {
+TEST(Restart, OptionsThatDifferFromTheFirstStartAreReportedAndIgnored) {
   Server first({"10", "--ring-size", "8K"});
   first.kill();
   Server second({"20"}, {first.name()});
@@ -446,7 +446,7 @@ TEST(Restart, DamageOfTheTableIsSurvived) {
   }
 }
 
-TEST(Restart, AConnectionThatItsClientHasDamagedIsDroppedAndNobodyElses) {
+TEST(Restart, OnlyTheConnectionThatItsClientHasDamagedIsDropped) {
   Server first({"10"});
   Client honest = first.connect();
   EXPECT_TRUE(honest.put("key", "value").ok());
@@ -463,8 +463,8 @@ TEST(Restart, AConnectionThatItsClientHasDamagedIsDroppedAndNobodyElses) {
   EXPECT_EQ(second.connection_files().size(), 1u);
 }
 
-// What a map was made with stays, and whoever asks for something else learns that he does not get it: each option by name.
-TEST(Restart, OptionsThatTheMapDoesNotTakeAreNamedAndNoOthers) {
+// The options with which a map was created stay; a start with other options names each one that has no effect.
+TEST(Restart, OnlyOptionsThatTheMapIgnoresAreNamed) {
   const std::string name = unique_name();
   const std::string what = "not applied, because the map that this server continues";
   const std::vector<std::string> larger{"64", "--memory",    "16M", "--max-connections", "100", "--workers",
@@ -505,7 +505,7 @@ TEST(Restart, OptionsThatTheMapDoesNotTakeAreNamedAndNoOthers) {
   }
   {
     Server silent({"--memory", "8M", "--workers", "1"},
-                  {.name = name});  // what is given applies; the rest was not given
+                  {.name = name});  // given options apply; the others were not given
     EXPECT_TRUE(silent.errors().find("--workers 1") == std::string::npos) << silent.errors();
     EXPECT_EQ(silent.errors().find(what), std::string::npos) << silent.errors();
     silent.kill();

@@ -1,4 +1,4 @@
-// SIGKILL of the server and a start with --fresh: what was there is discarded, and living clients connect anew.
+// SIGKILL of the server and a start with --fresh: the map is discarded, and living clients connect anew.
 #include <chrono>
 #include <gtest/gtest.h>
 #include <thread>
@@ -10,7 +10,7 @@
 namespace hostmap::test {
 namespace {
 
-TEST(ServerCrash, TheNextServerSaysWhatItDiscardedAndStartsEmpty) {
+TEST(ServerCrash, TheNextServerReportsWhatItDiscardedAndStartsEmpty) {
   Server first({"10", "--workers", "2"});
   Peer living(first);
   Peer dead(first);
@@ -67,7 +67,7 @@ TEST(ServerCrash, BlockedClientsWakeWhenTheNextServerStarts) {
   connecting.begin_connect(first.name(), "-", patient);
   std::this_thread::sleep_for(std::chrono::milliseconds(500));
   first.kill();
-  // Nobody can tell them yet that it is dead: they wait.
+  // They cannot know yet that it is dead, so they wait.
   EXPECT_EQ(putting.program().next_line(std::chrono::milliseconds(200)), std::nullopt);
 
   Server second({"--fresh"}, {first.name()});
@@ -77,7 +77,7 @@ TEST(ServerCrash, BlockedClientsWakeWhenTheNextServerStarts) {
     EXPECT_NE(reply.text.find("may or may not have been applied"), std::string::npos) << reply;
   }
   EXPECT_EQ(flushing.reply(), StatusCode::kClosed) << "queued writes are lost, and flush says so";
-  // A read has no outcome to be unknown, so it is asked again. It, and who connects, may find the new server not ready yet.
+  // A read changes nothing, so it is repeated. Reads and connecting may find that the new server is not ready yet.
   const Reply got = getting.reply();
   EXPECT_TRUE(got == StatusCode::kNotFound || got == StatusCode::kNoServer) << got;
   const Reply connected = connecting.reply();

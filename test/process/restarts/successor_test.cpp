@@ -1,5 +1,5 @@
-// A server is killed, its files are removed, and another one is started under the name: nothing tells those who were connected,
-// or only read. They find the new one by themselves.
+// A server is killed, its files are removed, and another one is started under the name. Connected clients and readers get no
+// notice of this; they find the new server by themselves.
 #include <atomic>
 #include <chrono>
 #include <cstring>
@@ -26,7 +26,7 @@ using Read = StatusCode (*)(Client&);
 
 constexpr std::string_view kPair = "8 bytes!";  // the key, and its value
 
-// Of what only the second server has.
+// The value of a key that only the second server has.
 constexpr std::pair<std::string_view, Read> kReads[] = {
     {"get", [](Client& client) { return client.get("key").status().code(); }},
     {"get_into",
@@ -58,7 +58,7 @@ class Successor : public testing::Test {
     options.read_only = read_only;
     return options;
   }
-  // Kills the first server, removes its files, starts another one; `between`: before that.
+  // Kills the first server, removes its files, calls `between`, and starts another server.
   void replace(const std::function<void()>& between = {}) {
     const std::string name = first_->name();
     first_->kill();
@@ -68,7 +68,7 @@ class Successor : public testing::Test {
     EXPECT_TRUE(second_->connect().put("key", "new").ok());
   }
 
-  // For each kind of read a client of its own.
+  // One client for each kind of read.
   std::vector<Reader> readers(bool read_only) {
     std::vector<Reader> readers;
     for (const auto& [name, read] : kReads) {
@@ -110,7 +110,7 @@ TEST_F(Successor, AQueueOfWritesReportsThatTheyAreLost) {
   EXPECT_EQ(*second_->connect().get("other"), "value");
 }
 
-TEST_F(Successor, ACallThatWaitsAlreadyBreaksOff) {
+TEST_F(Successor, ACallThatAlreadyWaitsEnds) {
   PeerSetup patient;
   patient.timeout = 10 * kPatience;
   Peer sleeper(*first_, patient);
@@ -122,7 +122,7 @@ TEST_F(Successor, ACallThatWaitsAlreadyBreaksOff) {
   EXPECT_EQ(sleeper.put("other", "value"), StatusCode::kOk);
 }
 
-TEST_F(Successor, AReadByRingGoesOnWithIt) {
+TEST_F(Successor, AReadByRingContinuesWithIt) {
   Options by_ring = options();
   by_ring.reads = Reads::kRing;
   by_ring.timeout = kPatience;
@@ -134,7 +134,7 @@ TEST_F(Successor, AReadByRingGoesOnWithIt) {
   EXPECT_EQ(*client->get("key"), "new");
 }
 
-TEST_F(Successor, AReaderGoesOnWithItAndNotBefore) {
+TEST_F(Successor, AReaderSwitchesToItAndNotBefore) {
   Result<Client> client = Client::connect(options(true));
   ASSERT_TRUE(client);
   ASSERT_TRUE(first_->connect().put("key", "old").ok());
@@ -222,8 +222,8 @@ TEST_F(Successor, CountsAndScansOfAClientThatNeverWritesFindItToo) {
   }
 }
 
-// What lies under the name counts only with a server that lives.
-TEST_F(Successor, ATableWithoutAServerBehindItIsNotFollowed) {
+// Files under the name count only if their server lives.
+TEST_F(Successor, ATableWithoutALiveServerIsNotFollowed) {
   Result<Client> client = Client::connect(options(true));
   ASSERT_TRUE(client);
   ASSERT_TRUE(first_->connect().put("key", "old").ok());

@@ -1,4 +1,5 @@
-// Takeovers that fail: whatever is missing, and whoever is killed or interrupted, a server with the whole map goes on serving.
+// Takeovers that fail: whatever is missing, and whichever process is killed or interrupted, a server with the whole map
+// continues to serve.
 #include <algorithm>
 #include <csignal>
 #include <filesystem>
@@ -45,14 +46,14 @@ class FailingTakeover : public testing::Test {
     const Ran check = run(words);
     EXPECT_EQ(check.exit, kSuccess) << check.output << check.errors;
   }
-  // Starts a takeover of the old server, which is stopped and so does not answer.
+  // Starts a takeover from the old server, which is stopped and therefore does not answer.
   Program waiting_taker() {
     old_.pause();
     Program taker = taker_of(old_);
     EXPECT_TRUE(eventually([&] { return is_pending(old_.pid(), hand_over_signal()); })) << taker.errors();
     return taker;
   }
-  // Likewise one that has been asked for and is stopped itself, while the old server has handed over.
+  // The same, but the new server is stopped after its request, and the old server has handed over.
   Program stopped_taker() {
     Program taker = waiting_taker();
     taker.send(SIGSTOP);
@@ -87,7 +88,7 @@ TEST_F(FailingTakeover, AKilledTakerThatWaitedIsForgotten) {
   expect_the_old_server_serves();
 }
 
-TEST_F(FailingTakeover, AnInterruptedTakerEndsWithASentenceAndTheServerServesOn) {
+TEST_F(FailingTakeover, AnInterruptedTakerEndsWithAMessageAndTheServerContinues) {
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
     Program taker = waiting_taker();
     taker.send(signal);
@@ -99,7 +100,7 @@ TEST_F(FailingTakeover, AnInterruptedTakerEndsWithASentenceAndTheServerServesOn)
   }
 }
 
-// The request that nobody waits for any more is still pending when the server is told to stop.
+// A request whose taker has gone is still pending when the server is requested to stop.
 TEST_F(FailingTakeover, AnInterruptedTakersRequestDoesNotSwallowALaterStop) {
   Program taker = waiting_taker();
   taker.send(SIGTERM);
@@ -118,7 +119,7 @@ TEST_F(FailingTakeover, ATakerInterruptedAfterTheHandoverLeavesAServerServing) {
   expect_the_old_server_serves();
 }
 
-TEST_F(FailingTakeover, OfTwoTakersOneWinsAndTheOtherEndsWithASentence) {
+TEST_F(FailingTakeover, OfTwoTakersOneWinsAndTheOtherEndsWithAMessage) {
   Program first = waiting_taker();
   expect_refusal(run_server({"--takeover"}, old_.name()), 1, {"--takeover", old_.name()});
   old_.send(SIGCONT);
@@ -173,12 +174,12 @@ TEST_F(FailingTakeover, ATakerWhoseLogCannotBeWrittenServes) {
   EXPECT_EQ(taker.wait(), kSuccess);
 }
 
-TEST_F(FailingTakeover, AnUnknownGroupIsRefusedAndTheServerServesOn) {
+TEST_F(FailingTakeover, AnUnknownGroupIsRefusedAndTheServerContinues) {
   expect_refusal(run_server({"--takeover", "--group", "no-such-group"}, old_.name()), 2, {"no-such-group"});
   expect_the_old_server_serves();
 }
 
-TEST_F(FailingTakeover, AnAliveFileThatCannotBeReplacedIsRefusedAndTheServerServesOn) {
+TEST_F(FailingTakeover, AnAliveFileThatCannotBeReplacedIsRefusedAndTheServerContinues) {
   const std::string alive = old_.instance().alive();
   std::filesystem::rename(alive, alive + "-aside");
   std::filesystem::create_directory(alive);
@@ -198,14 +199,14 @@ class FailingTakeoverOfAnotherUser : public FailingTakeover {
   FailingTakeoverOfAnotherUser() : FailingTakeover(owned()) {}
 };
 
-TEST_F(FailingTakeoverOfAnotherUser, RootIsRefusedAndTheServerServesOn) {
+TEST_F(FailingTakeoverOfAnotherUser, RootIsRefusedAndTheServerContinues) {
   if (!can_change_users()) GTEST_SKIP() << "two users are needed";
   expect_refusal(run_server({"--takeover"}, old_.name()), 1,
                  {"belongs to user " + user_text(kSomeUser), "continues to serve"});
   expect_the_old_server_serves();
 }
 
-TEST_F(FailingTakeoverOfAnotherUser, AGroupThatTheUserIsNotInIsRefusedAndTheServerServesOn) {
+TEST_F(FailingTakeoverOfAnotherUser, AGroupThatTheUserIsNotInIsRefusedAndTheServerContinues) {
   if (!can_change_users()) GTEST_SKIP() << "two users are needed";
   ProcessSetup same;
   same.user = kSomeUser;
@@ -244,7 +245,7 @@ class TakeoverWithLimits : public testing::Test {
     for (Client& client : clients_) {
       ASSERT_EQ(*client.increment("sum"), static_cast<std::int64_t>(++sum_)) << current().errors();
     }
-    // Refused, it was before anything was asked for.
+    // If it was refused, then before it sent its request.
     EXPECT_EQ(current().errors().find("serves again"), std::string::npos) << current().errors();
   }
   void expect_both() {
@@ -258,7 +259,7 @@ class TakeoverWithLimits : public testing::Test {
   Exit wait_for_current() { return taker_ != nullptr ? taker_->wait() : server_->wait(); }
   Program& current() { return taker_ != nullptr ? *taker_ : server_->program(); }
 
-  uid_t user_ = static_cast<uid_t>(200'000 + ::getpid() % 100'000);  // nobody else's processes count
+  uid_t user_ = static_cast<uid_t>(200'000 + ::getpid() % 100'000);  // a user without other processes
   std::unique_ptr<Server> server_;
   std::unique_ptr<Program> taker_;
   std::vector<Client> clients_;
@@ -267,19 +268,19 @@ class TakeoverWithLimits : public testing::Test {
   int refused_ = 0;
 };
 
-TEST_F(TakeoverWithLimits, OfDescriptorsItWorksOrTheServerServesOn) {
+TEST_F(TakeoverWithLimits, OfDescriptorsItWorksOrTheServerContinues) {
   for (rlim_t files = 8; files <= 80; files += 3) take_over_with(RLIMIT_NOFILE, files);
   expect_both();
 }
 
-TEST_F(TakeoverWithLimits, OfAddressSpaceItWorksOrTheServerServesOn) {
+TEST_F(TakeoverWithLimits, OfAddressSpaceItWorksOrTheServerContinues) {
   for (rlim_t megabytes = 20; megabytes <= 400; megabytes += megabytes < 140 ? 5 : 40) {
     take_over_with(RLIMIT_AS, megabytes << 20);
   }
   expect_both();
 }
 
-TEST_F(TakeoverWithLimits, OfThreadsItWorksOrTheServerServesOn) {
+TEST_F(TakeoverWithLimits, OfThreadsItWorksOrTheServerContinues) {
   if (!can_change_users()) GTEST_SKIP() << "the limit does not bind root";
   for (rlim_t threads = 1; threads <= 40; threads += 2) take_over_with(RLIMIT_NPROC, threads);
   expect_both();

@@ -1,4 +1,4 @@
-// --takeover: one server hands over to the next while its clients work on; and what an orderly stop leaves for the next start.
+// --takeover: one server hands over to the next while its clients work; and what an orderly stop leaves for the next start.
 #include <atomic>
 #include <filesystem>
 #include <fstream>
@@ -23,7 +23,7 @@ std::vector<std::string> taking_over(std::vector<std::string> more = {}) {
 }
 std::uint64_t journal_size(const Server& server) { return std::filesystem::file_size(server.instance().journal()); }
 
-TEST(Takeover, ClientsGoOnAndTheOldServerEndsInOrder) {
+TEST(Takeover, ClientsContinueAndTheOldServerEndsInOrder) {
   Server old({"10"});
   Peer peer(old);
   EXPECT_EQ(peer.put("key", "value"), StatusCode::kOk);
@@ -47,8 +47,8 @@ TEST(Takeover, WithoutAServerItStartsAsUsual) {
   EXPECT_EQ(*next.connect().get("key"), "value");
 }
 
-// Entries of every kind of slab, overflow buckets, runs, holes: all of it must be known to the next one, or what is free is
-// given out twice or lost.
+// Entries of every kind of slab, overflow buckets, runs, holes: the next server must know all of it, or memory is allocated
+// twice or lost.
 void fill_and_thin(Client& client, int seed) {
   std::mt19937_64 random(static_cast<std::uint64_t>(seed));
   for (int i = 0; i < 4000; ++i) {
@@ -66,12 +66,12 @@ std::map<std::string, std::uint64_t> arena_of(const Server& server) {
   auto all = server.stat();
   std::map<std::string, std::uint64_t> some;
   for (const char* figure : {"entries", "memory_bytes", "buckets"}) some[figure] = all.at(figure);
-  // Their sum: a worker that has nothing else to do turns the one into the other.
+  // Their sum, because a worker that has nothing else to do turns the one into the other.
   some["unused_bytes"] = all.at("free_bytes") + all.at("fragmented_bytes");
   return some;
 }
 
-TEST(Takeover, TheNextKnowsTheArenaAsTheOldOneDid) {
+TEST(Takeover, TheNextServerKnowsTheArenaAsTheOldOneDid) {
   Server old({"10", "--workers", "3"});
   Client client = old.connect();
   fill_and_thin(client, 1);
@@ -79,11 +79,11 @@ TEST(Takeover, TheNextKnowsTheArenaAsTheOldOneDid) {
   Server next(taking_over({"--workers", "3"}), {old.name()});
   EXPECT_EQ(old.wait(), kSuccess);
   EXPECT_TRUE(arena_of(next) == before) << "told";
-  // The same by looking at every cell.
+  // The same, counted by reading every cell.
   next.kill();
   Server looking({"10"}, {old.name()});
-  EXPECT_TRUE(arena_of(looking) == before) << "looked up";
-  // Nothing is given out twice, nothing is lost: all values stay while as much again comes and goes.
+  EXPECT_TRUE(arena_of(looking) == before) << "counted";
+  // Nothing is allocated twice, nothing is lost: all values stay while as many others are put and erased.
   std::map<std::string, std::string> shadow;
   ASSERT_TRUE(client
                   .scan("",
@@ -104,15 +104,15 @@ TEST(Takeover, TheNextKnowsTheArenaAsTheOldOneDid) {
   EXPECT_EQ(run({program("hostmap"), "--name", last.name(), "check"}).exit, kSuccess);
 }
 
-TEST(Takeover, WhatWasToldIsUsedOnceAndNotAfterAKill) {
+TEST(Takeover, TheSummaryIsUsedOnceAndNotAfterAKill) {
   auto old = std::make_unique<Server>(std::vector<std::string>{"10", "--keep"});
   const std::string name = old->name();
   const std::uint64_t proper = journal_size(*old);
   ASSERT_TRUE(old->connect().put("key", std::string(1000, 'v')).ok());
   EXPECT_EQ(old->stop(), kSuccess);
-  EXPECT_GT(journal_size(*old), proper) << "it has told";
+  EXPECT_GT(journal_size(*old), proper) << "it has written its summary";
   Server next({"10"}, {name});
-  EXPECT_EQ(journal_size(next), proper) << "what was told is forgotten when it is used";
+  EXPECT_EQ(journal_size(next), proper) << "the summary is removed when it is used";
   Client client = next.connect();
   EXPECT_EQ(client.get("key")->size(), 1000u);
   ASSERT_TRUE(client.put("other", std::string(1000, 'w')).ok());
@@ -122,8 +122,8 @@ TEST(Takeover, WhatWasToldIsUsedOnceAndNotAfterAKill) {
   EXPECT_EQ(client.get("other")->size(), 1000u);
 }
 
-// Damaged, cut off, of another map: the table is looked at instead.
-TEST(Takeover, WhatWasToldIsNotBelievedIfItIsDamaged) {
+// If the summary is damaged, truncated or of another map, the table is counted instead.
+TEST(Takeover, ADamagedSummaryIsNotTrusted) {
   for (const int damage : {0, 1, 2}) {
     SCOPED_TRACE(damage);
     auto old = std::make_unique<Server>(std::vector<std::string>{"10", "--keep"});
@@ -149,18 +149,18 @@ TEST(Takeover, WhatWasToldIsNotBelievedIfItIsDamaged) {
   }
 }
 
-TEST(Takeover, AnotherLayoutVersionIsRefusedBeforeAnythingIsAsked) {
+TEST(Takeover, AnotherLayoutVersionIsRefusedBeforeAnyRequest) {
   Server old({"10"});
   Peer peer(old);
   EXPECT_EQ(peer.put("key", "value"), StatusCode::kOk);
-  // As if this program were of another version: the running server's journal says so.
+  // As if this program were of another version: the running server's journal contains another one.
   {
     std::fstream file(old.instance().journal(), std::ios::in | std::ios::out | std::ios::binary);
     file.seekp(offsetof(RegionHeader, layout_version));
     file.put(static_cast<char>(kLayoutVersion + 1));
   }
   expect_refusal(run_server({"--takeover"}, old.name()), 6, {old.name(), "layout version", "hostmap stop"});
-  EXPECT_EQ(peer.put("key", "other"), StatusCode::kOk) << "it serves on";
+  EXPECT_EQ(peer.put("key", "other"), StatusCode::kOk) << "it continues to serve";
   std::fstream file(old.instance().journal(), std::ios::in | std::ios::out | std::ios::binary);
   file.seekp(offsetof(RegionHeader, layout_version));
   file.put(static_cast<char>(kLayoutVersion));
@@ -183,7 +183,7 @@ TEST(Takeover, OfAnotherUsersServerItIsRefused) {
   EXPECT_EQ(Peer(old, mine).put("key", "value"), StatusCode::kOk);
 }
 
-// A client that never rests, newcomers that never stop coming, and servers that hand over and die at any moment.
+// A client that works without a pause, clients that connect all the time, and servers that hand over and die at any moment.
 void hand_over_again_and_again(int rounds) {
   const std::string name = unique_name();
   auto server = std::make_unique<Server>(std::vector<std::string>{"10", "--workers", "2"}, ServerSetup{name});
@@ -227,12 +227,12 @@ void hand_over_again_and_again(int rounds) {
   for (int round = 0; round < rounds; ++round) {
     std::this_thread::sleep_for(std::chrono::microseconds(random.below(20'000)));
     if (random.below(3) == 0) {
-      // The next one is killed on its way, or the old one is.
+      // The next server or the old one is killed during the takeover.
       Program next({program("hostmap-server"), "--name", name, "--takeover"});
       std::this_thread::sleep_for(std::chrono::microseconds(random.below(15'000)));
       if (random.below(2) == 0) {
         next.kill();
-        server->kill();  // it may have handed over, or never have been asked
+        server->kill();  // it may have handed over, or have received no request
       } else {
         server->kill();
         next.kill();
@@ -253,8 +253,8 @@ void hand_over_again_and_again(int rounds) {
   EXPECT_EQ(check.exit, kSuccess) << check.output << check.errors;
 }
 
-TEST(Takeover, AgainAndAgainUnderLoadNothingIsLost) { hand_over_again_and_again(20); }
-TEST(TakeoverSlow, AgainAndAgainUnderLoadNothingIsLost) { hand_over_again_and_again(300); }
+TEST(Takeover, RepeatedUnderLoadItLosesNothing) { hand_over_again_and_again(20); }
+TEST(TakeoverSlow, RepeatedUnderLoadItLosesNothing) { hand_over_again_and_again(300); }
 
 }  // namespace
 }  // namespace hostmap::test

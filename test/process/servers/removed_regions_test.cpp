@@ -11,7 +11,7 @@
 namespace hostmap::test {
 namespace {
 
-// Lines of the log that tell of the removal.
+// The number of lines in the log that report the removal.
 std::size_t times_said(Server& server) {
   std::size_t count = 0;
   for (const std::string& line : lines_of(server.errors())) count += line.find("removed") != std::string::npos ? 1 : 0;
@@ -32,7 +32,7 @@ TEST(RemovedRegions, TheServerReportsItOnceServesConnectedClientsAndExitsWith1Af
     }
     ASSERT_TRUE(eventually([&] { return times_said(server) == 1; })) << server.errors();
 
-    // Those inside go on, with all of it: also with a channel that is opened only now.
+    // Connected clients continue to work, also with a channel that is opened only now.
     for (int i = 0; i < 100; ++i) {
       EXPECT_EQ(first.put("key" + std::to_string(i), "#100:" + std::to_string(i)), StatusCode::kOk);
       EXPECT_EQ(second.get("key" + std::to_string(i)).text, Peer::told_of(pattern(100, static_cast<std::uint64_t>(i))));
@@ -41,7 +41,7 @@ TEST(RemovedRegions, TheServerReportsItOnceServesConnectedClientsAndExitsWith1Af
     EXPECT_EQ(second.put("large", "#300000:1"), StatusCode::kOk);
     expect_refusal(run(server.client_command({"1"})), 3, {what == "alive" ? "has died" : "no server", server.name()});
     if (what != "all") {
-      // Newcomers cannot get in, and do not disturb.
+      // New clients cannot connect, and do not disturb.
       for (int i = 0; i < 3; ++i) EXPECT_EQ(run(server.client_command({"1"})).exit, exited(3));
     }
     EXPECT_EQ(first.leave(), kSuccess);
@@ -71,7 +71,7 @@ TEST(RemovedRegions, AReplacedFileCountsAsRemoved) {
   }
 }
 
-TEST(RemovedRegions, AFileThatIsRenamedIsSaidAndTheServerServesOn) {
+TEST(RemovedRegions, ARenamedFileIsReportedAndTheServerContinues) {
   for (const std::string what : {"master", "table", "alive"}) {
     SCOPED_TRACE(what);
     Server server;
@@ -130,7 +130,7 @@ TEST(RemovedRegions, TheEndOfTheFirstServerDoesNotHarmTheNextOfTheName) {
     EXPECT_EQ(second.files(), files) << "the first one's end has removed regions of the second";
     EXPECT_EQ(run(second.client_command({"--seconds", "0.01", "1"})).exit, kSuccess);
     EXPECT_EQ(young.get("key").text, Peer::told_of("young"));
-    second.kill();  // whatever is left of it
+    second.kill();  // whatever remains of it
     second.remove_regions();
   }
 }

@@ -40,7 +40,7 @@ TEST(SecondServer, IsRefusedWhileTheFirstOneIsStoppedAndReadsContinue) {
     EXPECT_EQ(client.exists("other").code(), StatusCode::kNotFound);
     EXPECT_EQ(peer.get("key7").text, Peer::told_of("value"));
   }
-  // Who needs the server waits, until the deadline or until it goes on.
+  // A call that needs the server waits until its deadline or until the server continues.
   PeerSetup hasty;
   hasty.timeout = std::chrono::milliseconds(100);
   EXPECT_EQ(Peer::unconnected().connect(first, hasty), StatusCode::kTimeout);
@@ -51,7 +51,7 @@ TEST(SecondServer, IsRefusedWhileTheFirstOneIsStoppedAndReadsContinue) {
   EXPECT_EQ(*client.get("key7"), "new");
 }
 
-// The next server asks for a lock, and never whether a process of that number lives.
+// The next server tests a lock, and never whether a process with that pid lives.
 TEST(SecondServer, ReplacesADeadOneThoughItsPidBelongsToAnotherProcess) {
   Server first({"10"});
   ASSERT_EQ(first.connect().put("key", "value"), StatusCode::kOk);

@@ -1,4 +1,4 @@
-// Bad input: every option out of bounds gets exit code 2 and one line that names it.
+// Invalid options: each one ends with exit code 2 and one line that names the option.
 #include <filesystem>
 #include <gtest/gtest.h>
 
@@ -82,7 +82,7 @@ TEST(ServerOptions, CountsOutOfBoundsAreRefused) {
   });
 }
 
-TEST(ServerOptions, OptionsAndGroupsThatThereAreNotAreRefused) {
+TEST(ServerOptions, UnknownOptionsAndGroupsAreRefused) {
   expect_all_refused({
       {{"--group", "no-such-group"}, {"--group", "no-such-group"}},
       {{"--group", "-1"}, {"--group"}},
@@ -106,7 +106,7 @@ TEST(ServerOptions, AFolderThatIsNotInMemoryIsRefused) {
   remove_path(file);
 }
 
-TEST(ServerOptions, ANameThatIsNoneIsRefused) {
+TEST(ServerOptions, AnInvalidNameIsRefused) {
   for (const std::string& name : {std::string(), std::string("a/b"), std::string("../x"), std::string("a b"),
                                   std::string("k\xc3\xb6nig"), std::string("a\nb"), std::string(65, 'x')}) {
     SCOPED_TRACE("name '" + name + "'");
@@ -116,7 +116,7 @@ TEST(ServerOptions, ANameThatIsNoneIsRefused) {
   }
 }
 
-TEST(ServerOptions, BadInputOfTheOtherProgramsIsRefusedToo) {
+TEST(ServerOptions, InvalidOptionsOfTheOtherProgramsAreRefusedToo) {
   const std::string client = program("hostmap-client");
   const std::string command = program("hostmap");
   const std::vector<Row> rows{

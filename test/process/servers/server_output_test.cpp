@@ -1,4 +1,4 @@
-// A server whose output cannot be written, or is not read: it serves and stops as any other. And signals that do not end it.
+// A server whose output cannot be written or is not read serves and stops as any other. And signals that do not end it.
 #include <array>
 #include <csignal>
 #include <fcntl.h>
@@ -27,7 +27,7 @@ TEST_P(Redirected, TheServerServesRestartsAndStops) {
                     "--name", name});
     Result<Client> map = Client::connect(options);
     ASSERT_TRUE(map) << map.status().message();
-    // As many lines as fill a pipe that nobody reads, were they all written.
+    // Enough lines to fill a pipe that is not read, if all of them were written.
     for (int i = 0; i < 3000; ++i) server.send(SIGUSR1);
     ASSERT_EQ(map->put("key", "value"), StatusCode::kOk);
     EXPECT_EQ(*map->get("key"), "value");
@@ -51,7 +51,7 @@ INSTANTIATE_TEST_SUITE_P(
       return std::string(std::array{"AFullDisk", "AClosedPipe", "AnUnreadPipe", "Nowhere"}[where.index]);
     });
 
-TEST(Signals, ThatAreNotForStoppingAreIgnoredWithALine) {
+TEST(Signals, ThatAreNotForStoppingAreIgnoredAndLogged) {
   Server server({"10"});
   Client map = server.connect();
   for (const int signal :
@@ -64,7 +64,7 @@ TEST(Signals, ThatAreNotForStoppingAreIgnoredWithALine) {
   EXPECT_EQ(server.stop(SIGHUP), kSuccess) << "SIGHUP stops in order";
 }
 
-TEST(Signals, ALineThatIsCausedOverAndOverIsWrittenAFewTimes) {
+TEST(Signals, ALineThatIsRepeatedOftenIsWrittenAFewTimes) {
   Server server({"10"});
   Client map = server.connect();
   for (int i = 0; i < 2000; ++i) server.send(SIGUSR2);
@@ -73,7 +73,7 @@ TEST(Signals, ALineThatIsCausedOverAndOverIsWrittenAFewTimes) {
   EXPECT_LT(lines_of(server.errors()).size(), 60u);
 }
 
-TEST(JournalFile, IsItsOwnersAloneWhateverTheUmaskIs) {
+TEST(JournalFile, IsPrivateToItsOwnerWhateverTheUmaskIs) {
   for (const mode_t mask : {mode_t{0}, mode_t{0777}}) {
     const mode_t before = ::umask(mask);
     Server server({"10"});
@@ -85,7 +85,7 @@ TEST(JournalFile, IsItsOwnersAloneWhateverTheUmaskIs) {
   }
 }
 
-TEST(JournalFile, RemovedUnderAServerTheNextStartIsRefused) {
+TEST(JournalFile, IfItIsRemovedTheNextStartIsRefused) {
   Server server({"10"});
   Client map = server.connect();
   ASSERT_EQ(map.put("key", "value"), StatusCode::kOk);
@@ -97,7 +97,7 @@ TEST(JournalFile, RemovedUnderAServerTheNextStartIsRefused) {
   EXPECT_EQ(server.connect().put("key", "new"), StatusCode::kOk);
 }
 
-// A client that got no rings, because there was no memory for a moment, gets them when it calls again.
+// A client that got no rings because memory was short for a moment gets them at its next call.
 TEST(Channels, ARefusedOneIsOpenedOnceThereIsMemory) {
   in_own_shm("size=64m", [] {
     for (const char* workers : {"1", "4"}) {

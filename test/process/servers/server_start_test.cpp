@@ -1,4 +1,4 @@
-// How a server begins: what it is asked for, what it says.
+// The start of a server: its options, and what it prints.
 #include <algorithm>
 #include <cstddef>
 #include <gtest/gtest.h>
@@ -36,7 +36,7 @@ TEST(ServerStart, DefaultsAre1024BucketsAWorkerForFourCpusAndAtMost1GOfMemory) {
   Server server;
   EXPECT_EQ(server.ready().buckets, 1024u);
   EXPECT_EQ(server.ready().workers, std::clamp(std::thread::hardware_concurrency() / 4, 1u, 16u));
-  // Other tests use /dev/shm, too, so that half of it is not known to the byte.
+  // Other tests use /dev/shm, too, so half of it is not known to the byte.
   if (half > std::uint64_t{2} << 30) {
     EXPECT_EQ(server.ready().memory, std::uint64_t{1} << 30);
   }
@@ -83,7 +83,7 @@ TEST(ServerStart, SizesAreBytesOrPowersOf1024) {
   }
 }
 
-TEST(ServerStart, EveryBoundItselfIsAccepted) {
+TEST(ServerStart, EveryLimitItselfIsAccepted) {
   const std::vector<std::vector<std::string>> rows{
       {"1"},
       {"1", "--memory", "512K"},
@@ -108,7 +108,7 @@ TEST(ServerStart, EveryBoundItselfIsAccepted) {
   }
 }
 
-TEST(ServerStart, ANameMayHave64CharactersAndEveryKindOfThem) {
+TEST(ServerStart, ANameMayHave64CharactersOfEveryAllowedKind) {
   std::string name = unique_name() + "-Az09._-";
   name += std::string(64 - name.size(), 'x');
   Server server({}, {name});
@@ -144,7 +144,7 @@ class NotifySocket {
   UniqueFd socket_;
 };
 
-TEST(ServerStart, AServiceManagerIsToldWhenItServesAndWhenItStops) {
+TEST(ServerStart, AServiceManagerIsNotifiedWhenItServesAndWhenItStops) {
   const std::string path = "/tmp/" + unique_name();
   for (const std::string& address : {path, "@" + unique_name()}) {
     SCOPED_TRACE(address);
@@ -161,7 +161,7 @@ TEST(ServerStart, AServiceManagerIsToldWhenItServesAndWhenItStops) {
   remove_path(path);
 }
 
-TEST(ServerStart, AServiceManagerIsToldThatTheRegionsWereRemoved) {
+TEST(ServerStart, AServiceManagerIsNotifiedThatTheRegionsWereRemoved) {
   const std::string address = "@" + unique_name();
   const NotifySocket manager(address);
   ServerSetup setup;
@@ -177,8 +177,9 @@ TEST(ServerStart, AServiceManagerIsToldThatTheRegionsWereRemoved) {
   EXPECT_EQ(manager.next(), "STOPPING=1");
 }
 
-// Before the one that it started ends, or it would take the service for ended; and nobody says that the service stops.
-TEST(ServerStart, AServiceManagerIsToldWhoTakesOver) {
+// The service manager must get the new server's pid before the old server ends, or it would consider the service ended; and
+// no server reports that the service stops.
+TEST(ServerStart, AServiceManagerIsNotifiedOfATakeover) {
   const std::string address = "@" + unique_name();
   const NotifySocket manager(address);
   ServerSetup setup;
@@ -200,7 +201,7 @@ TEST(ServerStart, AServiceManagerThatDoesNotListenDoesNoHarm) {
   EXPECT_TRUE(server.connect().put("key", "value").ok());
 }
 
-// --background. The server keeps the standard streams that it was started with, so these lead elsewhere.
+// --background. The server keeps the standard streams that it was started with, so the test redirects them.
 Program in_background(const std::string& name, const std::string& more = {}) {
   return Program({"bash", "-c", "exec \"$0\" --background --name \"$1\" " + more + " >/dev/null 2>&1",
                   program("hostmap-server"), name});

@@ -1,4 +1,4 @@
-// How a server ends, and what its clients see of that.
+// How a server stops, and what its clients see of that.
 #include <chrono>
 #include <gtest/gtest.h>
 #include <map>
@@ -36,7 +36,7 @@ TEST(ServerStop, AServerStopsAlthoughItsClientsWriteWithoutPause) {
     EXPECT_EQ(server.stop(), kSuccess) << server.errors();
     EXPECT_EQ(server.files(), std::vector<std::string>());
     for (Program& client : clients) {
-      // What it says depends on where it was met: closed, no server.
+      // The code depends on what the client was doing: closed, or no server.
       EXPECT_EQ(client.wait(), exited(3)) << client.errors();
       EXPECT_EQ(lines_of(client.errors()).size(), 1u) << client.errors();
     }
@@ -44,7 +44,7 @@ TEST(ServerStop, AServerStopsAlthoughItsClientsWriteWithoutPause) {
 }
 
 TEST(ServerStop, AServerStopsAlthoughItCannotKeepUpWithItsClients) {
-  // Values that cost the worker more than they cost the clients: it never finds the rings empty.
+  // Values that take the worker more time than the clients, so it never finds the rings empty.
   Server server({"10", "--workers", "1"});
   std::vector<Peer> peers;
   for (int i = 0; i < 40; ++i) {

@@ -1,4 +1,4 @@
-// A server that is started without some of its standard streams: no file of its own gets their numbers.
+// A server is started without some of its standard streams: no file that it opens gets their numbers.
 #include <csignal>
 #include <filesystem>
 #include <gtest/gtest.h>

@@ -18,7 +18,7 @@ PeerSetup hasty(Reads reads = Reads::kDirect) {
   return setup;
 }
 
-// With a timeout as short as that, a busy machine may let even a call to a running server time out.
+// With such a short timeout, even a call to a running server may time out on a busy machine.
 Reply again_until_in_time(Peer& peer, const std::string& line) {
   Reply reply;
   EXPECT_TRUE(eventually([&] {
@@ -81,7 +81,7 @@ TEST(StoppedServer, WithoutADeadlineEveryCallWaitsUntilTheServerContinuesOrEnds)
   EXPECT_EQ(*putting.get("key"), "new");
   EXPECT_EQ(*putting.size(), 1002u);
   server.stop_cleanly();
-  EXPECT_FALSE(putting.put("key", "too late").ok()) << "for ever is not for a server that has ended";
+  EXPECT_FALSE(putting.put("key", "too late").ok()) << "a call without a deadline fails when its server has ended";
 }
 
 TEST(StoppedServer, ADirectReadWaitsOnlyForTheClientsOwnWrites) {
@@ -153,7 +153,7 @@ TEST(StoppedServer, RefusedWritesAreReportedThoughTheFirstFlushTimedOut) {
   EXPECT_EQ(again_until_in_time(writer, "flush"), StatusCode::kOk);
 }
 
-// The server would take whatever comes next for the rest of the stream.
+// The server would take the next request for the rest of the stream.
 TEST(StoppedServer, AnInterruptedStreamEndsItsConnectionAndTheNextCallConnectsAnew) {
   Server server({"10", "--ring-size", "8K"});
   Peer writer(server, hasty());
@@ -162,8 +162,8 @@ TEST(StoppedServer, AnInterruptedStreamEndsItsConnectionAndTheNextCallConnectsAn
   EXPECT_EQ(writer.put("large", "#100000:1"), StatusCode::kTimeout);
   server.send(SIGCONT);
   EXPECT_EQ(again_until_in_time(writer, "put small value"), StatusCode::kOk);
-  EXPECT_EQ(writer.get("large").text, Peer::told_of("old")) << "half a value is none";
-  EXPECT_TRUE(server.connections_come_to(1)) << "the old connection is taken back";
+  EXPECT_EQ(writer.get("large").text, Peer::told_of("old")) << "an incomplete value is not applied";
+  EXPECT_TRUE(server.connections_come_to(1)) << "the old connection is freed";
   EXPECT_EQ(again_until_in_time(writer, "put large #100000:2"), StatusCode::kOk);
   EXPECT_EQ(writer.get("large").text, Peer::told_of(pattern(100'000, 2)));
   EXPECT_EQ(server.stat("poisoned"), 0u);

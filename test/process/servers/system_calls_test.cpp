@@ -1,5 +1,5 @@
-// What a server may still do once it serves: its work, and nothing by which a client that got to run code in it could get
-// further.
+// The system calls that a serving server may still make: those that it needs, and none by which a client that runs code in
+// it could reach more.
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
@@ -13,7 +13,7 @@
 namespace hostmap::test {
 namespace {
 
-TEST(SystemCalls, WhatStartsProgramsReachesNetworksOrLooksIntoOthersIsRefused) {
+TEST(SystemCalls, CallsThatStartProgramsUseNetworksOrReadOtherProcessesAreRefused) {
   const Ran ran = run({program("restricted")});
   ASSERT_EQ(ran.exit, kSuccess) << ran.output << ran.errors;
   std::map<std::string, std::string> told;
@@ -40,7 +40,7 @@ TEST(SystemCalls, EachThreadOfAServerIsRestricted) {
     ++threads;
   }
   EXPECT_GE(threads, 6);
-  // And everything that it is there for still works: it grows, streams, lets in, reaps, and stops.
+  // And all of its work still succeeds: growth, streams, accepting clients, removing dead ones, and stopping.
   Peer peer(server);
   EXPECT_EQ(peer.put("large", "#5000000:1"), StatusCode::kOk);
   for (int i = 0; i < 2000; ++i) ASSERT_EQ(peer.put_async("key " + std::to_string(i), "#500:2"), StatusCode::kOk);
@@ -51,8 +51,9 @@ TEST(SystemCalls, EachThreadOfAServerIsRestricted) {
   EXPECT_TRUE(server.connections_come_to(1));
 }
 
-// Under a filter that kills who sets a further one: it serves with that one alone, says so, and hands over.
-TEST(SystemCalls, AFilterThatForbidsAnotherIsSurvivedWithALine) {
+// Under a filter that kills a process that sets another filter, it serves with that filter only, reports this, and hands
+// over.
+TEST(SystemCalls, AFilterThatForbidsAnotherIsSurvivedAndLogged) {
   ServerSetup setup;
   setup.process.wrapper = {program("filtered")};
   Server server({"10"}, setup);

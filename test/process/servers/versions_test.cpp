@@ -12,7 +12,7 @@
 namespace hostmap::test {
 namespace {
 
-TEST(MissingServer, ClientsSayHowToStartOne) {
+TEST(MissingServer, ClientsPrintHowToStartOne) {
   const std::string name = unique_name();
   const std::string advice = "hostmap-server --name " + name;
   expect_refusal(run({program("hostmap-client"), "--name", name, "1"}), 3, {name, advice});
@@ -23,7 +23,7 @@ TEST(MissingServer, ClientsSayHowToStartOne) {
   expect_refusal(run({program("hostmap-client"), "--name", name, "--dir", "/nonexistent", "1"}), 3, {name});
 }
 
-TEST(MissingServer, ClientsOfAServerThatDiedSayIt) {
+TEST(MissingServer, ClientsOfADeadServerReportIt) {
   Server server;
   server.kill();
   expect_refusal(run(server.client_command({"1"})), 3, {server.name(), "died", "hostmap-server"});
@@ -31,7 +31,7 @@ TEST(MissingServer, ClientsOfAServerThatDiedSayIt) {
   server.remove_regions();
 }
 
-// Regions of a server that was killed, as they lie in /dev/shm.
+// The regions in /dev/shm that a killed server has left.
 class LeftOver {
  public:
   LeftOver() : peer_(server_) {
@@ -53,7 +53,7 @@ class LeftOver {
     file.write(reinterpret_cast<const char*>(&value), sizeof value);
     ASSERT_TRUE(file.good()) << path(region);
   }
-  // The heads of all regions: whether anything was written.
+  // The heads of all regions, to verify that nothing was written.
   std::string heads() const {
     std::string bytes;
     for (const std::string& name : server_.files()) {
@@ -88,13 +88,13 @@ TEST_P(OtherVersion, AServerOnRegionsOfAnotherBuildRefusesByName) {
   expect_refusal(run_server({}, left.server().name()), 6, {left.path(GetParam()), "build"});
 }
 
-// Not the master: clients can write what its head says.
+// Not the master region, because clients can write to its head.
 INSTANTIATE_TEST_SUITE_P(Regions, OtherVersion, testing::Values("table", "journal"),
                          [](const auto& test) { return std::string(test.param); });
 
 TEST(OtherVersionOfTheServer, IsRefusedByNameByClientsAndStat) {
   for (const bool version : {true, false}) {
-    Server server;  // lives: the table alone tells that it is another version
+    Server server;  // it runs: only the table shows another version
     const std::string path = "/dev/shm/" + server.name() + "-table";
     std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
     if (version) {

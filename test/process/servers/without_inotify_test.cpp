@@ -1,5 +1,5 @@
-// The system gives each user some inotify instances, and other programs may have taken them all: clients that wait for a server
-// look for it twice a second, and a server looks after its files once a second.
+// The system limits each user's inotify instances, and other programs may use all of them. Then a client that waits for a
+// server checks for it twice a second, and a server checks its files once a second.
 #include <cerrno>
 #include <chrono>
 #include <fcntl.h>
@@ -18,8 +18,7 @@
 namespace hostmap::test {
 namespace {
 
-// Another program of that user, which takes them all, those too that somebody gives back later: another test may have had
-// them.
+// Another program of that user, which takes all of them, also those that are freed later: another test may have used some.
 class TakenInstances {
  public:
   explicit TakenInstances(uid_t user)
@@ -35,7 +34,7 @@ class TakenInstances {
             std::this_thread::sleep_for(std::chrono::milliseconds(5));
           }
         })) {
-    // Until nobody of that user gets one.
+    // Until no process of that user gets one.
     EXPECT_TRUE(eventually([&] {
       return Child::fork_as(user, [] { return ::inotify_init1(IN_CLOEXEC) < 0 ? 0 : 1; }).wait() == kSuccess;
     }));
@@ -80,7 +79,7 @@ TEST_F(WithoutInotify, AClientThatWaitsForAServerSleepsAndFindsIt) {
   EXPECT_EQ(peer.put("key", "value"), StatusCode::kOk);
 }
 
-TEST_F(WithoutInotify, AServerNoticesThatItsMasterIsCutOffAndThatItsFilesAreRemoved) {
+TEST_F(WithoutInotify, AServerNoticesThatItsMasterIsTruncatedAndThatItsFilesAreRemoved) {
   const TakenInstances taken(kSomeUser);
   Server server({"10"}, {"", "", as_user_});
   PeerSetup setup;

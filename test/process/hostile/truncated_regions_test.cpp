@@ -1,5 +1,5 @@
-// Clients truncate, shrink, extend or punch holes into the files that they may write, and fill the file system (fault case 24
-// in docs/internals/failure-model.md). The server survives every access to them, and other clients do not notice.
+// Clients truncate, shrink, extend or punch holes into the files that they may write, and fill the file system (fault case
+// 24 in docs/internals/failure-model.md). The server survives every access to them, and other clients do not notice.
 #include <cerrno>
 #include <chrono>
 #include <fcntl.h>
@@ -18,9 +18,10 @@
 namespace hostmap::test {
 namespace {
 
-// What somebody who may write a file does to its size. By name: the tests look at no mapping that they have cut off.
+// Changes the size of a file as any user with write permission could. By name, because the tests must not access a truncated
+// mapping.
 void cut(const std::string& path, std::uint64_t bytes) {
-  // The server may have removed it by now: that is what it does with who cuts off his region.
+  // The server may have removed it already: it closes a client that truncates its region.
   ASSERT_TRUE(::truncate(path.c_str(), static_cast<off_t>(bytes)) == 0 || errno == ENOENT) << path;
 }
 void punch_hole(const std::string& path, std::uint64_t bytes) {
@@ -33,9 +34,9 @@ std::uint64_t size_of(const std::string& path) {
   return ::stat(path.c_str(), &facts) == 0 ? static_cast<std::uint64_t>(facts.st_size) : 0;
 }
 
-class CutOff : public testing::TestWithParam<const char*> {
+class Truncated : public testing::TestWithParam<const char*> {
  protected:
-  CutOff() : server_({"10", "--workers", GetParam()}), bystander_(server_) {
+  Truncated() : server_({"10", "--workers", GetParam()}), bystander_(server_) {
     EXPECT_EQ(bystander_.put("bystander", "value"), StatusCode::kOk);
   }
   void TearDown() override {
@@ -47,7 +48,7 @@ class CutOff : public testing::TestWithParam<const char*> {
     EXPECT_TRUE(server_.connections_come_to(1));
     EXPECT_EQ(server_.connection_files().size(), 1u);
   }
-  // The connection region that is there besides the bystander's.
+  // The other connection region, not the bystander's.
   std::string victims_region() {
     for (const std::string& path : server_.connection_files()) {
       if (path != bystanders_region_) return path;
@@ -66,7 +67,7 @@ class CutOff : public testing::TestWithParam<const char*> {
   std::string bystanders_region_ = server_.connection_files().at(0);
 };
 
-TEST_P(CutOff, AClientThatTruncatesItsRegionToNothingIsClosedAndCounted) {
+TEST_P(Truncated, AClientThatTruncatesItsRegionToNothingIsClosedAndCounted) {
   for (int round = 0; round < 5; ++round) {
     Peer attacker(server_);
     EXPECT_EQ(attacker.put("attacker", "value"), StatusCode::kOk);
@@ -81,7 +82,7 @@ TEST_P(CutOff, AClientThatTruncatesItsRegionToNothingIsClosedAndCounted) {
   }
 }
 
-TEST_P(CutOff, AnyOtherLengthAndHolesHarmNobodyElse) {
+TEST_P(Truncated, AnyOtherLengthAndHolesHarmNobodyElse) {
   const std::uint64_t full = size_of(bystanders_region_);
   for (const std::uint64_t bytes : {full - 1, full - 4096, full / 2, std::uint64_t{8192}, std::uint64_t{4097},
                                     std::uint64_t{4096}, std::uint64_t{1}, full + 4096, 1000 * full}) {
@@ -103,10 +104,10 @@ TEST_P(CutOff, AnyOtherLengthAndHolesHarmNobodyElse) {
   }
 }
 
-TEST_P(CutOff, TruncationWhileRequestsAreServedHarmsNobodyElse) {
+TEST_P(Truncated, TruncationWhileRequestsAreServedHarmsNobodyElse) {
   Random random;
   for (int round = 0; round < 20; ++round) {
-    // The load client writes without a pause, and ends by the SIGBUS that its own region gives it.
+    // The load client writes without a pause, and its own region ends it with SIGBUS.
     Program attacker(server_.client_command({"--seconds", "20", "1"}));
     ASSERT_TRUE(eventually([&] { return !victims_region().empty(); }));
     const std::string region = victims_region();
@@ -122,7 +123,7 @@ TEST_P(CutOff, TruncationWhileRequestsAreServedHarmsNobodyElse) {
   }
 }
 
-TEST_P(CutOff, ATruncatedMasterIsRestoredAndConnectedClientsContinue) {
+TEST_P(Truncated, ATruncatedMasterIsRestoredAndConnectedClientsContinue) {
   const std::string master = server_.instance().master();
   const std::uint64_t full = size_of(master);
   for (const std::uint64_t bytes : {std::uint64_t{0}, std::uint64_t{100}, std::uint64_t{4096}, full - 1}) {
@@ -132,7 +133,7 @@ TEST_P(CutOff, ATruncatedMasterIsRestoredAndConnectedClientsContinue) {
     EXPECT_TRUE(eventually([&] { return run(server_.client_command({"--seconds", "0.01", "1"})).exit == kSuccess; }));
     EXPECT_EQ(size_of(master), full);
   }
-  // Again and again, while a client works: it and the server look at a part of it all the time.
+  // Repeatedly, while a client works: it and the server access a part of the region all the time.
   for (int i = 0; i < 300; ++i) {
     cut(master, 0);
     ASSERT_EQ(bystander_.put("key" + std::to_string(i), "value"), StatusCode::kOk) << i;
@@ -149,10 +150,10 @@ TEST_P(CutOff, ATruncatedMasterIsRestoredAndConnectedClientsContinue) {
   EXPECT_EQ(said, 1u) << server_.errors();
 }
 
-INSTANTIATE_TEST_SUITE_P(Workers, CutOff, testing::Values("1", "3"),
+INSTANTIATE_TEST_SUITE_P(Workers, Truncated, testing::Values("1", "3"),
                          [](const auto& test) { return std::string(test.param) + "Workers"; });
 
-TEST(CutOffAndFull, HolesInAFullFileSystemHarmNobodyElse) {
+TEST(TruncatedAndFull, HolesInAFullFileSystemHarmNobodyElse) {
   in_own_shm("size=64m", [] {
     const SmallFolder folder("size=8m");
     ServerSetup setup;
@@ -165,7 +166,7 @@ TEST(CutOffAndFull, HolesInAFullFileSystemHarmNobodyElse) {
     EXPECT_EQ(attacker.put("attacker", "value"), StatusCode::kOk);
     std::vector<std::string> regions = server.connection_files();
     std::erase(regions, its_region);
-    // Once all is full the kernel has no page to give to whoever looks there. A worker that is awake may look before.
+    // Once the file system is full, the kernel has no page for an access there. A worker that is awake may access it before.
     EXPECT_TRUE(eventually([&] {
       if (server.stat("poisoned") == 1) return true;
       for (const std::string& path : regions) punch_hole(path, size_of(path));
