@@ -12,8 +12,8 @@ inline constexpr bool kHasFlatMap = BOOST_VERSION >= 108400;
 
 /// Why it is missing from a table.
 inline std::string flat_map_sentence() {
-  return "boost::concurrent_flat_map is missing: built with Boost " BOOST_LIB_VERSION
-         ", and ./dev setup bench gets a newer one";
+  return "boost::concurrent_flat_map is missing: built with Boost " + std::to_string(BOOST_VERSION / 100000) + "." +
+         std::to_string(BOOST_VERSION / 100 % 1000) + ", and ./dev setup bench gets a newer one";
 }
 
 }  // namespace hostmap::bench
