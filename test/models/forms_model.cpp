@@ -10,28 +10,26 @@
 //
 // The writer's rules (each can be broken, see Rules and the cases at the end):
 //   a pair decides: a key that is a pair is one, whatever the entries say
-//   mixed          set (release) before the first entry with an 8-byte key is linked, and never
-//                  cleared; while it is 0, the writer and the readers of 8-byte keys skip the
-//                  entries
+//   mixed          set (release), and the change word turned (release), fence, before the first entry with an 8-byte key is
+//                  linked; never cleared; while it is 0, the writer and the readers of 8-byte keys skip the entries
 //   pair -> entry  the entry's bytes; record sealed; cell = entry (release); the pair's bit off
 //                  (release): this commits; seal = 2
 //   entry -> pair  record sealed; pair inserted (its header commits); cell = 0; entry bucket's
 //                  version + 1; seal = 2
-//   recovery       the entry bucket's version + 1; of a record with seal 1 the pair's bit says
+//   split          as in pairs_model.cpp
+//   recovery       the change word is turned, fence; of a record with seal 1 the pair's bit says
 //                  whether it was applied: the entry of a move out that was not, or of a move in
 //                  that was, is unlinked if its cell still is the record's word, and the version
-//                  rises again; a split's removal is done again; seal = 0
+//                  rises; a split's removal is done again; seal = 0
 // The reader's:
-//   fill, state (acquire); pairs, as in pairs_model.cpp; where no pair has the key:
-//   mixed = 0      acquire fence; a miss if every pair header visited, the state (but its splitting
-//                  bit) and the fill are what they were
-//   mixed = 1      entries, as in entries_model.cpp; hit or miss counts only if the entry bucket's
-//                  header, every pair header visited and the pairs' state (but its splitting bit)
-//                  are what they were; a miss, only if the fill is, too
+//   change word, state (acquire); pairs, as in pairs_model.cpp; where no pair has the key:
+//   mixed = 0      acquire fence; a miss if every pair header visited is what it was (acquire), then the change word
+//   mixed = 1      entries, as in entries_model.cpp; hit or miss counts only if every pair header visited and the entry
+//                  bucket's header are what they were (acquire), then the change word
 //   long value     page generation (acquire); acquire fence; these checks; bytes; acquire fence;
 //                  page generation
 //
-// Simplified: as in those two; no split of entries.
+// Simplified: as in those two; no split of entries; state and directory are one word.
 
 #include <array>
 #include <cstddef>
@@ -79,7 +77,9 @@ constexpr int kKind = kSeal + 1;
 constexpr int kPlace = kSeal + 2;  // the pair bucket
 constexpr int kCell = kSeal + 3;
 constexpr int kEntryWord = kSeal + 4;
-constexpr std::size_t kWords = kSeal + 5;
+constexpr int kTurns = kSeal + 5;
+constexpr int kTwin = kSeal + 6;  // 1: something may have to be purged
+constexpr std::size_t kWords = kSeal + 7;
 enum Kind : Word { kMoveOut = 1, kMoveIn };
 
 // {version | fill:2 | occupied:1 | has-overflow:1}; of the entry bucket the last two mean nothing.
@@ -101,13 +101,11 @@ struct Header {
   }
 };
 
-// {mixed:1 | splitting:1 | pointer:1}
-constexpr Word kPointer = 1;
-constexpr Word kSplitting = 2;
-constexpr Word kMixed = 4;
-constexpr bool is_split(Word state) { return (state & kPointer) != 0; }
+// {mixed:1 | is split:1}
+constexpr Word kSplit = 1;
+constexpr Word kMixed = 2;
+constexpr bool is_split(Word state) { return (state & kSplit) != 0; }
 constexpr bool is_mixed(Word state) { return (state & kMixed) != 0; }
-constexpr Word without_splitting(Word state) { return state & (kPointer | kMixed); }
 
 enum class Mixed { kBeforeCell, kAfterCell, kAfterPairIsErased, kClearedWithLastEntry };
 enum class PairHeaders { kAll, kPrimary, kOnMissOnly, kNone };
@@ -131,9 +129,12 @@ struct Rules {
   bool recovery_finishes_move_in = true;
   PairHeaders reader_checks = PairHeaders::kAll;
   bool checks_headers_when_unmixed = true;
-  bool checks_state_when_unmixed = true;
-  bool checks_state_on_entry_hit = true;
-  bool checks_state_on_entry_miss = true;
+  bool checks_turns_when_unmixed = true;
+  bool checks_turns_on_entry_hit = true;
+  bool checks_turns_on_entry_miss = true;
+  bool mixed_turns = true;
+  bool split_turns = true;
+  bool recovery_turns = true;
   bool fences_before_checks_of_long = true;
   bool state_is_acquired = true;
   bool mixed_is_released = true;
@@ -199,8 +200,7 @@ class FormsModel {
   }
 
   void recover(Request<Server>& request) const {
-    bump_entries(request);
-    request.release_fence();
+    if (rules_.recovery_turns) turn(request);
     if (request.load(kSeal) == 1) {
       const bool is_on = Header(request.load(request.load(kPlace))).is_occupied;
       const bool unlinks = request.load(kKind) == kMoveOut ? is_on && rules_.recovery_undoes_move_out
@@ -210,7 +210,10 @@ class FormsModel {
         bump_entries(request);
       }
     }
-    if ((request.load(kState) & kSplitting) != 0) finish_split(request);
+    if (request.load(kTwin) != 0) {
+      if (is_split(request.load(kState))) finish_split(request);
+      request.store(kTwin, 0);
+    }
     request.store(kSeal, 0);
   }
 
@@ -230,7 +233,8 @@ class FormsModel {
 
   template <typename Loads>
   ReadResult read(Loads& load) const {
-    const Word fill = load.acquire(kFillNumber);
+    const Word fill = load.relaxed(kFillNumber);
+    const Word turns = load.acquire(kTurns);
     const Word state = rules_.state_is_acquired ? load.acquire(kState) : load.relaxed(kState);
     PairsVisited visited{home(state, kK), 0, false, 0};
 
@@ -244,8 +248,8 @@ class FormsModel {
       if (Header(header).is_occupied && load.relaxed(bucket.key()) == kK) {
         const Word value = load.relaxed(bucket.value());
         load.acquire_fence();
-        if (load.relaxed(bucket.header) != header) return ReadResult::again();
-        return ReadResult::hit(value);
+        if (load.acquire(bucket.header) != header || has_turned(load, turns)) return ReadResult::again();
+        return load.relaxed(kFillNumber) == fill ? ReadResult::hit(value) : ReadResult::again();
       }
       if (!Header(header).has_overflow || visited.has_overflow) break;
       if (load.relaxed(bucket.link()) == 0) return ReadResult::again();
@@ -258,21 +262,21 @@ class FormsModel {
       if (rules_.checks_headers_when_unmixed && have_changed(load, visited, PairHeaders::kAll, false)) {
         return ReadResult::again();
       }
-      if (rules_.checks_state_when_unmixed && state_has_changed(load, state)) {
-        return ReadResult::again();
-      }
+      if (rules_.checks_turns_when_unmixed && has_turned(load, turns)) return ReadResult::again();
       if (load.relaxed(kFillNumber) != fill) return ReadResult::again();
       return ReadResult::miss();
     }
-    return read_entries(load, fill, state, visited);
+    return read_entries(load, fill, turns, visited);
   }
 
   std::string describe(int where, Word value) const {
     if (where == kState) {
-      return std::string("pairs' state = {pointer ") + (is_split(value) ? "1" : "0") +
-             ((value & kSplitting) != 0 ? ", splitting" : "") + (is_mixed(value) ? ", mixed}" : "}");
+      return std::string("pairs' state = {") + (is_split(value) ? "two segments" : "one segment") +
+             (is_mixed(value) ? ", mixed}" : "}");
     }
     if (where == kFillNumber) return "fill = " + std::to_string(value);
+    if (where == kTurns) return "turns = " + std::to_string(value);
+    if (where == kTwin) return std::string("twin word = ") + (value != 0 ? "purge" : "none");
     for (const PairBucket& bucket : {kOld, kNew, kOverflow}) {
       const std::string name = bucket.name;
       if (where == bucket.header) {
@@ -324,7 +328,7 @@ class FormsModel {
   }
 
   template <typename Loads>
-  ReadResult read_entries(Loads& load, Word fill, Word state, const PairsVisited& visited) const {
+  ReadResult read_entries(Loads& load, Word fill, Word turns, const PairsVisited& visited) const {
     const Word header = load.acquire(kEntryHeader);
     std::array<bool, 2> is_candidate{};  // none in a stale bucket
     for (std::size_t index = 0; Header(header).fill == (fill & 3) && index < kCells.size(); ++index) {
@@ -338,8 +342,8 @@ class FormsModel {
       if (load.relaxed(entry.key()) != kK) continue;
 
       const auto is_still_so = [&] {
-        return load.relaxed(kEntryHeader) == header && !have_changed(load, visited, rules_.reader_checks, true) &&
-               !(rules_.checks_state_on_entry_hit && state_has_changed(load, state));
+        return !have_changed(load, visited, rules_.reader_checks, true) && load.acquire(kEntryHeader) == header &&
+               !(rules_.checks_turns_on_entry_hit && has_turned(load, turns)) && load.relaxed(kFillNumber) == fill;
       };
       Word generation = 0;
       if (rules_.has_long_values) {
@@ -356,26 +360,24 @@ class FormsModel {
       return first == second ? ReadResult::hit(first) : ReadResult::torn();
     }
     load.acquire_fence();
-    if (load.relaxed(kEntryHeader) != header) return ReadResult::again();
     if (have_changed(load, visited, rules_.reader_checks, false)) return ReadResult::again();
-    if (rules_.checks_state_on_entry_miss && state_has_changed(load, state)) {
-      return ReadResult::again();
-    }
+    if (load.acquire(kEntryHeader) != header) return ReadResult::again();
+    if (rules_.checks_turns_on_entry_miss && has_turned(load, turns)) return ReadResult::again();
     if (load.relaxed(kFillNumber) != fill) return ReadResult::again();
     return ReadResult::miss();
   }
 
   template <typename Loads>
-  static bool state_has_changed(Loads& load, Word state) {
-    return without_splitting(load.relaxed(kState)) != without_splitting(state);
+  static bool has_turned(Loads& load, Word turns) {
+    return load.relaxed(kTurns) != turns;
   }
 
   template <typename Loads>
   static bool have_changed(Loads& load, const PairsVisited& visited, PairHeaders which, bool is_hit) {
     if (which == PairHeaders::kNone || (which == PairHeaders::kOnMissOnly && is_hit)) return false;
-    if (load.relaxed(visited.primary.header) != visited.primary_header) return true;
+    if (load.acquire(visited.primary.header) != visited.primary_header) return true;
     return visited.has_overflow && which != PairHeaders::kPrimary &&
-           load.relaxed(kOverflow.header) != visited.overflow_header;
+           load.acquire(kOverflow.header) != visited.overflow_header;
   }
 
   static auto loader(const Request<Server>& request) {
@@ -418,6 +420,11 @@ class FormsModel {
     return Header(request.load(bucket.header));
   }
 
+  static void turn(Request<Server>& request) {
+    request.store(kTurns, request.load(kTurns) + 1);
+    request.release_fence();
+  }
+
   static void bump_entries(Request<Server>& request) {
     request.store(kEntryHeader, Header(request.load(kEntryHeader)).next().word());
   }
@@ -446,6 +453,7 @@ class FormsModel {
         rules_.mixed == when || (rules_.mixed == Mixed::kClearedWithLastEntry && when == Mixed::kBeforeCell);
     if (!is_time || is_mixed(request.load(kState))) return;
     request.store(kState, request.load(kState) | kMixed, rules_.mixed_is_released ? Order::kRelease : Order::kRelaxed);
+    if (rules_.mixed_turns) turn(request);
   }
 
   void clear_mixed(Request<Server>& request) const {
@@ -631,10 +639,12 @@ class FormsModel {
       request.store(kNew.key(), moved, Order::kRelaxed);
       request.store(kNew.value(), request.load(PairBucket{pair, ""}.value()), Order::kRelaxed);
     }
-    const int version = header_of(request, kNew).version + 1;
-    request.store(kNew.header, Header(version, request.load(kFillNumber) & 3, pair != kNowhere, false).word());
-    request.store(kState, kept | kPointer | kSplitting);
+    request.store(kNew.header, Header(1, request.load(kFillNumber) & 3, pair != kNowhere, false).word());
+    request.store(kTwin, 1);
+    request.store(kState, kept | kSplit);
+    if (rules_.split_turns) turn(request);
     finish_split(request);
+    request.store(kTwin, 0);
     gather(request);
     offer(request);
   }
@@ -664,7 +674,6 @@ class FormsModel {
     if (holds_moved(kOld)) header = header.occupied(false);
     if (has_overflow) header = header.linked(header_of(request, kOverflow).is_occupied);
     request.store(kOld.header, header.word());
-    request.store(kState, request.load(kState) & ~kSplitting);
   }
 
   // What is left in the overflow bucket comes back to its owner, as in pairs_model.cpp.
@@ -709,32 +718,41 @@ std::vector<Case> cases() {
       holds("C++ order, clears by another worker, K starts as an entry", kCpp, {{2, 3}, 0, 2},
             {.starts_as_pair = false}),
       holds("C++ order, clear by another worker, a kill", kCpp, {{2, 3}, 1, 1}, {}),
-      holds("program order, mixed = 0: a miss needs the state, but no pair header again", kProgram, {{4, 5}},
+      holds("program order, mixed = 0: a miss needs the change word, but no pair header again", kProgram, {{4, 4}},
             {.checks_headers_when_unmixed = false}),
-      holds("C++ order, mixed = 0: a miss needs the state, but no pair header again", kCpp, {{3, 5}},
+      holds("C++ order, mixed = 0: a miss needs the change word, but no pair header again", kCpp, {{3, 5}},
             {.checks_headers_when_unmixed = false}),
+      holds("program order, mixed may be cleared with the last entry, as setting it turns", kProgram, {{3, 3}, 1},
+            {.has_long_key = false, .mixed = Mixed::kClearedWithLastEntry}),
+      holds("C++ order, mixed may be cleared with the last entry", kCpp, {{3, 5}},
+            {.has_long_key = false, .mixed = Mixed::kClearedWithLastEntry}),
+      holds("C++ order, mixed may be stored relaxed, as the turn is released", kCpp, {{3, 5}},
+            {.mixed_is_released = false}),
+      broken("mixed cleared with the last entry, and no turn when it is set", kProgram, {{4, 4}},
+             {.has_long_key = false, .mixed = Mixed::kClearedWithLastEntry, .mixed_turns = false}),
       broken("mixed set after the cell, before the pair is erased", kProgram, {{4, 4}}, {.mixed = Mixed::kAfterCell}),
       broken("mixed set after the cell is linked and the pair erased", kProgram, {{4, 4}},
              {.mixed = Mixed::kAfterPairIsErased}),
-      broken("mixed cleared with the last entry", kProgram, {{4, 4}},
-             {.has_long_key = false, .mixed = Mixed::kClearedWithLastEntry}),
       broken("a split forgets mixed", kProgram, {{4, 4}}, {.split_keeps_mixed = false}),
-      broken("mixed = 0: a miss without the state again", kProgram, {{4, 4}}, {.checks_state_when_unmixed = false}),
+      broken("mixed = 0: a miss without the change word again", kProgram, {{4, 4}},
+             {.checks_turns_when_unmixed = false}),
+      broken("no turn when mixed is set", kProgram, {{4, 4}}, {.mixed_turns = false}),
+      broken("no turn after a split", kProgram, {{5, 5}}, {.split_turns = false}),
+      broken("no turn at a restart", kProgram, {{4, 4}, 1}, {.recovery_turns = false}),
       broken("mixed = 1: no pair header checked again", kProgram, {{4, 4}}, {.reader_checks = PairHeaders::kNone}),
       broken("mixed = 1: pair headers checked again on a miss only", kProgram, {{5, 5}},
              {.has_long_key = false, .reader_checks = PairHeaders::kOnMissOnly}),
       broken("mixed = 1: only the primary's pair header checked again", kProgram, {{5, 5}},
              {.has_long_key = false, .reader_checks = PairHeaders::kPrimary}),
       broken(
-          "mixed = 1: a hit among the entries without the pairs' state again", kProgram, {{5, 5}},
-          {.starts_as_pair = false, .has_neighbour = false, .has_long_key = false, .checks_state_on_entry_hit = false}),
-      broken("mixed = 1: a miss without the pairs' state again", kProgram, {{5, 5}},
-             {.starts_as_pair = false, .checks_state_on_entry_miss = false}),
+          "mixed = 1: a hit among the entries without the change word again", kProgram, {{5, 5}},
+          {.starts_as_pair = false, .has_neighbour = false, .has_long_key = false, .checks_turns_on_entry_hit = false}),
+      broken("mixed = 1: a miss without the change word again", kProgram, {{5, 5}},
+             {.starts_as_pair = false, .checks_turns_on_entry_miss = false}),
       broken("long values: no acquire fence between the pairs' keys and their headers", kCpp, {{4, 4}},
              {.has_long_values = true, .fences_before_checks_of_long = false}),
       broken("mixed = 0: state loaded relaxed, and a miss without the pair headers again", kCpp, {{4, 4}},
              {.checks_headers_when_unmixed = false, .state_is_acquired = false}),
-      broken("mixed stored relaxed", kCpp, {{4, 4}}, {.mixed_is_released = false}),
       broken("entry -> pair: entry unlinked first", kProgram, {{3, 3}},
              {.starts_as_pair = false, .move_in_inserts_pair_first = false}),
       broken("pair -> entry: pair erased first", kProgram, {{3, 3}}, {.move_out_writes_entry_first = false}),

@@ -201,6 +201,16 @@ class Interleavings {
   }
 
   void step_others(const Moment& now) {
+    if constexpr (requires(Model model) { model.offer_stores_of_others(now.server, [](int, Word) {}); }) {
+      if (now.phase != kServing) return;
+      model_.offer_stores_of_others(now.server, [&](int where, Word value) {
+        Moment next = now;
+        next.server.shared[static_cast<std::size_t>(where)] = value;
+        note_content(next);
+        if (next.content != now.content) return search_.fail(next, "another lane changes the key's content");
+        search_.add(next);
+      });
+    }
     if constexpr (requires { Model::kFill; }) {
       if (now.server.shared[Model::kFill] >= bounds_.clears_by_others) return;
       Moment next = now;

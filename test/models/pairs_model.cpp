@@ -5,7 +5,8 @@
 // number (by this worker or by another one in the middle of a request), kills, and recovery, which
 // is killed, too. The old bucket has two places, the new one (which the split makes) and the
 // overflow bucket one each; either may own the overflow bucket. Key K is read; L and J come and go
-// beside it. The entries, behind the pairs, are forms_model.cpp.
+// beside it. The entries, behind the pairs, are forms_model.cpp; the steps of a split, and memory that is given to other uses,
+// segments_model.cpp.
 //
 // The writer's rules (each can be broken, see Rules and the cases at the end):
 //   overwrite  one release store of the value word; the header stays
@@ -13,20 +14,21 @@
 //   erase      header {version + 1, bit off} (release)
 //   link       the overflow bucket's header {version + 1, no places} (release), fence, the link,
 //              then has-overflow in its owner's header; its version is never reset
-//   split      new bucket filled, its version raised, too; state {pointer + 1, splitting}
-//              (release); then one header store per old bucket takes away what moved (the overflow
-//              bucket's first) and unlinks it where it is empty; state without splitting (release)
+//   split      new bucket filled; twin word = purge; the directory's word (release); the change word is turned (release),
+//              fence; then one header store per old bucket takes away what moved (the overflow
+//              bucket's first) and unlinks it where it is empty; twin word = none
 //   gather     after a split: what is left in the overflow bucket is copied into free places of its
 //              owner (release fence before), whose header then {version + 1, bits on, no overflow}
 //              (release): one store; the overflow bucket's own header stays until it is linked again
 //   clear      fill + 1, one store; a bucket of another fill is empty, and is reset on first touch
-//   recovery   splitting set: the removal is done again, whatever the bucket's fill
+//   recovery   the change word is turned, fence; twin word: the removal is done again, whatever the bucket's fill
 // The reader's:
-//   fill, state, header (acquire) before anything else of the bucket; keys and occupancy; value;
-//   acquire fence; hit: the header of *this* bucket is what it was; miss: state (but its splitting
-//   bit) and fill are what they were, and so are the headers
+//   change word, directory, header (acquire) before anything else of the bucket; keys and occupancy; value;
+//   acquire fence; hit: the header of *this* bucket is what it was (acquire), then the change word; miss: the headers are,
+//   then the change word
 //
-// Simplified: small buckets, one split, words of 16 bits, fill without its wrap.
+// Simplified: small buckets, one split, words of 16 bits, fill without its wrap. The two parts of the change word, turns and
+// fill, are two words, which a reader loads one after the other: that allows all that one load of both does.
 
 #include <array>
 #include <cstddef>
@@ -55,12 +57,14 @@ struct Bucket {
   bool contains(int where) const { return where >= header && where <= link(); }
   bool operator==(const Bucket& other) const { return header == other.header; }
 };
-constexpr int kState = 0;
+constexpr int kDirectory = 0;  // 1: the keys that move have a segment of their own
 constexpr int kFillNumber = 1;
 constexpr Bucket kOld{2, 2, "old"};
 constexpr Bucket kNew{8, 1, "new"};
 constexpr Bucket kOverflow{12, 1, "overflow"};  // its own link is never used
-constexpr std::size_t kWords = 16;
+constexpr int kTurns = 16;
+constexpr int kTwin = 17;  // 1: something may have to be purged
+constexpr std::size_t kWords = 18;
 
 // {version | fill:2 | occupancy:2 | has-overflow:1}
 struct Header {
@@ -82,18 +86,13 @@ struct Header {
   Word word() const { return static_cast<Word>(version << 5 | fill << 3 | occupancy << 1 | (has_overflow ? 1 : 0)); }
 };
 
-// {splitting:1 | pointer:1}
-constexpr Word kPointer = 1;
-constexpr Word kSplitting = 2;
-constexpr bool is_split(Word state) { return (state & kPointer) != 0; }
-
 constexpr unsigned bit_of(Key key) { return 1U << key; }
 
 // An access that is acquire or release by the rules.
 enum class Access {
   kNone,
-  kFillLoad,
-  kStateLoad,
+  kTurnsLoad,
+  kDirectoryLoad,
   kHeaderLoad,
   kOverflowHeaderLoad,
   kOverwriteStore,
@@ -102,7 +101,8 @@ enum class Access {
   kEraseHeaderStore,
   kRemovalHeaderStore,
   kGatherHeaderStore,
-  kStateStore,
+  kPublishStore,
+  kTurnStore,
 };
 
 struct Rules {
@@ -117,12 +117,13 @@ struct Rules {
   bool version_survives_reuse = true;
   bool clears_only_what_is_swept = true;
   bool recovery_repeats_removal = true;
+  bool recovery_turns = true;
   bool gathers = true;  // after a split; false holds, too
   bool reader_checks_header = true;
   bool reader_checks_header_of_place = true;  // else the primary's
   bool reader_checks_headers_on_miss = true;
-  bool reader_checks_state_on_miss = true;
-  bool reader_checks_fill_on_miss = true;
+  bool reader_checks_turns = true;
+  bool turns_after_split = true;
   bool reader_compares_fill = true;
   bool reader_fences = true;
   Access relaxed = Access::kNone;  // this one is only relaxed
@@ -180,10 +181,10 @@ class PairsModel {
   }
 
   void recover(Request<Server>& request) const {
-    if ((request.load(kState) & kSplitting) != 0 && rules_.recovery_repeats_removal) {
-      remove_moved(request);
-      request.store(kState, kPointer);
-    }
+    if (rules_.recovery_turns) turn(request);
+    if (request.load(kTwin) == 0) return;
+    if (request.load(kDirectory) != 0 && rules_.recovery_repeats_removal) remove_moved(request);
+    request.store(kTwin, 0);
   }
 
   const char* rebuild(Server& server) const {
@@ -191,7 +192,7 @@ class PairsModel {
     for (const Key key : kKeys) {
       int places = 0;
       for (const Bucket& primary : {kOld, kNew}) {
-        if (primary == kNew && !is_split(load(kState))) continue;
+        if (primary == kNew && load(kDirectory) == 0) continue;
         places += places_in_chain(load, primary, key);
       }
       if (places > 1) return "after recovery a key has two places";
@@ -204,9 +205,12 @@ class PairsModel {
     const auto load_acquire = [&](int where, Access access) {
       return rules_.relaxed == access ? load.relaxed(where) : load.acquire(where);
     };
-    const Word fill = load_acquire(kFillNumber, Access::kFillLoad);
-    const Word state = load_acquire(kState, Access::kStateLoad);
-    const Bucket primary = home(state, kK);
+    const Word fill = load.relaxed(kFillNumber);
+    const Word turns = load_acquire(kTurns, Access::kTurnsLoad);
+    const Bucket primary = home(load_acquire(kDirectory, Access::kDirectoryLoad), kK);
+    const auto change_is_same = [&] {
+      return (!rules_.reader_checks_turns || load.relaxed(kTurns) == turns) && load.relaxed(kFillNumber) == fill;
+    };
     const Word first_header = load_acquire(primary.header, Access::kHeaderLoad);
     Word last_header = 0;
     bool visits_overflow = false;
@@ -224,11 +228,9 @@ class PairsModel {
         if (rules_.reader_checks_header) {
           const bool own = rules_.reader_checks_header_of_place;
           const Word expected = own ? header_word : first_header;
-          if (load.relaxed(own ? bucket.header : primary.header) != expected) {
-            return ReadResult::again();
-          }
+          if (load.acquire(own ? bucket.header : primary.header) != expected) return ReadResult::again();
         }
-        return ReadResult::hit(value);
+        return change_is_same() ? ReadResult::hit(value) : ReadResult::again();
       }
       if (!is_live || !header.has_overflow || visits_overflow) break;
       if (load.relaxed(bucket.link()) == 0) return ReadResult::again();
@@ -237,25 +239,16 @@ class PairsModel {
     }
     if (rules_.reader_fences) load.acquire_fence();
     if (rules_.reader_checks_headers_on_miss) {
-      if (load.relaxed(primary.header) != first_header) return ReadResult::again();
-      if (visits_overflow && load.relaxed(kOverflow.header) != last_header) {
-        return ReadResult::again();
-      }
+      if (load.acquire(primary.header) != first_header) return ReadResult::again();
+      if (visits_overflow && load.acquire(kOverflow.header) != last_header) return ReadResult::again();
     }
-    if (rules_.reader_checks_state_on_miss) {
-      if (is_split(load.relaxed(kState)) != is_split(state)) return ReadResult::again();
-    }
-    if (rules_.reader_checks_fill_on_miss) {
-      if (load.relaxed(kFillNumber) != fill) return ReadResult::again();
-    }
-    return ReadResult::miss();
+    return change_is_same() ? ReadResult::miss() : ReadResult::again();
   }
 
   std::string describe(int where, Word value) const {
-    if (where == kState) {
-      return std::string("state = {pointer ") + (is_split(value) ? "1" : "0") +
-             ((value & kSplitting) != 0 ? ", splitting}" : "}");
-    }
+    if (where == kDirectory) return std::string("directory: ") + (value != 0 ? "two segments" : "one segment");
+    if (where == kTurns) return "turns = " + std::to_string(value);
+    if (where == kTwin) return std::string("twin word = ") + (value != 0 ? "purge" : "none");
     if (where == kFillNumber) return "fill = " + std::to_string(value);
     for (const Bucket& bucket : {kOld, kNew, kOverflow}) {
       if (!bucket.contains(where)) continue;
@@ -293,11 +286,15 @@ class PairsModel {
   Order release(Access access) const { return rules_.relaxed == access ? Order::kRelaxed : Order::kRelease; }
   int low(Word fill) const { return fill % rules_.fill_values; }  // what a header holds of it
   bool moves(Word key) const { return (rules_.moving >> key & 1) != 0; }
-  Bucket home(Word state, Key key) const { return is_split(state) && moves(key) ? kNew : kOld; }
+  Bucket home(Word directory, Key key) const { return directory != 0 && moves(key) ? kNew : kOld; }
+  void turn(Request<Server>& request) const {
+    request.store(kTurns, request.load(kTurns) + 1, release(Access::kTurnStore));
+    request.release_fence();
+  }
 
   template <typename Load>
   Place find(const Load& load, Key key) const {
-    const Bucket primary = home(load(kState), key);
+    const Bucket primary = home(load(kDirectory), key);
     if (Header(load(primary.header)).fill != low(load(kFillNumber))) return {false, primary, 0};
     for (Bucket bucket = primary;; bucket = kOverflow) {
       const Header header(load(bucket.header));
@@ -379,7 +376,7 @@ class PairsModel {
   void offer_put(const Server& server, Key key, Offer& offer) const {
     Request<Server> request(server);
     const auto load = [&](int where) { return request.load(where); };
-    const Bucket primary = home(request.load(kState), key);
+    const Bucket primary = home(request.load(kDirectory), key);
     reset_if_stale(request, primary);
     const Word value = request.new_value();
     const Place place = find(load, key);
@@ -408,7 +405,7 @@ class PairsModel {
   template <typename Offer>
   void offer_split(const Server& server, Offer& offer) const {
     Request<Server> request(server);
-    if (is_split(request.load(kState))) return;
+    if (request.load(kDirectory) != 0) return;
     reset_if_stale(request, kOld);
     int moved = 0;
     for (Bucket bucket = kOld;; bucket = kOverflow) {
@@ -422,12 +419,12 @@ class PairsModel {
       }
       if (!header.has_overflow || bucket == kOverflow) break;
     }
-    // A kill may have left one like it; no version is used twice.
-    const int version = header_of(request, kNew).version + 1;
-    request.store(kNew.header, Header(version, low(request.load(kFillNumber)), moved, false).word());
-    request.store(kState, kPointer | kSplitting, release(Access::kStateStore));
+    request.store(kNew.header, Header(1, low(request.load(kFillNumber)), moved, false).word());
+    request.store(kTwin, 1);
+    request.store(kDirectory, 1, release(Access::kPublishStore));
+    if (rules_.turns_after_split) turn(request);
     remove_moved(request);
-    request.store(kState, kPointer);
+    request.store(kTwin, 0);
     if (rules_.gathers) gather(request);
     offer(request);
   }
@@ -480,7 +477,7 @@ class PairsModel {
   }
 
   bool has_stale_bucket(const Request<Server>& request) const {
-    return is_stale(request, kOld) || (is_split(request.load(kState)) && is_stale(request, kNew));
+    return is_stale(request, kOld) || (request.load(kDirectory) != 0 && is_stale(request, kNew));
   }
 
   // The sweep that resets what a clear has left.
@@ -488,7 +485,7 @@ class PairsModel {
   void offer_reset(const Server& server, Offer& offer) const {
     Request<Server> request(server);
     reset_if_stale(request, kOld);
-    if (is_split(request.load(kState))) reset_if_stale(request, kNew);
+    if (request.load(kDirectory) != 0) reset_if_stale(request, kNew);
     if (!request.stores().empty()) offer(request);
   }
 
@@ -506,8 +503,8 @@ std::vector<Case> cases() {
       holds("program order, K stays", kProgram, {{5, 6}}, {.moving = kKStays}),
       holds("program order, chain full at the start", kProgram, {{5, 6}}, {.starts_full = true}),
       holds("program order, chain full, K stays", kProgram, {{5, 6}}, {.moving = kKStays, .starts_full = true}),
-      holds("program order, two kills", kProgram, {{3, 5}, 2}, {}),
-      holds("program order, two kills, chain full", kProgram, {{3, 5}, 2}, {.starts_full = true}),
+      holds("program order, two kills", kProgram, {{3, 4}, 2}, {}),
+      holds("program order, two kills, chain full", kProgram, {{3, 4}, 2}, {.starts_full = true}),
       holds("program order, clear, a kill", kProgram, {{3, 5}, 1}, {.clears = 2}),
       holds("program order, clear, a kill, chain full", kProgram, {{3, 5}, 1}, {.starts_full = true, .clears = 2}),
       holds("program order, the fill number wraps in the headers", kProgram, {{5, 6}}, {.clears = 3, .fill_values = 2}),
@@ -522,36 +519,39 @@ std::vector<Case> cases() {
       holds("C++ order, clear", kCpp, {{4, 6}}, {.clears = 2}),
       holds("C++ order, clears by another worker", kCpp, {{3, 4}, 0, 2}, {.starts_full = true}),
       holds("C++ order, clear by another worker, a kill", kCpp, {{2, 3}, 1, 1}, {}),
-      holds("program order, chain full, nothing is gathered", kProgram, {{3, 5}, 2},
+      holds("program order, chain full, nothing is gathered", kProgram, {{3, 4}, 2},
             {.moving = kKStays, .starts_full = true, .gathers = false}),
-      holds("program order, two kills, chain full, K stays and is gathered", kProgram, {{3, 5}, 2},
+      holds("program order, two kills, chain full, K stays and is gathered", kProgram, {{3, 4}, 2},
             {.moving = kKStays, .starts_full = true}),
       holds("C++ order, chain full, K stays and is gathered", kCpp, {{4, 6}}, {.moving = kKStays, .starts_full = true}),
       holds("C++ order, a kill, clear, chain full, K stays and is gathered", kCpp, {{3, 5}, 1},
             {.moving = kKStays, .starts_full = true, .clears = 1}),
-      holds("program order, pairs alone: a miss needs neither headers nor fill again", kProgram, {{3, 4}, 1, 1},
-            {.reader_checks_headers_on_miss = false, .reader_checks_fill_on_miss = false}),
+      holds("program order, pairs alone: a miss needs no headers again", kProgram, {{3, 4}, 1, 1},
+            {.reader_checks_headers_on_miss = false}),
       holds("program order, chain full, pairs alone: the same", kProgram, {{3, 4}, 1, 1},
-            {.starts_full = true, .reader_checks_headers_on_miss = false, .reader_checks_fill_on_miss = false}),
-      holds("C++ order, pairs alone: a miss needs neither headers nor fill again", kCpp, {{3, 4}, 0, 2},
-            {.reader_checks_headers_on_miss = false, .reader_checks_fill_on_miss = false}),
+            {.starts_full = true, .reader_checks_headers_on_miss = false}),
+      holds("C++ order, pairs alone: a miss needs no headers again", kCpp, {{3, 4}, 0, 2},
+            {.reader_checks_headers_on_miss = false}),
       holds("C++ order, chain full, pairs alone: the same", kCpp, {{3, 4}, 0, 2},
-            {.starts_full = true, .reader_checks_headers_on_miss = false, .reader_checks_fill_on_miss = false}),
-      holds("C++ order, the fill number may be loaded relaxed", kCpp, {{3, 4}, 0, 2}, {.relaxed = Access::kFillLoad}),
+            {.starts_full = true, .reader_checks_headers_on_miss = false}),
+      holds("C++ order, the headers that a split leaves may be stored relaxed, after the turn and its fence", kCpp,
+            {{4, 5}}, {.relaxed = Access::kRemovalHeaderStore}),
       broken("no header check", kProgram, {{3, 3}}, {.reader_checks_header = false}),
       broken("a place in an overflow bucket checked by the primary's header", kProgram, {{4, 4}},
              {.starts_full = true, .reader_checks_header_of_place = false}),
-      broken("overflow bucket's version reset on reuse", kProgram, {{5, 5}},
-             {.starts_full = true, .version_survives_reuse = false}),
-      broken("miss without the state again", kProgram, {{4, 4}}, {.reader_checks_state_on_miss = false}),
+      broken("overflow bucket's version reset on reuse", kProgram, {{4, 4}},
+             {.moving = kKStays, .starts_full = true, .version_survives_reuse = false}),
+      broken("miss without the change word again", kProgram, {{4, 4}}, {.reader_checks_turns = false}),
+      broken("no turn at a restart", kProgram, {{4, 4}, 1}, {.recovery_turns = false}),
+      broken("no turn after a split", kProgram, {{4, 4}}, {.turns_after_split = false}),
       broken("recovery does not repeat the split's removal", kProgram, {{4, 4}, 1},
              {.recovery_repeats_removal = false}),
       broken("reader ignores the fill number", kProgram, {{4, 4}}, {.clears = 1, .reader_compares_fill = false}),
       broken("fill rises a whole turn above a bucket", kProgram, {{4, 4}},
              {.clears = 2, .fill_values = 2, .clears_only_what_is_swept = false}),
       broken("no release fence before a place is reused", kCpp, {{4, 4}}, {.release_fence_before_reuse = false}),
-      broken("state loaded relaxed, and a miss without the headers again", kCpp, {{4, 4}},
-             {.reader_checks_headers_on_miss = false, .relaxed = Access::kStateLoad}),
+      broken("directory loaded relaxed, and a miss without the headers again", kCpp, {{4, 4}},
+             {.reader_checks_headers_on_miss = false, .relaxed = Access::kDirectoryLoad}),
       broken("header loaded relaxed", kCpp, {{4, 4}}, {.relaxed = Access::kHeaderLoad}),
       broken("header of an overflow bucket loaded relaxed", kCpp, {{4, 4}},
              {.starts_full = true, .relaxed = Access::kOverflowHeaderLoad}),
@@ -559,14 +559,15 @@ std::vector<Case> cases() {
              {.relaxed = Access::kOverwriteStore}),
       broken("header of an insert stored relaxed", kCpp, {{4, 4}}, {.relaxed = Access::kInsertHeaderStore}),
       broken("header of a linked overflow bucket stored relaxed", kCpp, {{4, 4}},
-             {.starts_full = true, .relaxed = Access::kLinkedHeaderStore}),
+             {.moving = kKStays, .starts_full = true, .relaxed = Access::kLinkedHeaderStore}),
       broken("header of a gathered chain stored relaxed", kCpp, {{4, 4}},
              {.moving = kKStays, .starts_full = true, .relaxed = Access::kGatherHeaderStore}),
       broken("K is gathered, and a miss without the headers again", kProgram, {{5, 6}},
              {.moving = kKStays, .starts_full = true, .reader_checks_headers_on_miss = false}),
       broken("header of an erase stored relaxed", kCpp, {{4, 4}}, {.relaxed = Access::kEraseHeaderStore}),
-      broken("headers that a split leaves stored relaxed", kCpp, {{4, 4}}, {.relaxed = Access::kRemovalHeaderStore}),
-      broken("state stored relaxed", kCpp, {{4, 4}, 1}, {.relaxed = Access::kStateStore}),
+      broken("turn stored relaxed", kCpp, {{4, 4}}, {.relaxed = Access::kTurnStore}),
+      broken("turns loaded relaxed at first", kCpp, {{4, 4}}, {.relaxed = Access::kTurnsLoad}),
+      broken("directory stored relaxed", kCpp, {{4, 4}, 1}, {.relaxed = Access::kPublishStore}),
       broken("no acquire fence before the header is loaded again", kCpp, {{4, 4}}, {.reader_fences = false}),
   };
 }
