@@ -13,7 +13,7 @@ namespace hostmap {
 inline constexpr std::string_view kVersion = "0.1.0";
 
 /// Version of the layout of shared memory. A client connects only to a server with the same one (kOtherVersion).
-inline constexpr std::uint32_t kLayoutVersion = 1;
+inline constexpr std::uint32_t kLayoutVersion = 2;
 
 /// The git commit that the library was built from, followed by "-dirty" if files had been changed; "unknown" if it was built
 /// from files without a repository. Never allocates.

@@ -1,8 +1,9 @@
 // The hash of a key: XXH3 with the table's secret seed, so that nobody who cannot read the table forges collisions.
 //
-// One 64-bit value is cut into three parts that share no bits as long as a table has fewer than 2^48 buckets:
-//   shard and base bucket: the top bits, by multiplication (no division, any number of shards and buckets)
-//   level bits of linear hashing: from bit 16 upwards
+// One 64-bit value is cut into parts that share no bits as long as a shard has fewer than 2^34 segments:
+//   shard: the top bits, by multiplication (no division, any number of shards); what remains is the fraction
+//   segment: the top bits of the fraction
+//   bucket of the segment: from bit 16 upwards
 //   tag of a cell: the low 16 bits, 0 becoming 1 (tag 0 marks a link)
 #pragma once
 
@@ -82,7 +83,7 @@ class KeyHash {
 
 struct Spread {
   std::uint32_t shard;
-  std::uint64_t fraction;  // what remains of the top bits, uniform over 64 bits: chooses the base bucket
+  std::uint64_t fraction;  // what remains of the top bits, uniform over 64 bits: chooses the segment
 };
 
 inline Spread spread_over_shards(std::uint64_t hash, std::uint32_t shards) noexcept {
@@ -90,11 +91,7 @@ inline Spread spread_over_shards(std::uint64_t hash, std::uint32_t shards) noexc
   return {static_cast<std::uint32_t>(product >> 64), static_cast<std::uint64_t>(product)};
 }
 
-inline std::uint64_t scale(std::uint64_t fraction, std::uint64_t range) noexcept {
-  return static_cast<std::uint64_t>((static_cast<Uint128>(fraction) * range) >> 64);
-}
-
-inline std::uint64_t level_bits(std::uint64_t hash) noexcept { return hash >> 16; }
+inline constexpr std::uint64_t bucket_bits(std::uint64_t hash) noexcept { return hash >> 16; }
 
 inline std::uint16_t tag_of(std::uint64_t hash) noexcept {
   const auto tag = static_cast<std::uint16_t>(hash);

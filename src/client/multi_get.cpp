@@ -41,6 +41,7 @@ class Group {
 
   std::span<const std::string_view> keys_;
   const Session* session_;  // from session_to_read()
+  std::uint64_t change_;    // the reader's, from before the first step
   // For each key. Zero and empty if there is no session, or if it is not a valid key.
   std::array<std::uint64_t, kGroup> hashes_;
   std::array<TableReader::Approach, kGroup> approaches_;
@@ -49,6 +50,7 @@ class Group {
 void Group::set_out(Client::Impl& impl, std::span<const std::string_view> keys) noexcept {
   const Session* const session = impl.session_to_read();
   session_ = session;
+  change_ = session != nullptr ? session->reader().change_at_first() : 0;
   keys_ = keys;
   for (std::size_t i = 0; i < keys.size(); ++i) {
     const bool way = session != nullptr && is_key(keys[i]);
@@ -60,11 +62,12 @@ void Group::set_out(Client::Impl& impl, std::span<const std::string_view> keys) 
 void Group::arrive(Client::Impl& impl, std::vector<Result<std::string>>& results) noexcept {
   Keys open = 0;  // without a result
   for (std::size_t i = 0; i < keys_.size(); ++i) {
-    if (const PairBucket* pairs = approaches_[i].pairs; pairs != nullptr) [[likely]] {
+    if (approaches_[i].pairs != nullptr) [[likely]] {
       std::uint64_t word;
       std::uint64_t value;
       std::memcpy(&word, keys_[i].data(), sizeof word);
-      if (session_->reader().glance_into(*pairs, word, value) && impl.still_current(session_)) [[likely]] {
+      if (session_->reader().glance_into(approaches_[i], change_, word, value) && impl.still_current(session_))
+          [[likely]] {
         results.emplace_back(std::in_place, reinterpret_cast<const char*>(&value), sizeof value);
         continue;
       }
@@ -99,9 +102,10 @@ void Group::arrive(Client::Impl& impl, std::vector<Result<std::string>>& results
 
 // Not inlined: otherwise its caller would save registers for it.
 [[gnu::noinline]] void Group::look_up(Client::Impl& impl, std::size_t i, Result<std::string>& result) noexcept {
-  if (const EntryBucket* entries = approaches_[i].entries; entries != nullptr) {
+  if (approaches_[i].entries != nullptr) {
     std::uint64_t size;
-    if (session_->reader().glance_into(*entries, span_of(keys_[i]), hashes_[i], ValueTarget::string(*result), size) &&
+    if (session_->reader().glance_into(approaches_[i], change_, span_of(keys_[i]), hashes_[i],
+                                       ValueTarget::string(*result), size) &&
         impl.still_current(session_)) {
       return;
     }

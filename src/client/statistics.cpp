@@ -1,7 +1,6 @@
 #include "client/statistics.hpp"
 
 #include <algorithm>
-#include <span>
 #include <sys/stat.h>
 
 #include "client/session.hpp"
@@ -28,7 +27,7 @@ std::uint64_t sum_of_lanes(const TableHeader& header, Word LaneStats::*word) noe
 // Likewise, without the lanes that have not processed the last clear yet.
 std::uint64_t sum_of_lanes_of_fill(const TableHeader& header, Word LaneStats::*word) noexcept {
   // [fill.size] acquire; pairs with [fill.clear]
-  const std::uint64_t fill = header.fill.load(std::memory_order_acquire);
+  const std::uint64_t fill = fill_of(header.change.load(std::memory_order_acquire));
   std::uint64_t sum = 0;
   for (std::uint32_t i = 0; i < header.shard_count; ++i) {
     const LaneStats& lane = header.lane_stats[i];
@@ -75,21 +74,11 @@ std::uint64_t buckets(const Region& table, const Statistics& s) {
 }
 
 std::uint64_t pair_buckets(const Region& table, const Statistics&) {
-  const TableHeader& header = header_of(table);
-  std::uint64_t sum = 0;
-  for (const ShardHeader& shard : std::span(header.shards).first(header.shard_count)) {
-    sum += state_buckets(value(shard.pair_state), shard.pairs_base);
-  }
-  return sum;
+  return sum_of_lanes(header_of(table), &LaneStats::pair_segments) * kSegmentBuckets<PairBucket>;
 }
 
 std::uint64_t entry_buckets(const Region& table, const Statistics&) {
-  const TableHeader& header = header_of(table);
-  std::uint64_t sum = 0;
-  for (const ShardHeader& shard : std::span(header.shards).first(header.shard_count)) {
-    sum += state_buckets(value(shard.entry_state), shard.entries_base);
-  }
-  return sum;
+  return sum_of_lanes(header_of(table), &LaneStats::entry_segments) * kSegmentBuckets<EntryBucket>;
 }
 
 std::uint64_t memory_limit(const Region& table, const Statistics&) { return header_of(table).memory_limit; }
@@ -105,7 +94,10 @@ std::uint64_t free_memory(const Region& table, const Statistics&) {
 std::uint64_t fragmented_memory(const Region& table, const Statistics& s) {
   const TableHeader& header = header_of(table);
   const std::uint64_t populated = value(header.arena_populated);
-  const std::uint64_t used = s["free_bytes"] + s["entry_bytes"] + sum_of_lanes(header, &LaneStats::overflow_bytes);
+  const std::uint64_t segments =
+      sum_of_lanes(header, &LaneStats::pair_segments) + sum_of_lanes(header, &LaneStats::entry_segments);
+  const std::uint64_t used =
+      s["free_bytes"] + segments * kSlabBytes + s["entry_bytes"] + sum_of_lanes(header, &LaneStats::overflow_bytes);
   return populated - std::min(used, populated);
 }
 

@@ -88,17 +88,6 @@ class IntentWriter {
     std::atomic_thread_fence(std::memory_order_release);  // [intent.open] release; pairs with [intent.sealed]
   }
 
-  // Names the primary bucket of the entry chain whose cells change next; before any cell of it does. A restart raises that
-  // bucket's version before it takes any memory for free.
-  void touch(std::uint64_t primary) noexcept {
-    if constexpr (!kWritesIntents) return;
-    // relaxed: this thread wrote it last
-    if (intent_->touched.load(std::memory_order_relaxed) == primary) return;
-    // [intent.touch] release; pairs with [intent.touched]
-    intent_->touched.store(primary, std::memory_order_release);
-    std::atomic_thread_fence(std::memory_order_release);  // [intent.touched] release; pairs with [intent.touch]
-  }
-
  private:
   Intent* intent_;
 };

@@ -45,10 +45,7 @@ struct Intent {
   Word answer[2];     // if there is one: header word and, for numbers, the payload
   Word move_cell;     // a move's cell: offset
   Word move_word;     // and its word
-  Word reserved[5];
-  // Not part of the sealed record: the primary bucket of the entry chain that is being changed, by requests and upkeep alike.
-  Word touched;
-  Word reserved_line[15];
+  Word reserved[21];
 };
 HOSTMAP_SIZE(Intent, 256, 8);
 HOSTMAP_AT(Intent, kind, 0);
@@ -61,7 +58,6 @@ HOSTMAP_AT(Intent, new_word, 48);
 HOSTMAP_AT(Intent, answer, 56);
 HOSTMAP_AT(Intent, move_cell, 72);
 HOSTMAP_AT(Intent, move_word, 80);
-HOSTMAP_AT(Intent, touched, 128);
 
 struct ConnectionRecord {
   Word serial;  // 0: free. Stored last when a connection is made, first when it is dropped

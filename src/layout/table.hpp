@@ -2,6 +2,7 @@
 // exist, its head.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -122,80 +123,113 @@ inline constexpr std::uint64_t kLongValueBytes = 1024;
 inline constexpr unsigned kMaxChain = 8;
 
 // ---------------------------------------------------------------------------------------------------------------------
-// State word of a form in a shard: which buckets exist (linear hashing).
+// Segments and directories: where the buckets of a form in a shard lie.
 //
-//   {split:48 | level:8 | reserved:5 | mixed:1 | splitting:1 | closed:1}
+// Buckets come in segments of one slab of the arena, so that buckets, overflow buckets and entries take from one pool and give
+// back to it. A directory leads from a hash to its segment:
 //
-// Buckets 0 to base * 2^level + split - 1 exist. `splitting`: the last split's removal may be unfinished; readers ignore it.
+//   state      {reserved:56 | closed:1 | mixed:1 | shift:6}     shift = 63 - depth
+//   directory  words in heap order: word [2^depth | the fraction's top `depth` bits] is the offset of a segment
+//   bucket     of a segment: the bits of the hash from bit 16 upwards
+//
 // `mixed` (pairs only): some entry of this shard has or had an 8-byte key, so a miss among the pairs is no answer yet; it is
-// set before the first such entry is linked and never cleared. `closed`: the table is given up; connect anew.
+// set before the first such entry is linked and never cleared. `closed`: the table is given up; connect anew. Its shift is 0
+// then, which leads to no word: the fast path needs no test of its own.
+//
+// Invariants (models: test/models/segments_model.cpp)
+// 1. Segments are split in the order of their prefixes, and merged in the reverse order: at depth d, prefixes of d - 1 bits
+//    below some `split` have two segments, one for each next bit; each of the others has one, behind two adjacent words.
+// 2. The words of level d - 1 of prefixes that are not split, and the words of level d + 1 of those that are, lead to the same
+//    segments as level d. So the depth changes by one store of the state.
+// 3. Of a segment, nothing is written before the change word was raised after the last word that led to it was replaced.
 
-inline constexpr std::uint64_t kStateClosed = 1;
-inline constexpr std::uint64_t kStateSplitting = 2;
-inline constexpr std::uint64_t kStateMixed = 4;
-inline constexpr unsigned kStateLevelShift = 8;
-inline constexpr unsigned kStateSplitShift = 16;
+inline constexpr std::uint64_t kStateShiftMask = 63;
+inline constexpr std::uint64_t kStateMixed = 64;
+inline constexpr std::uint64_t kStateClosed = 128;
 
-inline constexpr std::uint64_t make_state(unsigned level, std::uint64_t split) noexcept {
-  return split << kStateSplitShift | std::uint64_t{level} << kStateLevelShift;
+// The arena is allocated in slabs; a slab holds blocks of one size class, a segment of buckets, or belongs to a run that holds
+// one large entry.
+inline constexpr std::uint64_t kSlabBytes = 32768;
+
+template <typename Bucket>
+inline constexpr std::uint64_t kSegmentBuckets = kSlabBytes / sizeof(Bucket);
+
+inline constexpr std::uint64_t make_state(unsigned depth) noexcept { return 63 - depth; }
+inline constexpr unsigned state_depth(std::uint64_t state) noexcept {
+  return 63 - static_cast<unsigned>(state & kStateShiftMask);
 }
-inline constexpr unsigned state_level(std::uint64_t state) noexcept {
-  return static_cast<unsigned>(state >> kStateLevelShift & 0xff);
+inline void close_state(Word& state) noexcept {
+  const std::uint64_t flags = state.load(std::memory_order_relaxed) & kStateMixed;  // relaxed: nobody else stores it
+  // [state.close] release; pairs with [state.read]
+  state.store(flags | kStateClosed, std::memory_order_release);
 }
-inline constexpr std::uint64_t state_split(std::uint64_t state) noexcept { return state >> kStateSplitShift; }
-inline constexpr std::uint64_t state_buckets(std::uint64_t state, std::uint64_t base) noexcept {
-  return (base << state_level(state)) + state_split(state);
+// The number of the directory word of a fraction.
+[[gnu::always_inline]] inline constexpr std::uint64_t directory_index(std::uint64_t state,
+                                                                      std::uint64_t fraction) noexcept {
+  return (fraction >> 1 | std::uint64_t{1} << 63) >> (state & kStateShiftMask);
 }
-// The state word as a reader compares it: whether a split's removal is finished does not matter.
-inline constexpr std::uint64_t stable_state(std::uint64_t state) noexcept { return state & ~kStateSplitting; }
-// The bucket of a hash: as if every bucket had been split, or, where that is behind the last one, the bucket that has not been.
-// Branch-free: the choice is unpredictable, and mispredicting it costs more than the whole look-up.
-[[gnu::always_inline]] inline std::uint64_t bucket_index(std::uint64_t state, std::uint64_t base,
-                                                         std::uint64_t fraction, std::uint64_t hash) noexcept {
-  const unsigned level = state_level(state);
-  const std::uint64_t unsplit = base << level;
-  const unsigned unused_bits = ~level & 63;
-  const std::uint64_t bits = level_bits(hash) << unused_bits >> unused_bits;  // level + 1 of them
-  const std::uint64_t index = scale(fraction, base) + base * bits;
-  std::uint64_t there = -static_cast<std::uint64_t>(index < unsplit + state_split(state));
-  asm("" : "+r"(there));  // keeps the compiler from turning the mask back into a branch
-  return index - unsplit + (there & unsplit);
+// The bucket within its segment.
+template <typename Bucket>
+[[gnu::always_inline]] inline constexpr std::uint64_t segment_bucket(std::uint64_t hash) noexcept {
+  return bucket_bits(hash) % kSegmentBuckets<Bucket>;
 }
+
+// The change word: {turns:48 | fill:16}. Every reader loads it first and again last; an unchanged one proves that no memory
+// which it read was given to another use, and that the table was not cleared.
+//
+//   clear           adds 1 (a carry into the turns is harmless); buckets carry the low 8 bits of the fill
+//   whatever takes buckets out of use, or makes a miss elsewhere possible, adds a turn, after it has taken them out
+//
+// It lies where no client can store, and does not repeat.
+inline constexpr std::uint64_t kTurn = std::uint64_t{1} << 16;
+inline constexpr std::uint64_t fill_of(std::uint64_t change) noexcept { return change & (kTurn - 1); }
+
+// ShardHeader::pair_twin, entry_twin: what a restart must complete. {offset of a slab:49 | TwinPhase:15}
+enum TwinPhase : std::uint64_t {
+  kTwinNone = 0,
+  kTwinPurge = 1,  // the last split is published; what moved may still be in the old segment, too
+  kTwinMerge = 2,  // the segment at the offset replaces the last two halves
+};
+inline constexpr std::uint64_t twin_phase(std::uint64_t twin) noexcept { return twin % kSlabBytes; }
+inline constexpr std::uint64_t twin_segment(std::uint64_t twin) noexcept { return twin - twin % kSlabBytes; }
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Table region, head.
 //
 //   0      RegionHeader
 //   64     constants          hash seed, counts, limits, offsets of what follows
-//   256    fill, arena_populated    read by every get; written by clear and by growth
+//   256    change, arena_populated    read by every get; written by clear, growth and shrinking
 //   384    server             generation, lane -> worker
 //   4096   shards[32]         state words and constants of each shard, 128 bytes each
 //   8192   workers[32]        what clients load before they wait: parked, cpu, crowded
 //   12288  lane_stats[32]   counters, 256 bytes each
 //   20480  server_stats       256 bytes
-//   then, each from a 2 MiB boundary and sparse up to its maximum: pair buckets of each shard, entry buckets of each shard,
-//   page generations, arena
+//   then, each sparse up to its maximum: the directories of each shard, page generations, and from a 2 MiB boundary the arena
 
 struct ShardHeader {
   Word pair_state;
   Word entry_state;
-  std::uint64_t pairs_offset;
-  std::uint64_t pairs_base;
-  std::uint64_t entries_offset;
-  std::uint64_t entries_base;
-  std::uint64_t reserved[8];
-  Word pairs_populated;    // bytes of its pair buckets that have pages; the server's alone
-  Word entries_populated;  // likewise of its entry buckets
+  std::uint64_t pair_directory;  // offsets
+  std::uint64_t entry_directory;
+  std::uint64_t pair_base;  // segments at least
+  std::uint64_t entry_base;
+  std::uint64_t reserved[6];
+  Word pair_twin;  // the server's alone, as what follows
+  Word entry_twin;
+  Word pair_directory_populated;  // bytes that have pages
+  Word entry_directory_populated;
 };
 HOSTMAP_SIZE(ShardHeader, 128, 8);
 HOSTMAP_AT(ShardHeader, pair_state, 0);
 HOSTMAP_AT(ShardHeader, entry_state, 8);
-HOSTMAP_AT(ShardHeader, pairs_offset, 16);
-HOSTMAP_AT(ShardHeader, pairs_base, 24);
-HOSTMAP_AT(ShardHeader, entries_offset, 32);
-HOSTMAP_AT(ShardHeader, entries_base, 40);
-HOSTMAP_AT(ShardHeader, pairs_populated, 112);
-HOSTMAP_AT(ShardHeader, entries_populated, 120);
+HOSTMAP_AT(ShardHeader, pair_directory, 16);
+HOSTMAP_AT(ShardHeader, entry_directory, 24);
+HOSTMAP_AT(ShardHeader, pair_base, 32);
+HOSTMAP_AT(ShardHeader, entry_base, 40);
+HOSTMAP_AT(ShardHeader, pair_twin, 96);
+HOSTMAP_AT(ShardHeader, entry_twin, 104);
+HOSTMAP_AT(ShardHeader, pair_directory_populated, 112);
+HOSTMAP_AT(ShardHeader, entry_directory_populated, 120);
 
 struct WorkerLine {
   HalfWord parked;   // 1: it sleeps or is about to: ring its bell
@@ -216,7 +250,7 @@ struct LaneStats {
   Word pair_keys;   // keys now in the form of pairs
   Word entry_keys;  // keys now in the form of entries
   Word refused;     // mutations refused: no memory, chain full, too large
-  Word splits;
+  Word splits;      // of segments
   Word sweeps;
   Word parks;
   Word timeout_rescues;  // waits that ended by timeout although there was work
@@ -225,7 +259,9 @@ struct LaneStats {
   Word fill;             // of the clear that this lane has noticed: its counts of keys are of this fill
   Word swept_fill;       // no bucket of this lane is older
   Word overflow_bytes;   // in overflow buckets of either form
-  Word reserved[17];
+  Word pair_segments;    // slabs that are buckets now
+  Word entry_segments;
+  Word reserved[15];
 };
 HOSTMAP_SIZE(LaneStats, 256, 8);
 HOSTMAP_AT(LaneStats, puts, 0);
@@ -243,6 +279,8 @@ HOSTMAP_AT(LaneStats, entry_bytes, 88);
 HOSTMAP_AT(LaneStats, fill, 96);
 HOSTMAP_AT(LaneStats, swept_fill, 104);
 HOSTMAP_AT(LaneStats, overflow_bytes, 112);
+HOSTMAP_AT(LaneStats, pair_segments, 120);
+HOSTMAP_AT(LaneStats, entry_segments, 128);
 
 struct ServerStats {
   Word memory_bytes;      // populated in the table region
@@ -301,7 +339,7 @@ struct TableHeader {
   std::uint64_t membarrier;   // 1: workers fence for their clients when they park
   std::uint64_t checksum;     // of all that stands above and of the shards' constants
   std::uint64_t reserved_constants[14];
-  alignas(kLinePair) Word fill;
+  alignas(kLinePair) Word change;
   Word arena_populated;        // bytes that have pages and generations: all that readers may load
   Word generations_allocated;  // bytes that have pages; the server's alone
   Word arena_allocated;        // likewise
@@ -330,7 +368,7 @@ HOSTMAP_AT(TableHeader, arena_offset, 112);
 HOSTMAP_AT(TableHeader, arena_bytes, 120);
 HOSTMAP_AT(TableHeader, membarrier, 128);
 HOSTMAP_AT(TableHeader, checksum, 136);
-HOSTMAP_AT(TableHeader, fill, 256);
+HOSTMAP_AT(TableHeader, change, 256);
 HOSTMAP_AT(TableHeader, arena_populated, 264);
 HOSTMAP_AT(TableHeader, generations_allocated, 272);
 HOSTMAP_AT(TableHeader, arena_allocated, 280);
@@ -350,35 +388,35 @@ HOSTMAP_AT(TableHeader, server_stats, 20480);
 // value is read between two loads of its first page's generation. (Inside the entry, a later entry's payload could forge it.)
 using PageGeneration = Word;
 
-// The arena is allocated in slabs; a slab holds blocks of one size class, or belongs to a run that holds one large entry.
-inline constexpr std::uint64_t kSlabBytes = 32768;
-
 // Where the parts of a table lie: a pure function of the options, so that writer, tests and documents agree.
 struct TablePlan {
-  std::uint64_t pairs_offset = 0;  // of shard 0; shard i lies i * pairs_stride further
-  std::uint64_t pairs_stride = 0;  // bytes reserved for one shard's pair buckets
-  std::uint64_t entries_offset = 0;
-  std::uint64_t entries_stride = 0;
+  std::uint64_t directories_offset = 0;  // of shard 0: its pairs', then its entries', then shard 1's
+  std::uint64_t directory_bytes = 0;     // reserved for one
+  unsigned most_depth = 0;               // of a directory
   std::uint64_t generations_offset = 0;
   std::uint64_t generations_bytes = 0;
   std::uint64_t arena_offset = 0;
   std::uint64_t arena_bytes = 0;
   std::uint64_t file_bytes = 0;
+
+  constexpr std::uint64_t pair_directory(std::uint32_t shard) const noexcept {
+    return directories_offset + 2 * shard * directory_bytes;
+  }
+  constexpr std::uint64_t entry_directory(std::uint32_t shard) const noexcept {
+    return pair_directory(shard) + directory_bytes;
+  }
 };
 
 inline constexpr TablePlan plan_table(std::uint64_t memory_limit, std::uint32_t shards) noexcept {
-  constexpr std::uint64_t huge = kHugePageSize;
   TablePlan plan;
-  // One shard may become several times as large as the others before its reservation ends; address space is cheap.
-  const std::uint64_t share = memory_limit / shards * 4;
-  const std::uint64_t stride = round_up(share < memory_limit ? share : memory_limit, huge);
-  plan.pairs_stride = plan.entries_stride = stride;
-  plan.pairs_offset = round_up(std::uint64_t{sizeof(TableHeader)}, huge);
-  plan.entries_offset = plan.pairs_offset + shards * plan.pairs_stride;
-  plan.arena_bytes = round_up(memory_limit, huge);
-  plan.generations_offset = plan.entries_offset + shards * plan.entries_stride;
-  plan.generations_bytes = plan.arena_bytes / kPageSize * sizeof(PageGeneration);
-  plan.arena_offset = round_up(plan.generations_offset + plan.generations_bytes, huge);
+  plan.arena_bytes = round_up(memory_limit, std::uint64_t{kHugePageSize});
+  // Any shard may use all slabs for either form. One level more is written ahead (invariant 2).
+  plan.most_depth = static_cast<unsigned>(std::bit_width(plan.arena_bytes / kSlabBytes - 1));
+  plan.directory_bytes = round_up((std::uint64_t{4} << plan.most_depth) * sizeof(Word), std::uint64_t{kPageSize});
+  plan.directories_offset = round_up(std::uint64_t{sizeof(TableHeader)}, std::uint64_t{kPageSize});
+  plan.generations_offset = plan.directories_offset + 2 * shards * plan.directory_bytes;
+  plan.generations_bytes = round_up(plan.arena_bytes / kPageSize * sizeof(PageGeneration), std::uint64_t{kPageSize});
+  plan.arena_offset = round_up(plan.generations_offset + plan.generations_bytes, std::uint64_t{kHugePageSize});
   plan.file_bytes = plan.arena_offset + plan.arena_bytes;
   return plan;
 }

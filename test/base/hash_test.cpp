@@ -73,26 +73,24 @@ TEST(HashTest, KeysSpreadEvenlyOverShards) {
   }
 }
 
-// Within one shard the fraction is uniform, too: base buckets fill evenly, though all keys share their top bits.
-TEST(HashTest, KeysOfOneShardSpreadEvenlyOverItsBaseBuckets) {
+// Within one shard the fraction is uniform, too: segments fill evenly, though all keys share their top bits.
+TEST(HashTest, KeysOfOneShardSpreadEvenlyOverItsSegments) {
   const std::uint64_t seed = Random().word();
-  for (const std::uint64_t base : {1u, 3u, 10u, 64u, 1000u}) {
-    std::vector<std::uint64_t> counts(base);
+  for (const unsigned depth : {0u, 1u, 3u, 6u, 10u}) {
+    std::vector<std::uint64_t> counts(std::size_t{1} << depth);
     std::uint64_t keys = 0;
     for (std::uint64_t key = 0; key < 400'000; ++key) {
       const Spread spread = spread_over_shards(KeyHash(seed).of_word(key), 4);
       if (spread.shard != 2) continue;
-      const std::uint64_t bucket = scale(spread.fraction, base);
-      ASSERT_LT(bucket, base);
-      ++counts[bucket];
+      ++counts[depth == 0 ? 0 : spread.fraction >> (64 - depth)];
       ++keys;
     }
     ASSERT_GT(keys, 90'000u);
-    expect_even(counts, keys, std::to_string(base) + " buckets");
+    expect_even(counts, keys, std::to_string(counts.size()) + " segments");
   }
 }
 
-// Shard, base bucket, level and tag are taken from one hash: the tag does not depend on the others.
+// Shard, segment, bucket and tag are taken from one hash: the tag does not depend on the others.
 TEST(HashTest, TagsAreEvenWithinOneBucket) {
   const std::uint64_t seed = Random().word();
   std::vector<std::uint64_t> counts(64);
@@ -100,25 +98,11 @@ TEST(HashTest, TagsAreEvenWithinOneBucket) {
   for (std::uint64_t key = 0; keys < 30'000; ++key) {
     const std::uint64_t hash = KeyHash(seed).of_word(key);
     const Spread spread = spread_over_shards(hash, 2);
-    if (spread.shard != 1 || scale(spread.fraction, 5) != 3 || (level_bits(hash) & 7) != 6) continue;
+    if (spread.shard != 1 || spread.fraction >> 62 != 3 || (bucket_bits(hash) & 7) != 6) continue;
     ++counts[tag_of(hash) % 64];
     ++keys;
   }
   expect_even(counts, keys, "tags");
-}
-
-TEST(HashTest, ScaleKeepsOrderAndReachesBothEnds) {
-  Random random;
-  constexpr std::uint64_t kLast = ~std::uint64_t{0};
-  for (const std::uint64_t range : {std::uint64_t{1}, std::uint64_t{3}, std::uint64_t{1000}, kLast}) {
-    EXPECT_EQ(scale(0, range), 0u);
-    EXPECT_EQ(scale(kLast, range), range - 1);
-    for (int i = 0; i < 1000; ++i) {
-      const std::uint64_t a = random.word();
-      const std::uint64_t b = random.word();
-      EXPECT_LE(scale(std::min(a, b), range), scale(std::max(a, b), range));
-    }
-  }
 }
 
 }  // namespace

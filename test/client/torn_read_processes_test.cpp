@@ -103,7 +103,7 @@ void hunt_for(const Hunt& hunt, int writes, std::uint64_t reads_wanted) {
   for (Child& reader : readers) EXPECT_EQ(reader.wait(2 * kPatience), kSuccess) << "1 absent, 2 torn, 3 older";
   ::close(pipe[0]);
   const auto figures = server.stat();
-  EXPECT_GT(figures.at("splits"), 100u);
+  EXPECT_GT(figures.at("splits"), 10u);
   std::printf("%d writes, %llu reads, retries %llu, by ring %llu\n", written,
               static_cast<unsigned long long>(reads.load()),
               static_cast<unsigned long long>(figures.at("read_retries")),

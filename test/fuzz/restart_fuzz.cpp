@@ -68,8 +68,9 @@ void damage(Image& image, const Damage& how) {
 void follow_every_link(Regions& regions) {
   const Region& table = regions.table().region();
   const ShardHeader& shard = table.at<TableHeader>(0)->shards[0];
-  for (std::uint64_t at = 0; at < shard.pairs_populated.load(); at += sizeof(PairBucket)) {
-    const std::uint64_t link = table.at<PairBucket>(shard.pairs_offset + at)->link.load();
+  const std::uint64_t segment = *table.at<std::uint64_t>(shard.pair_directory + sizeof(Word));
+  for (std::uint64_t at = 0; at < kSlabBytes; at += sizeof(PairBucket)) {
+    const std::uint64_t link = table.at<PairBucket>(segment + at)->link.load();
     if (link != 0 && static_cast<int>(table.data()[link]) == 256) std::abort();
   }
 }

@@ -132,39 +132,5 @@ TEST_F(IntentTest, NothingIsCommittedBeforeItIsSealed) {
   EXPECT_TRUE(committed_seen);
 }
 
-// touch() names the chain before any cell of it changes.
-TEST_F(IntentTest, AChainIsNamedBeforeItsCellChanges) {
-  Word& cell = committed_;
-  writer_.touch(64);
-  int before = 0;
-  int between = 0;
-  int after = 0;
-  step_through(
-      [&] {
-        for (std::uint64_t chain = 128; chain <= 256; chain += 64) {
-          writer_.touch(chain);
-          cell.store(chain, std::memory_order_relaxed);
-        }
-      },
-      [&](std::uint64_t step) {
-        const std::uint64_t touched = intent_.touched.load();
-        const std::uint64_t changed = cell.load();
-        ASSERT_GE(touched, changed) << "step " << step;
-        (changed == 0 ? before : touched > changed ? between : after) += 1;
-      });
-  EXPECT_GT(before, 0);
-  EXPECT_GT(between, 0);
-  EXPECT_GT(after, 0);
-  EXPECT_EQ(intent_.touched.load(), 256u);
-}
-
-TEST_F(IntentTest, TouchingTheSameChainAgainStoresNothing) {
-  writer_.touch(640);
-  const auto before = fields_of(intent_);
-  writer_.touch(640);
-  EXPECT_EQ(intent_.touched.load(), 640u);
-  EXPECT_EQ(fields_of(intent_), before) << "the sealed record does not change";
-}
-
 }  // namespace
 }  // namespace hostmap::test

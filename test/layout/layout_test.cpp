@@ -95,7 +95,7 @@ TEST(LayoutTest, HotWordsOfDifferentWritersLieALinePairApart) {
   EXPECT_EQ(sizeof(Bell), kLinePair);
   EXPECT_EQ(sizeof(WorkerLine), kLinePair);
   EXPECT_EQ(sizeof(ShardHeader), kLinePair);
-  EXPECT_GE(offsetof(TableHeader, fill) - offsetof(TableHeader, membarrier), kLinePair);
+  EXPECT_GE(offsetof(TableHeader, change) - offsetof(TableHeader, membarrier), kLinePair);
   EXPECT_EQ(offsetof(ConnectionHeader, server) - offsetof(ConnectionHeader, client), kLinePair);
   EXPECT_EQ(offsetof(ChannelControl, answers_consumed) - offsetof(ChannelControl, waiting), kLinePair);
   EXPECT_EQ(offsetof(ChannelControl, requests_consumed) - offsetof(ChannelControl, answers_consumed), kLinePair);

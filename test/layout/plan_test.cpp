@@ -37,29 +37,27 @@ void expect_good_plan(std::uint64_t limit, std::uint32_t shards) {
   const TablePlan plan = plan_table(limit, shards);
   std::vector<Part> parts{{"head", 0, sizeof(TableHeader)}};
   for (std::uint32_t i = 0; i < shards; ++i) {
-    const std::uint64_t begin = plan.pairs_offset + i * plan.pairs_stride;
-    parts.push_back({"pairs of shard " + std::to_string(i), begin, begin + plan.pairs_stride});
-    ASSERT_EQ(begin % kHugePageSize, 0u) << where;
-  }
-  for (std::uint32_t i = 0; i < shards; ++i) {
-    const std::uint64_t begin = plan.entries_offset + i * plan.entries_stride;
-    parts.push_back({"entries of shard " + std::to_string(i), begin, begin + plan.entries_stride});
-    ASSERT_EQ(begin % kHugePageSize, 0u) << where;
+    for (const std::uint64_t begin : {plan.pair_directory(i), plan.entry_directory(i)}) {
+      parts.push_back({"directory of shard " + std::to_string(i), begin, begin + plan.directory_bytes});
+      ASSERT_EQ(begin % kPageSize, 0u) << where;
+    }
   }
   parts.push_back({"generations", plan.generations_offset, plan.generations_offset + plan.generations_bytes});
   parts.push_back({"arena", plan.arena_offset, plan.arena_offset + plan.arena_bytes});
   expect_in_order(parts, plan.file_bytes, where);
-  ASSERT_EQ(plan.generations_offset % kHugePageSize, 0u) << where;
+  ASSERT_EQ(plan.generations_offset % kPageSize, 0u) << where;
   ASSERT_EQ(plan.arena_offset % kHugePageSize, 0u) << where;
   ASSERT_EQ(plan.file_bytes, plan.arena_offset + plan.arena_bytes) << where;
   // A generation for each page of the arena, and an arena of whole slabs that can take the whole limit.
-  ASSERT_EQ(plan.generations_bytes, plan.arena_bytes / kPageSize * sizeof(PageGeneration)) << where;
+  ASSERT_EQ(plan.generations_bytes, round_up(plan.arena_bytes / kPageSize * sizeof(PageGeneration), kPageSize))
+      << where;
   ASSERT_EQ(plan.arena_bytes % kSlabBytes, 0u) << where;
   ASSERT_GE(plan.arena_bytes, limit) << where;
-  // Offsets fit a cell, and the shards' reservations together can take the whole limit, each one a fair share at least.
+  // Offsets fit a cell; each directory can lead to every slab, and has one level more.
   ASSERT_LE(plan.file_bytes, kOffsetMask) << where;
-  ASSERT_GE(plan.pairs_stride * shards, limit) << where;
-  ASSERT_GE(plan.entries_stride * shards, limit) << where;
+  ASSERT_GE(std::uint64_t{1} << plan.most_depth, plan.arena_bytes / kSlabBytes) << where;
+  ASSERT_GE(plan.directory_bytes, (std::uint64_t{4} << plan.most_depth) * sizeof(Word)) << where;
+  ASSERT_LE(plan.most_depth + 5 + 9 + 16, 64u) << "prefix, shard, bucket and tag share no bits of the hash";
 }
 
 constexpr std::uint64_t kLeastMemory = 512 * 1024;             // of --memory
@@ -140,125 +138,40 @@ TEST(JournalPlanTest, RecordsPositionsAndClassesLieApart) {
   }
 }
 
-// --- Linear hashing --------------------------------------------------------------------------------------------------
+// --- Directories -----------------------------------------------------------------------------------------------------
 
-constexpr std::array<std::uint64_t, 5> kBases{1, 3, 10, 64, 1000};
-
-// The definition in plain words: at level L a hash has bucket low + base * (L bits of it); a bucket that was split takes
-// one bit more.
-std::uint64_t naive_index(unsigned level, std::uint64_t split, std::uint64_t base, std::uint64_t fraction,
-                          std::uint64_t hash) {
-  const std::uint64_t low = scale(fraction, base);
-  const std::uint64_t bits = hash >> 16;
-  std::uint64_t index = low + base * (bits % (std::uint64_t{1} << level));
-  if (index < split) index = low + base * (bits % (std::uint64_t{1} << (level + 1)));
-  return index;
-}
-
-// States of a shard that began with `base` buckets: all of them up to level 4, then some of every level up to 2^32 buckets.
-std::vector<std::pair<unsigned, std::uint64_t>> states_of(std::uint64_t base, Random& random) {
-  std::vector<std::pair<unsigned, std::uint64_t>> states;
-  for (unsigned level = 0; base << level <= std::uint64_t{1} << 32; ++level) {
-    const std::uint64_t buckets = base << level;
-    if (level <= 4 && buckets <= 2000) {
-      for (std::uint64_t split = 0; split < buckets; ++split) states.emplace_back(level, split);
-    } else {
-      for (const std::uint64_t split : {std::uint64_t{0}, std::uint64_t{1}, buckets / 2, buckets - 1}) {
-        states.emplace_back(level, split);
-      }
-      for (int i = 0; i < 20; ++i) states.emplace_back(level, random.below(buckets));
-    }
-  }
-  return states;
-}
-
-TEST(BucketIndexTest, TheBranchFreeFormIsTheDefinition) {
+// The definition in plain words: at depth d, word 2^d + the number of the fraction's interval, of 2^d.
+TEST(DirectoryIndexTest, IsTheNumberOfTheFractionsIntervalInHeapOrder) {
   Random random;
-  for (const std::uint64_t base : kBases) {
-    for (const auto& [level, split] : states_of(base, random)) {
-      const std::uint64_t state = make_state(level, split);
-      ASSERT_EQ(state_level(state), level);
-      ASSERT_EQ(state_split(state), split);
-      ASSERT_EQ(state_buckets(state, base), (base << level) + split);
-      for (int i = 0; i < 100; ++i) {
-        const std::uint64_t hash = random.word();
-        const std::uint64_t fraction = random.word();
-        const std::uint64_t index = bucket_index(state, base, fraction, hash);
-        ASSERT_EQ(index, naive_index(level, split, base, fraction, hash))
-            << "base " << base << " level " << level << " split " << split;
-        ASSERT_LT(index, state_buckets(state, base));
-      }
+  for (unsigned depth = 0; depth <= 40; ++depth) {
+    ASSERT_EQ(state_depth(make_state(depth)), depth);
+    for (int i = 0; i < 1000; ++i) {
+      const std::uint64_t fraction = i == 0 ? 0 : i == 1 ? ~std::uint64_t{0} : random.word();
+      const std::uint64_t prefix = depth == 0 ? 0 : fraction >> (64 - depth);
+      ASSERT_EQ(directory_index(make_state(depth), fraction), (std::uint64_t{1} << depth) + prefix) << depth;
     }
   }
 }
 
-TEST(BucketIndexTest, TheLowBitsOfTheStateDoNotMatter) {
+TEST(DirectoryIndexTest, TheFlagsOfTheStateDoNotMatter) {
   Random random;
   for (int i = 0; i < 10'000; ++i) {
-    const std::uint64_t base = random.one_of(kBases);
-    const auto level = static_cast<unsigned>(random.below(20));
-    const std::uint64_t state = make_state(level, random.below(base << level));
-    const std::uint64_t hash = random.word();
+    const std::uint64_t state = make_state(static_cast<unsigned>(random.below(41)));
     const std::uint64_t fraction = random.word();
-    const std::uint64_t flags = kStateClosed | kStateSplitting | kStateMixed;
-    ASSERT_EQ(bucket_index(state, base, fraction, hash), bucket_index(state | flags, base, fraction, hash));
+    const std::uint64_t flags = random.word() & ~kStateShiftMask;
+    ASSERT_EQ(directory_index(state, fraction), directory_index(state | flags, fraction));
   }
 }
 
-// What a split relies on: the keys of one bucket are shared out between it and the new one, and nothing else moves.
-TEST(BucketIndexTest, ASplitMovesKeysFromOneBucketToTheNewOneOnly) {
+// What a split relies on: one level deeper, the words of an interval's halves are the two that follow from its own.
+TEST(DirectoryIndexTest, TheHalvesOfAnIntervalLieBehindItsTwoChildren) {
   Random random;
-  for (const std::uint64_t base : kBases) {
-    for (const auto& [level, split] : states_of(base, random)) {
-      const std::uint64_t before = make_state(level, split);
-      const bool last = split + 1 == base << level;
-      const std::uint64_t after = last ? make_state(level + 1, 0) : make_state(level, split + 1);
-      const std::uint64_t from = split;
-      const std::uint64_t to = split + (base << level);
-      ASSERT_EQ(state_buckets(after, base), state_buckets(before, base) + 1);
-      ASSERT_EQ(to, state_buckets(before, base)) << "the new bucket is the next one";
-      int stayed = 0;
-      int moved = 0;
-      for (int i = 0; i < 100; ++i) {
-        std::uint64_t hash = random.word();
-        std::uint64_t fraction = random.word();
-        if (i % 2 == 0) {  // aimed at the bucket that splits; the rest anywhere
-          fraction = (from % base * 2 + 1) * (~std::uint64_t{0} / (2 * base));
-          const std::uint64_t mask = (std::uint64_t{1} << level) - 1;
-          hash = (hash & ~(mask << 16)) | from / base << 16;
-          ASSERT_EQ(bucket_index(before, base, fraction, hash), from);
-        }
-        const std::uint64_t old_index = bucket_index(before, base, fraction, hash);
-        const std::uint64_t new_index = bucket_index(after, base, fraction, hash);
-        if (old_index != from) {
-          ASSERT_EQ(new_index, old_index);
-        } else {
-          ASSERT_TRUE(new_index == from || new_index == to) << new_index;
-          (new_index == to ? moved : stayed) += 1;
-        }
-      }
-      ASSERT_GT(stayed + moved, 49) << "aiming failed";
-      ASSERT_GT(stayed, 0);
-      ASSERT_GT(moved, 0);
-    }
-  }
-}
-
-// As a table grows, buckets stay evenly filled but for those that the present round has split already.
-TEST(BucketIndexTest, BucketsFillEvenly) {
-  Random random;
-  for (const std::uint64_t base : kBases) {
-    const std::uint64_t split = base;  // of 4 * base at level 2
-    std::vector<std::uint64_t> counts(5 * base);
-    const std::uint64_t keys = 2000 * base;
-    for (std::uint64_t i = 0; i < keys; ++i) {
-      ++counts[bucket_index(make_state(2, split), base, random.word(), random.word())];
-    }
-    for (std::uint64_t bucket = 0; bucket < counts.size(); ++bucket) {
-      const bool halved = bucket < split || bucket >= 4 * base;
-      const double mean = halved ? 250 : 500;
-      ASSERT_NEAR(static_cast<double>(counts[bucket]), mean, 7 * std::sqrt(mean)) << "bucket " << bucket;
-    }
+  for (int i = 0; i < 10'000; ++i) {
+    const auto depth = static_cast<unsigned>(random.below(40));
+    const std::uint64_t fraction = random.word();
+    const std::uint64_t parent = directory_index(make_state(depth), fraction);
+    const std::uint64_t half = fraction >> (63 - depth) & 1;
+    ASSERT_EQ(directory_index(make_state(depth + 1), fraction), 2 * parent + half);
   }
 }
 
@@ -307,9 +220,12 @@ TEST(PackedWordTest, TheMasksOfAHeaderDoNotOverlapAndLeaveTheVersion) {
   EXPECT_EQ(kOverflowBit & kOccupiedMask, 0u);
   EXPECT_EQ((kOverflowBit | kOccupiedMask) & kFillMask, 0u);
   EXPECT_EQ((kOverflowBit | kOccupiedMask | kFillMask) + 1, kVersionStep);
-  EXPECT_EQ(kStateClosed & kStateSplitting, 0u);
-  EXPECT_EQ((kStateClosed | kStateSplitting) & kStateMixed, 0u);
-  EXPECT_LT(kStateClosed | kStateSplitting | kStateMixed, std::uint64_t{1} << kStateLevelShift);
+  EXPECT_EQ(kStateClosed & kStateMixed, 0u);
+  EXPECT_EQ((kStateClosed | kStateMixed) & kStateShiftMask, 0u);
+  for (const std::uint64_t phase : {kTwinNone, kTwinPurge, kTwinMerge}) {
+    EXPECT_EQ(twin_phase(7 * kSlabBytes | phase), phase);
+    EXPECT_EQ(twin_segment(7 * kSlabBytes | phase), 7 * kSlabBytes);
+  }
 }
 
 TEST(PackedWordTest, ARecordIsAWholeNumberOfUnits) {

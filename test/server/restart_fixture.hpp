@@ -311,8 +311,8 @@ class Regions {
     return {
         {journal.bytes(), table.bytes(), master.bytes(), connection.bytes()},
         {part(0, journal, 0, journal.bytes()), part(1, table, 0, round_up(sizeof(TableHeader), kPageSize)),
-         part(1, table, shard.pairs_offset, shard.pairs_populated.load()),
-         part(1, table, shard.entries_offset, shard.entries_populated.load()),
+         part(1, table, shard.pair_directory, shard.pair_directory_populated.load()),
+         part(1, table, shard.entry_directory, shard.entry_directory_populated.load()),
          part(1, table, header.generations_offset, header.generations_allocated.load()),
          part(1, table, header.arena_offset, header.arena_allocated.load()), part(2, master, 0, sizeof(RegionHeader)),
          part(3, connection, 0, std::min(connection.bytes(), request_ring_offset(1, 1, kRing))),

@@ -20,14 +20,22 @@ struct Scenario {
   const char* name;
   std::vector<Call> before = {};
   std::vector<Call> calls = {};  // what is stepped through
-  bool split = false;            // it must have split a bucket
-  bool overflow = false;         // it must have linked an overflow bucket
+  // Before the calls, so many steps of splits that no load requires are done, and those of the calls' upkeep follow; the calls
+  // must have split a segment then. A split of pairs takes one step to begin, 256 of copying and 256 of purging, and one of
+  // entries twice as many.
+  int split_steps = 0;
+  // Or: before the calls, both forms are split so many times, and the calls' upkeep and so many steps of an idle worker merge
+  // or move segments.
+  int splits = 0;
+  int idle_steps = 0;
+  bool overflow = false;  // it must have linked an overflow bucket
   // After this many of the earlier calls, memory is filled completely: only the reserve of slabs remains.
   std::size_t full_after = 0;
   bool held = false;  // the pieces of a request must have been held in the journal's file
 };
 
-constexpr std::size_t kLongKey = 2000;  // it arrives in pieces
+constexpr std::size_t kLongKey = 2000;          // it arrives in pieces
+constexpr std::uint64_t kManyKeys = 1'000'000;  // which splits are due for
 
 std::string letters(std::size_t size, char letter) { return std::string(size, letter); }
 
@@ -120,34 +128,71 @@ std::vector<Scenario> scenarios() {
        {{.key = "large", .value = letters(3000, 'l'), .answered = false},
         {.key = "key", .value = "new", .answered = false},
         {.op = Op::kFlush}}},
-      {"SplitOfPairs", puts(0, 7, true), puts(7, 9, true), true},
-      {"SplitOfEntries", puts(0, 9, false), puts(9, 11, false), true},
   };
-  // The split that a key causes moves the key itself: applied and moved, it must not be applied again.
-  Regions two(2);
-  for (std::uint64_t i = 0;; ++i) {
-    const std::string key = "number " + std::to_string(i);
-    std::uint32_t shard;
-    const HashedKey hashed = two.table().hash(bytes_of(key), shard);
-    if (bucket_index(make_state(0, 1), 2, hashed.fraction, hashed.hash) != 2) continue;
-    all.push_back({"SplitThatMovesTheNumber",
-                   puts(0, 9, false),
-                   {{.op = Op::kIncrement, .key = key, .value = text_of(5)}},
-                   true});
-    break;
+  // A split that is about to be published, and one that is about to end: the calls change keys of buckets that were copied
+  // already, that are copied next, and that are to be purged; the last key is one that moves.
+  for (const bool pairs : {true, false}) {
+    Regions probe;
+    const std::uint64_t buckets = pairs ? kSegmentBuckets<PairBucket> : kSegmentBuckets<EntryBucket>;
+    const auto key_of = [&](std::uint64_t bucket, bool moves, std::uint64_t skip) {
+      for (std::uint64_t i = 0;; ++i) {
+        const std::string key = pairs ? text_of(i) : "a key " + std::to_string(100'000 + i);
+        std::uint32_t shard;
+        const HashedKey hashed = probe.table().hash(bytes_of(key), shard);
+        const std::uint64_t own =
+            pairs ? segment_bucket<PairBucket>(hashed.hash) : segment_bucket<EntryBucket>(hashed.hash);
+        if (own == bucket && (hashed.fraction >> 63 != 0) == moves && skip-- == 0) return key;
+      }
+    };
+    std::vector<Call> before;
+    for (const std::uint64_t bucket : {std::uint64_t{5}, std::uint64_t{9}, buckets - 2, buckets - 1}) {
+      for (const bool moves : {true, false}) {
+        for (std::uint64_t i = 0; i < 5; ++i) {  // more than a bucket holds
+          before.push_back({.key = key_of(bucket, moves, i), .value = pairs ? text_of(i) : letters(20, 'v')});
+        }
+      }
+    }
+    const std::string other = pairs ? text_of(99) : letters(30, 'n');
+    const std::vector<Call> calls = {{.key = key_of(5, true, 0), .value = other},
+                                     {.op = Op::kErase, .key = key_of(buckets - 1, true, 0)},
+                                     {.key = key_of(9, true, 7), .value = other},
+                                     {.key = key_of(9, true, 0), .value = other}};
+    Scenario published{pairs ? "SplitOfPairs" : "SplitOfEntries", before, calls};
+    published.split_steps = static_cast<int>(buckets) - 3;
+    all.push_back(published);
+    Scenario purged{pairs ? "PurgeOfPairs" : "PurgeOfEntries", before, calls};
+    purged.split_steps = 2 * static_cast<int>(buckets) - 3;
+    all.push_back(purged);
+    Scenario merged{pairs ? "MergeOfPairs" : "MergeOfEntries", before, {{.op = Op::kErase, .key = before[0].key}}};
+    merged.splits = 1;
+    all.push_back(merged);
+    Scenario moved{pairs ? "MoveOfPairs" : "MoveOfEntries", before, {{.op = Op::kErase, .key = before[0].key}}};
+    moved.splits = 2;
+    moved.idle_steps = 6;
+    all.push_back(moved);
+    // The split that moves a number: applied and moved, it must not be applied again.
+    if (!pairs) {
+      Scenario number{"SplitThatMovesTheNumber",
+                      {},
+                      {{.op = Op::kIncrement, .key = key_of(5, true, 0), .value = text_of(5)},
+                       {.op = Op::kIncrement, .key = key_of(5, true, 0), .value = text_of(5)}}};
+      number.split_steps = static_cast<int>(buckets) - 1;
+      all.push_back(number);
+    }
   }
   // A bucket of either form that overflows: the load is low, the keys are chosen.
   for (const bool pairs : {true, false}) {
     Scenario scenario{pairs ? "OverflowOfPairs" : "OverflowOfEntries"};
     scenario.overflow = true;
-    Regions probe(64);
+    Regions probe;
     std::vector<Call> same;
     for (std::uint64_t i = 0; same.size() < 9; ++i) {
       Call call{.key = pairs ? text_of(i) : "key " + std::to_string(i),
                 .value = pairs ? text_of(i) : std::string("value")};
       std::uint32_t shard;
       const HashedKey key = probe.table().hash(bytes_of(call.key), shard);
-      if (bucket_index(make_state(0, 0), 64, key.fraction, key.hash) == 5) same.push_back(call);
+      const std::uint64_t bucket = pairs ? segment_bucket<PairBucket>(key.hash) : segment_bucket<EntryBucket>(key.hash);
+      if (bucket == 5) same.push_back(call);
     }
     scenario.before.assign(same.begin(), same.begin() + 7);
     scenario.calls = {same[7], same[8]};
@@ -331,12 +376,28 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
     ADD_FAILURE() << "memory does not get full";
   }
   static void prepare(std::unique_ptr<Regions>& regions, const Scenario& scenario, Expected& expected) {
-    regions = std::make_unique<Regions>(scenario.overflow ? 64 : 2);
+    regions = std::make_unique<Regions>();
     for (std::size_t i = 0; i < scenario.before.size(); ++i) {
       if (i != 0 && i == scenario.full_after) fill_up(*regions);
       regions->call(scenario.before[i]);
     }
     if (scenario.held) take_blocks_of_long_keys(*regions);
+    ShardWriter& shard = regions->table().shard(0);
+    LaneStats& stats = regions->table().header().lane_stats[0];
+    if (scenario.split_steps != 0) {
+      const bool pairs = std::string_view(scenario.name).ends_with("Pairs");
+      Word& count = pairs ? stats.pair_keys : stats.entry_keys;
+      count.store(count.load() + kManyKeys);
+      for (int i = 0; i < scenario.split_steps; ++i) shard.reclaim(1);
+    }
+    for (int i = 0; i < scenario.splits; ++i) {
+      for (Word* count : {&stats.pair_keys, &stats.entry_keys}) {
+        count->store(count->load() + kManyKeys);
+        const std::uint64_t now = stats.splits.load();
+        while (stats.splits.load() == now) shard.reclaim(1);
+        count->store(count->load() - kManyKeys);
+      }
+    }
     expected.first_answer = regions->answer_position();
     for (const Call& call : scenario.calls) regions->send(call);
   }
@@ -349,7 +410,7 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
     run_unwatched(scenario, expected);
     std::vector<Image> images;
     const std::uint64_t steps =
-        step_through([&] { watched->work(); }, [&](std::uint64_t) { Image::add(images, watched->view()); });
+        step_through([&] { work(*watched, scenario); }, [&](std::uint64_t) { Image::add(images, watched->view()); });
     expected.end = watched->request_position();
     EXPECT_GT(steps, 0u);
     EXPECT_GT(images.size(), 3u);
@@ -363,6 +424,10 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
   static bool holds_pieces(const Image& image) {
     return std::ranges::any_of(image.parts.back().bytes, [](std::byte byte) { return byte != std::byte{0}; });
   }
+  static void work(Regions& regions, const Scenario& scenario) {
+    regions.work();
+    for (int i = 0; i < scenario.idle_steps; ++i) regions.table().shard(0).reclaim(1);
+  }
   static void run_unwatched(const Scenario& scenario, Expected& expected) {
     std::unique_ptr<Regions> regions;
     Expected own = expected;
@@ -372,10 +437,15 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
     const std::uint64_t overflow = lane.overflow_bytes.load();
     const ServerStats& server = regions->table().header().server_stats;
     EXPECT_TRUE(scenario.full_after == 0 || server.arena_free_bytes.load() <= kSlabBytes);
-    regions->work();
+    const auto moves = [&] { return lane.pair_segments.load() + lane.entry_segments.load(); };
+    const std::uint64_t segments = moves();
+    const std::vector<std::pair<std::uint64_t, SlabKind>> places = regions->table().shard(0).segments();
+    work(*regions, scenario);
     EXPECT_EQ(regions->content(expected.keys), expected.states.back());
     EXPECT_EQ(regions->answers_from(own.first_answer), expected.answers);
-    EXPECT_TRUE(!scenario.split || lane.splits.load() > splits);
+    EXPECT_TRUE(scenario.split_steps == 0 || lane.splits.load() > splits || moves() > segments);
+    EXPECT_TRUE(scenario.splits == 0 || moves() < segments);
+    EXPECT_TRUE(scenario.idle_steps == 0 || regions->table().shard(0).segments() != places);
     EXPECT_TRUE(!scenario.overflow || lane.overflow_bytes.load() > overflow);
     expected.refused = regions->refused();
   }
@@ -507,10 +577,11 @@ class RestartDamage : public RestartSteps {
       for (Image& image : step(scenario, expected)) {
         auto& header = *reinterpret_cast<TableHeader*>(image.parts[1].bytes.data());
         constexpr bool kPairs = std::is_same_v<Bucket, PairBucket>;
-        const std::uint64_t state = kPairs ? header.shards[0].pair_state : header.shards[0].entry_state;
-        if ((state & kStateSplitting) == 0) continue;
-        const std::uint64_t from = state_split(state) != 0 ? state_split(state) - 1 : header.shards[0].pairs_base - 1;
-        damage(reinterpret_cast<Bucket*>(image.parts[kPairs ? 2 : 3].bytes.data())[from]);
+        const std::uint64_t twin = kPairs ? header.shards[0].pair_twin : header.shards[0].entry_twin;
+        if (twin_phase(twin) != kTwinPurge) continue;
+        const auto* directory = reinterpret_cast<const Word*>(image.parts[kPairs ? 2 : 3].bytes.data());
+        const std::uint64_t segment = directory[2].load() - image.parts[5].offset;
+        damage(reinterpret_cast<Bucket*>(image.parts[5].bytes.data() + segment)[kSegmentBuckets<Bucket> - 1]);
         Regions next(Regions::lay_out(image));
         EXPECT_GT(next.dropped(), 0u);
         next.work();
@@ -526,7 +597,7 @@ class RestartDamage : public RestartSteps {
 constexpr std::uint64_t kNowhere = kOffsetMask & ~std::uint64_t{127};
 
 TEST_F(RestartDamage, ALinkOfPairsThatLeadsNowhere) {
-  EXPECT_GT(recovered<PairBucket>("SplitOfPairs",
+  EXPECT_GT(recovered<PairBucket>("PurgeOfPairs",
                                   [](PairBucket& bucket) {
                                     bucket.link = kNowhere;
                                     bucket.header = bucket.header | kOverflowBit;
@@ -535,7 +606,7 @@ TEST_F(RestartDamage, ALinkOfPairsThatLeadsNowhere) {
 }
 TEST_F(RestartDamage, ACellThatLeadsNowhere) {
   EXPECT_GT(
-      recovered<EntryBucket>("SplitOfEntries", [](EntryBucket& bucket) { bucket.cells[2] = make_cell(7, kNowhere); }),
+      recovered<EntryBucket>("PurgeOfEntries", [](EntryBucket& bucket) { bucket.cells[2] = make_cell(7, kNowhere); }),
       0u);
 }
 
@@ -596,9 +667,7 @@ TEST(Restart, TheBlockOfADroppedStreamBelongsToItsNewEntry) {
 TEST_F(RestartDamage, AnImpossibleState) {
   Regions regions;
   call_all(regions, puts(0, 6, true));
-  constexpr std::uint64_t kBuckets = 2;  // that it began with
-  for (const std::uint64_t state :
-       {kStateSplitting, make_state(0, kBuckets), make_state(39, 0), make_state(255, 0) | kStateSplitting}) {
+  for (const std::uint64_t state : {make_state(39), make_state(6), std::uint64_t{0}}) {
     for (Word ShardHeader::*word : {&ShardHeader::pair_state, &ShardHeader::entry_state}) {
       Image image(regions.view());
       reinterpret_cast<TableHeader*>(image.parts[1].bytes.data())->shards[0].*word = state;
@@ -617,8 +686,12 @@ TEST_F(RestartDamage, AnEntryWithAWrongSize) {
   regions.send({.key = "key 9", .value = "sent before the kill"});
   for (const std::uint64_t meta : {std::uint64_t{0}, ~std::uint64_t{0}, make_meta(5, 100'000), make_meta(5, 60)}) {
     Image image(regions.view());
-    const auto* bucket = reinterpret_cast<const EntryBucket*>(image.parts[3].bytes.data());
-    const std::uint64_t entry = cell_offset(bucket->cells[0].load());
+    const EntryBucket& bucket =
+        regions.table().region().at<EntryBucket>(regions.table().shard(0).segments()[1].first)[0];
+    std::uint64_t entry = 0;
+    for (std::uint64_t i = 0; i < kSegmentBuckets<EntryBucket> && entry == 0; ++i) {
+      entry = cell_offset((&bucket)[i].cells[0].load());
+    }
     ASSERT_NE(entry, 0u);
     std::byte* place = image.parts[5].bytes.data() + (entry - image.parts[5].offset);
     const std::string key(reinterpret_cast<const char*>(place + kEntryMetaBytes), 5);

@@ -93,7 +93,7 @@ TEST_F(WorkerByHand, ThreeHundredClearsInOneBatchRemoveEverything) {
     table_.table().shard(0).sweep(1);  // what an idle worker does, in the smallest steps
   }
   ASSERT_TRUE(all_served());
-  EXPECT_EQ(table_.header().fill.load(), 300u);
+  EXPECT_EQ(fill_of(table_.header().change.load()), 300u);
   EXPECT_EQ(table_.keys(), 0u);
   for (std::uint64_t i = 0; i < 2000; ++i) {
     ASSERT_EQ(get(table_.reader(), text_of(i)).outcome, ReadOutcome::kMiss) << i;

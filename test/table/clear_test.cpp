@@ -138,7 +138,7 @@ TEST(ClearTest, AShardThatHasNotNoticedCountsForNothing) {
 TEST(ClearTest, ItsIntentNamesTheFill) {
   TestTable table;
   ASSERT_EQ(table.put("key", "value"), StatusCode::kOk);
-  const std::uint64_t before = table.header().fill.load();
+  const std::uint64_t before = fill_of(table.header().change.load());
   table.clear();
   const Intent& intent = table.journal().intent(0);
   EXPECT_EQ(intent.kind.load(), static_cast<std::uint64_t>(IntentKind::kFill));
@@ -150,7 +150,7 @@ TEST(ClearTest, ARestartDoesNotDoItAgain) {
   TestTable table;
   table.clear();
   EXPECT_EQ(table.table().shard(0).settle(table.journal().intent(0)), ShardWriter::Settled::kApplied);
-  table.header().fill.fetch_sub(1);  // as if the server had been killed before the clear
+  table.header().change.fetch_sub(1);  // as if the server had been killed before the clear
   EXPECT_EQ(table.table().shard(0).settle(table.journal().intent(0)), ShardWriter::Settled::kNothing);
 }
 

@@ -4,10 +4,12 @@
 // The reader is stepped; at one of its instructions after the other the table is rewritten under it, and the versions are
 // set as if that had happened 2^32 times: so that the low halves are the same again. In the soak it does happen. Each way to
 // read is stepped: at a glance, and the slow path that a client goes when a glance was not enough.
+#include <algorithm>
 #include <array>
 #include <functional>
 #include <gtest/gtest.h>
 #include <ostream>
+#include <string>
 #include <vector>
 
 #include "layout/table.hpp"
@@ -23,11 +25,12 @@ constexpr std::uint64_t kAround = std::uint64_t{1} << 32;
 
 struct Rewriting {
   const char* name;
-  std::string key, value, newer = {};
-  std::string neighbour = {}, neighbours_value = {};  // takes the place that the key leaves
-  bool absent_between = false;                        // the key is erased, and put again behind its neighbour
-  bool change_places = false;  // key and neighbour were there from the start, and swap their places
-  bool splits = false;         // nothing of that: the key's bucket is split, and the key moves
+  bool pairs;  // key and neighbour have 8 bytes
+  std::string value, newer = {};
+  std::string neighbours_value = {};  // the neighbour takes the place that the key leaves
+  bool absent_between = false;        // the key is erased, and put again behind its neighbour
+  bool change_places = false;         // key and neighbour were there from the start, and swap their places
+  bool splits = false;                // nothing of that: the key's segment is split, and the key moves
 };
 
 std::ostream& operator<<(std::ostream& out, const Rewriting& rewriting) { return out << rewriting.name; }
@@ -42,33 +45,46 @@ class StoppedReader : public testing::TestWithParam<Rewriting> {
 
   void SetUp() override {
     table_ = std::make_unique<TestTable>(TableSetup{.buckets = 1, .memory = std::uint64_t{1} << 20});
-    ASSERT_EQ(table_->put(GetParam().key, GetParam().value), StatusCode::kOk);
-    if (GetParam().change_places) {
-      ASSERT_EQ(table_->put(GetParam().neighbour, GetParam().neighbours_value), StatusCode::kOk);
-    }
-    if (!GetParam().splits) return;
+    // Two keys of one bucket; the first moves when its segment is split.
+    const auto name = [](std::uint64_t i) {
+      return GetParam().pairs ? text_of(i) : "a key " + std::to_string(100'000 + i);
+    };
+    const auto keys = [&](std::uint64_t bucket) {
+      return GetParam().pairs ? table_->keys_of_one_bucket<PairBucket>(20, name, bucket)
+                              : table_->keys_of_one_bucket<EntryBucket>(20, name, bucket);
+    };
+    std::vector<std::string> of_one = keys(5);
     std::uint32_t shard;
-    const HashedKey hashed = table_->table().hash(bytes_of(GetParam().key), shard);
-    ASSERT_EQ(bucket_index(make_state(1, 0), 1, hashed.fraction, hashed.hash), 1u) << "not a key that moves";
+    const auto moves = [&](const std::string& key) {
+      return table_->table().hash(bytes_of(key), shard).fraction >> 63;
+    };
+    std::ranges::partition(of_one, moves);
+    ASSERT_TRUE(moves(of_one[0]));
+    key_ = of_one[0];
+    neighbour_ = of_one[1];
+    ASSERT_EQ(table_->put(key_, GetParam().value), StatusCode::kOk);
+    if (GetParam().change_places) {
+      ASSERT_EQ(table_->put(neighbour_, GetParam().neighbours_value), StatusCode::kOk);
+    }
   }
 
   void rewrite() {
     const Rewriting& how = GetParam();
     if (how.splits) return table_->force_splits();
     if (how.change_places) {
-      ASSERT_EQ(table_->erase(how.neighbour), StatusCode::kOk);
+      ASSERT_EQ(table_->erase(neighbour_), StatusCode::kOk);
     }
-    ASSERT_EQ(how.absent_between ? table_->erase(how.key) : table_->put(how.key, how.newer), StatusCode::kOk);
-    ASSERT_EQ(table_->put(how.neighbour, how.neighbours_value), StatusCode::kOk);
-    ASSERT_EQ(table_->put(how.key, how.newer), StatusCode::kOk);
+    ASSERT_EQ(how.absent_between ? table_->erase(key_) : table_->put(key_, how.newer), StatusCode::kOk);
+    ASSERT_EQ(table_->put(neighbour_, how.neighbours_value), StatusCode::kOk);
+    ASSERT_EQ(table_->put(key_, how.newer), StatusCode::kOk);
   }
   // And back to how it was.
   void restore() {
     const Rewriting& how = GetParam();
     if (how.splits || how.change_places) return SetUp();
-    ASSERT_EQ(table_->erase(how.neighbour), StatusCode::kOk);
-    ASSERT_EQ(table_->erase(how.key), StatusCode::kOk);
-    ASSERT_EQ(table_->put(how.key, how.value), StatusCode::kOk);
+    ASSERT_EQ(table_->erase(neighbour_), StatusCode::kOk);
+    ASSERT_EQ(table_->erase(key_), StatusCode::kOk);
+    ASSERT_EQ(table_->put(key_, how.value), StatusCode::kOk);
   }
 
   // Every version of the table: the buckets' and the pages'.
@@ -76,12 +92,15 @@ class StoppedReader : public testing::TestWithParam<Rewriting> {
     std::vector<Word*> words;
     std::byte* base = table_->table().region().data();
     const TableHeader& header = table_->header();
-    const ShardHeader& shard = header.shards[0];
-    for (std::uint64_t i = 0; i < shard.pairs_populated.load() / sizeof(PairBucket); ++i) {
-      words.push_back(&reinterpret_cast<PairBucket*>(base + shard.pairs_offset)[i].header);
+    for (const std::uint64_t segment : table_->segments_of<PairBucket>()) {
+      for (std::uint64_t i = 0; i < kSegmentBuckets<PairBucket>; ++i) {
+        words.push_back(&reinterpret_cast<PairBucket*>(base + segment)[i].header);
+      }
     }
-    for (std::uint64_t i = 0; i < shard.entries_populated.load() / sizeof(EntryBucket); ++i) {
-      words.push_back(&reinterpret_cast<EntryBucket*>(base + shard.entries_offset)[i].header);
+    for (const std::uint64_t segment : table_->segments_of<EntryBucket>()) {
+      for (std::uint64_t i = 0; i < kSegmentBuckets<EntryBucket>; ++i) {
+        words.push_back(&reinterpret_cast<EntryBucket*>(base + segment)[i].header);
+      }
     }
     buckets_ = words.size();
     for (std::uint64_t i = 0; i < header.arena_allocated.load() / kPageSize; ++i) {
@@ -109,7 +128,7 @@ class StoppedReader : public testing::TestWithParam<Rewriting> {
   // A get, in a process of its own.
   void get() {
     const TableReader reader = table_->reader();
-    const std::span<const std::byte> key = bytes_of(GetParam().key);
+    const std::span<const std::byte> key = bytes_of(key_);
     std::array<std::byte, sizeof(Report::value)> space;
     TableReader::Result got{};
     if (way_ == Way::kGlance) {
@@ -173,6 +192,8 @@ class StoppedReader : public testing::TestWithParam<Rewriting> {
 
   enum class Way { kGlance, kLong };
   std::unique_ptr<TestTable> table_;
+  std::string key_;
+  std::string neighbour_;
   Way way_ = Way::kLong;
 
  private:
@@ -203,22 +224,20 @@ TEST_P(StoppedReaderSoak, Case11IsNotDeceivedByFourBillionRewrites) {
 std::string letters(std::size_t size, char letter) { return std::string(size, letter); }
 
 const auto kRewritings = testing::Values(
-    Rewriting{"PairOverwritten", text_of(1), text_of(100), text_of(200), text_of(2), text_of(300), false},
-    Rewriting{"PairThatMoves", text_of(1), text_of(100), text_of(200), text_of(2), text_of(300), true},
-    Rewriting{"PairBecomesEntry", text_of(1), text_of(100), letters(40, 'n'), text_of(2), text_of(300), false},
-    Rewriting{"EntryBecomesPair", text_of(1), letters(40, 'o'), text_of(100), text_of(2), letters(40, 'f'), false},
-    Rewriting{"Entry", "key one", letters(40, 'o'), letters(40, 'n'), "key two", letters(40, 'f'), false},
-    Rewriting{"EntryThatMoves", "key one", letters(40, 'o'), letters(40, 'n'), "key two", letters(40, 'f'), true},
-    Rewriting{"LongEntry", "key one", letters(1100, 'o'), letters(1100, 'n'), "key two", letters(1100, 'f'), false},
-    Rewriting{"LongEntryThatMoves", "key one", letters(1100, 'o'), letters(1100, 'n'), "key two", letters(1100, 'f'),
-              true});
+    Rewriting{"PairOverwritten", true, text_of(100), text_of(200), text_of(300), false},
+    Rewriting{"PairThatMoves", true, text_of(100), text_of(200), text_of(300), true},
+    Rewriting{"PairBecomesEntry", true, text_of(100), letters(40, 'n'), text_of(300), false},
+    Rewriting{"EntryBecomesPair", true, letters(40, 'o'), text_of(100), letters(40, 'f'), false},
+    Rewriting{"Entry", false, letters(40, 'o'), letters(40, 'n'), letters(40, 'f'), false},
+    Rewriting{"EntryThatMoves", false, letters(40, 'o'), letters(40, 'n'), letters(40, 'f'), true},
+    Rewriting{"LongEntry", false, letters(1100, 'o'), letters(1100, 'n'), letters(1100, 'f'), false},
+    Rewriting{"LongEntryThatMoves", false, letters(1100, 'o'), letters(1100, 'n'), letters(1100, 'f'), true});
 // Only a table built anew is what it was before.
 const auto kRewritingsOfANewTable = testing::Values(
-    Rewriting{"PairsThatChangePlaces", text_of(1), text_of(100), text_of(200), text_of(2), text_of(300), true, true},
-    Rewriting{"EntriesThatChangePlaces", "key one", letters(40, 'o'), letters(40, 'n'), "key two", letters(40, 'f'),
-              true, true},
-    Rewriting{.name = "PairWhileItSplits", .key = text_of(3), .value = text_of(100), .splits = true},
-    Rewriting{.name = "EntryWhileItSplits", .key = "key one", .value = letters(40, 'o'), .splits = true});
+    Rewriting{"PairsThatChangePlaces", true, text_of(100), text_of(200), text_of(300), true, true},
+    Rewriting{"EntriesThatChangePlaces", false, letters(40, 'o'), letters(40, 'n'), letters(40, 'f'), true, true},
+    Rewriting{.name = "PairWhileItSplits", .pairs = true, .value = text_of(100), .splits = true},
+    Rewriting{.name = "EntryWhileItSplits", .pairs = false, .value = letters(40, 'o'), .splits = true});
 const auto kNameOf = [](const auto& test) { return std::string(test.param.name); };
 INSTANTIATE_TEST_SUITE_P(Of, StoppedReader, kRewritings, kNameOf);
 INSTANTIATE_TEST_SUITE_P(OfANewTable, StoppedReader, kRewritingsOfANewTable, kNameOf);

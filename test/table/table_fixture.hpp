@@ -7,7 +7,9 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <unistd.h>
+#include <vector>
 
 #include "journal/piece_store.hpp"
 #include "layout/journal.hpp"
@@ -113,19 +115,58 @@ class TestTable {
     for (std::uint32_t i = 0; i < table_->shard_count(); ++i) sum += header().lane_stats[i].entry_bytes.load();
     return sum;
   }
-  // Splits two buckets of each form of a shard, whatever the load: upkeep is made to believe that there are many keys.
+  // Splits a segment of each form of a shard, whatever the load: upkeep is made to assume that there are many keys.
   void force_splits(std::uint32_t shard = 0) {
     LaneStats& stats = header().lane_stats[shard];
     constexpr std::uint64_t kPretended = 1'000'000;
-    for (Word* keys : {&stats.pair_keys, &stats.entry_keys}) keys->store(keys->load() + kPretended);
-    // Growth is looked after only when keys were added: add one, and take it away again.
-    std::uint32_t of_shard;
-    const std::string key = "a key to grow by";
-    const HashedKey hashed = table_->hash(bytes_of(key), of_shard);
-    static_cast<void>(table_->shard(shard).put(hashed, {}));
-    static_cast<void>(table_->shard(shard).erase(hashed));
-    table_->shard(shard).upkeep();
-    for (Word* keys : {&stats.pair_keys, &stats.entry_keys}) keys->store(keys->load() - kPretended);
+    for (Word* keys : {&stats.pair_keys, &stats.entry_keys}) {
+      const std::uint64_t before = stats.splits.load();
+      keys->store(keys->load() + kPretended);
+      for (int step = 0; step < 10'000 && stats.splits.load() == before; ++step) table_->shard(shard).reclaim(1);
+      keys->store(keys->load() - kPretended);
+      if (stats.splits.load() == before) throw std::runtime_error("no split");
+    }
+  }
+  // All merges that are due, and whatever else there is to do for a shard that has no requests.
+  void reclaim_all() {
+    for (std::uint32_t i = 0; i < table_->shard_count(); ++i) {
+      table_->shard(i).notice_clear();
+      while (table_->shard(i).reclaim(1000)) {
+      }
+    }
+  }
+  // The primary bucket of a key, as the directory says.
+  template <typename Bucket>
+  Bucket& home_of(std::string_view key) {
+    std::uint32_t shard;
+    const HashedKey hashed = table_->hash(bytes_of(key), shard);
+    const ShardHeader& words = header().shards[shard];
+    constexpr bool kPairs = std::is_same_v<Bucket, PairBucket>;
+    const std::uint64_t state = (kPairs ? words.pair_state : words.entry_state).load();
+    const Word* directory = table_->region().at<Word>(kPairs ? words.pair_directory : words.entry_directory);
+    return table_->region().at<Bucket>(
+        directory[directory_index(state, hashed.fraction)].load())[segment_bucket<Bucket>(hashed.hash)];
+  }
+  // Keys that lie in one bucket of their segment, whichever that is: `name` of 0, 1 … as far as needed.
+  template <typename Bucket, typename Name>
+  std::vector<std::string> keys_of_one_bucket(std::uint64_t count, const Name& name, std::uint64_t bucket = 5) {
+    std::vector<std::string> keys;
+    std::uint32_t shard;
+    for (std::uint64_t i = 0; keys.size() < count; ++i) {
+      const std::string key = name(i);
+      if (segment_bucket<Bucket>(table_->hash(bytes_of(key), shard).hash) == bucket) keys.push_back(key);
+    }
+    return keys;
+  }
+  // The offsets of all segments of a form.
+  template <typename Bucket>
+  std::vector<std::uint64_t> segments_of(std::uint32_t shard = 0) {
+    constexpr SlabKind kKind = std::is_same_v<Bucket, PairBucket> ? kSlabPairBuckets : kSlabEntryBuckets;
+    std::vector<std::uint64_t> offsets;
+    for (const auto& [segment, kind] : table_->shard(shard).segments()) {
+      if (kind == kKind) offsets.push_back(segment);
+    }
+    return offsets;
   }
   bool mixed(std::uint32_t shard = 0) { return (header().shards[shard].pair_state.load() & kStateMixed) != 0; }
 

@@ -192,13 +192,13 @@ void Worker::wait_for_work() {
   park_.stay_awake();
 }
 
-// Sweeps some buckets that a clear left. False: there are none.
+// Sweeps some buckets that a clear left, or continues growth or shrinking. False: there is none of it.
 bool Worker::reclaim(unsigned buckets) {
   bool some = false;
   for (const std::uint32_t lane : lanes_) {
     ShardWriter& shard = around_.table->shard(lane);
     shard.notice_clear();
-    some = shard.sweep(buckets) || some;
+    some = shard.reclaim(buckets) || some;
   }
   return some;
 }

@@ -26,10 +26,8 @@ void close_table(const Region& region) noexcept {
   if (region.bytes() < sizeof(TableHeader)) return;
   auto& header = *region.at<TableHeader>(0);
   for (ShardHeader& shard : header.shards) {
-    // [state.give-up] release; pairs with [state.read]
-    shard.pair_state.fetch_or(kStateClosed, std::memory_order_release);
-    shard.entry_state.fetch_or(kStateClosed,
-                               std::memory_order_release);  // [state.give-up] release; pairs with [state.entries]
+    close_state(shard.pair_state);
+    close_state(shard.entry_state);
   }
 }
 

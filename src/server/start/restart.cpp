@@ -259,6 +259,7 @@ Result<Inheritance> attach_inheritance(const InstanceName& name, Region& journal
 Status settle_inheritance(const InstanceName& name, Inheritance& inheritance) {
   const Journal journal(inheritance.journal);
   if (Status status = attach_connections(name, inheritance); !status.ok()) return status;
+  inheritance.table->begin_restart();
   bool idle = true;  // no request was in progress
   for (std::uint32_t lane = 0; lane < journal.lanes(); ++lane) {
     idle = idle && !is_under_way(journal.intent(lane));

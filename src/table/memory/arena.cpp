@@ -16,6 +16,7 @@ namespace {
 constexpr std::uint64_t kWordBits = 64;
 // A run that is longer than this part of the arena has no reserve: that would double the memory of a few large values.
 constexpr std::uint64_t kReservedPart = 8;
+constexpr std::uint64_t kSmallestStep = 64 * 1024;  // by which the arena grows
 
 }  // namespace
 
@@ -30,9 +31,9 @@ SlabPool::SlabPool(Region& table, Journal& journal, MemoryBudget& budget, Popula
       generations_(table.at<PageGeneration>(table.at<TableHeader>(0)->generations_offset)),
       generation_area_(table, budget, table.at<TableHeader>(0)->generations_offset,
                        table.at<TableHeader>(0)->arena_bytes / kPageSize * sizeof(PageGeneration),
-                       table.at<TableHeader>(0)->generations_allocated),
+                       table.at<TableHeader>(0)->generations_allocated, kPageSize),
       arena_(table, budget, arena_offset_, table.at<TableHeader>(0)->arena_bytes,
-             table.at<TableHeader>(0)->arena_allocated),
+             table.at<TableHeader>(0)->arena_allocated, kSmallestStep),
       singles_(table.at<TableHeader>(0)->shard_count),
       most_reserved_(arena_.max_bytes() / kSlabBytes / kReservedPart) {
   free_bits_.reserve(arena_.max_bytes() / kSlabBytes / kWordBits + 1);
@@ -83,9 +84,12 @@ void SlabPool::mark(std::uint64_t first, std::uint64_t count, bool is_free) noex
   }
 }
 
-// Marks the slabs free in the journal, for a restart.
+// Marks the slabs free in the journal, for a restart. A reader that still copies the value of a run checks the generation of
+// its first page, and not of those that are reused first.
 void SlabPool::mark_unowned(std::uint64_t first, std::uint64_t count) noexcept {
   for (std::uint64_t slab = first; slab < first + count; ++slab) {
+    // relaxed: under the mutex, or nothing runs
+    if (journal_.slab_class(slab).load(std::memory_order_relaxed) == kSlabRunHead) raise_generation(slab_offset(slab));
     // [slab.free] release; pairs with [slab.class]
     journal_.slab_class(slab).store(kSlabFree, std::memory_order_release);
   }
@@ -214,6 +218,16 @@ std::uint64_t SlabPool::take(std::uint64_t count, SlabKind kind, std::uint32_t s
   return first;
 }
 
+std::uint64_t SlabPool::take_below(std::uint64_t slab, SlabKind kind, std::uint32_t shard) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (free_slabs_ <= singles_) return kNone;
+  const std::uint64_t lower = first_free();
+  if (lower > slab) return kNone;
+  mark(lower, 1, false);
+  hand_out(lower, 1, kind, shard);
+  return lower;
+}
+
 std::uint64_t SlabPool::place_one() {
   if (free_slabs_ <= singles_ && !grow_to(slabs_ + singles_ + 1 - free_slabs_)) {
     short_.store(true, std::memory_order_relaxed);  // relaxed: a hint
@@ -268,6 +282,11 @@ void SlabPool::give_back(std::uint64_t first, std::uint64_t count) {
   mark(first, count, true);
   forget_run(count);
   note_free();
+}
+
+void SlabPool::turn() noexcept {
+  // [change.turn] release; pairs with [change.first]: after all that led there was replaced
+  table_.at<TableHeader>(0)->change.fetch_add(kTurn, std::memory_order_release);
 }
 
 // --- The reserve
@@ -449,7 +468,7 @@ void SlabPool::adopt(const ArenaCensus& census) {
   reserved_ = {};
   for (std::uint64_t slab = 0; slab < slabs_; ++slab) {
     if (census.owner(slab) != ArenaCensus::kNobody) owners_[slab] = static_cast<std::uint8_t>(census.owner(slab));
-    if (holds_overflow(census.kind(slab)) || census.owner(slab) != ArenaCensus::kNobody) continue;
+    if (census.owner(slab) != ArenaCensus::kNobody) continue;
     mark_unowned(slab, 1);
     mark(slab, 1, true);
   }
@@ -530,11 +549,18 @@ void account(Word& figure, std::int64_t bytes) noexcept {
 
 }  // namespace
 
-BlockAllocator::Slab* BlockAllocator::new_slab(unsigned size_class) {
-  const std::uint64_t number = pool_.take(1, static_cast<SlabKind>(kSlabFirstClass + size_class), shard_);
+BlockAllocator::Slab* BlockAllocator::new_slab(unsigned block_class) {
+  const std::uint64_t number = pool_.take(1, kind_of_class(block_class), shard_);
   if (number == SlabPool::kNone) return nullptr;
+  if (block_class >= kSizeClasses) {
+    // It may have held entries: versions begin at 0 again. Nothing leads here, and take() has fenced.
+    Word* words = pool_.words(number);
+    for (std::uint64_t word = 0; word < kSlabBytes / sizeof(Word); ++word) {
+      words[word].store(0, std::memory_order_relaxed);  // relaxed: published with the link that leads here
+    }
+  }
   try {
-    Slab* slab = add_slab(number, size_class);
+    Slab* slab = add_slab(number, block_class);
     list(*slab);
     return slab;
   } catch (const std::bad_alloc&) {
@@ -544,21 +570,21 @@ BlockAllocator::Slab* BlockAllocator::new_slab(unsigned size_class) {
 }
 
 // A slab with all its blocks free, not listed. All or nothing.
-BlockAllocator::Slab* BlockAllocator::add_slab(std::uint64_t number, unsigned size_class) {
+BlockAllocator::Slab* BlockAllocator::add_slab(std::uint64_t number, unsigned block_class) {
   auto slab = std::make_unique<Slab>();
   slab->number = number;
-  slab->size_class = size_class;
-  slab->blocks = static_cast<unsigned>(kSlabBytes / class_bytes(size_class));
+  slab->block_class = block_class;
+  slab->blocks = static_cast<unsigned>(kSlabBytes / block_size(block_class));
   slab->used = 0;
   slab->hint = 0;
   slab->place = kNotListed;
   slab->free_bits.assign((slab->blocks + kWordBits - 1) / kWordBits, ~std::uint64_t{0});
   if (slab->blocks % kWordBits != 0) slab->free_bits.back() = (std::uint64_t{1} << slab->blocks % kWordBits) - 1;
   if (number >= slabs_.size()) slabs_.resize(number + number / 2 + 1);
-  make_room(partial_[size_class], owned_[size_class] + 1);
-  ++owned_[size_class];
-  free_blocks_[size_class] += slab->blocks;
-  free_bytes_ += slab->blocks * class_bytes(size_class);
+  make_room(partial_[block_class], owned_[block_class] + 1);
+  ++owned_[block_class];
+  free_blocks_[block_class] += slab->blocks;
+  if (block_class < kSizeClasses) free_bytes_ += slab->blocks * block_size(block_class);
   Slab* raw = slab.get();
   slabs_[number] = std::move(slab);
   return raw;
@@ -566,25 +592,17 @@ BlockAllocator::Slab* BlockAllocator::add_slab(std::uint64_t number, unsigned si
 
 void BlockAllocator::remove_slab(std::uint64_t number) noexcept {
   const Slab& slab = *slabs_[number];
-  --owned_[slab.size_class];
-  free_blocks_[slab.size_class] -= slab.blocks - slab.used;
-  free_bytes_ -= (slab.blocks - slab.used) * class_bytes(slab.size_class);
+  --owned_[slab.block_class];
+  free_blocks_[slab.block_class] -= slab.blocks - slab.used;
+  if (slab.block_class < kSizeClasses) free_bytes_ -= (slab.blocks - slab.used) * block_size(slab.block_class);
   slabs_[number].reset();
 }
 
 // Returns an empty slab, not listed, to the pool.
 void BlockAllocator::discard(Slab& slab) noexcept {
+  if (slab.block_class >= kSizeClasses) pool_.turn();
   pool_.give_back(slab.number, 1);
   remove_slab(slab.number);
-}
-
-// Room for the overflow buckets of one more slab.
-void BlockAllocator::add_overflow(SlabKind kind, std::uint64_t number) {
-  FreeOverflow& free = free_overflow(kind);
-  const std::size_t more = kSlabBytes / overflow_size(kind);
-  make_room(free.offsets, free.buckets + more);
-  free.slabs.push_back(number);
-  free.buckets += more;
 }
 
 void BlockAllocator::adopt(const ArenaCensus& census) {
@@ -596,40 +614,24 @@ void BlockAllocator::adopt(const ArenaCensus& census) {
   loan_ = {};
   set_evacuated(nullptr, false);
   next_look_ = 0;
-  for (auto& free : free_overflow_) free = {};
   std::uint64_t entry_bytes = 0;
   std::uint64_t overflow_bytes = 0;
   for (std::uint64_t number = 0; number < census.slabs(); ++number) {
     const std::uint32_t owner = census.owner(number);
     const std::uint64_t* used = census.used(number);
     const auto kind = static_cast<SlabKind>(census.kind(number));
-    if (holds_overflow(kind)) {
-      if (owner != shard_ && !(owner == ArenaCensus::kNobody && shard_ == 0)) continue;
-      const std::uint64_t size = overflow_size(kind);
-      add_overflow(kind, number);
-      for (std::uint64_t block = kSlabBytes / size; block-- > 0;) {
-        if ((used[block / kWordBits] >> block % kWordBits & 1) != 0) {
-          overflow_bytes += size;
-        } else {
-          free_overflow(kind).offsets.push_back(pool_.slab_offset(number) + block * size);
-        }
-      }
-      continue;
-    }
     if (owner != shard_) continue;
-    if (kind < kSlabFirstClass) {
-      entry_bytes += kSlabBytes;  // of a run
-      continue;
-    }
-    Slab& slab = *add_slab(number, static_cast<unsigned>(kind - kSlabFirstClass));
+    if (kind == kSlabRunHead || kind == kSlabRunRest) entry_bytes += kSlabBytes;
+    if (kind < kSlabFirstClass && !holds_overflow(kind)) continue;
+    Slab& slab = *add_slab(number, class_of_kind(kind));
     for (std::size_t word = 0; word < slab.free_bits.size(); ++word) {
       slab.free_bits[word] &= ~used[word];
       slab.used += static_cast<unsigned>(std::popcount(used[word]));
     }
-    free_blocks_[slab.size_class] -= slab.used;
-    free_bytes_ -= slab.used * class_bytes(slab.size_class);
+    free_blocks_[slab.block_class] -= slab.used;
+    if (slab.block_class < kSizeClasses) free_bytes_ -= slab.used * block_size(slab.block_class);
     if (slab.used < slab.blocks) list(slab);
-    entry_bytes += slab.used * class_bytes(slab.size_class);
+    (slab.block_class < kSizeClasses ? entry_bytes : overflow_bytes) += slab.used * block_size(slab.block_class);
   }
   // relaxed, both: figures for diagnosis, and nothing runs yet
   stats_.entry_bytes.store(entry_bytes, std::memory_order_relaxed);
@@ -643,25 +645,16 @@ void BlockAllocator::report(ArenaCensus& census) const {
     for (std::size_t word = 0; word < slab->free_bits.size(); ++word) used[word] = ~slab->free_bits[word];
     if (slab->blocks % kWordBits != 0) used.back() &= (std::uint64_t{1} << slab->blocks % kWordBits) - 1;
   }
-  for (const SlabKind kind : {kSlabPairOverflow, kSlabEntryOverflow}) {
-    const FreeOverflow& free = free_overflow_[kind == kSlabPairOverflow ? 0 : 1];
-    for (const std::uint64_t slab : free.slabs) std::ranges::fill(census.note(slab, shard_), ~std::uint64_t{0});
-    for (const std::uint64_t offset : free.offsets) {
-      const std::uint64_t slab = pool_.slab_of(offset);
-      const std::uint64_t block = (offset - pool_.slab_offset(slab)) / overflow_size(kind);
-      census.note(slab, shard_)[block / kWordBits] &= ~(std::uint64_t{1} << block % kWordBits);
-    }
-    for (const std::uint64_t slab : free.slabs) census.forget_if_unused(slab);
-  }
 }
 
 void BlockAllocator::describe(WriterState& state) const {
   const std::string shard = "shard " + std::to_string(shard_) + ": ";
-  for (unsigned size_class = 0; size_class < kSizeClasses; ++size_class) {
-    const std::string name = shard + "class of " + std::to_string(class_bytes(size_class)) + " bytes: ";
-    state.add(name + "slabs", owned_[size_class]);
-    state.add(name + "slabs with a free block", partial_[size_class].size());
-    state.add(name + "free blocks", free_blocks_[size_class]);
+  for (unsigned block_class = 0; block_class < kBlockClasses; ++block_class) {
+    const std::string name = shard + (block_class < kSizeClasses ? "class of " : "overflow buckets of ") +
+                             std::to_string(block_size(block_class)) + " bytes: ";
+    state.add(name + "slabs", owned_[block_class]);
+    state.add(name + "slabs with a free block", partial_[block_class].size());
+    state.add(name + "free blocks", free_blocks_[block_class]);
   }
   state.add(shard + "free bytes in slabs", free_bytes_);
   state.add(shard + "a slab is being emptied", evacuated_ != nullptr ? 1 : 0);
@@ -671,28 +664,19 @@ void BlockAllocator::describe(WriterState& state) const {
     state.add(name + "used blocks", slab->used);
     for (const std::uint64_t word : slab->free_bits) state.add(name + "free blocks", word);
   }
-  for (const FreeOverflow& free : free_overflow_) {
-    const std::string name = shard + (&free == &free_overflow_[0] ? "overflow of pairs: " : "overflow of entries: ");
-    state.add(name + "buckets", free.buckets);
-    for (std::vector<std::uint64_t> list : {free.slabs, free.offsets}) {
-      std::ranges::sort(list);
-      state.add(name + "listed", list.size());
-      for (const std::uint64_t number : list) state.add(name + "number", number);
-    }
-  }
   // relaxed, both: nothing runs
   state.add(shard + "entry_bytes", stats_.entry_bytes.load(std::memory_order_relaxed));
   state.add(shard + "overflow_bytes", stats_.overflow_bytes.load(std::memory_order_relaxed));
 }
 
 void BlockAllocator::list(Slab& slab) noexcept {
-  std::vector<Slab*>& partial = partial_[slab.size_class];
+  std::vector<Slab*>& partial = partial_[slab.block_class];
   slab.place = static_cast<unsigned>(partial.size());
   partial.push_back(&slab);
 }
 
 void BlockAllocator::unlist(Slab& slab) noexcept {
-  std::vector<Slab*>& partial = partial_[slab.size_class];
+  std::vector<Slab*>& partial = partial_[slab.block_class];
   partial[slab.place] = partial.back();
   partial[slab.place]->place = slab.place;
   partial.pop_back();
@@ -725,10 +709,14 @@ std::uint64_t BlockAllocator::take_block(Slab& slab) noexcept {
   slab.free_bits[word] &= slab.free_bits[word] - 1;
   slab.hint = word;
   if (++slab.used == slab.blocks && slab.place != kNotListed) unlist(slab);
-  const std::uint64_t size = class_bytes(slab.size_class);
-  --free_blocks_[slab.size_class];
-  free_bytes_ -= size;
+  const std::uint64_t size = block_size(slab.block_class);
+  --free_blocks_[slab.block_class];
   const std::uint64_t offset = pool_.slab_offset(slab.number) + (word * kWordBits + bit) * size;
+  if (slab.block_class >= kSizeClasses) {
+    account(stats_.overflow_bytes, static_cast<std::int64_t>(size));
+    return offset;
+  }
+  free_bytes_ -= size;
   pool_.raise_generation(offset);
   account(stats_.entry_bytes, static_cast<std::int64_t>(size));
   return offset;
@@ -744,19 +732,38 @@ void BlockAllocator::release(std::uint64_t offset, std::uint64_t bytes) noexcept
     return;
   }
   Slab& slab = *slabs_[number];
-  const std::uint64_t size = class_bytes(slab.size_class);
-  const auto block = static_cast<unsigned>((offset - pool_.slab_offset(number)) / size);
+  const std::uint64_t size = block_size(slab.block_class);
+  free_bytes_ += size;
+  account(stats_.entry_bytes, -static_cast<std::int64_t>(size));
+  release_block(slab, offset);
+}
+
+void BlockAllocator::release_block(Slab& slab, std::uint64_t offset) noexcept {
+  const auto block = static_cast<unsigned>((offset - pool_.slab_offset(slab.number)) / block_size(slab.block_class));
   slab.free_bits[block / kWordBits] |= std::uint64_t{1} << block % kWordBits;
   slab.hint = block / kWordBits;
-  ++free_blocks_[slab.size_class];
-  free_bytes_ += size;
+  ++free_blocks_[slab.block_class];
   if (slab.used-- == slab.blocks && &slab != evacuated_) list(slab);
-  account(stats_.entry_bytes, -static_cast<std::int64_t>(size));
   // One empty slab per class is kept, so that a key that is added and removed repeatedly does not move slabs back and forth;
   // but not while another class or shard may be refused for lack of it.
-  if (slab.used == 0 && slab.place != kNotListed && (partial_[slab.size_class].size() > 1 || pool_.is_short())) {
-    unlist(slab);
-    discard(slab);
+  if (slab.used != 0 || slab.place == kNotListed) return;
+  if (partial_[slab.block_class].size() == 1 && !pool_.is_short()) {
+    keeps_empty_ = true;
+    return;
+  }
+  unlist(slab);
+  discard(slab);
+}
+
+void BlockAllocator::trim() noexcept {
+  keeps_empty_ = false;
+  for (std::vector<Slab*>& partial : partial_) {
+    for (std::size_t i = partial.size(); i-- > 0;) {
+      Slab& slab = *partial[i];
+      if (slab.used != 0) continue;
+      unlist(slab);  // the last of the list takes its place, and was examined
+      discard(slab);
+    }
   }
 }
 
@@ -905,7 +912,7 @@ bool BlockAllocator::begin_evacuation() {
 std::uint64_t BlockAllocator::next_to_evacuate() noexcept {
   for (; next_block_ < evacuated_->blocks; ++next_block_) {
     if ((evacuated_->free_bits[next_block_ / kWordBits] >> next_block_ % kWordBits & 1) != 0) continue;
-    return pool_.slab_offset(evacuated_->number) + next_block_++ * class_bytes(evacuated_->size_class);
+    return pool_.slab_offset(evacuated_->number) + next_block_++ * block_size(evacuated_->block_class);
   }
   return 0;
 }
@@ -923,40 +930,15 @@ bool BlockAllocator::end_evacuation() noexcept {
   return emptied;
 }
 
-// Adds another slab's overflow buckets. False: no memory.
-bool BlockAllocator::new_overflow(SlabKind kind) {
-  const std::uint64_t number = pool_.take(1, kind, shard_);
-  if (number == SlabPool::kNone) return false;
-  try {
-    add_overflow(kind, number);
-  } catch (const std::bad_alloc&) {
-    pool_.give_back(number, 1);
-    return false;
-  }
-  // The slab may have held entries: versions begin at 0 again. Nothing leads here, and take() has fenced.
-  Word* words = pool_.words(number);
-  for (std::uint64_t word = 0; word < kSlabBytes / sizeof(Word); ++word) {
-    words[word].store(0, std::memory_order_relaxed);  // relaxed: published with the link that leads here
-  }
-  const std::uint64_t size = overflow_size(kind);
-  for (std::uint64_t place = kSlabBytes; place >= size; place -= size) {
-    free_overflow(kind).offsets.push_back(pool_.slab_offset(number) + place - size);
-  }
-  return true;
-}
-
 std::uint64_t BlockAllocator::allocate_overflow(SlabKind kind) {
-  std::vector<std::uint64_t>& free = free_overflow(kind).offsets;
-  if (free.empty() && !new_overflow(kind)) return 0;
-  const std::uint64_t offset = free.back();
-  free.pop_back();
-  account(stats_.overflow_bytes, static_cast<std::int64_t>(overflow_size(kind)));
-  return offset;
+  const unsigned block_class = class_of_kind(kind);
+  Slab* slab = partial_[block_class].empty() ? new_slab(block_class) : partial_[block_class].back();
+  return slab == nullptr ? 0 : take_block(*slab);
 }
 
 void BlockAllocator::release_overflow(SlabKind kind, std::uint64_t offset) noexcept {
-  free_overflow(kind).offsets.push_back(offset);
   account(stats_.overflow_bytes, -static_cast<std::int64_t>(overflow_size(kind)));
+  release_block(*slabs_[pool_.slab_of(offset)], offset);
 }
 
 }  // namespace hostmap

@@ -1,4 +1,4 @@
-// Arena: memory for entries and overflow buckets.
+// Arena: memory for segments of buckets, overflow buckets and entries.
 //
 //   SlabPool         one per table: allocates slabs of 32 KiB and runs of them; grows the arena. Any worker, under a mutex.
 //   BlockAllocator   one per shard: divides slabs into blocks of one size class. The shard's worker alone.
@@ -6,8 +6,9 @@
 // Invariants
 // 1. A block is allocated only when nothing in the table leads to it, and the generation of its first page was raised
 //    after that (release), before its first byte is written: a stopped reader's long copy fails its validation.
-// 2. A slab of overflow buckets stays one forever: a reader that follows a stale link finds a bucket of the same form, whose
-//    version has increased. Every other slab returns to the pool when it is empty, for any class.
+// 2. Every slab returns to the pool when it is empty, for any use: blocks of any class, overflow buckets, a segment of buckets,
+//    or a run. One that has held buckets of either kind returns after a turn of the change word, so that a reader who was led
+//    there fails its validation; in a slab of overflow buckets, a bucket that is reused gets a higher version.
 // 3. The class of every slab is stored in the journal before a block of it is allocated.
 // 4. Free lists are in this process's own memory: a restart rebuilds them from what is reachable in the table.
 // 5. A reserve is kept when memory is full, so that a key can still be given a new value of the size that it has: the new
@@ -42,7 +43,9 @@ enum SlabKind : std::uint8_t {
   kSlabEntryOverflow = 2,
   kSlabRunHead = 3,
   kSlabRunRest = 4,
-  kSlabFirstClass = 8,  // + size class
+  kSlabPairBuckets = 5,   // a segment
+  kSlabEntryBuckets = 6,  // likewise
+  kSlabFirstClass = 8,    // + size class
 };
 
 inline constexpr std::uint64_t kSmallestBlock = 16;  // meta and at least one byte of key
@@ -103,7 +106,26 @@ inline constexpr std::uint64_t overflow_size(SlabKind kind) noexcept {
   return kind == kSlabPairOverflow ? sizeof(PairBucket) : sizeof(EntryBucket);
 }
 
-// The number of blocks, or overflow buckets, in a slab of a kind; a run has one.
+// The blocks that a BlockAllocator divides a slab into: those of the size classes, then the overflow buckets of pairs and of
+// entries.
+inline constexpr unsigned kPairOverflowClass = kSizeClasses;
+inline constexpr unsigned kEntryOverflowClass = kSizeClasses + 1;
+inline constexpr unsigned kBlockClasses = kSizeClasses + 2;
+inline constexpr SlabKind kind_of_class(unsigned block_class) noexcept {
+  if (block_class == kPairOverflowClass) return kSlabPairOverflow;
+  if (block_class == kEntryOverflowClass) return kSlabEntryOverflow;
+  return static_cast<SlabKind>(kSlabFirstClass + block_class);
+}
+inline constexpr unsigned class_of_kind(SlabKind kind) noexcept {
+  if (kind == kSlabPairOverflow) return kPairOverflowClass;
+  if (kind == kSlabEntryOverflow) return kEntryOverflowClass;
+  return kind - unsigned{kSlabFirstClass};
+}
+inline constexpr std::uint64_t block_size(unsigned block_class) noexcept {
+  return block_class < kSizeClasses ? class_bytes(block_class) : overflow_size(kind_of_class(block_class));
+}
+
+// The number of blocks, or overflow buckets, in a slab of a kind; a run or a segment has one.
 inline constexpr std::uint64_t blocks_of(std::uint8_t kind) noexcept {
   if (holds_overflow(kind)) return kSlabBytes / overflow_size(static_cast<SlabKind>(kind));
   return kind < kSlabFirstClass ? 1 : kSlabBytes / class_bytes(kind - unsigned{kSlabFirstClass});
@@ -119,7 +141,7 @@ class SlabPool {
   // The table's header must contain the plan's offsets. Nothing is populated yet.
   SlabPool(Region& table, Journal& journal, MemoryBudget& budget, Populator& populator);
 
-  // At a restart: unused slabs are free, except those of overflow buckets, which stay such.
+  // At a restart: unused slabs are free.
   void adopt(const ArenaCensus& census);
   void give_back_rest() noexcept {
     generation_area_.give_back_rest();
@@ -134,7 +156,12 @@ class SlabPool {
   // is kept. kNone: no memory, and nothing was populated for it. kLater: the helper thread populates memory for a long run;
   // the caller retries.
   std::uint64_t take(std::uint64_t count, SlabKind kind, std::uint32_t shard);
+  // A free slab that lies below `slab`, without touching the reserve. kNone: there is none.
+  std::uint64_t take_below(std::uint64_t slab, SlabKind kind, std::uint32_t shard);
+  // Of a slab that has held buckets: after a turn().
   void give_back(std::uint64_t first, std::uint64_t count);
+  // Turns the change word.
+  void turn() noexcept;
 
   // From the reserve: one slab, which the shard returns before it takes the next one from there. kNone: there is none.
   std::uint64_t take_reserved(SlabKind kind, std::uint32_t shard);
@@ -247,7 +274,7 @@ class BlockAllocator {
  public:
   BlockAllocator(SlabPool& pool, LaneStats& stats, std::uint32_t shard);
 
-  // At a restart: takes over the memory that the census assigns to this shard. Unused overflow buckets go to shard 0.
+  // At a restart: takes over the memory that the census assigns to this shard.
   void adopt(const ArenaCensus& census);
   // The reverse: records the used blocks of this shard's slabs. Empty slabs are not recorded: as in a count of the table,
   // they have no owner.
@@ -269,7 +296,7 @@ class BlockAllocator {
   std::uint64_t allocate_in_larger(std::uint64_t bytes) noexcept;
   // The size of an entry's block, in bytes.
   std::uint64_t room_at(std::uint64_t entry, std::uint64_t bytes) const noexcept {
-    return bytes > kLargestBlock ? round_up(bytes, kSlabBytes) : class_bytes(slabs_[pool_.slab_of(entry)]->size_class);
+    return bytes > kLargestBlock ? round_up(bytes, kSlabBytes) : class_bytes(slabs_[pool_.slab_of(entry)]->block_class);
   }
   // A block for an entry that is moved out of the slab which is being emptied. An entry in the reserve may move to any
   // block that is large enough.
@@ -300,25 +327,22 @@ class BlockAllocator {
   // version. 0: no memory.
   std::uint64_t allocate_overflow(SlabKind kind);
   void release_overflow(SlabKind kind, std::uint64_t offset) noexcept;
+  // Returns the empty slabs that are kept for the next block of their class.
+  void trim() noexcept;
+  // May there be some?
+  bool keeps_empty() const noexcept { return keeps_empty_; }
 
  private:
   struct Slab {
     std::uint64_t number;
-    unsigned size_class;
+    unsigned block_class;
     unsigned blocks;
     unsigned used;
     unsigned hint;   // word of the bitmap where a free block is likely
-    unsigned place;  // in partial_[size_class], or kNotListed
+    unsigned place;  // in partial_[block_class], or kNotListed
     std::vector<std::uint64_t> free_bits;
   };
   static constexpr unsigned kNotListed = ~0u;
-
-  // Free overflow buckets of one form.
-  struct FreeOverflow {
-    std::vector<std::uint64_t> offsets;
-    std::vector<std::uint64_t> slabs;  // numbers of the slabs of such buckets, free or not
-    std::size_t buckets = 0;           // free or not: there is always room for all of them
-  };
 
   // The slabs that a replacement borrows, and those of its key until then. Other runs may be released before it is settled,
   // by the sweep after a clear.
@@ -329,15 +353,13 @@ class BlockAllocator {
     std::uint64_t old_count = 0;
   };
 
-  Slab* new_slab(unsigned size_class);
+  Slab* new_slab(unsigned block_class);
   std::uint64_t take_block(Slab& slab) noexcept;
   void set_evacuated(Slab* slab, bool into_larger) noexcept;
   Slab* left_in_the_reserve() noexcept;
-  Slab* add_slab(std::uint64_t number, unsigned size_class);
+  Slab* add_slab(std::uint64_t number, unsigned block_class);
+  void release_block(Slab& slab, std::uint64_t offset) noexcept;
   void remove_slab(std::uint64_t number) noexcept;
-  void add_overflow(SlabKind kind, std::uint64_t number);
-  bool new_overflow(SlabKind kind);
-  FreeOverflow& free_overflow(SlabKind kind) noexcept { return free_overflow_[kind == kSlabPairOverflow ? 0 : 1]; }
   void list(Slab& slab) noexcept;
   void unlist(Slab& slab) noexcept;
   void discard(Slab& slab) noexcept;
@@ -347,19 +369,19 @@ class BlockAllocator {
   SlabPool& pool_;
   LaneStats& stats_;
   std::uint32_t shard_;
-  std::vector<Slab*> partial_[kSizeClasses];  // slabs with a free block; there is room for all slabs of the class
-  std::size_t owned_[kSizeClasses] = {};
-  std::uint64_t free_blocks_[kSizeClasses] = {};
-  std::uint64_t free_bytes_ = 0;  // in these
+  std::vector<Slab*> partial_[kBlockClasses];  // slabs with a free block; there is room for all slabs of the class
+  std::size_t owned_[kBlockClasses] = {};
+  std::uint64_t free_blocks_[kBlockClasses] = {};
+  std::uint64_t free_bytes_ = 0;  // in those of the size classes
   std::size_t next_look_ = 0;     // where begin_evacuation() continues its search
   Slab* evacuated_ = nullptr;     // not listed
   bool into_larger_ = false;      // it is a slab of the reserve: its entries may move to larger blocks
   bool unsettled_ = false;
+  bool keeps_empty_ = false;
   bool comes_later_ = false;
   Loan loan_;
   unsigned next_block_ = 0;                   // of it
   std::vector<std::unique_ptr<Slab>> slabs_;  // by slab number; null if another shard's
-  FreeOverflow free_overflow_[2];
 };
 
 }  // namespace hostmap

@@ -116,11 +116,6 @@ std::span<std::uint64_t> ArenaCensus::note(std::uint64_t slab, std::uint32_t sha
   return std::span(used_).subspan(slab * kUsedWords, words_of(kinds_[slab]));
 }
 
-void ArenaCensus::forget_if_unused(std::uint64_t slab) noexcept {
-  const std::span<const std::uint64_t> words(used(slab), words_of(kinds_[slab]));
-  if (std::ranges::all_of(words, [](std::uint64_t word) { return word == 0; })) owners_[slab] = kNobody;
-}
-
 bool ArenaCensus::has_entry(std::uint32_t shard, std::uint64_t offset, std::uint64_t bytes) const noexcept {
   if (!may_be_entry(offset)) return false;
   const std::uint64_t slab = (offset - arena_offset_) / kSlabBytes;
@@ -176,6 +171,11 @@ bool ArenaCensus::count_overflow(std::uint32_t shard, SlabKind kind, std::uint64
     return false;
   const std::uint64_t slab = (offset - arena_offset_) / kSlabBytes;
   return kinds_[slab] == kind && use(slab, shard, (offset - arena_offset_) % kSlabBytes / size, kSlabBytes / size);
+}
+
+bool ArenaCensus::count_segment(std::uint32_t shard, SlabKind kind, std::uint64_t offset) {
+  const std::uint64_t slab = (offset - arena_offset_) / kSlabBytes;  // far outside if it lies before the arena
+  return slab < kinds_.size() && offset % kSlabBytes == 0 && kinds_[slab] == kind && use(slab, shard, 0, 1);
 }
 
 }  // namespace hostmap

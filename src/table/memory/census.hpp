@@ -31,8 +31,6 @@ class ArenaCensus {
 
   // Instead of counting: assigns a slab to the shard; the result is the bits of its used blocks, to be set.
   std::span<std::uint64_t> note(std::uint64_t slab, std::uint32_t shard);
-  // An overflow slab without a used bucket has no owner, as if it had been counted.
-  void forget_if_unused(std::uint64_t slab) noexcept;
   // Is there a used block at `offset`, of an entry of `bytes`?
   bool has_entry(std::uint32_t shard, std::uint64_t offset, std::uint64_t bytes) const noexcept;
 
@@ -45,6 +43,7 @@ class ArenaCensus {
   // The same, if the entry's size is known, or must be (for a run). `bytes`: from its meta.
   bool count_entry(std::uint32_t shard, std::uint64_t offset, std::uint64_t bytes);
   bool count_overflow(std::uint32_t shard, SlabKind kind, std::uint64_t offset);
+  bool count_segment(std::uint32_t shard, SlabKind kind, std::uint64_t offset);
   // May the first words of an entry at `offset` be read?
   bool may_be_entry(std::uint64_t offset) const noexcept {
     return offset >= arena_offset_ && offset % 8 == 0 &&

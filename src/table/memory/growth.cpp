@@ -8,7 +8,6 @@ namespace hostmap {
 
 namespace {
 
-constexpr std::uint64_t kSmallestStep = 64 * 1024;
 // relaxed: counters on which nothing else depends, or that a compare-exchange guards by itself
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
@@ -38,7 +37,7 @@ std::uint64_t GrowingArea::next_step() const noexcept {
   const std::uint64_t have = populated();
   // From 2 MiB on, steps end at 2 MiB boundaries: such a step can become one large page.
   if (have >= kHugePageSize) return round_up(have + 1, std::uint64_t{kHugePageSize}) - have;
-  const std::uint64_t step = std::clamp(round_up(have, kSmallestStep), kSmallestStep, std::uint64_t{kHugePageSize});
+  const std::uint64_t step = std::clamp(round_up(have, smallest_step_), smallest_step_, std::uint64_t{kHugePageSize});
   return std::min(step, kHugePageSize - have);
 }
 
@@ -70,7 +69,8 @@ bool GrowingArea::extend_once(std::uint64_t bytes) {
     step = least;  // use the last pages of the file system, too
   }
   const std::uint64_t end = offset_ + have + step;
-  if (end % kHugePageSize == 0) budget_.count_huge(region_.collapse(end - kHugePageSize, kHugePageSize));
+  if (end % kHugePageSize == 0 && end - offset_ >= kHugePageSize)
+    budget_.count_huge(region_.collapse(end - kHugePageSize, kHugePageSize));
   populated_.store(have + step, std::memory_order_release);  // [area.extend] release; pairs with [area.populated]
   return true;
 }

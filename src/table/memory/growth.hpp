@@ -45,9 +45,15 @@ class MemoryBudget {
 class GrowingArea {
  public:
   // `populated`: in the region, so that a restart knows it; its value is counted in the budget.
-  GrowingArea(Region& region, MemoryBudget& budget, std::uint64_t offset, std::uint64_t max_bytes,
-              Word& populated) noexcept
-      : region_(region), budget_(budget), offset_(offset), max_bytes_(max_bytes), populated_(populated) {}
+  // `smallest_step`: bytes, whole pages.
+  GrowingArea(Region& region, MemoryBudget& budget, std::uint64_t offset, std::uint64_t max_bytes, Word& populated,
+              std::uint64_t smallest_step) noexcept
+      : region_(region),
+        budget_(budget),
+        offset_(offset),
+        max_bytes_(max_bytes),
+        smallest_step_(smallest_step),
+        populated_(populated) {}
 
   std::uint64_t offset() const noexcept { return offset_; }
   std::uint64_t max_bytes() const noexcept { return max_bytes_; }
@@ -80,6 +86,7 @@ class GrowingArea {
   MemoryBudget& budget_;
   std::uint64_t offset_;
   std::uint64_t max_bytes_;
+  std::uint64_t smallest_step_;
   std::mutex mutex_;
   Word& populated_;
   std::atomic<bool> requested_{false};
@@ -98,7 +105,7 @@ class Populator {
   void request(std::function<void()> job) noexcept;
 
  private:
-  static constexpr std::size_t kMostAreas = 1 + 2 * kMaxLanes;  // the arena, and the buckets of both forms
+  static constexpr std::size_t kMostAreas = 1 + 2 * kMaxLanes;  // the arena, and the directories of both forms
 
   void run();
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <chrono>
+#include <cstdio>
 #include <cstring>
 #include <thread>
 
@@ -27,41 +28,35 @@ constexpr unsigned kLooksPerTurn = 32;
 constexpr std::chrono::milliseconds kPauses[] = {std::chrono::milliseconds(1), std::chrono::milliseconds(50),
                                                  std::chrono::milliseconds(200)};
 
-constexpr unsigned kMostLevels = 47;  // the number of level bits of a hash
-
-// The state before the last split; requires that there was one.
-std::uint64_t state_before(std::uint64_t state, std::uint64_t base) noexcept {
-  const unsigned level = state_level(state);
-  if (state_split(state) != 0) return make_state(level, state_split(state) - 1);
-  return make_state(level - 1, (base << (level - 1)) - 1);
-}
-
-bool was_split(std::uint64_t state) noexcept { return state_level(state) != 0 || state_split(state) != 0; }
-
 }  // namespace
 
 // --- Places and offsets ----------------------------------------------------------------------------------------------
 
-std::uint64_t TableCheck::base_of(const Place& place) const noexcept {
-  const TableReader::Shard& shard = reader_.shards_[place.shard];
-  return place.form == Form::kPairs ? shard.pairs_base : shard.entries_base;
-}
-
-const Word& TableCheck::state_of(Form form, std::uint32_t shard) const noexcept {
+TableCheck::Directory TableCheck::directory_of(Form form, std::uint32_t shard) const noexcept {
   const ShardHeader& words = *reader_.shards_[shard].words;
-  return form == Form::kPairs ? words.pair_state : words.entry_state;
+  // [state.check] acquire; pairs with [segment.depth]
+  const std::uint64_t state = (form == Form::kPairs ? words.pair_state : words.entry_state).load(kAcquire);
+  // [twin.check] acquire; pairs with [twin.mark]: marked before the split is published
+  return {state, (form == Form::kPairs ? words.pair_twin : words.entry_twin).load(kAcquire)};
 }
 
-// The number of buckets; 0: an invalid state.
-std::uint64_t TableCheck::buckets_of(Form form, std::uint32_t shard, std::uint64_t state) const noexcept {
-  const std::uint64_t base = base_of({form, shard, 0});
-  const std::uint64_t bytes = form == Form::kPairs ? sizeof(PairBucket) : sizeof(EntryBucket);
-  // Buckets use memory, which is limited; and a shift by more than the word's width is undefined.
-  const std::uint64_t most = reader_.header().memory_limit / bytes;
-  const unsigned level = state_level(state);
-  if (level > kMostLevels || base > most >> level || state_split(state) >= base << level) return 0;
-  const std::uint64_t buckets = state_buckets(state, base);
-  return buckets <= most ? buckets : 0;
+bool TableCheck::depth_is_valid(std::uint64_t state) const noexcept {
+  return state_depth(state) <= plan_table(reader_.header().memory_limit, reader_.shard_count_).most_depth;
+}
+
+std::uint64_t TableCheck::segment_at(Form form, std::uint32_t shard, std::uint64_t index) const noexcept {
+  const TableReader::Shard& there = reader_.shards_[shard];
+  return form == Form::kPairs ? reader_.segment_at<PairBucket>(there, index)
+                              : reader_.segment_at<EntryBucket>(there, index);
+}
+
+std::uint64_t TableCheck::last_of(const Place& place, std::uint64_t state) const noexcept {
+  const std::uint64_t index = directory_index(state, place.fraction);
+  unsigned depth = state_depth(state);
+  if (depth > 0 && segment_at(place.form, place.shard, index) == segment_at(place.form, place.shard, index ^ 1)) {
+    --depth;  // not split: behind two words
+  }
+  return place.fraction | (depth == 0 ? ~std::uint64_t{0} : ~std::uint64_t{0} >> depth);
 }
 
 std::uint64_t TableCheck::offset_of(const void* address) const noexcept {
@@ -69,13 +64,16 @@ std::uint64_t TableCheck::offset_of(const void* address) const noexcept {
 }
 
 // Whether a key of this hash belongs to the bucket that contains it.
-TableCheck::Home TableCheck::home_of(std::uint64_t hash, const Place& place, std::uint64_t state) const noexcept {
+TableCheck::Home TableCheck::home_of(std::uint64_t hash, const Place& place, const Directory& directory,
+                                     std::uint64_t segment) const noexcept {
   const Spread spread = spread_over_shards(hash, reader_.shard_count_);
-  if (spread.shard != place.shard) return Home::kElsewhere;
-  const std::uint64_t base = base_of(place);
-  if (bucket_index(state, base, spread.fraction, hash) == place.bucket) return Home::kHere;
-  const bool moved = (state & kStateSplitting) != 0 && was_split(state) &&
-                     bucket_index(state_before(state, base), base, spread.fraction, hash) == place.bucket;
+  const std::uint64_t bucket =
+      place.form == Form::kPairs ? segment_bucket<PairBucket>(hash) : segment_bucket<EntryBucket>(hash);
+  if (spread.shard != place.shard || bucket != place.bucket) return Home::kElsewhere;
+  const std::uint64_t index = directory_index(directory.state, spread.fraction);
+  if (segment_at(place.form, place.shard, index) == segment) return Home::kHere;
+  const bool moved = twin_phase(directory.twin) == kTwinPurge && state_depth(directory.state) > 0 &&
+                     segment_at(place.form, place.shard, index ^ 1) == segment;
   return moved ? Home::kMovedOn : Home::kElsewhere;
 }
 
@@ -99,40 +97,41 @@ TableCheck::Look TableCheck::look_once(const Place& place, Chain& chain) {
   chain.overflow.clear();
   chain.words.clear();
   seen_.clear();
-  // [fill.check] acquire; pairs with [fill.clear]
-  const std::uint64_t fill = reader_.header().fill.load(kAcquire);
-  // [state.check] acquire; pairs with [split.publish], [split.publish-entries]
-  const std::uint64_t state = state_of(place.form, place.shard).load(kAcquire);
-  if ((state & kStateClosed) != 0) return Look::kClosed;
-  if (place.bucket >= buckets_of(place.form, place.shard, state)) return Look::kContended;  // the walk reports it
+  At at{};
+  // [change.check] acquire; pairs with [change.turn], [fill.clear]
+  at.change = reader_.header().change.load(kAcquire);
+  at.directory = directory_of(place.form, place.shard);
+  if ((at.directory.state & kStateClosed) != 0) return Look::kClosed;
+  at.segment = depth_is_valid(at.directory.state)
+                   ? segment_at(place.form, place.shard, directory_index(at.directory.state, place.fraction))
+                   : 0;
+  if (at.segment == 0) return Look::kContended;  // the walk reports it
   if (place.form == Form::kPairs) {
-    look_at_pairs(place, state, fill, chain);
+    look_at_pairs(place, at, chain);
   } else {
-    look_at_entries(place, state, fill, chain);
+    look_at_entries(place, at, chain);
   }
   std::atomic_thread_fence(kAcquire);  // [check.same] acquire; pairs with [pair.reuse]
-  // relaxed, all three: after the fence
-  if (!unchanged() || reader_.header().fill.load(kRelaxed) != fill ||
-      state_of(place.form, place.shard).load(kRelaxed) != state) {
-    return Look::kContended;
-  }
+  // relaxed: after the acquire loads of unchanged()
+  if (!unchanged() || reader_.header().change.load(kRelaxed) != at.change) return Look::kContended;
   return place.form == Form::kPairs ? Look::kDone : look_for_pairs_of(place, chain);
 }
 
 bool TableCheck::unchanged() const noexcept {
   return std::ranges::all_of(seen_, [](const Seen& seen) {
-    return seen.header->load(kRelaxed) == seen.value;  // relaxed: after the caller's fence
+    return seen.header->load(kAcquire) == seen.value;  // [change.header] acquire; pairs with [change.turn]
   });
 }
 
-void TableCheck::look_at_pairs(const Place& place, std::uint64_t state, std::uint64_t fill, Chain& chain) {
-  const PairBucket* bucket = &reader_.shards_[place.shard].pairs[place.bucket];
+void TableCheck::look_at_pairs(const Place& place, const At& at, Chain& chain) {
+  const PairBucket* bucket = reader_.at<PairBucket>(at.segment) + place.bucket;
+  chain.primary = &bucket->header;
   for (unsigned length = 1;; ++length) {
     // [pair.header-check] acquire; pairs with [pair.insert]
     const std::uint64_t header = bucket->header.load(kAcquire);
     if (length == 1) chain.header = header;
     seen_.push_back({&bucket->header, header});
-    if (!is_of_fill(header, fill)) {
+    if (!is_of_fill(header, at.change)) {
       // Emptied by a clear: the primary is reset only when it is touched, and its overflow buckets with it.
       if (length != 1) chain.faults.push_back({"an overflow bucket is of another fill", offset_of(bucket)});
       return;
@@ -141,7 +140,7 @@ void TableCheck::look_at_pairs(const Place& place, std::uint64_t state, std::uin
       const auto place_in_bucket = static_cast<unsigned>(std::countr_zero(left));
       const std::uint64_t key = bucket->keys[place_in_bucket - 1].load(kRelaxed);
       const std::uint64_t offset = offset_of(&bucket->keys[place_in_bucket - 1]);
-      const Home home = home_of(reader_.hash_.of_word(key), place, state);
+      const Home home = home_of(reader_.hash_.of_word(key), place, at.directory, at.segment);
       if (home == Home::kMovedOn) continue;
       ++chain.keys;
       if (home == Home::kElsewhere) {
@@ -168,13 +167,14 @@ void TableCheck::look_at_pairs(const Place& place, std::uint64_t state, std::uin
   }
 }
 
-void TableCheck::look_at_entries(const Place& place, std::uint64_t state, std::uint64_t fill, Chain& chain) {
-  const EntryBucket* bucket = &reader_.shards_[place.shard].entries[place.bucket];
+void TableCheck::look_at_entries(const Place& place, const At& at, Chain& chain) {
+  const EntryBucket* bucket = reader_.at<EntryBucket>(at.segment) + place.bucket;
+  chain.primary = &bucket->header;
   entries_seen_.clear();
   // [entry.header-check] acquire; pairs with [chain.raise]: before the first cell of the chain
   chain.header = bucket->header.load(kAcquire);
   seen_.push_back({&bucket->header, chain.header});
-  if (!is_of_fill(chain.header, fill)) return;  // emptied by a clear
+  if (!is_of_fill(chain.header, at.change)) return;  // emptied by a clear
   for (unsigned length = 1;; ++length) {
     const EntryBucket* next = nullptr;
     for (unsigned i = 0; i < kPlaces; ++i) {
@@ -183,7 +183,7 @@ void TableCheck::look_at_entries(const Place& place, std::uint64_t state, std::u
       if (cell == 0) continue;
       const std::uint64_t offset = offset_of(&bucket->cells[i]);
       if (!is_link(cell)) {
-        look_at_cell(place, state, cell, offset, chain);
+        look_at_cell(place, at, cell, offset, chain);
       } else if (i + 1 != kPlaces) {
         chain.faults.push_back({"a link is not in the last cell", offset});
       } else {
@@ -202,7 +202,7 @@ void TableCheck::look_at_entries(const Place& place, std::uint64_t state, std::u
   }
 }
 
-void TableCheck::look_at_cell(const Place& place, std::uint64_t state, std::uint64_t cell, std::uint64_t offset_of_cell,
+void TableCheck::look_at_cell(const Place& place, const At& at, std::uint64_t cell, std::uint64_t offset_of_cell,
                               Chain& chain) {
   const TableView view = reader_.view();
   const auto wrong = [&](const char* what) { chain.faults.push_back({what, offset_of_cell}); };
@@ -221,7 +221,7 @@ void TableCheck::look_at_cell(const Place& place, std::uint64_t state, std::uint
   }
   copy_key(entry, key_);
   const std::uint64_t hash = reader_.hash_of({key_.data(), key_.size()});
-  const Home home = home_of(hash, place, state);
+  const Home home = home_of(hash, place, at.directory, at.segment);
   if (home == Home::kMovedOn) return;
   ++chain.keys;
   if (home == Home::kElsewhere) wrong("a key does not belong to the bucket that contains it");
@@ -247,17 +247,15 @@ TableCheck::Look TableCheck::look_for_pairs_of(const Place& place, Chain& entrie
   if (entries.words.empty()) return Look::kDone;
   Chain pairs;
   for (const std::uint64_t word : entries.words) {
-    const Spread spread = spread_over_shards(reader_.hash_.of_word(word), reader_.shard_count_);
+    const std::uint64_t hash = reader_.hash_.of_word(word);
+    const Spread spread = spread_over_shards(hash, reader_.shard_count_);
     if (spread.shard != place.shard) continue;  // already reported as a fault
-    // [state.check] acquire; pairs with [split.publish]
-    const std::uint64_t state = state_of(Form::kPairs, place.shard).load(kAcquire);
-    if (buckets_of(Form::kPairs, place.shard, state) == 0) continue;
-    const std::uint64_t home =
-        bucket_index(state, base_of({Form::kPairs, place.shard, 0}), spread.fraction, reader_.hash_.of_word(word));
-    const Look looked = look_once({Form::kPairs, place.shard, home}, pairs);
+    if (!depth_is_valid(directory_of(Form::kPairs, place.shard).state)) continue;
+    const Look looked =
+        look_once({Form::kPairs, place.shard, segment_bucket<PairBucket>(hash), spread.fraction}, pairs);
     if (looked != Look::kDone) return looked;
     if (std::ranges::find(pairs.words, word) == pairs.words.end()) continue;
-    const Word& header = reader_.shards_[place.shard].entries[place.bucket].header;
+    const Word& header = *entries.primary;
     std::atomic_thread_fence(kAcquire);  // [check.both] acquire; pairs with [chain.raise]
     if (header.load(kRelaxed) != entries.header) return Look::kContended;  // relaxed: after the fence
     entries.faults.push_back({"a key is in both forms", offset_of(&header)});
@@ -270,8 +268,8 @@ TableCheck::Look TableCheck::look_for_pairs_of(const Place& place, Chain& entrie
 TableCheck::Counters TableCheck::counters_of(std::uint32_t shard) const noexcept {
   const LaneStats& lane = reader_.header().lane_stats[shard];
   Counters counters;
-  // [fill.check] acquire; pairs with [fill.clear]
-  counters.fill = reader_.header().fill.load(kAcquire);
+  // [change.check] acquire; pairs with [change.turn], [fill.clear]
+  counters.change = reader_.header().change.load(kAcquire);
   // [fill.counted] acquire; pairs with [fill.noticed]
   counters.lane_fill = lane.fill.load(kAcquire);
   // relaxed, all of them: figures compared with one another; a count that lags behind its change is compared again
@@ -279,10 +277,10 @@ TableCheck::Counters TableCheck::counters_of(std::uint32_t shard) const noexcept
   counters.erases = lane.erases.load(kRelaxed);
   counters.pair_keys = lane.pair_keys.load(kRelaxed);
   counters.entry_keys = lane.entry_keys.load(kRelaxed);
-  counters.pair_state = state_of(Form::kPairs, shard).load(kRelaxed);
-  counters.entry_state = state_of(Form::kEntries, shard).load(kRelaxed);
+  counters.pair_state = reader_.shards_[shard].words->pair_state.load(kRelaxed);
+  counters.entry_state = reader_.shards_[shard].words->entry_state.load(kRelaxed);
   // A lane that has not noticed the last clear yet still counts the keys that the clear removed.
-  if (counters.lane_fill != counters.fill) counters.pair_keys = counters.entry_keys = 0;
+  if (counters.lane_fill != fill_of(counters.change)) counters.pair_keys = counters.entry_keys = 0;
   return counters;
 }
 
@@ -306,30 +304,45 @@ TableCheck::Counted TableCheck::walk(std::uint32_t shard, bool record) {
   return counted;
 }
 
+// In the order of a scan: whatever is split or merged meanwhile, every key is visited.
 void TableCheck::walk_form(Form form, std::uint32_t shard, bool record, Counted& counted) {
   Chain chain;
-  for (std::uint64_t bucket = 0; !report_.closed; ++bucket) {
-    const Place place{form, shard, bucket};
-    const std::uint64_t state = state_of(form, shard).load(kRelaxed);  // relaxed: each attempt loads it again
-    const std::uint64_t buckets = buckets_of(form, shard, state);
-    if (buckets == 0) {
-      counted.quiet = false;  // nothing to compare with
-      if (record) report_.findings.push_back(describe(place) + ": the state word names buckets that cannot be");
-      return;
-    }
-    if (bucket == buckets) return;
-    const Look looked = look(place, chain);
-    if (looked == Look::kClosed) report_.closed = true;
-    if (looked == Look::kContended) counted.quiet = false;
-    if (looked == Look::kDone) (form == Form::kPairs ? counted.pair_keys : counted.entry_keys) += chain.keys;
-    if (!record) continue;
-    ++report_.buckets;
-    if (looked == Look::kContended) busy_.push_back(place);
-    if (looked != Look::kDone) continue;
-    report_.entries += chain.keys;
-    if (!chain.faults.empty()) suspects_.push_back(place);
-    claim(place, chain);
+  const std::uint64_t buckets = form == Form::kPairs ? kSegmentBuckets<PairBucket> : kSegmentBuckets<EntryBucket>;
+  for (std::uint64_t bucket = 0; bucket < buckets; ++bucket) {
+    Place place{form, shard, bucket, 0};
+    do {
+      if (reader_.is_behind()) reader_.extend();
+      const std::uint64_t state = directory_of(form, shard).state;
+      if ((state & kStateClosed) != 0) report_.closed = true;
+      if (report_.closed) return;
+      if (!depth_is_valid(state) || segment_at(form, shard, directory_index(state, place.fraction)) == 0) {
+        counted.quiet = false;  // nothing to compare with
+        if (record) {
+          report_.findings.push_back(describe(place) + (depth_is_valid(state)
+                                                            ? ": the directory leads out of the populated arena"
+                                                            : ": the state word has a depth that cannot be"));
+        }
+        return;
+      }
+      visit(place, record, chain, counted);
+      if (report_.closed) return;
+      place.fraction = last_of(place, state) + 1;
+    } while (place.fraction != 0);
   }
+}
+
+void TableCheck::visit(const Place& place, bool record, Chain& chain, Counted& counted) {
+  const Look looked = look(place, chain);
+  if (looked == Look::kClosed) report_.closed = true;
+  if (looked == Look::kContended) counted.quiet = false;
+  if (looked == Look::kDone) (place.form == Form::kPairs ? counted.pair_keys : counted.entry_keys) += chain.keys;
+  if (!record) return;
+  ++report_.buckets;
+  if (looked == Look::kContended) busy_.push_back(place);
+  if (looked != Look::kDone) return;
+  report_.entries += chain.keys;
+  if (!chain.faults.empty()) suspects_.push_back(place);
+  claim(place, chain);
 }
 
 // Records the owners of the overflow buckets, and which of them were also seen in another chain.
@@ -423,8 +436,10 @@ void TableCheck::compare(std::uint32_t shard, Counted counted) {
 }
 
 std::string TableCheck::describe(const Place& place) const {
+  char fraction[2 * sizeof place.fraction + 1];
+  std::snprintf(fraction, sizeof fraction, "%016llx", static_cast<unsigned long long>(place.fraction));
   return std::string(place.form == Form::kPairs ? "pair" : "entry") + " bucket " + std::to_string(place.bucket) +
-         " of shard " + std::to_string(place.shard);
+         " of the segment at fraction 0x" + fraction + " of shard " + std::to_string(place.shard);
 }
 
 }  // namespace hostmap

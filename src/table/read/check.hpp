@@ -48,7 +48,8 @@ class TableCheck {
   struct Place {
     Form form = Form::kPairs;
     std::uint32_t shard = 0;
-    std::uint64_t bucket = 0;
+    std::uint64_t bucket = 0;    // of the segment
+    std::uint64_t fraction = 0;  // where the segment's interval begins
     friend bool operator==(const Place&, const Place&) = default;
   };
   struct Fault {
@@ -58,6 +59,7 @@ class TableCheck {
   enum class Look : std::uint8_t { kDone, kContended, kClosed };
   // The result of examining a chain once.
   struct Chain {
+    const Word* primary = nullptr;
     std::uint64_t header = 0;  // the primary's
     std::uint64_t keys = 0;    // without keys that a split has yet to remove
     std::vector<Fault> faults;
@@ -72,7 +74,7 @@ class TableCheck {
   enum class Home : std::uint8_t { kHere, kMovedOn, kElsewhere };
   // Figures that change when a shard is written to.
   struct Counters {
-    std::uint64_t fill = 0;
+    std::uint64_t change = 0;
     std::uint64_t lane_fill = 0;
     std::uint64_t puts = 0;
     std::uint64_t erases = 0;
@@ -89,18 +91,32 @@ class TableCheck {
     Counters server;
   };
 
-  std::uint64_t base_of(const Place& place) const noexcept;
-  std::uint64_t buckets_of(Form form, std::uint32_t shard, std::uint64_t state) const noexcept;
-  const Word& state_of(Form form, std::uint32_t shard) const noexcept;
+  // Where the directory leads at one moment.
+  struct Directory {
+    std::uint64_t state = 0;
+    std::uint64_t twin = 0;
+  };
+  Directory directory_of(Form form, std::uint32_t shard) const noexcept;
+  bool depth_is_valid(std::uint64_t state) const noexcept;
+  // 0: it leads out of the populated arena.
+  std::uint64_t segment_at(Form form, std::uint32_t shard, std::uint64_t index) const noexcept;
+  // The last fraction of the segment that has the place's.
+  std::uint64_t last_of(const Place& place, std::uint64_t state) const noexcept;
   std::uint64_t offset_of(const void* address) const noexcept;
-  Home home_of(std::uint64_t hash, const Place& place, std::uint64_t state) const noexcept;
+  Home home_of(std::uint64_t hash, const Place& place, const Directory& directory,
+               std::uint64_t segment) const noexcept;
 
   Look look(const Place& place, Chain& chain);
   Look look_once(const Place& place, Chain& chain);
-  void look_at_pairs(const Place& place, std::uint64_t state, std::uint64_t fill, Chain& chain);
-  void look_at_entries(const Place& place, std::uint64_t state, std::uint64_t fill, Chain& chain);
-  void look_at_cell(const Place& place, std::uint64_t state, std::uint64_t cell, std::uint64_t offset_of_cell,
-                    Chain& chain);
+  // What examining a chain needs besides its place.
+  struct At {
+    Directory directory;
+    std::uint64_t segment;
+    std::uint64_t change;
+  };
+  void look_at_pairs(const Place& place, const At& at, Chain& chain);
+  void look_at_entries(const Place& place, const At& at, Chain& chain);
+  void look_at_cell(const Place& place, const At& at, std::uint64_t cell, std::uint64_t offset_of_cell, Chain& chain);
   bool unchanged() const noexcept;
   Look look_for_pairs_of(const Place& place, Chain& entries);
   bool still_shared(const Shared& shared);
@@ -108,6 +124,7 @@ class TableCheck {
   Counters counters_of(std::uint32_t shard) const noexcept;
   Counted walk(std::uint32_t shard, bool record);
   void walk_form(Form form, std::uint32_t shard, bool record, Counted& counted);
+  void visit(const Place& place, bool record, Chain& chain, Counted& counted);
   void claim(const Place& place, const Chain& chain);
   void look_again();
   void compare(std::uint32_t shard, Counted counted);

@@ -50,7 +50,7 @@ struct TableReader::Lookup {
   std::uint64_t size = 0;  // of the value found
 
   // In this round:
-  std::uint64_t fill = 0;
+  std::uint64_t change = 0;
   std::uint64_t pair_state = 0;
   unsigned pair_headers = 0;
   struct Seen {
@@ -62,6 +62,7 @@ struct TableReader::Lookup {
 
 TableReader::TableReader(const std::byte* table, std::uint64_t bytes) noexcept
     : table_(table),
+      arena_(table + header().arena_offset),
       bytes_(bytes),
       hash_(header().hash_seed),
       arena_offset_(header().arena_offset),
@@ -73,20 +74,18 @@ TableReader::TableReader(const std::byte* table, std::uint64_t bytes) noexcept
   if (shard_count_ == 0 || shard_count_ > kMaxLanes) shard_count_ = 1;  // plausible() reports it
   for (std::uint32_t i = 0; i < shard_count_; ++i) {
     const ShardHeader& shard = header().shards[i];
-    shards_[i] = {&shard,
-                  at<PairBucket>(shard.pairs_offset),
-                  at<EntryBucket>(shard.entries_offset),
-                  shard.pairs_base,
-                  shard.entries_base,
-                  shard.pairs_offset < bytes ? (bytes - shard.pairs_offset) / sizeof(PairBucket) : 0,
-                  shard.entries_offset < bytes ? (bytes - shard.entries_offset) / sizeof(EntryBucket) : 0};
+    const auto words_from = [bytes](std::uint64_t offset) {
+      return offset < bytes ? (bytes - offset) / sizeof(Word) : 0;
+    };
+    shards_[i] = {&shard, at<Word>(shard.pair_directory), at<Word>(shard.entry_directory),
+                  words_from(shard.pair_directory), words_from(shard.entry_directory)};
   }
 }
 
 TableReader::TableReader(const Region& parts) noexcept : TableReader(parts.data(), parts.bytes()) {
   parts_ = &parts;
   arena_populated_ = &readable_arena_;
-  for (Shard& shard : shards_) shard.pairs_limit = shard.entries_limit = Limit();
+  for (Shard& shard : shards_) shard.pair_words = shard.entry_words = Limit();
   if (plausible()) extend();
 }
 
@@ -108,8 +107,9 @@ bool TableReader::is_behind() const noexcept {
   // relaxed, all: a hint; if it is wrong, the next round checks again
   bool behind = header().arena_populated.load(kRelaxed) > readable_arena_.load(kRelaxed);
   for (std::uint32_t i = 0; i < shard_count_; ++i) {
-    behind = behind || shards_[i].words->pairs_populated.load(kRelaxed) / sizeof(PairBucket) > shards_[i].pairs_limit ||
-             shards_[i].words->entries_populated.load(kRelaxed) / sizeof(EntryBucket) > shards_[i].entries_limit;
+    behind = behind ||
+             shards_[i].words->pair_directory_populated.load(kRelaxed) / sizeof(Word) > shards_[i].pair_words ||
+             shards_[i].words->entry_directory_populated.load(kRelaxed) / sizeof(Word) > shards_[i].entry_words;
   }
   return behind;
 }
@@ -121,15 +121,15 @@ void TableReader::extend() const noexcept {
   for (std::uint32_t i = 0; i < shard_count_; ++i) {
     Shard& shard = shards_[i];
     // [view.area] acquire; pairs with [area.extend]
-    const std::uint64_t pairs = shard.words->pairs_populated.load(kAcquire);
+    const std::uint64_t pairs = shard.words->pair_directory_populated.load(kAcquire);
     // [view.area] acquire; pairs with [area.extend]
-    const std::uint64_t entries = shard.words->entries_populated.load(kAcquire);
-    shard.pairs_limit.extend(make_readable(*parts_, plan.pairs_offset + i * plan.pairs_stride,
-                                           shard.pairs_limit * sizeof(PairBucket), pairs, plan.pairs_stride) /
-                             sizeof(PairBucket));
-    shard.entries_limit.extend(make_readable(*parts_, plan.entries_offset + i * plan.entries_stride,
-                                             shard.entries_limit * sizeof(EntryBucket), entries, plan.entries_stride) /
-                               sizeof(EntryBucket));
+    const std::uint64_t entries = shard.words->entry_directory_populated.load(kAcquire);
+    const auto extend = [&](Limit& limit, std::uint64_t directory, std::uint64_t populated) {
+      limit.extend(make_readable(*parts_, directory, limit * sizeof(Word), populated, plan.directory_bytes) /
+                   sizeof(Word));
+    };
+    extend(shard.pair_words, plan.pair_directory(i), pairs);
+    extend(shard.entry_words, plan.entry_directory(i), entries);
   }
   // The generations first: a reader of an entry reads its page's generation.
   const std::uint64_t readable = readable_arena_.load(kRelaxed);  // relaxed: this thread's turn
@@ -157,9 +157,9 @@ bool TableReader::plausible() const noexcept {
   }
   for (std::uint32_t i = 0; i < h.shard_count; ++i) {
     const ShardHeader& shard = h.shards[i];
-    if (shard.pairs_offset != plan.pairs_offset + i * plan.pairs_stride ||
-        shard.entries_offset != plan.entries_offset + i * plan.entries_stride || shard.pairs_base == 0 ||
-        shard.pairs_base > plan.pairs_stride / sizeof(PairBucket) || shard.entries_base != shard.pairs_base) {
+    const std::uint64_t slabs = plan.arena_bytes / kSlabBytes;
+    if (shard.pair_directory != plan.pair_directory(i) || shard.entry_directory != plan.entry_directory(i) ||
+        shard.pair_base == 0 || shard.pair_base > slabs || shard.entry_base == 0 || shard.entry_base > slabs) {
       return false;
     }
   }
@@ -184,45 +184,44 @@ TableReader::Result TableReader::result(Step step, const Lookup& lookup, std::ui
   return {0, ReadOutcome::kContended, round};
 }
 
-// Are the pairs' headers that this attempt passed unchanged, proving that no pair held the key? The caller has fenced.
+// Are the pairs' headers that this attempt passed unchanged, proving that no pair held the key? The caller has fenced, and
+// checks the change word afterwards.
 bool TableReader::pairs_unchanged(const Lookup& lookup) const noexcept {
-  if (lookup.pair_headers == 0) return true;
   for (unsigned i = 0; i < lookup.pair_headers; ++i) {
-    // relaxed: after the caller's fence
-    if (lookup.pairs_seen[i].header->load(kRelaxed) != lookup.pairs_seen[i].value) return false;
+    // [change.header] acquire; pairs with [change.turn]
+    if (lookup.pairs_seen[i].header->load(kAcquire) != lookup.pairs_seen[i].value) return false;
   }
-  // relaxed: likewise
-  return stable_state(lookup.shard->words->pair_state.load(kRelaxed)) == stable_state(lookup.pair_state);
+  return true;
+}
+
+// The last check of all. Every header was checked by an acquire load before.
+bool TableReader::same_change(const Lookup& lookup) const noexcept {
+  return header().change.load(kRelaxed) == lookup.change;  // relaxed: after those
 }
 
 // No entry of this shard ever had an 8-byte key: a miss among the pairs is the answer, if they did not change meanwhile.
 TableReader::Step TableReader::miss_in_pairs(const Lookup& lookup) const noexcept {
   std::atomic_thread_fence(kAcquire);  // [pair.miss] acquire; pairs with [pair.insert]
-  // relaxed: after the fence
-  return pairs_unchanged(lookup) && header().fill.load(kRelaxed) == lookup.fill ? Step::kMiss : Step::kAgain;
+  return pairs_unchanged(lookup) && same_change(lookup) ? Step::kMiss : Step::kAgain;
 }
 
 [[gnu::always_inline]] inline TableReader::Step TableReader::look_in_pairs(Lookup& lookup) const noexcept {
-  const Shard& shard = *lookup.shard;
   lookup.pair_headers = 0;
-  lookup.fill = header().fill.load(kAcquire);  // [fill.read] acquire; pairs with [fill.clear]
+  lookup.change = header().change.load(kAcquire);  // [change.read] acquire; pairs with [change.turn], [fill.clear]
   const std::uint64_t state =
-      lookup.shard->words->pair_state.load(kAcquire);  // [state.read] acquire; pairs with [split.publish]
+      lookup.shard->words->pair_state.load(kAcquire);  // [state.read] acquire; pairs with [segment.depth]
   lookup.pair_state = state;
   if ((state & kStateClosed) != 0) [[unlikely]]
     return Step::kClosed;
-  const std::uint64_t index = bucket_index(state, shard.pairs_base, lookup.fraction, lookup.hash);
-  if (index >= shard.pairs_limit) [[unlikely]]
-    return Step::kAgain;
+  const PairBucket* bucket = bucket_at<PairBucket>(*lookup.shard, state, lookup.fraction, lookup.hash);
   std::uint64_t key;
   std::memcpy(&key, lookup.key.data(), sizeof key);
 
-  const PairBucket* bucket = &shard.pairs[index];
-  for (unsigned length = 0; length < kMaxChain; ++length) {
+  for (unsigned length = 0; bucket != nullptr && length < kMaxChain; ++length) {
     // [pair.header] acquire; pairs with [pair.insert]: the keys are at least as new as the header
     const std::uint64_t header = bucket->header.load(kAcquire);
     lookup.pairs_seen[lookup.pair_headers++] = {&bucket->header, header};
-    if (!is_of_fill(header, lookup.fill)) [[unlikely]] {
+    if (!is_of_fill(header, lookup.change)) [[unlikely]] {
       return length == 0 ? Step::kMiss : Step::kAgain;  // stale since a clear: empty; in mid-chain: the bucket moved
     }
     const unsigned found = match_keys(*bucket, key, width_) & static_cast<unsigned>(header & kOccupiedMask);
@@ -230,7 +229,7 @@ TableReader::Step TableReader::miss_in_pairs(const Lookup& lookup) const noexcep
       const std::uint64_t value =
           bucket->values[first_place(found) - 1].load(kRelaxed);  // relaxed: one word, checked below
       std::atomic_thread_fence(kAcquire);                         // [pair.check] acquire; pairs with [pair.reuse]
-      if (bucket->header.load(kRelaxed) != header) return Step::kAgain;  // relaxed: behind the fence
+      if (!unchanged(bucket->header, header, lookup.change)) return Step::kAgain;
       lookup.size = 8;
       if (!lookup.target.wanted()) return Step::kHit;
       return lookup.target.take_word(value) ? Step::kHit : Step::kTooSmall;
@@ -238,7 +237,6 @@ TableReader::Step TableReader::miss_in_pairs(const Lookup& lookup) const noexcep
     if ((header & kOverflowBit) == 0) [[likely]]
       return Step::kMiss;
     bucket = overflow_of(*bucket);
-    if (bucket == nullptr) return Step::kAgain;
   }
   return Step::kAgain;
 }
@@ -246,14 +244,14 @@ TableReader::Step TableReader::miss_in_pairs(const Lookup& lookup) const noexcep
 // glance_at_pair() from the second bucket of a chain: hits only, as a miss would need the headers of the whole chain.
 [[gnu::noinline]] std::optional<std::uint64_t> TableReader::glance_at_overflow(const PairBucket& primary,
                                                                                std::uint64_t key,
-                                                                               std::uint64_t fill) const noexcept {
+                                                                               std::uint64_t change) const noexcept {
   const PairBucket* bucket = &primary;
   for (unsigned length = 1; length < kMaxChain; ++length) {
     bucket = overflow_of(*bucket);
     if (bucket == nullptr) return std::nullopt;
     std::uint64_t seen;
     std::uint64_t value;
-    const Glance there = glance_into(*bucket, key, fill, seen, value);
+    const Glance there = glance_into(*bucket, key, change, seen, value);
     if (there == Glance::kHit) return value;
     if (there == Glance::kUnclear || (seen & kOverflowBit) == 0) return std::nullopt;
   }
@@ -281,7 +279,7 @@ TableReader::Result TableReader::get_entry(std::span<const std::byte> key, std::
                                            const ValueTarget& target) const noexcept {
   Lookup lookup(key, target, *this, hash);
   for (std::uint32_t round = 0; round < kRounds; ++round) {
-    lookup.fill = header().fill.load(kAcquire);  // [fill.read-entries] acquire; pairs with [fill.clear]
+    lookup.change = header().change.load(kAcquire);  // [change.read] acquire; pairs with [change.turn], [fill.clear]
     const Step step = look_in_entries(lookup);
     if (step != Step::kAgain) return result(step, lookup, round);
     if (is_behind()) extend();
@@ -291,22 +289,21 @@ TableReader::Result TableReader::get_entry(std::span<const std::byte> key, std::
 }
 
 TableReader::Step TableReader::look_in_entries(Lookup& lookup) const noexcept {
-  const Shard& shard = *lookup.shard;
   const std::uint64_t state =
-      lookup.shard->words->entry_state.load(kAcquire);  // [state.entries] acquire; pairs with [split.publish-entries]
+      lookup.shard->words->entry_state.load(kAcquire);  // [state.entries] acquire; pairs with [segment.depth]
   if ((state & kStateClosed) != 0) [[unlikely]]
     return Step::kClosed;
-  const std::uint64_t index = bucket_index(state, shard.entries_base, lookup.fraction, lookup.hash);
-  if (index >= shard.entries_limit) [[unlikely]]
+  const EntryBucket* const first = bucket_at<EntryBucket>(*lookup.shard, state, lookup.fraction, lookup.hash);
+  if (first == nullptr) [[unlikely]]
     return Step::kAgain;
-  const EntryBucket& primary = shard.entries[index];
+  const EntryBucket& primary = *first;
   // [entry.header] acquire; pairs with [chain.raise]: before the first cell of the chain
   const std::uint64_t version = primary.header.load(kAcquire);
   const std::uint16_t tag = tag_of(lookup.hash);
   const TableView view = this->view();
 
   const EntryBucket* bucket = &primary;
-  if (is_of_fill(version, lookup.fill)) {
+  if (is_of_fill(version, lookup.change)) {
     for (unsigned length = 0;; ++length) {
       if (length == kMaxChain) return Step::kAgain;
       for (unsigned found = match_tags(*bucket, tag, width_); found != 0; found &= found - 1) {
@@ -328,10 +325,7 @@ TableReader::Step TableReader::look_in_entries(Lookup& lookup) const noexcept {
     }
   }
   std::atomic_thread_fence(kAcquire);  // [entry.miss] acquire; pairs with [cell.swing]
-  // relaxed, all four: after the fence
-  const bool same = primary.header.load(kRelaxed) == version && pairs_unchanged(lookup) &&
-                    stable_state(lookup.shard->words->entry_state.load(kRelaxed)) == stable_state(state) &&
-                    header().fill.load(kRelaxed) == lookup.fill;
+  const bool same = pairs_unchanged(lookup) && unchanged(primary.header, version, lookup.change);
   return same ? Step::kMiss : Step::kAgain;
 }
 
@@ -340,8 +334,7 @@ TableReader::Step TableReader::copy_value(Lookup& lookup, const EntryBucket& pri
                                           const EntryView& entry) const noexcept {
   const auto still_linked = [&]() noexcept {
     std::atomic_thread_fence(kAcquire);  // [cell.check] acquire; pairs with [chain.raise]
-    // relaxed: after the fence
-    return primary.header.load(kRelaxed) == header && pairs_unchanged(lookup);
+    return pairs_unchanged(lookup) && unchanged(primary.header, header, lookup.change);
   };
   const std::byte* value = entry.value();
   const std::uint64_t value_bytes = entry.value_bytes;
@@ -401,7 +394,7 @@ void TableReader::go_on(Approach& approach, std::span<const std::byte> key, std:
 
 std::uint64_t TableReader::count_keys() const noexcept {
   // [fill.size] acquire; pairs with [fill.clear]
-  const std::uint64_t fill = header().fill.load(kAcquire);
+  const std::uint64_t fill = fill_of(header().change.load(kAcquire));
   std::uint64_t keys = 0;
   for (std::uint32_t i = 0; i < shard_count_; ++i) {
     const LaneStats& lane = header().lane_stats[i];

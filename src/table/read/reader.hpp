@@ -6,10 +6,10 @@
 // Invariants
 // 1. Nothing in the table is trusted: every offset is clamped to the arena's published part before it is followed, every
 //    length before it is used, and the number of steps is bounded. A damaged table gives wrong answers, never a fault.
-// 2. A hit is returned only if, after an acquire fence, the header that covers it has the value that it had before the first
-//    load of it; when the pairs were passed, every pair header seen is unchanged, too.
-// 3. A miss is returned only if, in addition, no bucket was split and no clear happened meanwhile.
-// 4. Effort is bounded: after kRounds the caller sends the request to the server by ring.
+// 2. A hit or a miss is returned only if, after the last byte was read, the header that covers it has the value that it had
+//    before, as has every pair header that was passed, and the change word, which is loaded first and last of all: no memory
+//    that was read was given to another use meanwhile, no segment was split or merged, and the table was not cleared.
+// 3. Effort is bounded: after kRounds the caller sends the request to the server by ring.
 #pragma once
 
 #include <algorithm>
@@ -124,13 +124,13 @@ class TableReader {
     Approach approach;
     if (key.size() == 8) {
       const Spot<PairBucket> spot = spot_of<PairBucket>(hash);
-      if (!spot.usable) [[unlikely]]
+      if (spot.bucket == nullptr) [[unlikely]]
         return approach;
       ask_for(spot.bucket, sizeof *spot.bucket);
       approach.pairs = spot.bucket;
     } else {
       const Spot<EntryBucket> spot = spot_of<EntryBucket>(hash);
-      if (!spot.usable) [[unlikely]]
+      if (spot.bucket == nullptr) [[unlikely]]
         return approach;
       ask_for(spot.bucket, sizeof *spot.bucket);
       approach.entries = spot.bucket;
@@ -139,17 +139,23 @@ class TableReader {
   }
   // The next step, from a bucket that is in the cache: to the entry, or the next bucket.
   void go_on(Approach& approach, std::span<const std::byte> key, std::uint64_t hash) const noexcept;
-  // The fast path at the bucket of the first step, and at its chain if it is one of entries; true: a hit. The approach may be
-  // old: a place that is occupied by the key is the key's place.
-  [[gnu::always_inline]] bool glance_into(const PairBucket& bucket, std::uint64_t key,
+  // The fast path at the bucket of the first step, which came to one, and at its chain if it is one of entries; true: a hit.
+  // `change`: change_at_first(), called before the first step. None if that word has changed since: the bucket's memory may
+  // have another use by now.
+  [[gnu::always_inline]] bool glance_into(const Approach& approach, std::uint64_t change, std::uint64_t key,
                                           std::uint64_t& value) const noexcept {
     std::uint64_t seen;
-    return glance_into(bucket, key, fill_at_a_glance(), seen, value) == Glance::kHit;
+    return glance_into(*approach.pairs, key, change, seen, value) == Glance::kHit;
   }
-  [[gnu::always_inline]] bool glance_into(const EntryBucket& bucket, std::span<const std::byte> key, std::uint64_t hash,
-                                          const ValueTarget& target, std::uint64_t& size) const noexcept {
+  [[gnu::always_inline]] bool glance_into(const Approach& approach, std::uint64_t change,
+                                          std::span<const std::byte> key, std::uint64_t hash, const ValueTarget& target,
+                                          std::uint64_t& size) const noexcept {
     std::uint64_t seen;
-    return glance_into(bucket, key, hash, target, fill_at_a_glance(), seen, size) == Glance::kHit;
+    return glance_into(*approach.entries, key, hash, target, change, seen, size) == Glance::kHit;
+  }
+  // The change word, before anything else is loaded.
+  std::uint64_t change_at_first() const noexcept {
+    return header().change.load(std::memory_order_acquire);  // [change.first] acquire; pairs with [change.turn]
   }
 
   // The number of keys. Exact when no thread writes.
@@ -180,39 +186,39 @@ class TableReader {
   // The pair of an 8-byte key.
   [[gnu::always_inline]] Glance glance_at_pair(std::uint64_t key, std::uint64_t hash,
                                                std::uint64_t& value) const noexcept {
-    const std::uint64_t fill = fill_at_a_glance();  // before the state
+    const std::uint64_t change = change_at_first();
     const Spot<PairBucket> spot = spot_of<PairBucket>(hash);
-    if (!spot.usable) [[unlikely]]
+    if (spot.bucket == nullptr) [[unlikely]]
       return Glance::kUnclear;
     const PairBucket& bucket = *spot.bucket;
     __builtin_prefetch(&bucket.link);  // the value's line, before the keys' line has arrived
     std::uint64_t seen;
-    const Glance there = glance_into(bucket, key, fill, seen, value);
+    const Glance there = glance_into(bucket, key, change, seen, value);
     if (there != Glance::kMiss) [[likely]]
       return there;
     if ((seen & kOverflowBit) != 0) {
-      const std::optional<std::uint64_t> further = glance_at_overflow(bucket, key, fill);
+      const std::optional<std::uint64_t> further = glance_at_overflow(bucket, key, change);
       value = further.value_or(0);
       return further ? Glance::kHit : Glance::kUnclear;
     }
     if ((spot.state & kStateMixed) != 0) return Glance::kUnclear;
     std::atomic_thread_fence(std::memory_order_acquire);  // [pair.miss-pair] acquire; pairs with [pair.insert]
-    return miss_if_unchanged(spot, fill, seen);
+    return unchanged(bucket.header, seen, change) ? Glance::kMiss : Glance::kUnclear;
   }
 
   // The entry of a key of any other length. `size` is the value's, for kHit.
   [[gnu::always_inline]] Glance glance_at_entry(std::span<const std::byte> key, std::uint64_t hash,
                                                 const ValueTarget& target, std::uint64_t& size) const noexcept {
-    const std::uint64_t fill = fill_at_a_glance();  // before the state
+    const std::uint64_t change = change_at_first();
     const Spot<EntryBucket> spot = spot_of<EntryBucket>(hash);
-    if (!spot.usable) [[unlikely]]
+    if (spot.bucket == nullptr) [[unlikely]]
       return Glance::kUnclear;
     std::uint64_t seen;
-    const Glance there = glance_into(*spot.bucket, key, hash, target, fill, seen, size);
+    const Glance there = glance_into(*spot.bucket, key, hash, target, change, seen, size);
     if (there != Glance::kMiss) [[likely]]
       return there;
     std::atomic_thread_fence(std::memory_order_acquire);  // [entry.miss-entry] acquire; pairs with [cell.swing]
-    return miss_if_unchanged(spot, fill, seen);
+    return unchanged(spot.bucket->header, seen, change) ? Glance::kMiss : Glance::kUnclear;
   }
 
   std::uint32_t shard_of(std::span<const std::byte> key) const noexcept {
@@ -228,22 +234,52 @@ class TableReader {
   friend class TableScan;
   friend class TableCheck;
   struct Lookup;
+  // How many words of a directory may be read: all that the mapping has, or, if it is readable in parts, those made readable.
+  class Limit {
+   public:
+    Limit(std::uint64_t words = 0) noexcept : words_(words) {}
+    Limit& operator=(const Limit& other) noexcept {
+      words_.store(other, std::memory_order_relaxed);  // relaxed: before other threads know of the reader
+      return *this;
+    }
+    operator std::uint64_t() const noexcept {
+      return words_.load(std::memory_order_acquire);  // [view.see] acquire; pairs with [view.extend]
+    }
+    void extend(std::uint64_t words) noexcept {
+      words_.store(words, std::memory_order_release);  // [view.extend] release; pairs with [view.see]
+    }
+
+   private:
+    std::atomic<std::uint64_t> words_;
+  };
+
+  // A shard's constants that every get needs, copied from the shared header once.
+  struct Shard {
+    const ShardHeader* words;  // the state words
+    const Word* pair_directory;
+    const Word* entry_directory;
+    Limit pair_words;  // that may be read
+    Limit entry_words;
+  };
+
   enum class Step : std::uint8_t { kHit, kMiss, kTooSmall, kAgain, kClosed, kOutOfMemory };
 
-  std::uint64_t fill_at_a_glance() const noexcept {
-    return header().fill.load(std::memory_order_acquire);  // [fill.glance] acquire; pairs with [fill.clear]
+  // Are a bucket's header and the change word what they were? The caller has fenced. The change word last: its raise follows
+  // whatever made memory available that then could be given any header.
+  [[gnu::always_inline]] bool unchanged(const Word& bucket_header, std::uint64_t seen,
+                                        std::uint64_t change) const noexcept {
+    // [change.header] acquire; pairs with [change.turn]: a header of another use is newer than that use's turn
+    return bucket_header.load(std::memory_order_acquire) == seen &&
+           header().change.load(std::memory_order_relaxed) == change;  // relaxed: after the acquire
   }
   // Where the fast path reads: the first bucket of a hash in one form, and the state that selects it.
   template <typename Bucket>
   struct Spot {
-    const Bucket* bucket;
-    bool usable;  // otherwise the table is closed, or its state leads out of it: nothing may be read
-    const Word* state_word;
+    const Bucket* bucket;  // null: the state or the directory leads out of the table
     std::uint64_t state;
   };
   template <typename Bucket>
   [[gnu::always_inline]] Spot<Bucket> spot_of(std::uint64_t hash) const noexcept {
-    constexpr bool kPairs = std::is_same_v<Bucket, PairBucket>;
     const Shard* shard = shards_;
     std::uint64_t fraction = hash;
     if (shard_count_ != 1) [[unlikely]] {
@@ -251,17 +287,42 @@ class TableReader {
       shard += spread.shard;
       fraction = spread.fraction;
     }
+    constexpr bool kPairs = std::is_same_v<Bucket, PairBucket>;
     const Word& state_word = kPairs ? shard->words->pair_state : shard->words->entry_state;
-    // [state.glance] acquire; pairs with [split.publish]
+    // [state.glance] acquire; pairs with [segment.depth]
     const std::uint64_t state = state_word.load(std::memory_order_acquire);
-    const std::uint64_t base = kPairs ? shard->pairs_base : shard->entries_base;
-    const std::uint64_t index = bucket_index(state, base, fraction, hash);
-    const bool usable = (state & kStateClosed) == 0 && index < (kPairs ? shard->pairs_limit : shard->entries_limit);
-    if constexpr (kPairs) {
-      return {&shard->pairs[index], usable, &state_word, state};
-    } else {
-      return {&shard->entries[index], usable, &state_word, state};
-    }
+    return {bucket_at<Bucket>(*shard, state, fraction, hash), state};
+  }
+  // The first bucket of a hash as the directory says now; null: it leads out of what may be read.
+  template <typename Bucket>
+  [[gnu::always_inline]] const Bucket* bucket_at(const Shard& shard, std::uint64_t state, std::uint64_t fraction,
+                                                 std::uint64_t hash) const noexcept {
+    std::uint64_t place;
+    if (!find_segment<Bucket>(shard, directory_index(state, fraction), place)) [[unlikely]]
+      return nullptr;
+    return reinterpret_cast<const Bucket*>(arena_ + place) + segment_bucket<Bucket>(hash);
+  }
+  // The offset of the segment to which a directory word leads; 0: it leads out of what may be read.
+  template <typename Bucket>
+  std::uint64_t segment_at(const Shard& shard, std::uint64_t index) const noexcept {
+    std::uint64_t place;
+    return find_segment<Bucket>(shard, index, place) ? arena_offset_ + place : 0;
+  }
+  // `place`: in the arena.
+  template <typename Bucket>
+  [[gnu::always_inline]] bool find_segment(const Shard& shard, std::uint64_t index,
+                                           std::uint64_t& place) const noexcept {
+    constexpr bool kPairs = std::is_same_v<Bucket, PairBucket>;
+    if (index >= (kPairs ? shard.pair_words : shard.entry_words)) [[unlikely]]
+      return false;
+    // [segment.load] acquire; pairs with [segment.publish]
+    const std::uint64_t segment =
+        (kPairs ? shard.pair_directory : shard.entry_directory)[index].load(std::memory_order_acquire);
+    // [arena.clamp-segment] acquire; pairs with [arena.grow]
+    const std::uint64_t populated = header_arena(std::memory_order_acquire);
+    // Far outside if it lies before the arena. Slabs are populated whole; of a damaged word, the slab is read that it leads into.
+    place = (segment - arena_offset_) & ~(kSlabBytes - 1);
+    return place < populated;
   }
   // Prefetches so many bytes from the begin of a line into the second-level cache: the first-level cache can have few lines
   // in flight at once (24 in a Zen 4 core), and the next request waits for one of them.
@@ -271,32 +332,31 @@ class TableReader {
     }
   }
   // kMiss: not in this bucket, whose header was `seen`; not validated.
-  [[gnu::always_inline]] Glance glance_into(const PairBucket& bucket, std::uint64_t key, std::uint64_t fill,
+  [[gnu::always_inline]] Glance glance_into(const PairBucket& bucket, std::uint64_t key, std::uint64_t change,
                                             std::uint64_t& seen, std::uint64_t& value) const noexcept {
     // [pair.header-pair] acquire; pairs with [pair.insert]
     seen = bucket.header.load(std::memory_order_acquire);
     const unsigned found = match_keys(bucket, key, width_) & static_cast<unsigned>(seen & kOccupiedMask);
-    if (!is_of_fill(seen, fill)) [[unlikely]]
+    if (!is_of_fill(seen, change)) [[unlikely]]
       return Glance::kUnclear;
     if (found == 0) [[unlikely]]
       return Glance::kMiss;
     // relaxed: one word, checked below
     value = bucket.values[first_place(found) - 1].load(std::memory_order_relaxed);
     std::atomic_thread_fence(std::memory_order_acquire);  // [pair.check-pair] acquire; pairs with [pair.reuse]
-    // relaxed: after the fence
-    return bucket.header.load(std::memory_order_relaxed) == seen ? Glance::kHit : Glance::kUnclear;
+    return unchanged(bucket.header, seen, change) ? Glance::kHit : Glance::kUnclear;
   }
   // kMiss: not in the chain of this bucket, whose header was `seen`; not validated.
   [[gnu::always_inline]] Glance glance_into(const EntryBucket& primary, std::span<const std::byte> key,
-                                            std::uint64_t hash, const ValueTarget& target, std::uint64_t fill,
+                                            std::uint64_t hash, const ValueTarget& target, std::uint64_t change,
                                             std::uint64_t& seen, std::uint64_t& size) const noexcept {
     // Loaded once: the compiler would load them again after each comparison.
-    const std::byte* const arena = table_ + arena_offset_;
+    const std::byte* const arena = arena_;
     const VectorWidth width = width_;
     const std::uint16_t tag = tag_of(hash);
     // [entry.header-entry] acquire; pairs with [chain.raise]
     seen = primary.header.load(std::memory_order_acquire);
-    if (!is_of_fill(seen, fill)) [[unlikely]]
+    if (!is_of_fill(seen, change)) [[unlikely]]
       return Glance::kUnclear;
     // [arena.clamp-entry] acquire; pairs with [arena.grow]
     const std::uint64_t populated = header_arena(std::memory_order_acquire);
@@ -332,21 +392,10 @@ class TableReader {
     }
     std::atomic_thread_fence(std::memory_order_acquire);  // [entry.check-entry] acquire; pairs with [chain.raise]
     size = value_bytes;
-    // relaxed: after the fence
-    return primary.header.load(std::memory_order_relaxed) == seen ? Glance::kHit : Glance::kUnclear;
-  }
-  // The bucket does not have the key. The caller has fenced.
-  template <typename Bucket>
-  [[gnu::always_inline]] Glance miss_if_unchanged(const Spot<Bucket>& spot, std::uint64_t fill,
-                                                  std::uint64_t seen) const noexcept {
-    // relaxed, all three: after the caller's fence
-    const bool same = spot.bucket->header.load(std::memory_order_relaxed) == seen &&
-                      stable_state(spot.state_word->load(std::memory_order_relaxed)) == stable_state(spot.state) &&
-                      header().fill.load(std::memory_order_relaxed) == fill;
-    return same ? Glance::kMiss : Glance::kUnclear;
+    return unchanged(primary.header, seen, change) ? Glance::kHit : Glance::kUnclear;
   }
   std::optional<std::uint64_t> glance_at_overflow(const PairBucket& primary, std::uint64_t key,
-                                                  std::uint64_t fill) const noexcept;
+                                                  std::uint64_t change) const noexcept;
   Result get_entry(std::span<const std::byte> key, std::uint64_t hash, const ValueTarget& target) const noexcept;
   Step look_in_pairs(Lookup& lookup) const noexcept;
   Step miss_in_pairs(const Lookup& lookup) const noexcept;
@@ -354,10 +403,11 @@ class TableReader {
   Step copy_value(Lookup& lookup, const EntryBucket& primary, std::uint64_t header,
                   const EntryView& entry) const noexcept;
   bool pairs_unchanged(const Lookup& lookup) const noexcept;
+  bool same_change(const Lookup& lookup) const noexcept;
   // The next bucket of a chain; null when the link is invalid, as the bucket was changed meanwhile.
   const PairBucket* overflow_of(const PairBucket& bucket) const noexcept {
-    // relaxed: checked with the header
-    return view().pair_bucket_at(bucket.link.load(std::memory_order_relaxed) & kOffsetMask);
+    // [pair.follow] acquire; pairs with [pair.adopt-fence]: the bucket is at least as new as its adoption
+    return view().pair_bucket_at(bucket.link.load(std::memory_order_acquire) & kOffsetMask);
   }
   // The table as it may be read from now on.
   TableView view() const noexcept {
@@ -379,37 +429,8 @@ class TableReader {
 
   static Result result(Step step, const Lookup& lookup, std::uint32_t round) noexcept;
 
-  // How many buckets may be read: all that the mapping has, or, if it is readable in parts, those made readable.
-  class Limit {
-   public:
-    Limit(std::uint64_t buckets = 0) noexcept : buckets_(buckets) {}
-    Limit& operator=(const Limit& other) noexcept {
-      buckets_.store(other, std::memory_order_relaxed);  // relaxed: before other threads know of the reader
-      return *this;
-    }
-    operator std::uint64_t() const noexcept {
-      return buckets_.load(std::memory_order_acquire);  // [view.see] acquire; pairs with [view.extend]
-    }
-    void extend(std::uint64_t buckets) noexcept {
-      buckets_.store(buckets, std::memory_order_release);  // [view.extend] release; pairs with [view.see]
-    }
-
-   private:
-    std::atomic<std::uint64_t> buckets_;
-  };
-
-  // A shard's constants that every get needs, copied from the shared header once.
-  struct Shard {
-    const ShardHeader* words;  // the state words
-    const PairBucket* pairs;
-    const EntryBucket* entries;
-    std::uint64_t pairs_base;
-    std::uint64_t entries_base;
-    Limit pairs_limit;  // buckets that may be read
-    Limit entries_limit;
-  };
-
   const std::byte* table_ = nullptr;
+  const std::byte* arena_ = nullptr;
   std::uint64_t bytes_ = 0;
   KeyHash hash_{0};
   std::uint64_t arena_offset_ = 0;

@@ -1,15 +1,16 @@
 // TableScan: a walk over all keys of a table while others write to it.
 //
-// The keys of a base bucket are ordered by their level bits in reverse. Linear hashing splits a bucket by its next level
-// bit, so for any number of buckets, each holds one interval of this order; splits divide intervals and never move a key from
-// one side of the walk's position to the other. So the walk is a position in this order, and no key is returned twice.
+// A key belongs to the segment of its fraction, and there to the bucket of other bits of its hash. Splits and merges change how
+// long the intervals of fractions are that segments have, and nothing else. So the position of the walk is the number of a
+// bucket, and a fraction: it visits that bucket of every segment, in the order of fractions, then the next one of each; and
+// no key is returned twice.
 //
-//   level bits      00   10   01   11         reversed:  00 < 01 < 10 < 11
-//   before a split  [  bucket 0 ][  bucket 1 ]
-//   after it        [ 0  ][ 2   ][  bucket 1 ]
+//   fractions       0                1/2              1
+//   before a split  [ segment A     ][ segment B      ]     bucket 0 of A, of B; bucket 1 of A, of B; ...
+//   after it        [ A     ][ C    ][ segment B      ]     bucket 1 of A, of C, of B; ...
 //
-// A step reads the finest interval at the position, in both forms at once where keys may move between them, and validates
-// that nothing of it changed between its first and its last load: its result is the table's content at one moment.
+// A step reads one bucket of one segment, in both forms at once where keys may move between them, and validates that nothing
+// of it changed between its first and its last load: its result is the table's content at one moment.
 // First come the 8-byte keys of every shard, then all others.
 //
 // One thread; stores nothing shared; allocates.
@@ -46,20 +47,20 @@ class TableScan {
   const std::vector<Item>& items() const noexcept { return items_; }
 
  private:
-  static constexpr unsigned kOrderBits = 48;  // level bits
-
+  // Fractions from the position's up to `last` lie in the segment.
   struct Interval {
-    std::uint64_t bucket;
-    std::uint64_t end;  // the first position after it
+    std::uint64_t segment = 0;  // offset; 0: the directory leads out of what may be read
+    std::uint64_t last = 0;
   };
+  template <typename Bucket>
   Interval interval_at(std::uint64_t state) const noexcept;
-  bool within(std::uint64_t hash, std::uint64_t end) const noexcept;
+  bool within(std::uint64_t hash, std::uint64_t last) const noexcept;
   bool wanted(const std::string& key) const noexcept;
-  bool look_at_pairs(std::uint64_t bucket, std::uint64_t end, std::uint64_t fill);
-  bool look_at_entries(std::uint64_t bucket, std::uint64_t end, std::uint64_t fill);
+  bool read_pairs(std::uint64_t segment, std::uint64_t last, std::uint64_t change);
+  bool read_entries(std::uint64_t segment, std::uint64_t number, std::uint64_t last, std::uint64_t change);
   void leave_out_halves_of_moves();
   bool unchanged() const noexcept;
-  void go_on(std::uint64_t end) noexcept;
+  void advance(std::uint64_t last) noexcept;
 
   const TableReader& reader_;
   std::span<const std::byte> prefix_;
@@ -67,8 +68,8 @@ class TableScan {
   // The position of the walk.
   bool words_ = true;  // at 8-byte keys
   std::uint32_t shard_ = 0;
-  std::uint64_t low_ = 0;       // base bucket
-  std::uint64_t position_ = 0;  // in the order of level bits
+  std::uint64_t bucket_ = 0;    // of every segment
+  std::uint64_t fraction_ = 0;  // not visited: those from here on
   // The headers that this step has read.
   struct Seen {
     const Word* header;

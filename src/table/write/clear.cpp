@@ -1,11 +1,11 @@
 // Clear: the whole table is emptied by one store.
 //
 // Every bucket stores the fill (its low 8 bits) to which it belongs; a bucket of another fill counts as empty, for readers and
-// writers alike. `fill + 1` therefore empties all of them at one moment. Their memory is reclaimed in bounded steps: when
+// writers alike. One more in the change word therefore empties all of them at one moment. Their memory is reclaimed in bounded steps: when
 // a request touches a stale bucket, when a split does, or by the sweep after each request and while the worker is idle.
 //
 //   reset of a pair bucket       header = {version + 1, fill, no places, no overflow}: one store
-//   reset of an entry bucket     `touched`; its cells = 0; header = {version + 1, fill}; then its entries are free
+//   reset of an entry bucket     its cells = 0; header = {version + 1, fill}; then its entries are free
 //
 // A kill in between leaves a stale bucket, which is reset again.
 #include "layout/table.hpp"
@@ -22,41 +22,56 @@ constexpr auto kRelaxed = std::memory_order_relaxed;  // relaxed: as in writer.c
 bool ShardWriter::is_stale(const Word& header) const noexcept { return !is_of_fill(header.load(kRelaxed), fill_); }
 
 void ShardWriter::clear() noexcept {
-  const std::uint64_t before = header_.fill.load(kRelaxed);
-  intent_.seal({IntentKind::kFill, 0, before + 1});
-  // [fill.clear] release; pairs with [fill.read]
-  header_.fill.store(before + 1, std::memory_order_release);
-  begin_sweep(before + 1);
+  const std::uint64_t next = fill_of(header_.change.load(kRelaxed) + 1);
+  intent_.seal({IntentKind::kFill, 0, next});
+  // By addition: other lanes turn the same word.
+  header_.change.fetch_add(1, std::memory_order_release);  // [fill.clear] release; pairs with [change.read]
+  begin_sweep(next);
 }
 
 bool ShardWriter::may_clear() const noexcept {
-  const std::uint64_t next = header_.fill.load(kRelaxed) + 1;
+  const std::uint64_t next = header_.change.load(kRelaxed) + 1;
   for (std::uint32_t i = 0; i < header_.shard_count; ++i) {
     // [fill.may-clear] acquire; pairs with [fill.swept]
-    if (next - header_.lane_stats[i].swept_fill.load(std::memory_order_acquire) > kMostFillsBehind) return false;
+    const std::uint64_t swept = header_.lane_stats[i].swept_fill.load(std::memory_order_acquire);
+    if (fill_of(next - swept) > kMostFillsBehind) return false;
   }
   return true;
 }
 
 // From here on the counts of keys are of the new fill. A sum of the counts skips lanes that have not noticed the clear yet.
 void ShardWriter::begin_sweep(std::uint64_t fill) noexcept {
+  end_twin(pairs_);
+  end_twin(entries_);
   fill_ = fill;
-  swept_ = false;
-  swept_pairs_ = 0;
-  swept_entries_ = 0;
+  swept_ = pairs_.swept = entries_.swept = false;
+  pairs_.swept_fraction = entries_.swept_fraction = 0;
+  pairs_.swept_bucket = entries_.swept_bucket = 0;
+  resize_due_ = true;
   stats_.pair_keys.store(0, kRelaxed);
   stats_.entry_keys.store(0, kRelaxed);
   stats_.fill.store(fill, std::memory_order_release);  // [fill.noticed] release; pairs with [fill.counts]
 }
 
+// In the order of fractions: a split or merge meanwhile leaves nothing out, as both bring the buckets that they copy up to date.
+template <typename Bucket>
+unsigned ShardWriter::sweep(Form<Bucket>& form, unsigned buckets) noexcept {
+  for (; buckets > 0 && !form.swept; --buckets) {
+    fresh(bucket_of<Bucket>(form.directory.segment(form.swept_fraction), form.swept_bucket));
+    if (++form.swept_bucket < kSegmentBuckets<Bucket>) continue;
+    form.swept_bucket = 0;
+    form.swept_fraction = form.directory.last_of(form.swept_fraction) + 1;
+    form.swept = form.swept_fraction == 0;
+  }
+  return buckets;
+}
+
 bool ShardWriter::sweep(unsigned buckets) noexcept {
   if (swept_) return false;
-  const std::uint64_t pairs = state_buckets(shard_.pair_state.load(kRelaxed), shard_.pairs_base);
-  const std::uint64_t entries = state_buckets(shard_.entry_state.load(kRelaxed), shard_.entries_base);
-  for (; buckets > 0 && swept_pairs_ < pairs; --buckets) fresh(pairs_ + swept_pairs_++);
-  for (; buckets > 0 && swept_entries_ < entries; --buckets) fresh(entries_ + swept_entries_++);
-  if (swept_pairs_ == pairs && swept_entries_ == entries) {
+  sweep(entries_, sweep(pairs_, buckets));
+  if (pairs_.swept && entries_.swept) {
     swept_ = true;
+    lowered_ = false;
     // [fill.swept] release; pairs with [fill.may-clear]: every bucket is of this fill
     stats_.swept_fill.store(fill_, std::memory_order_release);
   }
@@ -72,7 +87,6 @@ void ShardWriter::reset(PairBucket& primary) noexcept {
 }
 
 void ShardWriter::reset(EntryBucket& primary) noexcept {
-  intent_.touch(offset_of(&primary));
   std::uint64_t cells[kPlaces];
   for (unsigned i = 0; i < kPlaces; ++i) {
     cells[i] = primary.cells[i].load(kRelaxed);

@@ -26,11 +26,15 @@ bool ShardWriter::make_room(Effort& effort, std::uint64_t bytes) {
   if (sweep(kSweptBuckets)) return true;
   if (!effort.begun) {
     const std::uint64_t needed = round_up(bytes, kSlabBytes) / kSlabBytes;
-    const bool can_fit = needed == 1 || needed <= pool_.slabs_within_reach() + blocks_.slabs_to_empty();
+    const bool can_fit = needed == 1 || needed <= pool_.slabs_within_reach() + blocks_.slabs_to_empty() +
+                                                      segments_to_spare(pairs_) + segments_to_spare(entries_);
     effort.begun = true;
     effort.slabs_left = can_fit ? needed + kSlabsToSpare : 0;
+    if (can_fit) blocks_.trim();
   }
   if (effort.slabs_left == 0) return false;
+  if (shrink_for_room(pairs_) || shrink_for_room(entries_)) return true;
+  if (bytes > kLargestBlock && lower_step()) return true;
   if (!blocks_.evacuating() && !blocks_.begin_evacuation()) return false;
   if (evacuate(kMovedEntries)) --effort.slabs_left;
   return true;

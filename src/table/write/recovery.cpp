@@ -1,8 +1,9 @@
 // Restart from the table that a dead server left. It may have been killed between any two stores, and so may this one.
 //
-//   settle            the chain that `touched` names gets a higher version, so that a reader in it fails its validation;
-//                     the record shows whether its request is in the table; half a move is undone or completed
-//   repeat_removal    split.cpp
+//   a turn of the change word, before anything else (Table): whatever a reader has read in a chain that the dead server was
+//                     changing, its validation fails
+//   settle            the record shows whether its request is in the table; half a move is undone or completed
+//   repeat_removal    resize.cpp: a split or merge is completed
 //   survey, adopt     everything that is reachable is used, the rest of the arena is free
 //
 // Readers continue all the time. docs/internals/concurrency.md, "Restart", has the argument; models exactly_once, pairs,
@@ -24,7 +25,7 @@ constexpr auto kRelaxed = std::memory_order_relaxed;  // relaxed: as in writer.c
 
 // Prefetch distance for buckets whose overflow buckets are read: enough to hide the latency of memory.
 constexpr std::uint64_t kAhead = 16;
-constexpr std::uint64_t kBucketsWorthAThread = 100'000;
+constexpr std::uint64_t kSegmentsWorthAThread = 200;
 
 }  // namespace
 
@@ -32,23 +33,20 @@ bool ShardWriter::lies_within(std::uint64_t offset, std::uint64_t size) const no
   return offset % 8 == 0 && offset >= sizeof(TableHeader) && offset < table_.bytes() && size <= table_.bytes() - offset;
 }
 
-bool ShardWriter::is_entry_bucket(std::uint64_t offset) const noexcept {
-  return offset >= shard_.entries_offset && (offset - shard_.entries_offset) % sizeof(EntryBucket) == 0 &&
-         (offset - shard_.entries_offset) / sizeof(EntryBucket) <
-             state_buckets(shard_.entry_state.load(kRelaxed), shard_.entries_base);
+bool ShardWriter::plausible() noexcept {
+  const TablePlan plan = plan_table(header_.memory_limit, header_.shard_count);
+  const std::uint64_t populated = header_.arena_populated.load(kRelaxed);
+  const auto fits = [&](Directory& directory, const GrowingArea& words) {
+    return words.populated() <= words.max_bytes() && directory.read(plan.arena_offset, populated, plan.most_depth);
+  };
+  return fits(pairs_.directory, pairs_.words) && fits(entries_.directory, entries_.words);
 }
 
-bool ShardWriter::plausible() const noexcept {
-  const auto fits = [](std::uint64_t state, std::uint64_t base, std::uint64_t size, const GrowingArea& area) {
-    constexpr unsigned kMostLevels = 40;  // beyond that, the shifts below are undefined
-    if (state_level(state) >= kMostLevels) return false;
-    // A split in progress has added a bucket to the initial ones.
-    if ((state & kStateSplitting) != 0 && state_buckets(state, base) == base) return false;
-    return state_split(state) < base << state_level(state) && area.populated() <= area.max_bytes() &&
-           state_buckets(state, base) <= area.populated() / size;
-  };
-  return fits(shard_.pair_state.load(kRelaxed), shard_.pairs_base, sizeof(PairBucket), pair_area_) &&
-         fits(shard_.entry_state.load(kRelaxed), shard_.entries_base, sizeof(EntryBucket), entry_area_);
+std::vector<std::pair<std::uint64_t, SlabKind>> ShardWriter::segments() const {
+  std::vector<std::pair<std::uint64_t, SlabKind>> all;
+  for (const std::uint64_t segment : pairs_.directory.all()) all.emplace_back(segment, kSlabPairBuckets);
+  for (const std::uint64_t segment : entries_.directory.all()) all.emplace_back(segment, kSlabEntryBuckets);
+  return all;
 }
 
 // Do a chain's links, and for entries the keys, lie where they can be read? survey() reports damage; until then it must only
@@ -94,13 +92,6 @@ void ShardWriter::unlink_cell(std::uint64_t cell, std::uint64_t word) noexcept {
 }
 
 ShardWriter::Settled ShardWriter::settle(const Intent& intent) noexcept {
-  // Memory that a reader may have read in this chain can be reused below: its validation must fail first.
-  if (const std::uint64_t touched = intent.touched.load(kRelaxed); is_entry_bucket(touched)) {
-    Word& header = table_.at<EntryBucket>(touched)->header;
-    // [recovery.raise] release; pairs with [cell.check]
-    header.store(header.load(kRelaxed) + kVersionStep, std::memory_order_release);
-    std::atomic_thread_fence(std::memory_order_release);  // [recovery.raise-fence] release; pairs with [cell.check]
-  }
   const std::uint64_t place = intent.place.load(kRelaxed);
   const auto bit_is_on = [&] {
     constexpr std::uint64_t kBit = sizeof(PairBucket::header) - 1;
@@ -120,7 +111,7 @@ ShardWriter::Settled ShardWriter::settle(const Intent& intent) noexcept {
           lies_within(place, sizeof(Word)) && table_.at<Word>(place)->load(kRelaxed) == intent.new_word.load(kRelaxed);
       break;
     case IntentKind::kFill:
-      applied = header_.fill.load(kRelaxed) == intent.new_word.load(kRelaxed);
+      applied = fill_of(header_.change.load(kRelaxed)) == intent.new_word.load(kRelaxed);
       break;
     case IntentKind::kPairInsert:
       applied = bit_is_on();
@@ -141,18 +132,20 @@ ShardWriter::Settled ShardWriter::settle(const Intent& intent) noexcept {
 }
 
 std::uint64_t ShardWriter::survey(ArenaCensus& census) {
-  fill_ = header_.fill.load(kRelaxed);
+  fill_ = fill_of(header_.change.load(kRelaxed));
   const std::uint64_t dropped = survey_pairs(census) + survey_entries(census);
   stats_.fill.store(fill_, kRelaxed);  // the counts are of this fill
   return dropped;
 }
 
-std::uint64_t ShardWriter::survey_pairs(ArenaCensus& census) noexcept {
-  const std::uint64_t buckets = state_buckets(shard_.pair_state.load(kRelaxed), shard_.pairs_base);
+std::uint64_t ShardWriter::survey_pairs(ArenaCensus& census) {
   std::uint64_t keys = 0;
   std::uint64_t dropped = 0;
-  for (std::uint64_t i = 0; i < buckets; ++i) {
-    PairBucket* bucket = &pairs_[i];
+  const std::vector<std::uint64_t> segments = pairs_.directory.all();
+  for (const std::uint64_t segment : segments) census.count_segment(number(), kSlabPairBuckets, segment);
+  for (std::uint64_t i = 0; i < segments.size() * kSegmentBuckets<PairBucket>; ++i) {
+    PairBucket* bucket =
+        bucket_of<PairBucket>(segments[i / kSegmentBuckets<PairBucket>], i % kSegmentBuckets<PairBucket>);
     const bool live = !is_stale(bucket->header);  // a cleared chain's buckets are used until it is reset
     for (unsigned length = 1;; ++length) {
       const std::uint64_t header = bucket->header.load(kRelaxed);
@@ -174,20 +167,20 @@ std::uint64_t ShardWriter::survey_pairs(ArenaCensus& census) noexcept {
 }
 
 std::uint64_t ShardWriter::survey_entries(ArenaCensus& census) {
-  const std::uint64_t buckets = state_buckets(shard_.entry_state.load(kRelaxed), shard_.entries_base);
-  const std::uint64_t threads =
-      std::clamp<std::uint64_t>(buckets / kBucketsWorthAThread, 1, std::max(1u, std::thread::hardware_concurrency()));
+  const std::vector<std::uint64_t> segments = entries_.directory.all();
+  for (const std::uint64_t segment : segments) census.count_segment(number(), kSlabEntryBuckets, segment);
+  const std::uint64_t threads = std::clamp<std::uint64_t>(segments.size() / kSegmentsWorthAThread, 1,
+                                                          std::max(1u, std::thread::hardware_concurrency()));
   std::vector<EntrySurvey> parts(threads);
   {
     std::vector<std::jthread> others;
     for (std::uint64_t i = 0; i < threads; ++i) {
-      const std::uint64_t first = buckets * i / threads;
-      const std::uint64_t last = buckets * (i + 1) / threads;
+      const std::uint64_t first = segments.size() * i / threads;
+      const auto mine = std::span(segments).subspan(first, segments.size() * (i + 1) / threads - first);
       if (i + 1 == threads) {
-        survey_entries(census, first, last, parts[i]);
+        survey_entries(census, mine, parts[i]);
       } else {
-        others.emplace_back(
-            [this, &census, first, last, &part = parts[i]] { survey_entries(census, first, last, part); });
+        others.emplace_back([this, &census, mine, &part = parts[i]] { survey_entries(census, mine, part); });
       }
     }
   }
@@ -202,16 +195,20 @@ std::uint64_t ShardWriter::survey_entries(ArenaCensus& census) {
   return dropped;
 }
 
-void ShardWriter::survey_entries(ArenaCensus& census, std::uint64_t first, std::uint64_t last,
+void ShardWriter::survey_entries(ArenaCensus& census, std::span<const std::uint64_t> segments,
                                  EntrySurvey& found) const {
-  for (std::uint64_t i = first; i < last; ++i) {
-    if (i + kAhead < last) {
-      const std::uint64_t word = entries_[i + kAhead].cells[kPlaces - 1].load(kRelaxed);
+  const std::uint64_t buckets = segments.size() * kSegmentBuckets<EntryBucket>;
+  const auto bucket_at = [&](std::uint64_t i) {
+    return bucket_of<EntryBucket>(segments[i / kSegmentBuckets<EntryBucket>], i % kSegmentBuckets<EntryBucket>);
+  };
+  for (std::uint64_t i = 0; i < buckets; ++i) {
+    if (i + kAhead < buckets) {
+      const std::uint64_t word = bucket_at(i + kAhead)->cells[kPlaces - 1].load(kRelaxed);
       if (is_link(word) && census.may_be_entry(cell_offset(word))) {
         __builtin_prefetch(table_.at<std::byte>(cell_offset(word)));
       }
     }
-    EntryBucket* primary = &entries_[i];
+    EntryBucket* primary = bucket_at(i);
     const bool live = !is_stale(primary->header);  // a cleared chain's entries are used until it is reset
     unsigned length = 1;
     for (EntryBucket* bucket = primary; bucket != nullptr;) {
@@ -244,11 +241,12 @@ bool ShardWriter::is_counted(ArenaCensus& census, std::uint64_t offset) const {
   return census.count_entry(number(), offset, entry_bytes(meta_key_bytes(meta), meta_value_bytes(meta)));
 }
 
-std::uint64_t ShardWriter::drop_entries(const std::vector<std::uint64_t>& misfits) noexcept {
-  const std::uint64_t buckets = state_buckets(shard_.entry_state.load(kRelaxed), shard_.entries_base);
+std::uint64_t ShardWriter::drop_entries(const std::vector<std::uint64_t>& misfits) {
   std::uint64_t dropped = 0;
-  for (std::uint64_t i = 0; i < buckets; ++i) {
-    EntryBucket* primary = &entries_[i];
+  const std::vector<std::uint64_t> segments = entries_.directory.all();
+  for (std::uint64_t i = 0; i < segments.size() * kSegmentBuckets<EntryBucket>; ++i) {
+    EntryBucket* primary =
+        bucket_of<EntryBucket>(segments[i / kSegmentBuckets<EntryBucket>], i % kSegmentBuckets<EntryBucket>);
     for (EntryBucket* bucket = primary; bucket != nullptr;) {
       EntryBucket* next = nullptr;
       for (Word& cell : bucket->cells) {
@@ -267,25 +265,35 @@ std::uint64_t ShardWriter::drop_entries(const std::vector<std::uint64_t>& misfit
 }
 
 void ShardWriter::adopt(const ArenaCensus& census) {
-  const std::uint64_t fill = header_.fill.load(kRelaxed);
+  const std::uint64_t fill = fill_of(header_.change.load(kRelaxed));
   // A lane whose last worker had not noticed the last clear: its counts are void.
   if (stats_.fill.load(kRelaxed) != fill) begin_sweep(fill);
   fill_ = fill;
   swept_ = stats_.swept_fill.load(kRelaxed) == fill;
-  swept_pairs_ = swept_entries_ = 0;
-  grown_ = true;
+  pairs_.swept = entries_.swept = swept_;
+  pairs_.swept_fraction = entries_.swept_fraction = 0;
+  pairs_.swept_bucket = entries_.swept_bucket = 0;
+  pairs_.segments_stat.store(pairs_.directory.segments(), kRelaxed);
+  entries_.segments_stat.store(entries_.directory.segments(), kRelaxed);
+  resize_due_ = true;
   blocks_.adopt(census);
 }
 
-void ShardWriter::report(ArenaCensus& census) const { blocks_.report(census); }
+void ShardWriter::report(ArenaCensus& census) const {
+  blocks_.report(census);
+  for (const auto& [segment, kind] : segments()) census.count_segment(number(), kind, segment);
+}
 
 void ShardWriter::describe(WriterState& state) const {
   const std::string shard = "shard " + std::to_string(number()) + ": ";
   state.add(shard + "fill", fill_);
   state.add(shard + "every bucket is swept", swept_ ? 1 : 0);
-  state.add(shard + "swept pair buckets", swept_pairs_);
-  state.add(shard + "swept entry buckets", swept_entries_);
-  state.add(shard + "growth may be due", grown_ ? 1 : 0);
+  state.add(shard + "swept pair buckets", pairs_.swept_fraction + pairs_.swept_bucket);
+  state.add(shard + "swept entry buckets", entries_.swept_fraction + entries_.swept_bucket);
+  state.add(shard + "growth or shrinking may be due", resize_due_ ? 1 : 0);
+  state.add(shard + "a split of pairs is under way", pairs_.twin.to != 0 ? 1 : 0);
+  state.add(shard + "a split of entries is under way", entries_.twin.to != 0 ? 1 : 0);
+  for (const auto& [segment, kind] : segments()) state.add(shard + "segment of kind " + std::to_string(kind), segment);
   state.add(shard + "pair_keys", stats_.pair_keys.load(kRelaxed));
   state.add(shard + "entry_keys", stats_.entry_keys.load(kRelaxed));
   state.add(shard + "fill of the counts", stats_.fill.load(kRelaxed));

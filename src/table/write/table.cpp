@@ -1,6 +1,8 @@
 #include "table/write/table.hpp"
 
+#include <algorithm>
 #include <cstddef>
+#include <iterator>
 #ifndef NDEBUG
 #include <cstdio>
 #include <cstdlib>
@@ -25,12 +27,16 @@ void write_table_header(TableHeader& header, const TableOptions& options) noexce
   header.arena_bytes = plan.arena_bytes;
   header.membarrier = options.membarrier ? 1 : 0;
   for (std::uint32_t i = 0; i < options.shards; ++i) {
-    // BUCKETS is the total: the first shards get the remainder of the division.
-    const std::uint64_t base = options.buckets / options.shards + (i < options.buckets % options.shards ? 1 : 0);
+    // BUCKETS is the total of each form: each shard gets as many whole segments as it takes.
+    const auto segments = [&](std::uint64_t of_segment) {
+      return std::max<std::uint64_t>(
+          1, round_up(options.buckets, options.shards * of_segment) / (options.shards * of_segment));
+    };
     ShardHeader& shard = header.shards[i];
-    shard.pairs_offset = plan.pairs_offset + i * plan.pairs_stride;
-    shard.entries_offset = plan.entries_offset + i * plan.entries_stride;
-    shard.pairs_base = shard.entries_base = base;
+    shard.pair_directory = plan.pair_directory(i);
+    shard.entry_directory = plan.entry_directory(i);
+    shard.pair_base = segments(kSegmentBuckets<PairBucket>);
+    shard.entry_base = segments(kSegmentBuckets<EntryBucket>);
   }
 }
 
@@ -38,7 +44,8 @@ void write_table_header(TableHeader& header, const TableOptions& options) noexce
 std::uint64_t checksum_of(const TableHeader& header) noexcept {
   std::uint64_t sum = checksum_of_head(header.region, offsetof(TableHeader, checksum));
   for (const ShardHeader& shard : header.shards) {
-    sum = hash_bytes(&shard.pairs_offset, offsetof(ShardHeader, reserved) - offsetof(ShardHeader, pairs_offset), sum);
+    sum =
+        hash_bytes(&shard.pair_directory, offsetof(ShardHeader, reserved) - offsetof(ShardHeader, pair_directory), sum);
   }
   return sum;
 }
@@ -67,6 +74,8 @@ Result<std::unique_ptr<Table>> Table::create(const std::string& path, const Tabl
   if (Status status = region->populate(0, kHeadBytes); !status.ok()) return status;
   region->write_header(RegionKind::kTable, options.incarnation);
   write_table_header(*region->at<TableHeader>(0), options);
+  // relaxed: nobody else has the region
+  region->at<TableHeader>(0)->change.store(kTurn, std::memory_order_relaxed);
   region->at<TableHeader>(0)->checksum = checksum_of(*region->at<TableHeader>(0));
   std::unique_ptr<Table> table(new Table(std::move(*region), options, journal));
   if (!table->budget_.reserve(kHeadBytes) || !table->open()) {
@@ -104,10 +113,27 @@ Result<std::unique_ptr<Table>> Table::attach(Region region, Journal journal) {
   options.shards = header.shard_count;
   options.hash_seed = header.hash_seed;
   std::unique_ptr<Table> table(new Table(std::move(region), options, journal));
+  std::vector<std::pair<std::uint64_t, SlabKind>> segments;
   for (const auto& shard : table->shards_) {
-    if (!shard->plausible()) return damaged("split states are not valid");
+    if (!shard->plausible()) return damaged("directories are not valid");
+    std::ranges::copy(shard->segments(), std::back_inserter(segments));
+  }
+  std::ranges::sort(segments);
+  for (std::size_t i = 0; i < segments.size(); ++i) {
+    const auto& [segment, kind] = segments[i];
+    const bool twice = i > 0 && segment == segments[i - 1].first;
+    // relaxed: as above
+    const std::uint8_t recorded =
+        journal.slab_class((segment - header.arena_offset) / kSlabBytes).load(std::memory_order_relaxed);
+    if (twice || recorded != kind) return damaged("directories are not valid");
   }
   return table;
+}
+
+void Table::begin_restart() noexcept {
+  // Before anything else: whatever a reader has read in a chain that the dead server was changing, its validation fails now.
+  header().change.fetch_add(kTurn, std::memory_order_release);  // [change.restart] release; pairs with [change.first]
+  std::atomic_thread_fence(std::memory_order_release);  // [change.restart-fence] release; pairs with [cell.check]
 }
 
 std::uint64_t Table::adopt(const std::vector<Stream>& streams, std::vector<std::size_t>& lost) {
@@ -165,6 +191,7 @@ WriterState Table::state() const {
 
 std::vector<std::byte> Table::tell() {
   populator_.reset();
+  for (const auto& shard : shards_) shard->end_upkeep();
   ArenaCensus census(header(), journal_);
   pool_->report(census);
   for (const auto& shard : shards_) shard->report(census);

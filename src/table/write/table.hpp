@@ -19,7 +19,7 @@
 namespace hostmap {
 
 struct TableOptions {
-  std::uint64_t buckets = 1024;  // in each form, over all shards; at least one per shard
+  std::uint64_t buckets = 1024;  // at least, in each form, over all shards; in whole segments
   std::uint64_t memory_limit = std::uint64_t{1} << 30;
   std::uint64_t max_value_bytes = std::uint64_t{64} << 20;
   std::uint32_t shards = 1;
@@ -36,6 +36,8 @@ class Table {
 
   // Maps and verifies a dead server's region; nothing in it is changed. kInvalid: it cannot be taken over, and why.
   static Result<std::unique_ptr<Table>> attach(Region region, Journal journal);
+  // The first step of a restart, before any shard is settled.
+  void begin_restart() noexcept;
   // After the shards were settled: `streams` hold entries that nothing links yet. Returns how many places and links were
   // invalid and were dropped. `lost`: numbers of the streams whose entries are invalid.
   struct Stream {

@@ -29,25 +29,32 @@ ShardWriter::ShardWriter(Region& table, std::uint32_t shard, Intent& intent, Mem
       populator_(populator),
       pool_(pool),
       blocks_(pool, stats_, shard),
-      pair_area_(table, budget, shard_.pairs_offset, plan_table(header_.memory_limit, header_.shard_count).pairs_stride,
-                 shard_.pairs_populated),
-      entry_area_(table, budget, shard_.entries_offset,
-                  plan_table(header_.memory_limit, header_.shard_count).entries_stride, shard_.entries_populated),
-      pairs_(table.at<PairBucket>(shard_.pairs_offset)),
-      entries_(table.at<EntryBucket>(shard_.entries_offset)),
+      pairs_(table, budget, kSlabPairBuckets, shard_.pair_directory, shard_.pair_directory_populated, shard_.pair_state,
+             shard_.pair_twin, shard_.pair_base, stats_.pair_keys, stats_.pair_segments),
+      entries_(table, budget, kSlabEntryBuckets, shard_.entry_directory, shard_.entry_directory_populated,
+               shard_.entry_state, shard_.entry_twin, shard_.entry_base, stats_.entry_keys, stats_.entry_segments),
       width_(widest_vectors()),
       intent_(intent) {}
 
-bool ShardWriter::open() {
-  return pair_area_.extend_to(shard_.pairs_base * sizeof(PairBucket)) &&
-         entry_area_.extend_to(shard_.entries_base * sizeof(EntryBucket));
+template <typename Bucket>
+bool ShardWriter::open(Form<Bucket>& form) {
+  if (!form.words.extend_to(Directory::bytes_for(form.directory.base()))) return false;
+  std::vector<std::uint64_t> segments;
+  for (std::uint64_t i = 0; i < form.directory.base(); ++i) {
+    const std::uint64_t slab = pool_.take(1, form.kind, number());
+    if (slab == SlabPool::kNone) return false;
+    segments.push_back(pool_.slab_offset(slab));  // of a new file: zeros, which are empty buckets
+  }
+  form.directory.fill(segments);
+  form.segments_stat.store(segments.size(), kRelaxed);
+  return true;
 }
 
+bool ShardWriter::open() { return open(pairs_) && open(entries_); }
+
 void ShardWriter::close() noexcept {
-  // [state.close] release; pairs with [state.read]
-  shard_.pair_state.fetch_or(kStateClosed, std::memory_order_release);
-  shard_.entry_state.fetch_or(kStateClosed,
-                              std::memory_order_release);  // [state.close-entries] release; pairs with [state.read]
+  close_state(shard_.pair_state);
+  close_state(shard_.entry_state);
 }
 
 // --- Finding ---------------------------------------------------------------------------------------------------------
@@ -61,13 +68,12 @@ HashedKey ShardWriter::hashed(std::span<const std::byte> key) const noexcept {
 }
 
 PairBucket* ShardWriter::pair_home(const HashedKey& key) const noexcept {
-  const std::uint64_t state = shard_.pair_state.load(kRelaxed);
-  if (key.home != nullptr && key.home_state == state) return key.home;
-  return pairs_ + bucket_index(state, shard_.pairs_base, key.fraction, key.hash);
+  if (key.home != nullptr && key.home_moves == moves_) return key.home;
+  return bucket_of<PairBucket>(pairs_.directory.segment(key.fraction), segment_bucket<PairBucket>(key.hash));
 }
 
 EntryBucket* ShardWriter::entry_home(const HashedKey& key) const noexcept {
-  return entries_ + bucket_index(shard_.entry_state.load(kRelaxed), shard_.entries_base, key.fraction, key.hash);
+  return bucket_of<EntryBucket>(entries_.directory.segment(key.fraction), segment_bucket<EntryBucket>(key.hash));
 }
 
 PairBucket* ShardWriter::pair_next(const PairBucket& bucket) const noexcept {
@@ -79,8 +85,8 @@ bool ShardWriter::mixed() const noexcept { return (shard_.pair_state.load(kRelax
 
 void ShardWriter::prefetch(HashedKey& key) const noexcept {
   if (key.is_word()) {
-    key.home_state = shard_.pair_state.load(kRelaxed);
-    key.home = pairs_ + bucket_index(key.home_state, shard_.pairs_base, key.fraction, key.hash);
+    key.home = pair_home(key);
+    key.home_moves = moves_;
     __builtin_prefetch(&key.home->header, 1);
     __builtin_prefetch(&key.home->link, 1);
   }
@@ -187,7 +193,7 @@ ShardWriter::PairPlace ShardWriter::link_pair_bucket(PairBucket* primary) {
 void ShardWriter::release_pair_overflow(PairBucket* bucket) noexcept {
   while (bucket != nullptr) {
     PairBucket* next = pair_next(*bucket);
-    blocks_.release_overflow(kSlabPairOverflow, offset_of(bucket));
+    release_overflow(kSlabPairOverflow, offset_of(bucket));
     bucket = next;
   }
 }
@@ -210,7 +216,6 @@ Word* ShardWriter::link_entry_bucket(EntryBucket* primary) {
   std::atomic_thread_fence(std::memory_order_release);  // [cell.reuse] release; pairs with [cell.check]
   bucket->cells[0].store(link.load(kRelaxed), kRelaxed);
   for (unsigned i = 1; i < kPlaces; ++i) bucket->cells[i].store(0, kRelaxed);
-  intent_.touch(offset_of(primary));
   // The moved cell can be found in either place, so no version needs to rise.
   // [cell.link] release; pairs with [cell.load]
   link.store(make_cell(0, offset), std::memory_order_release);
@@ -221,7 +226,9 @@ void ShardWriter::set_mixed() noexcept {
   if (mixed()) return;
   // [state.mixed] release; pairs with [state.read]: stored before any such entry is linked
   shard_.pair_state.store(shard_.pair_state.load(kRelaxed) | kStateMixed, std::memory_order_release);
-  std::atomic_thread_fence(std::memory_order_release);  // [state.mixed-fence] release; pairs with [pair.miss]
+  // A miss among the pairs that did not see the bit is no answer.
+  header_.change.fetch_add(kTurn, std::memory_order_release);  // [change.mixed] release; pairs with [change.first]
+  std::atomic_thread_fence(std::memory_order_release);         // [state.mixed-fence] release; pairs with [pair.miss]
 }
 
 // --- Mutations -------------------------------------------------------------------------------------------------------
@@ -253,6 +260,7 @@ StatusCode ShardWriter::put_pair(const HashedKey& key, std::uint64_t value) {
     Word& word = at.bucket->values[at.place - 1];
     intent_.seal({IntentKind::kValue, offset_of(&word), value});
     word.store(value, std::memory_order_release);  // [pair.value] release; pairs with [pair.check]
+    changed(primary);
     return StatusCode::kOk;
   }
   EntryBucket* entry_primary = nullptr;
@@ -277,8 +285,9 @@ StatusCode ShardWriter::put_pair(const HashedKey& key, std::uint64_t value) {
   }
   const std::uint64_t header = (bucket.header.load(kRelaxed) + kVersionStep) | std::uint64_t{1} << place.place;
   bucket.header.store(header, std::memory_order_release);  // [pair.insert] release; pairs with [pair.header]
+  changed(primary);
   count(stats_.pair_keys);
-  grown_ = true;
+  resize_due_ = true;
   if (entry.cell != nullptr) {
     const std::uint64_t size = entry_size(entry.word);
     swing_cell(entry_primary, *entry.cell, 0);
@@ -291,11 +300,12 @@ StatusCode ShardWriter::put_pair(const HashedKey& key, std::uint64_t value) {
 // Changes a cell, and raises the chain's version unless the cell was empty. Then the old word's entry is free.
 void ShardWriter::swing_cell(EntryBucket* primary, Word& cell, std::uint64_t word) noexcept {
   const std::uint64_t old = cell.load(kRelaxed);
-  intent_.touch(offset_of(primary));
   cell.store(word, std::memory_order_release);  // [cell.swing] release; pairs with [cell.load]
-  if (old == 0) return;
-  // [chain.raise] release; pairs with [cell.check]
-  primary->header.store(primary->header.load(kRelaxed) + kVersionStep, std::memory_order_release);
+  if (old != 0) {
+    // [chain.raise] release; pairs with [cell.check]
+    primary->header.store(primary->header.load(kRelaxed) + kVersionStep, std::memory_order_release);
+  }
+  changed(primary);
 }
 
 std::uint64_t ShardWriter::begin_entry(std::uint64_t key_bytes, std::uint64_t value_bytes, Effort& effort) {
@@ -398,9 +408,11 @@ StatusCode ShardWriter::try_commit(const HashedKey& key, std::uint64_t entry) {
   if (cell == nullptr) cell = link_entry_bucket(primary);
   if (cell == nullptr) return StatusCode::kFull;
   PairPlace pair;
+  PairBucket* pair_primary = nullptr;
   if (key.is_word()) {
     set_mixed();
-    pair = find_pair(fresh_pairs(key), key.word(), nullptr);
+    pair_primary = fresh_pairs(key);
+    pair = find_pair(pair_primary, key.word(), nullptr);
   }
   const std::uint64_t word = make_cell(tag_of(key.hash), entry);
   const std::uint64_t old_size = old.cell != nullptr ? entry_size(old.word) : 0;
@@ -415,24 +427,29 @@ StatusCode ShardWriter::try_commit(const HashedKey& key, std::uint64_t entry) {
     const std::uint64_t header =
         (pair.bucket->header.load(kRelaxed) + kVersionStep) & ~(std::uint64_t{1} << pair.place);
     pair.bucket->header.store(header, std::memory_order_release);  // [pair.move] release; pairs with [pair.header]
+    changed(pair_primary);
     count(stats_.pair_keys, -std::uint64_t{1});
   }
   if (old.cell != nullptr) {
     blocks_.release(cell_offset(old.word), old_size);
   } else {
     count(stats_.entry_keys);
-    grown_ = true;
+    resize_due_ = true;
   }
   return StatusCode::kOk;
 }
 
 StatusCode ShardWriter::erase(const HashedKey& key) {
   if (key.is_word()) {
-    if (const PairPlace at = find_pair(fresh_pairs(key), key.word(), nullptr); at.bucket != nullptr) {
+    PairBucket* const primary = fresh_pairs(key);
+    if (const PairPlace at = find_pair(primary, key.word(), nullptr); at.bucket != nullptr) {
       intent_.seal({IntentKind::kPairErase, IntentWriter::bit_of(offset_of(at.bucket), at.place)});
       const std::uint64_t header = (at.bucket->header.load(kRelaxed) + kVersionStep) & ~(std::uint64_t{1} << at.place);
       at.bucket->header.store(header, std::memory_order_release);  // [pair.erase] release; pairs with [pair.header]
+      changed(primary);
       count(stats_.pair_keys, -std::uint64_t{1});
+      resize_due_ = true;
+      ++removed_;
       return StatusCode::kOk;
     }
     if (!mixed()) return StatusCode::kNotFound;
@@ -445,6 +462,8 @@ StatusCode ShardWriter::erase(const HashedKey& key) {
   swing_cell(primary, *at.cell, 0);
   blocks_.release(cell_offset(at.word), size);
   count(stats_.entry_keys, -std::uint64_t{1});
+  resize_due_ = true;
+  ++removed_;
   return StatusCode::kOk;
 }
 

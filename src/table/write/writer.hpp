@@ -1,4 +1,4 @@
-// ShardWriter: the one writer of a shard. Every change of the table is here and in split.cpp.
+// ShardWriter: the one writer of a shard. Every change of the table is here and in resize.cpp.
 //
 // Threads: the lane's worker alone; readers of any process run concurrently.
 //
@@ -7,11 +7,14 @@
 //    (insert, erase, and both kinds of move), or the cell (everything about entries).
 // 2. Pairs decide: a key that is in both forms (in the middle of a move) has the pair's value.
 // 3. A pair place or block that a reader may still read is written again only after a release fence that follows the
-//    store which unlinked it: the header with its new version, or the chain's raised version.
+//    store which unlinked it: the header with its new version, or the chain's raised version. What has served as buckets is
+//    given to another use only after a turn of the change word.
 // 4. `mixed` is set before the first entry with an 8-byte key is linked.
 // 5. The intent is sealed before the commit and names what the commit changes; a refused mutation seals nothing and
 //    changes nothing but upkeep (a linked, empty overflow bucket).
-// 6. A bucket of another fill than the table's is empty: a clear is one store. The writer resets such a bucket before any
+// 6. While a segment is being split, a bucket of it that was copied already is copied again after each change; once the new
+//    half is published, a bucket of it is changed only after what moved there was removed from the old one.
+// 7. A bucket of another fill than the table's is empty: a clear is one store. The writer resets such a bucket before any
 //    other access, and sweeps over all of them in bounded steps; their memory counts as used until then. `fill_` is
 //    the table's fill as this writer saw it at the beginning of a request: a clear meanwhile comes after the request.
 #pragma once
@@ -19,7 +22,9 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <span>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -31,6 +36,8 @@
 #include "layout/table.hpp"
 #include "table/form/match.hpp"
 #include "table/memory/arena.hpp"
+#include "table/memory/growth.hpp"
+#include "table/write/directory.hpp"
 
 namespace hostmap {
 
@@ -39,9 +46,9 @@ struct HashedKey {
   std::span<const std::byte> bytes;
   std::uint64_t hash = 0;
   std::uint64_t fraction = 0;  // Spread::fraction
-  // The pair's bucket, valid as long as the state of the pairs is this: kept from prefetch() for the request itself.
+  // The pair's bucket, valid as long as no segment was split or merged: kept from prefetch() for the request itself.
   PairBucket* home = nullptr;
-  std::uint64_t home_state = 0;
+  std::uint64_t home_moves = 0;
 
   bool is_word() const noexcept { return bytes.size() == 8; }
   std::uint64_t word() const noexcept {
@@ -70,11 +77,11 @@ auto with_all_calls(const Call& call) {
 
 class ShardWriter {
  public:
-  // `header` carries the shard's constants; the base buckets are not populated yet.
+  // The table's header carries the shard's constants; it has no segment yet.
   ShardWriter(Region& table, std::uint32_t shard, Intent& intent, MemoryBudget& budget, Populator& populator,
               SlabPool& pool);
 
-  // Populates the base buckets. False: no memory.
+  // Takes the first segments. False: no memory.
   bool open();
 
   // The lane's record: begin() it before a put, erase, commit_entry or clear.
@@ -83,7 +90,7 @@ class ShardWriter {
   // Call before each request: has the table been cleared?
   void notice_clear() noexcept {
     // [fill.writer] acquire; pairs with [fill.clear]
-    const std::uint64_t now = header_.fill.load(std::memory_order_acquire);
+    const std::uint64_t now = fill_of(header_.change.load(std::memory_order_acquire));
     if (now != fill_) [[unlikely]]
       begin_sweep(now);
   }
@@ -93,6 +100,18 @@ class ShardWriter {
   bool may_clear() const noexcept;
   // Resets up to `buckets` that are older than the last clear. False: there is none left.
   bool sweep(unsigned buckets) noexcept;
+  // Upkeep while there are no requests: the same, then a step of growth or shrinking. False: there is none left.
+  bool reclaim(unsigned buckets) {
+    if (sweep(buckets)) return true;
+    if (blocks_.keeps_empty()) blocks_.trim();
+    postponed_ = 0;
+    return resize_step(pairs_) || resize_step(entries_) || lower_step();
+  }
+  // Ends what is under way, for a stop: nothing of it is in the hand-over summary.
+  void end_upkeep() noexcept {
+    end_twin(pairs_);
+    end_twin(entries_);
+  }
 
   // Prefetches the memory that a request for `key` will access.
   void prefetch(HashedKey& key) const noexcept;
@@ -148,7 +167,7 @@ class ShardWriter {
   // A bounded step of growth, if keys were added and the load requires it, of the sweep after a clear, and of emptying a
   // slab; call between requests.
   void upkeep() {
-    if (grown_) grow();
+    if (resize_due_) resize();
     if (!swept_) [[unlikely]]
       sweep(kSweptPerUpkeep);
     if (blocks_.is_unsettled()) [[unlikely]]
@@ -161,21 +180,23 @@ class ShardWriter {
   // The steps of a restart for a dead server's shard, in this order and before a worker runs; after a kill in between
   // the next server begins again (recovery.cpp).
   //
-  // Do the shard's words describe what the region holds?
-  bool plausible() const noexcept;
-  // Settles the request in progress by the lane's sealed record, and readers' view of the chain it had touched.
+  // Do the shard's words describe what the region holds? Reads its directories.
+  bool plausible() noexcept;
+  // Settles the request in progress by the lane's sealed record. The change word was turned since the kill.
   enum class Settled : std::uint8_t {
     kNothing,     // there was none, or it has not begun: its record is still in the ring
     kApplied,     // it is in the table
     kAnswerTells  // it changes nothing: the ring shows whether it was answered
   };
   Settled settle(const Intent& intent) noexcept;
-  // Repeats the removal of a split in progress.
+  // Completes a split or merge in progress.
   void repeat_removal() noexcept;
+  // Offsets of all its segments, each with its kind: of a region that is plausible, to verify that none is used twice.
+  std::vector<std::pair<std::uint64_t, SlabKind>> segments() const;
   // Counts keys and their use of the arena. Returns how many places and links were invalid and were dropped.
   std::uint64_t survey(ArenaCensus& census);
   // Empties the cells that lead to these places, in ascending order. Returns how many there were.
-  std::uint64_t drop_entries(const std::vector<std::uint64_t>& misfits) noexcept;
+  std::uint64_t drop_entries(const std::vector<std::uint64_t>& misfits);
   // Takes over the shard from the last server, the census being either counted or read. The only place where a start builds
   // this writer's state, so that both kinds of start give the same.
   void adopt(const ArenaCensus& census);
@@ -187,10 +208,10 @@ class ShardWriter {
   // Of everything that a start must rebuild; no worker runs.
   void describe(WriterState& state) const;
   void give_back_rest() noexcept {
-    pair_area_.give_back_rest();
-    entry_area_.give_back_rest();
+    pairs_.words.give_back_rest();
+    entries_.words.give_back_rest();
   }
-  std::uint64_t populated_bytes() const noexcept { return pair_area_.populated() + entry_area_.populated(); }
+  std::uint64_t populated_bytes() const noexcept { return pairs_.words.populated() + entries_.words.populated(); }
 
  private:
   struct PairPlace {
@@ -202,12 +223,67 @@ class ShardWriter {
     std::uint64_t word = 0;
   };
 
+  // A split under way. `to`: 0 if there is none.
+  struct Twin {
+    std::uint64_t from = 0;  // offset of the segment that is split
+    std::uint64_t to = 0;    // and of the one that gets half of its keys
+    bool published = false;  // the directory leads there: what moved is being removed from the old one
+    unsigned progress = 0;   // buckets that are copied, or purged
+  };
+  // All that the writer keeps of one form.
+  template <typename Bucket>
+  struct Form {
+    Form(Region& table, MemoryBudget& budget, SlabKind slab_kind, std::uint64_t offset, Word& populated, Word& state,
+         Word& twin_word, std::uint64_t base, Word& key_count, Word& segment_count) noexcept
+        : kind(slab_kind),
+          words(table, budget, offset, directory_bytes(*table.at<TableHeader>(0)), populated, kPageSize),
+          directory(state, twin_word, table.at<Word>(offset), populated, table.at<TableHeader>(0)->change, base),
+          keys(key_count),
+          segments_stat(segment_count) {}
+    static std::uint64_t directory_bytes(const TableHeader& header) noexcept {
+      return plan_table(header.memory_limit, header.shard_count).directory_bytes;
+    }
+    SlabKind kind;
+    GrowingArea words;  // of the directory
+    Directory directory;
+    Word& keys;
+    Word& segments_stat;
+    Twin twin;
+    // Of the sweep after a clear: buckets from here on were not examined.
+    std::uint64_t swept_fraction = 0;
+    unsigned swept_bucket = 0;
+    bool swept = true;
+    // Of the segments that move to lower slabs: those from here on were not examined.
+    std::uint64_t lowered_fraction = 0;
+    bool lowered = true;
+  };
+
   // writer.cpp
   static constexpr unsigned kSweptPerUpkeep = 16;
   static constexpr unsigned kMovedPerUpkeep = 4;
   HashedKey hashed(std::span<const std::byte> key) const noexcept;  // of a key that lies in the table
   PairBucket* pair_home(const HashedKey& key) const noexcept;
   EntryBucket* entry_home(const HashedKey& key) const noexcept;
+  template <typename Bucket>
+  bool open(Form<Bucket>& form);
+  // The bucket of a number in the segment at an offset.
+  template <typename Bucket>
+  Bucket* bucket_of(std::uint64_t segment, std::uint64_t number) const noexcept {
+    return table_.at<Bucket>(segment) + number;
+  }
+  template <typename Bucket>
+  std::uint64_t number_in_segment(const Bucket* bucket) const noexcept {
+    return offset_of(bucket) % kSlabBytes / sizeof(Bucket);
+  }
+  template <typename Bucket>
+  bool lies_in(std::uint64_t segment, const Bucket* bucket) const noexcept {
+    return offset_of(bucket) - segment < kSlabBytes;
+  }
+  std::uint64_t fraction_of(std::uint64_t hash) const noexcept {
+    return spread_over_shards(hash, header_.shard_count).fraction;
+  }
+  Form<PairBucket>& form_of(const PairBucket*) noexcept { return pairs_; }
+  Form<EntryBucket>& form_of(const EntryBucket*) noexcept { return entries_; }
   // The same, reset if a clear has emptied it.
   PairBucket* fresh_pairs(const HashedKey& key) noexcept { return fresh(pair_home(key)); }
   EntryBucket* fresh_entries(const HashedKey& key) noexcept { return fresh(entry_home(key)); }
@@ -217,6 +293,9 @@ class ShardWriter {
   EntryPlace find_entry(EntryBucket* primary, const HashedKey& key, Word** free_cell) const noexcept;
   PairPlace link_pair_bucket(PairBucket* primary);  // an empty place in a new bucket at the chain's end
   void release_pair_overflow(PairBucket* bucket) noexcept;
+  void release_overflow(SlabKind kind, std::uint64_t offset) noexcept {
+    if (!recovering_) blocks_.release_overflow(kind, offset);
+  }
   Word* link_entry_bucket(EntryBucket* primary);
   StatusCode put_pair(const HashedKey& key, std::uint64_t value);
   StatusCode put_entry(const HashedKey& key, std::span<const std::byte> value);
@@ -234,69 +313,114 @@ class ShardWriter {
 
   // clear.cpp
   bool is_stale(const Word& header) const noexcept;
-  PairBucket* fresh(PairBucket* primary) noexcept {
+  //
+  // Before a bucket is read or changed: brings it up to date with the last clear and the last split.
+  template <typename Bucket>
+  Bucket* fresh(Bucket* primary) noexcept {
     if (is_stale(primary->header)) [[unlikely]]
       reset(*primary);
+    Form<Bucket>& form = form_of(primary);
+    if (form.twin.published && lies_in(form.twin.to, primary)) [[unlikely]] {
+      if (number_in_segment(primary) >= form.twin.progress) purge_bucket(form, number_in_segment(primary));
+    }
     return primary;
   }
-  EntryBucket* fresh(EntryBucket* primary) noexcept {
-    if (is_stale(primary->header)) [[unlikely]]
-      reset(*primary);
-    return primary;
+  // After a bucket was changed.
+  template <typename Bucket>
+  void changed(Bucket* primary) {
+    Form<Bucket>& form = form_of(primary);
+    if (form.twin.to == 0 || form.twin.published) [[likely]]
+      return;
+    if (lies_in(form.twin.from, primary) && number_in_segment(primary) < form.twin.progress) copy_again(form, primary);
   }
   void reset(PairBucket& primary) noexcept;
   void reset(EntryBucket& primary) noexcept;
   void begin_sweep(std::uint64_t fill) noexcept;
+  template <typename Bucket>
+  unsigned sweep(Form<Bucket>& form, unsigned buckets) noexcept;
 
   // compaction.cpp
   bool make_room(Effort& effort, std::uint64_t bytes);
+  template <typename Bucket>
+  bool shrink_for_room(Form<Bucket>& form);
+  template <typename Bucket>
+  std::uint64_t segments_to_spare(const Form<Bucket>& form) const noexcept;
   void settle_blocks();
   void settle_run() noexcept;
   bool evacuate(unsigned entries);
   std::uint64_t move_entry(std::uint64_t entry, std::uint64_t to);
 
-  // split.cpp
-  void grow();
-  bool split_pairs();
-  void gather_pairs(PairBucket& primary) noexcept;
-  struct OldPairs {
-    struct Bucket {
-      PairBucket* bucket;
-      std::uint64_t moved;  // occupancy bits
-    };
-    std::array<Bucket, kMaxChain> chain;
-    unsigned length = 0;
-  };
-  struct OldEntries {
-    std::array<EntryBucket*, kMaxChain> chain;
-    unsigned length = 0;
-    std::array<Word*, kMaxChain * kPlaces> cells;  // that move
-    unsigned moved = 0;
+  // resize.cpp
+  // The pairs, or the cells of entries, of a chain or two.
+  template <typename Bucket>
+  struct Contents {
+    using Item =
+        std::conditional_t<std::is_same_v<Bucket, PairBucket>, std::pair<std::uint64_t, std::uint64_t>, std::uint64_t>;
+    std::array<Item, kMaxChain * kPlaces> items;
+    unsigned count = 0;
   };
   using Overflow = std::array<std::uint64_t, kMaxChain + 2>;
+  template <typename Wanted>
+  bool collect(PairBucket* primary, Contents<PairBucket>& contents, const Wanted& wanted) const noexcept;
+  template <typename Wanted>
+  bool collect(EntryBucket* primary, Contents<EntryBucket>& contents, const Wanted& wanted) const noexcept;
   bool take_overflow(SlabKind kind, unsigned buckets, Overflow& overflow);
-  OldPairs pairs_to_move(PairBucket* primary, unsigned level) const noexcept;
-  OldEntries entries_to_move(EntryBucket* primary, unsigned level) const noexcept;
-  void remove_moved(const OldPairs& old) noexcept;
-  void remove_moved(const OldEntries& old) noexcept;
+  bool build(PairBucket& first, const Contents<PairBucket>& contents);
+  bool build(EntryBucket& first, const Contents<EntryBucket>& contents);
+  void release_chain(PairBucket& primary) noexcept;
+  void release_chain(EntryBucket& primary) noexcept;
+  bool copy_half(PairBucket* from, PairBucket& to);
+  bool copy_half(EntryBucket* from, EntryBucket& to);
+  void purge(PairBucket& old, PairBucket& half) noexcept;
+  void purge(EntryBucket& old, EntryBucket& half) noexcept;
+  void gather(PairBucket& primary) noexcept;
+  void gather(EntryBucket& primary) noexcept;
+  void prefetch_keys(const EntryBucket& bucket) const noexcept;
+  template <typename Bucket>
+  bool begin_split(Form<Bucket>& form, bool overdue);
+  template <typename Bucket>
+  bool words_ready(Form<Bucket>& form, bool overdue);
+  template <typename Bucket>
+  bool copy_step(Form<Bucket>& form);
+  template <typename Bucket>
+  void copy_again(Form<Bucket>& form, Bucket* from);
+  template <typename Bucket>
+  void abandon(Form<Bucket>& form) noexcept;
+  template <typename Bucket>
+  void purge_bucket(Form<Bucket>& form, std::uint64_t number) noexcept;
+  template <typename Bucket>
+  void purge_step(Form<Bucket>& form) noexcept;
+  template <typename Bucket>
+  void end_twin(Form<Bucket>& form) noexcept;
+  template <typename Bucket>
+  bool build_segment(std::uint64_t to, std::initializer_list<std::uint64_t> sources);
+  template <typename Bucket>
+  void retire(std::uint64_t segment) noexcept;
+  template <typename Bucket>
+  bool merge(Form<Bucket>& form);
+  template <typename Bucket>
+  bool lower_step(Form<Bucket>& form);
+  bool lower_step();
+  template <typename Bucket>
+  bool resize_step(Form<Bucket>& form);
+  void resize();
+  template <typename Bucket>
+  void recover(Form<Bucket>& form) noexcept;
 
   // recovery.cpp
   std::uint32_t number() const noexcept { return static_cast<std::uint32_t>(&shard_ - header_.shards); }
-  bool is_entry_bucket(std::uint64_t offset) const noexcept;
   bool lies_within(std::uint64_t offset, std::uint64_t size) const noexcept;
   bool may_be_walked(const PairBucket& primary) const noexcept;
   bool may_be_walked(const EntryBucket& primary) const noexcept;
   void unlink_cell(std::uint64_t cell, std::uint64_t word) noexcept;
-  std::uint64_t survey_pairs(ArenaCensus& census) noexcept;
+  std::uint64_t survey_pairs(ArenaCensus& census);
   struct EntrySurvey {
     std::uint64_t keys = 0;
     std::vector<std::pair<EntryBucket*, Word*>> nowhere;  // cells that lead nowhere, and their chains
   };
   std::uint64_t survey_entries(ArenaCensus& census);
-  void survey_entries(ArenaCensus& census, std::uint64_t first, std::uint64_t last, EntrySurvey& found) const;
+  void survey_entries(ArenaCensus& census, std::span<const std::uint64_t> segments, EntrySurvey& found) const;
   bool is_counted(ArenaCensus& census, std::uint64_t offset) const;
-  bool split_entries();
-  bool ground_ready(GrowingArea& area, std::uint64_t bytes, bool overdue);
 
   Region& table_;
   TableHeader& header_;
@@ -306,18 +430,19 @@ class ShardWriter {
   Populator& populator_;
   SlabPool& pool_;
   BlockAllocator blocks_;
-  GrowingArea pair_area_;
-  GrowingArea entry_area_;
-  PairBucket* pairs_;
-  EntryBucket* entries_;
+  Form<PairBucket> pairs_;
+  Form<EntryBucket> entries_;
   VectorWidth width_;
   IntentWriter intent_;
-  bool grown_ = false;          // keys were added since the last upkeep
+  bool recovering_ = false;     // after a kill, and before adopt(): the blocks are not known yet
+  bool resize_due_ = false;     // keys were added or removed since the last upkeep, or it has left work
+  unsigned postponed_ = 0;      // upkeeps until memory for growth or shrinking is requested again
+  std::uint64_t moves_ = 0;     // of segments: splits, merges and moves that were published
+  bool lowered_ = true;         // no segment was merged since lower_step() last began to examine all of them
+  std::uint64_t removed_ = 0;   // keys, since then
   bool chain_is_full_ = false;  // the last link…_bucket() failed for that, and not for lack of memory
   std::uint64_t fill_ = 0;
-  bool swept_ = true;              // no bucket of this shard is older than fill_
-  std::uint64_t swept_pairs_ = 0;  // otherwise: so many buckets were examined
-  std::uint64_t swept_entries_ = 0;
+  bool swept_ = true;  // no bucket of this shard is older than fill_
 };
 
 }  // namespace hostmap

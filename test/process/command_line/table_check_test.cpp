@@ -66,14 +66,15 @@ class StoppedTable {
   PairBucket& pair_home(std::uint64_t key) {
     const ShardHeader& shard = header().shards[0];
     const std::uint64_t hash = KeyHash(header().hash_seed).of_word(key);
-    return region_.at<PairBucket>(
-        shard.pairs_offset)[bucket_index(shard.pair_state.load(), shard.pairs_base, hash, hash)];
+    const Word& word = region_.at<Word>(shard.pair_directory)[directory_index(shard.pair_state.load(), hash)];
+    return region_.at<PairBucket>(word.load())[segment_bucket<PairBucket>(hash)];
   }
+  Word* directory_of_pairs() { return region_.at<Word>(header().shards[0].pair_directory); }
   EntryBucket& entry_home(const std::string& key) {
     const ShardHeader& shard = header().shards[0];
     const std::uint64_t hash = hash_bytes(key.data(), key.size(), header().hash_seed);
-    return region_.at<EntryBucket>(
-        shard.entries_offset)[bucket_index(shard.entry_state.load(), shard.entries_base, hash, hash)];
+    const Word& word = region_.at<Word>(shard.entry_directory)[directory_index(shard.entry_state.load(), hash)];
+    return region_.at<EntryBucket>(word.load())[segment_bucket<EntryBucket>(hash)];
   }
   Word& cell(const std::string& key) {
     EntryBucket& bucket = entry_home(key);
@@ -304,9 +305,20 @@ TEST_F(Check, CountsThatDifferAreFound) {
 }
 
 TEST_F(Check, AnImpossibleStateWordIsFound) {
-  for (const std::uint64_t state : {make_state(60, 0), make_state(0, 4096), make_state(30, 0), ~kStateClosed}) {
+  for (const std::uint64_t state : {make_state(60), make_state(30), std::uint64_t{0}}) {
     expect_found([state](StoppedTable& table) { table.store(table.header().shards[0].entry_state, state); },
-                 {"entry bucket 0 of shard 0", "state word"});
+                 {"entry bucket 0", "state word"});
+  }
+}
+
+TEST_F(Check, ADirectoryWordThatLeadsNowhereIsFound) {
+  for (const std::uint64_t offset : {std::uint64_t{0}, std::uint64_t{8}, ~std::uint64_t{0}}) {
+    expect_found(
+        [offset](StoppedTable& table) {
+          Word* const words = table.directory_of_pairs();
+          for (std::uint64_t i = 1; i < 64; ++i) table.store(words[i], offset);
+        },
+        {"pair bucket 0", "directory"});
   }
 }
 

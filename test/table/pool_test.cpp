@@ -1,0 +1,157 @@
+// One pool of memory: what one use has given back serves every other; growth and shrinking lose nothing.
+#include <algorithm>
+#include <gtest/gtest.h>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "layout/table.hpp"
+#include "support/seed.hpp"
+#include "table/read/check.hpp"
+#include "table/read/scan.hpp"
+#include "table_fixture.hpp"
+
+namespace hostmap::test {
+namespace {
+
+void expect_sound(TestTable& table) {
+  const TableReader reader = table.reader();
+  const TableCheck::Report report = TableCheck(reader).run();
+  for (const std::string& finding : report.findings) ADD_FAILURE() << finding;
+  EXPECT_EQ(report.entries, table.keys());
+}
+
+void expect_content(TestTable& table, const std::map<std::string, std::string>& model) {
+  const TableReader reader = table.reader();
+  for (const auto& [key, value] : model) {
+    const Found found = get(reader, key);
+    ASSERT_EQ(found.outcome, ReadOutcome::kHit);
+    ASSERT_EQ(found.value, value);
+  }
+  ASSERT_EQ(table.keys(), model.size());
+  std::vector<std::string> keys;
+  TableScan scan(reader, {});
+  for (TableScan::Step step; (step = scan.next()) != TableScan::Step::kDone;) {
+    ASSERT_EQ(step, TableScan::Step::kItems);
+    for (const TableScan::Item& item : scan.items()) keys.push_back(item.key);
+  }
+  std::ranges::sort(keys);
+  ASSERT_TRUE(std::ranges::adjacent_find(keys) == keys.end()) << "a key was returned twice";
+  ASSERT_EQ(keys.size(), model.size());
+}
+
+TEST(PoolTest, GrowsAndShrinksWithoutLoss) {
+  for (const std::uint32_t shards : {1u, 4u}) {
+    TestTable table({.buckets = 1, .shards = shards});
+    std::map<std::string, std::string> model;
+    for (std::uint64_t i = 0; i < 30'000; ++i) {
+      ASSERT_EQ(table.put(text_of(i), text_of(~i)), StatusCode::kOk);
+      model[text_of(i)] = text_of(~i);
+      const std::string key = "entry " + std::to_string(i);
+      ASSERT_EQ(table.put(key, std::string(i % 50, 'v')), StatusCode::kOk);
+      model[key] = std::string(i % 50, 'v');
+    }
+    EXPECT_GT(table.segments_of<PairBucket>().size() * shards, 30u);
+    EXPECT_GT(table.segments_of<EntryBucket>().size() * shards, 12u);
+    expect_content(table, model);
+    expect_sound(table);
+    // Nine of ten in the order of a map, which is as good as at random.
+    std::uint64_t number = 0;
+    for (auto at = model.begin(); at != model.end();) {
+      if (++number % 10 == 0) {
+        ++at;
+        continue;
+      }
+      ASSERT_EQ(table.erase(at->first), StatusCode::kOk);
+      at = model.erase(at);
+    }
+    table.reclaim_all();
+    EXPECT_LT(table.segments_of<PairBucket>().size() * shards, 18u);
+    EXPECT_LT(table.segments_of<EntryBucket>().size() * shards, 9u);
+    expect_content(table, model);
+    expect_sound(table);
+    for (const auto& [key, value] : model) ASSERT_EQ(table.erase(key), StatusCode::kOk);
+    model.clear();
+    table.reclaim_all();
+    EXPECT_EQ(table.segments_of<PairBucket>().size(), 1u);
+    EXPECT_EQ(table.segments_of<EntryBucket>().size(), 1u);
+    expect_content(table, model);
+  }
+}
+
+struct Kind {
+  const char* name;
+  std::size_t value_bytes;  // 0: a pair
+};
+constexpr Kind kKinds[] = {
+    {"pairs", 0}, {"100 bytes", 100}, {"1,000 bytes", 1000}, {"10,000 bytes", 10'000}, {"1,000,000 bytes", 1'000'000}};
+enum class Emptied { kInOrder, kAtRandom, kCleared };
+
+std::string key_of(const Kind& kind, std::uint64_t i) {
+  if (kind.value_bytes == 0) return text_of(i);
+  std::string key = "key " + std::to_string(i);
+  key.resize(16, '.');
+  return key;
+}
+
+// Puts until one is refused; returns how many.
+std::uint64_t fill(TestTable& table, const Kind& kind) {
+  const std::string value = kind.value_bytes == 0 ? std::string(8, 'v') : std::string(kind.value_bytes, 'v');
+  std::uint64_t i = 0;
+  while (table.put(key_of(kind, i), value) == StatusCode::kOk) ++i;
+  return i;
+}
+
+void empty(TestTable& table, const Kind& kind, std::uint64_t keys, Emptied how) {
+  if (how == Emptied::kCleared) {
+    table.clear();
+  } else {
+    std::vector<std::uint64_t> order(keys);
+    for (std::uint64_t i = 0; i < keys; ++i) order[i] = i;
+    Random random;
+    if (how == Emptied::kAtRandom) {
+      for (std::uint64_t i = keys; i > 1; --i) std::swap(order[i - 1], order[random.below(i)]);
+    }
+    for (const std::uint64_t i : order) ASSERT_EQ(table.erase(key_of(kind, i)), StatusCode::kOk);
+  }
+  table.reclaim_all();
+  ASSERT_EQ(table.keys(), 0u);
+}
+
+class PoolOf : public testing::TestWithParam<std::uint32_t> {};
+
+// What a map holds does not depend on what it has held before.
+TEST_P(PoolOf, EveryKindOfDataFollowsEveryOther) {
+  constexpr std::uint64_t kMemory = std::uint64_t{8} << 20;
+  const std::uint32_t shards = GetParam();
+  std::map<const char*, std::uint64_t> fresh;
+  for (const Kind& kind : kKinds) {
+    TestTable table({.memory = kMemory, .shards = shards});
+    fresh[kind.name] = fill(table, kind);
+    ASSERT_GT(fresh[kind.name], 0u);
+  }
+  for (const Kind& first : kKinds) {
+    for (const Emptied how : {Emptied::kInOrder, Emptied::kAtRandom, Emptied::kCleared}) {
+      for (const Kind& second : kKinds) {
+        TestTable table({.memory = kMemory, .shards = shards});
+        const std::uint64_t stored = fill(table, first);
+        empty(table, first, stored, how);
+        std::string map;
+        const std::uint64_t slabs = table.header().arena_populated.load() / kSlabBytes;
+        for (std::uint64_t slab = 0; slab < slabs; ++slab) {
+          const int kind = table.journal().slab_class(slab).load();
+          if (kind != 0) map += " " + std::to_string(slab) + ":" + std::to_string(kind);
+        }
+        const std::uint64_t again = fill(table, second);
+        EXPECT_GE(static_cast<double>(again), 0.95 * static_cast<double>(fresh[second.name]))
+            << map << " of " << slabs << ", " << first.name << " -> " << second.name << ", emptied by way "
+            << static_cast<int>(how);
+        if (HasFailure()) return;
+      }
+    }
+  }
+}
+INSTANTIATE_TEST_SUITE_P(Shards, PoolOf, testing::Values(1u, 4u));
+
+}  // namespace
+}  // namespace hostmap::test
