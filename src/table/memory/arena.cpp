@@ -450,6 +450,11 @@ void SlabPool::note_free() noexcept {
   if (short_.load(std::memory_order_relaxed) && free_slabs_ > singles_ + kPlenty) {
     short_.store(false, std::memory_order_relaxed);
   }
+  constexpr std::uint64_t kTightPart = 32;
+  const std::uint64_t free = free_slabs_ - std::min(free_slabs_, singles_);
+  // relaxed: likewise
+  tight_.store(free * kTightPart <= slabs_ && budget_.left() * kTightPart <= slabs_ * kSlabBytes,
+               std::memory_order_relaxed);
   table_.at<TableHeader>(0)->server_stats.arena_free_bytes.store(bytes + (on_loan_ ? 0 : reserved_.count * kSlabBytes),
                                                                  std::memory_order_relaxed);  // relaxed: likewise
 }

@@ -199,6 +199,9 @@ class SlabPool {
   }
   // Was a request for a slab refused, and have few been returned since? Any thread.
   bool is_short() const noexcept { return short_.load(std::memory_order_relaxed); }  // relaxed: likewise
+  // Is little left, free or to be populated? Then every lane returns what it can do without, before another one is refused.
+  // Any thread.
+  bool is_tight() const noexcept { return tight_.load(std::memory_order_relaxed); }  // relaxed: a hint
   // The number of slabs that could be taken singly, including those that can still be populated. Makes a system call.
   std::uint64_t slabs_within_reach();
   // Is a part of the reserve missing? Because a shard has a slab of it, or since a kill.
@@ -264,6 +267,7 @@ class SlabPool {
   std::condition_variable loan_ends_;
   std::atomic<std::uint64_t> free_bytes_{0};
   std::atomic<bool> short_{false};
+  std::atomic<bool> tight_{false};
   bool growing_ = false;        // the helper thread populates memory for a run
   bool growth_failed_ = false;  // the last time that it did
 };
@@ -329,6 +333,8 @@ class BlockAllocator {
   void release_overflow(SlabKind kind, std::uint64_t offset) noexcept;
   // Returns the empty slabs that are kept for the next block of their class.
   void trim() noexcept;
+  // Begins to empty a slab, if much is free in sparse ones.
+  void begin_evacuation_if_worth_it() noexcept;
   // May there be some?
   bool keeps_empty() const noexcept { return keeps_empty_; }
 
@@ -363,7 +369,6 @@ class BlockAllocator {
   void list(Slab& slab) noexcept;
   void unlist(Slab& slab) noexcept;
   void discard(Slab& slab) noexcept;
-  void begin_evacuation_if_worth_it() noexcept;
   unsigned sparsest_class() const noexcept;
 
   SlabPool& pool_;

@@ -34,9 +34,15 @@ constexpr unsigned kBucketsPerUpkeep = 2;
 // A split for which there is no memory ahead is postponed, but not beyond this multiple of the load: then the worker
 // populates it itself, which costs one step's time, so that chains do not reach their cap.
 constexpr std::uint64_t kOverdueFactor = 2;
-// A merge is due below this part of the load at which a split is; below the second one if memory is short.
+// A merge is due below this part of the load at which a split is. If memory is tight, segments are merged as long as their load
+// stays below four fifths of that.
 constexpr std::uint64_t kMergePart = 4;
-constexpr std::uint64_t kMergePartWhenShort = 2;
+constexpr std::uint64_t with_margin(std::uint64_t halves) noexcept { return halves + halves / 4; }
+// A merge takes some ten microseconds, as long as hundreds of requests. So after one that a request's upkeep has done, the next
+// so many do none; while there are no requests, one follows the other.
+constexpr unsigned kUpkeepsBetweenMerges = 32;
+// Entries that an upkeep moves out of a sparse slab, for the memory of a split.
+constexpr unsigned kMovedForASplit = 8;
 // After a split or merge found no memory, so many upkeeps do not try again.
 constexpr unsigned kUpkeepsBetweenTries = 64;
 
@@ -477,6 +483,16 @@ bool ShardWriter::lower_step() {
 
 // --- When ------------------------------------------------------------------------------------------------------------
 
+// Could the last two segments be one?
+template <typename Bucket>
+bool ShardWriter::is_sparse(const Form<Bucket>& form, bool tight) const noexcept {
+  if (form.directory.segments() <= form.directory.base()) return false;
+  const std::uint64_t halves = 2 * form.keys.load(kRelaxed);
+  const std::uint64_t of_segment = kHalvesPerBucket<Bucket> * kSegmentBuckets<Bucket>;
+  if (tight) return with_margin(halves) < of_segment * (form.directory.segments() - 1);
+  return halves * kMergePart < of_segment * form.directory.segments();
+}
+
 // One step of what is due. False: nothing is, or there is no memory for it.
 template <typename Bucket>
 bool ShardWriter::resize_step(Form<Bucket>& form) {
@@ -487,12 +503,20 @@ bool ShardWriter::resize_step(Form<Bucket>& form) {
     if (halves > full) {
       if (postponed_ != 0 && !overdue) return false;
       if (begin_split(form, overdue)) return true;
+      // Sparse slabs are emptied for it: a bucket that cannot be split would refuse keys while there is room elsewhere.
+      if (blocks_.evacuating() || blocks_.begin_evacuation()) {
+        evacuate(kMovedForASplit);
+        return true;
+      }
       postponed_ = kUpkeepsBetweenTries;
       return false;
     }
-    const std::uint64_t part = pool_.is_short() ? kMergePartWhenShort : kMergePart;
-    if (form.directory.segments() <= form.directory.base() || halves * part >= full || postponed_ != 0) return false;
-    if (merge(form)) return true;
+    const bool tight = pool_.is_tight();
+    if (!is_sparse(form, tight) || postponed_ != 0 || (merge_pause_ != 0 && !tight)) return false;
+    if (merge(form)) {
+      merge_pause_ = kUpkeepsBetweenMerges;
+      return true;
+    }
     postponed_ = kUpkeepsBetweenTries;
     return false;
   }
@@ -514,6 +538,8 @@ bool ShardWriter::resize_step(Form<Bucket>& form) {
 // Some steps of what growth or shrinking needs, if keys were added or removed.
 void ShardWriter::resize() {
   if (postponed_ != 0) --postponed_;
+  if (merge_pause_ != 0) --merge_pause_;
+  if (pool_.is_tight() && !blocks_.evacuating()) blocks_.begin_evacuation_if_worth_it();
   bool more = false;
   for (unsigned i = 0; i < kBucketsPerUpkeep; ++i) {
     const bool pairs = resize_step(pairs_);
@@ -521,7 +547,7 @@ void ShardWriter::resize() {
     more = pairs || entries;
     if (!more) break;
   }
-  resize_due_ = more || postponed_ != 0;
+  resize_due_ = more || postponed_ != 0 || merge_pause_ != 0;
 }
 
 template bool ShardWriter::resize_step(Form<PairBucket>& form);
@@ -532,7 +558,7 @@ template <typename Bucket>
 std::uint64_t ShardWriter::segments_to_spare(const Form<Bucket>& form) const noexcept {
   const std::uint64_t segments = form.directory.segments();
   const std::uint64_t full = kHalvesPerBucket<Bucket> * kSegmentBuckets<Bucket>;
-  const std::uint64_t needed = 2 * form.keys.load(kRelaxed) * kMergePartWhenShort / full + 1;
+  const std::uint64_t needed = with_margin(2 * form.keys.load(kRelaxed)) / full + 1;
   const std::uint64_t kept = std::max(needed, form.directory.base());
   return (form.twin.to != 0 ? 1 : 0) + segments - std::min(segments, kept);
 }
@@ -548,9 +574,7 @@ bool ShardWriter::shrink_for_room(Form<Bucket>& form) {
     return true;
   }
   if (form.twin.to != 0) end_twin(form);
-  const std::uint64_t full = kHalvesPerBucket<Bucket> * kSegmentBuckets<Bucket> * form.directory.segments();
-  const bool sparse = 2 * form.keys.load(kRelaxed) * kMergePartWhenShort < full;
-  return sparse && form.directory.segments() > form.directory.base() && merge(form);
+  return is_sparse(form, true) && merge(form);
 }
 template bool ShardWriter::shrink_for_room(Form<PairBucket>& form);
 template bool ShardWriter::shrink_for_room(Form<EntryBucket>& form);

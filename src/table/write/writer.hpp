@@ -104,7 +104,7 @@ class ShardWriter {
   bool reclaim(unsigned buckets) {
     if (sweep(buckets)) return true;
     if (blocks_.keeps_empty()) blocks_.trim();
-    postponed_ = 0;
+    postponed_ = merge_pause_ = 0;
     return resize_step(pairs_) || resize_step(entries_) || lower_step();
   }
   // Ends what is under way, for a stop: nothing of it is in the hand-over summary.
@@ -402,6 +402,8 @@ class ShardWriter {
   bool lower_step(Form<Bucket>& form);
   bool lower_step();
   template <typename Bucket>
+  bool is_sparse(const Form<Bucket>& form, bool tight) const noexcept;
+  template <typename Bucket>
   bool resize_step(Form<Bucket>& form);
   void resize();
   template <typename Bucket>
@@ -437,6 +439,7 @@ class ShardWriter {
   bool recovering_ = false;     // after a kill, and before adopt(): the blocks are not known yet
   bool resize_due_ = false;     // keys were added or removed since the last upkeep, or it has left work
   unsigned postponed_ = 0;      // upkeeps until memory for growth or shrinking is requested again
+  unsigned merge_pause_ = 0;    // upkeeps until the next merge
   std::uint64_t moves_ = 0;     // of segments: splits, merges and moves that were published
   bool lowered_ = true;         // no segment was merged since lower_step() last began to examine all of them
   std::uint64_t removed_ = 0;   // keys, since then
