@@ -85,6 +85,12 @@ std::uint64_t memory_limit(const Region& table, const Statistics&) { return head
 
 std::uint64_t file_size(const Region& table, const Statistics&) { return table.held_bytes(); }
 
+std::uint64_t bucket_memory(const Region& table, const Statistics&) {
+  const TableHeader& header = header_of(table);
+  return (sum_of_lanes(header, &LaneStats::pair_segments) + sum_of_lanes(header, &LaneStats::entry_segments)) *
+         kSlabBytes;
+}
+
 std::uint64_t free_memory(const Region& table, const Statistics&) {
   const TableHeader& header = header_of(table);
   return std::min(value(header.server_stats.arena_free_bytes), value(header.arena_populated));
@@ -94,10 +100,7 @@ std::uint64_t free_memory(const Region& table, const Statistics&) {
 std::uint64_t fragmented_memory(const Region& table, const Statistics& s) {
   const TableHeader& header = header_of(table);
   const std::uint64_t populated = value(header.arena_populated);
-  const std::uint64_t segments =
-      sum_of_lanes(header, &LaneStats::pair_segments) + sum_of_lanes(header, &LaneStats::entry_segments);
-  const std::uint64_t used =
-      s["free_bytes"] + segments * kSlabBytes + s["entry_bytes"] + sum_of_lanes(header, &LaneStats::overflow_bytes);
+  const std::uint64_t used = s["free_bytes"] + s["bucket_bytes"] + s["entry_bytes"] + s["overflow_bytes"];
   return populated - std::min(used, populated);
 }
 

@@ -61,6 +61,7 @@ std::uint64_t pair_buckets(const Region& table, const Statistics& statistics);
 std::uint64_t entry_buckets(const Region& table, const Statistics& statistics);
 std::uint64_t memory_limit(const Region& table, const Statistics& statistics);
 std::uint64_t file_size(const Region& table, const Statistics& statistics);
+std::uint64_t bucket_memory(const Region& table, const Statistics& statistics);
 std::uint64_t free_memory(const Region& table, const Statistics& statistics);
 std::uint64_t fragmented_memory(const Region& table, const Statistics& statistics);
 
@@ -76,7 +77,7 @@ inline constexpr Statistic kStatistics[] = {
      Statistic::Unit::kNumber,
      "keys now",
      {.derived = statistic::entries},
-     {"entries", "{pair_keys} pairs, {entry_keys} in the arena"}},
+     {"entries", "{pair_keys} pairs, {entry_keys} entries"}},
     {"pair_keys",
      Statistic::Unit::kNumber,
      "of these, in the form of pairs",
@@ -96,10 +97,7 @@ inline constexpr Statistic kStatistics[] = {
      Statistic::Unit::kBytes,
      "populated in the table",
      {.server = &ServerStats::memory_bytes},
-     {"memory",
-      "of {memory_limit_bytes}; {free_bytes} free for entries, {fragmented_bytes} fragmented, {huge_page_bytes} in 2 "
-      "MiB "
-      "pages"}},
+     {"memory", "of {memory_limit_bytes}; {huge_page_bytes} in 2 MiB pages"}},
     {"memory_limit_bytes", Statistic::Unit::kBytes, "--memory", {.derived = statistic::memory_limit}},
     {"file_bytes",
      Statistic::Unit::kBytes,
@@ -107,6 +105,16 @@ inline constexpr Statistic kStatistics[] = {
      {.derived = statistic::file_size},
      {"file", "more than --memory: a program has mapped and read the whole file; the next start returns the pages",
       statistic::is_above_memory_limit}},
+    {"bucket_bytes",
+     Statistic::Unit::kBytes,
+     "in segments of buckets",
+     {.derived = statistic::bucket_memory},
+     {"by use",
+      "buckets, {overflow_bytes} overflow, {entry_bytes} entries, {free_bytes} free, {fragmented_bytes} fragmented"}},
+    {"overflow_bytes",
+     Statistic::Unit::kBytes,
+     "in overflow buckets of either form",
+     {.lane = &LaneStats::overflow_bytes}},
     {"entry_bytes", Statistic::Unit::kBytes, "in blocks that hold entries", {.lane = &LaneStats::entry_bytes}},
     {"free_bytes",
      Statistic::Unit::kBytes,
