@@ -292,12 +292,29 @@ void SlabPool::turn() noexcept {
 // --- The reserve
 
 std::uint64_t SlabPool::take_reserved(SlabKind kind, std::uint32_t shard) {
-  const std::lock_guard<std::mutex> lock(mutex_);
+  std::unique_lock<std::mutex> lock(mutex_);
+  loan_ends_.wait(lock, [this] { return free_slabs_ != 0 || !merging_; });
   if (free_slabs_ == 0) return kNone;
   const std::uint64_t slab = first_free();
   mark(slab, 1, false);
   hand_out(slab, 1, kind, shard);
   return slab;
+}
+
+std::uint64_t SlabPool::borrow_for_merge(SlabKind kind, std::uint32_t shard) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (merging_ || free_slabs_ < singles_) return kNone;
+  merging_ = true;
+  const std::uint64_t slab = first_free();
+  mark(slab, 1, false);
+  hand_out(slab, 1, kind, shard);
+  return slab;
+}
+
+void SlabPool::end_merge() noexcept {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  merging_ = false;
+  loan_ends_.notify_all();
 }
 
 std::uint64_t SlabPool::borrow_run(std::uint64_t count, std::uint32_t shard) {

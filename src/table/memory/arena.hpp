@@ -165,6 +165,10 @@ class SlabPool {
 
   // From the reserve: one slab, which the shard returns before it takes the next one from there. kNone: there is none.
   std::uint64_t take_reserved(SlabKind kind, std::uint32_t shard);
+  // For a merge of segments, which returns two slabs: from the reserve, if that is whole, by one shard at a time; take_reserved()
+  // waits for it. Its end: when the two are returned. kNone: not now.
+  std::uint64_t borrow_for_merge(SlabKind kind, std::uint32_t shard);
+  void end_merge() noexcept;
   // The run of the reserve is lent to one shard at a time; other shards wait for its return. kNone: it is shorter.
   std::uint64_t borrow_run(std::uint64_t count, std::uint32_t shard);
   // Ends the loan. The borrowed run stays its entry's, and `old`, the entry's former run, which is as long as the
@@ -264,6 +268,7 @@ class SlabPool {
   std::uint64_t longest_ = 0;             // the longest of these
   Run reserved_;
   bool on_loan_ = false;  // the reserve's run is lent
+  bool merging_ = false;  // one of its single slabs is
   std::condition_variable loan_ends_;
   std::atomic<std::uint64_t> free_bytes_{0};
   std::atomic<bool> short_{false};

@@ -423,12 +423,14 @@ void ShardWriter::retire(std::uint64_t segment) noexcept {
 template <typename Bucket>
 bool ShardWriter::merge(Form<Bucket>& form) {
   std::uint64_t slab = pool_.take(1, form.kind, number());
-  if (slab == SlabPool::kNone) slab = pool_.take_reserved(form.kind, number());
+  const bool borrowed = slab == SlabPool::kNone;
+  if (borrowed) slab = pool_.borrow_for_merge(form.kind, number());
   if (slab == SlabPool::kNone) return false;
   const std::uint64_t whole = pool_.slab_offset(slab);
   const auto [left, right] = form.directory.last_halves();
   if (!build_segment<Bucket>(whole, {left, right})) {
     pool_.give_back(slab, 1);
+    if (borrowed) pool_.end_merge();
     return false;
   }
   form.directory.publish_merge(whole);
@@ -436,6 +438,7 @@ bool ShardWriter::merge(Form<Bucket>& form) {
   ++moves_;
   retire<Bucket>(left);
   retire<Bucket>(right);
+  if (borrowed) pool_.end_merge();
   lowered_ = false;
   return true;
 }
