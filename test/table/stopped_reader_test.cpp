@@ -1,9 +1,9 @@
-// FAULTS 11: a reader is stopped inside a get while bucket, entry and page are rewritten, and goes on: it sees the value from
+// A reader is stopped inside a get while bucket, entry and page are rewritten, and continues: it sees the value from
 // before or a newer one, whole, and never that the key is missing if it never was.
 //
 // The reader is stepped; at one of its instructions after the other the table is rewritten under it, and the versions are
 // set as if that had happened 2^32 times: so that the low halves are the same again. In the soak it does happen. Each way to
-// read is stepped: at a glance, and the slow path that a client goes when a glance was not enough.
+// read is stepped: the fast path, and the slow path that decides what the fast path cannot.
 #include <algorithm>
 #include <array>
 #include <functional>
@@ -202,12 +202,12 @@ class StoppedReader : public testing::TestWithParam<Rewriting> {
   std::size_t buckets_ = 0;  // how many of the versions are buckets'
 };
 
-TEST_P(StoppedReader, Case11IsNotDeceivedByVersionsThatHaveComeAround) { rewrite_at(40); }
+TEST_P(StoppedReader, IsNotDeceivedByVersionsThatHaveComeAround) { rewrite_at(40); }
 class StoppedReaderSlow : public StoppedReader {};
-TEST_P(StoppedReaderSlow, Case11IsNotDeceivedByVersionsThatHaveComeAround) { rewrite_at(200); }
+TEST_P(StoppedReaderSlow, IsNotDeceivedByVersionsThatHaveComeAround) { rewrite_at(200); }
 
 class StoppedReaderSoak : public StoppedReader {};
-TEST_P(StoppedReaderSoak, Case11IsNotDeceivedByFourBillionRewrites) {
+TEST_P(StoppedReaderSoak, IsNotDeceivedByFourBillionRewrites) {
   Random random;
   way_ = random.below(2) == 0 ? Way::kGlance : Way::kLong;
   const std::uint64_t step = random.below(instructions_of_a_get());

@@ -104,7 +104,7 @@ TEST(TableTest, MemoryIsAHardLimitAndWhatIsThereStays) {
   EXPECT_EQ(table.put("key", std::string(100'000, 'x')), StatusCode::kOk);
 }
 
-TEST(TableTest, Case26KeysForgedIntoOneBucketAreRefusedWhenTheChainIsFull) {
+TEST(TableTest, KeysForgedIntoOneBucketAreRefusedWhenTheChainIsFull) {
   TestTable table({.buckets = 1});
   const std::vector<std::string> keys = table.keys_of_one_bucket<PairBucket>(kMaxChain * kPlaces + 1, text_of);
   std::uint32_t shard;
@@ -149,10 +149,10 @@ void keys_forged_for_another_seed_are_spread(std::uint64_t keys) {
   EXPECT_GT(buckets, keys / 7 * sizeof(PairBucket)) << "it has grown as for any keys";
   EXPECT_LT(table.header().lane_stats[0].overflow_bytes.load(), buckets / 5);
 }
-TEST(TableTest, Case26HundredThousandKeysForgedForAnotherSeedAreSpread) {
+TEST(TableTest, HundredThousandKeysForgedForAnotherSeedAreSpread) {
   keys_forged_for_another_seed_are_spread(100'000);
 }
-TEST(TableSlowTest, Case26AMillionKeysForgedForAnotherSeedAreSpread) {
+TEST(TableSlowTest, AMillionKeysForgedForAnotherSeedAreSpread) {
   keys_forged_for_another_seed_are_spread(1'000'000);
 }
 
