@@ -124,7 +124,8 @@ TEST_P(TornReadTest, AReadIsNeverTornForeignOrOlderThanOneBefore) {
   std::thread second(read_until_done, 2);
   while (begun < 2) std::this_thread::yield();  // on a busy machine they may come late
 
-  // Neighbours come and go, in both forms, so that buckets split, chains grow and shrink, and blocks are used again.
+  // Neighbours come and go, in both forms, so that chains grow and shrink, and blocks are used again. Now and then a segment of
+  // each form is split, or all that is sparse is merged and moved, and its memory used for something else.
   std::uint64_t neighbours = 0;
   std::uint64_t oldest = 0;
   StatusCode code = StatusCode::kOk;
@@ -138,6 +139,15 @@ TEST_P(TornReadTest, AReadIsNeverTornForeignOrOlderThanOneBefore) {
       static_cast<void>(table.erase(text_of(1'000'000 + oldest)));
       static_cast<void>(table.erase("neighbour " + std::to_string(1'000'000 + oldest)));
       ++oldest;
+    }
+    constexpr int kResizes = 40;
+    if (i % (kWrites / kResizes) == 0) {
+      const auto shard = static_cast<std::uint32_t>(i) % table.table().shard_count();
+      if (i / (kWrites / kResizes) % 2 == 0) {
+        table.force_splits(shard);
+      } else {
+        table.reclaim_all();
+      }
     }
   }
   done = true;
