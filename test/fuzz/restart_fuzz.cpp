@@ -64,31 +64,40 @@ void damage(Image& image, const Damage& how) {
   }
 }
 
-// A restart without bounds, which this test must find when it is tested itself.
-void follow_every_link(Regions& regions) {
+// A restart without bounds, which this test must find when it is tested itself: it follows every word of a directory, whether
+// that is in use or not.
+void follow_every_word(Regions& regions) {
   const Region& table = regions.table().region();
   const ShardHeader& shard = table.at<TableHeader>(0)->shards[0];
-  const std::uint64_t segment = *table.at<std::uint64_t>(shard.pair_directory + sizeof(Word));
-  for (std::uint64_t at = 0; at < kSlabBytes; at += sizeof(PairBucket)) {
-    const std::uint64_t link = table.at<PairBucket>(segment + at)->link.load();
-    if (link != 0 && static_cast<int>(table.data()[link]) == 256) std::abort();
+  for (std::uint64_t at = 0; at < shard.pair_directory_populated.load(); at += sizeof(Word)) {
+    const std::uint64_t segment = table.at<Word>(shard.pair_directory + at)->load();
+    if (segment != 0 && std::to_integer<int>(table.data()[segment]) == 256) std::abort();
   }
 }
 
-void use(Regions& next, bool trusts_links, bool checks) {
-  if (trusts_links) follow_every_link(next);
+void use(Regions& next, bool trusts_words, bool checks) {
+  if (trusts_words) follow_every_word(next);
   next.work();
   std::vector<std::string> keys;
   for (std::uint64_t i = 0; i < 110; ++i) keys.push_back(key_of(i));
   next.content(keys);
   if (checks) next.findings();
-  // Enough puts to make it split, directly into the table: only the requests of the client are left.
+  // Some puts directly into the table, as only the requests of the client are left; then a split of each form, and a merge.
   ShardWriter& shard = next.table().shard(0);
   for (std::uint64_t i = 1000; i < 1020; ++i) {
     std::uint32_t lane;
     const std::string key = key_of(i);
     static_cast<void>(shard.put(next.table().hash(bytes_of(key), lane), bytes_of(key)));
   }
+  LaneStats& stats = next.table().header().lane_stats[0];
+  for (Word* count : {&stats.pair_keys, &stats.entry_keys}) {
+    constexpr std::uint64_t kMany = 3000;
+    constexpr int kSteps = 1100;  // a split of entries takes 1025
+    count->store(count->load() + kMany);
+    for (int step = 0; step < kSteps; ++step) shard.reclaim(1);
+    count->store(count->load() - kMany);
+  }
+  for (int step = 0; step < 4; ++step) shard.reclaim(1);
   next.content(keys);
 }
 
