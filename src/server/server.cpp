@@ -394,7 +394,7 @@ void Server::stop(Ending ending) {
   for (const auto& worker : workers_) worker->stop();
   // The next start finds the same state as after a kill: clients wait for it in the same way.
   if (ending == Ending::kKeep || (ending == Ending::kAsOptions && options_.keep)) {
-    tell_next(journal_region_, *table_);
+    write_summary(journal_region_, *table_);
     table_->header().phase.store(kPhaseKept, std::memory_order_relaxed);  // relaxed: for diagnosis
     // Unlock now, not after this process has freed its memory: the next server may be waiting. It owns everything now.
     unlock_file(journal_region_.fd());
@@ -419,7 +419,7 @@ bool Server::takeover_waits() const noexcept { return hostmap::takeover_waits(jo
 
 bool Server::hand_over() {
   stop(Ending::kKeep);
-  return stand_by(journal_region_);
+  return await_next_server(journal_region_);
 }
 
 void Server::unlink_all() noexcept {

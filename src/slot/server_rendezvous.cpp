@@ -75,7 +75,7 @@ bool is_laid_out(const Region& master, std::uint64_t incarnation, std::uint32_t 
          header.mailbox_count == mailboxes_for(max_connections) && header.lane_count == lanes;
 }
 
-void turn_everybody_away(const MasterView& master) noexcept {
+void refuse_all_clients(const MasterView& master) noexcept {
   for (std::uint32_t i = 0; i < master.mailboxes(); ++i) {
     Word& word = master.mailbox(i).word;
     // relaxed: whatever the word is, it is not answered any more

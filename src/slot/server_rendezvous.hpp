@@ -63,6 +63,6 @@ bool is_laid_out(const Region& master, std::uint64_t incarnation, std::uint32_t 
                  std::uint32_t lanes) noexcept;
 
 // Frees every mailbox and wakes the clients that wait there: the server of this region is ending, so they try another one.
-void turn_everybody_away(const MasterView& master) noexcept;
+void refuse_all_clients(const MasterView& master) noexcept;
 
 }  // namespace hostmap

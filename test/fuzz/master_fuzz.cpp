@@ -96,7 +96,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         require(is_laid_out(master, kIncarnation, kConnections, 1));
     }
   });
-  turn_everybody_away(view);
+  refuse_all_clients(view);
   for (std::uint32_t i = 0; i < mailboxes; ++i) require(mailbox_state(view.mailbox(i).word.load()) == kMailboxFree);
   ::unlink(path.c_str());
   return 0;

@@ -650,8 +650,8 @@ TEST(Restart, TheBlockOfADroppedStreamBelongsToItsNewEntry) {
   ASSERT_EQ(shard.put(key, bytes_of(letters(kLong, 'o'))), StatusCode::kOk);
   shard.intent().end();
   ASSERT_EQ(shard.find(key).entry, block);
-  tell_next(regions.journal(), regions.table());
-  ASSERT_FALSE(told_by_last(regions.journal(), regions.table().header()).empty());
+  write_summary(regions.journal(), regions.table());
+  ASSERT_FALSE(read_summary(regions.journal(), regions.table().header()).empty());
 
   Regions next(regions.name());
   EXPECT_EQ(next.given_up(), 1u);

@@ -220,7 +220,7 @@ TEST_F(RendezvousTest, AStoppingServerRefusesAllClientsAtOnce) {
   for (std::uint32_t i = 0; i < kMailboxes; ++i) {
     while (master_.state(i) != kMailboxAsked) std::this_thread::yield();
   }
-  turn_everybody_away(master_.view());
+  refuse_all_clients(master_.view());
   for (std::thread& client : clients) client.join();
   EXPECT_EQ(master_.taken_mailboxes(), 0u);
 }

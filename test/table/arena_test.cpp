@@ -31,7 +31,7 @@ TEST(SizeClassTest, ClassesGrowAreAlignedAndFillTheirSlabs) {
   }
 }
 
-// Blocks never overlap, are given out from populated ground, and come back.
+// Blocks lie in populated memory, never overlap, and can all be freed.
 TEST(ArenaTest, BlocksOfAllSizesNeverOverlapAndAllReturn) {
   TestTable table({.memory = std::uint64_t{64} << 20});
   ShardWriter& writer = table.table().shard(0);
@@ -65,14 +65,14 @@ TEST(ArenaTest, BlocksOfAllSizesNeverOverlapAndAllReturn) {
 
 TEST(ArenaTest, EmptySlabsReturnToThePoolForOtherSizes) {
   TestTable table({.memory = std::uint64_t{4} << 20});
-  // Fill with one size until nothing more goes, take all of it back, then ask for another size.
+  // Fills the table with one size, erases all of it, and fills it with another size.
   std::uint64_t stored = 0;
   while (table.put("small " + std::to_string(stored), std::string(50, 's')) == StatusCode::kOk) ++stored;
   ASSERT_GT(stored, 10'000u);
   for (std::uint64_t i = 0; i < stored; ++i) ASSERT_EQ(table.erase("small " + std::to_string(i)), StatusCode::kOk);
   std::uint64_t large = 0;
   while (table.put("large " + std::to_string(large), std::string(3000, 'l')) == StatusCode::kOk) ++large;
-  EXPECT_GT(large * 3000, stored * 60 / 2) << "at least half of the memory must have found its way to the other class";
+  EXPECT_GT(large * 3000, stored * 60 / 2) << "at least half of the memory must be available to the other class";
 }
 
 TEST(ArenaTest, TakingABlockRaisesTheGenerationOfItsPageFirst) {
@@ -89,7 +89,7 @@ TEST(ArenaTest, TakingABlockRaisesTheGenerationOfItsPageFirst) {
   const std::uint64_t before = generation(first);
   writer.drop_entry(first, 8, 2000);
   const std::uint64_t second = writer.begin_entry(8, 2000);
-  ASSERT_EQ(first, second) << "this test wants the same block again";
+  ASSERT_EQ(first, second) << "this test requires the same block again";
   EXPECT_GT(generation(second), before);
   writer.drop_entry(second, 8, 2000);
 }

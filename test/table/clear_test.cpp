@@ -1,4 +1,4 @@
-// Clear: one store empties the table for readers and writer alike; what it held is taken back in bounded steps.
+// Clear: one store empties the table for readers and writer alike; its memory is freed in bounded steps.
 #include <gtest/gtest.h>
 #include <string>
 #include <thread>
@@ -29,16 +29,16 @@ void expect_empty(TestTable& table, std::uint64_t keys) {
   }
 }
 
-TEST(ClearTest, EverythingIsGoneAtOnceBeforeAnyBucketIsTouched) {
+TEST(ClearTest, ClearEmptiesTheTableBeforeAnyBucketIsReset) {
   TestTable table({.buckets = 3});
   fill(table, 500);
   const std::uint64_t bytes = table.entry_bytes();
   table.clear();
-  EXPECT_EQ(table.entry_bytes(), bytes) << "taken back later, in steps";
+  EXPECT_EQ(table.entry_bytes(), bytes) << "it is freed later, in steps";
   expect_empty(table, 500);
 }
 
-TEST(ClearTest, TheSweepTakesBackAllMemoryInBoundedSteps) {
+TEST(ClearTest, SweepFreesAllMemoryInBoundedSteps) {
   TestTable table({.buckets = 3});
   fill(table, 2000);
   table.clear();
@@ -47,7 +47,7 @@ TEST(ClearTest, TheSweepTakesBackAllMemoryInBoundedSteps) {
   int steps = 0;
   while (writer.sweep(8)) {
     const std::uint64_t now = table.entry_bytes();
-    EXPECT_LE(before - now, std::uint64_t{8} * kMaxChain * kPlaces * 128) << "no more than eight chains hold";
+    EXPECT_LE(before - now, std::uint64_t{8} * kMaxChain * kPlaces * 128) << "at most what eight chains hold";
     before = now;
     ++steps;
   }
@@ -58,12 +58,12 @@ TEST(ClearTest, TheSweepTakesBackAllMemoryInBoundedSteps) {
   EXPECT_EQ(table.reader().count_keys(), 4000u);
 }
 
-TEST(ClearTest, WhatIsPutAfterItIsThereAndSurvivesTheSweep) {
+TEST(ClearTest, KeysPutAfterAClearSurviveTheSweep) {
   TestTable table({.buckets = 3});
   fill(table, 300);
   for (int round = 0; round < 5; ++round) {
     table.clear();
-    // Some keys come back before the sweep has passed their buckets, in either form.
+    // Some keys of both forms are put again before the sweep has reset their buckets.
     for (std::uint64_t i = 0; i < 300; i += 7) {
       ASSERT_EQ(table.put(text_of(i), round % 2 == 0 ? text_of(i + 1) : "another size"), StatusCode::kOk);
       ASSERT_EQ(table.put("entry " + std::to_string(i), "new"), StatusCode::kOk);
@@ -86,7 +86,7 @@ TEST(ClearTest, WhatIsPutAfterItIsThereAndSurvivesTheSweep) {
   }
 }
 
-TEST(ClearTest, APutThatFindsNoMemorySweepsOnBeforeItIsRefused) {
+TEST(ClearTest, PutWithoutMemorySweepsBeforeItFails) {
   TestTable table({.buckets = 3, .memory = std::uint64_t{2} << 20});
   StatusCode code = StatusCode::kOk;
   std::uint64_t stored = 0;
@@ -97,12 +97,13 @@ TEST(ClearTest, APutThatFindsNoMemorySweepsOnBeforeItIsRefused) {
   EXPECT_EQ(get(table.reader(), "large").value, std::string(500'000, 'x'));
 }
 
-TEST(ClearTest, ABucketIsNeverTakenForANewerOneHoweverOftenTheTableIsCleared) {
+TEST(ClearTest, BucketIsNeverMistakenForANewerOneAfterManyClears) {
   TestTable table({.buckets = 3, .shards = 2});
   const TableReader reader = table.reader();
   ASSERT_EQ(table.put("key", "old"), StatusCode::kOk);
   ShardWriter& clears = table.table().shard(0);
-  // Nobody sweeps the other shard: from some clear on there may be no other, before a bucket of the same low bits is met.
+  // The other shard is not swept. After 254 clears no other one is allowed: the low bits of the new fill would be those of a
+  // stale bucket.
   int done = 0;
   while (clears.may_clear()) {
     table.clear();
@@ -114,11 +115,11 @@ TEST(ClearTest, ABucketIsNeverTakenForANewerOneHoweverOftenTheTableIsCleared) {
   }
   EXPECT_EQ(done, 254);
   table.table().shard(1).notice_clear();
-  EXPECT_FALSE(clears.may_clear()) << "noticed is not swept";
+  EXPECT_FALSE(clears.may_clear()) << "the shard has noticed the clear, but not swept";
   while (table.table().shard(1).sweep(100)) {
   }
   EXPECT_TRUE(clears.may_clear());
-  for (int i = 0; i < 3; ++i) {  // past the wrap of the low bits
+  for (int i = 0; i < 3; ++i) {  // until the low bits have wrapped
     table.clear();
     ASSERT_EQ(get(reader, "key").outcome, ReadOutcome::kMiss);
     ASSERT_EQ(table.put("key", "new"), StatusCode::kOk);
@@ -126,7 +127,7 @@ TEST(ClearTest, ABucketIsNeverTakenForANewerOneHoweverOftenTheTableIsCleared) {
   }
 }
 
-TEST(ClearTest, AShardThatHasNotNoticedCountsForNothing) {
+TEST(ClearTest, KeysOfAShardThatHasNotNoticedTheClearAreNotCounted) {
   TestTable table({.buckets = 4, .shards = 2});
   for (std::uint64_t i = 0; i < 100; ++i) ASSERT_EQ(table.put(text_of(i), text_of(i)), StatusCode::kOk);
   table.clear();
@@ -135,7 +136,7 @@ TEST(ClearTest, AShardThatHasNotNoticedCountsForNothing) {
   EXPECT_EQ(table.reader().count_keys(), 100u);
 }
 
-TEST(ClearTest, ItsIntentNamesTheFill) {
+TEST(ClearTest, IntentOfAClearNamesTheFill) {
   TestTable table;
   ASSERT_EQ(table.put("key", "value"), StatusCode::kOk);
   const std::uint64_t before = fill_of(table.header().change.load());
@@ -145,8 +146,8 @@ TEST(ClearTest, ItsIntentNamesTheFill) {
   EXPECT_EQ(intent.new_word.load(), before + 1);
 }
 
-// Done a second time, it would take away what other lanes have stored since.
-TEST(ClearTest, ARestartDoesNotDoItAgain) {
+// A second clear would remove what other lanes have stored after the first one.
+TEST(ClearTest, RestartDoesNotRepeatAClear) {
   TestTable table;
   table.clear();
   EXPECT_EQ(table.table().shard(0).settle(table.journal().intent(0)), ShardWriter::Settled::kApplied);
@@ -154,8 +155,9 @@ TEST(ClearTest, ARestartDoesNotDoItAgain) {
   EXPECT_EQ(table.table().shard(0).settle(table.journal().intent(0)), ShardWriter::Settled::kNothing);
 }
 
-// Values tell of which fill they are; a reader beside clears, puts, sweeps and splits never goes back to an older one.
-TEST(ClearTest, ReadersBesideItNeverSeeAnOlderFill) {
+// Each value contains its fill. A reader that runs during clears, puts, sweeps and splits never returns an older fill than
+// before.
+TEST(ClearTest, ConcurrentReadersNeverSeeAnOlderFill) {
   TestTable table({.buckets = 1});
   std::atomic<bool> stop{false};
   std::atomic<std::uint64_t> reads{0};
@@ -181,7 +183,7 @@ TEST(ClearTest, ReadersBesideItNeverSeeAnOlderFill) {
     });
   }
   Random random;
-  // On a busy machine the readers may come late.
+  // On a busy machine the readers may start late.
   Deadline watchdog(std::chrono::seconds(60));
   const auto some_reads = [&] { return reads.load() >= 1000 || watchdog.left() == 0; };
   for (std::uint64_t round = 1; round <= times(400u, 100u) || !some_reads(); ++round) {

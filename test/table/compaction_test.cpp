@@ -1,4 +1,4 @@
-// Compaction: what random erases leave between the entries is there again for any size.
+// Compaction: the holes that random erases leave between entries can be used again for any size.
 #include <atomic>
 #include <cstring>
 #include <gtest/gtest.h>
@@ -23,13 +23,13 @@ std::string value_of(std::uint64_t i, std::size_t bytes) {
 
 class CompactionTest : public testing::Test {
  protected:
-  // Puts keys from `first` on until there is no room; returns the first that found none.
+  // Puts keys from `first` on until one is refused; returns that one.
   std::uint64_t fill(std::uint64_t first, std::size_t bytes) {
     std::uint64_t i = first;
     for (; table_.put(key_of(i), value_of(i, bytes)) == StatusCode::kOk; ++i) content_[key_of(i)] = value_of(i, bytes);
     return i;
   }
-  // Erases about a half of all, here and there. Returns how many bytes of keys and values that were.
+  // Erases about half of all keys, at random. Returns the bytes of their keys and values.
   std::uint64_t erase_half() {
     std::uint64_t bytes = 0;
     for (auto at = content_.begin(); at != content_.end();) {
@@ -54,16 +54,16 @@ class CompactionTest : public testing::Test {
   Random random_;
 };
 
-TEST_F(CompactionTest, WhatIsFreedByHundredsOfBytesIsThereForAKibibyte) {
+TEST_F(CompactionTest, SpaceOfErasedSmallEntriesHoldsLargerOnes) {
   const std::uint64_t small = fill(0, 100);
-  ASSERT_GT(small, 20'000u) << "the memory is meant to be full of entries";
+  ASSERT_GT(small, 20'000u) << "the memory must be full of entries";
   const std::uint64_t freed = erase_half();
   const std::uint64_t large = fill(small, 1024) - small;
   EXPECT_GT(large * (16 + 1024), freed * 8 / 10) << "of " << freed << " bytes freed";
   expect_content();
 }
 
-TEST_F(CompactionTest, AgainAndAgainNothingIsLostOrLeaks) {
+TEST_F(CompactionTest, RepeatedCompactionLosesAndLeaksNothing) {
   std::uint64_t next = fill(0, 100);
   const std::uint64_t full = table_.entry_bytes();
   for (const std::size_t bytes : {500, 30, 1024, 100, 4000, 250}) {
@@ -78,15 +78,15 @@ TEST_F(CompactionTest, AgainAndAgainNothingIsLostOrLeaks) {
   EXPECT_EQ(table_.entry_bytes(), 0u);
 }
 
-// A request for a run of slabs, which scattered slabs do not make, ends all the same.
-TEST_F(CompactionTest, ALargeValueIsRefusedAndTheRestIsAsItWas) {
+// A request for a run of slabs ends, although the free slabs are scattered.
+TEST_F(CompactionTest, RefusedLargeValueChangesNothing) {
   fill(0, 100);
   erase_half();
   EXPECT_EQ(table_.put("large", std::string(kMemory / 2, 'l')), StatusCode::kFull);
   expect_content();
 }
 
-TEST_F(CompactionTest, ABlockThatIsStillBeingFilledStaysWhereItIs) {
+TEST_F(CompactionTest, BlockThatIsBeingFilledIsNotMoved) {
   fill(0, 100);
   erase_half();
   ShardWriter& writer = table_.table().shard(0);
@@ -104,8 +104,8 @@ TEST_F(CompactionTest, ABlockThatIsStillBeingFilledStaysWhereItIs) {
   expect_content();
 }
 
-// Whoever reads an entry that moves finds it, whole, in the one place or in the other.
-TEST_F(CompactionTest, ReadersBesideItMissNothing) {
+// A reader finds an entry that moves, whole, in one of its two places.
+TEST_F(CompactionTest, ConcurrentReadersMissNoKey) {
   const std::uint64_t small = fill(0, 100);
   erase_half();
   const std::map<std::string, std::string> lasting = content_;
@@ -132,7 +132,7 @@ TEST_F(CompactionTest, ReadersBesideItMissNothing) {
         ASSERT_EQ(table_.erase(key_of(i)), StatusCode::kOk);
       }
     }
-    next = fill(next, 30);  // holes again, of another size
+    next = fill(next, 30);  // leaves holes of another size
     for (std::uint64_t i = first; i < next; ++i) {
       if (content_.erase(key_of(i)) != 0) {
         ASSERT_EQ(table_.erase(key_of(i)), StatusCode::kOk);

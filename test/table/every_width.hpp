@@ -1,4 +1,4 @@
-// For tests of what is written for several vector widths: each width that this processor has.
+// For tests of code with a version for each vector width: runs each width that this processor has.
 #pragma once
 
 #include <gtest/gtest.h>

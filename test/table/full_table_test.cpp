@@ -1,5 +1,5 @@
-// A full table: a key can still be given a value that needs no more room than it has, whatever its size, in any shard; what
-// is refused has taken nothing; and what a request does to find room is done in bounded steps.
+// A full table: a value can be replaced by any that needs no more room, whatever its size, in any shard; a refused request
+// takes nothing; and a request makes room in bounded steps.
 #include <gtest/gtest.h>
 #include <iterator>
 #include <map>
@@ -39,7 +39,7 @@ class FullTableOf4Shards : public FullTable {
   FullTableOf4Shards() : FullTable(4) {}
 };
 
-TEST_F(FullTable, AnyMixOfSizesIsOverwrittenByAsLargeAndBySmallerOnes) {
+TEST_F(FullTable, EveryValueIsReplacedByOneOfTheSameOrSmallerSize) {
   std::map<std::uint64_t, std::size_t> sizes;
   const std::size_t choice[] = {3, 8, 24, 100, 1000, 5000, 12'000, 20'000, 40'000, 100'000, 300'000};
   std::uint64_t next = 0;
@@ -61,7 +61,8 @@ TEST_F(FullTable, AnyMixOfSizesIsOverwrittenByAsLargeAndBySmallerOnes) {
   }
   for (auto& [key, bytes] : sizes) {
     bytes = random_.below(bytes) + 1;
-    ASSERT_EQ(table_.put(key_of(key), std::string(bytes, 's')), StatusCode::kOk) << bytes << " bytes, less than before";
+    ASSERT_EQ(table_.put(key_of(key), std::string(bytes, 's')), StatusCode::kOk)
+        << bytes << " bytes, fewer than before";
   }
   for (const auto& [key, bytes] : sizes) ASSERT_EQ(value_of(key), std::string(bytes, 's'));
   for (const auto& [key, bytes] : sizes) ASSERT_EQ(table_.erase(key_of(key)), StatusCode::kOk);
@@ -79,7 +80,7 @@ TEST_F(FullTableOf4Shards, EveryShardHasItsReserve) {
   EXPECT_EQ(refused, 0u) << "of " << count;
 }
 
-// An entry whose value has become 8 bytes long would become a pair, for which there may be no place.
+// An entry with a key of 8 bytes whose new value has 8 bytes would become a pair, for which there may be no place.
 TEST_F(FullTable, AnEntryThatCannotBecomeAPairStaysAnEntry) {
   std::uint64_t i = 0;
   while (table_.put(text_of(i), "1234567") == StatusCode::kOk) ++i;
@@ -92,8 +93,8 @@ TEST_F(FullTable, AnEntryThatCannotBecomeAPairStaysAnEntry) {
   for (std::uint64_t key = 0; key < i; ++key) ASSERT_EQ(get(reader, text_of(key)).value, "87654321");
 }
 
-// A pair has no block: as an entry it needs one, and perhaps an overflow bucket. When one slab is free for both, it becomes the
-// bucket's, as there is a hole for the block in a slab of a larger class.
+// A pair has no block: to become an entry it needs one, and perhaps an overflow bucket. If one slab is free for both, the
+// bucket takes it, and the block takes a hole in a slab of a larger class.
 TEST(FullTableOfPairs, APairBecomesAnEntryWithTheLastSlabAndAHoleOfAnotherClass) {
   TestTable table({.buckets = 1, .memory = kMemory});
   std::vector<std::string> of_one_bucket;
@@ -114,7 +115,7 @@ TEST(FullTableOfPairs, APairBecomesAnEntryWithTheLastSlabAndAHoleOfAnotherClass)
     ++filled;
   ASSERT_EQ(table.header().lane_stats[0].overflow_bytes.load(), 0u);
   ASSERT_EQ(table.put(last, "shorter"), StatusCode::kFull);
-  // Each slab has two.
+  // Frees one slab, which held two such entries.
   for (std::uint64_t i = 0; i < 2; ++i) ASSERT_EQ(table.erase(key_of(i)), StatusCode::kOk);
   EXPECT_EQ(table.put(last, "shorter"), StatusCode::kOk);
   EXPECT_GT(table.header().lane_stats[0].overflow_bytes.load(), 0u);
@@ -128,9 +129,9 @@ TEST(FullTableOfPairs, APairBecomesAnEntryWithTheLastSlabAndAHoleOfAnotherClass)
   EXPECT_EQ(get(table.reader(), last).value, "another");
 }
 
-// A class keeps its last empty slab, so that a key that comes and goes does not move slabs to and fro; but in a full table other
-// shards have need of it.
-TEST_F(FullTableOf4Shards, WhatOneShardHasErasedIsFreeForTheOthers) {
+// A class keeps its last empty slab, so that a key that is put and erased repeatedly does not allocate and free a slab each
+// time; but in a full table other shards need that slab.
+TEST_F(FullTableOf4Shards, MemoryErasedInOneShardIsFreeForTheOthers) {
   constexpr std::size_t kSizes[] = {20, 50, 100, 200, 300, 500, 800, 1000, 2000, 3000, 5000, 8000};
   std::uint64_t next = 0;
   for (const std::size_t bytes : kSizes) {
@@ -144,19 +145,19 @@ TEST_F(FullTableOf4Shards, WhatOneShardHasErasedIsFreeForTheOthers) {
 }
 
 // A value that cannot fit is refused before anything is populated or moved for it.
-TEST_F(FullTable, WhatIsRefusedHasTakenNothing) {
+TEST_F(FullTable, RefusedPutTakesNoMemory) {
   for (std::uint64_t i = 0; i < 1000; ++i) ASSERT_EQ(table_.put(key_of(i), std::string(100, 'f')), StatusCode::kOk);
   const std::uint64_t before = populated();
   for (const std::size_t bytes : {kMemory - kMemory / 100, kMemory, 2 * kMemory}) {
     EXPECT_EQ(table_.put("large", std::string(bytes, 'l')), StatusCode::kFull);
   }
   EXPECT_LE(populated(), before + kHugePageSize) << "at most the step that the helper thread was about to take";
-  // All that memory is there for others.
+  // All of that memory is available to other keys.
   EXPECT_GT(fill(100, 1000), 40'000u);
 }
 
-// Holes that would have to be moved together for a large value are left alone if they are not enough.
-TEST_F(FullTable, NothingIsMovedForWhatCannotFit) {
+// Entries are not moved for a large value if all holes together are too small for it.
+TEST_F(FullTable, NothingIsMovedForAValueThatCannotFit) {
   const std::uint64_t count = fill(100);
   for (std::uint64_t i = 0; i < count; i += 2) ASSERT_EQ(table_.erase(key_of(i)), StatusCode::kOk);
   Effort effort;
@@ -164,10 +165,10 @@ TEST_F(FullTable, NothingIsMovedForWhatCannotFit) {
   const HashedKey key = table_.table().hash(bytes_of("large"), shard);
   const std::string large(kMemory * 3 / 4, 'l');
   EXPECT_EQ(table_.table().shard(0).make_room_and_put(key, bytes_of(large), effort), StatusCode::kFull);
-  EXPECT_FALSE(effort.goes_on) << "one look must be enough";
+  EXPECT_FALSE(effort.unfinished) << "one call must decide it";
 }
 
-// A call does a bounded piece of the work, and says that it goes on.
+// A call does a bounded part of the work, and reports that it has not finished.
 TEST_F(FullTable, RoomIsMadeInBoundedSteps) {
   const std::uint64_t count = fill(24);
   for (std::uint64_t i = 0; i < count; ++i) {
@@ -186,13 +187,13 @@ TEST_F(FullTable, RoomIsMadeInBoundedSteps) {
   do {
     code = table_.table().shard(0).make_room_and_put(key, bytes_of(value), effort);
     ++calls;
-    ASSERT_LT(calls, 10'000) << "it must come to an end";
-  } while (effort.goes_on);
+    ASSERT_LT(calls, 10'000) << "the request does not end";
+  } while (effort.unfinished);
   EXPECT_TRUE(code == StatusCode::kOk || code == StatusCode::kFull);
 }
 
-// What a clear left is taken back in steps, too, and a put that waits for it succeeds.
-TEST_F(FullTable, APutAfterAClearFindsRoomInSteps) {
+// The memory that a clear left is freed in steps, too, and a put that waits for it succeeds.
+TEST_F(FullTable, PutAfterAClearMakesRoomInSteps) {
   fill(24);
   table_.clear();
   Effort effort;
@@ -205,20 +206,20 @@ TEST_F(FullTable, APutAfterAClearFindsRoomInSteps) {
     table_.table().shard(0).notice_clear();
     code = table_.table().shard(0).make_room_and_put(key, bytes_of(value), effort);
     ++calls;
-  } while (effort.goes_on);
+  } while (effort.unfinished);
   EXPECT_EQ(code, StatusCode::kOk);
-  EXPECT_GT(calls, 3) << "it must not be done in one call";
+  EXPECT_GT(calls, 3) << "one call must not do all of it";
 }
 
-// A kill may leave a slab of the reserve with an entry in it: the next server makes the reserve whole before it refuses.
-TEST_F(FullTable, TheReserveIsWholeAgainAfterAStart) {
+// A kill may leave an entry in a slab of the reserve: the next server restores the reserve before it refuses a request.
+TEST_F(FullTable, StartRestoresTheReserve) {
   const std::uint64_t count = fill(1000);
   for (const std::size_t bytes : {1000, 200}) {
     std::uint32_t shard;
     const std::string name = key_of(5);
     const std::string value(bytes, 'k');
     const HashedKey key = table_.table().hash(bytes_of(name), shard);
-    // As TestTable::put(), but for what follows behind a request's end.
+    // As TestTable::put(), but without the upkeep after a request.
     ASSERT_EQ(table_.table().shard(0).put(key, bytes_of(value)), StatusCode::kOk);
     table_.restart();
     std::vector<std::size_t> lost;
@@ -232,7 +233,8 @@ TEST_F(FullTable, TheReserveIsWholeAgainAfterAStart) {
   }
 }
 
-// The longest run in use has one in the reserve: it is exchanged, and a shorter one moves back.
+// The reserve has a run as long as the longest in use: a value of that length takes it and leaves its own run as the reserve; a
+// shorter one moves back.
 TEST_F(FullTable, RunsOfAnyLengthAreOverwritten) {
   std::map<std::uint64_t, std::size_t> sizes;
   std::uint64_t next = 0;
@@ -259,9 +261,9 @@ TEST_F(FullTable, RunsOfAnyLengthAreOverwritten) {
   }
 }
 
-// A kill while a shorter run moves back out of the reserve leaves it there: the next start moves it, or a longer value could
-// not be overwritten until something is erased.
-TEST_F(FullTable, ARunThatAKillLeftInTheReserveMovesOutAtTheNextStart) {
+// A kill before a shorter run has moved out of the reserve leaves it there. The next start moves it; otherwise a longer value
+// could not be replaced until something is erased.
+TEST_F(FullTable, StartMovesARunThatAKillLeftInTheReserve) {
   constexpr std::size_t kLong = 500'000;
   constexpr std::size_t kShorter = 250'000;
   ASSERT_EQ(table_.put("long", std::string(kLong, 'l')), StatusCode::kOk);
@@ -273,18 +275,18 @@ TEST_F(FullTable, ARunThatAKillLeftInTheReserveMovesOutAtTheNextStart) {
   std::uint32_t shard;
   const std::string name = key_of(2);
   const HashedKey key = table_.table().hash(bytes_of(name), shard);
-  // As TestTable::put(), but for what follows behind a request's end.
+  // As TestTable::put(), but without the upkeep after a request.
   ASSERT_EQ(table_.table().shard(0).put(key, bytes_of(std::string(kShorter, 'k'))), StatusCode::kOk);
   table_.restart();
   std::vector<std::size_t> lost;
   EXPECT_EQ(table_.table().adopt({}, lost), 0u);
-  EXPECT_LT(table_.table().shard(0).most_replaced_bytes(), kLong) << "the kill has left the reserve short";
-  table_.table().mend_reserve();
+  EXPECT_LT(table_.table().shard(0).most_replaced_bytes(), kLong) << "after the kill the reserve must be too short";
+  table_.table().restore_reserve();
   EXPECT_GE(table_.table().shard(0).most_replaced_bytes(), kLong);
-  const WriterState mended = table_.table().state();
+  const WriterState restored = table_.table().state();
   table_.restart();
   EXPECT_EQ(table_.table().adopt({}, lost), 0u);
-  EXPECT_EQ(mended.differences(table_.table().state()), "");
+  EXPECT_EQ(restored.differences(table_.table().state()), "");
   EXPECT_EQ(value_of(2), std::string(kShorter, 'k'));
   EXPECT_EQ(table_.put("long", std::string(kLong, 'm')), StatusCode::kOk);
   for (std::uint64_t i = 0; i < 4; ++i) {
@@ -293,18 +295,18 @@ TEST_F(FullTable, ARunThatAKillLeftInTheReserveMovesOutAtTheNextStart) {
   EXPECT_EQ(table_.put("long", std::string(kLong, 'n')), StatusCode::kOk);
 }
 
-// Behind the request that borrows a run, the sweep may take back a run that a clear left: it is not the one that the key had.
-TEST(FullTableOfRuns, ARunIsOverwrittenWhileWhatAClearLeftIsTakenBack) {
+// After the request that borrows a run, the sweep may free a run that a clear left: it is not the one that the key had.
+TEST(FullTableOfRuns, RunIsReplacedWhileASweepFreesMemory) {
   constexpr std::size_t kLong = 180'000;  // three slabs
   constexpr std::size_t kOneSlab = 40'000;
   TestTable table({.buckets = 8000, .memory = kMemory});
   for (std::uint64_t i = 0; table.put(key_of(i), std::string(kOneSlab, 'f')) == StatusCode::kOk;) ++i;
   table.clear();
   std::vector<std::string> beside;
-  for (int i = 0; i < 1200; ++i) {  // longer than the sweep
+  for (int i = 0; i < 1200; ++i) {  // more than the sweep takes
     const std::string value(kLong, static_cast<char>('a' + i % 26));
     ASSERT_EQ(table.put("long", value), StatusCode::kOk) << i;
-    // What the sweep has taken back is used again, but it is not hurried for that.
+    // Uses the memory that the sweep has freed, without making it sweep faster.
     const std::string key = "beside " + std::to_string(i);
     std::uint32_t shard;
     const HashedKey hashed = table.table().hash(bytes_of(key), shard);
@@ -320,15 +322,15 @@ TEST(FullTableOfRuns, ARunIsOverwrittenWhileWhatAClearLeftIsTakenBack) {
   std::vector<std::size_t> lost;
   table.restart();
   EXPECT_EQ(table.table().adopt({}, lost), 0u);
-  EXPECT_EQ(table.entry_bytes(), used) << "what it counts as used is what can be reached";
+  EXPECT_EQ(table.entry_bytes(), used) << "the bytes in use must be those of the entries that can be reached";
 }
 
-// Any history: what a key has room for goes on at any fill, and what is refused has changed nothing.
+// Random histories: a value that needs no more room than its key has is never refused, and a refused request changes nothing.
 class AnyFullTable : public testing::TestWithParam<std::uint32_t> {
  protected:
   AnyFullTable() : table_({.buckets = random_.between(4, 300), .memory = kMemory, .shards = GetParam()}) {}
 
-  // As a server does it: what is refused is not followed by upkeep.
+  // As a server does: no upkeep follows a refused request.
   StatusCode put(const std::string& key, const std::string& value) {
     std::uint32_t shard;
     const HashedKey hashed = table_.table().hash(bytes_of(key), shard);
@@ -336,7 +338,7 @@ class AnyFullTable : public testing::TestWithParam<std::uint32_t> {
     if (code == StatusCode::kOk) table_.table().shard(shard).upkeep();
     return code;
   }
-  // A key of 8 bytes or another one. Those of 8 bytes with a value of 8 bytes are pairs.
+  // A key of 8 bytes or of another length. Keys of 8 bytes with a value of 8 bytes are pairs.
   std::string any_key() {
     const std::uint64_t number = next_key_++;
     switch (random_.below(4)) {
@@ -371,7 +373,7 @@ class AnyFullTable : public testing::TestWithParam<std::uint32_t> {
     if (random_.one_in(300)) check();
     return false;
   }
-  // With new keys of several sizes, large ones first, each until some are refused in a row: other shards may have room.
+  // Puts new keys of several sizes, large ones first, each size until several in a row are refused: other shards may have room.
   void fill() {
     for (int i = 0; i < 40; ++i) insert(any_size());
     std::size_t bytes = random_.between(1000, 300'000);
@@ -419,7 +421,7 @@ class AnyFullTable : public testing::TestWithParam<std::uint32_t> {
   std::vector<std::string> names_;
 };
 
-TEST_P(AnyFullTable, GoesOnWithWhatNeedsNoMoreRoomAndChangesNothingWhereItRefuses) {
+TEST_P(AnyFullTable, ReplacementsOfTheSameSizeSucceedAndRefusedPutsChangeNothing) {
   for (int round = 0; round < 4; ++round) {
     fill();
     for (int i = 0; i < 20'000; ++i) {

@@ -11,7 +11,7 @@ namespace {
 
 using MatchTest = test::EveryWidth;
 
-// Words that differ in one half, one byte or not at all: what a comparison of the wrong width would confuse.
+// Words that are equal, or differ in a part or a byte: a comparison of the wrong width would confuse them.
 std::uint64_t tricky_word(std::mt19937_64& random) {
   static constexpr std::uint64_t kParts[] = {0, 1, 0xffff, 0x8000};
   std::uint64_t word = 0;
@@ -57,7 +57,7 @@ TEST_P(MatchTest, NamesThePlaceOfAKeyByItsBit) {
   }
 }
 
-TEST_P(MatchTest, DoesNotTakeTheHeaderForACell) {
+TEST_P(MatchTest, DoesNotMistakeTheHeaderForACell) {
   EntryBucket bucket{};
   bucket.header.store(make_cell(0x1234, 1));
   EXPECT_EQ(match_tags(bucket, 0x1234, GetParam()), 0u);

@@ -1,4 +1,4 @@
-// One pool of memory: what one use has given back serves every other; growth and shrinking lose nothing.
+// One pool of memory: what one use frees, every other use can take; growth and shrinking lose nothing.
 #include <algorithm>
 #include <gtest/gtest.h>
 #include <map>
@@ -56,7 +56,7 @@ TEST(PoolTest, GrowsAndShrinksWithoutLoss) {
     EXPECT_GT(table.segments_of<EntryBucket>().size() * shards, 12u);
     expect_content(table, model);
     expect_sound(table);
-    // Nine of ten in the order of a map, which is as good as at random.
+    // Erases nine of ten in the order of a map, which is as good as a random order.
     std::uint64_t number = 0;
     for (auto at = model.begin(); at != model.end();) {
       if (++number % 10 == 0) {
@@ -126,7 +126,7 @@ class PoolOf : public testing::TestWithParam<std::uint32_t> {
 };
 class PoolSlowOf : public PoolOf {};
 
-// What a map holds does not depend on what it has held before.
+// How much fits into a map does not depend on what it has held before.
 void PoolOf::follow(std::uint32_t shards, std::uint64_t memory) {
   std::map<const char*, std::uint64_t> fresh;
   for (const Kind& kind : kKinds) {
@@ -142,14 +142,14 @@ void PoolOf::follow(std::uint32_t shards, std::uint64_t memory) {
         empty(table, first, stored, how);
         const std::uint64_t again = fill(table, second);
         EXPECT_GE(static_cast<double>(again), 0.95 * static_cast<double>(fresh[second.name]))
-            << first.name << " -> " << second.name << ", emptied by way " << static_cast<int>(how);
+            << first.name << " -> " << second.name << ", emptied in way " << static_cast<int>(how);
         if (HasFailure()) return;
       }
     }
   }
 }
 
-// A map that is nine tenths empty gives most of that to data of any other size.
+// Data of any other size can use most of a map of which nine tenths were erased.
 void PoolOf::replace_the_erased(std::uint32_t shards, std::uint64_t memory) {
   const std::span<const Kind> kinds(kKinds, 4);  // up to 10,000 bytes
   for (const Kind& first : kinds) {
@@ -167,7 +167,7 @@ void PoolOf::replace_the_erased(std::uint32_t shards, std::uint64_t memory) {
         ++erased;
       }
       table.reclaim_all();
-      // Keys of the two kinds with values are the same: an overwritten one would need no room.
+      // Other keys than those that remain: a replaced value would need no new room.
       std::uint64_t added = 0;
       for (std::uint64_t i = 0;; ++i) {
         const std::string key = second.value_bytes == 0 ? text_of(i) : "key of the other " + std::to_string(i);
@@ -183,10 +183,10 @@ void PoolOf::replace_the_erased(std::uint32_t shards, std::uint64_t memory) {
 }
 
 constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
-TEST_P(PoolOf, EveryKindOfDataFollowsEveryOther) { follow(GetParam(), 8 * kMiB); }
-TEST_P(PoolOf, WhatIsErasedAtRandomServesEveryOtherKind) { replace_the_erased(GetParam(), 8 * kMiB); }
-TEST_P(PoolSlowOf, EveryKindOfDataFollowsEveryOtherIn32MiB) { follow(GetParam(), 32 * kMiB); }
-TEST_P(PoolSlowOf, WhatIsErasedAtRandomServesEveryOtherKindIn32MiB) { replace_the_erased(GetParam(), 32 * kMiB); }
+TEST_P(PoolOf, EveryKindOfDataFitsAfterEveryOther) { follow(GetParam(), 8 * kMiB); }
+TEST_P(PoolOf, MemoryErasedAtRandomServesEveryOtherKind) { replace_the_erased(GetParam(), 8 * kMiB); }
+TEST_P(PoolSlowOf, EveryKindOfDataFitsAfterEveryOtherIn32MiB) { follow(GetParam(), 32 * kMiB); }
+TEST_P(PoolSlowOf, MemoryErasedAtRandomServesEveryOtherKindIn32MiB) { replace_the_erased(GetParam(), 32 * kMiB); }
 INSTANTIATE_TEST_SUITE_P(Shards, PoolOf, testing::Values(1u, 4u));
 INSTANTIATE_TEST_SUITE_P(Shards, PoolSlowOf, testing::Values(1u, 4u));
 

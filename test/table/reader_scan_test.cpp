@@ -1,4 +1,4 @@
-// The walk over all keys: what is there throughout is met, nothing is met twice, whatever happens between two steps.
+// The scan of all keys: it returns every key that is present throughout, and none twice, whatever happens between two steps.
 #include <gtest/gtest.h>
 #include <set>
 #include <string>
@@ -22,7 +22,7 @@ class ScanTest : public testing::TestWithParam<Case> {
   TestTable table_{{.buckets = GetParam().buckets, .shards = GetParam().shards}};
   TableReader reader_ = table_.reader();
 
-  // Runs a walk to its end, `between(step)` after each step. Fails if a key is met twice.
+  // Runs a scan to its end, and calls `between(step)` after each step. Fails if a key is returned twice.
   template <typename Between>
   std::unordered_map<std::string, std::uint64_t> walk(std::string_view prefix, Between&& between) {
     TableScan scan(reader_, bytes_of(prefix));
@@ -30,10 +30,10 @@ class ScanTest : public testing::TestWithParam<Case> {
     for (std::uint64_t step = 0;; ++step) {
       const TableScan::Step outcome = scan.next();
       if (outcome == TableScan::Step::kDone) return met;
-      EXPECT_EQ(outcome, TableScan::Step::kItems) << "nobody writes meanwhile";
+      EXPECT_EQ(outcome, TableScan::Step::kItems) << "there is no concurrent writer";
       if (outcome != TableScan::Step::kItems) return met;
       for (const TableScan::Item& item : scan.items()) {
-        EXPECT_TRUE(met.emplace(item.key, item.value).second) << "met twice: " << testing::PrintToString(item.key);
+        EXPECT_TRUE(met.emplace(item.key, item.value).second) << "returned twice: " << testing::PrintToString(item.key);
         if (item.is_pair) {
           EXPECT_EQ(item.key.size(), 8u);
         }
@@ -43,15 +43,15 @@ class ScanTest : public testing::TestWithParam<Case> {
   }
 };
 
-TEST_P(ScanTest, AnEmptyTableHasNothing) {
+TEST_P(ScanTest, ScanOfAnEmptyTableReturnsNothing) {
   EXPECT_TRUE(walk("", [](std::uint64_t) {}).empty());
 }
 
-TEST_P(ScanTest, EveryKeyOfEitherFormIsMetOnce) {
+TEST_P(ScanTest, ReturnsEveryKeyOfBothFormsOnce) {
   std::set<std::string> keys;
   for (std::uint64_t i = 0; i < 3000; ++i) {
     for (const std::string& key : {text_of(i * 7919), "entry " + std::to_string(i)}) {
-      // Some 8-byte keys are entries: their values are no words.
+      // Some 8-byte keys are entries, as their values do not have 8 bytes.
       ASSERT_EQ(table_.put(key, i % 5 == 0 ? "value" : text_of(i)), StatusCode::kOk);
       keys.insert(key);
     }
@@ -59,10 +59,10 @@ TEST_P(ScanTest, EveryKeyOfEitherFormIsMetOnce) {
   const auto met = walk("", [](std::uint64_t) {});
   EXPECT_EQ(met.size(), keys.size());
   for (const std::string& key : keys) ASSERT_TRUE(met.contains(key)) << testing::PrintToString(key);
-  EXPECT_EQ(met.at(text_of(7919)), 1u) << "a pair comes with its value";
+  EXPECT_EQ(met.at(text_of(7919)), 1u) << "a pair must be returned with its value";
 }
 
-TEST_P(ScanTest, APrefixLeavesOutTheOthers) {
+TEST_P(ScanTest, PrefixSelectsKeys) {
   for (const char* key : {"user:1", "user:2", "use", "user", "other:1", "12345678", "user:345"}) {
     ASSERT_EQ(table_.put(key, "v"), StatusCode::kOk);
   }
@@ -73,7 +73,7 @@ TEST_P(ScanTest, APrefixLeavesOutTheOthers) {
   EXPECT_EQ(walk("user:3456", [](std::uint64_t) {}).size(), 0u);
 }
 
-TEST_P(ScanTest, WhatIsThereThroughoutIsMetOnceWhileTheTableSplitsAndKeysMoveBetweenTheForms) {
+TEST_P(ScanTest, KeysPresentThroughoutAreReturnedOnceDuringSplitsAndMovesBetweenForms) {
   Random random;
   for (int round = 0; round < 20; ++round) {
     TestTable table({.buckets = GetParam().buckets, .shards = GetParam().shards});
@@ -116,7 +116,7 @@ TEST_P(ScanTest, WhatIsThereThroughoutIsMetOnceWhileTheTableSplitsAndKeysMoveBet
   }
 }
 
-TEST_P(ScanTest, AClearInTheMiddleEndsIt) {
+TEST_P(ScanTest, ClearEndsAScan) {
   for (std::uint64_t i = 0; i < 500; ++i) ASSERT_EQ(table_.put(text_of(i), text_of(i)), StatusCode::kOk);
   std::size_t before = 0;
   TableScan scan(reader_, {});
@@ -132,7 +132,7 @@ TEST_P(ScanTest, AClearInTheMiddleEndsIt) {
   EXPECT_LT(before, 500u);
 }
 
-TEST_P(ScanTest, AClosedTableSendsItAway) {
+TEST_P(ScanTest, ScanOfAClosedTableReportsClosed) {
   ASSERT_EQ(table_.put("key", "value"), StatusCode::kOk);
   table_.table().close();
   EXPECT_EQ(TableScan(reader_, {}).next(), TableScan::Step::kClosed);
@@ -145,8 +145,8 @@ INSTANTIATE_TEST_SUITE_P(Tables, ScanTest,
                                   "Shards";
                          });
 
-// The same beside a writer that runs.
-TEST(ScanThreadsTest, BesideAWriterAtFullSpeedWhatIsThereThroughoutIsMetOnce) {
+// The same beside a running writer.
+TEST(ScanThreadsTest, KeysPresentThroughoutAreReturnedOnceBesideAWriter) {
   TestTable table({.buckets = 2});
   constexpr std::uint64_t kAlways = 200;
   for (std::uint64_t i = 0; i < kAlways; ++i) {

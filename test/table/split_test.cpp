@@ -13,7 +13,7 @@ struct Chains {
   std::map<std::uint64_t, unsigned> places;  // of each key
   std::uint64_t overflow_buckets = 0;
   std::uint64_t overflowed_pairs = 0;
-  std::uint64_t chains_that_would_fit = 0;  // into their first bucket, but go on
+  std::uint64_t chains_that_would_fit = 0;  // into their first bucket, but have another one
 };
 
 // Walks over all pair buckets as they lie in memory.
@@ -43,7 +43,7 @@ Chains chains_of(TestTable& table) {
   return found;
 }
 
-TEST(SplitTest, WhatIsLeftOfAnOverfullBucketComesBackIntoIt) {
+TEST(SplitTest, SplitMovesOverflowedPairsBackIntoTheirBucket) {
   TestTable table;
   std::uint64_t splits_seen = 0;
   bool overflowed = false;
@@ -58,10 +58,10 @@ TEST(SplitTest, WhatIsLeftOfAnOverfullBucketComesBackIntoIt) {
     for (const auto& [word, places] : chains.places) ASSERT_EQ(places, 1u) << word;
     ASSERT_EQ(chains.chains_that_would_fit, 0u) << "after " << splits << " splits";
   }
-  EXPECT_TRUE(overflowed) << "no bucket was ever overfull: this test has shown nothing";
+  EXPECT_TRUE(overflowed) << "no bucket ever overflowed, so this test has shown nothing";
 }
 
-TEST(SplitTest, AGlanceFindsOverflowedPairs) {
+TEST(SplitTest, FastPathFindsOverflowedPairs) {
   TestTable table;
   constexpr std::uint64_t kKeys = 20'000;
   for (std::uint64_t key = 0; key < kKeys; ++key) ASSERT_EQ(table.put(text_of(key), text_of(~key)), StatusCode::kOk);
@@ -76,7 +76,7 @@ TEST(SplitTest, AGlanceFindsOverflowedPairs) {
     ASSERT_NE(seen.outcome, TableReader::Glance::kHit) << key;
     misses += seen.outcome == TableReader::Glance::kMiss ? 1 : 0;
   }
-  EXPECT_GT(misses, kKeys / 2) << "where no chain goes on, a glance is enough to know that a key is not there";
+  EXPECT_GT(misses, kKeys / 2) << "the fast path must report a miss where a bucket has no overflow bucket";
 }
 
 }  // namespace

@@ -1,9 +1,9 @@
-// A reader is stopped inside a get while bucket, entry and page are rewritten, and continues: it sees the value from
-// before or a newer one, whole, and never that the key is missing if it never was.
+// A reader is stopped inside a get while bucket, entry and page are rewritten, and continues: it returns the old value or a
+// newer one, whole, and never reports a miss for a key that was always present.
 //
-// The reader is stepped; at one of its instructions after the other the table is rewritten under it, and the versions are
-// set as if that had happened 2^32 times: so that the low halves are the same again. In the soak it does happen. Each way to
-// read is stepped: the fast path, and the slow path that decides what the fast path cannot.
+// The reader is stepped. At one instruction after another the table is rewritten, and the versions are set as if that had
+// happened 2^32 times, so that their low halves are the same again. In the soak it does happen. Both ways to read are stepped:
+// the fast path, and the slow path, which decides what the fast path cannot.
 #include <algorithm>
 #include <array>
 #include <functional>
@@ -28,9 +28,9 @@ struct Rewriting {
   bool pairs;  // key and neighbour have 8 bytes
   std::string value, newer = {};
   std::string neighbours_value = {};  // the neighbour takes the place that the key leaves
-  bool absent_between = false;        // the key is erased, and put again behind its neighbour
-  bool change_places = false;         // key and neighbour were there from the start, and swap their places
-  bool splits = false;                // nothing of that: the key's segment is split, and the key moves
+  bool absent_between = false;        // the key is erased, and put again after its neighbour
+  bool change_places = false;         // key and neighbour are present from the start, and swap their places
+  bool splits = false;                // none of that: the key's segment is split, and the key moves
 };
 
 std::ostream& operator<<(std::ostream& out, const Rewriting& rewriting) { return out << rewriting.name; }
@@ -78,7 +78,7 @@ class StoppedReader : public testing::TestWithParam<Rewriting> {
     ASSERT_EQ(table_->put(neighbour_, how.neighbours_value), StatusCode::kOk);
     ASSERT_EQ(table_->put(key_, how.newer), StatusCode::kOk);
   }
-  // And back to how it was.
+  // Restores the original state.
   void restore() {
     const Rewriting& how = GetParam();
     if (how.splits || how.change_places) return SetUp();
@@ -113,7 +113,7 @@ class StoppedReader : public testing::TestWithParam<Rewriting> {
     for (const Word* word : words) values.push_back(word->load());
     return values;
   }
-  // What has changed since `before` is set to `before` and 2^32 rounds: of a header only the version.
+  // Sets each version that has changed since `before` to its value in `before` plus 2^32. A header's other bits stay.
   void come_around(const std::vector<Word*>& words, const std::vector<std::uint64_t>& before) {
     for (std::size_t i = 0; i < words.size(); ++i) {
       const std::uint64_t now = words[i]->load();
@@ -131,7 +131,7 @@ class StoppedReader : public testing::TestWithParam<Rewriting> {
     const std::span<const std::byte> key = bytes_of(key_);
     std::array<std::byte, sizeof(Report::value)> space;
     TableReader::Result got{};
-    if (way_ == Way::kGlance) {
+    if (way_ == Way::kFast) {
       got.outcome = outcome_of(reader.glance(key, reader.hash_of(key), ValueTarget::buffer(space), got.size));
     } else {
       got = reader.get(key, ValueTarget::buffer(space));
@@ -152,18 +152,20 @@ class StoppedReader : public testing::TestWithParam<Rewriting> {
     const Rewriting& how = GetParam();
     const auto outcome = static_cast<ReadOutcome>(report_->outcome.load());
     const std::string value(report_->value, outcome == ReadOutcome::kHit ? report_->size : 0);
-    if (outcome == ReadOutcome::kContended && way_ == Way::kGlance) return;  // it says that it does not know
+    if (outcome == ReadOutcome::kContended && way_ == Way::kFast) return;  // it leaves the decision to the slow path
     if (outcome == ReadOutcome::kHit) {
-      EXPECT_TRUE(value == how.value || value == how.newer) << "a torn or foreign value; rewritten at step " << step;
+      EXPECT_TRUE(value == how.value || value == how.newer)
+          << "a torn or foreign value; the table was rewritten at step " << step;
     } else {
       EXPECT_TRUE(how.absent_between && outcome == ReadOutcome::kMiss)
-          << "outcome " << static_cast<int>(outcome) << " of a key that was always there; rewritten at step " << step;
+          << "outcome " << static_cast<int>(outcome)
+          << " for a key that was always present; the table was rewritten at step " << step;
     }
   }
 
-  // Rewrites the table at `most` of the get's instructions at most, evenly spread from one that the seed chooses.
+  // Rewrites the table at up to `most` of the get's instructions, evenly spread from one that the seed chooses.
   void rewrite_at(std::uint64_t most) {
-    for (const Way way : {Way::kGlance, Way::kLong}) {
+    for (const Way way : {Way::kFast, Way::kSlow}) {
       way_ = way;
       rewrite_one_way_at(most);
       if (HasFailure()) return;
@@ -186,34 +188,34 @@ class StoppedReader : public testing::TestWithParam<Rewriting> {
       if (HasFailure()) return;
       restore();
     }
-    std::printf("%s: rewritten at %lu of %lu instructions\n", way_ == Way::kGlance ? "a glance" : "the slow path",
+    std::printf("%s: rewritten at %lu of %lu instructions\n", way_ == Way::kFast ? "the fast path" : "the slow path",
                 static_cast<unsigned long>(rewritings), static_cast<unsigned long>(steps));
   }
 
-  enum class Way { kGlance, kLong };
+  enum class Way { kFast, kSlow };
   std::unique_ptr<TestTable> table_;
   std::string key_;
   std::string neighbour_;
-  Way way_ = Way::kLong;
+  Way way_ = Way::kSlow;
 
  private:
   const AlignedMemory memory_{sizeof(Report)};
   Report* report_ = nullptr;
-  std::size_t buckets_ = 0;  // how many of the versions are buckets'
+  std::size_t buckets_ = 0;  // the first so many versions are those of buckets
 };
 
-TEST_P(StoppedReader, IsNotDeceivedByVersionsThatHaveComeAround) { rewrite_at(40); }
+TEST_P(StoppedReader, DetectsARewriteWhoseVersionsHaveWrapped) { rewrite_at(40); }
 class StoppedReaderSlow : public StoppedReader {};
-TEST_P(StoppedReaderSlow, IsNotDeceivedByVersionsThatHaveComeAround) { rewrite_at(200); }
+TEST_P(StoppedReaderSlow, DetectsARewriteWhoseVersionsHaveWrapped) { rewrite_at(200); }
 
 class StoppedReaderSoak : public StoppedReader {};
-TEST_P(StoppedReaderSoak, IsNotDeceivedByFourBillionRewrites) {
+TEST_P(StoppedReaderSoak, DetectsFourBillionRewrites) {
   Random random;
-  way_ = random.below(2) == 0 ? Way::kGlance : Way::kLong;
+  way_ = random.below(2) == 0 ? Way::kFast : Way::kSlow;
   const std::uint64_t step = random.below(instructions_of_a_get());
   get_disturbed(step, [&] {
     rewrite();
-    for (std::uint64_t i = 0; i < kAround / 4; ++i) {  // each of them at least four stores that change a version
+    for (std::uint64_t i = 0; i < kAround / 4; ++i) {  // each changes a version by at least four stores
       restore();
       rewrite();
     }
@@ -232,7 +234,7 @@ const auto kRewritings = testing::Values(
     Rewriting{"EntryThatMoves", false, letters(40, 'o'), letters(40, 'n'), letters(40, 'f'), true},
     Rewriting{"LongEntry", false, letters(1100, 'o'), letters(1100, 'n'), letters(1100, 'f'), false},
     Rewriting{"LongEntryThatMoves", false, letters(1100, 'o'), letters(1100, 'n'), letters(1100, 'f'), true});
-// Only a table built anew is what it was before.
+// These need a new table after each rewriting, as nothing else restores the original state.
 const auto kRewritingsOfANewTable = testing::Values(
     Rewriting{"PairsThatChangePlaces", true, text_of(100), text_of(200), text_of(300), true, true},
     Rewriting{"EntriesThatChangePlaces", false, letters(40, 'o'), letters(40, 'n'), letters(40, 'f'), true, true},

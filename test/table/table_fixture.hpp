@@ -1,4 +1,4 @@
-// A table with its journal, without a server: what the tests of src/table work on.
+// A table with its journal, without a server, for the tests of src/table.
 #pragma once
 
 #include <atomic>
@@ -31,7 +31,7 @@ inline std::span<const std::byte> bytes_of(std::string_view text) {
 }
 inline std::string text_of(std::uint64_t word) { return {reinterpret_cast<const char*>(&word), sizeof word}; }
 
-// Creates the regions under names of this process alone and removes them at its end. Aborts the test if it cannot.
+// Creates the regions under names that only this process uses, and removes them at its end. Aborts the test if it cannot.
 class TestTable {
  public:
   explicit TestTable(const TableSetup& setup = {}) {
@@ -68,7 +68,7 @@ class TestTable {
   Journal journal() { return Journal(journal_); }
   PieceStore pieces() { return {journal_.fd(), *journal_.at<JournalHeader>(0)}; }
   const std::string& path() const { return path_; }
-  // On the writer's own mapping: what the thread sanitizer can follow.
+  // On the writer's own mapping, as the thread sanitizer cannot relate two mappings.
   TableReader reader() { return {table_->region().data(), table_->region().bytes()}; }
 
   StatusCode put(std::string_view key, std::string_view value) {
@@ -94,7 +94,7 @@ class TestTable {
     }
     table_->shard(0).clear();
   }
-  // Maps the region again, with writers that know nothing yet, as a start does. To be followed by adopt() or adopt_told().
+  // Maps the region again, with writers without any state, as a start does. Call adopt() or adopt_summary() next.
   void restart() {
     Result<Region> region = Region::open(path_, RegionKind::kTable, Access::kReadWrite);
     if (!region) throw std::runtime_error(std::string(region.status().message()));
@@ -127,7 +127,7 @@ class TestTable {
       if (stats.splits.load() == before) throw std::runtime_error("no split");
     }
   }
-  // All merges that are due, and whatever else there is to do for a shard that has no requests.
+  // Does all merges that are due, and all other upkeep of shards without requests.
   void reclaim_all() {
     for (std::uint32_t i = 0; i < table_->shard_count(); ++i) {
       table_->shard(i).notice_clear();
@@ -135,7 +135,7 @@ class TestTable {
       }
     }
   }
-  // The primary bucket of a key, as the directory says.
+  // The primary bucket of a key, according to the directory.
   template <typename Bucket>
   Bucket& home_of(std::string_view key) {
     std::uint32_t shard;
@@ -147,7 +147,7 @@ class TestTable {
     return table_->region().at<Bucket>(
         directory[directory_index(state, hashed.fraction)].load())[segment_bucket<Bucket>(hashed.hash)];
   }
-  // Keys that lie in one bucket of their segment, whichever that is: `name` of 0, 1 … as far as needed.
+  // Keys whose bucket in their segment has this number, whichever segment that is: of `name` of 0, 1 … as many as needed.
   template <typename Bucket, typename Name>
   std::vector<std::string> keys_of_one_bucket(std::uint64_t count, const Name& name, std::uint64_t bucket = 5) {
     std::vector<std::string> keys;
@@ -201,7 +201,7 @@ inline Glanced glance(const TableReader& reader, std::string_view key) {
   return seen;
 }
 
-// As the outcome of the slow path; kContended: it would try again, or ask the server.
+// As the outcome of the slow path; kContended: a client would retry, or send a request to the server.
 inline ReadOutcome outcome_of(TableReader::Glance seen) {
   using Glance = TableReader::Glance;
   if (seen == Glance::kUnclear) return ReadOutcome::kContended;

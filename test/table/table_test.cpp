@@ -1,4 +1,4 @@
-// One thread: every operation against what a map would do, at the sizes where forms, classes and chains change.
+// One thread: every operation is compared with a map, at the sizes where forms, classes and chains change.
 #include "layout/table.hpp"
 
 #include <deque>
@@ -14,7 +14,7 @@
 namespace hostmap::test {
 namespace {
 
-TEST(TableTest, AWordWithAWordIsAPairAndEverythingElseAnEntry) {
+TEST(TableTest, EightByteKeyAndValueFormAPairAndOthersAnEntry) {
   TestTable table;
   ASSERT_EQ(table.put(text_of(1), text_of(2)), StatusCode::kOk);
   EXPECT_EQ(table.header().lane_stats[0].pair_keys.load(), 1u);
@@ -26,7 +26,7 @@ TEST(TableTest, AWordWithAWordIsAPairAndEverythingElseAnEntry) {
   EXPECT_TRUE(table.mixed());
 }
 
-TEST(TableTest, APairWhoseValueStopsFittingMovesToTheEntriesAndBack) {
+TEST(TableTest, PairMovesToTheEntriesWithALongerValueAndBack) {
   TestTable table;
   const TableReader reader = table.reader();
   ASSERT_EQ(table.put(text_of(7), text_of(70)), StatusCode::kOk);
@@ -63,7 +63,7 @@ TEST(TableTest, KeepsValuesOfEverySizeAroundTheLimitsOfClassesAndLongCopies) {
   EXPECT_EQ(table.entry_bytes(), 0u);
 }
 
-TEST(TableTest, ABufferThatIsTooSmallIsLeftAloneAndTheSizeTold) {
+TEST(TableTest, TooSmallBufferIsNotWrittenAndTheSizeIsReported) {
   TestTable table;
   ASSERT_EQ(table.put("key", "twelve bytes"), StatusCode::kOk);
   const TableReader reader = table.reader();
@@ -78,7 +78,7 @@ TEST(TableTest, ABufferThatIsTooSmallIsLeftAloneAndTheSizeTold) {
   EXPECT_EQ(reader.get(bytes_of("key"), ValueTarget::none()).size, 12u);
 }
 
-TEST(TableTest, AClosedTableSendsReadersAway) {
+TEST(TableTest, GetInAClosedTableReportsClosed) {
   TestTable table;
   ASSERT_EQ(table.put("key", "value"), StatusCode::kOk);
   table.table().close();
@@ -86,7 +86,7 @@ TEST(TableTest, AClosedTableSendsReadersAway) {
   EXPECT_EQ(get(table.reader(), text_of(1)).outcome, ReadOutcome::kClosed);
 }
 
-TEST(TableTest, MemoryIsAHardLimitAndWhatIsThereStays) {
+TEST(TableTest, MemoryLimitIsNotExceededAndKeysRemain) {
   TestTable table({.memory = std::uint64_t{2} << 20});
   const TableReader reader = table.reader();
   std::uint64_t stored = 0;
@@ -118,7 +118,7 @@ TEST(TableTest, KeysForgedIntoOneBucketAreRefusedWhenTheChainIsFull) {
   const TableReader reader = table.reader();
   for (std::uint64_t i = 0; i < stored; ++i) ASSERT_EQ(get(reader, keys[i]).value, text_of(i));
   EXPECT_EQ(get(reader, keys[stored]).outcome, ReadOutcome::kMiss);
-  // Splits then spread them over many buckets, and the chain's overflow buckets are let go.
+  // Splits then spread them over many buckets and free the chain's overflow buckets.
   LaneStats& stats = table.header().lane_stats[0];
   constexpr std::uint64_t kPretended = 2'000;  // so that one or two splits are due
   stats.pair_keys.store(stats.pair_keys.load() + kPretended);
@@ -130,8 +130,8 @@ TEST(TableTest, KeysForgedIntoOneBucketAreRefusedWhenTheChainIsFull) {
   stats.pair_keys.store(stats.pair_keys.load() - kPretended);
 }
 
-// Who does not know the seed cannot choose a bucket: keys that all share one of a thousand under one seed lie under another
-// as any keys do.
+// Without the seed nobody can choose a bucket: keys that share one of a thousand buckets under one seed are spread as any keys
+// under another.
 void keys_forged_for_another_seed_are_spread(std::uint64_t keys) {
   TestTable guessed({.buckets = 1000, .seed = 1});
   TestTable table({.buckets = 1000, .memory = std::uint64_t{256} << 20, .seed = 2});
@@ -146,15 +146,11 @@ void keys_forged_for_another_seed_are_spread(std::uint64_t keys) {
   }
   EXPECT_EQ(table.keys(), keys);
   const std::uint64_t buckets = table.segments_of<PairBucket>().size() * kSlabBytes;
-  EXPECT_GT(buckets, keys / 7 * sizeof(PairBucket)) << "it has grown as for any keys";
+  EXPECT_GT(buckets, keys / 7 * sizeof(PairBucket)) << "the table must grow as with any other keys";
   EXPECT_LT(table.header().lane_stats[0].overflow_bytes.load(), buckets / 5);
 }
-TEST(TableTest, HundredThousandKeysForgedForAnotherSeedAreSpread) {
-  keys_forged_for_another_seed_are_spread(100'000);
-}
-TEST(TableSlowTest, AMillionKeysForgedForAnotherSeedAreSpread) {
-  keys_forged_for_another_seed_are_spread(1'000'000);
-}
+TEST(TableTest, HundredThousandKeysForgedForAnotherSeedAreSpread) { keys_forged_for_another_seed_are_spread(100'000); }
+TEST(TableSlowTest, AMillionKeysForgedForAnotherSeedAreSpread) { keys_forged_for_another_seed_are_spread(1'000'000); }
 
 TEST(TableTest, ChainsOfEntriesAreBoundedAndSplitLikewise) {
   TestTable table({.buckets = 1});
@@ -176,8 +172,8 @@ TEST(TableTest, ChainsOfEntriesAreBoundedAndSplitLikewise) {
   EXPECT_EQ(table.entry_bytes(), bytes) << "a refused put and a split must not lose a block";
 }
 
-// Until the refusal counts, a restart must find the block as it was: its slabs are given back by the caller, later.
-TEST(TableTest, ABlockWhoseCommitIsRefusedIsStillTheCallers) {
+// Until the refusal is recorded, a restart must find the block unchanged, so its caller frees it later.
+TEST(TableTest, BlockOfARefusedCommitStaysWithItsCaller) {
   constexpr std::uint64_t kValue = 100'000;
   TestTable table({.buckets = 1});
   ShardWriter& writer = table.table().shard(0);
@@ -247,7 +243,7 @@ struct ModelCase {
 
 class TableModelTest : public testing::TestWithParam<ModelCase> {};
 
-// Random operations with keys and values of all forms against std::unordered_map.
+// Random operations with keys and values of all forms, compared with std::unordered_map.
 TEST_P(TableModelTest, AgreesWithAMapThroughGrowthMovesAndErasure) {
   const char* given = std::getenv("HOSTMAP_SEED");
   const std::uint64_t seed = given != nullptr ? std::strtoull(given, nullptr, 0) : std::random_device{}();
@@ -287,7 +283,7 @@ TEST_P(TableModelTest, AgreesWithAMapThroughGrowthMovesAndErasure) {
         return std::string(random() % 6000, static_cast<char>(random()));
     }
   };
-  int glances = 0;  // that were enough
+  int fast_reads = 0;  // gets that the fast path decided
   for (int i = 0; i < 60'000; ++i) {
     const std::string key = any_key();
     switch (random() % 8) {
@@ -310,7 +306,7 @@ TEST_P(TableModelTest, AgreesWithAMapThroughGrowthMovesAndErasure) {
         const Found found = get(reader, key);
         if (const Found seen = as_found(glance(reader, key)); seen.outcome != ReadOutcome::kContended) {
           ASSERT_EQ(seen, found) << "operation " << i;
-          ++glances;
+          ++fast_reads;
         }
         ASSERT_EQ(found.outcome, expected != model.end() ? ReadOutcome::kHit : ReadOutcome::kMiss) << "operation " << i;
         if (expected != model.end()) {
@@ -319,7 +315,7 @@ TEST_P(TableModelTest, AgreesWithAMapThroughGrowthMovesAndErasure) {
       }
     }
   }
-  EXPECT_GT(glances, 5'000);
+  EXPECT_GT(fast_reads, 5'000);
   EXPECT_EQ(table.keys(), model.size());
   for (const auto& [key, value] : model) ASSERT_EQ(get(readers[0], key).value, value);
   for (const auto& [key, value] : model) ASSERT_EQ(table.erase(key), StatusCode::kOk);
@@ -335,8 +331,8 @@ INSTANTIATE_TEST_SUITE_P(Buckets, TableModelTest,
                                   "Shards";
                          });
 
-// All short histories: of three keys (two words, one not) changed three times, between any two of which a segment of each form
-// may be split.
+// All short histories: three keys (two words, one not), three changes, and after any of them a segment of each form may be
+// split.
 TEST(TableExhaustiveTest, EveryShortHistoryOfChangesAndSplitsAgreesWithAMap) {
   const std::vector<std::string> keys{text_of(1), text_of(2), "ent"};
   const std::vector<std::string> values{text_of(5), "value"};
@@ -387,8 +383,8 @@ TEST(TableExhaustiveTest, EveryShortHistoryOfChangesAndSplitsAgreesWithAMap) {
   EXPECT_EQ(splits_seen, total * (1u << kLength) / 2 * kLength * 2) << "two splits each time";
 }
 
-// A chain of every length, split until each key has a bucket of its own: nothing is lost, nothing is doubled, and every
-// overflow bucket comes back.
+// Chains of every length are split until each key has a bucket of its own: no key is lost or duplicated, and every overflow
+// bucket is freed.
 TEST(TableExhaustiveTest, ChainsOfEveryLengthSplitWithoutLoss) {
   for (const bool pairs : {true, false}) {
     const std::uint64_t longest = pairs ? kMaxChain * kPlaces : kMaxChain * kPlaces - (kMaxChain - 1);

@@ -1,7 +1,7 @@
-// The hunt for torn, foreign and outdated values: readers check, while one writer changes everything that can change.
+// Readers check for torn, foreign and outdated values while one writer changes everything that can change.
 //
-// Each value proves itself: it carries its key's number, a counter, and both again in every word, so that a mixture of two
-// values, another key's value or a value older than one seen before is noticed. The checker itself is tested first.
+// Each value contains its key's number, a counter, and a checksum of both in all other words, which reveals a mixture of two
+// values, another key's value, or an older value than before. The first test is of this check itself.
 #include <array>
 #include <atomic>
 #include <gtest/gtest.h>
@@ -47,7 +47,7 @@ std::uint64_t counter_of_word(std::uint64_t number, std::uint64_t word) {
   return (word & 0xfffff) == ((number ^ counter) & 0xfffff) ? counter : ~std::uint64_t{0};
 }
 
-TEST(TornReadCheckerTest, NoticesMixturesForeignValuesAndCutOnes) {
+TEST(TornReadCheckerTest, DetectsMixedForeignAndTruncatedValues) {
   const std::string one = make_value(3, 10, 8);
   const std::string two = make_value(3, 11, 8);
   EXPECT_EQ(counter_of(3, one), 10u);
@@ -90,7 +90,7 @@ TEST_P(TornReadTest, AReadIsNeverTornForeignOrOlderThanOneBefore) {
   std::atomic<bool> done{false};
   std::atomic<int> begun{0};
   std::atomic<std::uint64_t> reads{0};
-  std::atomic<std::uint64_t> glances{0};  // of those, that were enough
+  std::atomic<std::uint64_t> fast_reads{0};  // of those, the ones that the fast path decided
   std::atomic<std::uint64_t> wrong{0};
   const auto read_until_done = [&](std::uint64_t seed) {
     std::mt19937_64 mine(seed);
@@ -99,12 +99,12 @@ TEST_P(TornReadTest, AReadIsNeverTornForeignOrOlderThanOneBefore) {
     std::uint64_t count = 0;
     while (!done.load(std::memory_order_relaxed)) {
       const std::uint64_t number = mine() % kHot;
-      const bool at_a_glance = count % 2 == 0;
+      const bool by_fast_path = count % 2 == 0;
       const std::string key = key_of(number);
-      const Found result = at_a_glance ? as_found(glance(reader, key)) : get(reader, key);
+      const Found result = by_fast_path ? as_found(glance(reader, key)) : get(reader, key);
       if (++count == 1000) ++begun;
       if (result.outcome == ReadOutcome::kContended) continue;
-      if (at_a_glance) ++glances;
+      if (by_fast_path) ++fast_reads;
       const std::string& value = result.value;
       std::uint64_t counter = ~std::uint64_t{0};
       if (result.outcome == ReadOutcome::kHit) {
@@ -122,10 +122,10 @@ TEST_P(TornReadTest, AReadIsNeverTornForeignOrOlderThanOneBefore) {
   };
   std::thread first(read_until_done, 1);
   std::thread second(read_until_done, 2);
-  while (begun < 2) std::this_thread::yield();  // on a busy machine they may come late
+  while (begun < 2) std::this_thread::yield();  // on a busy machine they may start late
 
-  // Neighbours come and go, in both forms, so that chains grow and shrink, and blocks are used again. Now and then a segment of
-  // each form is split, or all that is sparse is merged and moved, and its memory used for something else.
+  // Neighbours of both forms are put and erased, so that chains grow and shrink, and blocks are used again. At intervals a
+  // segment of each form is split, or all sparse segments are merged and moved, and their memory is used for something else.
   std::uint64_t neighbours = 0;
   std::uint64_t oldest = 0;
   StatusCode code = StatusCode::kOk;
@@ -158,9 +158,9 @@ TEST_P(TornReadTest, AReadIsNeverTornForeignOrOlderThanOneBefore) {
   EXPECT_GT(reads.load(), 1000u);
   EXPECT_GT(table.header().lane_stats[0].splits.load(), 10u);
   RecordProperty("reads", std::to_string(reads.load()));
-  RecordProperty("glances", std::to_string(glances.load()));
+  RecordProperty("fast_reads", std::to_string(fast_reads.load()));
   const bool long_values = !hunt.words.empty() && hunt.words.front() * 8 > kLongValueBytes;
-  EXPECT_EQ(glances.load() > 100, !long_values) << "a glance is for short values";
+  EXPECT_EQ(fast_reads.load() > 100, !long_values) << "the fast path is for short values";
 }
 
 INSTANTIATE_TEST_SUITE_P(Values, TornReadTest,
@@ -170,8 +170,8 @@ INSTANTIATE_TEST_SUITE_P(Values, TornReadTest,
                                          HuntCase{"EntriesOfAllSizes", false, {2, 9, 127, 128, 129, 512, 4096}, 4}),
                          [](const auto& tested) { return tested.param.name; });
 
-// A key that moves to and fro between the forms must never seem absent, nor show a value of the wrong form's past.
-TEST(TornReadMoveTest, AKeyThatMovesBetweenTheFormsIsAlwaysThere) {
+// A get of a key that moves repeatedly between the forms never misses, and never returns an old value of the other form.
+TEST(TornReadMoveTest, AKeyThatMovesBetweenTheFormsIsAlwaysFound) {
 #if HOSTMAP_TSAN
   constexpr std::uint64_t kMoves = 5'000;
 #else
@@ -186,8 +186,8 @@ TEST(TornReadMoveTest, AKeyThatMovesBetweenTheFormsIsAlwaysThere) {
   std::thread reading([&] {
     const TableReader reader = table.reader();
     std::uint64_t newest = 0;
-    for (bool at_a_glance = false; !done; at_a_glance = !at_a_glance) {
-      const Found result = at_a_glance ? as_found(glance(reader, key)) : get(reader, key);
+    for (bool by_fast_path = false; !done; by_fast_path = !by_fast_path) {
+      const Found result = by_fast_path ? as_found(glance(reader, key)) : get(reader, key);
       if (result.outcome == ReadOutcome::kContended) continue;
       ++reads;
       const std::string& value = result.value;

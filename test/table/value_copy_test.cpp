@@ -15,7 +15,7 @@ class ValueCopyTest : public EveryWidth {
   }
 };
 
-TEST_P(ValueCopyTest, CopiesExactlyTheBytesAsked) { expect_exact_copies(copy()); }
+TEST_P(ValueCopyTest, CopiesExactlyTheRequestedBytes) { expect_exact_copies(copy()); }
 
 TEST_P(ValueCopyTest, ReadsAndWritesNothingBeyondTheLastByte) { expect_no_fault_at_the_end(copy()); }
 

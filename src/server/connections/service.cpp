@@ -497,7 +497,7 @@ void Service::check_master(std::int64_t now) {
 }
 
 void Service::close_all() {
-  turn_everybody_away(view_of(*around_.master));
+  refuse_all_clients(view_of(*around_.master));
   for (auto& [id, connection] : connections_) {
     connection.end->close();
     connection.end->region().unlink_name();

@@ -136,7 +136,7 @@ Applied Dispatcher::store(const Request& request, const HashedKey& key) {
   if (stream.entry == 0) return put(request, key);
   Effort& effort = channel_.effort_for(request.position);
   const StatusCode code = shard_.commit_entry(key, stream.entry, effort);
-  if (effort.goes_on) return Applied::kNotYet;
+  if (effort.unfinished) return Applied::kNotYet;
   if (code == StatusCode::kOk) {
     stream.entry = 0;  // the table owns it
     ++counts_.puts;
@@ -162,7 +162,7 @@ bool Dispatcher::make_room_and_put(const Request& request, const HashedKey& key,
                                    StatusCode& code) {
   Effort& effort = channel_.effort_for(request.position);
   code = shard_.make_room_and_put(key, value, effort);
-  return effort.goes_on;
+  return effort.unfinished;
 }
 
 Applied Dispatcher::compare_exchange(const Request& request, const HashedKey& key) {
@@ -249,7 +249,7 @@ Applied Dispatcher::begin_stream(const Request& request) {
   if (stream.value_bytes > most_payload(facts_of(inner.op), most)) {
     stream.refused = StatusCode::kTooLarge;
   } else if (Effort& effort = channel_.effort_for(request.position); !hold_entry(effort)) {
-    if (effort.goes_on) {
+    if (effort.unfinished) {
       stream.op = Op::kPadding;
       return Applied::kNotYet;
     }
@@ -273,7 +273,7 @@ void Dispatcher::record_stream_head() noexcept {
 // streams hold too much of it. A request that waits for memory is charged nothing: its client may overwrite it with another one.
 bool Dispatcher::hold_entry(Effort& effort) {
   ServerChannel::Stream& stream = channel_.stream;
-  effort.goes_on = false;
+  effort.unfinished = false;
   if (!streams_.take(channel_.end->streamed, stream.total())) return false;
   stream.charged = stream.total();
   stream.entry = shard_.begin_entry(stream.key_bytes, stream.value_bytes, effort);

@@ -28,8 +28,8 @@ namespace hostmap {
 
 namespace {
 
-constexpr std::chrono::microseconds kBetweenTries{100};
-constexpr std::chrono::milliseconds kBetweenLooks{1};
+constexpr std::chrono::microseconds kLockInterval{100};
+constexpr std::chrono::milliseconds kPollInterval{1};
 constexpr int kTries = 50;  // of the lock that excludes other takeovers
 constexpr std::int64_t kLongNs = 5'000'000'000;
 // What a server allocates besides its regions: its own view of each slab, and the hand-over summary.
@@ -47,9 +47,9 @@ std::uint64_t end_of(const Region& journal) noexcept { return journal.header().b
 
 }  // namespace
 
-void tell_next(const Region& journal, Table& table) noexcept {
+void write_summary(const Region& journal, Table& table) noexcept {
   try {
-    const std::vector<std::byte> bytes = table.tell();
+    const std::vector<std::byte> bytes = table.make_summary();
     HandoverHead head{};
     head.magic = kHandoverMagic;
     head.incarnation = journal.header().incarnation;
@@ -62,14 +62,14 @@ void tell_next(const Region& journal, Table& table) noexcept {
     const std::uint64_t end = end_of(journal);
     if (!write_all(journal.fd(), bytes, end + sizeof head) ||
         !write_all(journal.fd(), std::as_bytes(std::span(&head, 1)), end)) {
-      forget_told(journal, true);
+      remove_summary(journal, true);
     }
   } catch (const std::bad_alloc&) {
-    forget_told(journal, true);
+    remove_summary(journal, true);
   }
 }
 
-std::vector<std::byte> told_by_last(const Region& journal, const TableHeader& table) {
+std::vector<std::byte> read_summary(const Region& journal, const TableHeader& table) {
   struct stat facts {};
   HandoverHead head{};
   const std::uint64_t end = end_of(journal);
@@ -88,7 +88,7 @@ std::vector<std::byte> told_by_last(const Region& journal, const TableHeader& ta
   return bytes;
 }
 
-void forget_told(const Region& journal, bool pieces_are_held) noexcept {
+void remove_summary(const Region& journal, bool pieces_are_held) noexcept {
   // If this fails, the summary that is left is invalid: the table's generation has increased.
   const std::uint64_t end = end_of(journal);
   if (pieces_are_held) {
@@ -106,9 +106,9 @@ bool takeover_waits(const Region& journal) noexcept {
 
 void end_takeover(const Region& journal) noexcept { ::flock(journal.fd(), LOCK_UN); }
 
-bool stand_by(const Region& journal) noexcept {
+bool await_next_server(const Region& journal) noexcept {
   while (takeover_waits(journal)) {
-    if (take_stop_signal(kBetweenLooks) != 0) return true;
+    if (take_stop_signal(kPollInterval) != 0) return true;
   }
   struct stat facts {};
   if (::fstat(journal.fd(), &facts) != 0 || facts.st_nlink == 0) return true;  // it has served, and has stopped since
@@ -121,7 +121,7 @@ namespace {
 bool lock_takeover(int journal) noexcept {
   for (int tries = 0; ::flock(journal, LOCK_EX | LOCK_NB) != 0; ++tries) {
     if ((errno != EWOULDBLOCK && errno != EINTR) || tries == kTries) return false;
-    std::this_thread::sleep_for(kBetweenLooks);
+    std::this_thread::sleep_for(kPollInterval);
   }
   return true;
 }
@@ -137,7 +137,7 @@ Status check_replaceable(const std::string& path) {
   return {};
 }
 
-// All steps that can fail, while the other server serves.
+// Does everything that can fail, while the other server still serves.
 Status prepare(const CheckedOptions& options, const RegionFile& journal, Prepared& prepared) {
   const InstanceName& name = options.name;
   if (journal.owner != ::geteuid()) {
@@ -180,31 +180,32 @@ Status prepare(const CheckedOptions& options, const RegionFile& journal, Prepare
 }
 
 // The running server's name in messages.
-std::string server_called(const InstanceName& name, const LockHolder& holder) {
+std::string describe_server(const InstanceName& name, const LockHolder& holder) {
   return "the server '" + name.name() + "' (pid " + std::to_string(holder.pid) + ")";
 }
 
 // Waits until `holder` has unlocked the journal, and locks it.
 Status await_lock(const InstanceName& name, int journal, const LockHolder& holder, const TakeoverLog& log) {
-  const std::string who = server_called(name, holder);
+  const std::string server = describe_server(name, holder);
   const std::int64_t begin = monotonic_ns();
-  for (bool told = false; try_lock_file(journal) != LockOutcome::kLocked;) {
+  for (bool logged = false; try_lock_file(journal) != LockOutcome::kLocked;) {
     if (const LockHolder now = lock_holder(journal); now.held && now.pid != holder.pid) {
-      return {StatusCode::kAlreadyExists, "another server (pid " + std::to_string(now.pid) + ") has replaced " + who};
+      return {StatusCode::kAlreadyExists,
+              "another server (pid " + std::to_string(now.pid) + ") has replaced " + server};
     }
-    if (const int signal = take_stop_signal(kBetweenTries); signal != 0) {
+    if (const int signal = take_stop_signal(kLockInterval); signal != 0) {
       return {StatusCode::kTimeout,
-              "signal " + std::to_string(signal) + " ended the takeover; " + who + " continues to serve"};
+              "signal " + std::to_string(signal) + " ended the takeover; " + server + " continues to serve"};
     }
-    if (!told && monotonic_ns() - begin > kLongNs) {
-      told = true;
-      log("still waiting for " + who + " to hand over; if it is stopped, let it continue");
+    if (!logged && monotonic_ns() - begin > kLongNs) {
+      logged = true;
+      log("still waiting for " + server + " to hand over; if it is stopped, let it continue");
     }
   }
   struct stat mine {};
   struct stat named {};
   if (::fstat(journal, &mine) != 0 || ::stat(name.journal().c_str(), &named) != 0 || mine.st_ino != named.st_ino) {
-    return {StatusCode::kNoServer, who +
+    return {StatusCode::kNoServer, server +
                                        " has stopped and removed its map instead of handing it over; start this one "
                                        "again to begin with an empty map"};
   }
@@ -241,12 +242,12 @@ Result<UniqueFd> take_lock_of_running(const CheckedOptions& options, const Takeo
   const UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, holder.pid, 0)));
   if (Status status = prepare(options, *journal, prepared); !status.ok()) {
     return Status(status.code(),
-                  std::string(status.message()) + ". " + server_called(name, holder) + " continues to serve");
+                  std::string(status.message()) + ". " + describe_server(name, holder) + " continues to serve");
   }
   const LockHolder now = lock_holder(fd);
   if (now.held && now.pid == holder.pid && !send_hand_over_request(process.get()) && errno != ESRCH) {
     const int error = errno;
-    return Status(StatusCode::kPermission, "cannot signal " + server_called(name, holder) +
+    return Status(StatusCode::kPermission, "cannot signal " + describe_server(name, holder) +
                                                " to hand over: " + std::strerror(error) + "; run as its user");
   }
   if (Status status = await_lock(name, fd, holder, log); !status.ok()) return status;

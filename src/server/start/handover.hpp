@@ -49,17 +49,18 @@ Result<UniqueFd> take_lock_of_running(const CheckedOptions& options, const Takeo
 // Called by the next server, once it serves: the previous one need not wait any longer.
 void end_takeover(const Region& journal) noexcept;
 
-// Called by the running server: is a next server waiting?
+// Called by the running server: does a next server wait for the takeover?
 bool takeover_waits(const Region& journal) noexcept;
 // Called by the server that has handed over: waits until the next one serves (true), or has ended without (false). A signal
 // that stops servers ends the wait, too: true.
-bool stand_by(const Region& journal) noexcept;
+bool await_next_server(const Region& journal) noexcept;
 
-// Writes the hand-over summary for the next server. If there is no room for it, the next server does without.
-void tell_next(const Region& journal, Table& table) noexcept;
-// The previous server's hand-over summary; empty: no valid one.
-std::vector<std::byte> told_by_last(const Region& journal, const TableHeader& table);
-// `pieces_are_held`: the same file also holds requests, after the summary (journal/piece_store.hpp).
-void forget_told(const Region& journal, bool pieces_are_held) noexcept;
+// Writes the hand-over summary for the next server. If there is no room for it, there is none, and the next server counts the
+// table's use itself.
+void write_summary(const Region& journal, Table& table) noexcept;
+// Returns the previous server's hand-over summary; empty: there is no valid one.
+std::vector<std::byte> read_summary(const Region& journal, const TableHeader& table);
+// Removes the summary. `pieces_are_held`: the same file also holds requests, after the summary (journal/piece_store.hpp).
+void remove_summary(const Region& journal, bool pieces_are_held) noexcept;
 
 }  // namespace hostmap

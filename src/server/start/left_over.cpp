@@ -37,10 +37,10 @@ void close_master(const Region& region) noexcept {
   const std::uint64_t mailboxes = (region.bytes() - kMailboxesOffset) / sizeof(Mailbox);
   MasterView master(region.data());
   master.set_mailboxes(static_cast<std::uint32_t>(std::min<std::uint64_t>(mailboxes, 2 * kMaxConnections)));
-  turn_everybody_away(master);
+  refuse_all_clients(master);
 }
 
-// The server of this region may itself have been killed while it gave up, so no step is assumed to be done.
+// The server of this region may have been killed while it closed it, so no step is assumed to be done.
 void give_up(Region& region, RegionKind kind) noexcept {
   // [region.give-up] release; pairs with [region.attach]
   region.header().state.store(kRegionClosed, std::memory_order_release);
@@ -78,7 +78,7 @@ Status remove_left_over_file(const std::string& path, bool& existed) {
 }
 
 Result<std::uint64_t> discard_left_over_regions(const InstanceName& name) {
-  // The table first: its readers then see before anything else that it is given up.
+  // The table first, so that its readers notice first that it is given up.
   std::vector<Candidate> candidates{{name.table(), RegionKind::kTable}};
   for (std::string& path : name.connection_files()) {
     // Another user can create any number of files with such names: they are harmless and are not opened.

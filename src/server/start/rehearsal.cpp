@@ -19,7 +19,7 @@ namespace hostmap {
 
 namespace {
 
-// Of a server: epoll, inotify, the files of its regions, a socket for a moment; and some to spare for new clients.
+// Of a server: epoll, inotify, the files of its regions, briefly a socket; and some to spare for new clients.
 constexpr std::uint64_t kOtherDescriptors = 32;
 
 // Address space: nothing is populated.
@@ -92,15 +92,15 @@ Status rehearse(const Needs& needs) {
     descriptors.push_back(std::move(another));
   }
   if (descriptors.size() + 1 != wanted) {
-    return too_little("this process may not have the " + std::to_string(wanted) +
-                      " descriptors that its clients and regions take; raise the limit (ulimit -n)");
+    return too_little("this process cannot open the " + std::to_string(wanted) +
+                      " descriptors that its clients and regions need; raise the limit (ulimit -n)");
   }
   const Reserved regions(needs.connections * needs.connection_bytes + 1, PROT_NONE);
   const Reserved own(needs.memory + 1, PROT_READ | PROT_WRITE);
-  if (!regions || !own) return too_little("this process may not have as much memory; raise the limit (ulimit -v)");
+  if (!regions || !own) return too_little("this process cannot map enough memory; raise the limit (ulimit -v)");
   const Threads threads(needs.threads);
   if (!threads) {
-    return too_little("this process may not have " + std::to_string(needs.threads) +
+    return too_little("this process cannot start " + std::to_string(needs.threads) +
                       " threads; raise the limit (ulimit -u, or ulimit -v for their stacks)");
   }
   return {};

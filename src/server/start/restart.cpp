@@ -57,12 +57,12 @@ Status check_journal(const Region& journal) {
 }
 
 // The connection that a lane's record names, and its channel.
-struct Asker {
+struct Requester {
   ServerEnd* end = nullptr;
   std::uint32_t channel = 0;
 };
 
-Asker asker_of(const Intent& intent, std::uint32_t lane, const Inheritance& inheritance) noexcept {
+Requester requester_of(const Intent& intent, std::uint32_t lane, const Inheritance& inheritance) noexcept {
   const std::uint64_t channel = intent.channel.load(kRelaxed);
   for (const auto& end : inheritance.connections) {
     const ServerEnd::Identity& identity = end->identity();
@@ -80,16 +80,16 @@ std::uint64_t answer_bytes_of(const Intent& intent) noexcept {
 
 bool is_position(std::uint64_t position) noexcept { return position % kRecordUnit == 0; }
 
-bool is_under_way(const Intent& intent) noexcept {
+bool is_in_progress(const Intent& intent) noexcept {
   return static_cast<IntentKind>(intent.kind.load(kRelaxed)) != IntentKind::kOpen;
 }
 
 // Writes the record's answer after the valid ones, if it has one. If it is there already, it is the same.
-void answer_again(const Intent& intent, const Asker& asker, const ChannelPosition& where) noexcept {
+void rewrite_answer(const Intent& intent, const Requester& requester, const ChannelPosition& where) noexcept {
   const std::uint64_t position = where.answer_next.load(kRelaxed);
   const std::uint64_t next = intent.answer_next.load(kRelaxed);
   const std::uint64_t size = answer_bytes_of(intent);
-  RingProducer answers(asker.end->answer_ring(asker.channel), position);
+  RingProducer answers(requester.end->answer_ring(requester.channel), position);
   if (position == next || !is_position(position) || size > record_bytes(sizeof(std::uint64_t)) ||
       position + answers.needed(size) != next) {
     return;
@@ -100,9 +100,9 @@ void answer_again(const Intent& intent, const Asker& asker, const ChannelPositio
   answers.publish(size);
 }
 
-bool was_answered(const Intent& intent, const Asker& asker) noexcept {
+bool was_answered(const Intent& intent, const Requester& requester) noexcept {
   const std::uint64_t position = intent.answer_next.load(kRelaxed) - answer_bytes_of(intent);
-  const RingView ring = asker.end->answer_ring(asker.channel);
+  const RingView ring = requester.end->answer_ring(requester.channel);
   return is_position(position) && ring.word(position).load(kRelaxed) == ring.tag(position);
 }
 
@@ -111,12 +111,12 @@ bool settle_request(std::uint32_t lane, Inheritance& inheritance) {
   const Journal journal(inheritance.journal);
   Intent& intent = journal.intent(lane);
   const ShardWriter::Settled settled = inheritance.table->shard(lane).settle(intent);
-  const Asker asker = asker_of(intent, lane, inheritance);
+  const Requester requester = requester_of(intent, lane, inheritance);
   bool done = settled == ShardWriter::Settled::kApplied;
-  if (asker.end != nullptr) {
-    ChannelPosition& where = journal.position(asker.end->identity().index, asker.channel);
-    if (done) answer_again(intent, asker, where);
-    if (settled == ShardWriter::Settled::kAnswerTells) done = was_answered(intent, asker);
+  if (requester.end != nullptr) {
+    ChannelPosition& where = journal.position(requester.end->identity().index, requester.channel);
+    if (done) rewrite_answer(intent, requester, where);
+    if (settled == ShardWriter::Settled::kAnswerShows) done = was_answered(intent, requester);
     const std::uint64_t request_next = intent.request_next.load(kRelaxed);
     const std::uint64_t answer_next = intent.answer_next.load(kRelaxed);
     if (done && request_next > where.request_next.load(kRelaxed) && is_position(request_next) &&
@@ -127,7 +127,7 @@ bool settle_request(std::uint32_t lane, Inheritance& inheritance) {
       where.request_next.store(request_next, std::memory_order_release);
     }
   }
-  inheritance.table->shard(lane).repeat_removal();
+  inheritance.table->shard(lane).complete_resize();
   // [intent.end] release; pairs with [intent.sealed]
   intent.kind.store(static_cast<std::uint64_t>(IntentKind::kOpen), std::memory_order_release);
   return settled == ShardWriter::Settled::kApplied;
@@ -140,8 +140,8 @@ void give_up(ServerEnd& end, const Journal& journal) {
   journal.connection(end.identity().index).serial.store(0, std::memory_order_release);
 }
 
-// Memory damage may have changed the journal's record of it.
-bool record_makes_sense(const ServerEnd& end, const Journal& journal) noexcept {
+// False: memory damage has changed the journal's record of the connection.
+bool is_record_valid(const ServerEnd& end, const Journal& journal) noexcept {
   if ((end.channels_open() & ~end.all_channels()) != 0) return false;
   for (std::uint32_t channel = 0; channel < 2 * end.identity().lanes; ++channel) {
     const ChannelPosition& where = journal.position(end.identity().index, channel);
@@ -173,7 +173,7 @@ Status attach_connections(const InstanceName& name, Inheritance& inheritance) {
     if (!lost) end = ServerEnd::adopt(path, identity, record.channels_open.load(kRelaxed));
     if (end.status() == StatusCode::kFull) return end.status();
     if (end && (inode == 0 || (*end)->region().inode() == inode)) {
-      if (record_makes_sense(**end, journal)) {
+      if (is_record_valid(**end, journal)) {
         inheritance.connections.push_back(std::move(*end));
       } else {
         give_up(**end, journal);
@@ -212,7 +212,7 @@ std::vector<Table::Stream> streams_of(Inheritance& inheritance, std::vector<std:
 }
 
 // Removes regions that no connection uses: the server died while it created or removed them. The record of each
-// has its id. The folder is not read: other users can create any number of files there.
+// has its id. The folder is not listed: other users can create any number of files there.
 void remove_strays(const InstanceName& name, Inheritance& inheritance) {
   const Journal journal(inheritance.journal);
   std::unordered_set<std::uint64_t> used;
@@ -262,18 +262,18 @@ Status settle_inheritance(const InstanceName& name, Inheritance& inheritance) {
   inheritance.table->begin_restart();
   bool idle = true;  // no request was in progress
   for (std::uint32_t lane = 0; lane < journal.lanes(); ++lane) {
-    idle = idle && !is_under_way(journal.intent(lane));
+    idle = idle && !is_in_progress(journal.intent(lane));
     if (settle_request(lane, inheritance)) ++inheritance.replayed;
   }
   std::vector<std::size_t> owners;
   const std::vector<Table::Stream> streams = streams_of(inheritance, owners);
   std::vector<std::size_t> lost;
-  const std::vector<std::byte> told = told_by_last(inheritance.journal, inheritance.table->header());
-  if (!idle || told.empty() || !inheritance.table->adopt_told(told, streams, lost)) {
+  const std::vector<std::byte> summary = read_summary(inheritance.journal, inheritance.table->header());
+  if (!idle || summary.empty() || !inheritance.table->adopt_summary(summary, streams, lost)) {
     inheritance.dropped = inheritance.table->adopt(streams, lost);
   }
-  forget_told(inheritance.journal, inheritance.held != 0);
-  inheritance.table->mend_reserve();
+  remove_summary(inheritance.journal, inheritance.held != 0);
+  inheritance.table->restore_reserve();
   for (const std::size_t stream : lost) {
     std::unique_ptr<ServerEnd>& end = inheritance.connections[owners[stream]];
     if (end == nullptr) continue;

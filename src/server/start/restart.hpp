@@ -1,8 +1,9 @@
 // Restart: continues from the state of a server that died (or stopped with --keep): its table, its journal and its clients.
 //
 //   attach   maps the regions and verifies them; nothing is changed, and what prevents a restart is reported. Regions that
-//            clients can write (master and connections) decide nothing: a valid journal and table are enough for a restart
-//   settle   requests in progress, splits, the arena; then the instance is as if its server had just been idle
+//            clients can write (master and connections) do not prevent one: a valid journal and table suffice
+//   settle   completes or drops requests and splits in progress, and counts the arena's use; the instance is then as if its
+//            server had been idle
 //
 // Both may be killed at any point and are started again by the next server.
 #pragma once
@@ -43,7 +44,7 @@ struct Inheritance {
 
 // `journal` is locked, mapped, and has a journal's header; on failure it stays the caller's. Errors: kInvalid with the reason
 // (damage, an interrupted start or stop), kOtherVersion, kFull.
-// `prepared`: mapped already.
+// `prepared`: regions that are mapped already.
 Result<Inheritance> attach_inheritance(const InstanceName& name, Region& journal, Prepared prepared = {});
 
 // Settles everything, and removes connections that cannot be taken over. kFull: not enough descriptors or memory; a process

@@ -1,8 +1,9 @@
 // Clear: the whole table is emptied by one store.
 //
 // Every bucket stores the fill (its low 8 bits) to which it belongs; a bucket of another fill counts as empty, for readers and
-// writers alike. One more in the change word therefore empties all of them at one moment. Their memory is reclaimed in bounded steps: when
-// a request touches a stale bucket, when a split does, or by the sweep after each request and while the worker is idle.
+// writers alike. One more in the change word therefore empties all of them at one moment. Their memory is reclaimed in bounded
+// steps: when a request touches a stale bucket, when a split does, or by the sweep after each request and while the worker is
+// idle.
 //
 //   reset of a pair bucket       header = {version + 1, fill, no places, no overflow}: one store
 //   reset of an entry bucket     its cells = 0; header = {version + 1, fill}; then its entries are free
@@ -24,7 +25,7 @@ bool ShardWriter::is_stale(const Word& header) const noexcept { return !is_of_fi
 void ShardWriter::clear() noexcept {
   const std::uint64_t next = fill_of(header_.change.load(kRelaxed) + 1);
   intent_.seal({IntentKind::kFill, 0, next});
-  // By addition: other lanes turn the same word.
+  // An addition, as other lanes turn the same word.
   header_.change.fetch_add(1, std::memory_order_release);  // [fill.clear] release; pairs with [change.read]
   begin_sweep(next);
 }
@@ -53,7 +54,7 @@ void ShardWriter::begin_sweep(std::uint64_t fill) noexcept {
   stats_.fill.store(fill, std::memory_order_release);  // [fill.noticed] release; pairs with [fill.counts]
 }
 
-// In the order of fractions: a split or merge meanwhile leaves nothing out, as both bring the buckets that they copy up to date.
+// In the order of fractions: a split or merge in between omits no bucket, as both reset the stale buckets that they copy.
 template <typename Bucket>
 unsigned ShardWriter::sweep(Form<Bucket>& form, unsigned buckets) noexcept {
   for (; buckets > 0 && !form.swept; --buckets) {

@@ -1,8 +1,8 @@
-// Makes room in a full table: from what a clear left, and from holes in sparse slabs.
+// Makes room in a full table: from buckets that a clear left, and from holes in sparse slabs.
 //
 // Entries that are erased or change their size leave holes in every slab. A sparse slab is emptied: its entries move into the
-// holes of its siblings, and it is free for any size. A few entries with each change, while much of the arena is holes and
-// little other memory is free (BlockAllocator decides); and more at once for a request that would find no room.
+// holes of its siblings, and it is free for any size. Each change moves a few entries while much of the arena is holes and
+// little other memory is free (BlockAllocator decides); a request that would find no room moves more at once.
 // A move is an overwrite by the same bytes (kind C in docs/internals/concurrency.md) without an intent: like upkeep it belongs
 // to no request, and after a kill the entry is in one of the two places.
 #include "base/shared_copy.hpp"

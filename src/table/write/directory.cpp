@@ -52,8 +52,8 @@ void Directory::set_depth(unsigned depth) noexcept {
   state_.store(make_state(depth) | flags, std::memory_order_release);
 }
 
-// The words of the next depth, behind the two of a prefix at this one. A reader that has loaded the state before the depth was
-// lowered may follow them to a segment that has been built since.
+// Writes the words of the next depth for both halves of a prefix at this one. A reader that has loaded the state before the
+// depth was lowered may follow them to a segment that has been built since.
 void Directory::write_ahead(unsigned depth, std::uint64_t prefix) noexcept {
   for (std::uint64_t half = 2 * prefix; half <= 2 * prefix + 1; ++half) {
     const std::uint64_t segment = word(depth, half).load(kRelaxed);

@@ -1,9 +1,9 @@
 // Restart from the table that a dead server left. It may have been killed between any two stores, and so may this one.
 //
-//   a turn of the change word, before anything else (Table): whatever a reader has read in a chain that the dead server was
-//                     changing, its validation fails
+//   a turn of the change word, before anything else (Table): the validation of a reader fails that has read in a chain which
+//                     the dead server was changing
 //   settle            the record shows whether its request is in the table; half a move is undone or completed
-//   repeat_removal    resize.cpp: a split or merge is completed
+//   complete_resize   resize.cpp: a split or merge is completed
 //   survey, adopt     everything that is reachable is used, the rest of the arena is free
 //
 // Readers continue all the time. docs/internals/concurrency.md, "Restart", has the argument; models exactly_once, pairs,
@@ -83,7 +83,7 @@ bool ShardWriter::may_be_walked(const EntryBucket& primary) const noexcept {
   return true;
 }
 
-// Half a move has left an entry that must not be found: its cell is emptied, if it still is that move's.
+// An interrupted move between the forms has left an entry that must not be found: empties its cell, if that is unchanged.
 void ShardWriter::unlink_cell(std::uint64_t cell, std::uint64_t word) noexcept {
   if (!lies_within(cell, sizeof(Word)) || !lies_within(cell_offset(word), kEntryMetaBytes + 8)) return;
   Word& place = *table_.at<Word>(cell);
@@ -104,7 +104,7 @@ ShardWriter::Settled ShardWriter::settle(const Intent& intent) noexcept {
     case IntentKind::kOpen:
       break;
     case IntentKind::kAnswer:
-      return Settled::kAnswerTells;
+      return Settled::kAnswerShows;
     case IntentKind::kValue:
     case IntentKind::kCell:
       applied =

@@ -2,15 +2,15 @@
 //
 // A split, in steps of a bucket or two:
 //
-//   copy      what moves, bucket by bucket, into a new segment, to which nothing leads. Whoever changes a bucket that is
-//             copied already copies it again
+//   copy      what moves, bucket by bucket, into a new segment, to which nothing leads. A change of a bucket that is
+//             already copied copies it again
 //   publish   one store of a directory word, then a turn of the change word: from here readers search there
 //   purge     remove from the old segment what moved, bucket by bucket; of each bucket before its new half is changed
 //
 // A merge, at once, as it reads no key: both segments are copied into a third one, to which the words then lead.
 //
 // A kill before a publish leaves a segment to which nothing leads; one during the purge leaves duplicates, which a restart
-// removes because the twin word says so. Readers need no lock: see docs/internals/concurrency.md, "Segments".
+// removes because the twin word records the split. Readers need no lock: see docs/internals/concurrency.md, "Segments".
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -43,12 +43,12 @@ constexpr std::uint64_t with_margin(std::uint64_t halves) noexcept { return halv
 constexpr unsigned kUpkeepsBetweenMerges = 32;
 // Entries that an upkeep moves out of a sparse slab, for the memory of a split.
 constexpr unsigned kMovedForASplit = 8;
-// After a split or merge found no memory, so many upkeeps do not try again.
+// After a split or merge found no memory, so many upkeeps do not retry.
 constexpr unsigned kUpkeepsBetweenTries = 64;
 
 }  // namespace
 
-// --- What is in a bucket ---------------------------------------------------------------------------------------------
+// --- Contents of a bucket --------------------------------------------------------------------------------------------
 
 // Adds the pairs of a chain, those for which `wanted`.
 template <typename Wanted>
@@ -327,7 +327,7 @@ void ShardWriter::purge_step(Form<Bucket>& form) noexcept {
   stats_.splits.store(stats_.splits.load(kRelaxed) + 1, kRelaxed);
 }
 
-// Leaves no split under way: what a clear is about to empty must be in one segment only.
+// Ends a split in progress: what a clear is about to empty must be in one segment only.
 template <typename Bucket>
 void ShardWriter::end_twin(Form<Bucket>& form) noexcept {
   if (form.twin.to != 0 && !form.twin.published) abandon(form);
@@ -484,9 +484,9 @@ bool ShardWriter::lower_step() {
   return lower_step(pairs_) || lower_step(entries_);
 }
 
-// --- When ------------------------------------------------------------------------------------------------------------
+// --- Schedule --------------------------------------------------------------------------------------------------------
 
-// Could the last two segments be one?
+// Can the last two segments be merged?
 template <typename Bucket>
 bool ShardWriter::is_sparse(const Form<Bucket>& form, bool tight) const noexcept {
   if (form.directory.segments() <= form.directory.base()) return false;
@@ -496,7 +496,7 @@ bool ShardWriter::is_sparse(const Form<Bucket>& form, bool tight) const noexcept
   return halves * kMergePart < of_segment * form.directory.segments();
 }
 
-// One step of what is due. False: nothing is, or there is no memory for it.
+// One step of a split or merge that is due. False: none is, or there is no memory for it.
 template <typename Bucket>
 bool ShardWriter::resize_step(Form<Bucket>& form) {
   const std::uint64_t halves = 2 * form.keys.load(kRelaxed);
@@ -599,7 +599,7 @@ void ShardWriter::recover(Form<Bucket>& form) noexcept {
   form.directory.end_purge();
 }
 
-void ShardWriter::repeat_removal() noexcept {
+void ShardWriter::complete_resize() noexcept {
   recover(pairs_);
   recover(entries_);
 }

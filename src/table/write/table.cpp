@@ -150,10 +150,10 @@ std::uint64_t Table::adopt(const std::vector<Stream>& streams, std::vector<std::
   return dropped;
 }
 
-bool Table::adopt_told(std::span<const std::byte> told, const std::vector<Stream>& streams,
-                       std::vector<std::size_t>& lost) {
+bool Table::adopt_summary(std::span<const std::byte> summary, const std::vector<Stream>& streams,
+                          std::vector<std::size_t>& lost) {
   ArenaCensus census(header(), journal_);
-  if (!census.read(told)) return false;
+  if (!census.read(summary)) return false;
   for (std::size_t i = 0; i < streams.size(); ++i) {
     if (!census.has_entry(streams[i].shard, streams[i].entry, streams[i].bytes)) lost.push_back(i);
   }
@@ -173,7 +173,7 @@ bool Table::adopt_told(std::span<const std::byte> told, const std::vector<Stream
   return true;
 }
 
-void Table::mend_reserve() {
+void Table::restore_reserve() {
   for (const auto& shard : shards_) shard->leave_reserve();
   for (const SlabPool::Move& move : pool_->moves_for_reserve()) {
     if (shards_[move.shard]->move_run(move)) return;
@@ -189,7 +189,7 @@ WriterState Table::state() const {
   return state;
 }
 
-std::vector<std::byte> Table::tell() {
+std::vector<std::byte> Table::make_summary() {
   populator_.reset();
   for (const auto& shard : shards_) shard->end_upkeep();
   ArenaCensus census(header(), journal_);

@@ -38,8 +38,9 @@ class Table {
   static Result<std::unique_ptr<Table>> attach(Region region, Journal journal);
   // The first step of a restart, before any shard is settled.
   void begin_restart() noexcept;
-  // After the shards were settled: `streams` hold entries that nothing links yet. Returns how many places and links were
-  // invalid and were dropped. `lost`: numbers of the streams whose entries are invalid.
+  // Call after the shards were settled. Counts the arena's use by reading the table, and builds the writers' state from it.
+  // `streams` hold entries that no cell links yet. Returns how many places and links were invalid and were dropped. `lost`:
+  // numbers of the streams whose entries are invalid.
   struct Stream {
     std::uint32_t shard;
     std::uint64_t entry;
@@ -48,13 +49,14 @@ class Table {
   std::uint64_t adopt(const std::vector<Stream>& streams, std::vector<std::size_t>& lost);
   // The same from the last server's hand-over summary of the arena, in time that depends on the arena's size and not on
   // the number of cells. False: the summary is not valid, and nothing was done.
-  // Call after either, when the last server's summary is removed: it moves entries.
-  void mend_reserve();
-  bool adopt_told(std::span<const std::byte> told, const std::vector<Stream>& streams, std::vector<std::size_t>& lost);
+  bool adopt_summary(std::span<const std::byte> summary, const std::vector<Stream>& streams,
+                     std::vector<std::size_t>& lost);
+  // Call after either, once the last server's summary is removed: moves entries that a kill left in the reserve out of it.
+  void restore_reserve();
   // Everything that a start must rebuild, for comparison. No worker runs.
   WriterState state() const;
-  // The hand-over summary. No worker runs any more; nothing grows from here on.
-  std::vector<std::byte> tell();
+  // Builds the hand-over summary. No worker runs any more; nothing grows from here on.
+  std::vector<std::byte> make_summary();
 
   Region& region() noexcept { return region_; }
   TableHeader& header() noexcept { return *region_.at<TableHeader>(0); }

@@ -246,10 +246,10 @@ StatusCode ShardWriter::try_put(const HashedKey& key, std::span<const std::byte>
 }
 
 StatusCode ShardWriter::make_room_and_put(const HashedKey& key, std::span<const std::byte> value, Effort& effort) {
-  effort.goes_on = false;
+  effort.unfinished = false;
   if (chain_is_full_ || !make_room(effort, entry_bytes(key.bytes.size(), value.size()))) return StatusCode::kFull;
   const StatusCode code = try_put(key, value);
-  effort.goes_on = code == StatusCode::kFull && !chain_is_full_;
+  effort.unfinished = code == StatusCode::kFull && !chain_is_full_;
   return code;
 }
 
@@ -309,12 +309,12 @@ void ShardWriter::swing_cell(EntryBucket* primary, Word& cell, std::uint64_t wor
 }
 
 std::uint64_t ShardWriter::begin_entry(std::uint64_t key_bytes, std::uint64_t value_bytes, Effort& effort) {
-  effort.goes_on = false;
+  effort.unfinished = false;
   const std::uint64_t size = entry_bytes(key_bytes, value_bytes);
   std::uint64_t entry = blocks_.allocate(size);
   if (entry == 0 && make_room(effort, size)) {
     entry = blocks_.allocate(size);
-    effort.goes_on = entry == 0;
+    effort.unfinished = entry == 0;
   }
   // relaxed: published with the cell that will lead here; allocate() has fenced
   if (entry != 0) table_.at<Word>(entry)->store(make_meta(key_bytes, value_bytes), kRelaxed);
@@ -389,13 +389,13 @@ StatusCode ShardWriter::put_entry(const HashedKey& key, std::span<const std::byt
 }
 
 StatusCode ShardWriter::commit_entry(const HashedKey& key, std::uint64_t entry, Effort& effort) {
-  effort.goes_on = false;
+  effort.unfinished = false;
   StatusCode code = try_commit(key, entry);
   if (code == StatusCode::kOk) [[likely]]
     return code;
   if (!chain_is_full_ && make_room(effort, sizeof(EntryBucket))) {
     code = try_commit(key, entry);
-    effort.goes_on = code == StatusCode::kFull && !chain_is_full_;
+    effort.unfinished = code == StatusCode::kFull && !chain_is_full_;
   }
   return code;
 }

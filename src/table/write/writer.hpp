@@ -61,17 +61,17 @@ struct HashedKey {
 // The work of one request to make room, spread over several calls: a call does no more than about a millisecond
 // of it, so that other clients are served in between.
 struct Effort {
-  bool goes_on = false;  // the call ended at its limit: call again with the same effort
+  bool unfinished = false;  // the call ended at its limit: call again with the same effort
   bool begun = false;
   std::uint64_t slabs_left = 0;  // that may be emptied for it: this bounds the request, however scattered the holes are
 };
 
-// All calls of a request: call(effort) until it no longer continues.
+// All calls of a request: call(effort) until it has finished.
 template <typename Call>
 auto with_all_calls(const Call& call) {
   Effort effort;
   auto result = call(effort);
-  while (effort.goes_on) result = call(effort);
+  while (effort.unfinished) result = call(effort);
   return result;
 }
 
@@ -107,7 +107,7 @@ class ShardWriter {
     postponed_ = merge_pause_ = 0;
     return resize_step(pairs_) || resize_step(entries_) || lower_step();
   }
-  // Ends what is under way, for a stop: nothing of it is in the hand-over summary.
+  // Ends splits in progress, for a stop: the hand-over summary does not contain them.
   void end_upkeep() noexcept {
     end_twin(pairs_);
     end_twin(entries_);
@@ -144,7 +144,7 @@ class ShardWriter {
   StatusCode commit_entry(const HashedKey& key, std::uint64_t entry) {
     return with_all_calls([&](Effort& effort) { return commit_entry(key, entry, effort); });
   }
-  // Could a value of so many bytes be put while memory is full, because `key` already has as much room?
+  // Can a value of so many bytes be put while memory is full, because `key` already has as much room?
   bool may_replace(const HashedKey& key, std::uint64_t value_bytes) noexcept;
   // The longest entry for which that is possible.
   std::uint64_t most_replaced_bytes() const noexcept { return pool_.reserved_bytes(); }
@@ -186,21 +186,21 @@ class ShardWriter {
   enum class Settled : std::uint8_t {
     kNothing,     // there was none, or it has not begun: its record is still in the ring
     kApplied,     // it is in the table
-    kAnswerTells  // it changes nothing: the ring shows whether it was answered
+    kAnswerShows  // it changes nothing: the ring shows whether it was answered
   };
   Settled settle(const Intent& intent) noexcept;
   // Completes a split or merge in progress.
-  void repeat_removal() noexcept;
+  void complete_resize() noexcept;
   // Offsets of all its segments, each with its kind: of a region that is plausible, to verify that none is used twice.
   std::vector<std::pair<std::uint64_t, SlabKind>> segments() const;
   // Counts keys and their use of the arena. Returns how many places and links were invalid and were dropped.
   std::uint64_t survey(ArenaCensus& census);
   // Empties the cells that lead to these places, in ascending order. Returns how many there were.
   std::uint64_t drop_entries(const std::vector<std::uint64_t>& misfits);
-  // Takes over the shard from the last server, the census being either counted or read. The only place where a start builds
-  // this writer's state, so that both kinds of start give the same.
+  // Takes over the shard from the last server, with a census that was either counted or read from the summary. Only this builds
+  // the writer's state at a start, so that both kinds of start give the same.
   void adopt(const ArenaCensus& census);
-  // Next, when the last server's summary is removed: moves an entry that a kill has left in the reserve out of it.
+  // Call once the last server's summary is removed: moves an entry that a kill has left in the reserve out of it.
   void leave_reserve();
   // False: it could not, and the entry stays where it was.
   bool move_run(const SlabPool::Move& move);
@@ -223,7 +223,7 @@ class ShardWriter {
     std::uint64_t word = 0;
   };
 
-  // A split under way. `to`: 0 if there is none.
+  // A split in progress. `to`: 0 if there is none.
   struct Twin {
     std::uint64_t from = 0;  // offset of the segment that is split
     std::uint64_t to = 0;    // and of the one that gets half of its keys

@@ -1,4 +1,5 @@
-// What a server that stops tells the next one of the arena: read again it is the same, and what else it may be is refused.
+// The hand-over summary of the arena, which a server that stops writes for the next one: adopting it gives the same state, and
+// an invalid one is refused.
 #include <gtest/gtest.h>
 #include <random>
 #include <string>
@@ -20,53 +21,53 @@ void fill(TestTable& table) {
   for (std::uint64_t i = 0; i < 3000; i += 3) ASSERT_EQ(table.erase("entry " + std::to_string(i)), StatusCode::kOk);
 }
 
-TEST(Told, ReadAgainItIsTheSame) {
+TEST(HandoverSummaryTest, AdoptedSummaryIsWrittenAgainUnchanged) {
   TestTable table({.memory = std::uint64_t{128} << 20});
   fill(table);
-  const std::vector<std::byte> told = table.table().tell();
+  const std::vector<std::byte> summary = table.table().make_summary();
   const std::uint64_t held = table.entry_bytes();
   std::vector<std::size_t> lost;
-  ASSERT_TRUE(table.table().adopt_told(told, {}, lost));
-  EXPECT_TRUE(table.table().tell() == told);
+  ASSERT_TRUE(table.table().adopt_summary(summary, {}, lost));
+  EXPECT_TRUE(table.table().make_summary() == summary);
   EXPECT_EQ(table.entry_bytes(), held);
   EXPECT_TRUE(lost.empty());
 }
 
-TEST(Told, AStreamWhoseBlockIsNotUsedIsLost) {
+TEST(HandoverSummaryTest, StreamWithAnInvalidBlockIsLost) {
   TestTable table({.memory = std::uint64_t{128} << 20});
   const std::uint64_t small = table.table().shard(0).begin_entry(5, 1000);
   const std::uint64_t large = table.table().shard(0).begin_entry(5, 100'000);
-  const std::vector<std::byte> told = table.table().tell();
+  const std::vector<std::byte> summary = table.table().make_summary();
   std::vector<std::size_t> lost;
-  ASSERT_TRUE(table.table().adopt_told(told,
-                                       {{0, small, entry_bytes(5, 1000)},
-                                        {0, small + 8, entry_bytes(5, 1000)},
-                                        {0, large, entry_bytes(5, 100'000)},
-                                        {0, large, entry_bytes(5, 10'000'000)},
-                                        {0, 0, entry_bytes(5, 1000)}},
-                                       lost));
+  ASSERT_TRUE(table.table().adopt_summary(summary,
+                                          {{0, small, entry_bytes(5, 1000)},
+                                           {0, small + 8, entry_bytes(5, 1000)},
+                                           {0, large, entry_bytes(5, 100'000)},
+                                           {0, large, entry_bytes(5, 10'000'000)},
+                                           {0, 0, entry_bytes(5, 1000)}},
+                                          lost));
   EXPECT_EQ(lost, (std::vector<std::size_t>{1, 3, 4}));
 }
 
-TEST(Told, WhatIsTooShortTooLongOrOfOtherLanesIsRefused) {
+TEST(HandoverSummaryTest, SummaryOfAnotherLengthOrLaneCountIsRefused) {
   TestTable table;
   fill(table);
-  const std::vector<std::byte> told = table.table().tell();
+  const std::vector<std::byte> summary = table.table().make_summary();
   const std::uint64_t held = table.entry_bytes();
   std::vector<std::size_t> lost;
-  std::vector<std::byte> other(told.begin(), told.end() - 1);
-  EXPECT_FALSE(table.table().adopt_told(other, {}, lost));
-  EXPECT_FALSE(table.table().adopt_told({}, {}, lost));
-  other = told;
+  std::vector<std::byte> other(summary.begin(), summary.end() - 1);
+  EXPECT_FALSE(table.table().adopt_summary(other, {}, lost));
+  EXPECT_FALSE(table.table().adopt_summary({}, {}, lost));
+  other = summary;
   other.push_back(std::byte{0});
-  EXPECT_FALSE(table.table().adopt_told(other, {}, lost));
-  other = told;
+  EXPECT_FALSE(table.table().adopt_summary(other, {}, lost));
+  other = summary;
   other[0] = std::byte{kMaxLanes};
-  EXPECT_FALSE(table.table().adopt_told(other, {}, lost));
+  EXPECT_FALSE(table.table().adopt_summary(other, {}, lost));
   EXPECT_EQ(table.entry_bytes(), held);
 }
 
-// Every kind of start must build the same writers: by the hand-over summary (a kept stop, a takeover) and by a count of the
+// Both kinds of start must build the same writers: by the hand-over summary (a kept stop, a takeover) and by a count of the
 // table (after a crash). One random history: pairs, entries of many sizes, runs of slabs, erases, clears that some lanes have
 // not noticed, growth, slabs that are being emptied, streams that hold blocks, and starts in between.
 void compare_starts(std::uint32_t shards, std::uint64_t seed) {
@@ -94,10 +95,10 @@ void compare_starts(std::uint32_t shards, std::uint64_t seed) {
       }
     }
     if (round % 3 == 2) table.clear();  // most lanes stop without having noticed it
-    const std::vector<std::byte> told = table.table().tell();
+    const std::vector<std::byte> summary = table.table().make_summary();
     table.restart();
     std::vector<std::size_t> lost;
-    ASSERT_TRUE(table.table().adopt_told(told, streams, lost));
+    ASSERT_TRUE(table.table().adopt_summary(summary, streams, lost));
     EXPECT_TRUE(lost.empty());
     const WriterState read = table.table().state();
     ASSERT_EQ(table.table().adopt(streams, lost), 0u);
@@ -120,25 +121,25 @@ TEST(WriterStateAfterAStart, KeepsTheCountsOfAMapThatWasCleared) {
     table.clear();
     ASSERT_EQ(table.put("a", "1"), StatusCode::kOk);
     ASSERT_EQ(table.put(text_of(1), text_of(1)), StatusCode::kOk);
-    const std::vector<std::byte> told = table.table().tell();
+    const std::vector<std::byte> summary = table.table().make_summary();
     table.restart();
     std::vector<std::size_t> lost;
-    ASSERT_TRUE(table.table().adopt_told(told, {}, lost));
+    ASSERT_TRUE(table.table().adopt_summary(summary, {}, lost));
     EXPECT_EQ(table.keys(), 2u);
     ASSERT_EQ(table.erase("a"), StatusCode::kOk);
     EXPECT_EQ(table.keys(), 1u);
   }
 }
 
-// The bytes of a run are the account of the shard that took it.
+// The bytes of a run are counted for the shard that took it.
 TEST(WriterStateAfterAStart, ChargesEachRunToItsOwnShard) {
   TestTable table({.memory = std::uint64_t{128} << 20, .shards = 2});
   for (int i = 0; i < 40; ++i)
     ASSERT_EQ(table.put("run " + std::to_string(i), std::string(100'000, 'v')), StatusCode::kOk);
-  const std::vector<std::byte> told = table.table().tell();
+  const std::vector<std::byte> summary = table.table().make_summary();
   table.restart();
   std::vector<std::size_t> lost;
-  ASSERT_TRUE(table.table().adopt_told(told, {}, lost));
+  ASSERT_TRUE(table.table().adopt_summary(summary, {}, lost));
   for (int i = 0; i < 40; ++i) ASSERT_EQ(table.erase("run " + std::to_string(i)), StatusCode::kOk);
   for (std::uint32_t shard = 0; shard < 2; ++shard) {
     EXPECT_EQ(table.header().lane_stats[shard].entry_bytes.load(), 0u) << "shard " << shard;

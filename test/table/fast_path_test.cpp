@@ -1,4 +1,5 @@
-// A glance: what it tells, and what it must leave to the slow path. That it tells the truth beside a writer is torn_read_test's.
+// The fast path of a get (TableReader::glance()): what it decides, and what it must leave to the slow path. torn_read_test.cpp
+// tests it beside a writer.
 #include <gtest/gtest.h>
 #include <set>
 #include <span>
@@ -13,7 +14,7 @@ namespace {
 
 using Glance = TableReader::Glance;
 
-// So many entries in one chain.
+// A chain of this many entries.
 class Chain {
  public:
   Chain(TestTable& table, unsigned keys) : table_(table) {
@@ -33,7 +34,7 @@ class Chain {
     }
   }
   const std::vector<std::string>& keys() const { return keys_; }
-  // Of the same bucket, but not there.
+  // A key of the same bucket that is not in the table.
   const std::string& another() const { return another_; }
   EntryBucket& first() const { return table_.home_of<EntryBucket>(another_); }
   unsigned buckets() const {
@@ -50,14 +51,14 @@ class Chain {
   std::string another_;
 };
 
-TEST(GlanceTest, TellsHitsAndMissesOfBothForms) {
+TEST(FastPathTest, FindsHitsAndMissesOfBothForms) {
   TestTable table;
   const TableReader reader = table.reader();
   EXPECT_EQ(glance(reader, text_of(1)).outcome, Glance::kMiss);
   EXPECT_EQ(glance(reader, "key").outcome, Glance::kMiss);
   ASSERT_EQ(table.put(text_of(1), text_of(2)), StatusCode::kOk);
   EXPECT_EQ(glance(reader, text_of(1)), (Glanced{Glance::kHit, text_of(2)}));
-  // Keys and values of every length around a word, and around the longest value that a glance copies.
+  // Keys and values of every length around a word, and around the longest value that the fast path copies.
   for (const std::size_t key_bytes : {1u, 7u, 9u, 15u, 16u, 17u, 255u, 65'536u}) {
     for (const std::size_t value_bytes : {0u, 1u, 7u, 8u, 9u, 100u, 1024u}) {
       const std::string key(key_bytes, static_cast<char>('a' + value_bytes % 26));
@@ -70,7 +71,7 @@ TEST(GlanceTest, TellsHitsAndMissesOfBothForms) {
   }
 }
 
-TEST(GlanceTest, IsNotTakenInByAKeyThatDiffersInItsLastBytes) {
+TEST(FastPathTest, ComparesKeysToTheirLastByte) {
   TestTable table;
   const TableReader reader = table.reader();
   for (const std::size_t size : {1u, 5u, 7u, 9u, 13u, 16u, 20u, 31u}) {
@@ -79,7 +80,7 @@ TEST(GlanceTest, IsNotTakenInByAKeyThatDiffersInItsLastBytes) {
     for (std::size_t at = 0; at < size; ++at) {
       std::string other = key;
       other[at] = 'x';
-      // With the other key's hash it would not even come to the entry: ask with this one's.
+      // The other key's own hash would not lead to the entry, so this uses the stored key's hash.
       std::string value;
       std::uint64_t bytes = 0;
       EXPECT_EQ(reader.glance(bytes_of(other), reader.hash_of(bytes_of(key)), ValueTarget::string(value), bytes),
@@ -89,7 +90,7 @@ TEST(GlanceTest, IsNotTakenInByAKeyThatDiffersInItsLastBytes) {
   }
 }
 
-TEST(GlanceTest, LeavesLongValuesAndSmallBuffersToTheLongWay) {
+TEST(FastPathTest, LeavesLongValuesAndSmallBuffersToTheSlowPath) {
   TestTable table;
   const TableReader reader = table.reader();
   ASSERT_EQ(table.put("long", std::string(1025, 'v')), StatusCode::kOk);
@@ -103,13 +104,13 @@ TEST(GlanceTest, LeavesLongValuesAndSmallBuffersToTheLongWay) {
       return reader.glance(bytes_of(key), reader.hash_of(bytes_of(key)), target, size);
     };
     EXPECT_EQ(outcome(ValueTarget::buffer(std::span(buffer, 7))), Glance::kUnclear);
-    EXPECT_EQ(buffer[0], std::byte{0}) << "nothing is written where it does not fit";
+    EXPECT_EQ(buffer[0], std::byte{0}) << "a value that does not fit must not be written";
     EXPECT_EQ(outcome(ValueTarget::none()), Glance::kHit);
     EXPECT_EQ(size, key == "key" ? 12u : 8u);
   }
 }
 
-TEST(GlanceTest, DoesNotTakeAMissAmongPairsForTheAnswerWhereEntriesMayHaveTheKey) {
+TEST(FastPathTest, LeavesAMissAmongPairsToTheSlowPathIfEntriesMayHaveTheKey) {
   TestTable table;
   const TableReader reader = table.reader();
   ASSERT_EQ(table.put(text_of(1), "not a word"), StatusCode::kOk);
@@ -118,7 +119,7 @@ TEST(GlanceTest, DoesNotTakeAMissAmongPairsForTheAnswerWhereEntriesMayHaveTheKey
   EXPECT_EQ(glance(reader, text_of(2)).outcome, Glance::kUnclear);
 }
 
-TEST(GlanceTest, SeesNothingFromBeforeAClear) {
+TEST(FastPathTest, FindsNothingFromBeforeAClear) {
   TestTable table;
   const TableReader reader = table.reader();
   ASSERT_EQ(table.put(text_of(1), text_of(2)), StatusCode::kOk);
@@ -128,7 +129,7 @@ TEST(GlanceTest, SeesNothingFromBeforeAClear) {
   EXPECT_NE(glance(reader, "key").outcome, Glance::kHit);
 }
 
-TEST(GlanceTest, AClosedTableIsLeftToTheLongWay) {
+TEST(FastPathTest, LeavesAClosedTableToTheSlowPath) {
   TestTable table;
   ASSERT_EQ(table.put("key", "value"), StatusCode::kOk);
   ASSERT_EQ(table.put(text_of(1), text_of(2)), StatusCode::kOk);
@@ -137,8 +138,8 @@ TEST(GlanceTest, AClosedTableIsLeftToTheLongWay) {
   EXPECT_EQ(glance(table.reader(), text_of(1)).outcome, Glance::kUnclear);
 }
 
-// Keys of one bucket, more than a bucket holds: a glance goes along the whole chain.
-TEST(GlanceTest, GoesAlongAChainOfEntries) {
+// Keys of one bucket, more than a bucket holds: the fast path searches the whole chain.
+TEST(FastPathTest, SearchesAWholeChainOfEntries) {
   TestTable table({.buckets = 1});
   const TableReader reader = table.reader();
   const Chain chain(table, 6 * kPlaces);
@@ -147,8 +148,8 @@ TEST(GlanceTest, GoesAlongAChainOfEntries) {
   EXPECT_EQ(glance(reader, chain.another()).outcome, Glance::kMiss);
 }
 
-// And no further than a chain can be, wherever a damaged one leads.
-TEST(GlanceTest, EndsInAChainWithoutEnd) {
+// The search ends after the longest possible chain, wherever a damaged one leads.
+TEST(FastPathTest, EndsInACyclicChain) {
   TestTable table({.buckets = 1});
   const TableReader reader = table.reader();
   const Chain chain(table, 2 * kPlaces);
@@ -169,7 +170,7 @@ TEST(GlanceTest, EndsInAChainWithoutEnd) {
   EXPECT_EQ(glance(reader, chain.another()).outcome, Glance::kMiss);
 }
 
-// Several keys at once: what a step has come to holds the key, or leads to what does.
+// Several keys at once: the bucket or entry that a step has reached holds the key, or leads to the one that does.
 TEST(ApproachTest, LeadsToEveryKeyOfBothForms) {
   TestTable table({.buckets = 4});
   const TableReader reader = table.reader();
@@ -213,13 +214,13 @@ TEST(ApproachTest, LeadsToEveryKeyOfBothForms) {
     entries_met += met ? 1u : 0u;
     ASSERT_TRUE(!met || (key < kKeys && value_of_entry == "value")) << key;
   }
-  EXPECT_GT(entries_met, kKeys * 9 / 10) << "all but those behind another key with their tag";
+  EXPECT_GT(entries_met, kKeys * 9 / 10) << "all but those whose chain has another key of the same tag first";
   EXPECT_GT(pairs_met, kKeys * 3 / 4);
   EXPECT_GT(further, 0u);
   EXPECT_EQ(pairs_met + further, kKeys);
 }
 
-TEST(ApproachTest, ComesToNothingInAClosedTable) {
+TEST(ApproachTest, FindsNothingInAClosedTable) {
   TestTable table;
   ASSERT_EQ(table.put(text_of(1), text_of(2)), StatusCode::kOk);
   const TableReader reader = table.reader();
@@ -233,7 +234,7 @@ TEST(ApproachTest, ComesToNothingInAClosedTable) {
 }
 
 // A bucket that was approached before segments were split may have another use by now.
-TEST(ApproachTest, MeetsNothingFromBeforeATurn) {
+TEST(ApproachTest, FindsNothingFromBeforeATurn) {
   TestTable table({.buckets = 4});
   const TableReader reader = table.reader();
   constexpr std::uint64_t kKeys = 3'000;
@@ -255,7 +256,7 @@ TEST(ApproachTest, MeetsNothingFromBeforeATurn) {
   const auto buckets = [&] { return table.segments_of<EntryBucket>().size(); };
   const std::uint64_t before = buckets();
   put_up_to(4 * kKeys);
-  ASSERT_GT(buckets(), 2 * before) << "so most keys have moved";
+  ASSERT_GT(buckets(), 2 * before) << "most keys must have moved";
   std::uint64_t met = 0;
   for (std::uint64_t key = 0; key < kKeys; ++key) {
     std::uint64_t word = 0;
@@ -271,7 +272,7 @@ TEST(ApproachTest, MeetsNothingFromBeforeATurn) {
   EXPECT_EQ(met, 0u);
 }
 
-TEST(ApproachTest, MeetsNothingFromBeforeAClear) {
+TEST(ApproachTest, FindsNothingFromBeforeAClear) {
   TestTable table;
   ASSERT_EQ(table.put(text_of(1), text_of(2)), StatusCode::kOk);
   ASSERT_EQ(table.put("an entry of the other form", "its value"), StatusCode::kOk);
@@ -293,8 +294,8 @@ TEST(ApproachTest, MeetsNothingFromBeforeAClear) {
   EXPECT_EQ(met(), std::pair(false, false));
 }
 
-// Whatever a cell or an entry's head says: no fault, and no wrong length.
-TEST(GlanceTest, FollowsNothingThatLeadsOutOfTheArena) {
+// Whatever a cell or an entry's head contains: no fault, and no wrong length.
+TEST(FastPathTest, FollowsNoOffsetOutsideTheArena) {
   TestTable table({.buckets = 1});
   const TableReader reader = table.reader();
   ASSERT_EQ(table.put("key", "value"), StatusCode::kOk);
@@ -320,7 +321,7 @@ TEST(GlanceTest, FollowsNothingThatLeadsOutOfTheArena) {
     const Glanced seen = glance(reader, "key");
     EXPECT_TRUE(seen.outcome == Glance::kUnclear || seen.value.size() <= kLongValueBytes) << bit;
   }
-  // Of the right length, but too long for what is left of the arena.
+  // The length is right, but the entry would extend beyond the arena's end.
   const std::uint64_t last = end - 16;
   table.table().region().at<Word>(last)->store(honest);
   cell->store(make_cell(cell_tag(good), last));
