@@ -1,4 +1,5 @@
-// Directory: which segments a form of a shard has, as its writer sees it (layout/table.hpp has the words and their invariants).
+// Directory: the segments that a form of a shard has, for its writer (layout/table.hpp describes the words and their
+// invariants).
 //
 // Threads: the lane's worker alone; readers of any process read the words concurrently.
 //
@@ -63,7 +64,7 @@ class Directory {
 
   // At a restart. False: the words are not valid. `arena`: offset of its first slab; `populated`: bytes of it.
   bool read(std::uint64_t arena, std::uint64_t populated, unsigned most_depth) noexcept;
-  // Then: completes what a kill has interrupted. Returns the halves of the last split, if something may have to be removed
+  // Next: completes a change that a kill has interrupted. Returns the halves of the last split, if something may have to be removed
   // from the first one, and end_purge() is to be called; otherwise zeros.
   std::pair<std::uint64_t, std::uint64_t> recover() noexcept;
 

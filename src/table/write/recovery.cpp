@@ -1,13 +1,14 @@
 // Restart from the table that a dead server left. It may have been killed between any two stores, and so may this one.
 //
-//   a turn of the change word, before anything else (Table): the validation of a reader fails that has read in a chain which
-//                     the dead server was changing
-//   settle            the record shows whether its request is in the table; half a move is undone or completed
+//   begin_restart     Table: a turn of the change word, before anything else; a reader that has read a chain which the dead
+//                     server was changing then fails its validation
+//   settle            the record shows whether its request is in the table; an interrupted move between the forms is
+//                     undone or completed
 //   complete_resize   resize.cpp: a split or merge is completed
 //   survey, adopt     everything that is reachable is used, the rest of the arena is free
 //
-// Readers continue all the time. docs/internals/concurrency.md, "Restart", has the argument; models exactly_once, pairs,
-// entries and forms have the kills.
+// Readers continue all the time. docs/internals/concurrency.md, "Restart", shows that this is correct; the models exactly_once,
+// pairs, entries and forms simulate the kills.
 #include <algorithm>
 #include <bit>
 #include <thread>

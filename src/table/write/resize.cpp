@@ -50,7 +50,7 @@ constexpr unsigned kUpkeepsBetweenTries = 64;
 
 // --- Contents of a bucket --------------------------------------------------------------------------------------------
 
-// Adds the pairs of a chain, those for which `wanted`.
+// Adds those pairs of a chain for which `wanted` is true.
 template <typename Wanted>
 bool ShardWriter::collect(PairBucket* primary, Contents<PairBucket>& contents, const Wanted& wanted) const noexcept {
   for (PairBucket* bucket = primary; bucket != nullptr; bucket = pair_next(*bucket)) {
@@ -65,7 +65,7 @@ bool ShardWriter::collect(PairBucket* primary, Contents<PairBucket>& contents, c
   return true;
 }
 
-// The same of the cells of entries.
+// The same for the cells of entries.
 template <typename Wanted>
 bool ShardWriter::collect(EntryBucket* primary, Contents<EntryBucket>& contents, const Wanted& wanted) const noexcept {
   for (EntryBucket* bucket = primary; bucket != nullptr;) {
