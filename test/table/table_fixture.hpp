@@ -119,13 +119,19 @@ class TestTable {
   void force_splits(std::uint32_t shard = 0) {
     LaneStats& stats = header().lane_stats[shard];
     constexpr std::uint64_t kPretended = 1'000'000;
+    const std::uint64_t pairs = stats.pair_keys.load();
+    const std::uint64_t entries = stats.entry_keys.load();
     for (Word* keys : {&stats.pair_keys, &stats.entry_keys}) {
+      // The other form has as many keys as neither a split nor a merge is due for.
+      stats.pair_keys.store(stats.pair_segments.load() * kSegmentBuckets<PairBucket> * 2);
+      stats.entry_keys.store(stats.entry_segments.load() * kSegmentBuckets<EntryBucket> * 2);
       const std::uint64_t before = stats.splits.load();
-      keys->store(keys->load() + kPretended);
+      keys->store(kPretended);
       for (int step = 0; step < 10'000 && stats.splits.load() == before; ++step) table_->shard(shard).reclaim(1);
-      keys->store(keys->load() - kPretended);
       if (stats.splits.load() == before) throw std::runtime_error("no split");
     }
+    stats.pair_keys.store(pairs);
+    stats.entry_keys.store(entries);
   }
   // Does all merges that are due, and all other upkeep of shards without requests.
   void reclaim_all() {
