@@ -69,7 +69,8 @@ TEST(HandoverSummaryTest, SummaryOfAnotherLengthOrLaneCountIsRefused) {
 
 // Both kinds of start must build the same writers: by the hand-over summary (a kept stop, a takeover) and by a count of the
 // table (after a crash). One random history: pairs, entries of many sizes, runs of slabs, erases, clears that some lanes have
-// not noticed, growth, slabs that are being emptied, streams that hold blocks, and starts in between.
+// not noticed, growth, segments that are split, merged and moved, a split in progress at the stop, slabs that are being emptied,
+// streams that hold blocks, and starts in between.
 void compare_starts(std::uint32_t shards, std::uint64_t seed) {
   SCOPED_TRACE("shards " + std::to_string(shards) + ", seed " + std::to_string(seed));
   TestTable table({.memory = std::uint64_t{32} << 20, .shards = shards, .seed = seed});
@@ -94,6 +95,11 @@ void compare_starts(std::uint32_t shards, std::uint64_t seed) {
         static_cast<void>(table.put(key, std::string(sizes[random() % 4], 'v')));
       }
     }
+    for (std::uint32_t shard = 0; shard < shards; ++shard) {
+      if (random() % 2 == 0) table.force_splits(shard);
+    }
+    if (round % 2 == 0) table.reclaim_all();
+    table.begin_splits(static_cast<int>(random() % 1500));
     if (round % 3 == 2) table.clear();  // most lanes stop without having noticed it
     const std::vector<std::byte> summary = table.table().make_summary();
     table.restart();

@@ -133,6 +133,18 @@ class TestTable {
     stats.pair_keys.store(pairs);
     stats.entry_keys.store(entries);
   }
+  // Leaves a split of each shard unfinished, or finished: so many of its steps are done.
+  void begin_splits(int steps) {
+    for (std::uint32_t i = 0; i < table_->shard_count(); ++i) {
+      LaneStats& stats = header().lane_stats[i];
+      constexpr std::uint64_t kPretended = 1'000'000;
+      for (Word* keys : {&stats.pair_keys, &stats.entry_keys}) {
+        keys->store(keys->load() + kPretended);
+        for (int step = 0; step < steps; ++step) table_->shard(i).reclaim(1);
+        keys->store(keys->load() - kPretended);
+      }
+    }
+  }
   // Does all merges that are due, and all other upkeep of shards without requests.
   void reclaim_all() {
     for (std::uint32_t i = 0; i < table_->shard_count(); ++i) {

@@ -40,9 +40,7 @@ TableCheck::Directory TableCheck::directory_of(Form form, std::uint32_t shard) c
   return {state, (form == Form::kPairs ? words.pair_twin : words.entry_twin).load(kAcquire)};
 }
 
-bool TableCheck::depth_is_valid(std::uint64_t state) const noexcept {
-  return state_depth(state) <= plan_table(reader_.header().memory_limit, reader_.shard_count_).most_depth;
-}
+bool TableCheck::depth_is_valid(std::uint64_t state) const noexcept { return state_depth(state) <= most_depth_; }
 
 std::uint64_t TableCheck::segment_at(Form form, std::uint32_t shard, std::uint64_t index) const noexcept {
   const TableReader::Shard& there = reader_.shards_[shard];

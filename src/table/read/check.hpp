@@ -30,7 +30,9 @@ namespace hostmap {
 class TableCheck {
  public:
   // The reader must outlive this, and be plausible().
-  explicit TableCheck(const TableReader& reader) : reader_(reader) {}
+  explicit TableCheck(const TableReader& reader)
+      : reader_(reader),
+        most_depth_(plan_table(reader.header().memory_limit, reader.header().shard_count).most_depth) {}
 
   struct Report {
     std::vector<std::string> findings;  // one line each
@@ -131,6 +133,7 @@ class TableCheck {
   std::string describe(const Place& place) const;
 
   const TableReader& reader_;
+  unsigned most_depth_;  // of a directory
   Report report_;
   std::vector<Place> suspects_;  // chains with faults
   std::vector<Place> busy_;      // changed under every attempt

@@ -15,8 +15,7 @@ void Directory::fill(const std::vector<std::uint64_t>& segments) noexcept {
   const unsigned depth = depth_for(segments_);
   if (depth == 0) {
     word(0, 0).store(segments[0], kRelaxed);
-    word(1, 0).store(segments[0], kRelaxed);
-    word(1, 1).store(segments[0], kRelaxed);
+    write_ahead(0, 0);
   }
   const std::uint64_t split = segments_ - prefixes(depth);
   for (std::uint64_t prefix = 0, next = 0; prefix < prefixes(depth); ++prefix) {
@@ -24,7 +23,8 @@ void Directory::fill(const std::vector<std::uint64_t>& segments) noexcept {
     word(depth, 2 * prefix).store(segments[next], kRelaxed);
     if (prefix < split) ++next;
     word(depth, 2 * prefix + 1).store(segments[next++], kRelaxed);
-    write_ahead(depth, prefix);
+    write_ahead(depth, 2 * prefix);
+    write_ahead(depth, 2 * prefix + 1);
   }
   set_depth(depth);
 }
@@ -52,16 +52,14 @@ void Directory::set_depth(unsigned depth) noexcept {
   state_.store(make_state(depth) | flags, std::memory_order_release);
 }
 
-// Writes the words of the next depth for both halves of a prefix at this one. A reader that has loaded the state before the
+// Writes the two words of the next depth that belong to a prefix at this one. A reader that has loaded the state before the
 // depth was lowered may follow them to a segment that has been built since.
 void Directory::write_ahead(unsigned depth, std::uint64_t prefix) noexcept {
-  for (std::uint64_t half = 2 * prefix; half <= 2 * prefix + 1; ++half) {
-    const std::uint64_t segment = word(depth, half).load(kRelaxed);
-    // [segment.ahead] release; pairs with [segment.load]
-    word(depth + 1, 2 * half).store(segment, std::memory_order_release);
-    // [segment.ahead] release; pairs with [segment.load]
-    word(depth + 1, 2 * half + 1).store(segment, std::memory_order_release);
-  }
+  const std::uint64_t segment = word(depth, prefix).load(kRelaxed);
+  // [segment.ahead] release; pairs with [segment.load]
+  word(depth + 1, 2 * prefix).store(segment, std::memory_order_release);
+  // [segment.ahead] release; pairs with [segment.load]
+  word(depth + 1, 2 * prefix + 1).store(segment, std::memory_order_release);
 }
 
 void Directory::publish_split(std::uint64_t half) noexcept {
@@ -70,7 +68,8 @@ void Directory::publish_split(std::uint64_t half) noexcept {
   mark(kTwinPurge);
   // [segment.publish] release; pairs with [segment.load]: the new segment is complete
   word(depth(), 2 * prefix + 1).store(half, std::memory_order_release);
-  write_ahead(depth(), prefix);
+  write_ahead(depth(), 2 * prefix);
+  write_ahead(depth(), 2 * prefix + 1);
   ++segments_;
   // Before anything is removed from the old segment: a reader that was led there by the old word must not miss it.
   turn();
@@ -110,20 +109,13 @@ void Directory::publish_merge(std::uint64_t whole) noexcept {
 
 void Directory::publish_move(std::uint64_t fraction, std::uint64_t copy) noexcept {
   const std::uint64_t index = directory_index(state_.load(kRelaxed), fraction);
-  const std::uint64_t prefix = index % (std::uint64_t{1} << depth()) / 2;
+  const std::uint64_t prefix = index % (std::uint64_t{1} << depth());
   if (depth() > 0 && words_[index].load(kRelaxed) == words_[index ^ 1].load(kRelaxed)) {
-    replace_both(prefix, copy);
+    replace_both(prefix / 2, copy);
     return;
   }
   words_[index].store(copy, std::memory_order_release);  // [segment.publish] release; pairs with [segment.load]
-  if (depth() > 0) {
-    write_ahead(depth(), prefix);
-  } else {
-    // [segment.ahead] release; pairs with [segment.load]
-    word(1, 0).store(copy, std::memory_order_release);
-    // [segment.ahead] release; pairs with [segment.load]
-    word(1, 1).store(copy, std::memory_order_release);
-  }
+  write_ahead(depth(), prefix);
   turn();
 }
 
@@ -155,16 +147,14 @@ std::pair<std::uint64_t, std::uint64_t> Directory::recover() noexcept {
   if (twin_phase(twin) == kTwinPurge && depth() > 0 && split() > 0) purged = last_halves();
   for (std::uint64_t prefix = 0; prefix < prefixes(depth()); ++prefix) {
     if (prefix < split()) {
-      write_ahead(depth(), prefix);
+      write_ahead(depth(), 2 * prefix);
+      write_ahead(depth(), 2 * prefix + 1);
     } else {
       word(depth() - 1, prefix)
           .store(word(depth(), 2 * prefix).load(kRelaxed), kRelaxed);  // relaxed: as in publish_merge()
     }
   }
-  if (depth() == 0) {
-    word(1, 0).store(word(0, 0).load(kRelaxed), kRelaxed);  // relaxed, both: published by the depth
-    word(1, 1).store(word(0, 0).load(kRelaxed), kRelaxed);
-  }
+  if (depth() == 0) write_ahead(0, 0);
   if (purged.first == 0) mark(kTwinNone);
   return purged;
 }

@@ -228,8 +228,7 @@ void ShardWriter::abandon(Form<Bucket>& form) noexcept {
 }
 
 // The chain's end first: the store that removes the last pairs of a bucket also unlinks its emptied successor.
-void ShardWriter::purge(PairBucket& old, PairBucket& half) noexcept {
-  static_cast<void>(half);
+void ShardWriter::purge(PairBucket& old, PairBucket& /*half*/) noexcept {
   struct Part {
     PairBucket* bucket;
     std::uint64_t moved;  // occupancy bits

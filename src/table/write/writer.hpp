@@ -284,7 +284,7 @@ class ShardWriter {
   }
   Form<PairBucket>& form_of(const PairBucket*) noexcept { return pairs_; }
   Form<EntryBucket>& form_of(const EntryBucket*) noexcept { return entries_; }
-  // The same, reset if a clear has emptied it.
+  // The first bucket of a key, up to date with the last clear and the last split.
   PairBucket* fresh_pairs(const HashedKey& key) noexcept { return fresh(pair_home(key)); }
   EntryBucket* fresh_entries(const HashedKey& key) noexcept { return fresh(entry_home(key)); }
   PairBucket* pair_next(const PairBucket& bucket) const noexcept;
@@ -313,7 +313,6 @@ class ShardWriter {
 
   // clear.cpp
   bool is_stale(const Word& header) const noexcept;
-  //
   // Before a bucket is read or changed: brings it up to date with the last clear and the last split.
   template <typename Bucket>
   Bucket* fresh(Bucket* primary) noexcept {
@@ -346,7 +345,6 @@ class ShardWriter {
   template <typename Bucket>
   std::uint64_t segments_to_spare(const Form<Bucket>& form) const noexcept;
   void settle_blocks();
-  void settle_run() noexcept;
   bool evacuate(unsigned entries);
   std::uint64_t move_entry(std::uint64_t entry, std::uint64_t to);
 
