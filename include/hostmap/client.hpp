@@ -38,6 +38,7 @@
 #include <hostmap/bytes.hpp>
 #include <hostmap/options.hpp>
 #include <hostmap/status.hpp>
+#include <hostmap/token.hpp>
 
 namespace hostmap {
 
@@ -138,6 +139,20 @@ class Client {
   /// Sets `key` to `desired` if its value equals `expected`, byte for byte. kMismatch when the value differs, kNotFound when
   /// the key is absent. Both values may have up to --max-value bytes. Blocks and fails like put.
   Status compare_exchange(Bytes key, Bytes expected, Bytes desired) noexcept;
+
+  /// The value of `key` and its token, for put_if and erase_if. Blocks and fails like get(); hashes the value.
+  Result<ValueAndToken> get_with_token(Bytes key) noexcept;
+
+  /// Sets `key` to `value` if the key still has the value of which `token` is the token. kMismatch when it has another one,
+  /// kNotFound when it is absent. With the zero token: sets `key` only if it is absent, and otherwise returns kAlreadyExists,
+  /// as insert does. A value that was replaced by others and then put again is the same value: that the key was changed
+  /// meanwhile is not noticed. Sends only the token and the new value, whatever the size of the old one. Blocks and fails
+  /// like put.
+  Status put_if(Bytes key, Bytes value, const Token& token) noexcept;
+
+  /// Removes `key` if it still has the value of which `token` is the token. kMismatch when it has another one, kNotFound when
+  /// it is absent, kInvalid for the zero token. Notices changes as put_if does. Blocks and fails like erase.
+  Status erase_if(Bytes key, const Token& token) noexcept;
 
   /// Adds `by` to the number stored under `key`, and returns the new number. A number is stored as decimal text, such as
   /// "-17"; an absent key counts as 0. A call that returns a number was applied exactly once.

@@ -3,6 +3,7 @@
 //   client.cpp     life cycle: connecting, reconnecting, forks
 //   writes.cpp     calls that wait for room or an answer in a write channel
 //   reads.cpp      gets, by direct reads and by ring; scan and size
+//   conditions.cpp changes that depend on the value, by its token
 //   multi_get.cpp  gets of several keys at once
 //
 // Threads: any number. Reads need no lock; a thread that writes holds own.turn, one thread at a time.
@@ -131,8 +132,12 @@ struct Client::Impl {
   void write_to(Session* session) noexcept;
   Status mutate(Op op, const Bytes& key, const ValueParts& value, std::uint64_t largest,
                 std::int64_t* number = nullptr) noexcept;
+  Status mutate_within(Deadline& limit, Op op, const Bytes& key, const ValueParts& value,
+                       std::uint64_t largest) noexcept;
+  Status mutate_in_line(Op op, const Bytes& key, const ValueParts& value, std::uint64_t largest, std::int64_t* number,
+                        Deadline& limit) noexcept;
   template <typename Write>
-  Status with_turn(const Write& write) noexcept;
+  Status with_turn(Deadline& limit, const Write& write) noexcept;
   Status send_and_await(Session& session, std::uint32_t lane, Op op, std::span<const std::byte> key,
                         const ValueParts& value, std::int64_t* number, Deadline& limit) noexcept;
   Session* session_to_read() noexcept;
@@ -146,6 +151,10 @@ struct Client::Impl {
   void look_up_into(Result<std::string>& result, const Session* session, const Bytes& key, std::uint64_t hash) noexcept;
   Result<std::string> get_with_care(std::span<const std::byte> key) noexcept;
   Result<std::uint64_t> read(const Bytes& key, const ValueTarget& target) noexcept;
+  Result<std::uint64_t> read_within(Deadline& limit, const Bytes& key, const ValueTarget& target) noexcept;
+  Result<ValueAndToken> read_with_token(Deadline& limit, const Bytes& key) noexcept;
+  Status put_if(Deadline& limit, const Bytes& key, const Bytes& value, const Token& token) noexcept;
+  Status erase_if(Deadline& limit, const Bytes& key, const Token& token) noexcept;
   Result<std::size_t> entry_into(std::span<const std::byte> key, std::span<std::byte> buffer) noexcept;
   Result<std::uint64_t> read_by_ring(Session& session, const Bytes& key, const ValueTarget& target,
                                      Deadline& deadline) noexcept;

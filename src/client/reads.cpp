@@ -68,8 +68,12 @@ Result<Session*> Client::Impl::current_with_own_writes(Deadline& limit) noexcept
 }
 
 Result<std::uint64_t> Client::Impl::read(const Bytes& key, const ValueTarget& target) noexcept {
-  if (!is_key(key)) return key_status(key);
   Deadline limit = deadline();
+  return read_within(limit, key, target);
+}
+
+Result<std::uint64_t> Client::Impl::read_within(Deadline& limit, const Bytes& key, const ValueTarget& target) noexcept {
+  if (!is_key(key)) return key_status(key);
   for (bool again = false;; again = true) {
     if (again && limit.left() == 0) [[unlikely]]
       return Status(StatusCode::kTimeout, kReadTimedOut);

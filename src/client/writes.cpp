@@ -8,25 +8,37 @@ namespace hostmap {
 
 // Calls `write` with the session, while this thread has the turn to write.
 template <typename Write>
-[[gnu::always_inline]] inline Status Client::Impl::with_turn(const Write& write) noexcept {
+[[gnu::always_inline]] inline Status Client::Impl::with_turn(Deadline& limit, const Write& write) noexcept {
   if (Status status = may_write(); !status.ok()) return status;
-  Deadline limit = deadline();
   const Turn turn(own.turn, limit);
   if (!turn) return turn_timed_out();
   const Result<Session*> session = current(limit);
   if (!session) return session.status();
-  return write(**session, limit);
+  return write(**session);
 }
 
 // Sends a write to its lane and waits for its answer. `largest`: limit of the user's values, in bytes. `number`: for an
 // increment, receives the new number.
-Status Client::Impl::mutate(Op op, const Bytes& key, const ValueParts& value, std::uint64_t largest,
-                            std::int64_t* number) noexcept {
+[[gnu::always_inline]] inline Status Client::Impl::mutate_in_line(Op op, const Bytes& key, const ValueParts& value,
+                                                                  std::uint64_t largest, std::int64_t* number,
+                                                                  Deadline& limit) noexcept {
   if (!is_key(key)) return key_status(key);
-  return with_turn([&](Session& session, Deadline& limit) noexcept -> Status {
+  return with_turn(limit, [&](Session& session) noexcept -> Status {
     if (largest > session.reader().max_value_bytes()) return StatusCode::kTooLarge;
     return send_and_await(session, session.reader().shard_of(span_of(key)), op, span_of(key), value, number, limit);
   });
+}
+
+Status Client::Impl::mutate(Op op, const Bytes& key, const ValueParts& value, std::uint64_t largest,
+                            std::int64_t* number) noexcept {
+  Deadline limit = deadline();
+  return mutate_in_line(op, key, value, largest, number, limit);
+}
+
+// The same as a part of a call with several requests, which have one deadline.
+Status Client::Impl::mutate_within(Deadline& limit, Op op, const Bytes& key, const ValueParts& value,
+                                   std::uint64_t largest) noexcept {
+  return mutate_in_line(op, key, value, largest, nullptr, limit);
 }
 
 Status Client::Impl::send_and_await(Session& session, std::uint32_t lane, Op op, std::span<const std::byte> key,
@@ -112,7 +124,8 @@ void Client::Impl::write_to(Session* session) noexcept {
 }
 
 Status Client::Impl::queue(const Bytes& key, const Bytes& value) noexcept {
-  return with_turn([&](Session& session, Deadline& limit) noexcept -> Status {
+  Deadline limit = deadline();
+  return with_turn(limit, [&](Session& session) noexcept -> Status {
     write_to(&session);
     if (value.size() > session.reader().max_value_bytes()) return StatusCode::kTooLarge;
     const std::uint32_t lane = session.reader().shard_of(span_of(key));

@@ -23,16 +23,22 @@ struct Request {
   Op op = Op::kPadding;
   bool wants_answer = false;
   std::span<const std::byte> key;
-  std::span<const std::byte> value;     // of compare_exchange: the new one
-  std::span<const std::byte> expected;  // of compare_exchange
+  std::span<const std::byte> value;     // of compare_exchange and put_if: the new one
+  std::span<const std::byte> expected;  // of compare_exchange: the value; of put_if and erase_if: its token
   RequestHead stream;                   // of kStream: the inner request's sizes
   std::uint64_t position = 0;           // of its record in the request ring; for the caller to fill in
   std::uint64_t next_position = 0;      // of the record behind it; likewise
 };
 
-// Cuts the value of a compare_exchange into its two halves. False: they do not fit what there is.
-inline bool decode_comparison(std::span<const std::byte> value, std::span<const std::byte>& expected,
-                              std::span<const std::byte>& desired) noexcept {
+// Divides what a request with an expectation carries into that and the new value. Requires payload_fits(). False: the
+// sizes contradict each other.
+inline bool divide_payload(Payload form, std::span<const std::byte> value, std::span<const std::byte>& expected,
+                           std::span<const std::byte>& desired) noexcept {
+  if (form != Payload::kComparison) {
+    expected = value.first(kTokenBytes);
+    desired = value.subspan(kTokenBytes);
+    return true;
+  }
   Comparison comparison;
   std::memcpy(&comparison, value.data(), sizeof comparison);
   value = value.subspan(sizeof comparison);
@@ -99,7 +105,8 @@ inline DecodeOutcome decode_request(const std::byte* record, std::uint64_t limit
   } else {
     request.key = {space.data(), static_cast<std::size_t>(head.key_bytes)};
     request.value = {space.data() + head.key_bytes, static_cast<std::size_t>(head.value_bytes)};
-    if (facts.payload == Payload::kComparison && !decode_comparison(request.value, request.expected, request.value)) {
+    if (has_expectation(facts.payload) &&
+        !divide_payload(facts.payload, request.value, request.expected, request.value)) {
       return DecodeOutcome::kMalformed;
     }
   }

@@ -22,6 +22,8 @@ enum class Op : std::uint8_t {
   kCompareExchange = 8,
   kIncrement = 9,
   kClear = 10,
+  kPutIf = 11,
+  kEraseIf = 12,
 };
 
 // Which part of a value a get asks for. The first get has none and is answered with the value's beginning; later ones
@@ -46,6 +48,9 @@ struct Comparison {
 };
 static_assert(sizeof(Comparison) == 8);
 
+// Precedes the value of a put_if and is all of an erase_if: the token of the value that the key must have (base/token.hpp).
+inline constexpr std::uint64_t kTokenBytes = 16;
+
 struct FlushReport {
   std::uint64_t refused;  // how many; the answer's code is the first one's
 };
@@ -54,13 +59,17 @@ static_assert(sizeof(FlushReport) == 8);
 // What a request carries beside its key.
 enum class Payload : std::uint8_t {
   kNone,
-  kValue,       // any number of bytes
-  kNumber,      // 8 bytes
-  kCursor,      // nothing, or a PieceCursor
-  kComparison,  // a Comparison, the expected value, the new value
-  kPiece,       // a part of another request; at least one byte
-  kInnerOp,     // a stream's head: the sizes are those of the inner request
+  kValue,    // any number of bytes
+  kNumber,   // 8 bytes
+  kCursor,   // nothing, or a PieceCursor
+  kPiece,    // a part of another request; at least one byte
+  kInnerOp,  // a stream's head: the sizes are those of the inner request
+  // From here on the codec divides it into what the key is expected to have, and the new value.
+  kComparison,     // a Comparison, the expected value, the new value
+  kToken,          // kTokenBytes
+  kTokenAndValue,  // kTokenBytes, the new value
 };
+inline constexpr bool has_expectation(Payload payload) noexcept { return payload >= Payload::kComparison; }
 
 // What an answer of status kOk carries.
 enum class AnswerForm : std::uint8_t {
@@ -81,7 +90,7 @@ struct OpFacts {
   std::uint8_t values = 0;  // how many values it carries that may become, or replace, one of the table's
 };
 
-inline constexpr std::array<OpFacts, 11> kOperations{{
+inline constexpr std::array<OpFacts, 13> kOperations{{
     {},  // kPadding
     {"put", true, Payload::kValue, AnswerForm::kNone, true, true, 1},
     {"erase", true, Payload::kNone, AnswerForm::kNone, true, true, 0},
@@ -93,6 +102,8 @@ inline constexpr std::array<OpFacts, 11> kOperations{{
     {"compare_exchange", true, Payload::kComparison, AnswerForm::kNone, true, true, 2},
     {"increment", true, Payload::kNumber, AnswerForm::kNumber, true, true, 1},
     {"clear", false, Payload::kNone, AnswerForm::kNone, true, false, 0},
+    {"put_if", true, Payload::kTokenAndValue, AnswerForm::kNone, true, true, 1},
+    {"erase_if", true, Payload::kToken, AnswerForm::kNone, true, true, 0},
 }};
 
 // Of any byte: of those that are no operation, facts without a name.
@@ -118,8 +129,28 @@ inline constexpr bool payload_fits(const OpFacts& facts, std::uint64_t bytes) no
       return bytes >= sizeof(Comparison);
     case Payload::kPiece:
       return bytes != 0;
+    case Payload::kToken:
+      return bytes == kTokenBytes;
+    case Payload::kTokenAndValue:
+      return bytes >= kTokenBytes;
   }
   return false;
+}
+
+// The most bytes beside its key that a request may carry where values have at most `most`, which is 8 or more.
+inline constexpr std::uint64_t most_payload(const OpFacts& facts, std::uint64_t most) noexcept {
+  switch (facts.payload) {
+    case Payload::kComparison:
+      return sizeof(Comparison) + 2 * most;
+    case Payload::kTokenAndValue:
+      return kTokenBytes + most;
+    case Payload::kToken:
+      return kTokenBytes;
+    case Payload::kCursor:
+      return sizeof(PieceCursor);
+    default:
+      return most;
+  }
 }
 
 }  // namespace hostmap

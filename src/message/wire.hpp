@@ -11,6 +11,8 @@
 //   compare_exchange  yes    Comparison, expected value,  none
 //                            new value
 //   increment         yes    8 bytes: what is added       8 bytes: the new number
+//   put_if            yes    token (16 bytes), new value  none
+//   erase_if          yes    token (16 bytes)             none
 //   get               yes    none, or a PieceCursor       PieceHead and a piece of the value
 //   clear             none   none                         none; lane 0 alone
 //   flush             none   none                         FlushReport

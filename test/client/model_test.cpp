@@ -4,6 +4,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/token.hpp"
 #include "process/harness/server.hpp"
 #include "support/seed.hpp"
 
@@ -52,7 +53,17 @@ TEST_P(ClientModelTest, AgreesWithAMap) {
         const StatusCode code = expected == model.end()     ? StatusCode::kNotFound
                                 : guess == expected->second ? StatusCode::kOk
                                                             : StatusCode::kMismatch;
-        ASSERT_EQ(map.compare_exchange(key, guess, desired), code) << call;
+        if (random.one_in(2)) {
+          ASSERT_EQ(map.compare_exchange(key, guess, desired), code) << call;
+        } else {
+          const Token token = token_of(std::as_bytes(std::span(guess)), kNoEnd);
+          if (random.one_in(3)) {
+            ASSERT_EQ(map.erase_if(key, token), code) << call;
+            if (code == StatusCode::kOk) model.erase(key);
+            break;
+          }
+          ASSERT_EQ(map.put_if(key, desired, token), code) << call;
+        }
         if (code == StatusCode::kOk) model[key] = desired;
         break;
       }

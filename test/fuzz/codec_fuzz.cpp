@@ -47,7 +47,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     require(taken >= kRecordHeadBytes && taken <= limit && taken % kRecordUnit == 0);
     require(within(request.key, space.data(), room));
     require(within(request.value, space.data(), room));
-    if (request.op == Op::kCompareExchange) require(within(request.expected, space.data(), room));
+    if (has_expectation(facts_of(request.op).payload)) require(within(request.expected, space.data(), room));
     require(request.op != Op::kPadding);
     if (request.op != Op::kPut && request.op != Op::kErase) continue;
     // Encoded again, it is the same record.

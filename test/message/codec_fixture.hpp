@@ -52,7 +52,7 @@ class CodecBench {
     ASSERT_LE(record_size, limit);
     ASSERT_LE(record_size - kRecordHeadBytes, bytes);
     std::vector<std::span<const std::byte>> parts{request.key, request.value};
-    if (request.op == Op::kCompareExchange) parts.push_back(request.expected);
+    if (has_expectation(facts_of(request.op).payload)) parts.push_back(request.expected);
     for (const std::span<const std::byte> part : parts) {
       if (part.empty()) continue;
       ASSERT_GE(part.data(), space(bytes).data());

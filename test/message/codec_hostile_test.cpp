@@ -35,6 +35,10 @@ bool honest_value(std::uint64_t op, std::uint64_t value) {
       return value >= 8;
     case 9:  // increment
       return value == 8;
+    case 11:  // put_if: a token, and a value
+      return value >= 16;
+    case 12:  // erase_if: a token
+      return value == 16;
     default:
       return false;
   }
@@ -88,10 +92,13 @@ class HostileCodecTest : public testing::Test {
     ASSERT_EQ(static_cast<std::uint64_t>(bench_.request.op), fields.op);
     ASSERT_EQ(bench_.request.wants_answer, fields.flags == 1);
     ASSERT_EQ(bench_.record_size, record_bytes(*payload));
-    const bool keyed = (fields.op >= 1 && fields.op <= 3) || (fields.op >= 7 && fields.op <= 9);
+    const bool keyed = (fields.op >= 1 && fields.op <= 3) || (fields.op >= 7 && fields.op <= 9) || fields.op >= 11;
     ASSERT_EQ(bench_.request.key.size(), keyed ? fields.key + 1 : 0);
     if (fields.op == 8) {
       ASSERT_EQ(bench_.request.expected.size() + bench_.request.value.size() + 8, fields.value);
+    } else if (fields.op == 11 || fields.op == 12) {
+      ASSERT_EQ(bench_.request.expected.size(), 16u);
+      ASSERT_EQ(bench_.request.value.size() + 16, fields.value);
     } else {
       ASSERT_EQ(bench_.request.value.size(), fields.op == 5 ? 0 : fields.value);
     }
@@ -142,7 +149,7 @@ TEST_F(HostileCodecTest, EveryOpWithEverySuspiciousLength) {
 TEST_F(HostileCodecTest, EveryKeyLengthWithEverySuspiciousValueLength) {
   for (std::uint64_t key = 0; key <= 0xffff; key += key < 300 || key > 0xff00 ? 1 : 61) {
     for (const std::uint64_t value : suspicious_lengths(65536)) {
-      for (const std::uint64_t op : {1ul, 2ul, 3ul, 5ul, 6ul, 7ul, 8ul, 9ul}) {
+      for (const std::uint64_t op : {1ul, 2ul, 3ul, 5ul, 6ul, 7ul, 8ul, 9ul, 11ul, 12ul}) {
         ASSERT_NO_FATAL_FAILURE(try_header({op, 0, key, value}, 1, 65536, 65536));
       }
     }
@@ -163,9 +170,10 @@ TEST_F(HostileCodecTest, EveryFlagBitButTheAnswersIsRefused) {
 
 // One field of a good record is changed. (This also enters and leaves the fast path of pairs.)
 TEST_F(HostileCodecTest, EverySingleBitOfAGoodHeaderFlipped) {
-  for (const Fields& good : {Fields{1, 1, 7, 8}, Fields{1, 0, 7, 8}, Fields{1, 0, 2, 30}, Fields{2, 1, 15, 0},
-                             Fields{3, 1, 7, 24}, Fields{4, 1, 0, 0}, Fields{5, 0, 100, 70'000}, Fields{6, 0, 0, 512},
-                             Fields{7, 1, 7, 8}, Fields{8, 1, 7, 64}, Fields{9, 1, 7, 8}, Fields{10, 1, 0, 0}}) {
+  for (const Fields& good :
+       {Fields{1, 1, 7, 8}, Fields{1, 0, 7, 8}, Fields{1, 0, 2, 30}, Fields{2, 1, 15, 0}, Fields{3, 1, 7, 24},
+        Fields{4, 1, 0, 0}, Fields{5, 0, 100, 70'000}, Fields{6, 0, 0, 512}, Fields{7, 1, 7, 8}, Fields{8, 1, 7, 64},
+        Fields{9, 1, 7, 8}, Fields{10, 1, 0, 0}, Fields{11, 1, 7, 24}, Fields{12, 1, 7, 16}}) {
     ASSERT_NO_FATAL_FAILURE(try_header(good, 1, 4096, 4096));
     for (unsigned bit = 0; bit < 64; ++bit) {
       ASSERT_NO_FATAL_FAILURE(try_header(fields_of(good.word() ^ std::uint64_t{1} << bit), 1, 4096, 4096));
@@ -180,15 +188,15 @@ TEST_F(HostileCodecTest, EveryInnerOpOfAStream) {
                                     std::uint64_t{1} << 63 | 1};
   for (std::uint64_t inner = 0; inner < 256; ++inner) inners.push_back(inner);
   for (const std::uint64_t inner : inners) {
-    for (const std::uint64_t value : {0ul, 1ul, 7ul, 8ul, 9ul, 23ul, 24ul, 25ul, 0xfffffffful}) {
+    for (const std::uint64_t value : {0ul, 1ul, 7ul, 8ul, 9ul, 15ul, 16ul, 23ul, 24ul, 25ul, 0xfffffffful}) {
       for (const std::uint64_t flags : {0ul, 1ul}) {
         ASSERT_NO_FATAL_FAILURE(try_header({5, flags, 99, value}, inner, 4096, 4096));
       }
     }
   }
-  EXPECT_EQ(accepted_, 9u + 1u + 2u + 9u + 6u + 1u)
+  EXPECT_EQ(accepted_, 11u + 1u + 2u + 11u + 8u + 1u + 5u + 1u)
       << "put with any size, erase without value, get without or with a cursor, insert with any size, compare_exchange "
-         "from 8 bytes on, increment with 8";
+         "from 8 bytes on, increment with 8, put_if from 16 on, erase_if with 16";
 }
 
 TEST_F(HostileCodecTest, EverySpaceFromNothingToEnough) {
@@ -207,14 +215,14 @@ TEST_F(HostileCodecTest, AMillionRandomHeaders) {
   for (int i = 0; i < 1'000'000; ++i) {
     Fields fields = fields_of(random.word());
     // A wholly random header is refused at once, so most headers are random in some fields only.
-    if (!random.one_in(8)) fields.op = random.below(12);
+    if (!random.one_in(8)) fields.op = random.below(14);
     if (!random.one_in(4)) fields.flags = random.below(2);
     if (random.one_in(2)) fields.key = random.below(32);
     if (random.one_in(4)) fields.key = 0;
     const std::uint64_t limit = 16 * random.between(1, random.one_in(4) ? 4096 : 20);
     if (random.one_in(2)) fields.value = random.below(limit + 32);
     if (random.one_in(4)) fields.value = random.one_in(2) ? 0 : 24;
-    const std::uint64_t inner = random.one_in(4) ? random.word() : random.below(12);
+    const std::uint64_t inner = random.one_in(4) ? random.word() : random.below(14);
     ASSERT_NO_FATAL_FAILURE(try_header(fields, inner, limit, random.below(2 * limit)));
   }
   EXPECT_GT(accepted_, 50'000u);

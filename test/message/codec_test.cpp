@@ -156,6 +156,20 @@ TEST_F(CodecTest, ACompareExchangeIsSplitIntoItsTwoValues) {
   }
 }
 
+TEST_F(CodecTest, APutIfIsDividedIntoTokenAndValue) {
+  for (const std::size_t bytes : {0u, 1u, 8u, 3000u}) {
+    const std::string token = random_text(random_, kTokenBytes);
+    const std::string value = random_text(random_, bytes);
+    const std::uint64_t size = record_bytes(5 + kTokenBytes + bytes);
+    encode_request(bench_.record(size), Op::kPutIf, true, bytes_of("a key"),
+                   ValueParts(bytes_of(token), bytes_of(value), {}));
+    ASSERT_EQ(bench_.decode(size, size - kRecordHeadBytes), DecodeOutcome::kRequest);
+    EXPECT_EQ(text_of(bench_.request.key), "a key");
+    EXPECT_EQ(text_of(bench_.request.expected), token);
+    EXPECT_EQ(text_of(bench_.request.value), value);
+  }
+}
+
 TEST(ValuePartsTest, AnyCutOfKeyAndPartsIsCopied) {
   const std::string all = "keyABCDEFghi";
   const ValueParts parts(bytes_of("ABC"), bytes_of("DEF"), bytes_of("ghi"));
@@ -176,7 +190,7 @@ TEST_F(CodecTest, NoMessageHasTheHeaderOfPadding) {
   std::memcpy(&word, bench_.record(16) + 8, sizeof word);
   EXPECT_NE(word, kPaddingHeader);
   for (const Op op : {Op::kPut, Op::kErase, Op::kGet, Op::kFlush, Op::kStream, Op::kPiece, Op::kInsert,
-                      Op::kCompareExchange, Op::kIncrement, Op::kClear}) {
+                      Op::kCompareExchange, Op::kIncrement, Op::kClear, Op::kPutIf, Op::kEraseIf}) {
     EXPECT_NE(encode(RequestHead{op, 0, 1, 0}), kPaddingHeader);
   }
 }

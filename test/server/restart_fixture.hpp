@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "../table/table_fixture.hpp"
+#include "base/token.hpp"
 #include "connection/client_end.hpp"
 #include "layout/connection.hpp"
 #include "layout/journal.hpp"
@@ -34,7 +35,7 @@ struct Call {
   Op op = Op::kPut;
   std::string key = {};
   std::string value = {};
-  std::string expected = {};  // of compare_exchange
+  std::string expected = {};  // of compare_exchange, put_if and erase_if: the value that the key is to have
   bool answered = true;
   StatusCode code = StatusCode::kOk;
 };
@@ -214,9 +215,13 @@ class Regions {
   void send(const Call& call) {
     Deadline deadline(std::chrono::seconds(60));
     const Comparison comparison{call.expected.size()};
-    const ValueParts value = call.op == Op::kCompareExchange ? ValueParts(std::as_bytes(std::span(&comparison, 1)),
-                                                                          bytes_of(call.expected), bytes_of(call.value))
-                                                             : ValueParts(bytes_of(call.value));
+    const Token token = token_of(bytes_of(call.expected), kNoEnd);
+    const Payload form = facts_of(call.op).payload;
+    const ValueParts value =
+        form == Payload::kComparison
+            ? ValueParts(std::as_bytes(std::span(&comparison, 1)), bytes_of(call.expected), bytes_of(call.value))
+        : has_expectation(form) ? ValueParts(std::as_bytes(std::span(&token, 1)), bytes_of(call.value), {})
+                                : ValueParts(bytes_of(call.value));
     if (!channel_->send_any(call.op, call.answered, bytes_of(call.key), value, deadline).ok()) {
       throw std::runtime_error("a request cannot be sent");
     }

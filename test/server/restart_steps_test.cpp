@@ -58,9 +58,11 @@ Content apply(Content content, const std::vector<Call>& calls) {
       case Op::kPut:
       case Op::kInsert:
       case Op::kCompareExchange:
+      case Op::kPutIf:
         content[call.key] = call.value;
         break;
       case Op::kErase:
+      case Op::kEraseIf:
         content.erase(call.key);
         break;
       case Op::kIncrement: {
@@ -111,6 +113,31 @@ std::vector<Scenario> scenarios() {
       {"CompareExchangeMiss",
        {{.key = "key", .value = forty}},
        {{.op = Op::kCompareExchange, .key = "key", .value = "new", .expected = "?", .code = StatusCode::kMismatch}}},
+      {"PutIfHit",
+       {{.key = "key", .value = forty}},
+       {{.op = Op::kPutIf, .key = "key", .value = "new", .expected = forty},
+        {.op = Op::kPutIf, .key = "key", .value = "newer", .expected = forty, .code = StatusCode::kMismatch}}},
+      {"PutIfMiss",
+       {{.key = "key", .value = forty}},
+       {{.op = Op::kPutIf, .key = "key", .value = "new", .expected = "?", .code = StatusCode::kMismatch}}},
+      {"PutIfAbsent", {}, {{.op = Op::kPutIf, .key = "key", .value = "new", .code = StatusCode::kNotFound}}},
+      {"PutIfOfAPair",
+       {{.key = pair, .value = text_of(1)}},
+       {{.op = Op::kPutIf, .key = pair, .value = text_of(2), .expected = text_of(1)},
+        {.op = Op::kPutIf, .key = pair, .value = forty, .expected = text_of(2)}}},
+      {"StreamedPutIf",
+       {{.key = "key", .value = forty}},
+       {{.op = Op::kPutIf, .key = "key", .value = letters(2500, 's'), .expected = forty}}},
+      {"EraseIfHit",
+       {{.key = "key", .value = forty}},
+       {{.op = Op::kEraseIf, .key = "key", .expected = forty},
+        {.op = Op::kEraseIf, .key = "key", .expected = forty, .code = StatusCode::kNotFound}}},
+      {"EraseIfMiss",
+       {{.key = "key", .value = forty}},
+       {{.op = Op::kEraseIf, .key = "key", .expected = "?", .code = StatusCode::kMismatch}}},
+      {"EraseIfOfAPair",
+       {{.key = pair, .value = text_of(1)}},
+       {{.op = Op::kEraseIf, .key = pair, .expected = text_of(1)}}},
       {"InsertHit",
        {{.key = "key", .value = forty}},
        {{.op = Op::kInsert, .key = "key", .value = "new", .code = StatusCode::kAlreadyExists}}},

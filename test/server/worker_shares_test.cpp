@@ -32,8 +32,8 @@ TEST_F(WorkerShares, AClientWithTheLargestRequestsGetsOnlyItsShareOfTheBytes) {
     ASSERT_EQ(modest.consumed() - before, Worker::kBatch * record_bytes(1 + 8)) << "in sweep " << i;
   }
   // (Padding at the end of the ring is skipped and not counted.)
-  EXPECT_LE(greedy.consumed(), kSweeps * Worker::kShareBytes * 21 / 20);
-  EXPECT_GE(greedy.consumed(), kSweeps * Worker::kShareBytes / 2) << "but it gets that";
+  EXPECT_LE(greedy.consumed(), kSweeps * kShareBytes * 21 / 20);
+  EXPECT_GE(greedy.consumed(), kSweeps * kShareBytes / 2) << "but it gets that";
 }
 
 TEST_F(WorkerShares, AnswersCountAsRequestsDo) {
@@ -58,7 +58,32 @@ TEST_F(WorkerShares, AnswersCountAsRequestsDo) {
     ASSERT_TRUE(reader.channel->await_answer(deadline).ok() && reader.channel->answer().code == StatusCode::kOk);
     reader.channel->release();
   }
-  EXPECT_GE(answered, kSweeps * value.size() / Worker::kShareBytes - 10) << "sweeps that its answers took";
+  EXPECT_GE(answered, kSweeps * value.size() / kShareBytes - 10) << "sweeps that its answers took";
+}
+
+// A request that reads a long value to compute its token is as expensive as one that carries it.
+TEST_F(WorkerShares, BytesThatAreHashedForARequestCountAsItsOwn) {
+  TestChannel& asker = connect();
+  TestChannel& modest = connect();
+  Deadline deadline(std::chrono::seconds(30));
+  const std::vector<std::byte> value(15'000);
+  ASSERT_TRUE(asker.channel->try_send(Op::kPut, asker.key(), value));
+  worker_.sweep();
+  const std::vector<std::byte> wrong(kTokenBytes, std::byte{1});
+  constexpr std::uint64_t kRequests = 400;
+  std::uint64_t sweeps = 0;
+  for (std::uint64_t i = 0; i < kRequests; ++i) {
+    ASSERT_TRUE(
+        asker.channel->send_any(Op::kEraseIf, false, asker.key(), std::span<const std::byte>(wrong), deadline).ok());
+  }
+  while (asker.consumed() < asker.channel->sent()) {
+    modest.fill(8);
+    const std::uint64_t before = modest.consumed();
+    worker_.sweep();
+    ++sweeps;
+    ASSERT_EQ(modest.consumed() - before, Worker::kBatch * record_bytes(1 + 8));
+  }
+  EXPECT_GE(sweeps, kRequests * value.size() / kShareBytes - 10);
 }
 
 TEST_F(WorkerShares, ALoneChannelIsServedWithoutAPause) {

@@ -22,6 +22,10 @@
 
 namespace hostmap {
 
+// What a channel may be served in each sweep while others have work: bytes of requests and answers, and of values that were
+// read for a request. A batch of 64 pairs is about half as much.
+inline constexpr std::uint64_t kShareBytes = 4096;
+
 struct ServerChannel {
   ServerChannel(ServerEnd& owner, std::uint32_t number, ChannelPosition& where) noexcept
       : end(&owner),

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/shared_copy.hpp"
+#include "base/token.hpp"
 #include "layout/connection.hpp"
 #include "layout/journal.hpp"
 
@@ -35,11 +36,6 @@ bool parse_decimal(std::span<const std::byte> bytes, std::int64_t& number) noexc
   const auto [end, error] = std::from_chars(begin, begin + bytes.size(), number);
   if (error != std::errc() || end != begin + bytes.size()) return false;
   return std::ranges::equal(Decimal(number).bytes(), bytes);
-}
-
-// The most bytes besides the key that a request may have, where values have at most `most`.
-std::uint64_t most_payload(const OpFacts& facts, std::uint64_t most) noexcept {
-  return facts.payload == Payload::kComparison ? sizeof(Comparison) + facts.values * most : most;
 }
 
 // ChannelMemo::refused: {count:56 | the first one's code:8}.
@@ -85,6 +81,8 @@ Applied Dispatcher::apply(const Request& request, const HashedKey& key) {
     case Op::kIncrement:
     case Op::kErase:
     case Op::kGet:
+    case Op::kPutIf:
+    case Op::kEraseIf:
       return apply_keyed(request, key);
     case Op::kClear:
       if (channel_.lane != kLaneOfClear) return Applied::kMalformed;
@@ -125,6 +123,9 @@ Applied Dispatcher::apply(const Request& request, const HashedKey& key) {
     case Op::kGet:
       get(request, key, request.value);
       return Applied::kDone;
+    case Op::kPutIf:
+    case Op::kEraseIf:
+      return change_if(request, key);
     default:
       return Applied::kMalformed;
   }
@@ -170,6 +171,21 @@ Applied Dispatcher::compare_exchange(const Request& request, const HashedKey& ke
   if (!found.found) return refuse(request, StatusCode::kNotFound);
   if (!std::ranges::equal(found.bytes(), request.expected)) return refuse(request, StatusCode::kMismatch);
   return put(request, key);
+}
+
+// Reads all of the value, however long it is, to compute its token: that counts as bytes served.
+Applied Dispatcher::change_if(const Request& request, const HashedKey& key) {
+  const ShardWriter::Found found = shard_.find(key);
+  if (!found.found) return refuse(request, StatusCode::kNotFound);
+  if (is_in_debt()) return Applied::kNotYet;
+  const std::span<const std::byte> value = found.bytes();
+  channel_.debt += value.size();
+  Token expected;
+  std::memcpy(&expected, request.expected.data(), sizeof expected);
+  if (token_of(value, kNoEnd) != expected) return refuse(request, StatusCode::kMismatch);
+  if (request.op == Op::kPutIf) return put(request, key);
+  erase(request, key);
+  return Applied::kDone;
 }
 
 Applied Dispatcher::increment(const Request& request, const HashedKey& key) {
@@ -370,8 +386,8 @@ Applied Dispatcher::finish_stream(const Request& request) {
   whole.op = stream.op;
   whole.key = key.bytes;
   whole.value = {key.bytes.data() + stream.key_bytes, static_cast<std::size_t>(stream.value_bytes)};
-  if (facts_of(stream.op).payload == Payload::kComparison &&
-      !decode_comparison(whole.value, whole.expected, whole.value)) {
+  const Payload form = facts_of(stream.op).payload;
+  if (has_expectation(form) && !divide_payload(form, whole.value, whole.expected, whole.value)) {
     return Applied::kMalformed;
   }
   const Applied outcome = apply_keyed(whole, key);

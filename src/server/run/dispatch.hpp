@@ -55,6 +55,10 @@ class Dispatcher {
   Applied store(const Request& request, const HashedKey& key);
   [[gnu::always_inline]] inline Applied put(const Request& request, const HashedKey& key);
   Applied compare_exchange(const Request& request, const HashedKey& key);
+  Applied change_if(const Request& request, const HashedKey& key);
+  // Has this batch served so much beyond the channel's share that a request whose work its size does not show must wait? Not
+  // at the beginning of a batch.
+  bool is_in_debt() const noexcept { return kGuarded && channel_.debt >= kShareBytes; }
   Applied increment(const Request& request, const HashedKey& key);
   Applied refuse(const Request& request, StatusCode code);
   bool make_room_and_put(const Request& request, const HashedKey& key, std::span<const std::byte> value,

@@ -10,7 +10,7 @@
 // Threads: all private members belong to the worker; add_channel(), drop_channels(), stop(), nudge() and ring() may be called by others.
 //
 // Invariants
-// 1. A channel gets at most kBatch records or kBatchBytes bytes per sweep, and over several sweeps kShareBytes in each while
+// 1. A channel gets at most kBatch records or kBatchBytes bytes per sweep, and over several sweeps kShareBytes (channel.hpp) in each while
 //    other channels have work (deficit round robin, Shreedhar and Varghese 1995): no channel starves another.
 // 2. A request that wants an answer is taken only when the answer has room: a client that never takes its answers delays
 //    only itself.
@@ -45,8 +45,6 @@ class Worker {
  public:
   static constexpr std::size_t kBatch = 64;
   static constexpr std::size_t kBatchBytes = 16384;
-  // Requests and answers together. A batch of 64 pairs is about half as much.
-  static constexpr std::uint64_t kShareBytes = 4096;
 
   struct Surroundings {
     Table* table;

@@ -39,7 +39,9 @@ TEST(ReadOnly, ReadsWorkAndWritesAreRefused) {
                              reader->insert("k", "v"),
                              reader->clear(),
                              reader->compare_exchange("key 1", "a", "b"),
-                             reader->increment("n").status()};
+                             reader->increment("n").status(),
+                             reader->put_if("key 1", "a", Token{1, 1}),
+                             reader->erase_if("key 1", Token{1, 1})};
   for (const Status& status : statuses) EXPECT_EQ(status.code(), StatusCode::kPermission) << status.message();
   EXPECT_TRUE(reader->flush().ok());
   EXPECT_EQ(server.stat("connected"), 1u);

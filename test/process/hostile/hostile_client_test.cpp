@@ -25,9 +25,11 @@ constexpr std::uint64_t kFlush = static_cast<std::uint64_t>(Op::kFlush);
 constexpr std::uint64_t kStream = static_cast<std::uint64_t>(Op::kStream);
 constexpr std::uint64_t kPiece = static_cast<std::uint64_t>(Op::kPiece);
 constexpr std::uint64_t kCompareExchange = static_cast<std::uint64_t>(Op::kCompareExchange);
+constexpr std::uint64_t kPutIf = static_cast<std::uint64_t>(Op::kPutIf);
+constexpr std::uint64_t kEraseIf = static_cast<std::uint64_t>(Op::kEraseIf);
 constexpr std::uint64_t kIncrement = static_cast<std::uint64_t>(Op::kIncrement);
 constexpr std::uint64_t kClear = static_cast<std::uint64_t>(Op::kClear);
-constexpr std::uint64_t kLastOp = kClear;
+constexpr std::uint64_t kLastOp = kEraseIf;
 
 class HostileClient : public testing::Test {
  protected:
@@ -91,7 +93,8 @@ TEST_F(HostileClient, ReservedBitsCloseTheConnection) {
         forged_word(kErase, 1, 2, 1), forged_word(kGet, 1, 2, 1), forged_word(kGet, 1, 2, 25),
         forged_word(kIncrement, 1, 2, 0), forged_word(kIncrement, 1, 2, 7), forged_word(kIncrement, 1, 2, 9),
         forged_word(kCompareExchange, 1, 2, 0), forged_word(kCompareExchange, 1, 2, 7), forged_word(kClear, 1, 1, 0),
-        forged_word(kClear, 1, 0, 8)}) {
+        forged_word(kClear, 1, 0, 8), forged_word(kPutIf, 1, 2, 0), forged_word(kPutIf, 1, 2, 15),
+        forged_word(kEraseIf, 1, 2, 15), forged_word(kEraseIf, 1, 2, 17)}) {
     expect_closed("word " + std::to_string(word), [word](RawConnection& c) { c.send_forged(word, pattern(64, 1)); });
   }
 }

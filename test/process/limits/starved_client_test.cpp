@@ -36,10 +36,27 @@ TEST(StarvedClient, EachCallSurvivesTheFailureOfEachOfItsAllocations) {
   client.close_input();
   EXPECT_EQ(client.wait(), kSuccess) << client.errors();
 
-  const std::vector<std::string> calls{
-      "put",       "put_large",         "put_async", "put_async_large", "flush",  "get",
-      "exists",    "get_behind_writes", "get_into",  "erase",           "insert", "compare_exchange",
-      "increment", "multi_get",         "scan",      "clear",           "size",   "get_by_ring"};
+  const std::vector<std::string> calls{"put",
+                                       "put_large",
+                                       "put_async",
+                                       "put_async_large",
+                                       "flush",
+                                       "get",
+                                       "exists",
+                                       "get_behind_writes",
+                                       "get_into",
+                                       "erase",
+                                       "insert",
+                                       "compare_exchange",
+                                       "get_with_token",
+                                       "put_if",
+                                       "erase_if",
+                                       "increment",
+                                       "multi_get",
+                                       "scan",
+                                       "clear",
+                                       "size",
+                                       "get_by_ring"};
   for (const std::string kind : {"once", "onward"}) {
     ASSERT_TRUE(figures.contains("connect fresh " + kind));
     EXPECT_GE(figures["connect fresh " + kind].full, 5u);

@@ -115,6 +115,21 @@ const std::vector<Call>& calls() {
        [](Client& client) { return outcome_of(client.insert("present", "x")); },
        {StatusCode::kAlreadyExists}},
       {"compare_exchange", [](Client& client) { return outcome_of(client.compare_exchange("present", kValue, "x")); }},
+      {"get_with_token",
+       [](Client& client) {
+         const Result<ValueAndToken> found = client.get_with_token("present");
+         return outcome_of(found.status(), !found || found->value == kValue);
+       }},
+      {"put_if",
+       [](Client& client) {
+         return outcome_of(client.put_if("present", kLargeValue, Token{1, 1}));
+       },
+       {StatusCode::kMismatch}},
+      {"erase_if",
+       [](Client& client) {
+         return outcome_of(client.erase_if("present", Token{1, 1}));
+       },
+       {StatusCode::kMismatch}},
       {"increment",
        [](Client& client) {
          const Result<std::int64_t> number = client.increment("number", 2);

@@ -4,7 +4,7 @@
 // In rounds of at most 20 s, each on keys of its own:
 //
 //   keys      of 8 bytes and of up to 65,536
-//   clients   put, get, compare-exchange and increment shared keys; insert and erase keys of their own, whose values they
+//   clients   put, get, compare-exchange (by value or token) and increment shared keys; insert and erase keys of their own, whose values they
 //             know; values prove that they are whole. Their calls and answers are recorded in files that outlive them. A
 //             killed client is replaced by another one. Some read by ring; some have short timeouts, and do not know the
 //             outcome of calls that timed out
@@ -40,6 +40,7 @@
 #include <hostmap/client.hpp>
 
 #include "base/platform.hpp"
+#include "base/token.hpp"
 #include "layout/region.hpp"
 #include "process/harness/history.hpp"
 #include "process/harness/program.hpp"
@@ -223,7 +224,9 @@ class Player {
     const std::uint64_t number = fresh();
     const std::string value = value_of(number, key);
     const std::uint64_t operation = start(Operation::kExchange, key, number);
-    const Status status = client_->compare_exchange(key_of(round_, key), *old, value);
+    const Status status = random_.one_in(2) ? client_->compare_exchange(key_of(round_, key), *old, value)
+                                            : client_->put_if(key_of(round_, key), value,
+                                                              token_of(std::as_bytes(std::span(*old)), kNoEnd));
     if (status.ok()) return end(operation, *unseal(*old, key));
     // Without clears, a key that was present stays present.
     const bool is_gone = role_ == Role::kPlaysCleared && status == StatusCode::kNotFound;

@@ -271,11 +271,13 @@ void die_again_and_again(int rounds) {
         ASSERT_EQ(client->insert(coming, "value").code(), StatusCode::kAlreadyExists);
         ASSERT_EQ(client->erase(coming).code(), StatusCode::kOk);
         ASSERT_EQ(client->erase(coming).code(), StatusCode::kNotFound);
-        // A number that all threads change by compare-exchange.
-        const Result<std::string> seen = client->get("turn");
-        const std::string old = seen ? *seen : "";
+        // A number that all threads change, by compare-exchange or by its token.
+        const Result<ValueAndToken> seen = client->get_with_token("turn");
+        const std::string old = seen ? seen->value : "";
         const std::string next = std::to_string((old.empty() ? 0 : std::stoll(old)) + 1);
-        const Status changed = seen ? client->compare_exchange("turn", old, next) : client->insert("turn", next);
+        const Status changed = !seen            ? client->insert("turn", next)
+                               : round % 2 == 0 ? client->compare_exchange("turn", old, next)
+                                                : client->put_if("turn", next, seen->token);
         if (changed.ok()) {
           ++exchanges;
         } else {
@@ -293,7 +295,14 @@ void die_again_and_again(int rounds) {
         const Result<std::string> got = client->get(large);
         ASSERT_TRUE(got) << got.status().message();
         ASSERT_TRUE(*got == value);
-        calls += 32;
+        const Result<ValueAndToken> whole = client->get_with_token(large);
+        ASSERT_TRUE(whole) << whole.status().message();
+        const std::string longer = whole->value + "and more";
+        ASSERT_EQ(client->put_if(large, longer, whole->token).code(), StatusCode::kOk);
+        ASSERT_EQ(client->put_if(large, longer, whole->token).code(), StatusCode::kMismatch);
+        ASSERT_EQ(client->erase_if(large, whole->token).code(), StatusCode::kMismatch);
+        ASSERT_EQ(client->erase_if(large, client->get_with_token(large)->token).code(), StatusCode::kOk);
+        calls += 38;
       }
     });
   }

@@ -1,0 +1,30 @@
+// The token of a value: what put_if and erase_if compare. Client and server compute the same one from the value that each
+// of them has read, so that nothing is stored for it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include <hostmap/token.hpp>
+
+#include "base/hash.hpp"
+
+namespace hostmap {
+
+inline constexpr std::uint64_t kNoEnd = 0;  // of a value that does not expire
+
+// XXH3 with 128 bits of the value, and then of that and its end, if it has one. (An end in the seed could be cancelled by a
+// changed byte: XXH3 adds the seed to short inputs.) Never the zero token, which stands for an absent key. The seed is not the
+// table's: a token is the same in every map.
+inline Token token_of(std::span<const std::byte> value, std::uint64_t end) noexcept {
+  constexpr std::uint64_t kSeed = 0x686f'7374'6d61'7074;  // "hostmapt"
+  XXH128_hash_t digest = XXH3_128bits_withSeed(value.data(), value.size(), kSeed);
+  if (end != kNoEnd) {
+    const std::uint64_t words[] = {digest.low64, digest.high64, end};
+    digest = XXH3_128bits_withSeed(words, sizeof words, kSeed);
+  }
+  return {digest.low64 + (digest.low64 == 0 && digest.high64 == 0), digest.high64};
+}
+
+}  // namespace hostmap
