@@ -28,6 +28,7 @@
 #include <initializer_list>
 #include <iterator>
 #include <memory>
+#include <optional>
 #include <ranges>
 #include <span>
 #include <string>
@@ -50,6 +51,11 @@ concept Summand = std::integral<Number> && !std::same_as<Number, bool> &&
 /// A function that scan calls with a key and its value, and that returns whether to continue.
 template <typename Visit>
 concept Visitor = std::is_invocable_r_v<bool, Visit&, std::string_view, std::string_view>;
+
+/// A function that update calls with the present value of a key (nothing: it is absent), and that returns the new value, or
+/// nothing to leave the key as it is.
+template <typename Revise>
+concept Reviser = std::is_invocable_r_v<std::optional<std::string>, Revise&, std::optional<std::string_view>>;
 
 /// A reference whose memory stays valid while other elements of its range are visited: to an element that is stored in the
 /// range, or to one that only refers to memory elsewhere.
@@ -154,6 +160,33 @@ class Client {
   /// it is absent, kInvalid for the zero token. Notices changes as put_if does. Blocks and fails like erase.
   Status erase_if(Bytes key, const Token& token) noexcept;
 
+  /// Changes the value of `key` to what `revise` makes of it, as one step: no change of another process comes between. Reads
+  /// the value, calls `revise(value)`, and sets the key by put_if; if the key was changed meanwhile, it begins again, so
+  /// `revise` may be called several times and should do nothing but compute. It is called with std::nullopt if the key is
+  /// absent, and returns the new value, or std::nullopt to leave the key as it is (then update returns kOk). The view is valid
+  /// during the call; `revise` may use this client, and its exceptions pass through.
+  /// Errors: those of get and put. kTimeout also when the key was changed in every attempt: nothing was changed by this call.
+  template <Reviser Revise>
+  Status update(Bytes key, Revise&& revise) {
+    using Target = std::remove_reference_t<Revise>;
+    const ReviseOne each = [](void* target, std::optional<std::string_view> now) -> std::optional<std::string> {
+      return (*static_cast<Target*>(target))(now);
+    };
+    return update_with(key, each, const_cast<void*>(static_cast<const void*>(std::addressof(revise))));
+  }
+
+  /// Sets `key` to `value` and returns the value that this replaced; std::nullopt if the key was absent. Of several calls at
+  /// once, each gets the value of the one before it. Blocks, retries and fails like update.
+  Result<std::optional<std::string>> exchange(Bytes key, Bytes value) noexcept;
+
+  /// Removes `key` and returns the value that it had; kNotFound when it was absent. Of several calls at once, only one gets a
+  /// value. Blocks, retries and fails like update.
+  Result<std::string> take(Bytes key) noexcept;
+
+  /// Sets `key` if it is absent, and then returns std::nullopt; otherwise returns its value. Sends nothing if the key is
+  /// present. Blocks, retries and fails like update.
+  Result<std::optional<std::string>> insert_or_get(Bytes key, Bytes value) noexcept;
+
   /// Adds `by` to the number stored under `key`, and returns the new number. A number is stored as decimal text, such as
   /// "-17"; an absent key counts as 0. A call that returns a number was applied exactly once.
   /// Errors: kNotANumber, kOverflow of 64 bits (nothing was changed), and those of put. Blocks like put.
@@ -217,6 +250,8 @@ class Client {
   // Stores the next keys in all of `group`, and advances the position past them.
   using NextKeys = void (*)(void* from, std::span<std::string_view> group);
   Result<std::int64_t> add(Bytes key, std::int64_t by) noexcept;
+  using ReviseOne = std::optional<std::string> (*)(void* target, std::optional<std::string_view> now);
+  Status update_with(Bytes key, ReviseOne revise, void* target);
   Status scan_with(Bytes prefix, VisitOne each, void* target);
   std::vector<Result<std::string>> multi_get_from(std::size_t count, NextKeys next, void* from);
   static Status not_as_wanted(const Result<std::size_t>& found, std::size_t wanted) noexcept;

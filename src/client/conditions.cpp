@@ -1,10 +1,23 @@
-#include <algorithm>
+#include <optional>
+#include <string_view>
 #include <utility>
 
 #include "base/token.hpp"
 #include "client/impl.hpp"
 
 namespace hostmap {
+
+namespace {
+
+constexpr std::string_view kChangedInEveryAttempt =
+    "timed out: other clients changed the key in every attempt; nothing was changed; try again with a longer timeout";
+
+// Was a change by token refused because the key has not the value that was read?
+bool has_changed(const Status& status) noexcept {
+  return status == StatusCode::kMismatch || status == StatusCode::kNotFound || status == StatusCode::kAlreadyExists;
+}
+
+}  // namespace
 
 Result<ValueAndToken> Client::Impl::read_with_token(Deadline& limit, const Bytes& key) noexcept {
   Result<ValueAndToken> result(std::in_place);
@@ -41,6 +54,66 @@ Status Client::put_if(Bytes key, Bytes value, const Token& token) noexcept {
 Status Client::erase_if(Bytes key, const Token& token) noexcept {
   Deadline limit = impl_->deadline();
   return impl_->erase_if(limit, key, token);
+}
+
+// Reads the value of `key` and calls `attempt(value, limit)`, until that does not return kMismatch, kNotFound or
+// kAlreadyExists. The value is a Result: of kNotFound if the key is absent, of other errors never.
+template <typename Attempt>
+Status Client::Impl::until_unchanged(const Bytes& key, const Attempt& attempt) {
+  if (Status status = may_write(); !status.ok()) return status;
+  Deadline limit = deadline();
+  for (;;) {
+    Result<ValueAndToken> now = read_with_token(limit, key);
+    if (!now && !(now.status() == StatusCode::kNotFound)) return now.status();
+    Status status = attempt(now, limit);
+    if (!has_changed(status)) return status;
+    if (limit.left() == 0) return {StatusCode::kTimeout, kChangedInEveryAttempt};
+  }
+}
+
+Status Client::update_with(Bytes key, ReviseOne revise, void* target) {
+  return impl_->until_unchanged(key, [&](const Result<ValueAndToken>& now, Deadline& limit) -> Status {
+    std::optional<std::string_view> value;
+    if (now) value = now->value;
+    const std::optional<std::string> next = revise(target, value);
+    if (!next) return {};
+    return impl_->put_if(limit, key, *next, now ? now->token : Token{});
+  });
+}
+
+Result<std::optional<std::string>> Client::exchange(Bytes key, Bytes value) noexcept {
+  std::optional<std::string> old;
+  Status status = impl_->until_unchanged(key, [&](Result<ValueAndToken>& now, Deadline& limit) noexcept {
+    Status changed = impl_->put_if(limit, key, value, now ? now->token : Token{});
+    if (changed.ok() && now) old = std::move(now->value);
+    return changed;
+  });
+  if (!status.ok()) return status;
+  return old;
+}
+
+Result<std::string> Client::take(Bytes key) noexcept {
+  std::optional<std::string> old;
+  Status status = impl_->until_unchanged(key, [&](Result<ValueAndToken>& now, Deadline& limit) noexcept -> Status {
+    if (!now) return {};
+    Status erased = impl_->erase_if(limit, key, now->token);
+    if (erased.ok()) old = std::move(now->value);
+    return erased;
+  });
+  if (!status.ok()) return status;
+  if (!old) return StatusCode::kNotFound;
+  return std::move(*old);
+}
+
+Result<std::optional<std::string>> Client::insert_or_get(Bytes key, Bytes value) noexcept {
+  std::optional<std::string> present;
+  Status status = impl_->until_unchanged(key, [&](Result<ValueAndToken>& now, Deadline& limit) noexcept -> Status {
+    if (!now) return impl_->put_if(limit, key, value, Token{});
+    present = std::move(now->value);
+    return {};
+  });
+  if (!status.ok()) return status;
+  return present;
 }
 
 }  // namespace hostmap

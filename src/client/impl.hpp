@@ -153,6 +153,8 @@ struct Client::Impl {
   Result<std::uint64_t> read(const Bytes& key, const ValueTarget& target) noexcept;
   Result<std::uint64_t> read_within(Deadline& limit, const Bytes& key, const ValueTarget& target) noexcept;
   Result<ValueAndToken> read_with_token(Deadline& limit, const Bytes& key) noexcept;
+  template <typename Attempt>
+  Status until_unchanged(const Bytes& key, const Attempt& attempt);
   Status put_if(Deadline& limit, const Bytes& key, const Bytes& value, const Token& token) noexcept;
   Status erase_if(Deadline& limit, const Bytes& key, const Token& token) noexcept;
   Result<std::size_t> entry_into(std::span<const std::byte> key, std::span<std::byte> buffer) noexcept;

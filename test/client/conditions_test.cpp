@@ -1,7 +1,12 @@
 // Changes that depend on the value of a key, by its token, through a real server: by direct reads and by ring.
 #include <algorithm>
+#include <atomic>
 #include <gtest/gtest.h>
+#include <optional>
+#include <set>
+#include <stdexcept>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -145,6 +150,233 @@ TEST_P(ConditionsTest, ChangesOfManyClientsAreAllApplied) {
   const std::string all = *map_.get("changes");
   EXPECT_EQ(all.size(), std::size_t{kClients * kEach});
   for (int i = 0; i < kClients; ++i) EXPECT_EQ(std::count(all.begin(), all.end(), 'a' + i), kEach);
+}
+
+TEST_P(ConditionsTest, UpdateSetsWhatTheFunctionMakesOfTheValue) {
+  for (const std::string& key : kKeys) {
+    for (const std::string& value : kValues) {
+      int calls = 0;
+      EXPECT_EQ(map_.update(key,
+                            [&](std::optional<std::string_view> now) {
+                              ++calls;
+                              EXPECT_FALSE(now) << "the key is absent";
+                              return value;
+                            }),
+                StatusCode::kOk);
+      EXPECT_EQ(map_.update(key,
+                            [&](std::optional<std::string_view> now) {
+                              ++calls;
+                              return std::string(now.value_or("absent")) + "+";
+                            }),
+                StatusCode::kOk);
+      EXPECT_EQ(calls, 2);
+      EXPECT_EQ(*map_.get(key), value + "+");
+      EXPECT_EQ(map_.update(key, [](std::optional<std::string_view>) { return std::nullopt; }), StatusCode::kOk);
+      EXPECT_EQ(*map_.get(key), value + "+") << "the function left it";
+      ASSERT_EQ(map_.erase(key), StatusCode::kOk);
+    }
+  }
+}
+
+TEST_P(ConditionsTest, AnExceptionOfTheFunctionOfUpdateReachesTheCaller) {
+  ASSERT_EQ(map_.put("key", "value"), StatusCode::kOk);
+  const auto failing = [](std::optional<std::string_view>) -> std::optional<std::string> {
+    throw std::runtime_error("no idea");
+  };
+  EXPECT_THROW(static_cast<void>(map_.update("key", failing)), std::runtime_error);
+  EXPECT_EQ(*map_.get("key"), "value");
+  EXPECT_EQ(map_.put("key", "next"), StatusCode::kOk);
+}
+
+// Each change of the function's key by somebody else starts a new attempt: with one, two calls; with one in every attempt, none
+// succeeds.
+TEST_P(ConditionsTest, UpdateBeginsAgainWhenTheKeyWasChangedMeanwhile) {
+  Client other = server_.connect();
+  int calls = 0;
+  const auto add_x = [](std::optional<std::string_view> now) { return std::string(now.value_or("")) + "x"; };
+  EXPECT_EQ(map_.update("key",
+                        [&](std::optional<std::string_view> now) {
+                          ++calls;
+                          if (calls == 1) {
+                            EXPECT_EQ(other.put("key", "other"), StatusCode::kOk);
+                          } else if (calls == 2) {
+                            EXPECT_EQ(other.erase("key"), StatusCode::kOk);
+                          }
+                          return add_x(now);
+                        }),
+            StatusCode::kOk);
+  EXPECT_EQ(calls, 3);
+  EXPECT_EQ(*map_.get("key"), "x");
+  Client hasty = server_.connect(std::chrono::milliseconds(50), GetParam());
+  const Status status = hasty.update("key", [&](std::optional<std::string_view> now) {
+    EXPECT_EQ(other.put("key", "change " + std::to_string(++calls)), StatusCode::kOk);
+    return add_x(now);
+  });
+  EXPECT_EQ(status, StatusCode::kTimeout);
+  EXPECT_TRUE(status.message().starts_with("timed out: ")) << status;
+  EXPECT_EQ(*map_.get("key"), "change " + std::to_string(calls)) << "nothing was changed by it";
+}
+
+TEST_P(ConditionsTest, UpdatesOfManyClientsAreAllApplied) {
+  constexpr int kClients = 4;
+  constexpr int kEach = 200;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < kClients; ++i) {
+    threads.emplace_back([&] {
+      Client map = server_.connect(kPatience, GetParam());
+      for (int n = 0; n < kEach; ++n) {
+        ASSERT_EQ(map.update("sum",
+                             [](std::optional<std::string_view> now) {
+                               return std::to_string(std::stoi(std::string(now.value_or("0"))) + 1);
+                             }),
+                  StatusCode::kOk);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(*map_.get("sum"), std::to_string(kClients * kEach));
+}
+
+TEST_P(ConditionsTest, ExchangeReturnsWhatItReplaces) {
+  for (const std::string& key : kKeys) {
+    std::optional<std::string> before;
+    for (const std::string& value : kValues) {
+      const Result<std::optional<std::string>> old = map_.exchange(key, value);
+      ASSERT_TRUE(old) << old.status();
+      EXPECT_EQ(*old, before);
+      EXPECT_EQ(*map_.get(key), value);
+      before = value;
+    }
+  }
+}
+
+// Each value is replaced, and returned, once.
+TEST_P(ConditionsTest, ExchangesOfManyClientsReturnEachValueOnce) {
+  constexpr int kClients = 4;
+  constexpr int kEach = 100;
+  std::vector<std::vector<std::string>> replaced(kClients);
+  std::vector<std::thread> threads;
+  for (int i = 0; i < kClients; ++i) {
+    threads.emplace_back([&, i] {
+      Client map = server_.connect(kPatience, GetParam());
+      for (int n = 0; n < kEach; ++n) {
+        const auto old = map.exchange("key", std::to_string(i) + " " + std::to_string(n));
+        ASSERT_TRUE(old) << old.status();
+        replaced[static_cast<std::size_t>(i)].push_back(old->value_or("absent"));
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  std::multiset<std::string> all{*map_.get("key")};
+  for (const auto& some : replaced) all.insert(some.begin(), some.end());
+  std::multiset<std::string> expected{"absent"};
+  for (int i = 0; i < kClients; ++i) {
+    for (int n = 0; n < kEach; ++n) expected.insert(std::to_string(i) + " " + std::to_string(n));
+  }
+  EXPECT_EQ(all, expected);
+}
+
+TEST_P(ConditionsTest, TakeReturnsTheValueAndRemovesTheKey) {
+  for (const std::string& key : kKeys) {
+    EXPECT_EQ(map_.take(key).status(), StatusCode::kNotFound);
+    for (const std::string& value : kValues) {
+      ASSERT_EQ(map_.put(key, value), StatusCode::kOk);
+      EXPECT_EQ(*map_.take(key), value);
+      EXPECT_EQ(map_.take(key).status(), StatusCode::kNotFound);
+      EXPECT_EQ(map_.exists(key), StatusCode::kNotFound);
+    }
+  }
+}
+
+// Some clients put values that occur once, others take them: each value is taken once, or was replaced by nobody.
+TEST_P(ConditionsTest, EachValueIsTakenByOneClient) {
+  constexpr int kTakers = 3;
+  constexpr int kValuesToTake = 300;
+  std::atomic<bool> done{false};
+  std::vector<std::vector<std::string>> taken(kTakers);
+  std::vector<std::thread> threads;
+  for (int i = 0; i < kTakers; ++i) {
+    threads.emplace_back([&, i] {
+      Client map = server_.connect(kPatience, GetParam());
+      for (;;) {
+        const bool last = done;
+        const Result<std::string> value = map.take("job");
+        if (value) {
+          taken[static_cast<std::size_t>(i)].push_back(*value);
+          continue;
+        }
+        ASSERT_EQ(value.status(), StatusCode::kNotFound);
+        if (last) return;
+        std::this_thread::yield();
+      }
+    });
+  }
+  for (int n = 0; n < kValuesToTake;) {
+    const Status status = map_.insert("job", "job " + std::to_string(n));
+    if (status.ok()) ++n;
+    EXPECT_TRUE(status.ok() || status == StatusCode::kAlreadyExists) << status;
+  }
+  done = true;
+  for (std::thread& thread : threads) thread.join();
+  std::multiset<std::string> all;
+  for (const auto& some : taken) all.insert(some.begin(), some.end());
+  std::multiset<std::string> expected;
+  for (int n = 0; n < kValuesToTake; ++n) expected.insert("job " + std::to_string(n));
+  EXPECT_EQ(all, expected);
+}
+
+TEST_P(ConditionsTest, InsertOrGetReturnsTheValueThatIsPresent) {
+  for (const std::string& key : kKeys) {
+    for (const std::string& value : kValues) {
+      EXPECT_EQ(*map_.insert_or_get(key, value), std::nullopt);
+      EXPECT_EQ(*map_.get(key), value);
+      EXPECT_EQ(*map_.insert_or_get(key, "other"), value);
+      EXPECT_EQ(*map_.get(key), value);
+      ASSERT_EQ(map_.erase(key), StatusCode::kOk);
+    }
+  }
+}
+
+TEST_P(ConditionsTest, OfManyInsertsAtOnceOneIsMadeAndTheOthersGetItsValue) {
+  constexpr int kClients = 4;
+  for (int round = 0; round < 50; ++round) {
+    const std::string key = "key " + std::to_string(round);
+    std::atomic<int> inserted{0};
+    std::vector<std::string> values(kClients);
+    std::vector<std::thread> threads;
+    for (int i = 0; i < kClients; ++i) {
+      threads.emplace_back([&, i] {
+        const std::string own = std::to_string(i);
+        const auto present = map_.insert_or_get(key, own);
+        ASSERT_TRUE(present) << present.status();
+        if (!*present) ++inserted;
+        values[static_cast<std::size_t>(i)] = present->value_or(own);
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    ASSERT_EQ(inserted, 1);
+    for (const std::string& value : values) ASSERT_EQ(value, *map_.get(key));
+  }
+}
+
+TEST_P(ConditionsTest, ChangesOnTopOfTokensRefuseAnInvalidKeyAndWhatAClientThatOnlyReadsMayNot) {
+  const auto never = [](std::optional<std::string_view>) -> std::optional<std::string> {
+    ADD_FAILURE() << "it must not be called";
+    return std::nullopt;
+  };
+  EXPECT_EQ(map_.update("", never), StatusCode::kInvalid);
+  EXPECT_EQ(map_.exchange("", "value").status(), StatusCode::kInvalid);
+  EXPECT_EQ(map_.take("").status(), StatusCode::kInvalid);
+  EXPECT_EQ(map_.insert_or_get("", "value").status(), StatusCode::kInvalid);
+  Options options;
+  options.name = server_.name();
+  options.read_only = true;
+  Result<Client> reader = Client::connect(options);
+  ASSERT_TRUE(reader) << reader.status();
+  EXPECT_EQ(reader->update("key", never), StatusCode::kPermission);
+  EXPECT_EQ(reader->exchange("key", "value").status(), StatusCode::kPermission);
+  EXPECT_EQ(reader->take("key").status(), StatusCode::kPermission);
+  EXPECT_EQ(reader->insert_or_get("key", "value").status(), StatusCode::kPermission);
 }
 
 INSTANTIATE_TEST_SUITE_P(Of, ConditionsTest, testing::Values(Reads::kDirect, Reads::kRing),

@@ -130,6 +130,17 @@ const std::vector<Call>& calls() {
          return outcome_of(client.erase_if("present", Token{1, 1}));
        },
        {StatusCode::kMismatch}},
+      {"exchange", [](Client& client) { return outcome_of(client.exchange("other", kValue).status()); }},
+      {"take",
+       [](Client& client) {
+         const Result<std::string> old = client.take("present");
+         return outcome_of(old.status(), !old || *old == kValue);
+       }},
+      {"insert_or_get",
+       [](Client& client) {
+         const Result<std::optional<std::string>> present = client.insert_or_get("present", "x");
+         return outcome_of(present.status(), !present || *present == kValue);
+       }},
       {"increment",
        [](Client& client) {
          const Result<std::int64_t> number = client.increment("number", 2);

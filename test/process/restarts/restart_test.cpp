@@ -243,6 +243,7 @@ void die_again_and_again(int rounds) {
   std::atomic<bool> stop{false};
   std::atomic<std::int64_t> increments{0};
   std::atomic<std::int64_t> exchanges{0};
+  std::atomic<std::int64_t> updates{0};
   std::atomic<std::uint64_t> calls{0};
   std::atomic<int> connected{0};
   std::vector<std::thread> threads;
@@ -302,7 +303,17 @@ void die_again_and_again(int rounds) {
         ASSERT_EQ(client->put_if(large, longer, whole->token).code(), StatusCode::kMismatch);
         ASSERT_EQ(client->erase_if(large, whole->token).code(), StatusCode::kMismatch);
         ASSERT_EQ(client->erase_if(large, client->get_with_token(large)->token).code(), StatusCode::kOk);
-        calls += 38;
+        ASSERT_EQ(client->exchange(coming, "a").value(), std::nullopt);
+        ASSERT_EQ(client->exchange(coming, "b").value(), "a");
+        ASSERT_EQ(client->insert_or_get(coming, "c").value(), "b");
+        ASSERT_EQ(client->take(coming).value(), "b");
+        ASSERT_EQ(client->take(coming).status().code(), StatusCode::kNotFound);
+        const Status updated = client->update("updates", [](std::optional<std::string_view> text) {
+          return std::to_string(std::stoll(std::string(text.value_or("0"))) + 1);
+        });
+        ASSERT_TRUE(updated.ok()) << updated.message();
+        ++updates;
+        calls += 44;
       }
     });
   }
@@ -328,6 +339,7 @@ void die_again_and_again(int rounds) {
   Client client = server->connect();
   EXPECT_EQ(*client.get("sum"), std::to_string(increments));
   EXPECT_EQ(*client.get("turn"), std::to_string(exchanges));
+  EXPECT_EQ(*client.get("updates"), std::to_string(updates));
   EXPECT_EQ(server->stat("connected"), 5u) << "nobody has connected anew";
   const Ran check = run({test::program("hostmap"), "--name", name, "check"});
   EXPECT_EQ(check.exit, kSuccess) << check.output << check.errors;
