@@ -67,6 +67,7 @@ struct Arguments {
   std::string value;
   std::string by = "1";
   std::string prefix;
+  std::string size;
   std::string command;  // whose help is shown
   ScanFormat format;
   bool escaped = false;
@@ -130,6 +131,11 @@ void describe_options(CLI::App& app, Arguments& arguments) {
                                "hostmap --name scratch stop");
   CLI::App* check =
       add_command(app, "check", "Verifies the table of a running server, or of one that has ended", "hostmap check");
+  CLI::App* limit = add_command(app, "limit",
+                                "Prints the memory limit of a map, the memory that it has taken, and the size up to "
+                                "which the limit can be raised; "
+                                "or sets the limit to SIZE, with or without a running server",
+                                "hostmap --name sessions limit 3G");
   CLI::App* help = add_command(app, "help", "Prints this help, or the help of COMMAND", "hostmap help put");
 
   for (CLI::App* command : {put, get, erase, exists, incr}) {
@@ -149,6 +155,7 @@ void describe_options(CLI::App& app, Arguments& arguments) {
   stop->add_flag("--drop", arguments.drop, "remove the map, even if the server was started with --keep")
       ->excludes(keep);
   for (CLI::App* command : {stat, ls, check}) command->add_flag("--json", arguments.json, "print JSON, for programs");
+  limit->add_option("SIZE", arguments.size, "the new limit: bytes, or a number with K, M or G");
   help->add_option("COMMAND", arguments.command, "a command of this list");
 }
 
@@ -213,6 +220,10 @@ int run(const std::string& command, Arguments& arguments) {
                 kExitUsage);
   }
 
+  if (options.read_only && command == "limit" && !arguments.size.empty()) {
+    return fail("limit SIZE changes the map, which --read-only does not allow; leave one of them out", kExitUsage);
+  }
+
   if (command == "put") return from_input ? put_input(options, key) : put(options, key, value);
   if (command == "get") return get(options, key);
   if (command == "erase") return erase(options, key);
@@ -223,6 +234,7 @@ int run(const std::string& command, Arguments& arguments) {
   if (command == "stat") return stat(*instance, arguments.json);
   if (command == "ls") return list(*instance, options, arguments.json);
   if (command == "ping") return ping(options);
+  if (command == "limit") return limit(*instance, unmarked(arguments.size));
   if (command == "stop") {
     const TerminationWish wish = arguments.keep ? kWishKeep : arguments.drop ? kWishDrop : kWishNothing;
     return stop(*instance, wish, options.timeout);

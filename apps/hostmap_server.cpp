@@ -15,6 +15,7 @@
 
 #include "all/arguments.hpp"
 #include "all/help.hpp"
+#include "all/numbers.hpp"
 #include "all/print.hpp"
 #include "all/standard_streams.hpp"
 #include "base/platform.hpp"
@@ -53,14 +54,6 @@ Status read(const TextOption& option, std::uint64_t& number) {
   return {};
 }
 
-// "1G", "1536": the form of the options.
-std::string size_text(std::uint64_t bytes) {
-  constexpr const char* kUnits[] = {"", "K", "M", "G"};
-  std::size_t unit = 0;
-  for (; unit + 1 < std::size(kUnits) && bytes != 0 && bytes % 1024 == 0; ++unit) bytes /= 1024;
-  return fmt::format("{}{}", bytes, kUnits[unit]);
-}
-
 // The options that were given, but not applied because the map that this server continues has its own values: a line for the
 // log that names each. Empty if there are none.
 std::string not_applied(std::span<const std::pair<const TextOption*, std::uint64_t>> in_use) {
@@ -81,6 +74,7 @@ int serve(int argc, char** argv) {
   ServerOptions options;
   TextOption buckets{"BUCKETS", kDefault, parse_number};
   TextOption memory{"--memory", kDefault, parse_size};
+  TextOption max_memory{"--max-memory", kDefault, parse_size};
   TextOption workers{"--workers", kDefault, parse_number};
   TextOption max_connections{"--max-connections", kDefault, parse_number};
   TextOption ring_size{"--ring-size", kDefault, parse_size};
@@ -95,6 +89,11 @@ int serve(int argc, char** argv) {
   app.add_option("--memory", memory.text,
                  "hard limit of the table, such as 512M or 4G (default: 1G, or half of the free space if that is less)")
       ->type_name("SIZE");
+  app.add_option("--max-memory", max_memory.text,
+                 "size up to which `hostmap limit` can raise that limit (default: twice --memory)")
+      ->type_name("SIZE");
+  app.add_flag("--set-limit", options.set_limit,
+               "apply --memory to the map that this server continues, too, in place of the limit that the map has");
   app.add_option("--workers", workers.text, "threads that apply writes (default: one for every 4 cpus)")
       ->type_name("N");
   app.add_option("--max-connections", max_connections.text, "clients at the same time (default: 1024)")->type_name("N");
@@ -128,10 +127,13 @@ int serve(int argc, char** argv) {
     return fail(kProgram, fmt::format("{}; see hostmap-server --help", error.what()), kExitUsage);
   }
   if (buckets.text == "help") return print(kProgram, app.help());
-  const std::pair<const TextOption*, std::uint64_t*> numbers[] = {
-      {&buckets, &options.buckets},      {&memory, &options.memory},
-      {&workers, &options.workers},      {&max_connections, &options.max_connections},
-      {&ring_size, &options.ring_bytes}, {&max_value, &options.max_value_bytes}};
+  const std::pair<const TextOption*, std::uint64_t*> numbers[] = {{&buckets, &options.buckets},
+                                                                  {&memory, &options.memory},
+                                                                  {&max_memory, &options.max_memory},
+                                                                  {&workers, &options.workers},
+                                                                  {&max_connections, &options.max_connections},
+                                                                  {&ring_size, &options.ring_bytes},
+                                                                  {&max_value, &options.max_value_bytes}};
   for (const auto& [option, number] : numbers) {
     if (const Status status = read(*option, *number); !status.ok()) return fail(kProgram, status.message(), kExitUsage);
   }
@@ -158,11 +160,12 @@ int serve(int argc, char** argv) {
   Result<std::unique_ptr<Server>> server = Server::start(*checked, log_line, fatal);
   if (!server) {
     log_line(std::string(server.status().message()));
+    if (server.status() == StatusCode::kTooLarge) return kExitUsage;  // --set-limit
     return server.status() == StatusCode::kOtherVersion ? kExitOtherVersion : kExitFalse;
   }
   const CheckedOptions& served = (*server)->options();
   const std::pair<const TextOption*, std::uint64_t> in_use[] = {
-      {&buckets, served.buckets},      {&memory, served.memory},
+      {&buckets, served.buckets},      {&max_memory, served.max_memory},
       {&workers, served.workers},      {&max_connections, served.max_connections},
       {&ring_size, served.ring_bytes}, {&max_value, served.max_value_bytes}};
   if (const std::string line = not_applied(in_use); !line.empty()) log_line(line);
@@ -198,7 +201,8 @@ int serve(int argc, char** argv) {
     if ((*server)->hand_over()) return kExitDone;
     server->reset();
     CheckedOptions again = *checked;
-    again.takeover = again.fresh = false;
+    // What `hostmap limit` has set since stays.
+    again.takeover = again.fresh = again.set_limit = false;
     server = Server::start(std::move(again), log_line, fatal);
     if (!server) {
       log_line("the server that was to take over ended before it was ready, and this one cannot start again: " +

@@ -30,6 +30,9 @@ int ping(const Options& options);
 int stat(const InstanceName& name, bool json);
 int check(const InstanceName& name, bool json);
 
+// limit.cpp: prints the memory limit, or sets it to `size` if that is not empty
+int limit(const InstanceName& name, const std::string& size);
+
 // instances.cpp: from the files and locks of the instances
 int list(const InstanceName& any, const Options& options, bool json);  // all instances in the folder of `any`
 int stop(const InstanceName& name, TerminationWish wish, std::chrono::nanoseconds timeout);

@@ -130,7 +130,7 @@ class OneThread {
   IdleHints hints_{};
   Bell service_bell_{};
   std::unique_ptr<ServerEnd> server_;
-  StreamQuota streams_{std::uint64_t{1} << 30};
+  StreamQuota streams_;
   std::unique_ptr<Worker> worker_;
   std::unique_ptr<ClientEnd> client_;
   ClientChannel* channel_ = nullptr;

@@ -81,7 +81,9 @@ std::uint64_t entry_buckets(const Region& table, const Statistics&) {
   return sum_of_lanes(header_of(table), &LaneStats::entry_segments) * kSegmentBuckets<EntryBucket>;
 }
 
-std::uint64_t memory_limit(const Region& table, const Statistics&) { return header_of(table).memory_limit; }
+std::uint64_t memory_limit(const Region& table, const Statistics&) { return memory_limit_of(header_of(table)); }
+
+std::uint64_t max_memory(const Region& table, const Statistics&) { return header_of(table).max_memory; }
 
 std::uint64_t file_size(const Region& table, const Statistics&) { return table.held_bytes(); }
 
@@ -105,7 +107,8 @@ std::uint64_t fragmented_memory(const Region& table, const Statistics& s) {
 }
 
 bool is_above_memory_limit(std::uint64_t value, const Statistics& s) {
-  return value > s["memory_limit_bytes"] + kHugePageSize;
+  // The limit may have been lowered below what is populated.
+  return value > std::max(s["memory_limit_bytes"], s["memory_bytes"]) + kHugePageSize;
 }
 
 }  // namespace statistic

@@ -60,6 +60,7 @@ std::uint64_t buckets(const Region& table, const Statistics& statistics);
 std::uint64_t pair_buckets(const Region& table, const Statistics& statistics);
 std::uint64_t entry_buckets(const Region& table, const Statistics& statistics);
 std::uint64_t memory_limit(const Region& table, const Statistics& statistics);
+std::uint64_t max_memory(const Region& table, const Statistics& statistics);
 std::uint64_t file_size(const Region& table, const Statistics& statistics);
 std::uint64_t bucket_memory(const Region& table, const Statistics& statistics);
 std::uint64_t free_memory(const Region& table, const Statistics& statistics);
@@ -98,7 +99,12 @@ inline constexpr Statistic kStatistics[] = {
      "populated in the table",
      {.server = &ServerStats::memory_bytes},
      {"memory", "of {memory_limit_bytes}; {huge_page_bytes} in 2 MiB pages"}},
-    {"memory_limit_bytes", Statistic::Unit::kBytes, "--memory", {.derived = statistic::memory_limit}},
+    {"memory_limit_bytes",
+     Statistic::Unit::kBytes,
+     "--memory, or what `hostmap limit` has set since",
+     {.derived = statistic::memory_limit},
+     {"limit", "can be raised to {max_memory_bytes}: hostmap limit SIZE"}},
+    {"max_memory_bytes", Statistic::Unit::kBytes, "--max-memory", {.derived = statistic::max_memory}},
     {"file_bytes",
      Statistic::Unit::kBytes,
      "size of the table's file on the file system",

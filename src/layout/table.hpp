@@ -2,6 +2,8 @@
 // exist, its head.
 #pragma once
 
+#include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -331,7 +333,7 @@ struct TableHeader {
   std::uint32_t shard_count;  // shard i belongs to lane i
   std::uint32_t reserved_count;
   std::uint64_t initial_buckets;
-  std::uint64_t memory_limit;
+  std::uint64_t max_memory;  // the memory limit can be raised up to this; the size of all parts follows from it
   std::uint64_t max_value_bytes;
   std::uint64_t generations_offset;  // page generations
   std::uint64_t arena_offset;
@@ -343,6 +345,7 @@ struct TableHeader {
   Word arena_populated;        // bytes that have pages and generations: all that readers may load
   Word generations_allocated;  // bytes that have pages; the server's alone
   Word arena_allocated;        // likewise
+  Word memory_limit;           // see memory_limit_of(). The server's user can change it at any time
   alignas(kLinePair) Word server_generation;
   HalfWord server_pid;                // for diagnosis
   LaneWorker lane_worker[kMaxLanes];  // which worker serves a lane; changes when a server starts
@@ -361,7 +364,7 @@ HOSTMAP_SIZE(TableHeader, 20736, 128);
 HOSTMAP_AT(TableHeader, hash_seed, 64);
 HOSTMAP_AT(TableHeader, shard_count, 72);
 HOSTMAP_AT(TableHeader, initial_buckets, 80);
-HOSTMAP_AT(TableHeader, memory_limit, 88);
+HOSTMAP_AT(TableHeader, max_memory, 88);
 HOSTMAP_AT(TableHeader, max_value_bytes, 96);
 HOSTMAP_AT(TableHeader, generations_offset, 104);
 HOSTMAP_AT(TableHeader, arena_offset, 112);
@@ -372,6 +375,7 @@ HOSTMAP_AT(TableHeader, change, 256);
 HOSTMAP_AT(TableHeader, arena_populated, 264);
 HOSTMAP_AT(TableHeader, generations_allocated, 272);
 HOSTMAP_AT(TableHeader, arena_allocated, 280);
+HOSTMAP_AT(TableHeader, memory_limit, 288);
 HOSTMAP_AT(TableHeader, server_generation, 384);
 HOSTMAP_AT(TableHeader, server_pid, 392);
 HOSTMAP_AT(TableHeader, lane_worker, 396);
@@ -383,6 +387,17 @@ HOSTMAP_AT(TableHeader, shards, 4096);
 HOSTMAP_AT(TableHeader, workers, 8192);
 HOSTMAP_AT(TableHeader, lane_stats, 12288);
 HOSTMAP_AT(TableHeader, server_stats, 20480);
+
+// Bounds of --memory and --max-memory.
+inline constexpr std::uint64_t kLeastMemory = 512 * 1024;
+inline constexpr std::uint64_t kMostMemory = std::uint64_t{1} << 40;
+
+// A word out of bounds, which is damage, counts as the nearest bound.
+inline std::uint64_t memory_limit_of(const TableHeader& header) noexcept {
+  // relaxed: a number; nothing else is read because of it
+  return std::clamp(header.memory_limit.load(std::memory_order_relaxed), std::min(kLeastMemory, header.max_memory),
+                    header.max_memory);
+}
 
 // Beside the arena: one counter for each of its pages, raised by whoever takes memory that begins in the page. A long
 // value is read between two loads of its first page's generation. (Inside the entry, a later entry's payload could forge it.)
@@ -407,9 +422,9 @@ struct TablePlan {
   }
 };
 
-inline constexpr TablePlan plan_table(std::uint64_t memory_limit, std::uint32_t shards) noexcept {
+inline constexpr TablePlan plan_table(std::uint64_t max_memory, std::uint32_t shards) noexcept {
   TablePlan plan;
-  plan.arena_bytes = round_up(memory_limit, std::uint64_t{kHugePageSize});
+  plan.arena_bytes = round_up(max_memory, std::uint64_t{kHugePageSize});
   // Any shard may use all slabs for either form. One level more is written ahead (invariant 2).
   plan.most_depth = static_cast<unsigned>(std::bit_width(plan.arena_bytes / kSlabBytes - 1));
   plan.directory_bytes = round_up((std::uint64_t{4} << plan.most_depth) * sizeof(Word), std::uint64_t{kPageSize});

@@ -120,12 +120,16 @@ Status Server::begin(std::function<void()> fatal) {
   Status status = attach_left_over(*lock, std::move(prepared));
   if (!status.ok()) return status;
   if (left_over_) {
+    status = check_limit(options_, left_over_.table->header());
+    if (!status.ok()) return status;
     // If anything fails here, the regions stay for the next attempt, made by the server that has handed over.
     HalfWord& phase = left_over_.table->header().phase;
     const std::uint32_t before = phase.exchange(kPhaseStarting, std::memory_order_relaxed);  // relaxed: for diagnosis
     status = recover();
     if (status.ok() && took_over_) status = refuse_if_signalled();
     if (status.ok()) status = start_threads(std::move(fatal));
+    // Not before: the server that has handed over would find the new limit if this start failed.
+    if (status.ok()) store_memory_limit();
     if (!status.ok()) phase.store(before, std::memory_order_relaxed);  // relaxed: for diagnosis
   } else {
     status = create(std::move(*lock), std::move(fatal));
@@ -199,7 +203,7 @@ Status Server::recover() {
   const JournalHeader& journal = *journal_region_.at<JournalHeader>(0);
   TableHeader& table = table_->header();
   options_.buckets = table.initial_buckets;
-  options_.memory = table.memory_limit;
+  take_memory_limit();
   // relaxed: a dead server's figure
   const std::uint64_t populated = table.server_stats.memory_bytes.load(std::memory_order_relaxed);
   options_.warning = warning_of_room(options_.name, options_.memory - std::min(populated, options_.memory));
@@ -233,6 +237,38 @@ Status Server::recover() {
   return {};
 }
 
+// The limit that the map has holds: a start with the options of the last one must not silently undo `hostmap limit`.
+void Server::take_memory_limit() {
+  const TableHeader& table = table_->header();
+  const std::uint64_t limit = memory_limit_of(table);
+  const std::uint64_t word = table.memory_limit.load(std::memory_order_relaxed);  // relaxed: a number
+  options_.max_memory = table.max_memory;
+  if (options_.set_limit) {
+    log_("the memory limit is " + size_text(options_.memory) + ", by --memory and --set-limit; the map had " +
+         size_text(limit));
+    return;
+  }
+  if (word != limit) {
+    log_("the memory limit of the map is damaged (" + std::to_string(word) + " bytes); it is now " + size_text(limit));
+  } else if (options_.memory_given && options_.memory != limit) {
+    log_("the memory limit is that of the map; not applied: --memory " + size_text(options_.memory) + " (it has " +
+         size_text(limit) + "); to apply it, add --set-limit");
+  } else {
+    log_("the memory limit is that of the map, " + size_text(limit));
+  }
+  options_.memory = limit;
+}
+
+// `hostmap limit` may have set another one meanwhile: it is overwritten only for a reason.
+void Server::store_memory_limit() noexcept {
+  TableHeader& table = table_->header();
+  const std::uint64_t limit = options_.set_limit ? options_.memory : memory_limit_of(table);
+  // relaxed, both: a number
+  if (table.memory_limit.load(std::memory_order_relaxed) != limit) {
+    table.memory_limit.store(limit, std::memory_order_relaxed);
+  }
+}
+
 // Removes the dead server's regions of this name, except the journal.
 Status Server::discard_left_over(const UniqueFd& journal) {
   const bool old_journal = ::lseek(journal.get(), 0, SEEK_END) > 0;
@@ -244,7 +280,7 @@ Status Server::discard_left_over(const UniqueFd& journal) {
 }
 
 Status Server::create_journal(UniqueFd lock) {
-  const TablePlan plan = plan_table(options_.memory, options_.workers);
+  const TablePlan plan = plan_table(options_.max_memory, options_.workers);
   const std::uint64_t bytes = journal_bytes(options_.max_connections, options_.workers, plan.arena_bytes / kSlabBytes);
   if (::ftruncate(lock.get(), 0) != 0) return {StatusCode::kInvalid, "cannot empty " + options_.name.journal()};
   const NewJournal name(options_.name.journal(), lock);
@@ -271,6 +307,7 @@ Status Server::create_table(bool membarrier) {
   TableOptions options;
   options.buckets = options_.buckets;
   options.memory_limit = options_.memory;
+  options.max_memory = options_.max_memory;
   options.max_value_bytes = options_.max_value_bytes;
   options.shards = options_.workers;  // lanes = workers at creation
   options.hash_seed = random_word();
@@ -352,12 +389,11 @@ Status Server::start_threads(std::function<void()> fatal) {
   MasterHeader& master = *master_.at<MasterHeader>(0);
   const bool membarrier = table_->header().membarrier != 0;
   introduce();
-  streams_.emplace(options_.memory);
   for (std::uint32_t i = 0; i < options_.workers; ++i) {
     std::vector<std::uint32_t> lanes;
     for (std::uint32_t lane = i; lane < table_->shard_count(); lane += options_.workers) lanes.push_back(lane);
     const Worker::Surroundings around{table_.get(),
-                                      &*streams_,
+                                      &streams_,
                                       Journal(journal_region_),
                                       PieceStore(journal_region_.fd(), *journal_region_.at<JournalHeader>(0)),
                                       &table_->header().workers[i],

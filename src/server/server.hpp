@@ -59,6 +59,8 @@ class Server {
   Status discard_left_over(const UniqueFd& journal);
   Status attach_left_over(UniqueFd& lock, Prepared prepared);
   Status recover();
+  void take_memory_limit();
+  void store_memory_limit() noexcept;
   Status create_journal(UniqueFd lock);
   Status create_table(bool membarrier);
   Status create_master(std::uint32_t lanes);
@@ -79,7 +81,7 @@ class Server {
   Region master_;
   BusGuard::Watch master_guard_;
   Inheritance left_over_;  // between attach_left_over() and start_threads()
-  std::optional<StreamQuota> streams_;
+  StreamQuota streams_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<Service> service_;
   bool large_pages_refused_ = false;

@@ -129,7 +129,7 @@ class IdleChannelsTest : public testing::Test {
   Bell bell_{};
   IdleHints hints_{};
   Bell service_bell_{};
-  StreamQuota streams_{std::uint64_t{128} << 20};
+  StreamQuota streams_;
   std::deque<Caller> callers_;
   Caller* busy_ = nullptr;
   Worker worker_;

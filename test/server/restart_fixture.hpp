@@ -390,7 +390,7 @@ class Regions {
   Region master_;
   std::unique_ptr<Table> table_;
   std::unique_ptr<ServerEnd> end_;
-  StreamQuota streams_{std::uint64_t{1} << 30};
+  StreamQuota streams_;
   std::vector<std::unique_ptr<Worker>> workers_;  // one
   std::unique_ptr<ClientEnd> client_;
   ClientChannel* channel_ = nullptr;

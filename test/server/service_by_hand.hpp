@@ -63,7 +63,10 @@ class ServiceByHand {
     const TableHeader& table = regions.table().header();
     return {regions.name(),
             table.initial_buckets,
-            table.memory_limit,
+            memory_limit_of(table),
+            table.max_memory,
+            false,
+            false,
             1,
             regions.max_connections(),
             Regions::kRing,

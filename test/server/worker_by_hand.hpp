@@ -70,7 +70,7 @@ class WorkerByHand : public testing::Test {
   Bell bell_{};
   IdleHints hints_{};
   Bell service_bell_{};
-  StreamQuota streams_{std::uint64_t{128} << 20};
+  StreamQuota streams_;
   std::vector<std::unique_ptr<TestChannel>> channels_;
   Worker worker_;
 };

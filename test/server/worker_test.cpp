@@ -116,7 +116,7 @@ class WorkerTest : public testing::TestWithParam<bool> {  // are clients registe
   Bell service_bell_{};
   bool expedited_ = false;
   std::vector<std::unique_ptr<TestConnection>> connections_;  // outlive the worker that sweeps them
-  StreamQuota streams_{std::uint64_t{128} << 20};
+  StreamQuota streams_;
   std::unique_ptr<Worker> worker_;
 };
 

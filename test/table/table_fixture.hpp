@@ -1,6 +1,7 @@
 // A table with its journal, without a server, for the tests of src/table.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <gtest/gtest.h>
@@ -22,6 +23,7 @@ namespace hostmap::test {
 struct TableSetup {
   std::uint64_t buckets = 10;
   std::uint64_t memory = std::uint64_t{64} << 20;
+  std::uint64_t max_memory = 0;  // 0: the same
   std::uint32_t shards = 1;
   std::uint64_t seed = 0x5eed;
 };
@@ -39,7 +41,7 @@ class TestTable {
     const std::string base = "/dev/shm/hm-test-" + std::to_string(::getpid()) + "-table" + std::to_string(number++);
     path_ = base + "-table";
     journal_path_ = base + "-journal";
-    const TablePlan plan = plan_table(setup.memory, setup.shards);
+    const TablePlan plan = plan_table(std::max(setup.memory, setup.max_memory), setup.shards);
     Result<Region> journal =
         Region::create(journal_path_, journal_bytes(4, setup.shards, plan.arena_bytes / kSlabBytes), 0600);
     if (!journal || !journal->populate(0, journal->bytes()).ok()) throw std::runtime_error("no journal");
@@ -50,6 +52,7 @@ class TestTable {
     TableOptions options;
     options.buckets = setup.buckets;
     options.memory_limit = setup.memory;
+    options.max_memory = setup.max_memory;
     options.shards = setup.shards;
     options.hash_seed = setup.seed;
     Result<std::unique_ptr<Table>> table = Table::create(path_, options, Journal(journal_));

@@ -455,7 +455,8 @@ void Service::check_table_size(std::int64_t now) {
   check_table_at_ns_ = now + kRarelyNs;
   constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
   const std::uint64_t held = around_.table->region().held_bytes();
-  const std::uint64_t limit = around_.table->header().memory_limit;
+  // More than the limit if that was lowered since.
+  const std::uint64_t limit = around_.table->memory_extent();
   if (held <= limit + kHugePageSize) {
     logged_larger_ = false;
   } else if (!std::exchange(logged_larger_, true)) {

@@ -1,21 +1,20 @@
 #include "server/environment/options.hpp"
 
 #include <algorithm>
-#include <charconv>
+#include <iterator>
 #include <linux/magic.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <thread>
 
 #include "layout/region.hpp"
+#include "layout/table.hpp"
 
 namespace hostmap {
 
 namespace {
 
 constexpr std::uint64_t kDefaultMemory = std::uint64_t{1} << 30;
-constexpr std::uint64_t kLeastMemory = 512 * 1024;
-constexpr std::uint64_t kMostMemory = std::uint64_t{1} << 40;
 constexpr std::uint64_t kLeastRing = 4096;
 constexpr std::uint64_t kMostRing = std::uint64_t{64} << 20;
 constexpr std::uint64_t kMostBuckets = std::uint64_t{1} << 32;
@@ -39,45 +38,11 @@ std::uint32_t default_workers(std::uint64_t buckets) noexcept {
 
 }  // namespace
 
-Result<std::uint64_t> parse_size(const std::string& text) {
-  std::uint64_t number = 0;
-  const char* end = text.data() + text.size();
-  const auto [rest, error] = std::from_chars(text.data(), end, number);
-  unsigned shift = 0;
-  bool valid = error == std::errc() && rest != text.data();
-  if (valid && rest != end) {
-    switch (*rest) {
-      case 'K':
-      case 'k':
-        shift = 10;
-        break;
-      case 'M':
-      case 'm':
-        shift = 20;
-        break;
-      case 'G':
-      case 'g':
-        shift = 30;
-        break;
-      default:
-        valid = false;
-    }
-    valid = valid && rest + 1 == end && number <= ~std::uint64_t{0} >> shift;
-  }
-  if (!valid) {
-    return Status(StatusCode::kInvalid, "'" + text + "' is not a size; give bytes, or a number with K, M or G");
-  }
-  return number << shift;
-}
-
-Result<std::uint64_t> parse_number(const std::string& text) {
-  std::uint64_t number = 0;
-  const char* end = text.data() + text.size();
-  const auto [rest, error] = std::from_chars(text.data(), end, number);
-  if (error != std::errc() || rest != end) {
-    return Status(StatusCode::kInvalid, "'" + text + "' is not a number; give decimal digits");
-  }
-  return number;
+std::string size_text(std::uint64_t bytes) {
+  constexpr const char* kUnits[] = {"", "K", "M", "G"};
+  std::size_t unit = 0;
+  for (; unit + 1 < std::size(kUnits) && bytes != 0 && bytes % 1024 == 0; ++unit) bytes /= 1024;
+  return std::to_string(bytes) + kUnits[unit];
 }
 
 Result<CheckedOptions> check_options(const ServerOptions& options) {
@@ -86,6 +51,18 @@ Result<CheckedOptions> check_options(const ServerOptions& options) {
   if (!within(options.buckets, 1, kMostBuckets)) return out_of_bounds("BUCKETS", options.buckets, 1, kMostBuckets);
   if (options.memory != 0 && !within(options.memory, kLeastMemory, kMostMemory)) {
     return out_of_bounds("--memory", options.memory, kLeastMemory, kMostMemory);
+  }
+  if (options.max_memory != 0 && !within(options.max_memory, kLeastMemory, kMostMemory)) {
+    return out_of_bounds("--max-memory", options.max_memory, kLeastMemory, kMostMemory);
+  }
+  if (options.max_memory != 0 && options.max_memory < options.memory) {
+    return Status(StatusCode::kInvalid, "--max-memory " + std::to_string(options.max_memory) +
+                                            " is less than --memory " + std::to_string(options.memory) +
+                                            "; raise the one or lower the other");
+  }
+  if (options.set_limit && options.memory == 0) {
+    return Status(StatusCode::kInvalid,
+                  "--set-limit applies --memory to the map that this server continues; give --memory, too");
   }
   if (options.workers > kMaxLanes) return out_of_bounds("--workers", options.workers, 1, kMaxLanes);
   if (options.workers > options.buckets) {
@@ -127,6 +104,9 @@ Result<CheckedOptions> check_options(const ServerOptions& options) {
   CheckedOptions checked{std::move(*name),
                          options.buckets,
                          options.memory,
+                         options.max_memory,
+                         options.memory != 0,
+                         options.set_limit,
                          static_cast<std::uint32_t>(options.workers),
                          static_cast<std::uint32_t>(options.max_connections),
                          options.ring_bytes,
@@ -136,7 +116,14 @@ Result<CheckedOptions> check_options(const ServerOptions& options) {
                          options.takeover,
                          {}};
   if (checked.workers == 0) checked.workers = default_workers(options.buckets);
-  if (checked.memory == 0) checked.memory = std::min(kDefaultMemory, available / 2);
+  if (checked.memory == 0) {
+    checked.memory = std::min(kDefaultMemory, available / 2);
+    if (options.max_memory != 0) checked.memory = std::min(checked.memory, options.max_memory);
+  }
+  if (checked.max_memory == 0) {
+    // hugetlbfs sets aside pages for a whole mapping, whatever is populated of it.
+    checked.max_memory = facts.f_type == HUGETLBFS_MAGIC ? checked.memory : std::min(2 * checked.memory, kMostMemory);
+  }
   checked.warning = warning_of_room(checked.name, checked.memory);
   return checked;
 }

@@ -290,7 +290,7 @@ void Dispatcher::record_stream_head() noexcept {
 bool Dispatcher::hold_entry(Effort& effort) {
   ServerChannel::Stream& stream = channel_.stream;
   effort.unfinished = false;
-  if (!streams_.take(channel_.end->streamed, stream.total())) return false;
+  if (!streams_.take(channel_.end->streamed, stream.total(), table_.memory_limit())) return false;
   stream.charged = stream.total();
   stream.entry = shard_.begin_entry(stream.key_bytes, stream.value_bytes, effort);
   if (stream.entry == 0) streams_.give_back(channel_.end->streamed, std::exchange(stream.charged, 0));
@@ -307,7 +307,7 @@ bool Dispatcher::hold_elsewhere() {
     return stream.held || stream.hold_bytes(stream.total());
   }
   if (stream.total() > values * shard_.most_replaced_bytes()) return false;
-  if (!streams_.take(channel_.end->streamed, stream.total())) return false;
+  if (!streams_.take(channel_.end->streamed, stream.total(), table_.memory_limit())) return false;
   stream.charged = stream.total();
   stream.held = true;
   return true;

@@ -1,7 +1,7 @@
 // StreamQuota: how much of the table's memory may be held by values that are still arriving in pieces.
 //
 // Such memory belongs to no key, so no erase frees it, and a client may stall in mid-stream for any time. One
-// connection's streams hold a quarter of --memory at most, all together half of it; but a stream that is the only one may
+// connection's streams hold a quarter of the memory limit at most, all together half of it; but a stream that is the only one may
 // have any size: otherwise no large value could ever be stored.
 //
 // Threads: any.
@@ -18,13 +18,11 @@ class StreamQuota {
  public:
   using Held = std::atomic<std::uint64_t>;
 
-  explicit StreamQuota(std::uint64_t memory_limit) noexcept : of_all_(memory_limit / 2), of_one_(memory_limit / 4) {}
-
-  // `held`: by the connection's other streams. False: too much, and nothing was taken.
-  bool take(Held& held, std::uint64_t bytes) noexcept {
+  // `held`: by the connection's other streams. `memory_limit`: as of now. False: too much, and nothing was taken.
+  bool take(Held& held, std::uint64_t bytes, std::uint64_t memory_limit) noexcept {
     if (!kGuarded) return true;
-    if (!add_within(held, bytes, of_one_)) return false;
-    if (add_within(held_by_all_, bytes, of_all_)) return true;
+    if (!add_within(held, bytes, memory_limit / 4)) return false;
+    if (add_within(held_by_all_, bytes, memory_limit / 2)) return true;
     give(held, bytes);
     return false;
   }
@@ -50,8 +48,6 @@ class StreamQuota {
     held.fetch_sub(bytes, std::memory_order_relaxed);  // relaxed: as in add_within()
   }
 
-  std::uint64_t of_all_;
-  std::uint64_t of_one_;
   Held held_by_all_{0};
 };
 

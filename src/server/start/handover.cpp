@@ -98,6 +98,14 @@ void remove_summary(const Region& journal, bool pieces_are_held) noexcept {
   }
 }
 
+Status check_limit(const CheckedOptions& options, const TableHeader& table) {
+  if (!options.set_limit || options.memory <= table.max_memory) return {};
+  return {StatusCode::kTooLarge,
+          "--memory " + size_text(options.memory) + " with --set-limit is above " + size_text(table.max_memory) +
+              ", the --max-memory with which this map was created; give less, or create a new map with a larger "
+              "--max-memory (--fresh discards this one)"};
+}
+
 bool takeover_waits(const Region& journal) noexcept {
   if (::flock(journal.fd(), LOCK_SH | LOCK_NB) != 0) return errno == EWOULDBLOCK;
   ::flock(journal.fd(), LOCK_UN);
@@ -168,6 +176,7 @@ Status prepare(const CheckedOptions& options, const RegionFile& journal, Prepare
     return {StatusCode::kInvalid, "cannot read " + name.journal()};
   }
   const auto& table = *prepared.table.at<TableHeader>(0);
+  if (Status status = check_limit(options, table); !status.ok()) return status;
   Needs needs;
   // relaxed, both: the other server's figures, as of about now
   needs.connections = table.server_stats.connections.load(std::memory_order_relaxed);

@@ -39,6 +39,9 @@ struct Prepared {
   std::optional<NewLockedFile> alive;
 };
 
+// kTooLarge: --set-limit asks for more than the table's region can ever hold.
+Status check_limit(const CheckedOptions& options, const TableHeader& table);
+
 // Requests the running server of this name to hand over, and waits until it has: returns the journal, locked, also by the
 // flock that excludes other takeovers, until end_takeover(). None runs: an empty descriptor. Blocks as long as that server is
 // alive and does not hand over, or until SIGINT, SIGTERM or SIGHUP arrives; `log` gets a line when that takes long.

@@ -14,7 +14,7 @@ namespace hostmap {
 namespace {
 
 constexpr std::uint64_t kWordBits = 64;
-// A run that is longer than this part of the arena has no reserve: that would double the memory of a few large values.
+// A run that is longer than this part of the memory has no reserve: that would double the memory of a few large values.
 constexpr std::uint64_t kReservedPart = 8;
 constexpr std::uint64_t kSmallestStep = 64 * 1024;  // by which the arena grows
 
@@ -34,11 +34,11 @@ SlabPool::SlabPool(Region& table, Journal& journal, MemoryBudget& budget, Popula
                        table.at<TableHeader>(0)->generations_allocated, kPageSize),
       arena_(table, budget, arena_offset_, table.at<TableHeader>(0)->arena_bytes,
              table.at<TableHeader>(0)->arena_allocated, kSmallestStep),
-      singles_(table.at<TableHeader>(0)->shard_count),
-      most_reserved_(arena_.max_bytes() / kSlabBytes / kReservedPart) {
+      singles_(table.at<TableHeader>(0)->shard_count) {
   free_bits_.reserve(arena_.max_bytes() / kSlabBytes / kWordBits + 1);
   owners_.reserve(arena_.max_bytes() / kSlabBytes);
-  runs_.resize(most_reserved_ + 1);
+  runs_.resize(arena_.max_bytes() / kSlabBytes / kReservedPart + 1);
+  follow_limit();
 }
 
 // The lowest run of `count` free slabs. Slabs that are not populated yet count as free between `beyond` (not below the
@@ -210,7 +210,10 @@ void SlabPool::grow_meanwhile(std::uint64_t slabs) {
 
 std::uint64_t SlabPool::take(std::uint64_t count, SlabKind kind, std::uint32_t shard) {
   std::unique_lock<std::mutex> lock(mutex_);
-  if (count > 1) loan_ends_.wait(lock, [this] { return !on_loan_; });  // it may enlarge the reserve
+  if (count > 1) {
+    loan_ends_.wait(lock, [this] { return !on_loan_; });  // it may enlarge the reserve
+    follow_limit();
+  }
   const std::uint64_t first = count == 1 ? place_one() : place_run(count);
   if (first == kNone || first == kLater) return first;
   hand_out(first, count, kind, shard);
@@ -358,16 +361,32 @@ void SlabPool::reserve_run(Run run) noexcept {
 }
 
 void SlabPool::note_run(std::uint64_t count) noexcept {
-  if (count < 2 || count > most_reserved_) return;
+  if (count < 2 || count >= runs_.size()) return;
   ++runs_[count];
-  longest_ = std::max(longest_, count);
+  if (count <= most_reserved_) longest_ = std::max(longest_, count);
+}
+
+// The limit decides which runs have a reserve. When it falls, none is taken away before the next start: values that the map
+// has accepted stay replaceable.
+void SlabPool::follow_limit() noexcept {
+  const std::uint64_t memory = round_up(budget_.extent(), std::uint64_t{kHugePageSize});
+  const std::uint64_t most = std::min(memory / kSlabBytes / kReservedPart, runs_.size() - 1);
+  if (most <= most_reserved_) return;
+  longest_ = most_reserved_ = most;
+  find_longest();
+}
+
+// From the present longest_ downwards.
+void SlabPool::find_longest() noexcept {
+  while (longest_ > 1 && runs_[longest_] == 0) --longest_;
+  if (longest_ < 2) longest_ = 0;
 }
 
 void SlabPool::forget_run(std::uint64_t count) noexcept {
   if (count > 1) {
-    if (count <= most_reserved_) --runs_[count];
-    while (longest_ > 1 && runs_[longest_] == 0) --longest_;
-    if (longest_ < 2) longest_ = 0;
+    if (count < runs_.size()) --runs_[count];
+    find_longest();
+    follow_limit();
   }
   if (!on_loan_) fit_reserve();
 }
@@ -486,6 +505,7 @@ void SlabPool::adopt(const ArenaCensus& census) {
   free_slabs_ = 0;
   first_free_word_ = 0;
   std::ranges::fill(runs_, 0);
+  follow_limit();
   longest_ = 0;
   reserved_ = {};
   for (std::uint64_t slab = 0; slab < slabs_; ++slab) {

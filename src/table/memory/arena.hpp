@@ -13,7 +13,7 @@
 // 4. Free lists are in this process's own memory: a restart rebuilds them from what is reachable in the table.
 // 5. A reserve is kept when memory is full, so that a key can still be given a new value of the size that it has: the new
 //    value needs a place before the old one's is free. One slab for each shard, and one run as long as the longest that an
-//    entry has (of those up to an eighth of the arena). It is lent for one request at a time, which restores it
+//    entry has (of those up to an eighth of the memory limit, or of what was populated when it fell). It is lent for one request at a time, which restores it
 //    after its commit: the new value moves to the place that the old value has left, or that place becomes the
 //    reserve.
 // 6. A request that finds no memory takes none: its needs are determined before anything is populated.
@@ -242,6 +242,8 @@ class SlabPool {
   void note_run(std::uint64_t count) noexcept;
   void forget_run(std::uint64_t count) noexcept;
   void fit_reserve() noexcept;
+  void follow_limit() noexcept;
+  void find_longest() noexcept;
   bool may_grow_reserve() const noexcept;
   bool is_free(std::uint64_t slab) const noexcept { return (free_bits_[slab / 64] >> slab % 64 & 1) != 0; }
   std::uint64_t run_at(std::uint64_t slab) const noexcept;
@@ -256,16 +258,16 @@ class SlabPool {
   PageGeneration* generations_;
   GrowingArea generation_area_;
   GrowingArea arena_;
-  std::uint64_t singles_;        // slabs of the reserve, one for each shard
-  std::uint64_t most_reserved_;  // runs that are longer have no reserve
+  std::uint64_t singles_;            // slabs of the reserve, one for each shard
+  std::uint64_t most_reserved_ = 0;  // runs that are longer have no reserve
   std::mutex mutex_;
   std::vector<std::uint64_t> free_bits_;  // one per slab of the populated arena; not of the reserve's run
   std::vector<std::uint8_t> owners_;      // likewise: the shard that took the slab last
   std::uint64_t slabs_ = 0;               // populated and known
   std::uint64_t free_slabs_ = 0;          // the singles among them
   std::size_t first_free_word_ = 0;       // no free bit lies before it
-  std::vector<std::uint32_t> runs_;       // that are in use, by their lengths up to most_reserved_
-  std::uint64_t longest_ = 0;             // the longest of these
+  std::vector<std::uint32_t> runs_;  // that are in use, by their lengths up to the longest that the limit may allow
+  std::uint64_t longest_ = 0;        // the longest of these up to most_reserved_
   Run reserved_;
   bool on_loan_ = false;  // the reserve's run is lent
   bool merging_ = false;  // one of its single slabs is

@@ -16,14 +16,18 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 bool MemoryBudget::reserve(std::uint64_t bytes) noexcept {
   std::uint64_t used = stats_.memory_bytes.load(kRelaxed);
   do {
-    if (bytes > limit_ || used > limit_ - bytes) return false;
+    const std::uint64_t limit = this->limit();
+    if (bytes > limit || used > limit - bytes) return false;
   } while (!stats_.memory_bytes.compare_exchange_weak(used, used + bytes, kRelaxed));
   return true;
 }
 
 std::uint64_t MemoryBudget::left() const noexcept {
-  return limit_ - std::min(limit_, stats_.memory_bytes.load(kRelaxed));
+  const std::uint64_t limit = this->limit();
+  return limit - std::min(limit, stats_.memory_bytes.load(kRelaxed));
 }
+
+std::uint64_t MemoryBudget::extent() const noexcept { return std::max(limit(), stats_.memory_bytes.load(kRelaxed)); }
 
 void MemoryBudget::give_back(std::uint64_t bytes) noexcept { stats_.memory_bytes.fetch_sub(bytes, kRelaxed); }
 

@@ -17,10 +17,11 @@
 
 namespace hostmap {
 
-// --memory: the limit of the table region's populated bytes. Any thread.
+// The limit of the table region's populated bytes. It can fall below what is populated: then nothing grows, and nothing is
+// freed for it. Any thread.
 class MemoryBudget {
  public:
-  MemoryBudget(std::uint64_t limit, ServerStats& stats) noexcept : limit_(limit), stats_(stats) {}
+  explicit MemoryBudget(TableHeader& header) noexcept : header_(header), stats_(header.server_stats) {}
 
   bool reserve(std::uint64_t bytes) noexcept;
   void give_back(std::uint64_t bytes) noexcept;
@@ -28,7 +29,9 @@ class MemoryBudget {
   void count_failure() noexcept;
   // At a restart: sets the populated bytes.
   void recount(std::uint64_t bytes) noexcept;
-  std::uint64_t limit() const noexcept { return limit_; }
+  std::uint64_t limit() const noexcept { return memory_limit_of(header_); }
+  // The limit, or what was populated before it fell.
+  std::uint64_t extent() const noexcept;
   // Bytes that could be reserved now.
   std::uint64_t left() const noexcept;
   // Held while an area takes a step. A step that fails reserves memory for a moment and returns it: a thread that needs the
@@ -36,7 +39,7 @@ class MemoryBudget {
   std::mutex& step() noexcept { return step_; }
 
  private:
-  std::uint64_t limit_;
+  const TableHeader& header_;
   ServerStats& stats_;
   std::mutex step_;
 };

@@ -31,8 +31,7 @@ class TableCheck {
  public:
   // The reader must outlive this, and be plausible().
   explicit TableCheck(const TableReader& reader)
-      : reader_(reader),
-        most_depth_(plan_table(reader.header().memory_limit, reader.header().shard_count).most_depth) {}
+      : reader_(reader), most_depth_(plan_table(reader.header().max_memory, reader.header().shard_count).most_depth) {}
 
   struct Report {
     std::vector<std::string> findings;  // one line each

@@ -117,7 +117,7 @@ bool TableReader::is_behind() const noexcept {
 void TableReader::extend() const noexcept {
   // [view.turn] acquire; pairs with [view.done]
   if (parts_ == nullptr || extends_.exchange(true, std::memory_order_acquire)) return;
-  const TablePlan plan = plan_table(header().memory_limit, shard_count_);
+  const TablePlan plan = plan_table(header().max_memory, shard_count_);
   for (std::uint32_t i = 0; i < shard_count_; ++i) {
     Shard& shard = shards_[i];
     // [view.area] acquire; pairs with [area.extend]
@@ -149,8 +149,8 @@ void TableReader::extend() const noexcept {
 
 bool TableReader::plausible() const noexcept {
   const TableHeader& h = header();
-  if (h.shard_count == 0 || h.shard_count > kMaxLanes || h.memory_limit == 0) return false;
-  const TablePlan plan = plan_table(h.memory_limit, h.shard_count);
+  if (h.shard_count == 0 || h.shard_count > kMaxLanes || h.max_memory == 0) return false;
+  const TablePlan plan = plan_table(h.max_memory, h.shard_count);
   if (plan.file_bytes > bytes_ || h.arena_offset != plan.arena_offset || h.arena_bytes != plan.arena_bytes ||
       h.generations_offset != plan.generations_offset || h.max_value_bytes > kMaxValueBytes) {
     return false;

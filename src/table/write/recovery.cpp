@@ -35,7 +35,7 @@ bool ShardWriter::lies_within(std::uint64_t offset, std::uint64_t size) const no
 }
 
 bool ShardWriter::plausible() noexcept {
-  const TablePlan plan = plan_table(header_.memory_limit, header_.shard_count);
+  const TablePlan plan = plan_table(header_.max_memory, header_.shard_count);
   const std::uint64_t populated = header_.arena_populated.load(kRelaxed);
   const auto fits = [&](Directory& directory, const GrowingArea& words) {
     return words.populated() <= words.max_bytes() && directory.read(plan.arena_offset, populated, plan.most_depth);

@@ -16,11 +16,12 @@ namespace hostmap {
 namespace {
 
 void write_table_header(TableHeader& header, const TableOptions& options) noexcept {
-  const TablePlan plan = plan_table(options.memory_limit, options.shards);
+  const TablePlan plan = plan_table(options.max_memory, options.shards);
   header.hash_seed = options.hash_seed;
   header.shard_count = options.shards;
   header.initial_buckets = options.buckets;
-  header.memory_limit = options.memory_limit;
+  header.max_memory = options.max_memory;
+  header.memory_limit.store(options.memory_limit, std::memory_order_relaxed);  // relaxed: nobody else has the region
   header.max_value_bytes = options.max_value_bytes;
   header.generations_offset = plan.generations_offset;
   header.arena_offset = plan.arena_offset;
@@ -58,7 +59,7 @@ Table::Table(Region region, const TableOptions& options, Journal journal)
     : region_(std::move(region)),
       hash_(options.hash_seed),
       journal_(journal),
-      budget_(options.memory_limit, header().server_stats),
+      budget_(header()),
       populator_(std::make_unique<Populator>()) {
   pool_ = std::make_unique<SlabPool>(region_, journal_, budget_, *populator_);
   for (std::uint32_t i = 0; i < options.shards; ++i) {
@@ -66,8 +67,10 @@ Table::Table(Region region, const TableOptions& options, Journal journal)
   }
 }
 
-Result<std::unique_ptr<Table>> Table::create(const std::string& path, const TableOptions& options, Journal journal) {
-  const TablePlan plan = plan_table(options.memory_limit, options.shards);
+Result<std::unique_ptr<Table>> Table::create(const std::string& path, const TableOptions& wanted, Journal journal) {
+  TableOptions options = wanted;
+  options.max_memory = std::max(options.max_memory, options.memory_limit);
+  const TablePlan plan = plan_table(options.max_memory, options.shards);
   Result<Region> region = Region::create(path, plan.file_bytes, 0600);
   if (!region) return region.status();
   NewName name(path);
@@ -98,7 +101,7 @@ Result<std::unique_ptr<Table>> Table::attach(Region region, Journal journal) {
   if (region.bytes() < sizeof(TableHeader)) return damaged("region is too short");
   const TableHeader& header = *region.at<TableHeader>(0);
   if (header.checksum != checksum_of(header)) return damaged("header is damaged");
-  const TablePlan plan = plan_table(header.memory_limit, header.shard_count);
+  const TablePlan plan = plan_table(header.max_memory, header.shard_count);
   // relaxed, both: written by a dead server; its lock has been taken since
   const std::uint64_t arena = header.arena_populated.load(std::memory_order_relaxed);
   const std::uint64_t generations = header.generations_allocated.load(std::memory_order_relaxed);
@@ -109,7 +112,6 @@ Result<std::unique_ptr<Table>> Table::attach(Region region, Journal journal) {
     return damaged("header is not valid");
   }
   TableOptions options;
-  options.memory_limit = header.memory_limit;
   options.shards = header.shard_count;
   options.hash_seed = header.hash_seed;
   std::unique_ptr<Table> table(new Table(std::move(region), options, journal));

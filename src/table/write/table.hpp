@@ -21,6 +21,7 @@ namespace hostmap {
 struct TableOptions {
   std::uint64_t buckets = 1024;  // at least, in each form, over all shards; in whole segments
   std::uint64_t memory_limit = std::uint64_t{1} << 30;
+  std::uint64_t max_memory = 0;  // 0: memory_limit
   std::uint64_t max_value_bytes = std::uint64_t{64} << 20;
   std::uint32_t shards = 1;
   std::uint64_t hash_seed = 0;
@@ -59,6 +60,10 @@ class Table {
   std::vector<std::byte> make_summary();
 
   Region& region() noexcept { return region_; }
+  // As of now: the server's user can change it at any time.
+  std::uint64_t memory_limit() const noexcept { return budget_.limit(); }
+  // The limit, or what was populated before it fell.
+  std::uint64_t memory_extent() const noexcept { return budget_.extent(); }
   TableHeader& header() noexcept { return *region_.at<TableHeader>(0); }
   ShardWriter& shard(std::uint32_t index) noexcept { return *shards_[index]; }
   std::uint32_t shard_count() const noexcept { return static_cast<std::uint32_t>(shards_.size()); }

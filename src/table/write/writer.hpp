@@ -241,7 +241,7 @@ class ShardWriter {
           keys(key_count),
           segments_stat(segment_count) {}
     static std::uint64_t directory_bytes(const TableHeader& header) noexcept {
-      return plan_table(header.memory_limit, header.shard_count).directory_bytes;
+      return plan_table(header.max_memory, header.shard_count).directory_bytes;
     }
     SlabKind kind;
     GrowingArea words;  // of the directory
