@@ -52,6 +52,14 @@ concept Summand = std::integral<Number> && !std::same_as<Number, bool> &&
 template <typename Visit>
 concept Visitor = std::is_invocable_r_v<bool, Visit&, std::string_view, std::string_view>;
 
+/// A fraction that increment can add: float or double.
+template <typename Number>
+concept Fraction = std::same_as<Number, float> || std::same_as<Number, double>;
+
+/// A number that increment_as can add to one that is stored as its 8 bytes.
+template <typename Number>
+concept StoredNumber = std::same_as<Number, std::int64_t> || std::same_as<Number, double>;
+
 /// A function that update calls with the present value of a key (nothing: it is absent), and that returns the new value, or
 /// nothing to leave the key as it is.
 template <typename Revise>
@@ -187,14 +195,48 @@ class Client {
   /// present. Blocks, retries and fails like update.
   Result<std::optional<std::string>> insert_or_get(Bytes key, Bytes value) noexcept;
 
+  /// Sets `key` only if it is present; kNotFound when it is absent. Blocks and fails like put.
+  Status replace(Bytes key, Bytes value) noexcept;
+
+  /// Appends `more` to the value of `key` and returns the new size in bytes; an absent key counts as an empty value. A call that
+  /// returns a size was applied exactly once. Copies the value within the table, so building a long one from many pieces takes
+  /// time in proportion to the square of its size.
+  /// Errors: kTooLarge (the sum would exceed --max-value), and those of put. Blocks like put.
+  Result<std::uint64_t> append(Bytes key, Bytes more) noexcept;
+
   /// Adds `by` to the number stored under `key`, and returns the new number. A number is stored as decimal text, such as
-  /// "-17"; an absent key counts as 0. A call that returns a number was applied exactly once.
+  /// "-17"; an absent key counts as 0, or as `initial`. A call that returns a number was applied exactly once.
   /// Errors: kNotANumber, kOverflow of 64 bits (nothing was changed), and those of put. Blocks like put.
   template <Summand Number>
   Result<std::int64_t> increment(Bytes key, Number by) noexcept {
     return add(key, static_cast<std::int64_t>(by));
   }
   Result<std::int64_t> increment(Bytes key) noexcept { return add(key, 1); }
+  template <Summand Number, Summand Initial>
+  Result<std::int64_t> increment(Bytes key, Number by, Initial initial) noexcept {
+    return add_decimal(key, static_cast<std::int64_t>(by), static_cast<std::int64_t>(initial));
+  }
+
+  /// The same for a double. It is stored as the shortest decimal text that gives the same double when it is read, such as
+  /// "0.1", "5" or "1e+23"; any decimal text of at most 128 bytes is accepted, so also what the increment of an integer stores
+  /// (which itself accepts no fraction). Sums of fractions are rounded, as doubles are.
+  /// Errors: kNotANumber, kOverflow (`by`, `initial` or the sum is infinite or no number; nothing was changed), and those of
+  /// put. Blocks like put.
+  template <Fraction Number>
+  Result<double> increment(Bytes key, Number by, double initial = 0) noexcept {
+    return add_decimal(key, static_cast<double>(by), initial);
+  }
+
+  /// Adds `by` to the number whose 8 bytes are stored under `key`, as put(key, as_bytes_of(number)) stores it and
+  /// get_as<Number>(key) reads it, and returns the new number; an absent key counts as `initial`. Number is std::int64_t or
+  /// double, and given explicitly: increment_as<std::int64_t>(key, 1). With a key of 8 bytes this is the fastest counter. A
+  /// call that returns a number was applied exactly once.
+  /// Errors: kMismatch (the value has not 8 bytes), kOverflow (as above), and those of put. Blocks like put.
+  template <StoredNumber Number>
+  Result<Number> increment_as(Bytes key, std::type_identity_t<Number> by,
+                              std::type_identity_t<Number> initial = 0) noexcept {
+    return add_stored(key, by, initial);
+  }
 
   /// The values of `keys`, each as get() would return it; faster than single calls, because the memory accesses overlap. Not
   /// a snapshot. Empty if the vector of results cannot be allocated. Blocks like get() for each key.
@@ -250,6 +292,10 @@ class Client {
   // Stores the next keys in all of `group`, and advances the position past them.
   using NextKeys = void (*)(void* from, std::span<std::string_view> group);
   Result<std::int64_t> add(Bytes key, std::int64_t by) noexcept;
+  Result<std::int64_t> add_decimal(Bytes key, std::int64_t by, std::int64_t initial) noexcept;
+  Result<double> add_decimal(Bytes key, double by, double initial) noexcept;
+  Result<std::int64_t> add_stored(Bytes key, std::int64_t by, std::int64_t initial) noexcept;
+  Result<double> add_stored(Bytes key, double by, double initial) noexcept;
   using ReviseOne = std::optional<std::string> (*)(void* target, std::optional<std::string_view> now);
   Status update_with(Bytes key, ReviseOne revise, void* target);
   Status scan_with(Bytes prefix, VisitOne each, void* target);

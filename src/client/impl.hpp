@@ -4,6 +4,7 @@
 //   writes.cpp     calls that wait for room or an answer in a write channel
 //   reads.cpp      gets, by direct reads and by ring; scan and size
 //   conditions.cpp changes that depend on the value, by its token
+//   numbers.cpp    numbers as text or as 8 bytes
 //   multi_get.cpp  gets of several keys at once
 //
 // Threads: any number. Reads need no lock; a thread that writes holds own.turn, one thread at a time.
@@ -153,6 +154,8 @@ struct Client::Impl {
   Result<std::uint64_t> read(const Bytes& key, const ValueTarget& target) noexcept;
   Result<std::uint64_t> read_within(Deadline& limit, const Bytes& key, const ValueTarget& target) noexcept;
   Result<ValueAndToken> read_with_token(Deadline& limit, const Bytes& key) noexcept;
+  template <typename Number>
+  Result<Number> add(const Bytes& key, NumberForm form, Number by, Number initial) noexcept;
   template <typename Attempt>
   Status until_unchanged(const Bytes& key, const Attempt& attempt);
   Status put_if(Deadline& limit, const Bytes& key, const Bytes& value, const Token& token) noexcept;

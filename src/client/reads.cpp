@@ -67,7 +67,8 @@ Result<Session*> Client::Impl::current_with_own_writes(Deadline& limit) noexcept
   }
 }
 
-Result<std::uint64_t> Client::Impl::read(const Bytes& key, const ValueTarget& target) noexcept {
+// Not inlined, so that the fast paths, which end with it, need no stack for the deadline.
+[[gnu::noinline]] Result<std::uint64_t> Client::Impl::read(const Bytes& key, const ValueTarget& target) noexcept {
   Deadline limit = deadline();
   return read_within(limit, key, target);
 }

@@ -66,6 +66,17 @@ Status Client::insert(Bytes key, Bytes value) noexcept {
   return impl_->mutate(Op::kInsert, key, span_of(value), value.size());
 }
 
+Status Client::replace(Bytes key, Bytes value) noexcept {
+  return impl_->mutate(Op::kReplace, key, span_of(value), value.size());
+}
+
+Result<std::uint64_t> Client::append(Bytes key, Bytes more) noexcept {
+  std::int64_t size = 0;
+  Status status = impl_->mutate(Op::kAppend, key, span_of(more), more.size(), &size);
+  if (!status.ok()) return status;
+  return static_cast<std::uint64_t>(size);
+}
+
 Status Client::erase(Bytes key) noexcept { return impl_->mutate(Op::kErase, key, {}, 0); }
 
 Status Client::compare_exchange(Bytes key, Bytes expected, Bytes desired) noexcept {

@@ -24,6 +24,9 @@ enum class Op : std::uint8_t {
   kClear = 10,
   kPutIf = 11,
   kEraseIf = 12,
+  kAppend = 13,
+  kReplace = 14,
+  kAdd = 15,
 };
 
 // Which part of a value a get asks for. The first get has none and is answered with the value's beginning; later ones
@@ -51,6 +54,22 @@ static_assert(sizeof(Comparison) == 8);
 // Precedes the value of a put_if and is all of an erase_if: the token of the value that the key must have (base/token.hpp).
 inline constexpr std::uint64_t kTokenBytes = 16;
 
+// How a number is stored under its key.
+enum class NumberForm : std::uint64_t {
+  kDecimalInteger = 0,  // decimal text, 64 bits with a sign
+  kDecimalDouble = 1,   // decimal text that gives the same double when it is read
+  kInteger = 2,         // 8 bytes, with a sign
+  kDouble = 3,          // 8 bytes
+};
+
+// What an add carries. Both numbers are 64 bits of the form's kind: an integer or a double.
+struct Addition {
+  NumberForm form;
+  std::uint64_t by;
+  std::uint64_t initial;  // what an absent key counts as
+};
+static_assert(sizeof(Addition) == 24);
+
 struct FlushReport {
   std::uint64_t refused;  // how many; the answer's code is the first one's
 };
@@ -59,11 +78,12 @@ static_assert(sizeof(FlushReport) == 8);
 // What a request carries beside its key.
 enum class Payload : std::uint8_t {
   kNone,
-  kValue,    // any number of bytes
-  kNumber,   // 8 bytes
-  kCursor,   // nothing, or a PieceCursor
-  kPiece,    // a part of another request; at least one byte
-  kInnerOp,  // a stream's head: the sizes are those of the inner request
+  kValue,     // any number of bytes
+  kNumber,    // 8 bytes
+  kAddition,  // an Addition
+  kCursor,    // nothing, or a PieceCursor
+  kPiece,     // a part of another request; at least one byte
+  kInnerOp,   // a stream's head: the sizes are those of the inner request
   // From here on the codec divides it into what the key is expected to have, and the new value.
   kComparison,     // a Comparison, the expected value, the new value
   kToken,          // kTokenBytes
@@ -90,7 +110,7 @@ struct OpFacts {
   std::uint8_t values = 0;  // how many values it carries that may become, or replace, one of the table's
 };
 
-inline constexpr std::array<OpFacts, 13> kOperations{{
+inline constexpr std::array<OpFacts, 16> kOperations{{
     {},  // kPadding
     {"put", true, Payload::kValue, AnswerForm::kNone, true, true, 1},
     {"erase", true, Payload::kNone, AnswerForm::kNone, true, true, 0},
@@ -104,6 +124,9 @@ inline constexpr std::array<OpFacts, 13> kOperations{{
     {"clear", false, Payload::kNone, AnswerForm::kNone, true, false, 0},
     {"put_if", true, Payload::kTokenAndValue, AnswerForm::kNone, true, true, 1},
     {"erase_if", true, Payload::kToken, AnswerForm::kNone, true, true, 0},
+    {"append", true, Payload::kValue, AnswerForm::kNumber, true, true, 1},
+    {"replace", true, Payload::kValue, AnswerForm::kNone, true, true, 1},
+    {"add", true, Payload::kAddition, AnswerForm::kNumber, true, true, 1},
 }};
 
 // Of any byte: of those that are no operation, facts without a name.
@@ -123,6 +146,8 @@ inline constexpr bool payload_fits(const OpFacts& facts, std::uint64_t bytes) no
       return bytes == 0;
     case Payload::kNumber:
       return bytes == 8;
+    case Payload::kAddition:
+      return bytes == sizeof(Addition);
     case Payload::kCursor:
       return bytes == 0 || bytes == sizeof(PieceCursor);
     case Payload::kComparison:
@@ -148,6 +173,8 @@ inline constexpr std::uint64_t most_payload(const OpFacts& facts, std::uint64_t 
       return kTokenBytes;
     case Payload::kCursor:
       return sizeof(PieceCursor);
+    case Payload::kAddition:
+      return sizeof(Addition);
     default:
       return most;
   }

@@ -13,6 +13,9 @@
 //   increment         yes    8 bytes: what is added       8 bytes: the new number
 //   put_if            yes    token (16 bytes), new value  none
 //   erase_if          yes    token (16 bytes)             none
+//   append            yes    the bytes to append          8 bytes: the new size
+//   replace           yes    yes                          none
+//   add               yes    Addition                     8 bytes: the new number
 //   get               yes    none, or a PieceCursor       PieceHead and a piece of the value
 //   clear             none   none                         none; lane 0 alone
 //   flush             none   none                         FlushReport

@@ -71,7 +71,8 @@ TEST_P(ClientModelTest, AgreesWithAMap) {
         const std::string counter = random.one_in(2) ? "n" + key.substr(0, 2) : std::string("counters");
         const auto by = static_cast<std::int64_t>(random.below(2'000'000)) - 1'000'000;
         const std::int64_t sum = (model.contains(counter) ? std::stoll(model[counter]) : 0) + by;
-        const Result<std::int64_t> number = map.increment(counter, by);
+        const Result<std::int64_t> number =
+            random.one_in(2) ? map.increment(counter, by) : map.increment(counter, by, 0);
         ASSERT_TRUE(number) << call << ": " << number.status().message();
         ASSERT_EQ(*number, sum) << call;
         model[counter] = std::to_string(sum);
@@ -106,11 +107,21 @@ TEST_P(ClientModelTest, AgreesWithAMap) {
           ASSERT_EQ(*map.size(), model.size()) << call;
         }
         break;
-      case 0:
-      case 1: {
+      case 0: {
         const std::string value = any_value();
-        ASSERT_EQ(map.put(key, value), StatusCode::kOk) << call;
-        model[key] = value;
+        if (random.one_in(2)) {
+          ASSERT_EQ(map.replace(key, value), expected == model.end() ? StatusCode::kNotFound : StatusCode::kOk) << call;
+          if (expected != model.end()) model[key] = value;
+        } else {
+          ASSERT_EQ(map.put(key, value), StatusCode::kOk) << call;
+          model[key] = value;
+        }
+        break;
+      }
+      case 1: {
+        const std::string more = any_value();
+        ASSERT_EQ(*map.append(key, more), model[key].size() + more.size()) << call;
+        model[key] += more;
         break;
       }
       case 2:

@@ -358,7 +358,7 @@ inline std::vector<LayoutTable> word_tables() {
        64,
        {bits("op", 0xff,
              "1 put, 2 erase, 3 get, 4 flush, 5 stream, 6 piece, 7 insert, 8 compare_exchange, 9 increment, 10 clear, "
-             "11 put_if, 12 erase_if; "
+             "11 put_if, 12 erase_if, 13 append, 14 replace, 15 add; "
              "0 is padding"),
         bits("flags", between(put, request(Op::kPut, 0xff, 1, 0)), "bit 0: an answer is wanted; others zero"),
         bits("key_bytes - 1", between(put, request(Op::kPut, 0, kLastKey, 0)), "0 for ops without a key"),

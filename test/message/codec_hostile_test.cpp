@@ -24,8 +24,10 @@ Fields fields_of(std::uint64_t word) { return {word & 0xff, word >> 8 & 0xff, wo
 // May an inner or plain request of this op have a value of this size?
 bool honest_value(std::uint64_t op, std::uint64_t value) {
   switch (op) {
-    case 1:  // put
-    case 7:  // insert
+    case 1:   // put
+    case 7:   // insert
+    case 13:  // append
+    case 14:  // replace
       return true;
     case 2:  // erase
       return value == 0;
@@ -39,6 +41,8 @@ bool honest_value(std::uint64_t op, std::uint64_t value) {
       return value >= 16;
     case 12:  // erase_if: a token
       return value == 16;
+    case 15:  // add: a form and two numbers
+      return value == 24;
     default:
       return false;
   }
@@ -149,7 +153,7 @@ TEST_F(HostileCodecTest, EveryOpWithEverySuspiciousLength) {
 TEST_F(HostileCodecTest, EveryKeyLengthWithEverySuspiciousValueLength) {
   for (std::uint64_t key = 0; key <= 0xffff; key += key < 300 || key > 0xff00 ? 1 : 61) {
     for (const std::uint64_t value : suspicious_lengths(65536)) {
-      for (const std::uint64_t op : {1ul, 2ul, 3ul, 5ul, 6ul, 7ul, 8ul, 9ul, 11ul, 12ul}) {
+      for (const std::uint64_t op : {1ul, 2ul, 3ul, 5ul, 6ul, 7ul, 8ul, 9ul, 11ul, 12ul, 13ul, 14ul, 15ul}) {
         ASSERT_NO_FATAL_FAILURE(try_header({op, 0, key, value}, 1, 65536, 65536));
       }
     }
@@ -173,7 +177,8 @@ TEST_F(HostileCodecTest, EverySingleBitOfAGoodHeaderFlipped) {
   for (const Fields& good :
        {Fields{1, 1, 7, 8}, Fields{1, 0, 7, 8}, Fields{1, 0, 2, 30}, Fields{2, 1, 15, 0}, Fields{3, 1, 7, 24},
         Fields{4, 1, 0, 0}, Fields{5, 0, 100, 70'000}, Fields{6, 0, 0, 512}, Fields{7, 1, 7, 8}, Fields{8, 1, 7, 64},
-        Fields{9, 1, 7, 8}, Fields{10, 1, 0, 0}, Fields{11, 1, 7, 24}, Fields{12, 1, 7, 16}}) {
+        Fields{9, 1, 7, 8}, Fields{10, 1, 0, 0}, Fields{11, 1, 7, 24}, Fields{12, 1, 7, 16}, Fields{13, 1, 7, 30},
+        Fields{14, 1, 7, 8}, Fields{15, 1, 7, 24}}) {
     ASSERT_NO_FATAL_FAILURE(try_header(good, 1, 4096, 4096));
     for (unsigned bit = 0; bit < 64; ++bit) {
       ASSERT_NO_FATAL_FAILURE(try_header(fields_of(good.word() ^ std::uint64_t{1} << bit), 1, 4096, 4096));
@@ -194,9 +199,10 @@ TEST_F(HostileCodecTest, EveryInnerOpOfAStream) {
       }
     }
   }
-  EXPECT_EQ(accepted_, 11u + 1u + 2u + 11u + 8u + 1u + 5u + 1u)
+  EXPECT_EQ(accepted_, 11u + 1u + 2u + 11u + 8u + 1u + 5u + 1u + 11u + 11u + 1u)
       << "put with any size, erase without value, get without or with a cursor, insert with any size, compare_exchange "
-         "from 8 bytes on, increment with 8, put_if from 16 on, erase_if with 16";
+         "from 8 bytes on, increment with 8, put_if from 16 on, erase_if with 16, append and replace with any size, "
+         "add with 24";
 }
 
 TEST_F(HostileCodecTest, EverySpaceFromNothingToEnough) {
@@ -215,14 +221,14 @@ TEST_F(HostileCodecTest, AMillionRandomHeaders) {
   for (int i = 0; i < 1'000'000; ++i) {
     Fields fields = fields_of(random.word());
     // A wholly random header is refused at once, so most headers are random in some fields only.
-    if (!random.one_in(8)) fields.op = random.below(14);
+    if (!random.one_in(8)) fields.op = random.below(17);
     if (!random.one_in(4)) fields.flags = random.below(2);
     if (random.one_in(2)) fields.key = random.below(32);
     if (random.one_in(4)) fields.key = 0;
     const std::uint64_t limit = 16 * random.between(1, random.one_in(4) ? 4096 : 20);
     if (random.one_in(2)) fields.value = random.below(limit + 32);
     if (random.one_in(4)) fields.value = random.one_in(2) ? 0 : 24;
-    const std::uint64_t inner = random.one_in(4) ? random.word() : random.below(14);
+    const std::uint64_t inner = random.one_in(4) ? random.word() : random.below(17);
     ASSERT_NO_FATAL_FAILURE(try_header(fields, inner, limit, random.below(2 * limit)));
   }
   EXPECT_GT(accepted_, 50'000u);

@@ -189,8 +189,9 @@ TEST_F(CodecTest, NoMessageHasTheHeaderOfPadding) {
   encode_answer(bench_.record(16), 0, 0, {}, {});
   std::memcpy(&word, bench_.record(16) + 8, sizeof word);
   EXPECT_NE(word, kPaddingHeader);
-  for (const Op op : {Op::kPut, Op::kErase, Op::kGet, Op::kFlush, Op::kStream, Op::kPiece, Op::kInsert,
-                      Op::kCompareExchange, Op::kIncrement, Op::kClear, Op::kPutIf, Op::kEraseIf}) {
+  for (const Op op :
+       {Op::kPut, Op::kErase, Op::kGet, Op::kFlush, Op::kStream, Op::kPiece, Op::kInsert, Op::kCompareExchange,
+        Op::kIncrement, Op::kClear, Op::kPutIf, Op::kEraseIf, Op::kAppend, Op::kReplace, Op::kAdd}) {
     EXPECT_NE(encode(RequestHead{op, 0, 1, 0}), kPaddingHeader);
   }
 }

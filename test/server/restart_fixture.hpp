@@ -35,7 +35,8 @@ struct Call {
   Op op = Op::kPut;
   std::string key = {};
   std::string value = {};
-  std::string expected = {};  // of compare_exchange, put_if and erase_if: the value that the key is to have
+  // Of compare_exchange, put_if and erase_if: the value that the key is to have. Of add: the new value.
+  std::string expected = {};
   bool answered = true;
   StatusCode code = StatusCode::kOk;
 };

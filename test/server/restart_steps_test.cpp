@@ -3,6 +3,7 @@
 //
 // The worker is stepped in a forked child; a kill would leave the content that the shared regions have between two steps.
 // Each image that differs from the previous one is written under another name and recovered.
+#include <bit>
 #include <functional>
 #include <gtest/gtest.h>
 
@@ -41,6 +42,16 @@ constexpr std::uint64_t kManyKeys = 1'000'000;  // which splits are due for
 
 std::string letters(std::size_t size, char letter) { return std::string(size, letter); }
 
+// A number's 8 bytes, and what an add carries.
+template <typename Number>
+std::string stored(Number number) {
+  return text_of(std::bit_cast<std::uint64_t>(number));
+}
+template <typename Number>
+std::string added(NumberForm form, Number by, Number initial) {
+  return text_of(static_cast<std::uint64_t>(form)) + stored(by) + stored(initial);
+}
+
 std::vector<Call> puts(std::uint64_t first, std::uint64_t last, bool pairs) {
   std::vector<Call> calls;
   for (std::uint64_t i = first; i < last; ++i) {
@@ -59,7 +70,14 @@ Content apply(Content content, const std::vector<Call>& calls) {
       case Op::kInsert:
       case Op::kCompareExchange:
       case Op::kPutIf:
+      case Op::kReplace:
         content[call.key] = call.value;
+        break;
+      case Op::kAppend:
+        content[call.key] += call.value;
+        break;
+      case Op::kAdd:
+        content[call.key] = call.expected;
         break;
       case Op::kErase:
       case Op::kEraseIf:
@@ -138,6 +156,52 @@ std::vector<Scenario> scenarios() {
       {"EraseIfOfAPair",
        {{.key = pair, .value = text_of(1)}},
        {{.op = Op::kEraseIf, .key = pair, .expected = text_of(1)}}},
+      {"AppendToNothing", {}, {{.op = Op::kAppend, .key = "key", .value = "new"}}},
+      {"Append",
+       {{.key = "key", .value = forty}},
+       {{.op = Op::kAppend, .key = "key", .value = "a"}, {.op = Op::kAppend, .key = "key", .value = forty}}},
+      {"AppendToAPair",
+       {{.key = pair, .value = text_of(1)}},
+       {{.op = Op::kAppend, .key = pair, .value = "a"}, {.op = Op::kAppend, .key = pair, .value = "b"}}},
+      {"AppendThatGivesAPair",
+       {{.key = pair, .value = "1234"}},
+       {{.op = Op::kAppend, .key = pair, .value = "5678"}, {.op = Op::kAppend, .key = pair}}},
+      {"StreamedAppend",
+       {{.key = "key", .value = forty}},
+       {{.op = Op::kAppend, .key = "key", .value = letters(2500, 's')}}},
+      {"ReplaceHit", {{.key = "key", .value = forty}}, {{.op = Op::kReplace, .key = "key", .value = "new"}}},
+      {"ReplaceMiss", {}, {{.op = Op::kReplace, .key = "key", .value = "new", .code = StatusCode::kNotFound}}},
+      {"StreamedReplace",
+       {{.key = "key", .value = forty}},
+       {{.op = Op::kReplace, .key = "key", .value = letters(2500, 's')}}},
+      {"AddFraction",
+       {{.key = "n", .value = "1.25"}},
+       {{.op = Op::kAdd, .key = "n", .value = added(NumberForm::kDecimalDouble, 0.5, 7.0), .expected = "1.75"},
+        {.op = Op::kAdd, .key = "n", .value = added(NumberForm::kDecimalDouble, 0.5, 7.0), .expected = "2.25"}}},
+      {"AddToNothing",
+       {},
+       {{.op = Op::kAdd, .key = "n", .value = added(NumberForm::kDecimalInteger, 5l, 7l), .expected = "12"},
+        {.op = Op::kAdd, .key = "m", .value = added(NumberForm::kDouble, 1.0, 2.0), .expected = stored(3.0)}}},
+      {"AddToAPair",
+       {{.key = pair, .value = stored(40l)}},
+       {{.op = Op::kAdd, .key = pair, .value = added(NumberForm::kInteger, 1l, 0l), .expected = stored(41l)},
+        {.op = Op::kAdd, .key = pair, .value = added(NumberForm::kInteger, 1l, 0l), .expected = stored(42l)}}},
+      {"AddInPlace",
+       {{.key = "a sixteen b. key", .value = stored(0.5)}},
+       {{.op = Op::kAdd,
+         .key = "a sixteen b. key",
+         .value = added(NumberForm::kDouble, 1.0, 0.0),
+         .expected = stored(1.5)},
+        {.op = Op::kAdd,
+         .key = "a sixteen b. key",
+         .value = added(NumberForm::kDouble, 1.0, 0.0),
+         .expected = stored(2.5)}}},
+      {"AddToNoNumber",
+       {{.key = "n", .value = "x"}},
+       {{.op = Op::kAdd,
+         .key = "n",
+         .value = added(NumberForm::kDecimalDouble, 1.0, 0.0),
+         .code = StatusCode::kNotANumber}}},
       {"InsertHit",
        {{.key = "key", .value = forty}},
        {{.op = Op::kInsert, .key = "key", .value = "new", .code = StatusCode::kAlreadyExists}}},
@@ -262,6 +326,10 @@ std::vector<Scenario> scenarios() {
                     {{.key = "key 5", .value = letters(300, 'n')},
                      {.key = "key 5", .value = letters(700, 'm')},
                      {.key = "key 6", .value = letters(100, 'n')}}},
+           Scenario{"FullAndAppended",
+                    fill_and_one,
+                    {{.op = Op::kAppend, .key = "key 5", .value = "x"},
+                     {.op = Op::kAppend, .key = "key 6", .value = letters(900, 'x'), .code = StatusCode::kFull}}},
            Scenario{"FullAndCounted", fill_and_one, {{.op = Op::kIncrement, .key = "count", .value = text_of(5)}}},
        }) {
     all.push_back(of_full);

@@ -1,8 +1,11 @@
 #include "server/run/dispatch.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <charconv>
+#include <cmath>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 #include "base/shared_copy.hpp"
@@ -22,11 +25,13 @@ std::span<const std::byte> bytes_of(const T& value) noexcept {
 // The form of a number: an optional minus and decimal digits, without a leading zero; exactly what printing it yields.
 constexpr std::size_t kLongestNumber = 20;  // -9223372036854775808
 
+// Of a double: the shortest text that gives the same double when it is read.
 struct Decimal {
-  explicit Decimal(std::int64_t number) noexcept
+  template <typename Number>
+  explicit Decimal(Number number) noexcept
       : size(static_cast<std::size_t>(std::to_chars(text, text + sizeof text, number).ptr - text)) {}
   std::span<const std::byte> bytes() const noexcept { return {reinterpret_cast<const std::byte*>(text), size}; }
-  char text[kLongestNumber];
+  char text[24];  // the longest: -1.7976931348623157e+308
   std::size_t size;
 };
 
@@ -36,6 +41,27 @@ bool parse_decimal(std::span<const std::byte> bytes, std::int64_t& number) noexc
   const auto [end, error] = std::from_chars(begin, begin + bytes.size(), number);
   if (error != std::errc() || end != begin + bytes.size()) return false;
   return std::ranges::equal(Decimal(number).bytes(), bytes);
+}
+
+StatusCode parse_integer(std::span<const std::byte> bytes, std::int64_t& number) noexcept {
+  return parse_decimal(bytes, number) ? StatusCode::kOk : StatusCode::kNotANumber;
+}
+
+// Any decimal text of a finite double, with or without fraction and exponent. (Printing it need not yield the same text.)
+StatusCode parse_double(std::span<const std::byte> bytes, double& number) noexcept {
+  constexpr std::size_t kLongestText = 128;
+  if (bytes.empty() || bytes.size() > kLongestText) return StatusCode::kNotANumber;
+  const char* begin = reinterpret_cast<const char*>(bytes.data());
+  const auto [end, error] = std::from_chars(begin, begin + bytes.size(), number);
+  const bool is_text = error == std::errc() && end == begin + bytes.size();
+  return is_text && std::isfinite(number) ? StatusCode::kOk : StatusCode::kNotANumber;
+}
+
+template <typename Number>
+StatusCode load_number(std::span<const std::byte> bytes, Number& number) noexcept {
+  if (bytes.size() != sizeof number) return StatusCode::kMismatch;
+  std::memcpy(&number, bytes.data(), sizeof number);
+  return StatusCode::kOk;
 }
 
 // ChannelMemo::refused: {count:56 | the first one's code:8}.
@@ -83,6 +109,9 @@ Applied Dispatcher::apply(const Request& request, const HashedKey& key) {
     case Op::kGet:
     case Op::kPutIf:
     case Op::kEraseIf:
+    case Op::kAppend:
+    case Op::kReplace:
+    case Op::kAdd:
       return apply_keyed(request, key);
     case Op::kClear:
       if (channel_.lane != kLaneOfClear) return Applied::kMalformed;
@@ -113,6 +142,13 @@ Applied Dispatcher::apply(const Request& request, const HashedKey& key) {
     case Op::kInsert:
       if (shard_.find(key).found) return refuse(request, StatusCode::kAlreadyExists);
       return store(request, key);
+    case Op::kReplace:
+      if (!shard_.find(key).found) return refuse(request, StatusCode::kNotFound);
+      return store(request, key);
+    case Op::kAppend:
+      return append(request, key);
+    case Op::kAdd:
+      return add(request, key);
     case Op::kCompareExchange:
       return compare_exchange(request, key);
     case Op::kIncrement:
@@ -196,14 +232,75 @@ Applied Dispatcher::increment(const Request& request, const HashedKey& key) {
     return refuse(request, StatusCode::kNotANumber);
   }
   if (__builtin_add_overflow(number, by, &number)) return refuse(request, StatusCode::kOverflow);
-  const Decimal text(number);
-  if (text.size > table_.header().max_value_bytes) return refuse(request, StatusCode::kTooLarge);
-  begin(request, StatusCode::kOk, sizeof number, static_cast<std::uint64_t>(number));
-  StatusCode code = shard_.try_put(key, text.bytes());
-  if (code == StatusCode::kFull && make_room_and_put(request, key, text.bytes(), code)) return Applied::kNotYet;
+  return put_number(request, key, Decimal(number).bytes(), static_cast<std::uint64_t>(number));
+}
+
+Applied Dispatcher::put_number(const Request& request, const HashedKey& key, std::span<const std::byte> value,
+                               std::uint64_t answer) {
+  if (value.size() > table_.header().max_value_bytes) return refuse(request, StatusCode::kTooLarge);
+  begin(request, StatusCode::kOk, sizeof answer, answer);
+  StatusCode code = shard_.try_put(key, value);
+  if (code == StatusCode::kFull && make_room_and_put(request, key, value, code)) return Applied::kNotYet;
   if (code != StatusCode::kOk) return refuse(request, code);
   ++counts_.puts;
-  finish(request, StatusCode::kOk, Effect::kSealed, bytes_of(number));
+  finish(request, StatusCode::kOk, Effect::kSealed, bytes_of(answer));
+  return Applied::kDone;
+}
+
+Applied Dispatcher::add(const Request& request, const HashedKey& key) {
+  Addition addition;
+  std::memcpy(&addition, request.value.data(), sizeof addition);
+  const ShardWriter::Found found = shard_.find(key);
+  // Reads what is stored, by `parse`; the initial number if the key is absent.
+  const auto read_number = [&](auto& number, const auto& parse) {
+    number = std::bit_cast<std::remove_reference_t<decltype(number)>>(addition.initial);
+    return found.found ? parse(found.bytes(), number) : StatusCode::kOk;
+  };
+  switch (addition.form) {
+    case NumberForm::kDecimalInteger:
+    case NumberForm::kInteger: {
+      const bool is_text = addition.form == NumberForm::kDecimalInteger;
+      std::int64_t number;
+      const StatusCode code = read_number(number, is_text ? parse_integer : load_number<std::int64_t>);
+      if (code != StatusCode::kOk) return refuse(request, code);
+      if (__builtin_add_overflow(number, std::bit_cast<std::int64_t>(addition.by), &number)) {
+        return refuse(request, StatusCode::kOverflow);
+      }
+      const auto bits = std::bit_cast<std::uint64_t>(number);
+      return put_number(request, key, is_text ? Decimal(number).bytes() : bytes_of(bits), bits);
+    }
+    case NumberForm::kDecimalDouble:
+    case NumberForm::kDouble: {
+      const bool is_text = addition.form == NumberForm::kDecimalDouble;
+      double number;
+      const StatusCode code = read_number(number, is_text ? parse_double : load_number<double>);
+      if (code != StatusCode::kOk) return refuse(request, code);
+      number += std::bit_cast<double>(addition.by);
+      if (!std::isfinite(number)) return refuse(request, StatusCode::kOverflow);
+      const auto bits = std::bit_cast<std::uint64_t>(number);
+      return put_number(request, key, is_text ? Decimal(number).bytes() : bytes_of(bits), bits);
+    }
+  }
+  return Applied::kMalformed;
+}
+
+// Copies all of the old value, however long it is: that counts as bytes served.
+Applied Dispatcher::append(const Request& request, const HashedKey& key) {
+  const std::uint64_t old_bytes = shard_.find(key).bytes_or_none().size();
+  const std::uint64_t size = old_bytes + request.value.size();
+  if (size > table_.header().max_value_bytes) return refuse(request, StatusCode::kTooLarge);
+  if (is_in_debt()) return Applied::kNotYet;
+  channel_.debt += old_bytes;
+  begin(request, StatusCode::kOk, sizeof size, size);
+  StatusCode code = shard_.try_append(key, request.value);
+  if (code == StatusCode::kFull) {
+    Effort& effort = channel_.effort_for(request.position);
+    code = shard_.make_room_and_append(key, request.value, effort);
+    if (effort.unfinished) return Applied::kNotYet;
+  }
+  if (code != StatusCode::kOk) return refuse(request, code);
+  ++counts_.puts;
+  finish(request, StatusCode::kOk, Effect::kSealed, bytes_of(size));
   return Applied::kDone;
 }
 

@@ -60,6 +60,11 @@ class Dispatcher {
   // at the beginning of a batch.
   bool is_in_debt() const noexcept { return kGuarded && channel_.debt >= kShareBytes; }
   Applied increment(const Request& request, const HashedKey& key);
+  Applied add(const Request& request, const HashedKey& key);
+  Applied append(const Request& request, const HashedKey& key);
+  // Stores the outcome of a computation, and answers with it as 64 bits.
+  Applied put_number(const Request& request, const HashedKey& key, std::span<const std::byte> value,
+                     std::uint64_t answer);
   Applied refuse(const Request& request, StatusCode code);
   bool make_room_and_put(const Request& request, const HashedKey& key, std::span<const std::byte> value,
                          StatusCode& code);

@@ -1,5 +1,7 @@
 #include "table/write/writer.hpp"
 
+#include <algorithm>
+#include <array>
 #include <bit>
 #include <cstring>
 
@@ -253,6 +255,45 @@ StatusCode ShardWriter::make_room_and_put(const HashedKey& key, std::span<const 
   return code;
 }
 
+StatusCode ShardWriter::make_room_and_append(const HashedKey& key, std::span<const std::byte> more, Effort& effort) {
+  effort.unfinished = false;
+  const std::uint64_t size = find(key).bytes_or_none().size() + more.size();
+  if (chain_is_full_ || !make_room(effort, entry_bytes(key.bytes.size(), size))) return StatusCode::kFull;
+  const StatusCode code = try_append(key, more);
+  effort.unfinished = code == StatusCode::kFull && !chain_is_full_;
+  return code;
+}
+
+// The old value is found again after a block is allocated, which may move it.
+StatusCode ShardWriter::try_append(const HashedKey& key, std::span<const std::byte> more) {
+  const std::uint64_t size = find(key).bytes_or_none().size() + more.size();
+  if (key.is_word() && size == sizeof(Word)) {  // it is, or becomes, a pair
+    std::array<std::byte, sizeof(Word)> joined;
+    const Found old = find(key);
+    const std::span<const std::byte> value = old.bytes_or_none();
+    std::copy(more.begin(), more.end(), std::copy(value.begin(), value.end(), joined.begin()));
+    return try_put(key, joined);
+  }
+  const std::uint64_t entry = block_for(key, size);
+  if (entry == 0) [[unlikely]] {
+    chain_is_full_ = false;
+    return StatusCode::kFull;
+  }
+  const Found old = find(key);
+  const std::span<const std::byte> value = old.bytes_or_none();
+  std::byte* payload = entry_payload(entry);
+  for (const std::span<const std::byte> part : {key.bytes, value, more}) {
+    copy_shared(payload, part.data(), part.size());
+    payload += part.size();
+  }
+  const StatusCode code = try_commit(key, entry);
+  if (code == StatusCode::kOk) [[likely]]
+    return code;
+  drop_entry(entry, key.bytes.size(), size);
+  if (!links_bucket_beside_pair(key)) return code;
+  return try_append(key, more);
+}
+
 StatusCode ShardWriter::put_pair(const HashedKey& key, std::uint64_t value) {
   PairBucket* primary = fresh_pairs(key);
   PairPlace place;
@@ -382,10 +423,14 @@ StatusCode ShardWriter::put_entry(const HashedKey& key, std::span<const std::byt
   if (code == StatusCode::kOk) [[likely]]
     return code;
   drop_entry(entry, key.bytes.size(), value.size());
-  // A pair that becomes an entry needs a block and a bucket, and the last slab went to the block. The bucket gets it now, as a
-  // block may be found in another class.
-  if (chain_is_full_ || !has_pair(key) || link_entry_bucket(fresh_entries(key)) == nullptr) return code;
+  if (!links_bucket_beside_pair(key)) return code;
   return put_entry(key, value);
+}
+
+// After a commit found no cell. A pair that becomes an entry needs a block and a bucket, and the last slab went to the block: the
+// bucket gets it now, as a block may be found in another class.
+bool ShardWriter::links_bucket_beside_pair(const HashedKey& key) {
+  return !chain_is_full_ && has_pair(key) && link_entry_bucket(fresh_entries(key)) != nullptr;
 }
 
 StatusCode ShardWriter::commit_entry(const HashedKey& key, std::uint64_t entry, Effort& effort) {

@@ -129,6 +129,10 @@ class ShardWriter {
   // The same in its parts: without making room, and, when that has returned kFull, a call that makes it.
   StatusCode try_put(const HashedKey& key, std::span<const std::byte> value);
   StatusCode make_room_and_put(const HashedKey& key, std::span<const std::byte> value, Effort& effort);
+  // Appends `more` to the value of `key`, of an absent one to an empty value. The rest as put: one commit, nothing changed by
+  // kFull, the same two parts.
+  StatusCode try_append(const HashedKey& key, std::span<const std::byte> more);
+  StatusCode make_room_and_append(const HashedKey& key, std::span<const std::byte> more, Effort& effort);
   // Removes `key`. kOk: sealed and committed; kNotFound.
   StatusCode erase(const HashedKey& key);
 
@@ -161,6 +165,7 @@ class ShardWriter {
       if (entry != 0) return value;
       return {reinterpret_cast<const std::byte*>(&pair_value), sizeof pair_value};
     }
+    std::span<const std::byte> bytes_or_none() const noexcept { return found ? bytes() : std::span<const std::byte>(); }
   };
   Found find(const HashedKey& key) noexcept;
 
@@ -299,6 +304,7 @@ class ShardWriter {
   Word* link_entry_bucket(EntryBucket* primary);
   StatusCode put_pair(const HashedKey& key, std::uint64_t value);
   StatusCode put_entry(const HashedKey& key, std::span<const std::byte> value);
+  bool links_bucket_beside_pair(const HashedKey& key);
   std::uint64_t block_for(const HashedKey& key, std::uint64_t value_bytes);
   bool has_pair(const HashedKey& key) noexcept;
   void swing_cell(EntryBucket* primary, Word& cell, std::uint64_t word) noexcept;

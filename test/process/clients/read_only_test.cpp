@@ -40,6 +40,10 @@ TEST(ReadOnly, ReadsWorkAndWritesAreRefused) {
                              reader->clear(),
                              reader->compare_exchange("key 1", "a", "b"),
                              reader->increment("n").status(),
+                             reader->increment("n", 0.5).status(),
+                             reader->increment_as<std::int64_t>("n", 1).status(),
+                             reader->append("key 1", "a").status(),
+                             reader->replace("key 1", "a"),
                              reader->put_if("key 1", "a", Token{1, 1}),
                              reader->erase_if("key 1", Token{1, 1})};
   for (const Status& status : statuses) EXPECT_EQ(status.code(), StatusCode::kPermission) << status.message();

@@ -29,7 +29,8 @@ constexpr std::uint64_t kPutIf = static_cast<std::uint64_t>(Op::kPutIf);
 constexpr std::uint64_t kEraseIf = static_cast<std::uint64_t>(Op::kEraseIf);
 constexpr std::uint64_t kIncrement = static_cast<std::uint64_t>(Op::kIncrement);
 constexpr std::uint64_t kClear = static_cast<std::uint64_t>(Op::kClear);
-constexpr std::uint64_t kLastOp = kEraseIf;
+constexpr std::uint64_t kAdd = static_cast<std::uint64_t>(Op::kAdd);
+constexpr std::uint64_t kLastOp = kAdd;
 
 class HostileClient : public testing::Test {
  protected:
@@ -88,13 +89,26 @@ TEST_F(HostileClient, ReservedBitsCloseTheConnection) {
     expect_closed("flag " + std::to_string(bit),
                   [bit](RawConnection& c) { c.send_forged(forged_word(kPut, 1u << bit, 2, 5), "keyvalue"); });
   }
-  for (const std::uint64_t word :
-       {forged_word(kFlush, 1, 1, 0), forged_word(kFlush, 1, 0, 1), forged_word(kPiece, 0, 1, 8),
-        forged_word(kErase, 1, 2, 1), forged_word(kGet, 1, 2, 1), forged_word(kGet, 1, 2, 25),
-        forged_word(kIncrement, 1, 2, 0), forged_word(kIncrement, 1, 2, 7), forged_word(kIncrement, 1, 2, 9),
-        forged_word(kCompareExchange, 1, 2, 0), forged_word(kCompareExchange, 1, 2, 7), forged_word(kClear, 1, 1, 0),
-        forged_word(kClear, 1, 0, 8), forged_word(kPutIf, 1, 2, 0), forged_word(kPutIf, 1, 2, 15),
-        forged_word(kEraseIf, 1, 2, 15), forged_word(kEraseIf, 1, 2, 17)}) {
+  for (const std::uint64_t word : {forged_word(kFlush, 1, 1, 0),
+                                   forged_word(kFlush, 1, 0, 1),
+                                   forged_word(kPiece, 0, 1, 8),
+                                   forged_word(kErase, 1, 2, 1),
+                                   forged_word(kGet, 1, 2, 1),
+                                   forged_word(kGet, 1, 2, 25),
+                                   forged_word(kIncrement, 1, 2, 0),
+                                   forged_word(kIncrement, 1, 2, 7),
+                                   forged_word(kIncrement, 1, 2, 9),
+                                   forged_word(kCompareExchange, 1, 2, 0),
+                                   forged_word(kCompareExchange, 1, 2, 7),
+                                   forged_word(kClear, 1, 1, 0),
+                                   forged_word(kClear, 1, 0, 8),
+                                   forged_word(kPutIf, 1, 2, 0),
+                                   forged_word(kPutIf, 1, 2, 15),
+                                   forged_word(kEraseIf, 1, 2, 15),
+                                   forged_word(kEraseIf, 1, 2, 17),
+                                   forged_word(kAdd, 1, 2, 0),
+                                   forged_word(kAdd, 1, 2, 23),
+                                   forged_word(kAdd, 1, 2, 25)}) {
     expect_closed("word " + std::to_string(word), [word](RawConnection& c) { c.send_forged(word, pattern(64, 1)); });
   }
 }
@@ -134,6 +148,14 @@ TEST_F(HostileClient, ForgedComparisonsCloseTheConnection) {
       const std::string first = "key" + word_key(expected == 6 ? kTotal : expected) + std::string(9'989, 'x');
       c.send_forged(forged_word(kPiece, 0, 0, first.size()), first);
       c.send_forged(forged_word(kPiece, 1, 0, kTotal - first.size()), std::string(kTotal - first.size(), 'y'));
+    });
+  }
+}
+
+TEST_F(HostileClient, UnknownFormsOfNumbersCloseTheConnection) {
+  for (const std::uint64_t form : {std::uint64_t{4}, std::uint64_t{1} << 32, ~std::uint64_t{0}}) {
+    expect_closed("form " + std::to_string(form), [form](RawConnection& c) {
+      c.send_forged(forged_word(kAdd, 1, 2, 24), "key" + word_key(form) + word_key(1) + word_key(0));
     });
   }
 }

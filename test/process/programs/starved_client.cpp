@@ -130,6 +130,17 @@ const std::vector<Call>& calls() {
          return outcome_of(client.erase_if("present", Token{1, 1}));
        },
        {StatusCode::kMismatch}},
+      {"append",
+       [](Client& client) {
+         const Result<std::uint64_t> size = client.append("other", kValue);
+         return outcome_of(size.status(), !size || *size >= kValue.size());
+       }},
+      {"replace", [](Client& client) { return outcome_of(client.replace("present", "x")); }},
+      {"increment_fraction",
+       [](Client& client) {
+         const Result<double> number = client.increment("number", 0.5);
+         return outcome_of(number.status(), !number || *number == 5.5);
+       }},
       {"exchange", [](Client& client) { return outcome_of(client.exchange("other", kValue).status()); }},
       {"take",
        [](Client& client) {

@@ -260,6 +260,8 @@ void die_again_and_again(int rounds) {
       const std::string mine = "mine " + std::to_string(number);
       const std::string coming = "coming " + std::to_string(number);
       const std::string large = "large " + std::to_string(number);
+      const std::string log = "log " + std::to_string(number);
+      const std::string fraction = "fraction " + std::to_string(number);
       std::int64_t own = 0;
       for (std::uint64_t round = 0; !stop; ++round) {
         const Result<std::int64_t> sum = client->increment("sum");
@@ -313,7 +315,15 @@ void die_again_and_again(int rounds) {
         });
         ASSERT_TRUE(updated.ok()) << updated.message();
         ++updates;
-        calls += 44;
+        ASSERT_EQ(client->append(log, "piece " + std::to_string(round % 10)).value(), 7 * (round % 100 + 1));
+        if (round % 100 == 99) {
+          ASSERT_EQ(client->take(log).value().size(), 700u);
+        }
+        ASSERT_EQ(client->increment(fraction, 0.5).value(), static_cast<double>(round + 1) / 2);
+        ASSERT_EQ(client->increment_as<std::int64_t>(as_bytes_of(number), 3, 7).value(),
+                  static_cast<std::int64_t>(round + 1) * 3 + 7);
+        ASSERT_EQ(client->replace(fraction + "?", "value").code(), StatusCode::kNotFound);
+        calls += 48;
       }
     });
   }
