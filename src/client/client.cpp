@@ -21,6 +21,8 @@ Result<Session*> Client::Impl::renew(Session* ended, Deadline& deadline) noexcep
   const std::lock_guard<std::timed_mutex> lock(renew_mutex, std::adopt_lock);
   // relaxed: under the mutex that its writers hold
   if (Session* now = own.session.load(std::memory_order_relaxed); now != ended) return now;
+  // The next session needs as much address space again.
+  if (ended != nullptr) ended->stop_growing();
   Session* fresh;
   try {
     Result<std::unique_ptr<Session>> session =

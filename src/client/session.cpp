@@ -185,12 +185,14 @@ void Session::retire() noexcept {
     end_->wake_sleepers();
     master_.ring_server();
   }
+  stop_growing();
   disown();
 }
 
 void Session::disown() noexcept {
   left_ = true;
   if (end_ != nullptr) end_->abandon();
+  table_.shorten(reader_.end_extending(/*alone=*/true));
   table_.discard(Access::kReadOnly);
   master_region_.discard(Access::kReadWrite);
 }

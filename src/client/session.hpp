@@ -52,6 +52,9 @@ class Session {
     if (end_ == nullptr) return;                                                  // no counters
     end_->counters().read_retries.fetch_add(retries, std::memory_order_relaxed);  // relaxed: a counter
   }
+  // The server has ended: unmaps the address space that the table had not grown into. Nothing more of the table becomes
+  // readable; what is readable stays so. One thread at a time.
+  void stop_growing() noexcept { table_.shorten(reader_.end_extending(/*alone=*/false)); }
   // Leaves the server and frees the memory, while other threads may still be reading it: they see zeroes, and must check that
   // the session is still the current one before they trust what they read.
   void retire() noexcept;

@@ -166,7 +166,11 @@ bool Region::discard(Access access) noexcept {
   if (data_ == nullptr) return true;
   const int protection = access == Access::kReadWrite ? PROT_READ | PROT_WRITE : PROT_READ;
   constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
-  return ::mmap(data_, bytes_, protection, kFlags, -1, 0) != MAP_FAILED;
+  // Neither old nor new pages count as locked memory (mlockall).
+  ::munlock(data_, bytes_);
+  if (::mmap(data_, bytes_, protection, kFlags, -1, 0) == MAP_FAILED) return false;
+  ::munlock(data_, bytes_);
+  return true;
 }
 
 bool large_pages_refused() noexcept {
@@ -186,6 +190,8 @@ Result<Region> Region::map(UniqueFd&& fd, const std::string& path, std::uint64_t
   if (space == MAP_FAILED) {
     return map_error(path, bytes, errno);
   }
+  // A process that locks its memory (mlockall) would need twice the size within its limit: for this and for the file.
+  if (protection == PROT_NONE) ::munlock(space, reserved);
   auto* begin = static_cast<std::byte*>(space);
   auto* aligned =
       reinterpret_cast<std::byte*>(round_up(reinterpret_cast<std::uintptr_t>(begin), std::uintptr_t{kHugePageSize}));
@@ -366,6 +372,12 @@ std::uint64_t Region::room() const noexcept {
 
 bool Region::make_readable(std::uint64_t offset, std::uint64_t size) const noexcept {
   return ::mprotect(data_ + offset, size, PROT_READ) == 0;
+}
+
+void Region::shorten(std::uint64_t bytes) noexcept {
+  if (data_ == nullptr || bytes >= bytes_) return;
+  ::munlock(data_, bytes_);
+  if (::munmap(data_ + bytes, bytes_ - bytes) == 0) bytes_ = bytes;
 }
 
 std::uint64_t Region::held_bytes() const noexcept {

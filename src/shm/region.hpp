@@ -82,6 +82,9 @@ class Region {
   // For kReadParts: makes [offset, offset + size), whole pages, readable. False: the system refused.
   bool make_readable(std::uint64_t offset, std::uint64_t size) const noexcept;
 
+  // For kReadParts: unmaps all after the first `bytes`, whole pages; the rest no longer counts as locked memory. Nobody may access it, nor make it readable.
+  void shorten(std::uint64_t bytes) noexcept;
+
   // Bytes of the file's pages: more than was populated if a program has mapped all of it and read there. Makes a system call.
   std::uint64_t held_bytes() const noexcept;
   // Frees pages: bytes [offset, offset + size), whole pages, are zeroes again and take no memory.

@@ -181,6 +181,31 @@ TEST(RegionTest, DiscardFreesThePagesWhileReadersSeeZeroesAndNoFault) {
   EXPECT_EQ(content_of(made.path())[kPageSize], 9) << "the file is untouched";
 }
 
+TEST(RegionTest, AShortenedRegionKeepsItsFirstPagesAndNoOtherMapping) {
+  const std::string path = unique_path();
+  Result<Region> made = Region::create(path, 64 * kPageSize, 0600);
+  ASSERT_TRUE(static_cast<bool>(made)) << made.status().message();
+  ASSERT_TRUE(made->populate(0, made->bytes()).ok());
+  made->data()[kPageSize] = std::byte{7};
+  std::byte* const after = made->data() + 2 * kPageSize;
+  made->shorten(2 * kPageSize);
+  EXPECT_EQ(made->bytes(), 2 * kPageSize);
+  EXPECT_EQ(made->data()[kPageSize], std::byte{7});
+  made->shorten(64 * kPageSize);
+  EXPECT_EQ(made->bytes(), 2 * kPageSize) << "it never grows";
+  // Another mapping that takes the place is left alone, whatever happens to the region.
+  void* const other =
+      ::mmap(after, kPageSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+  ASSERT_EQ(other, static_cast<void*>(after)) << "the place is free";
+  *after = std::byte{9};
+  EXPECT_TRUE(made->discard(Access::kReadOnly));
+  EXPECT_EQ(made->data()[kPageSize], std::byte{0});
+  made->unmap();
+  EXPECT_EQ(*after, std::byte{9});
+  ::munmap(other, kPageSize);
+  ::unlink(path.c_str());
+}
+
 TEST(RegionTest, CollapseKeepsTheContent) {
   const std::string path = unique_path();
   Result<Region> region = Region::create(path, 2 * kHugePageSize, 0600);

@@ -2,6 +2,7 @@
 
 #include <bit>
 #include <cstring>
+#include <sched.h>
 #include <utility>
 
 #include "base/shared_copy.hpp"
@@ -145,6 +146,15 @@ void TableReader::extend() const noexcept {
                           std::memory_order_release);
   }
   extends_.store(false, std::memory_order_release);  // [view.done] release; pairs with [view.turn]
+}
+
+std::uint64_t TableReader::end_extending(bool alone) noexcept {
+  if (parts_ == nullptr) return bytes_;
+  // [view.turn] acquire; pairs with [view.done]
+  while (!ended_ && extends_.exchange(true, std::memory_order_acquire) && !alone) ::sched_yield();
+  ended_ = true;
+  // relaxed: this thread's turn, or no other thread runs
+  return std::min(bytes_, round_up(arena_offset_ + readable_arena_.load(kRelaxed), std::uint64_t{kPageSize}));
 }
 
 bool TableReader::plausible() const noexcept {

@@ -98,6 +98,10 @@ class TableReader {
   explicit TableReader(const Region& parts) noexcept;
   // Does the header describe parts that lie within the file? Call it once, before any read.
   bool plausible() const noexcept;
+  // Nothing more is made readable from now on, and reads fail where it would be needed. Returns how many of the region's first
+  // bytes contain all that is readable: the rest may be unmapped. Not for use by two threads at once. `alone`: no other
+  // thread runs. (In a child after fork, a thread that was just extending does not exist.)
+  std::uint64_t end_extending(bool alone) noexcept;
 
   struct Result {        // two registers
     std::uint64_t size;  // of the value, for kHit and kTooSmall
@@ -443,7 +447,8 @@ class TableReader {
   const Region* parts_ = nullptr;
   const Word* arena_populated_;               // the header's, or:
   mutable Word readable_arena_{0};            // for such a mapping
-  mutable std::atomic<bool> extends_{false};  // a thread is in extend()
+  mutable std::atomic<bool> extends_{false};  // a thread is in extend(), or was the last one
+  bool ended_ = false;                        // no other thread will be
 };
 
 }  // namespace hostmap

@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include "process/harness/own_shm.hpp"
 #include "process/harness/peer.hpp"
@@ -240,6 +241,60 @@ TEST(LockedMemory, AClientThatLocksAllOfItsMemoryMakesTheTableNoLarger) {
     EXPECT_LE(server.stat("file_bytes"), server.stat("memory_bytes") + kHugePageSize) << "it was " << before;
     EXPECT_LE(server.stat("file_bytes"), kLimit);
   }
+}
+
+TEST(LockedMemory, AClientThatLocksItsMemoryLaterMakesTheTableNoLarger) {
+  Server server({"10", "--memory", "64M"});
+  Child locking = Child::fork([&] {
+    Client client = server.connect();
+    EXPECT_TRUE(client.put(entry_key(1), sealed_value(1, 1, 1000)).ok());
+    EXPECT_TRUE(*client.get(entry_key(1)) == sealed_value(1, 1, 1000));
+    EXPECT_EQ(::mlockall(MCL_CURRENT), 0) << std::strerror(errno);
+    for (std::uint64_t i = 0; i < 20'000; ++i) EXPECT_TRUE(client.put(entry_key(i), sealed_value(i, i, 1000)).ok());
+    for (std::uint64_t i = 0; i < 20'000; ++i) EXPECT_TRUE(*client.get(entry_key(i)) == sealed_value(i, i, 1000));
+    return testing::Test::HasFailure() ? EXIT_FAILURE : EXIT_SUCCESS;
+  });
+  EXPECT_EQ(locking.wait(), kSuccess);
+  EXPECT_EQ(server.stat("read_fallbacks"), 0u);
+  EXPECT_LE(server.stat("file_bytes"), server.stat("memory_bytes") + kHugePageSize);
+}
+
+// Its limit must hold the table at its maximum size and 2 MiB, once; also when it connects anew after its server has died.
+TEST(LockedMemory, AnUnprivilegedClientNeedsTheSizeOfTheTableOnce) {
+  constexpr uid_t kUser = 64101;
+  constexpr rlim_t kMiB = rlim_t{1} << 20;
+  constexpr rlim_t kAllowed = 8 * kMiB;  // twice the table of 4 MiB, or once with the 2 MiB, and 2 MiB for all else
+  rlimit now{};
+  ASSERT_EQ(::getrlimit(RLIMIT_MEMLOCK, &now), 0);
+  if (!can_change_users() || now.rlim_max < kAllowed) GTEST_SKIP() << "the limit does not bind root, or is too low";
+  const ServerSetup setup{unique_name()};
+  const auto start = [&] {
+    return std::make_unique<Server>(std::vector<std::string>{"10", "--memory", "512K", "--max-memory", "2M"}, setup);
+  };
+  Child locking = Child::fork_as(kUser, [&] {
+    const auto allow = [](rlim_t bytes) {
+      const rlimit limit{bytes, kAllowed};
+      EXPECT_EQ(::setrlimit(RLIMIT_MEMLOCK, &limit), 0) << std::strerror(errno);
+    };
+    std::unique_ptr<Server> server = start();
+    allow(kAllowed);
+    EXPECT_EQ(::mlockall(MCL_FUTURE), 0) << std::strerror(errno);
+    allow(4 * kMiB);
+    const Result<Client> refused = Client::connect(server->options());
+    EXPECT_EQ(refused.status().code(), StatusCode::kFull);
+    EXPECT_NE(refused.status().message().find("ulimit -l"), std::string_view::npos) << refused.status().message();
+    allow(kAllowed);
+    Client client = server->connect();
+    for (int round = 0; round < 4; ++round) {
+      EXPECT_TRUE(eventually([&] { return client.put("key", std::to_string(round)).ok(); })) << round;
+      EXPECT_EQ(*client.get("key"), std::to_string(round));
+      server->kill();
+      server->remove_regions();
+      server = start();
+    }
+    return 0;
+  });
+  EXPECT_EQ(locking.wait(), kSuccess);
 }
 
 // Erased memory can be used for any size, whether whole slabs became empty or holes remain in them.

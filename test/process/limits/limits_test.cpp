@@ -1,7 +1,12 @@
 // A resource is exhausted when a server starts or a client connects (fault case 23 in docs/internals/failure-model.md). The
 // error names the resource, the exit code shows it, and nothing incomplete is left.
+#include <atomic>
 #include <gtest/gtest.h>
+#include <memory>
+#include <string>
 #include <sys/resource.h>
+#include <thread>
+#include <vector>
 
 #include "process/harness/own_shm.hpp"
 #include "process/harness/peer.hpp"
@@ -105,6 +110,51 @@ TEST(LimitsSlow, AServerWithLittleAddressSpaceServesOrSaysWhy) {
   }
   EXPECT_GT(served, 0);
   EXPECT_GT(refused, 0);
+}
+
+std::uint64_t address_space() {
+  const std::string status = read_text("/proc/self/status");
+  return std::stoull(status.substr(status.find("VmSize:") + 7)) << 10;
+}
+
+// A session that has ended keeps addresses only where the table had memory, and other threads may still read it there.
+TEST(Limits, AClientThatConnectsAnewGivesItsAddressSpaceBack) {
+  constexpr std::uint64_t kTable = std::uint64_t{1} << 30;
+  constexpr int kRounds = 4;
+  const ServerSetup setup{unique_name()};
+  const auto start = [&] {
+    return std::make_unique<Server>(std::vector<std::string>{"10", "--memory", "64M", "--max-memory", "1G"}, setup);
+  };
+  std::unique_ptr<Server> server = start();
+  Client client = server->connect();
+  ASSERT_TRUE(client.put("key", std::string(100, 'x')).ok());
+  std::atomic<bool> stop{false};
+  std::atomic<std::uint64_t> hits{0};
+  std::vector<std::thread> readers;
+  for (int i = 0; i < 2; ++i) {
+    readers.emplace_back([&] {
+      while (!stop.load()) {
+        const Result<std::string> got = client.get("key");
+        if (!got) continue;
+        EXPECT_EQ(*got, std::string(100, 'x'));
+        hits.fetch_add(1);
+      }
+    });
+  }
+  const std::uint64_t before = address_space();
+  for (int round = 0; round < kRounds; ++round) {
+    server->kill();
+    server->remove_regions();
+    server = start();
+    EXPECT_TRUE(eventually([&] { return client.put("key", std::string(100, 'x')).ok(); })) << round;
+    // More becomes readable while the others read.
+    for (int i = 0; i < 2000; ++i) ASSERT_TRUE(client.put("more " + std::to_string(i), std::string(1000, 'y')).ok());
+    const std::uint64_t seen = hits.load();
+    EXPECT_TRUE(eventually([&] { return hits.load() > seen + 100; })) << "reads continue";
+  }
+  EXPECT_LT(address_space(), before + kTable / 2) << "of " << kRounds << " tables that are no longer there";
+  stop.store(true);
+  for (std::thread& reader : readers) reader.join();
 }
 
 TEST(Limits, AServerWhoseFilesMayNotGrowServesOrSaysWhy) {
