@@ -70,6 +70,8 @@ struct Arguments {
   std::string size;
   std::string command;  // whose help is shown
   ScanFormat format;
+  Condition condition;
+  bool token = false;
   bool escaped = false;
   bool json = false;
   bool keep = false;
@@ -110,6 +112,16 @@ void describe_options(CLI::App& app, Arguments& arguments) {
   CLI::App* get =
       add_command(app, "get", "Prints the value of KEY. The bytes are not changed; a terminal gets a newline",
                   "hostmap get greeting > file");
+  CLI::App* append = add_command(app, "append",
+                                 "Appends VALUE to the value of KEY, and prints the new size in bytes. An absent KEY "
+                                 "counts as an empty value. If VALUE is -, it is read from standard input",
+                                 "hostmap append log 'a line;'");
+  CLI::App* exchange = add_command(app, "exchange",
+                                   "Sets KEY to VALUE and prints the value that this replaced; nothing if KEY was "
+                                   "absent. If VALUE is -, it is read from standard input",
+                                   "hostmap exchange owner $$");
+  CLI::App* take = add_command(app, "take", "Removes KEY and prints the value that it had; one command alone gets it",
+                               "hostmap take job-17");
   CLI::App* erase = add_command(app, "erase", "Removes KEY", "hostmap erase greeting");
   CLI::App* exists = add_command(app, "exists", "Exits with 0 if KEY exists, with 1 if not",
                                  "if hostmap exists greeting; then echo yes; fi");
@@ -138,14 +150,30 @@ void describe_options(CLI::App& app, Arguments& arguments) {
                                 "hostmap --name sessions limit 3G");
   CLI::App* help = add_command(app, "help", "Prints this help, or the help of COMMAND", "hostmap help put");
 
-  for (CLI::App* command : {put, get, erase, exists, incr}) {
+  for (CLI::App* command : {put, append, exchange, get, take, erase, exists, incr}) {
     command->add_option("KEY", arguments.key, "1 to 65,536 bytes")->required();
   }
-  for (CLI::App* command : {put, get, erase, exists, incr, scan}) {
+  for (CLI::App* command : {put, append, exchange, get, take, erase, exists, incr, scan}) {
     command->add_flag("-x,--escaped", arguments.escaped,
                       "read \\xNN in KEY, VALUE and PREFIX as the byte NN, as scan prints it");
   }
-  put->add_option("VALUE", arguments.value, "any bytes; - for standard input")->required();
+  for (CLI::App* command : {put, append, exchange}) {
+    command->add_option("VALUE", arguments.value, "any bytes; - for standard input")->required();
+  }
+  CLI::Option* if_absent = put->add_flag("--if-absent", arguments.condition.absent, "only if KEY does not exist");
+  CLI::Option* if_present = put->add_flag("--if-present", arguments.condition.present, "only if KEY exists");
+  if_absent->excludes(if_present);
+  put->add_option("--if-token", arguments.condition.token,
+                  "only if the value of KEY still has this token, which get --token printed")
+      ->type_name("TOKEN")
+      ->excludes(if_absent)
+      ->excludes(if_present);
+  erase
+      ->add_option("--if-token", arguments.condition.token,
+                   "only if the value of KEY still has this token, which get --token printed")
+      ->type_name("TOKEN");
+  get->add_flag("--token", arguments.token,
+                "print the token of the value, too, as a line on standard error: 32 hexadecimal digits");
   incr->add_option("BY", arguments.by, "a decimal number, may be negative");
   scan->add_option("PREFIX", arguments.prefix, "first bytes of the keys (default: all keys)");
   scan->add_flag("--values", arguments.format.values, "print a tab and the value after each key");
@@ -224,9 +252,15 @@ int run(const std::string& command, Arguments& arguments) {
     return fail("limit SIZE changes the map, which --read-only does not allow; leave one of them out", kExitUsage);
   }
 
-  if (command == "put") return from_input ? put_input(options, key) : put(options, key, value);
-  if (command == "get") return get(options, key);
-  if (command == "erase") return erase(options, key);
+  const Value given = from_input ? Value() : Value(value);
+  Condition& condition = arguments.condition;
+  if (condition.token) condition.token = unmarked(*condition.token);
+  if (command == "put") return put(options, key, given, condition);
+  if (command == "append") return append(options, key, given);
+  if (command == "exchange") return exchange(options, key, given);
+  if (command == "get") return get(options, key, arguments.token);
+  if (command == "take") return take(options, key);
+  if (command == "erase") return erase(options, key, condition.token);
   if (command == "exists") return exists(options, key);
   if (command == "incr") return increment(options, key, unmarked(arguments.by));
   if (command == "scan") return scan(options, prefix, arguments.format);

@@ -102,16 +102,23 @@ std::string wrapped(std::string_view text, std::size_t indent, std::size_t colum
 }
 
 std::string usage_of(const CLI::App& command) {
-  std::string usage = command.get_name();
-  for (const bool positional : {false, true}) {
-    for (const CLI::Option* option : command.get_options()) {
-      if (option == command.get_help_ptr() || option->get_positional() != positional) continue;
-      std::string name = name_of(*option);
-      name = name.substr(0, name.find(','));  // the first of "-x, --escaped"
-      usage += option->get_required() ? " " + name : " [" + name + "]";
+  std::string options;
+  std::string arguments;
+  int count = 0;
+  for (const CLI::Option* option : command.get_options()) {
+    if (option == command.get_help_ptr()) continue;
+    std::string name = name_of(*option);
+    name = name.substr(0, name.find(','));  // the first of "-x, --escaped"
+    if (option->get_positional()) {
+      arguments += option->get_required() ? " " + name : " [" + name + "]";
+      continue;
     }
+    const std::string value = option->get_type_name().empty() ? "" : " " + option->get_type_name();
+    options += " [" + name + value + "]";
+    ++count;
   }
-  return usage;
+  constexpr int kMostNamed = 3;  // more of them would fill the line
+  return command.get_name() + (count > kMostNamed ? " [OPTIONS]" : options) + arguments;
 }
 
 std::string Help::make_help(const CLI::App* app, std::string, CLI::AppFormatMode) const {

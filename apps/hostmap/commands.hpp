@@ -1,6 +1,8 @@
 // The commands of `hostmap`. Each does its work, prints, and returns the exit code.
 #pragma once
 
+#include <chrono>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -12,10 +14,21 @@
 namespace hostmap::apps {
 
 // data.cpp: as clients of the map
-int put(const Options& options, std::string_view key, std::string_view value);
-int put_input(const Options& options, std::string_view key);  // the value is standard input
-int get(const Options& options, std::string_view key);
-int erase(const Options& options, std::string_view key);
+
+// As it was given; nothing: it is read from standard input.
+using Value = std::optional<std::string>;
+// When a put applies: always, or in one of these cases.
+struct Condition {
+  std::optional<std::string> token;  // the key's value has this one; text
+  bool absent = false;
+  bool present = false;
+};
+int put(const Options& options, std::string_view key, const Value& value, const Condition& condition);
+int append(const Options& options, std::string_view key, const Value& value);
+int exchange(const Options& options, std::string_view key, const Value& value);
+int get(const Options& options, std::string_view key, bool token);
+int take(const Options& options, std::string_view key);
+int erase(const Options& options, std::string_view key, const std::optional<std::string>& token);
 int exists(const Options& options, std::string_view key);
 int increment(const Options& options, std::string_view key, const std::string& by);
 struct ScanFormat {

@@ -1,4 +1,4 @@
-// put, get, erase, exists, incr, scan, clear, ping: the commands of a client of the map.
+// put, append, exchange, get, take, erase, exists, incr, scan, clear, ping: the commands of a client of the map.
 #include <cerrno>
 #include <charconv>
 #include <cstring>
@@ -62,34 +62,117 @@ std::optional<std::int64_t> parse_number(const std::string& text) {
   return number;
 }
 
-}  // namespace
-
-int put(const Options& options, std::string_view key, std::string_view value) {
-  return with_key(options, key, [&](Client& client) { return finish(client.put(key, value)); });
-}
-
-int put_input(const Options& options, std::string_view key) {
-  if (key.empty()) return put(options, key, {});  // a usage error, before anything is read
-  const Input input = read_input();
+// The same with a value, which is read from standard input if there is none.
+template <typename Work>
+int with_value(const Options& options, std::string_view key, const Value& value, Work&& work) {
+  Input input;
+  if (!value && !key.empty()) input = read_input();  // an empty key is a usage error, before anything is read
   if (input.error != 0) {
     return fail(fmt::format("cannot read the value from standard input: {}", std::strerror(input.error)), kExitRefused);
   }
-  return with_key(options, key, [&](Client& client) { return finish(client.put(key, input.bytes)); });
-}
-
-int get(const Options& options, std::string_view key) {
   return with_key(options, key, [&](Client& client) {
-    const Result<std::string> value = client.get(key);
-    if (!value) return fail(value.status());
-    Output output;
-    output.write(*value);
-    if (output.is_terminal()) output.write("\n");
-    return output.finish();
+    return work(client, value ? std::string_view(*value) : std::string_view(input.bytes));
   });
 }
 
-int erase(const Options& options, std::string_view key) {
-  return with_key(options, key, [&](Client& client) { return finish(client.erase(key)); });
+// A token's text is the 128-bit number in hexadecimal.
+constexpr std::size_t kTokenDigits = 32;
+
+std::string text_of(const Token& token) { return fmt::format("{:016x}{:016x}", token.high, token.low); }
+
+bool parse_token(const std::string& text, Token& token) {
+  const auto parse = [&](const char* begin, std::uint64_t& half) {
+    const auto [end, error] = std::from_chars(begin, begin + kTokenDigits / 2, half, 16);
+    return error == std::errc() && end == begin + kTokenDigits / 2;
+  };
+  return parse(text.data(), token.high) && parse(text.data() + kTokenDigits / 2, token.low);
+}
+
+// Does `work` with the token of --if-token: the zero token if there is none. Another text is a usage error.
+template <typename Work>
+int with_token(const std::optional<std::string>& text, Work&& work) {
+  constexpr std::string_view kForm = "a token has 32 hexadecimal digits, as get --token prints it";
+  Token token;
+  if (text && text->size() != kTokenDigits) {
+    return fail(fmt::format("the token '{}' has {} characters; {}", escaped(std::string_view(*text).substr(0, 80)),
+                            text->size(), kForm),
+                kExitUsage);
+  }
+  if (text && !parse_token(*text, token)) {
+    return fail(fmt::format("the token '{}' is not hexadecimal; {}", escaped(*text), kForm), kExitUsage);
+  }
+  return work(token);
+}
+
+int print_value(std::string_view value) {
+  Output output;
+  output.write(value);
+  if (output.is_terminal()) output.write("\n");
+  return output.finish();
+}
+
+int print_line(std::string_view line) {
+  Output output;
+  output.write(line);
+  output.write("\n");
+  return output.finish();
+}
+
+}  // namespace
+
+int put(const Options& options, std::string_view key, const Value& value, const Condition& condition) {
+  return with_token(condition.token, [&](const Token& token) {
+    return with_value(options, key, value, [&](Client& client, std::string_view bytes) {
+      if (condition.token) return finish(client.put_if(key, bytes, token));
+      if (condition.absent) return finish(client.insert(key, bytes));
+      if (condition.present) return finish(client.replace(key, bytes));
+      return finish(client.put(key, bytes));
+    });
+  });
+}
+
+int append(const Options& options, std::string_view key, const Value& value) {
+  return with_value(options, key, value, [&](Client& client, std::string_view bytes) {
+    const Result<std::uint64_t> size = client.append(key, bytes);
+    return size ? print_line(fmt::format("{}", *size)) : fail(size.status());
+  });
+}
+
+int exchange(const Options& options, std::string_view key, const Value& value) {
+  return with_value(options, key, value, [&](Client& client, std::string_view bytes) {
+    const Result<std::optional<std::string>> old = client.exchange(key, bytes);
+    if (!old) return fail(old.status());
+    return *old ? print_value(**old) : int{kExitDone};
+  });
+}
+
+int get(const Options& options, std::string_view key, bool token) {
+  return with_key(options, key, [&](Client& client) {
+    if (!token) {
+      const Result<std::string> value = client.get(key);
+      return value ? print_value(*value) : fail(value.status());
+    }
+    const Result<ValueAndToken> found = client.get_with_token(key);
+    if (!found) return fail(found.status());
+    const int written = print_value(found->value);
+    fmt::print(stderr, "{}\n", text_of(found->token));
+    return written;
+  });
+}
+
+int take(const Options& options, std::string_view key) {
+  return with_key(options, key, [&](Client& client) {
+    const Result<std::string> value = client.take(key);
+    return value ? print_value(*value) : fail(value.status());
+  });
+}
+
+int erase(const Options& options, std::string_view key, const std::optional<std::string>& token_text) {
+  return with_token(token_text, [&](const Token& token) {
+    return with_key(options, key, [&](Client& client) {
+      return finish(token_text ? client.erase_if(key, token) : client.erase(key));
+    });
+  });
 }
 
 int exists(const Options& options, std::string_view key) {
@@ -109,9 +192,7 @@ int increment(const Options& options, std::string_view key, const std::string& b
   return with_key(options, key, [&](Client& client) {
     const Result<std::int64_t> sum = client.increment(key, *number);
     if (!sum) return fail(sum.status());
-    Output output;
-    output.write(fmt::format("{}\n", *sum));
-    return output.finish();
+    return print_line(fmt::format("{}", *sum));
   });
 }
 

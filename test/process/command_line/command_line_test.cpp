@@ -1,4 +1,5 @@
 // The command line: every subcommand, what it prints, and its exit code.
+#include <cctype>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
@@ -75,6 +76,57 @@ TEST(CommandLine, PutGetExistsAndEraseDoWhatTheySay) {
   expect_output(hostmap(server, {"get", "language"}), "C");
   expect_silence(hostmap(server, {"erase", "language"}));
   EXPECT_EQ(server.stat("entries"), 0u);
+}
+
+TEST(CommandLine, AppendExchangeAndTakePrintWhatTheySay) {
+  const Server server;
+  expect_output(hostmap(server, {"append", "log", "one;"}), "4\n");
+  expect_output(shell(server, "printf 'two;' | \"$@\"", {"append", "log", "-"}), "8\n");
+  expect_output(hostmap(server, {"get", "log"}), "one;two;");
+  expect_silence(hostmap(server, {"exchange", "owner", "first"}));
+  expect_output(hostmap(server, {"exchange", "owner", "second"}), "first");
+  expect_output(shell(server, "printf third | \"$@\"", {"exchange", "owner", "-"}), "second");
+  expect_output(hostmap(server, {"take", "owner"}), "third");
+  expect_refusal(hostmap(server, {"take", "owner"}), 1, {"hostmap: no such key"});
+  expect_output(hostmap(server, {"append", "-x", "owner", "\\x00"}), "1\n");
+  expect_output(hostmap(server, {"take", "-x", "\\x6fwner"}), std::string(1, '\0'));
+}
+
+TEST(CommandLine, PutIfAbsentAndIfPresentSetOnlyThen) {
+  const Server server;
+  expect_refusal(hostmap(server, {"put", "--if-present", "key", "a"}), 1, {"hostmap: no such key"});
+  expect_silence(hostmap(server, {"put", "--if-absent", "key", "b"}));
+  expect_refusal(hostmap(server, {"put", "--if-absent", "key", "c"}), 1, {"exists already"});
+  expect_output(hostmap(server, {"get", "key"}), "b");
+  expect_silence(shell(server, "printf d | \"$@\"", {"put", "key", "-", "--if-present"}));
+  expect_output(hostmap(server, {"get", "key"}), "d");
+}
+
+TEST(CommandLine, ATokenFromGetAllowsOnePutOrErase) {
+  const Server server;
+  expect_silence(hostmap(server, {"put", "key", "a"}));
+  const auto token_of_key = [&] {
+    const Ran ran = hostmap(server, {"get", "--token", "key"});
+    EXPECT_EQ(ran.exit, kSuccess);
+    EXPECT_TRUE(std::regex_match(ran.errors, std::regex("[0-9a-f]{32}\n"))) << ran.errors;
+    return ran.errors.substr(0, 32);
+  };
+  EXPECT_EQ(hostmap(server, {"get", "--token", "key"}).output, "a");
+  const std::string first = token_of_key();
+  expect_silence(hostmap(server, {"put", "key", "b", "--if-token", first}));
+  expect_refusal(hostmap(server, {"put", "key", "c", "--if-token", first}), 1, {"not the expected one"});
+  expect_refusal(hostmap(server, {"erase", "key", "--if-token", first}), 1, {"not the expected one"});
+  expect_output(hostmap(server, {"get", "key"}), "b");
+  std::string second = token_of_key();
+  for (char& digit : second) digit = static_cast<char>(std::toupper(digit));
+  expect_silence(hostmap(server, {"erase", "key", "--if-token=" + second}));
+  expect_refusal(hostmap(server, {"erase", "key", "--if-token", second}), 1, {"hostmap: no such key"});
+  expect_refusal(hostmap(server, {"get", "--token", "key"}), 1, {"hostmap: no such key"});
+  // The zero token stands for an absent key.
+  const std::string zero(32, '0');
+  expect_refusal(hostmap(server, {"erase", "key", "--if-token", zero}), 4, {"zero token"});
+  expect_silence(hostmap(server, {"put", "key", "d", "--if-token", zero}));
+  expect_refusal(hostmap(server, {"put", "key", "e", "--if-token", zero}), 1, {"exists already"});
 }
 
 TEST(CommandLine, AMissingKeyIsExitCodeOne) {
@@ -329,6 +381,22 @@ TEST(CommandLine, BadInputIsRefusedWithTheReason) {
       {{"get", ""}, {"KEY", "empty"}},
       {{"erase", ""}, {"KEY", "empty"}},
       {{"exists", ""}, {"KEY", "empty"}},
+      {{"append", "", "-"}, {"KEY", "empty"}},
+      {{"exchange", "", "-"}, {"KEY", "empty"}},
+      {{"take", ""}, {"KEY", "empty"}},
+      {{"append", "k"}, {"VALUE", "hostmap append --help"}},
+      {{"take", "k", "v"}, {"'v'"}},
+      {{"put", "k", "v", "--if-absent", "--if-present"}, {"--if-absent", "--if-present"}},
+      {{"put", "k", "v", "--if-absent", "--if-token", std::string(32, 'a')}, {"--if-absent", "--if-token"}},
+      {{"put", "k", "v", "--if-present", "--if-token", std::string(32, 'a')}, {"--if-present", "--if-token"}},
+      {{"put", "k", "v", "--if-token"}, {"--if-token"}},
+      {{"put", "k", "v", "--if-token", "abc"}, {"token 'abc' has 3 characters", "32 hexadecimal digits"}},
+      {{"put", "k", "v", "--if-token", std::string(33, 'a')}, {"33 characters", "get --token"}},
+      {{"put", "k", "v", "--if-token", std::string(31, 'a') + "g"}, {"not hexadecimal", "get --token"}},
+      {{"put", "k", "v", "--if-token", "-" + std::string(31, 'a')}, {"not hexadecimal"}},
+      {{"put", "k", "v", "--if-token", std::string(16, 'a') + "+" + std::string(15, 'a')}, {"not hexadecimal"}},
+      {{"erase", "k", "--if-token", "abc"}, {"token 'abc' has 3 characters"}},
+      {{"erase", "k", "--if-token", std::string(32, 'x')}, {"not hexadecimal"}},
       {{"incr", ""}, {"KEY", "empty"}},
       {{"get"}, {"KEY"}},
       {{"get", "a", "b"}, {"'b'"}},
@@ -381,8 +449,8 @@ TEST(CommandLine, EverySubcommandHasHelpWithAnExample) {
   const Server server;
   const Ran all = hostmap(server, {"--help"});
   EXPECT_EQ(all.exit, kSuccess);
-  for (const char* verb :
-       {"put", "get", "erase", "exists", "incr", "scan", "clear", "stat", "ls", "ping", "stop", "check", "help"}) {
+  for (const char* verb : {"put", "append", "exchange", "get", "take", "erase", "exists", "incr", "scan", "clear",
+                           "stat", "ls", "ping", "stop", "check", "help"}) {
     SCOPED_TRACE(verb);
     EXPECT_NE(all.output.find(std::string("\n  ") + verb), std::string::npos);
     const Ran ran = hostmap(server, {verb, "--help"});
@@ -397,8 +465,8 @@ TEST(CommandLine, EverySubcommandHasHelpWithAnExample) {
 std::vector<std::vector<std::string>> commands_that_help() {
   std::vector<std::vector<std::string>> commands{
       {program("hostmap"), "--help"}, {program("hostmap-server"), "--help"}, {program("hostmap-client"), "--help"}};
-  for (const char* verb :
-       {"put", "get", "erase", "exists", "incr", "scan", "clear", "stat", "ls", "ping", "stop", "check", "help"}) {
+  for (const char* verb : {"put", "append", "exchange", "get", "take", "erase", "exists", "incr", "scan", "clear",
+                           "stat", "ls", "ping", "stop", "check", "help"}) {
     commands.push_back({program("hostmap"), verb, "--help"});
   }
   return commands;
