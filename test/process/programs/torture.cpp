@@ -11,8 +11,8 @@
 //   crowd     connections that put a key at the beginning, do nothing meanwhile, and must still work at the end
 //   server    is killed and started again, with another number of workers each time; stops with --keep and is started;
 //             hands over to another one, which is sometimes killed before it serves; is stopped and continued
-//   map       has little memory with one seed of three: a refused change must not have been applied. In every second round
-//             another client clears it all the time
+//   map       has little memory with one seed of three, and a limit that rises and falls: a refused change must not have been
+//             applied. In every second round another client clears it all the time
 //
 // After a round: each register's history must be linearizable (history.hpp), each counter's numbers must occur once. Then
 // the map is cleared, up to 300 times, another server continues it, no key must be left, and `hostmap check` must find
@@ -491,8 +491,15 @@ class Torture {
     const Result<std::string> found = client.get(key);
     if (!status.ok() || !found || *found != value) fail("one of the crowd: " + std::string(status.message()));
   }
+  // Only where writes may be refused.
+  void change_limit() {
+    const std::string size = std::to_string(1 + random_.below(48)) + "M";
+    const Ran ran = run({folder_ / "hostmap", "--name", name_, "limit", size});
+    if (!(ran.exit == kSuccess)) fail("limit " + size + ": " + ran.errors);
+  }
   // The server ends, in one of several ways, and another one continues what it leaves.
   void change_server() {
+    if (may_be_full()) change_limit();
     const std::string workers = std::to_string(1 + random_.below(4));
     switch (random_.below(4)) {
       case 0:
