@@ -162,7 +162,8 @@ inline constexpr bool payload_fits(const OpFacts& facts, std::uint64_t bytes) no
   return false;
 }
 
-// The most bytes beside its key that a request may carry where values have at most `most`, which is 8 or more.
+// The most bytes beside its key that a request may carry where values have at most `most` (8 or more; 0: what it carries beside
+// its values).
 inline constexpr std::uint64_t most_payload(const OpFacts& facts, std::uint64_t most) noexcept {
   switch (facts.payload) {
     case Payload::kComparison:

@@ -403,7 +403,9 @@ bool Dispatcher::hold_elsewhere() {
     stream.held = pieces_.reserve(place(), stream.total());
     return stream.held || stream.hold_bytes(stream.total());
   }
-  if (stream.total() > values * shard_.most_replaced_bytes()) return false;
+  // What it carries beside its values, such as a token, is not stored in the table.
+  const std::uint64_t beside = most_payload(facts_of(stream.op), 0);
+  if (stream.total() > beside + values * shard_.most_replaced_bytes()) return false;
   if (!streams_.take(channel_.end->streamed, stream.total(), table_.memory_limit())) return false;
   stream.charged = stream.total();
   stream.held = true;

@@ -154,6 +154,10 @@ TEST_P(FullMemory, UpdatesThatNeedNoMoreMemoryWorkWithAnySize) {
         ASSERT_EQ(client.put(entry_key(i), value), StatusCode::kOk) << bytes << " bytes, " << i << " of " << count;
         ASSERT_TRUE(*client.get(entry_key(i)) == value);
         ASSERT_EQ(client.compare_exchange(entry_key(i), value, now), StatusCode::kOk) << bytes << " bytes";
+        const Result<ValueAndToken> found = client.get_with_token(entry_key(i));
+        ASSERT_TRUE(found && found->value == now);
+        ASSERT_EQ(client.put_if(entry_key(i), value, found->token), StatusCode::kOk) << bytes << " bytes";
+        ASSERT_EQ(client.replace(entry_key(i), now), StatusCode::kOk) << bytes << " bytes";
       }
       for (std::uint64_t i = 0; i < std::min<std::uint64_t>(number, 300); ++i) {
         ASSERT_EQ(*client.increment("n " + std::to_string(i)), round + 2) << bytes << " bytes beside it";

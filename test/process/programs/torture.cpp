@@ -4,7 +4,7 @@
 // In rounds of at most 20 s, each on keys of its own:
 //
 //   keys      of 8 bytes and of up to 65,536
-//   clients   put, get, compare-exchange (by value or token) and increment shared keys; insert and erase keys of their own, whose values they
+//   clients   put, get, compare-exchange (by value or token), exchange and increment shared keys; insert and erase keys of their own, whose values they
 //             know; values prove that they are whole. Their calls and answers are recorded in files that outlive them. A
 //             killed client is replaced by another one. Some read by ring; some have short timeouts, and do not know the
 //             outcome of calls that timed out
@@ -219,10 +219,11 @@ class Player {
     for (const std::uint64_t operation : operations) end(operation);
   }
   void exchange(unsigned key) {
-    const std::optional<std::string> old = get(key);
-    if (!old) return;
     const std::uint64_t number = fresh();
     const std::string value = value_of(number, key);
+    if (random_.one_in(3)) return exchange_whatever_is_there(key, number, value);
+    const std::optional<std::string> old = get(key);
+    if (!old) return;
     const std::uint64_t operation = start(Operation::kExchange, key, number);
     const Status status = random_.one_in(2) ? client_->compare_exchange(key_of(round_, key), *old, value)
                                             : client_->put_if(key_of(round_, key), value,
@@ -232,6 +233,14 @@ class Player {
     const bool is_gone = role_ == Role::kPlaysCleared && status == StatusCode::kNotFound;
     if (!(status == StatusCode::kMismatch) && !is_gone) return end_without_success(operation, status);
     history_.forget(operation);
+  }
+  void exchange_whatever_is_there(unsigned key, std::uint64_t number, const std::string& value) {
+    const std::uint64_t operation = start(Operation::kExchange, key, number);
+    const Result<std::optional<std::string>> old = client_->exchange(key_of(round_, key), value);
+    if (!old) return end_without_success(operation, old.status());
+    const std::optional<std::uint64_t> seen = *old ? unseal(**old, key) : 0;
+    if (!seen) return fault(kTorn);
+    end(operation, *seen);
   }
   void increment(unsigned counter) {
     const std::uint64_t operation = start(Operation::kIncrement, counter);
