@@ -1,9 +1,11 @@
 // Token: which value a key had when it was read, for changes that apply only while it still has that value.
 //
-//   auto stock = map->get_with_token("apples");
-//   if (!stock) return complain(stock.status().message());
-//   auto status = map->put_if("apples", fewer(stock->value), stock->token);
-//   if (status == hostmap::StatusCode::kMismatch) return try_again();   // somebody else has changed it
+//   auto map = hostmap::Client::connect();
+//   if (!map) return complain(map.status().message());
+//   auto value = map->get_with_token("members");           // Result<ValueAndToken>
+//   if (!value) return complain(value.status().message());
+//   auto status = map->put_if("members", value->value + "ann;", value->token);
+//   if (status == hostmap::StatusCode::kMismatch) return complain("somebody else has changed it: try again");
 #pragma once
 
 #include <compare>
