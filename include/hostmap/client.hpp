@@ -36,6 +36,7 @@
 #include <type_traits>
 #include <vector>
 
+#include <hostmap/batch.hpp>
 #include <hostmap/bytes.hpp>
 #include <hostmap/options.hpp>
 #include <hostmap/status.hpp>
@@ -237,6 +238,19 @@ class Client {
                               std::type_identity_t<Number> initial = 0) noexcept {
     return add_stored(key, by, initial);
   }
+
+  /// Sends all `operations`, many of them at once, then waits for their answers: `outcomes[i]` becomes that of `operations[i]`,
+  /// with the status that the single call would have returned. Each succeeds or fails by itself; an invalid one disturbs no
+  /// other. Not a transaction: other clients see the changes one by one. The operations of one key, and all that its lane
+  /// serves, are applied in the order of the batch; between lanes there is no order. A get is a direct read, for which the batch
+  /// first waits for the answers to earlier operations in its lane: put gets first, or use multi_get. Spins and sleeps like put;
+  /// allocates only the values of gets, and the channels of lanes that are used for the first time. Up to 64 requests are on
+  /// their way in each lane; other writes of this client wait until the call returns.
+  /// Returns kOk if each operation has an outcome of its own (of a read_only client, kPermission for each change). Otherwise
+  /// what ended the batch, which is also the outcome of all operations without an answer; those may or may not have been applied:
+  /// kTimeout (one timeout for the whole call), kClosed, kInternal, or why nothing was sent: kNoServer and what connect()
+  /// returns. kInvalid: `outcomes` is shorter than `operations`; then nothing was sent and no outcome was changed.
+  Status apply(std::span<const Operation> operations, std::span<Outcome> outcomes) noexcept;
 
   /// The values of `keys`, each as get() would return it; faster than single calls, because the memory accesses overlap. Not
   /// a snapshot. Empty if the vector of results cannot be allocated. Blocks like get() for each key.

@@ -35,7 +35,7 @@ Status Client::Impl::put_if(Deadline& limit, const Bytes& key, const Bytes& valu
 
 Status Client::Impl::erase_if(Deadline& limit, const Bytes& key, const Token& token) noexcept {
   if (token == Token{}) {
-    return {StatusCode::kInvalid, "the zero token stands for an absent key, which cannot be erased"};
+    return absent_key_status();
   }
   const std::span<const std::byte> head(reinterpret_cast<const std::byte*>(&token), sizeof token);
   return mutate_within(limit, Op::kEraseIf, key, head, 0);

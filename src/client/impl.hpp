@@ -6,6 +6,7 @@
 //   conditions.cpp changes that depend on the value, by its token
 //   numbers.cpp    numbers as text or as 8 bytes
 //   multi_get.cpp  gets of several keys at once
+//   batch.cpp      batches of requests with an answer for each
 //
 // Threads: any number. Reads need no lock; a thread that writes holds own.turn, one thread at a time.
 #pragma once
@@ -141,6 +142,7 @@ struct Client::Impl {
   Status with_turn(Deadline& limit, const Write& write) noexcept;
   Status send_and_await(Session& session, std::uint32_t lane, Op op, std::span<const std::byte> key,
                         const ValueParts& value, std::int64_t* number, Deadline& limit) noexcept;
+  Status apply(std::span<const Operation> operations, std::span<Outcome> outcomes, Deadline& limit) noexcept;
   Session* session_to_read() noexcept;
   static Session* session_to_read_with_care(Session* session) noexcept;
   bool still_current(const Session* session) const noexcept;
@@ -222,6 +224,10 @@ inline std::span<const std::byte> span_of(const Bytes& bytes) noexcept { return 
 inline Status key_status(const Bytes& key) noexcept {
   if (key.size() == 0) return {StatusCode::kInvalid, "the key is empty; a key has 1 to 65,536 bytes"};
   return {StatusCode::kTooLarge, "the key is longer than 65,536 bytes"};
+}
+
+inline Status absent_key_status() noexcept {
+  return {StatusCode::kInvalid, "the zero token stands for an absent key, which cannot be erased"};
 }
 
 inline bool is_key(const Bytes& key) noexcept { return key.size() - 1 < kMaxKeyBytes; }

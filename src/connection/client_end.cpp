@@ -1,6 +1,7 @@
 #include "connection/client_end.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <climits>
 #include <sched.h>
 
@@ -140,10 +141,11 @@ Status ClientChannel::await_consumed_and_take_answers(std::uint64_t position, De
 
 // Waits until so many requests are consumed. The worker consumes none while their answers have no room, and answers to calls
 // that have timed out are still in the ring: a thread that waits for room must free room. Each answer ends the sleep, because
-// `waiting` cannot express both: while answers are outstanding, the thread waits for an answer or for room.
+// `waiting` cannot express both: while answers are certain to come, the thread waits for an answer or for room. Answers that
+// may come, to requests that ask for refusals alone, are small, and as many as can be outstanding leave the worker room enough.
 template <typename Ready>
 Status ClientChannel::wait_for_room(std::uint64_t wake_at, Ready&& ready, Deadline& deadline) {
-  while (awaited_count_ != 0) {
+  while (awaited_count_ > static_cast<std::uint32_t>(std::popcount(quiet_))) {
     const auto either = [&]() noexcept { return ready() || answers_.poll(); };
     // Room follows the outstanding answers for certain: nothing else delays the worker.
     if (Status status = wait(kWaitingForAnswer, 0, either, deadline); !status.ok()) return status;
@@ -159,8 +161,12 @@ Status ClientChannel::send_any(Op op, bool wants_answer, std::span<const std::by
                                Deadline& deadline) {
   const std::uint64_t payload = key.size() + value.size();
   if (wants_answer && awaited_count_ == kMostAwaited) [[unlikely]] {
-    if (Status status = next_answer(deadline); !status.ok()) return status;
-    skip_answer();
+    if (first_is_quiet()) {
+      if (Status status = settle(deadline); !status.ok()) return status;
+    } else {
+      if (Status status = next_answer(deadline); !status.ok()) return status;
+      skip_answer();
+    }
   }
   if (fits(payload)) [[likely]] {
     if (Status status = await_room(payload, deadline); !status.ok()) return status;
@@ -191,7 +197,7 @@ Status ClientChannel::send_any(Op op, bool wants_answer, std::span<const std::by
 void ClientChannel::await(Op op, std::uint64_t payload_bytes) noexcept {
   const std::uint64_t size = record_bytes(payload_bytes);
   const std::uint64_t position = requests_.head() + requests_.needed(size) - size;
-  awaited_[(first_awaited_ + awaited_count_++) % kMostAwaited] = {request_mark(position), op};
+  note_awaited(op, position);
 }
 
 // The answer to the oldest outstanding request, however late.
@@ -205,9 +211,8 @@ Status ClientChannel::next_answer(Deadline& deadline) {
   const AnswerHead head = decode_answer_head(word);
   answer_bytes_ = record_bytes(head.value_bytes);
   if (answer_bytes_ > answers_.limit() || head.code > static_cast<std::uint8_t>(StatusCode::kInternal) ||
-      awaited_count_ == 0 || head.request != awaited_[first_awaited_].mark) {
-    end_.break_off();
-    return {StatusCode::kInternal, kInvalidAnswer};
+      awaited_count_ == 0 || (head.request != awaited_[first_awaited_].mark && !pass_quiet(head.request))) {
+    return invalid_answer();
   }
   answered_ = awaited_[first_awaited_].op;
   first_awaited_ = (first_awaited_ + 1) % kMostAwaited;
@@ -224,8 +229,94 @@ Status ClientChannel::await_answer(Deadline& deadline) {
   }
 }
 
-// The current answer belongs to a call that has timed out. Its result for writes is kept for the next flush.
+Status ClientChannel::send_in_batch(Op op, bool quiet, std::span<const std::byte> key, const ValueParts& value,
+                                    void* ticket, Deadline& deadline) {
+  if (awaited_count_ == kMostAwaited) {
+    // Half of them at once, so that one wait serves for many. What calls that timed out have left comes first.
+    Status status =
+        batched_ == 0 ? settle(deadline) : take_outcomes(std::min(batched_ - 1, kMostAwaited / 2), deadline);
+    if (!status.ok()) return status;
+  }
+  const std::uint64_t payload = key.size() + value.size();
+  if (fits(payload)) {
+    if (Status status = await_room(payload, deadline); !status.ok()) return status;
+    publish_in_batch(op, quiet, key, value, ticket);
+    return {};
+  }
+  if (Status status = send_any(op, true, key, value, deadline); !status.ok()) return status;
+  note_in_batch(ticket, false, requests_.head());
+  return {};
+}
+
+Status ClientChannel::take_outcomes(std::uint32_t left, Deadline& deadline) {
+  if (Status status = take_known_outcomes(); !status.ok() || batched_ <= left) return status;
+  const std::uint64_t end = ends_[(first_awaited_ + awaited_count_ - left - 1) % kMostAwaited];
+  if (Status status = await_consumed_and_take_answers(end, deadline); !status.ok()) return status;
+  if (Status status = take_known_outcomes(); !status.ok() || batched_ <= left) return status;
+  return invalid_answer();  // consumed, and not answered
+}
+
+Status ClientChannel::take_known_outcomes() noexcept {
+  // [consumed.load] acquire; pairs with [consumed.publish]: loaded first, so that the answers to what is consumed are there
+  consumed_ = control_->requests_consumed.load(std::memory_order_acquire);
+  for (Deadline none(std::chrono::nanoseconds(0)); awaited_count_ != 0 && answers_.poll();) {
+    if (Status status = next_answer(none); !status.ok()) return status;
+    skip_answer();
+  }
+  if (awaited_count_ == 0) return {};
+  if (std::popcount(quiet_) == static_cast<int>(awaited_count_) &&
+      ends_[(first_awaited_ + awaited_count_ - 1) % kMostAwaited] <= consumed_) {  // the usual case: all of them
+    quiet_ = 0;
+    awaited_count_ = 0;
+    batched_ = 0;
+    return {};
+  }
+  while (first_is_quiet() && ends_[first_awaited_] <= consumed_) take_quiet();
+  return {};
+}
+
+// Waits until nothing is outstanding.
+Status ClientChannel::settle(Deadline& deadline) {
+  if (Status status = await_consumed_and_take_answers(requests_.head(), deadline); !status.ok()) return status;
+  if (Status status = take_known_outcomes(); !status.ok() || awaited_count_ == 0) return status;
+  return invalid_answer();  // consumed, and not answered
+}
+
+// What the server says is not valid: the connection ends.
+Status ClientChannel::invalid_answer() noexcept {
+  end_.break_off();
+  return {StatusCode::kInternal, kInvalidAnswer};
+}
+
+// The oldest outstanding request was done, without an answer.
+void ClientChannel::take_quiet() noexcept {
+  quiet_ &= ~(std::uint64_t{1} << first_awaited_);
+  first_awaited_ = (first_awaited_ + 1) % kMostAwaited;
+  batched_ = std::min(batched_, --awaited_count_);
+}
+
+// Takes those that were done without an answer before the request with this mark, which was answered. False: there is no such.
+bool ClientChannel::pass_quiet(std::uint16_t mark) noexcept {
+  while (awaited_count_ != 0) {
+    if (awaited_[first_awaited_].mark == mark) return true;
+    if (!first_is_quiet()) break;
+    take_quiet();
+  }
+  return false;
+}
+
+// The current answer belongs to a request of the batch, or to a call that has timed out. Of the latter, the result for writes is
+// kept for the next flush.
 void ClientChannel::skip_answer() noexcept {
+  const std::uint32_t slot = (first_awaited_ + kMostAwaited - 1) % kMostAwaited;
+  quiet_ &= ~(std::uint64_t{1} << slot);
+  if (awaited_count_ < batched_) {
+    --batched_;
+    take_(tickets_[slot], answer_);
+    release();
+    wake_worker();  // it may have waited for this room
+    return;
+  }
   const OpFacts& facts = facts_of(answered_);
   std::uint64_t failed = answer_.code != StatusCode::kOk && facts.mutates ? 1 : 0;
   if (facts.answer == AnswerForm::kReport) failed = refused_writes(answer_.value);

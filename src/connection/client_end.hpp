@@ -96,6 +96,44 @@ class ClientChannel {
   const Answer& answer() const noexcept { return answer_; }
   void release() noexcept;
 
+  // --- Batches: several requests, whose outcomes are taken later, in the order of the requests.
+  //
+  // The owner of the channel calls begin_batch(), sends, takes the outcomes until outstanding() is 0, or gives the rest up; it
+  // makes no other call in between, except those that wait for what is consumed.
+  // Requests whose answer is a code alone ask for one only if they are refused: what the server has consumed without an answer
+  // was done. So a batch costs the server hardly more than requests without answers.
+
+  // Receives the answer to the request that was sent with `ticket`. Those that are not answered were done.
+  using TakeAnswer = void (*)(void* ticket, const Answer& answer) noexcept;
+  void begin_batch(TakeAnswer take) noexcept { take_ = take; }
+  // Sends a request that fits a record if the ring certainly has room, and not too many are outstanding. `quiet`: its answer
+  // would be a code alone. Never blocks.
+  bool try_send_in_batch(Op op, bool quiet, std::span<const std::byte> key, std::span<const std::byte> value,
+                         void* ticket) noexcept {
+    const std::uint64_t size = record_bytes(key.size() + value.size());
+    if (awaited_count_ == kMostAwaited || size > max_record_bytes(requests_.view().capacity()) ||
+        !requests_.has_room(size, consumed_)) {
+      return false;
+    }
+    publish_in_batch(op, quiet, key, value, ticket);
+    return true;
+  }
+  // Sends a request of any size. Blocks until there is room, and less than kMostAwaited are outstanding.
+  // Errors: kTimeout, kClosed, kInternal.
+  Status send_in_batch(Op op, bool quiet, std::span<const std::byte> key, const ValueParts& value, void* ticket,
+                       Deadline& deadline);
+  // How many outcomes of the batch have not been taken.
+  std::uint32_t outstanding() const noexcept { return batched_; }
+  // Takes outcomes until outstanding() is at most `left`. Blocks until `deadline`. Errors: kTimeout, kClosed, kInternal.
+  Status take_outcomes(std::uint32_t left, Deadline& deadline);
+  // Takes the outcomes that are known by now. Never blocks. Errors: kInternal.
+  Status take_known_outcomes() noexcept;
+  // Calls `forget(ticket)` for each request whose outcome has not been taken. They are late outcomes from now on.
+  template <typename Forget>
+  void give_up_batch(const Forget& forget) noexcept {
+    for (; batched_ != 0; --batched_) forget(tickets_[(first_awaited_ + awaited_count_ - batched_) % kMostAwaited]);
+  }
+
   // The outcome of writes or flushes whose calls had timed out: known once a later call has skipped their answers.
   struct LateOutcomes {
     std::uint64_t failed = 0;  // writes
@@ -160,12 +198,48 @@ class ClientChannel {
     Op op;
   };
   void await(Op op, std::uint64_t payload_bytes) noexcept;
+  template <typename Value>
+  void publish_in_batch(Op op, bool quiet, std::span<const std::byte> key, const Value& value, void* ticket) noexcept {
+    const std::uint64_t payload = key.size() + value.size();
+    const std::uint64_t size = record_bytes(payload);
+    quiet = quiet && size <= kMostQuietBytes;
+    std::byte* const record = requests_.begin(size);
+    note_awaited(op, requests_.head());
+    note_in_batch(ticket, quiet, requests_.head() + size);
+    encode_request(record, op, quiet ? kWantsRefusal : kWantsAnswer, key, value);
+    publish(size);
+  }
+  // Of the request that was noted last.
+  void note_in_batch(void* ticket, bool quiet, std::uint64_t end) noexcept {
+    const std::uint32_t slot = (first_awaited_ + awaited_count_ - 1) % kMostAwaited;
+    tickets_[slot] = ticket;
+    ends_[slot] = end;
+    quiet_ |= std::uint64_t{quiet} << slot;
+    ++batched_;
+  }
+  void note_awaited(Op op, std::uint64_t position) noexcept {
+    awaited_[(first_awaited_ + awaited_count_++) % kMostAwaited] = {request_mark(position), op};
+  }
+  bool first_is_quiet() const noexcept { return awaited_count_ != 0 && (quiet_ >> first_awaited_ & 1) != 0; }
+  void take_quiet() noexcept;
+  bool pass_quiet(std::uint16_t mark) noexcept;
   Status next_answer(Deadline& deadline);
+  Status settle(Deadline& deadline);
+  Status invalid_answer() noexcept;
   void skip_answer() noexcept;
   std::array<Awaited, kMostAwaited> awaited_{};
   std::uint32_t first_awaited_ = 0;
   std::uint32_t awaited_count_ = 0;
   LateOutcomes late_;
+  // Of the outstanding requests, the last `batched_` are those of the current batch. Those with a bit in `quiet_` are answered
+  // only if they are refused; each is so short that no two of them in a row have the same mark.
+  static constexpr std::uint64_t kMostQuietBytes = 4096;
+  static_assert(2 * kMostAwaited * kMostQuietBytes <= kRecordUnit << 16);
+  TakeAnswer take_ = nullptr;
+  std::uint32_t batched_ = 0;
+  std::uint64_t quiet_ = 0;
+  std::array<void*, kMostAwaited> tickets_{};
+  std::array<std::uint64_t, kMostAwaited> ends_{};  // of batches: the positions behind the requests
   AdaptiveSpin spin_;
   std::timed_mutex sleeper_;
   std::int64_t unwoken_since_ns_ = 0;  // guarded by sleeper_; 0: the last wait was woken, or did not sleep

@@ -139,6 +139,8 @@ inline constexpr std::uint64_t kRecordHeadBytes = 16;  // tag and header
 inline constexpr std::uint64_t record_bytes(std::uint64_t payload_bytes) noexcept {
   return kRecordHeadBytes + round_up(payload_bytes, kRecordUnit);
 }
+// The smallest ring that a server creates.
+inline constexpr std::uint64_t kLeastRingBytes = 4096;
 // A record of more than a quarter of the ring would make the producer wait for an almost empty one: it is streamed.
 inline constexpr std::uint64_t max_record_bytes(std::uint64_t ring_bytes) noexcept { return ring_bytes / 4; }
 

@@ -13,6 +13,8 @@
 #include <cstring>
 #include <span>
 
+#include <hostmap/status.hpp>
+
 #include "layout/connection.hpp"
 #include "message/wire.hpp"
 
@@ -21,13 +23,18 @@ namespace hostmap {
 // A request as the server sees it: spans into the server's own copy.
 struct Request {
   Op op = Op::kPadding;
-  bool wants_answer = false;
+  std::uint8_t flags = 0;
   std::span<const std::byte> key;
   std::span<const std::byte> value;     // of compare_exchange and put_if: the new one
   std::span<const std::byte> expected;  // of compare_exchange: the value; of put_if and erase_if: its token
   RequestHead stream;                   // of kStream: the inner request's sizes
   std::uint64_t position = 0;           // of its record in the request ring; for the caller to fill in
   std::uint64_t next_position = 0;      // of the record behind it; likewise
+
+  // Is it answered if its outcome is `code`?
+  bool is_answered(StatusCode code) const noexcept {
+    return (flags & kWantsAnswer) != 0 || (code != StatusCode::kOk && (flags & kWantsRefusal) != 0);
+  }
 };
 
 // Divides what a request with an expectation carries into that and the new value. Requires payload_fits(). False: the
@@ -62,14 +69,14 @@ inline DecodeOutcome decode_request(const std::byte* record, std::uint64_t limit
   std::uint64_t word;
   std::memcpy(&word, record + 8, sizeof word);
   std::atomic_signal_fence(std::memory_order_seq_cst);  // [codec.once] seq_cst; pairs with [codec.once]: no second load
-  constexpr std::uint64_t kAnswerBit = std::uint64_t{kWantsAnswer} << 8;
+  constexpr std::uint64_t kFlagBits = std::uint64_t{kRequestFlags} << 8;
   constexpr std::uint64_t kPutOfWords = encode(RequestHead{Op::kPut, 0, 8, 8});
-  if ((word & ~kAnswerBit) == kPutOfWords && limit >= record_bytes(16) && space.size() >= 16) [[likely]] {
+  if ((word & ~kFlagBits) == kPutOfWords && limit >= record_bytes(16) && space.size() >= 16) [[likely]] {
     // The most frequent request by far; the way below would come to the same.
     std::memcpy(space.data(), record + kRecordHeadBytes, 16);
     record_size = record_bytes(16);
     request.op = Op::kPut;
-    request.wants_answer = (word & kAnswerBit) != 0;
+    request.flags = static_cast<std::uint8_t>(word >> 8);
     request.key = {space.data(), 8};
     request.value = {space.data() + 8, 8};
     return DecodeOutcome::kRequest;
@@ -77,7 +84,7 @@ inline DecodeOutcome decode_request(const std::byte* record, std::uint64_t limit
   const RequestHead head = decode_request_head(word);
   const std::uint64_t payload = request_payload_bytes(head);
   const std::uint64_t size = record_bytes(payload);
-  if (size > limit || (head.flags & ~kWantsAnswer) != 0) return DecodeOutcome::kMalformed;
+  if (size > limit || (head.flags & ~kRequestFlags) != 0) return DecodeOutcome::kMalformed;
   const OpFacts& facts = facts_of(head.op);
   const bool key_bits = (word >> 16 & 0xffff) != 0;
   if (!payload_fits(facts, head.value_bytes) || (!facts.has_key && key_bits)) return DecodeOutcome::kMalformed;
@@ -90,14 +97,14 @@ inline DecodeOutcome decode_request(const std::byte* record, std::uint64_t limit
   }
   record_size = size;
   request.op = head.op;
-  request.wants_answer = (head.flags & kWantsAnswer) != 0;
+  request.flags = head.flags;
   if (head.op == Op::kStream) {
     std::uint64_t inner;
     std::memcpy(&inner, space.data(), sizeof inner);
     request.stream = head;
     request.stream.op = static_cast<Op>(inner);
     const OpFacts& inner_facts = facts_of(request.stream.op);
-    if (inner > 0xff || !inner_facts.streams || !payload_fits(inner_facts, head.value_bytes) || request.wants_answer) {
+    if (inner > 0xff || !inner_facts.streams || !payload_fits(inner_facts, head.value_bytes) || request.flags != 0) {
       return DecodeOutcome::kMalformed;
     }
     request.key = {};
@@ -164,17 +171,15 @@ class ValueParts {
 
 // Each writes a record of record_bytes(payload) bytes at `record`, all but its tag.
 
-inline void encode_request(std::byte* record, Op op, bool wants_answer, std::span<const std::byte> key,
+inline void encode_request(std::byte* record, Op op, std::uint8_t flags, std::span<const std::byte> key,
                            std::span<const std::byte> value) noexcept {
-  const std::uint8_t flags = wants_answer ? kWantsAnswer : std::uint8_t{0};
   codec_detail::write_record(record, encode(RequestHead{op, flags, key.size(), value.size()}), key, value);
 }
 
-inline void encode_request(std::byte* record, Op op, bool wants_answer, std::span<const std::byte> key,
+inline void encode_request(std::byte* record, Op op, std::uint8_t flags, std::span<const std::byte> key,
                            const ValueParts& value) noexcept {
   if (value.in_one_part()) [[likely]]
-    return encode_request(record, op, wants_answer, key, value.first_part());
-  const std::uint8_t flags = wants_answer ? kWantsAnswer : std::uint8_t{0};
+    return encode_request(record, op, flags, key, value.first_part());
   codec_detail::write_record(record, encode(RequestHead{op, flags, key.size(), value.size()}), {}, {});
   value.copy_behind(key, 0, key.size() + value.size(), record + kRecordHeadBytes);
 }
@@ -187,9 +192,8 @@ inline void encode_stream(std::byte* record, Op inner, std::uint64_t key_bytes, 
 }
 
 // A piece of a stream: bytes [begin, begin + size) of the inner request's key and value, one behind the other.
-inline void encode_piece(std::byte* record, bool wants_answer, std::span<const std::byte> key, const ValueParts& value,
+inline void encode_piece(std::byte* record, std::uint8_t flags, std::span<const std::byte> key, const ValueParts& value,
                          std::uint64_t begin, std::uint64_t size) noexcept {
-  const std::uint8_t flags = wants_answer ? kWantsAnswer : std::uint8_t{0};
   codec_detail::write_record(record, encode(RequestHead{Op::kPiece, flags, 0, size}), {}, {});
   value.copy_behind(key, begin, size, record + kRecordHeadBytes);
 }

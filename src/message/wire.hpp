@@ -23,7 +23,8 @@
 //                                                         key and value
 //   piece             none   the next bytes               none until the last piece; then that of the inner request
 //
-// Only requests with kWantsAnswer are answered, in the order of the requests.
+// Requests with kWantsAnswer are answered, those with kWantsRefusal only if their code is not kOk; all in the order of the
+// requests. That a request of the second kind was applied shows when the server has consumed it.
 #pragma once
 
 #include <cstddef>
@@ -36,6 +37,8 @@
 namespace hostmap {
 
 inline constexpr std::uint8_t kWantsAnswer = 1;
+inline constexpr std::uint8_t kWantsRefusal = 2;  // beside kWantsAnswer it adds nothing
+inline constexpr std::uint8_t kRequestFlags = kWantsAnswer | kWantsRefusal;
 inline constexpr std::uint32_t kLaneOfClear = 0;
 
 struct RequestHead {
@@ -50,6 +53,9 @@ struct AnswerHead {
   std::uint16_t request = 0;
   std::uint64_t value_bytes = 0;
 };
+
+// The largest answer that carries no value: a code alone, a number or a flush report.
+inline constexpr std::uint64_t kSmallAnswerBytes = record_bytes(sizeof(FlushReport));
 
 inline constexpr bool has_key(Op op) noexcept { return facts_of(op).has_key; }
 

@@ -52,7 +52,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (request.op != Op::kPut && request.op != Op::kErase) continue;
     // Encoded again, it is the same record.
     std::vector<std::byte> again(record_bytes(request.key.size() + request.value.size()));
-    encode_request(again.data(), request.op, request.wants_answer, request.key, request.value);
+    encode_request(again.data(), request.op, request.flags, request.key, request.value);
     require(again.size() == taken);
     require(std::memcmp(again.data() + 8, record.get() + 8, 8 + request.key.size() + request.value.size()) == 0);
   }

@@ -18,9 +18,9 @@ std::string random_text(Random& random, std::size_t size) {
 class CodecTest : public testing::Test {
  protected:
   // Encodes, decodes with exactly the room that is needed, and expects the same back.
-  void expect_round_trip(Op op, bool wants_answer, const std::string& key, const std::string& value) {
+  void expect_round_trip(Op op, std::uint8_t flags, const std::string& key, const std::string& value) {
     const std::uint64_t size = record_bytes(key.size() + value.size());
-    encode_request(bench_.record(size), op, wants_answer, bytes_of(key), bytes_of(value));
+    encode_request(bench_.record(size), op, flags, bytes_of(key), bytes_of(value));
     const std::uint64_t space = size - kRecordHeadBytes;
     const DecodeOutcome outcome = bench_.decode(size, space);
     ASSERT_EQ(outcome, DecodeOutcome::kRequest)
@@ -28,7 +28,7 @@ class CodecTest : public testing::Test {
     ASSERT_NO_FATAL_FAILURE(bench_.expect_within_bounds(outcome, size, space));
     ASSERT_EQ(bench_.record_size, size);
     ASSERT_EQ(bench_.request.op, op);
-    ASSERT_EQ(bench_.request.wants_answer, wants_answer);
+    ASSERT_EQ(bench_.request.flags, flags);
     ASSERT_EQ(text_of(bench_.request.key), key);
     ASSERT_EQ(text_of(bench_.request.value), value);
   }
@@ -40,9 +40,9 @@ class CodecTest : public testing::Test {
 TEST_F(CodecTest, PutsOfEverySmallSizeComeBack) {
   for (std::size_t key = 1; key <= 40; ++key) {
     for (std::size_t value = 0; value <= 40; ++value) {
-      for (const bool wants_answer : {false, true}) {
+      for (std::uint8_t flags = 0; flags <= kRequestFlags; ++flags) {
         ASSERT_NO_FATAL_FAILURE(
-            expect_round_trip(Op::kPut, wants_answer, random_text(random_, key), random_text(random_, value)));
+            expect_round_trip(Op::kPut, flags, random_text(random_, key), random_text(random_, value)));
       }
     }
   }
@@ -52,24 +52,24 @@ TEST_F(CodecTest, PutsAtTheBoundsOfTheSizesComeBack) {
   for (const std::size_t key : {std::size_t{1}, std::size_t{kMaxKeyBytes - 1}, std::size_t{kMaxKeyBytes}}) {
     for (const std::size_t value : {0u, 1u, 4095u, 4096u, 4097u, 65535u, 65536u, 65537u}) {
       ASSERT_NO_FATAL_FAILURE(
-          expect_round_trip(Op::kPut, true, random_text(random_, key), random_text(random_, value)));
+          expect_round_trip(Op::kPut, kWantsAnswer, random_text(random_, key), random_text(random_, value)));
     }
   }
 }
 
 TEST_F(CodecTest, ErasesAndGetsComeBack) {
   for (const std::size_t key : {1u, 7u, 8u, 9u, 100u, 65535u, 65536u}) {
-    for (const bool wants_answer : {false, true}) {
-      ASSERT_NO_FATAL_FAILURE(expect_round_trip(Op::kErase, wants_answer, random_text(random_, key), ""));
-      ASSERT_NO_FATAL_FAILURE(expect_round_trip(Op::kGet, wants_answer, random_text(random_, key), ""));
-      ASSERT_NO_FATAL_FAILURE(expect_round_trip(Op::kGet, wants_answer, random_text(random_, key),
-                                                random_text(random_, sizeof(PieceCursor))));
+    for (std::uint8_t flags = 0; flags <= kRequestFlags; ++flags) {
+      ASSERT_NO_FATAL_FAILURE(expect_round_trip(Op::kErase, flags, random_text(random_, key), ""));
+      ASSERT_NO_FATAL_FAILURE(expect_round_trip(Op::kGet, flags, random_text(random_, key), ""));
+      ASSERT_NO_FATAL_FAILURE(
+          expect_round_trip(Op::kGet, flags, random_text(random_, key), random_text(random_, sizeof(PieceCursor))));
     }
   }
 }
 
 TEST_F(CodecTest, AFlushComesBack) {
-  for (const bool wants_answer : {false, true}) expect_round_trip(Op::kFlush, wants_answer, "", "");
+  for (std::uint8_t flags = 0; flags <= kRequestFlags; ++flags) expect_round_trip(Op::kFlush, flags, "", "");
 }
 
 TEST_F(CodecTest, TheHeadOfAStreamCarriesTheSizesOfTheInnerRequest) {
@@ -86,7 +86,7 @@ TEST_F(CodecTest, TheHeadOfAStreamCarriesTheSizesOfTheInnerRequest) {
     ASSERT_EQ(bench_.decode(size, 16), DecodeOutcome::kRequest);
     EXPECT_EQ(bench_.record_size, size);
     EXPECT_EQ(bench_.request.op, Op::kStream);
-    EXPECT_FALSE(bench_.request.wants_answer);
+    EXPECT_EQ(bench_.request.flags, 0);
     EXPECT_EQ(bench_.request.stream.op, c.inner);
     EXPECT_EQ(bench_.request.stream.key_bytes, c.key);
     EXPECT_EQ(bench_.request.stream.value_bytes, c.value);
@@ -99,14 +99,14 @@ TEST_F(CodecTest, PiecesCarryTheKeyAndThenTheValue) {
   for (const std::size_t from_key : {0u, 1u, 8u, 100u, 4000u}) {
     for (const std::size_t from_value : {0u, 1u, 8u, 100u, 16000u}) {
       if (from_key + from_value == 0) continue;
-      for (const bool wants_answer : {false, true}) {
+      for (std::uint8_t flags = 0; flags <= kRequestFlags; ++flags) {
         const std::string key = random_text(random_, from_key);
         const std::string value = random_text(random_, from_value);
         const std::uint64_t size = record_bytes(from_key + from_value);
-        encode_piece(bench_.record(size), wants_answer, bytes_of(key), bytes_of(value), 0, key.size() + value.size());
+        encode_piece(bench_.record(size), flags, bytes_of(key), bytes_of(value), 0, key.size() + value.size());
         ASSERT_EQ(bench_.decode(size, size - kRecordHeadBytes), DecodeOutcome::kRequest);
         ASSERT_EQ(bench_.request.op, Op::kPiece);
-        ASSERT_EQ(bench_.request.wants_answer, wants_answer);
+        ASSERT_EQ(bench_.request.flags, flags);
         ASSERT_TRUE(bench_.request.key.empty());
         ASSERT_EQ(text_of(bench_.request.value), key + value);
       }
@@ -205,7 +205,7 @@ TEST_F(CodecTest, AnsweredRequestsAreDistinguishedByPositionFor65536Units) {
 
 TEST_F(CodecTest, TooLittleSpaceIsReportedAndNothingIsWritten) {
   const std::uint64_t size = record_bytes(100);
-  encode_request(bench_.record(size), Op::kPut, true, bytes_of("key"), bytes_of(std::string(97, 'v')));
+  encode_request(bench_.record(size), Op::kPut, kWantsAnswer, bytes_of("key"), bytes_of(std::string(97, 'v')));
   for (std::uint64_t space = 0; space < size - kRecordHeadBytes; ++space) {
     ASSERT_EQ(bench_.decode(size, space), DecodeOutcome::kNoSpace) << space;
     for (const std::byte byte : bench_.space(space)) ASSERT_EQ(byte, CodecBench::kCanary);
@@ -215,7 +215,7 @@ TEST_F(CodecTest, TooLittleSpaceIsReportedAndNothingIsWritten) {
 
 TEST_F(CodecTest, ARecordBeyondItsLimitIsMalformed) {
   const std::uint64_t size = record_bytes(100);
-  encode_request(bench_.record(size), Op::kPut, true, bytes_of("key"), bytes_of(std::string(97, 'v')));
+  encode_request(bench_.record(size), Op::kPut, kWantsAnswer, bytes_of("key"), bytes_of(std::string(97, 'v')));
   for (std::uint64_t limit = kRecordHeadBytes; limit < size; limit += kRecordUnit) {
     Request request;
     std::uint64_t record_size = 0;

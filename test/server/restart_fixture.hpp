@@ -39,6 +39,9 @@ struct Call {
   std::string expected = {};
   bool answered = true;
   StatusCode code = StatusCode::kOk;
+  bool quiet = false;  // it is answered only if it is refused
+
+  bool has_answer() const { return quiet ? code != StatusCode::kOk : answered; }
 };
 
 using Content = std::map<std::string, std::string>;
@@ -223,7 +226,10 @@ class Regions {
             ? ValueParts(std::as_bytes(std::span(&comparison, 1)), bytes_of(call.expected), bytes_of(call.value))
         : has_expectation(form) ? ValueParts(std::as_bytes(std::span(&token, 1)), bytes_of(call.value), {})
                                 : ValueParts(bytes_of(call.value));
-    if (!channel_->send_any(call.op, call.answered, bytes_of(call.key), value, deadline).ok()) {
+    const Status sent = call.quiet
+                            ? channel_->send_in_batch(call.op, true, bytes_of(call.key), value, nullptr, deadline)
+                            : channel_->send_any(call.op, call.answered, bytes_of(call.key), value, deadline);
+    if (!sent.ok()) {
       throw std::runtime_error("a request cannot be sent");
     }
   }

@@ -179,7 +179,7 @@ class ExchangeWorker {
     std::memcpy(&value, request.value.data(), sizeof value);
     ++served_;
     sum_ += value;
-    if (!request.wants_answer) return;
+    if (request.flags == 0) return;
     RingProducer& answers = answers_[client];
     encode_answer(answers.begin(record_bytes(8)), 0, 0, {}, request.value);
     answers.publish(record_bytes(8));

@@ -7,6 +7,7 @@
 #include <sys/statfs.h>
 #include <thread>
 
+#include "layout/connection.hpp"
 #include "layout/region.hpp"
 #include "layout/table.hpp"
 
@@ -15,7 +16,6 @@ namespace hostmap {
 namespace {
 
 constexpr std::uint64_t kDefaultMemory = std::uint64_t{1} << 30;
-constexpr std::uint64_t kLeastRing = 4096;
 constexpr std::uint64_t kMostRing = std::uint64_t{64} << 20;
 constexpr std::uint64_t kMostBuckets = std::uint64_t{1} << 32;
 // Docker gives a container this much /dev/shm by default.
@@ -73,8 +73,8 @@ Result<CheckedOptions> check_options(const ServerOptions& options) {
   if (!within(options.max_connections, 1, kMaxConnections)) {
     return out_of_bounds("--max-connections", options.max_connections, 1, kMaxConnections);
   }
-  if (!within(options.ring_bytes, kLeastRing, kMostRing)) {
-    return out_of_bounds("--ring-size", options.ring_bytes, kLeastRing, kMostRing);
+  if (!within(options.ring_bytes, kLeastRingBytes, kMostRing)) {
+    return out_of_bounds("--ring-size", options.ring_bytes, kLeastRingBytes, kMostRing);
   }
   if (!is_power_of_two(options.ring_bytes)) {
     return Status(StatusCode::kInvalid, "--ring-size " + std::to_string(options.ring_bytes) + " is not a power of two");

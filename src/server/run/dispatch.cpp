@@ -85,7 +85,7 @@ bool Dispatcher::prepare(const Request& request, HashedKey& key) const noexcept 
 void Dispatcher::begin(const Request& request, StatusCode code, std::uint64_t answer_bytes,
                        std::uint64_t answer_payload) noexcept {
   std::uint64_t answer_next = channel_.answers.head();
-  if (request.wants_answer) {
+  if (request.is_answered(code)) {
     answer_next += channel_.answers.needed(record_bytes(answer_bytes));
     const AnswerHead head{static_cast<std::uint8_t>(code), request_mark(request.position), answer_bytes};
     shard_.intent().begin_answer(encode(head), answer_payload);
@@ -417,7 +417,7 @@ Applied Dispatcher::take_piece(const Request& request) {
   const std::span<const std::byte> piece = request.value;
   if (stream.op == Op::kPadding || piece.size() > stream.total() - stream.received) return Applied::kMalformed;
   const bool last = stream.received + piece.size() == stream.total();
-  if (request.wants_answer && !last) return Applied::kMalformed;
+  if (request.flags != 0 && !last) return Applied::kMalformed;
   if (last) {
     channel_.memos.set_received(kNoStream, request.next_position);
     return finish_stream(request);
@@ -522,7 +522,8 @@ void Dispatcher::drop_stream() noexcept {
 void Dispatcher::finish(const Request& request, StatusCode code, Effect effect, std::span<const std::byte> prefix,
                         std::span<const std::byte> value) {
   ChannelPosition& position = *channel_.position;
-  if (request.wants_answer) {
+  const bool answered = request.is_answered(code);
+  if (answered) {
     if (effect == Effect::kNone) {
       begin(request, code, prefix.size() + value.size());
       shard_.intent().seal({});
@@ -540,7 +541,7 @@ void Dispatcher::finish(const Request& request, StatusCode code, Effect effect, 
   if ((code == StatusCode::kFull || code == StatusCode::kTooLarge) && request.op != Op::kFlush) ++counts_.refused;
   // [position.next] release; pairs with [memo.position]: the next server finds all that was stored before it
   position.request_next.store(request.next_position, std::memory_order_release);
-  if (effect == Effect::kSealed || request.wants_answer) shard_.intent().end();
+  if (effect == Effect::kSealed || answered) shard_.intent().end();
   if (effect == Effect::kSealed) shard_.upkeep();
 }
 

@@ -32,8 +32,6 @@ constexpr unsigned kSweepsPerReclaim = 16;
 constexpr unsigned kPollsPerClock = 16;
 // A parked worker polls at this interval without a bell: a hostile process can requeue its futex waiter elsewhere.
 constexpr std::int64_t kParkPatienceNs = 5'000'000'000;
-// The largest answer that needs no value: code alone, or a flush report.
-constexpr std::uint64_t kSmallAnswer = record_bytes(sizeof(FlushReport));
 
 }  // namespace
 
@@ -318,11 +316,11 @@ bool Worker::serve(ServerChannel& channel) {
       clear_waits_ = true;
       break;
     }
-    if (item.request.wants_answer) {
+    if (item.request.flags != 0) {  // it is answered, or may be
       const AnswerForm form = facts_of(item.request.op).answer;
       const bool small = form != AnswerForm::kPiece && form != AnswerForm::kInner;
       // Twice, as padding may come before it.
-      const std::uint64_t needed = 2 * (small ? kSmallAnswer : largest);
+      const std::uint64_t needed = 2 * (small ? kSmallAnswerBytes : largest);
       if (answer_room < needed) break;
       answer_room -= needed;
     }

@@ -1,0 +1,81 @@
+// Operation, Outcome: the requests of a batch and their answers. See Client::apply, multi_put, multi_erase.
+//
+//   const hostmap::Operation operations[] = {hostmap::Operation::put("language", "C++"),
+//                                            hostmap::Operation::increment("visits"),
+//                                            hostmap::Operation::get("name")};
+//   hostmap::Outcome outcomes[3];
+//   if (auto status = map->apply(operations, outcomes); !status.ok()) return complain(status.message());
+//   for (const hostmap::Outcome& outcome : outcomes) std::cout << outcome.status << "\n";
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include <hostmap/bytes.hpp>
+#include <hostmap/status.hpp>
+#include <hostmap/token.hpp>
+
+namespace hostmap {
+
+/// A request of a batch. It refers to the caller's memory, which apply reads and does not keep. The functions below create each
+/// kind; a default one is a put of the empty key, which is refused.
+struct Operation {
+  enum class Kind : std::uint8_t { kPut, kInsert, kErase, kCompareExchange, kIncrement, kGet, kPutIf, kEraseIf };
+
+  Kind kind = Kind::kPut;
+  Bytes key = std::string_view();
+  Bytes value = std::string_view();     ///< of kPut, kInsert and kPutIf; of kCompareExchange the new one
+  Bytes expected = std::string_view();  ///< of kCompareExchange
+  std::int64_t by = 0;                  ///< of kIncrement
+  Token token = {};                     ///< of kPutIf and kEraseIf
+
+  static Operation put(Bytes key, Bytes value) noexcept { return of(Kind::kPut, key, value); }
+  static Operation insert(Bytes key, Bytes value) noexcept { return of(Kind::kInsert, key, value); }
+  static Operation erase(Bytes key) noexcept { return of(Kind::kErase, key, std::string_view()); }
+  static Operation compare_exchange(Bytes key, Bytes expected, Bytes desired) noexcept {
+    Operation operation = of(Kind::kCompareExchange, key, desired);
+    operation.expected = expected;
+    return operation;
+  }
+  static Operation increment(Bytes key, std::int64_t by = 1) noexcept {
+    Operation operation = of(Kind::kIncrement, key, std::string_view());
+    operation.by = by;
+    return operation;
+  }
+  static Operation put_if(Bytes key, Bytes value, const Token& token) noexcept {
+    Operation operation = of(Kind::kPutIf, key, value);
+    operation.token = token;
+    return operation;
+  }
+  static Operation erase_if(Bytes key, const Token& token) noexcept {
+    Operation operation = of(Kind::kEraseIf, key, std::string_view());
+    operation.token = token;
+    return operation;
+  }
+  static Operation get(Bytes key) noexcept { return of(Kind::kGet, key, std::string_view()); }
+
+ private:
+  static Operation of(Kind kind, Bytes key, Bytes value) noexcept {
+    Operation operation;
+    operation.kind = kind;
+    operation.key = key;
+    operation.value = value;
+    return operation;
+  }
+};
+
+/// What an operation of a batch came to: the status that the single call of this kind would have returned.
+struct Outcome {
+  Status status;
+  std::int64_t number = 0;  ///< of an increment that succeeded: the new number
+  std::string value;        ///< of a get that succeeded
+};
+
+/// A key and its value, for Client::multi_put. Refers to the caller's memory.
+struct KeyValue {
+  Bytes key;
+  Bytes value;
+};
+
+}  // namespace hostmap

@@ -1,0 +1,237 @@
+// apply: a batch of independent requests, with an answer for each.
+//
+// The requests of a lane are sent one after another through the channel of writes, each with the wish for an answer, and their
+// answers are taken in the same order. Up to 64 are on their way in each lane. So a batch costs little more than the queueing of
+// the same requests, and one wait at its end.
+//
+// A get is a direct read, after the answers to all earlier requests of the batch in its lane: the order within a lane is that of
+// the batch.
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstring>
+
+#include "client/impl.hpp"
+
+namespace hostmap {
+
+namespace {
+
+// What is sent for each kind of operation.
+struct Form {
+  Op op;
+  Payload payload;
+  bool quiet;  // its answer is a code alone
+};
+constexpr Form form_of(Op op) noexcept { return {op, facts_of(op).payload, facts_of(op).answer == AnswerForm::kNone}; }
+// In the order of Operation::Kind.
+constexpr std::array kForms = {
+    form_of(Op::kPut),       form_of(Op::kInsert), form_of(Op::kErase), form_of(Op::kCompareExchange),
+    form_of(Op::kIncrement), form_of(Op::kGet),    form_of(Op::kPutIf), form_of(Op::kEraseIf),
+};
+
+void take_answer(void* ticket, const ClientChannel::Answer& answer) noexcept {
+  Outcome& outcome = *static_cast<Outcome*>(ticket);
+  outcome.status = answer.code;
+  if (answer.value.size() == sizeof outcome.number) {
+    std::memcpy(&outcome.number, answer.value.data(), sizeof outcome.number);
+  }
+}
+
+void reset(Outcome& outcome) noexcept {
+  outcome.status = StatusCode::kOk;
+  outcome.number = 0;
+  outcome.value.clear();
+}
+
+void set_all(std::span<Outcome> outcomes, const Status& status) noexcept {
+  for (Outcome& outcome : outcomes) outcome.status = status;
+}
+
+bool is_known(const Operation& operation) noexcept { return static_cast<std::size_t>(operation.kind) < kForms.size(); }
+
+bool reads_only(const Operation& operation) noexcept {
+  return !is_known(operation) || operation.kind == Operation::Kind::kGet;
+}
+
+// Of an operation that is not valid whatever the server: its status.
+Status check(const Operation& operation) noexcept {
+  if (!is_known(operation)) return {StatusCode::kInvalid, "there is no such kind of operation"};
+  return is_key(operation.key) ? Status() : key_status(operation.key);
+}
+
+void read_into(Client::Impl& impl, const Operation& operation, Outcome& outcome, Deadline& limit) noexcept {
+  outcome.status = impl.read_within(limit, operation.key, ValueTarget::string(outcome.value)).status();
+}
+
+class Batch {
+ public:
+  // The caller has the turn to write.
+  Batch(Client::Impl& impl, Session& session, Deadline& limit) noexcept
+      : impl_(impl), session_(session), limit_(limit) {}
+  Status apply(std::span<const Operation> operations, std::span<Outcome> outcomes) noexcept;
+
+ private:
+  Status begin(const Operation& operation, Outcome& outcome) noexcept;
+  Status send_with_expectation(std::uint32_t lane, const Form& form, const Operation& operation,
+                               Outcome& outcome) noexcept;
+  Status send(std::uint32_t lane, const Form& form, const Operation& operation, const ValueParts& value,
+              Outcome& outcome) noexcept;
+  Status read(std::uint32_t lane, const Operation& operation, Outcome& outcome) noexcept;
+  Status finish(std::uint32_t lane) noexcept;
+  void give_up(StatusCode code) noexcept;
+  ClientChannel& open_channel(std::uint32_t lane) noexcept { return *session_.end().open_channel(lane); }
+
+  Client::Impl& impl_;
+  Session& session_;
+  Deadline& limit_;
+  std::uint32_t lanes_ = 0;  // a bit for each lane in which the batch has sent requests that are not finished
+  static_assert(kMaxLanes <= 32);
+};
+
+Status Batch::apply(std::span<const Operation> operations, std::span<Outcome> outcomes) noexcept {
+  Status status;
+  std::size_t begun = 0;
+  while (begun < operations.size()) {
+    status = begin(operations[begun], outcomes[begun]);
+    if (!status.ok()) break;
+    ++begun;
+  }
+  while (status.ok() && lanes_ != 0) status = finish(static_cast<std::uint32_t>(std::countr_zero(lanes_)));
+  if (!status.ok()) [[unlikely]] {
+    give_up(status.code());
+    set_all(outcomes.subspan(begun, operations.size() - begun), status.code());
+  }
+  return status;
+}
+
+// An error ends the batch; what concerns this operation alone is its outcome.
+inline Status Batch::begin(const Operation& operation, Outcome& outcome) noexcept {
+  reset(outcome);  // what is not answered, was done
+  if (!is_known(operation) || !is_key(operation.key)) [[unlikely]] {
+    outcome.status = check(operation);
+    return {};
+  }
+  const Form& form = kForms[static_cast<std::size_t>(operation.kind)];
+  const std::uint32_t lane = session_.reader().shard_of(span_of(operation.key));
+  if (form.op == Op::kGet) return read(lane, operation, outcome);
+  if (std::max(operation.value.size(), operation.expected.size()) > session_.reader().max_value_bytes()) [[unlikely]] {
+    outcome.status = StatusCode::kTooLarge;
+    return {};
+  }
+  if (has_expectation(form.payload)) [[unlikely]]
+    return send_with_expectation(lane, form, operation, outcome);
+  std::span<const std::byte> value = span_of(operation.value);
+  if (form.payload == Payload::kNumber) value = std::as_bytes(std::span(&operation.by, 1));
+  if (form.payload == Payload::kNone) value = {};
+  if ((lanes_ >> lane & 1) != 0 &&
+      open_channel(lane).try_send_in_batch(form.op, form.quiet, span_of(operation.key), value, &outcome)) [[likely]] {
+    return {};
+  }
+  return send(lane, form, operation, value, outcome);
+}
+
+Status Batch::send_with_expectation(std::uint32_t lane, const Form& form, const Operation& operation,
+                                    Outcome& outcome) noexcept {
+  if (form.payload == Payload::kComparison) {
+    const Comparison comparison{operation.expected.size()};
+    return send(lane, form, operation,
+                {std::as_bytes(std::span(&comparison, 1)), span_of(operation.expected), span_of(operation.value)},
+                outcome);
+  }
+  const std::span<const std::byte> token = std::as_bytes(std::span(&operation.token, 1));
+  const bool has_value = form.payload == Payload::kTokenAndValue;
+  if (!(operation.token == Token{})) {
+    return send(lane, form, operation, {token, has_value ? span_of(operation.value) : token.first(0), {}}, outcome);
+  }
+  // The key is expected to be absent.
+  if (has_value) return send(lane, form_of(Op::kInsert), operation, span_of(operation.value), outcome);
+  outcome.status = absent_key_status();
+  return {};
+}
+
+Status Batch::send(std::uint32_t lane, const Form& form, const Operation& operation, const ValueParts& value,
+                   Outcome& outcome) noexcept {
+  if ((lanes_ >> lane & 1) == 0) {
+    const Result<ClientChannel*> channel = session_.channel(lane, limit_);
+    if (!channel) {
+      if (!(channel.status() == StatusCode::kFull)) return channel.status();
+      outcome.status = channel.status();
+      return {};
+    }
+    (*channel)->begin_batch(take_answer);
+    lanes_ |= std::uint32_t{1} << lane;
+  }
+  return open_channel(lane).send_in_batch(form.op, form.quiet, span_of(operation.key), value, &outcome, limit_);
+}
+
+Status Batch::read(std::uint32_t lane, const Operation& operation, Outcome& outcome) noexcept {
+  if (Status status = finish(lane); !status.ok()) return status;
+  // This thread has the turn, so the read must find no queued writes for which it would take it.
+  if (const std::uint64_t position = session_.queued_position(lane); position != 0) {
+    if (Status status = open_channel(lane).await_consumed_and_take_answers(position, limit_); !status.ok())
+      return status;
+    session_.note_applied(lane);
+  }
+  // If it connects to another server, the batch notices when it waits for the answers of this one.
+  read_into(impl_, operation, outcome, limit_);
+  return {};
+}
+
+// Takes all answers of a lane.
+Status Batch::finish(std::uint32_t lane) noexcept {
+  const std::uint32_t bit = std::uint32_t{1} << lane;
+  if ((lanes_ & bit) == 0) return {};
+  if (Status status = open_channel(lane).take_outcomes(0, limit_); !status.ok()) return status;
+  lanes_ &= ~bit;
+  session_.note_applied(lane);  // the lane is in order: writes queued before the batch are applied, too
+  return {};
+}
+
+// The batch ends early: those whose answers have arrived have their outcomes, the others get `code`.
+void Batch::give_up(StatusCode code) noexcept {
+  for (std::uint32_t lanes = lanes_; lanes != 0; lanes &= lanes - 1) {
+    ClientChannel& channel = open_channel(static_cast<std::uint32_t>(std::countr_zero(lanes)));
+    static_cast<void>(channel.take_known_outcomes());  // the batch ends already
+    channel.give_up_batch([code](void* ticket) noexcept { static_cast<Outcome*>(ticket)->status = code; });
+  }
+}
+
+}  // namespace
+
+Status Client::Impl::apply(std::span<const Operation> operations, std::span<Outcome> outcomes,
+                           Deadline& limit) noexcept {
+  if (options.read_only || std::ranges::all_of(operations, reads_only)) {
+    for (std::size_t i = 0; i < operations.size(); ++i) {
+      Outcome& outcome = outcomes[i];
+      reset(outcome);
+      outcome.status = check(operations[i]);
+      if (!outcome.status.ok()) continue;
+      if (!reads_only(operations[i])) {
+        outcome.status = may_write();
+      } else {
+        read_into(*this, operations[i], outcome, limit);
+      }
+    }
+    return {};
+  }
+  const auto refused = [&](Status status) noexcept {
+    set_all(outcomes.first(operations.size()), status);
+    return status;
+  };
+  const Turn turn(own.turn, limit);
+  if (!turn) return refused(turn_timed_out());
+  const Result<Session*> session = current(limit);
+  if (!session) return refused(session.status());
+  return Batch(*this, **session, limit).apply(operations, outcomes);
+}
+
+Status Client::apply(std::span<const Operation> operations, std::span<Outcome> outcomes) noexcept {
+  if (outcomes.size() < operations.size()) {
+    return {StatusCode::kInvalid, "there are fewer outcomes than operations; nothing was sent"};
+  }
+  Deadline limit = impl_->deadline();
+  return impl_->apply(operations, outcomes, limit);
+}
+
+}  // namespace hostmap

@@ -1,0 +1,311 @@
+// Batches: apply, with each kind of operation, its refusals, its order, and what ends a batch early.
+#include <array>
+#include <gtest/gtest.h>
+#include <map>
+#include <string>
+#include <thread>
+#include <tuple>
+#include <vector>
+
+#include <hostmap/client.hpp>
+
+#include "process/harness/sealed.hpp"
+#include "process/harness/server.hpp"
+#include "support/seed.hpp"
+
+namespace hostmap::test {
+namespace {
+
+struct Shape {
+  const char* workers;
+  const char* ring;
+  Reads reads;
+};
+
+class BatchTest : public testing::TestWithParam<Shape> {
+ protected:
+  Server server_{{"10", "--workers", GetParam().workers, "--ring-size", GetParam().ring, "--max-value", "100K"}};
+  Client map_ = server_.connect(kPatience, GetParam().reads);
+
+  std::vector<Outcome> apply(const std::vector<Operation>& operations) {
+    std::vector<Outcome> outcomes(operations.size());
+    const Status status = map_.apply(operations, outcomes);
+    EXPECT_EQ(status, StatusCode::kOk) << status.message();
+    return outcomes;
+  }
+};
+
+TEST_P(BatchTest, EachKindOfOperationHasTheOutcomeOfItsSingleCall) {
+  ASSERT_EQ(map_.put("there", "1"), StatusCode::kOk);
+  const std::vector<Outcome> outcomes = apply({
+      Operation::put("new", "value"),
+      Operation::insert("there", "2"),
+      Operation::insert("inserted", "3"),
+      Operation::erase("absent"),
+      Operation::erase("inserted"),
+      Operation::compare_exchange("there", "0", "4"),
+      Operation::compare_exchange("there", "1", "5"),
+      Operation::compare_exchange("absent", "1", "5"),
+      Operation::increment("there"),
+      Operation::increment("new"),
+      Operation::increment("counter", -7),
+      Operation::get("there"),
+      Operation::get("absent"),
+  });
+  const StatusCode expected[] = {
+      StatusCode::kOk,      StatusCode::kAlreadyExists, StatusCode::kOk, StatusCode::kNotFound,
+      StatusCode::kOk,      StatusCode::kMismatch,      StatusCode::kOk, StatusCode::kNotFound,
+      StatusCode::kOk,      StatusCode::kNotANumber,    StatusCode::kOk, StatusCode::kOk,
+      StatusCode::kNotFound};
+  for (std::size_t i = 0; i < outcomes.size(); ++i) EXPECT_EQ(outcomes[i].status, expected[i]) << i;
+  EXPECT_EQ(outcomes[8].number, 6);
+  EXPECT_EQ(outcomes[10].number, -7);
+  EXPECT_EQ(outcomes[11].value, "6");
+  EXPECT_EQ(*map_.get("new"), "value");
+  EXPECT_EQ(map_.exists("inserted"), StatusCode::kNotFound);
+}
+
+TEST_P(BatchTest, ChangesByTokenHaveTheOutcomesOfTheirSingleCalls) {
+  ASSERT_EQ(map_.put("k", "1"), StatusCode::kOk);
+  const Token one = map_.get_with_token("k")->token;
+  const std::vector<Outcome> outcomes =
+      apply({Operation::put_if("k", "2", one), Operation::put_if("k", "3", one), Operation::erase_if("k", one),
+             Operation::put_if("new", "4", Token{}), Operation::put_if("new", "5", Token{}),
+             Operation::erase_if("k", Token{}), Operation::put("k", "1"), Operation::erase_if("k", one),
+             Operation::put_if("k", "6", one)});
+  const StatusCode expected[] = {StatusCode::kOk,
+                                 StatusCode::kMismatch,
+                                 StatusCode::kMismatch,
+                                 StatusCode::kOk,
+                                 StatusCode::kAlreadyExists,
+                                 StatusCode::kInvalid,
+                                 StatusCode::kOk,
+                                 StatusCode::kOk,
+                                 StatusCode::kNotFound};
+  for (std::size_t i = 0; i < outcomes.size(); ++i) EXPECT_EQ(outcomes[i].status, expected[i]) << i;
+  EXPECT_EQ(outcomes[5].status.message(), "the zero token stands for an absent key, which cannot be erased");
+  EXPECT_EQ(map_.exists("k"), StatusCode::kNotFound);
+  EXPECT_EQ(*map_.get("new"), "4");
+}
+
+TEST_P(BatchTest, AnInvalidOperationDisturbsNoOther) {
+  const std::string long_key(65'537, 'k');
+  const std::string long_value(100 * 1024 + 1, 'v');
+  Operation unknown = Operation::put("unknown", "value");
+  unknown.kind = static_cast<Operation::Kind>(99);
+  const std::vector<Outcome> outcomes =
+      apply({Operation::put("a", "1"), Operation::put("", "1"), Operation::put(long_key, "1"),
+             Operation::put("big", long_value), Operation::compare_exchange("a", long_value, "1"), unknown,
+             Operation::get(""), Operation::put("b", "2")});
+  EXPECT_EQ(outcomes[0].status, StatusCode::kOk);
+  EXPECT_EQ(outcomes[1].status, StatusCode::kInvalid);
+  EXPECT_EQ(outcomes[1].status.message(), "the key is empty; a key has 1 to 65,536 bytes");
+  EXPECT_EQ(outcomes[2].status, StatusCode::kTooLarge);
+  EXPECT_EQ(outcomes[2].status.message(), "the key is longer than 65,536 bytes");
+  EXPECT_EQ(outcomes[3].status, StatusCode::kTooLarge);
+  EXPECT_EQ(outcomes[4].status, StatusCode::kTooLarge);
+  EXPECT_EQ(outcomes[5].status, StatusCode::kInvalid);
+  EXPECT_EQ(outcomes[5].status.message(), "there is no such kind of operation");
+  EXPECT_EQ(outcomes[6].status, StatusCode::kInvalid);
+  EXPECT_EQ(outcomes[7].status, StatusCode::kOk);
+  EXPECT_EQ(*map_.size(), 2u);
+}
+
+TEST_P(BatchTest, TooFewOutcomesAreRefusedAndNothingIsSent) {
+  const Operation operations[] = {Operation::put("a", "1"), Operation::put("b", "2")};
+  std::array<Outcome, 1> outcomes;
+  outcomes[0].number = 77;
+  const Status status = map_.apply(operations, outcomes);
+  EXPECT_EQ(status, StatusCode::kInvalid);
+  EXPECT_EQ(status.message(), "there are fewer outcomes than operations; nothing was sent");
+  EXPECT_EQ(outcomes[0].number, 77);
+  EXPECT_EQ(*map_.size(), 0u);
+}
+
+TEST_P(BatchTest, AnEmptyBatchIsDone) { EXPECT_EQ(map_.apply({}, {}), StatusCode::kOk); }
+
+TEST_P(BatchTest, OutcomesOfAnEarlierBatchAreReplaced) {
+  std::array<Outcome, 1> outcome;
+  ASSERT_EQ(map_.put("k", "41"), StatusCode::kOk);
+  for (const auto& [operation, status, number, value] :
+       {std::tuple(Operation::increment("k"), StatusCode::kOk, 42, ""),
+        std::tuple(Operation::get("k"), StatusCode::kOk, 0, "42"),
+        std::tuple(Operation::put("", ""), StatusCode::kInvalid, 0, ""),
+        std::tuple(Operation::put("k", "x"), StatusCode::kOk, 0, "")}) {
+    ASSERT_EQ(map_.apply(std::span(&operation, 1), outcome), StatusCode::kOk);
+    EXPECT_EQ(outcome[0].status, status);
+    EXPECT_EQ(outcome[0].number, number);
+    EXPECT_EQ(outcome[0].value, value);
+  }
+}
+
+// More refusals than can be outstanding, and than the smallest ring has room for, between requests that are answered always.
+TEST_P(BatchTest, ThousandsOfRefusalsEachReachTheirOperation) {
+  std::vector<std::string> keys;
+  for (int i = 0; i < 5'000; ++i) keys.push_back("key" + std::to_string(i));
+  std::vector<Operation> operations;
+  for (int i = 0; i < 5'000; ++i) {
+    const std::string& key = keys[static_cast<std::size_t>(i)];
+    operations.push_back(i % 3 == 0   ? Operation::put(key, "1")
+                         : i % 3 == 1 ? Operation::erase(key)
+                                      : Operation::increment(key, i));
+  }
+  for (int round = 0; round < 2; ++round) {
+    const std::vector<Outcome> outcomes = apply(operations);
+    for (int i = 0; i < 5'000; ++i) {
+      const Outcome& outcome = outcomes[static_cast<std::size_t>(i)];
+      ASSERT_EQ(outcome.status, i % 3 == 1 ? StatusCode::kNotFound : StatusCode::kOk) << i;
+      ASSERT_EQ(outcome.number, i % 3 == 2 ? (round + 1) * i : 0) << i;
+    }
+  }
+}
+
+// Random batches against a map of this process: outcomes and content are those of the operations one by one.
+TEST_P(BatchTest, ABatchDoesWhatItsOperationsDoOneByOne) {
+  Random random;
+  std::map<std::string, std::string> model;
+  std::vector<std::string> keys;
+  for (int i = 0; i < 40; ++i)
+    keys.push_back(i % 2 == 0 ? word_key(static_cast<std::uint64_t>(i)) : "key" + std::to_string(i));
+  const std::array<std::string, 3> numbers = {"n", word_key(1'000), "number"};
+  std::array<std::int64_t, 3> sums{};
+  const auto value = [&] {
+    if (random.one_in(30)) return std::string(random.below(60'000), 'l');
+    return random.one_in(2) ? word_key(random.below(5)) : std::to_string(random.below(5));
+  };
+  for (int round = 0; round < 150; ++round) {
+    const std::size_t count = random.below(120);
+    std::vector<std::string> values;
+    std::vector<Operation> operations;
+    values.reserve(3 * count);
+    const auto keep = [&](std::string text) -> const std::string& { return values.emplace_back(std::move(text)); };
+    std::vector<Outcome> expected(count);
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::string& key = keys[random.below(keys.size())];
+      const auto found = model.find(key);
+      const bool there = found != model.end();
+      switch (random.below(6)) {
+        case 0:
+          operations.push_back(Operation::put(key, keep(value())));
+          model[key] = values.back();
+          break;
+        case 1:
+          operations.push_back(Operation::insert(key, keep(value())));
+          if (there) expected[i].status = StatusCode::kAlreadyExists;
+          model.emplace(key, values.back());
+          break;
+        case 2:
+          operations.push_back(Operation::erase(key));
+          if (!there) expected[i].status = StatusCode::kNotFound;
+          model.erase(key);
+          break;
+        case 3: {
+          const std::string& wanted = keep(value());
+          operations.push_back(Operation::compare_exchange(key, wanted, keep(value())));
+          if (!there) {
+            expected[i].status = StatusCode::kNotFound;
+          } else if (found->second != wanted) {
+            expected[i].status = StatusCode::kMismatch;
+          } else {
+            found->second = values.back();
+          }
+          break;
+        }
+        case 4: {
+          const std::size_t which = random.below(numbers.size());
+          operations.push_back(Operation::increment(numbers[which], 3));
+          expected[i].number = sums[which] += 3;
+          break;
+        }
+        default:
+          operations.push_back(Operation::get(key));
+          if (there) {
+            expected[i].value = found->second;
+          } else {
+            expected[i].status = StatusCode::kNotFound;
+          }
+          break;
+      }
+    }
+    const std::vector<Outcome> outcomes = apply(operations);
+    for (std::size_t i = 0; i < count; ++i) {
+      ASSERT_EQ(outcomes[i].status.code(), expected[i].status.code()) << "round " << round << ", operation " << i;
+      ASSERT_EQ(outcomes[i].number, expected[i].number) << "round " << round << ", operation " << i;
+      ASSERT_EQ(outcomes[i].value, expected[i].value) << "round " << round << ", operation " << i;
+    }
+    for (const std::string& key : keys) {
+      const Result<std::string> now = map_.get(key);
+      ASSERT_EQ(now.has_value(), model.contains(key));
+      if (now) {
+        ASSERT_EQ(*now, model[key]);
+      }
+    }
+  }
+}
+
+TEST_P(BatchTest, AGetSeesQueuedWritesOfThisClient) {
+  for (int i = 0; i < 200; ++i) {
+    const std::string text = std::to_string(i);
+    ASSERT_EQ(map_.put_async("k", text), StatusCode::kOk);
+    const std::vector<Outcome> outcomes = apply({Operation::get("k"), Operation::put("l", text), Operation::get("k")});
+    EXPECT_EQ(outcomes[0].value, text);
+    EXPECT_EQ(outcomes[2].value, text);
+  }
+  EXPECT_EQ(map_.flush(), StatusCode::kOk);
+}
+
+TEST_P(BatchTest, AFlushReportsQueuedWritesAndNotThoseOfABatch) {
+  ASSERT_EQ(map_.put_async("k", "1"), StatusCode::kOk);
+  const std::vector<Outcome> outcomes = apply({Operation::erase("absent"), Operation::insert("k", "2")});
+  EXPECT_EQ(outcomes[0].status, StatusCode::kNotFound);
+  EXPECT_EQ(outcomes[1].status, StatusCode::kAlreadyExists);
+  EXPECT_EQ(map_.flush(), StatusCode::kOk);
+}
+
+TEST_P(BatchTest, ThreadsApplyBatchesAtOnce) {
+  constexpr int kThreads = 4;
+  constexpr int kRounds = 100;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([this, t] {
+      const std::string own = "own" + std::to_string(t);
+      for (int round = 0; round < kRounds; ++round) {
+        const Operation operations[] = {Operation::increment("all"), Operation::increment(own), Operation::get(own),
+                                        Operation::insert("once", own)};
+        std::array<Outcome, 4> outcomes;
+        ASSERT_EQ(map_.apply(operations, outcomes), StatusCode::kOk);
+        ASSERT_EQ(outcomes[1].number, round + 1);
+        ASSERT_EQ(outcomes[2].value, std::to_string(round + 1));
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(*map_.get("all"), std::to_string(kThreads * kRounds));
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, BatchTest,
+                         testing::Values(Shape{"1", "64K", Reads::kDirect}, Shape{"1", "4096", Reads::kDirect},
+                                         Shape{"4", "4096", Reads::kDirect}, Shape{"1", "4096", Reads::kRing}),
+                         [](const testing::TestParamInfo<Shape>& shape) {
+                           return std::string(shape.param.workers) + "Workers" + shape.param.ring +
+                                  (shape.param.reads == Reads::kRing ? "ByRing" : "Direct");
+                         });
+
+TEST(ReadOnlyBatchTest, ChangesAreRefusedAndGetsAreDone) {
+  Server server({"10"});
+  Client writer = server.connect(kPatience);
+  ASSERT_EQ(writer.put("k", "1"), StatusCode::kOk);
+  Options options = server.options();
+  options.read_only = true;
+  Result<Client> reader = Client::connect(options);
+  ASSERT_TRUE(reader) << reader.status();
+  const Operation operations[] = {Operation::put("k", "2"), Operation::get("k"), Operation::put("", "")};
+  std::array<Outcome, 3> outcomes;
+  EXPECT_EQ(reader->apply(operations, outcomes), StatusCode::kOk);
+  EXPECT_EQ(outcomes[0].status, StatusCode::kPermission);
+  EXPECT_EQ(outcomes[1].value, "1");
+  EXPECT_EQ(outcomes[2].status, StatusCode::kInvalid);
+}
+
+}  // namespace
+}  // namespace hostmap::test
