@@ -74,8 +74,8 @@ struct Outcome {
 
 /// A key and its value, for Client::multi_put. Refers to the caller's memory.
 struct KeyValue {
-  Bytes key;
-  Bytes value;
+  Bytes key = std::string_view();
+  Bytes value = std::string_view();
 };
 
 }  // namespace hostmap

@@ -78,6 +78,16 @@ template <typename Range>
 concept KeyRange = std::ranges::forward_range<Range> && StableReference<std::ranges::range_reference_t<Range>> &&
     std::convertible_to<std::ranges::range_reference_t<Range>, Bytes>;
 
+/// Keys and values for multi_put: a range that can be visited more than once, whose elements have the members `first` and
+/// `second`, such as std::map<std::string, std::string> or std::vector<std::pair<std::string_view, std::string_view>>.
+template <typename Range>
+concept PairRange = std::ranges::forward_range<Range> &&
+    std::is_lvalue_reference_v<std::ranges::range_reference_t<Range>> &&
+    requires(std::ranges::range_reference_t<Range> element) {
+  { element.first } -> std::convertible_to<Bytes>;
+  { element.second } -> std::convertible_to<Bytes>;
+};
+
 /// A type that get_as can return. Not bool: a byte other than 0 and 1 is not a valid bool.
 template <typename T>
 concept PlainResult = PlainValue<T> && !std::same_as<T, bool> && !std::is_array_v<T>;
@@ -252,6 +262,47 @@ class Client {
   /// returns. kInvalid: `outcomes` is shorter than `operations`; then nothing was sent and no outcome was changed.
   Status apply(std::span<const Operation> operations, std::span<Outcome> outcomes) noexcept;
 
+  /// Puts `entries` in their order, in batches of 64, and returns a status for each: that of put. Empty if the vector of results
+  /// cannot be allocated. If a batch ends early, its status is also that of all later entries, which are not sent. Blocks for at
+  /// most one timeout altogether.
+  std::vector<Status> multi_put(std::span<const KeyValue> entries) noexcept;
+  std::vector<Status> multi_put(std::initializer_list<KeyValue> entries) noexcept {
+    return multi_put(std::span<const KeyValue>(entries.begin(), entries.size()));
+  }
+  /// Keys and values in a map, or in another range of pairs. Exceptions of its iterators pass through.
+  template <PairRange Entries>
+  std::vector<Status> multi_put(Entries&& entries) {
+    auto at = std::ranges::begin(entries);
+    const NextEntries next = [](void* from, std::span<KeyValue> group) {
+      auto& position = *static_cast<decltype(at)*>(from);
+      for (KeyValue& entry : group) {
+        auto& element = *position;
+        entry = {element.first, element.second};
+        ++position;
+      }
+    };
+    return multi_put_from(static_cast<std::size_t>(std::ranges::distance(entries)), next, std::addressof(at));
+  }
+
+  /// Removes `keys` in their order, as multi_put puts entries; kNotFound for each that was absent.
+  std::vector<Status> multi_erase(std::span<const std::string_view> keys) noexcept;
+  std::vector<Status> multi_erase(std::initializer_list<std::string_view> keys) noexcept {
+    return multi_erase(std::span<const std::string_view>(keys.begin(), keys.size()));
+  }
+  /// Keys in any range, as those of multi_get. Exceptions of its iterators pass through.
+  template <KeyRange Keys>
+  std::vector<Status> multi_erase(Keys&& keys) {
+    auto at = std::ranges::begin(keys);
+    const auto count = static_cast<std::size_t>(std::ranges::distance(keys));
+    return multi_erase_from(count, next_keys_of<decltype(at)>(), std::addressof(at));
+  }
+
+  /// Removes each key that begins with `prefix` (1 byte or more; kInvalid if it is empty: call clear), and returns how many this
+  /// call has removed. Finds them as scan does: a key that is present during the whole call is removed, one that is added
+  /// meanwhile may remain. Takes time in proportion to the whole table. Errors: those of scan and of erase; the keys that were
+  /// removed before, whose number the message contains, stay removed. Each batch of 64 may take one timeout.
+  Result<std::uint64_t> erase_prefix(Bytes prefix) noexcept;
+
   /// The values of `keys`, each as get() would return it; faster than single calls, because the memory accesses overlap. Not
   /// a snapshot. Empty if the vector of results cannot be allocated. Blocks like get() for each key.
   std::vector<Result<std::string>> multi_get(std::span<const std::string_view> keys) noexcept;
@@ -263,15 +314,8 @@ class Client {
   template <KeyRange Keys>
   std::vector<Result<std::string>> multi_get(Keys&& keys) {
     auto at = std::ranges::begin(keys);
-    const NextKeys next = [](void* from, std::span<std::string_view> group) {
-      auto& position = *static_cast<decltype(at)*>(from);
-      for (std::string_view& key : group) {
-        const Bytes bytes = *position;
-        key = {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-        ++position;
-      }
-    };
-    return multi_get_from(static_cast<std::size_t>(std::ranges::distance(keys)), next, std::addressof(at));
+    const auto count = static_cast<std::size_t>(std::ranges::distance(keys));
+    return multi_get_from(count, next_keys_of<decltype(at)>(), std::addressof(at));
   }
 
   /// Calls `visit(key, value)` for each key that begins with `prefix` (empty: every key), in no order, until it returns
@@ -305,6 +349,20 @@ class Client {
   using VisitOne = bool (*)(void* target, std::string_view key, std::string_view value);
   // Stores the next keys in all of `group`, and advances the position past them.
   using NextKeys = void (*)(void* from, std::span<std::string_view> group);
+  template <typename Iterator>
+  static constexpr NextKeys next_keys_of() noexcept {
+    return [](void* from, std::span<std::string_view> group) {
+      auto& position = *static_cast<Iterator*>(from);
+      for (std::string_view& key : group) {
+        const Bytes bytes = *position;
+        key = {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+        ++position;
+      }
+    };
+  }
+  using NextEntries = void (*)(void* from, std::span<KeyValue> group);
+  std::vector<Status> multi_put_from(std::size_t count, NextEntries next, void* from);
+  std::vector<Status> multi_erase_from(std::size_t count, NextKeys next, void* from);
   Result<std::int64_t> add(Bytes key, std::int64_t by) noexcept;
   Result<std::int64_t> add_decimal(Bytes key, std::int64_t by, std::int64_t initial) noexcept;
   Result<double> add_decimal(Bytes key, double by, double initial) noexcept;

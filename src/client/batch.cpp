@@ -1,4 +1,4 @@
-// apply: a batch of independent requests, with an answer for each.
+// apply: a batch of independent requests, with an answer for each. multi_put, multi_erase and erase_prefix are built on it.
 //
 // The requests of a lane are sent one after another through the channel of writes, each with the wish for an answer, and their
 // answers are taken in the same order. Up to 64 are on their way in each lane. So a batch costs little more than the queueing of
@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "client/impl.hpp"
+#include "client/walk.hpp"
 
 namespace hostmap {
 
@@ -232,6 +233,142 @@ Status Client::apply(std::span<const Operation> operations, std::span<Outcome> o
   }
   Deadline limit = impl_->deadline();
   return impl_->apply(operations, outcomes, limit);
+}
+
+namespace {
+
+// So many operations are one batch of the calls below.
+constexpr std::size_t kGroup = 64;
+
+// Applies `count` operations in batches, which `fill` creates in their order, before one deadline.
+template <typename Fill>
+std::vector<Status> apply_in_groups(Client::Impl& impl, std::size_t count, const Fill& fill) {
+  std::vector<Status> statuses;
+  try {
+    statuses.reserve(count);
+  } catch (...) {
+    return {};
+  }
+  Deadline limit = impl.deadline();
+  std::array<Operation, kGroup> operations;
+  std::array<Outcome, kGroup> outcomes;
+  Status ended;  // why a batch ended early: no later one is sent
+  while (statuses.size() < count) {
+    const std::size_t size = std::min(kGroup, count - statuses.size());
+    if (!ended.ok()) {
+      statuses.insert(statuses.end(), size, ended);
+      continue;
+    }
+    fill(statuses.size(), std::span(operations).first(size));
+    ended = impl.apply(std::span(operations).first(size), outcomes, limit);
+    for (std::size_t i = 0; i < size; ++i) statuses.push_back(std::move(outcomes[i].status));
+  }
+  return statuses;
+}
+
+}  // namespace
+
+std::vector<Status> Client::multi_put(std::span<const KeyValue> entries) noexcept {
+  return apply_in_groups(*impl_, entries.size(), [&](std::size_t begin, std::span<Operation> operations) noexcept {
+    for (Operation& operation : operations) {
+      operation = Operation::put(entries[begin].key, entries[begin].value);
+      ++begin;
+    }
+  });
+}
+
+std::vector<Status> Client::multi_put_from(std::size_t count, NextEntries next, void* from) {
+  std::array<KeyValue, kGroup> entries;
+  return apply_in_groups(*impl_, count, [&](std::size_t, std::span<Operation> operations) {
+    next(from, std::span(entries).first(operations.size()));
+    for (std::size_t i = 0; i < operations.size(); ++i) {
+      operations[i] = Operation::put(entries[i].key, entries[i].value);
+    }
+  });
+}
+
+std::vector<Status> Client::multi_erase(std::span<const std::string_view> keys) noexcept {
+  return apply_in_groups(*impl_, keys.size(), [&](std::size_t begin, std::span<Operation> operations) noexcept {
+    for (Operation& operation : operations) operation = Operation::erase(keys[begin++]);
+  });
+}
+
+std::vector<Status> Client::multi_erase_from(std::size_t count, NextKeys next, void* from) {
+  std::array<std::string_view, kGroup> keys;
+  return apply_in_groups(*impl_, count, [&](std::size_t, std::span<Operation> operations) {
+    next(from, std::span(keys).first(operations.size()));
+    for (std::size_t i = 0; i < operations.size(); ++i) operations[i] = Operation::erase(keys[i]);
+  });
+}
+
+namespace {
+
+// Erases keys in batches, and counts those that were there.
+class Eraser {
+ public:
+  explicit Eraser(Client::Impl& impl) noexcept : impl_(impl) {}
+  // False: status() says why no more can be erased.
+  bool add(const std::string& key) {
+    keys_[count_++] = key;
+    return count_ < kGroup || finish();
+  }
+  bool finish() noexcept {
+    std::array<Operation, kGroup> operations;
+    std::array<Outcome, kGroup> outcomes;
+    for (std::size_t i = 0; i < count_; ++i) operations[i] = Operation::erase(keys_[i]);
+    Deadline limit = impl_.deadline();
+    status_ = impl_.apply(std::span(operations).first(count_), outcomes, limit);
+    for (std::size_t i = 0; i < count_; ++i) {
+      const Status& one = outcomes[i].status;
+      if (one.ok()) ++erased_;
+      if (!one.ok() && !(one == StatusCode::kNotFound) && status_.ok()) status_ = one;
+    }
+    count_ = 0;
+    return status_.ok();
+  }
+  const Status& status() const noexcept { return status_; }
+  std::uint64_t erased() const noexcept { return erased_; }
+
+ private:
+  Client::Impl& impl_;
+  std::array<std::string, kGroup> keys_;
+  std::size_t count_ = 0;
+  std::uint64_t erased_ = 0;
+  Status status_;
+};
+
+Status stopped_after(std::uint64_t erased, const Status& why) noexcept {
+  try {
+    return {why.code(), std::string(why.message()) + "; erased before that: " + std::to_string(erased) + " keys"};
+  } catch (...) {
+    return why.code();
+  }
+}
+
+}  // namespace
+
+Result<std::uint64_t> Client::erase_prefix(Bytes prefix) noexcept {
+  if (prefix.size() == 0) return Status(StatusCode::kInvalid, "the prefix is empty; call clear to remove every key");
+  Impl& impl = *impl_;
+  if (Status status = impl.may_write(); !status.ok()) return status;
+  Deadline limit = impl.deadline();
+  const Result<Session*> session = impl.current_with_own_writes(limit);
+  if (!session) return session.status();
+  TableScan scan((*session)->reader(), span_of(prefix));
+  Eraser eraser(impl);
+  Status status;
+  try {
+    status = walk(impl, *session, scan, [&](const TableScan& at) {
+      return std::ranges::all_of(at.items(), [&](const TableScan::Item& item) { return eraser.add(item.key); });
+    });
+  } catch (...) {
+    status = Status::out_of_memory();
+  }
+  // Keys that were found are erased, whatever ended the scan.
+  if (eraser.status().ok()) eraser.finish();
+  if (status.ok()) status = eraser.status();
+  if (!status.ok()) return eraser.erased() == 0 ? status : stopped_after(eraser.erased(), status);
+  return eraser.erased();
 }
 
 }  // namespace hostmap

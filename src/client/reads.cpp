@@ -4,7 +4,7 @@
 #include <sched.h>
 
 #include "client/impl.hpp"
-#include "table/read/scan.hpp"
+#include "client/walk.hpp"
 
 namespace hostmap {
 
@@ -257,33 +257,13 @@ Status Client::scan_with(Bytes prefix, VisitOne each, void* target) {
   const Result<Session*> session = impl.current_with_own_writes(patience);
   if (!session) return session.status();
   std::string value;
+  Status read;
   TableScan scan((*session)->reader(), span_of(prefix));
-  for (;;) {
-    TableScan::Step step = TableScan::Step::kContended;
-    try {
-      step = scan.next();
-    } catch (const std::bad_alloc&) {
-      return Status::out_of_memory();
-    }
-    if (!impl.still_current(*session) || step == TableScan::Step::kClosed) return StatusCode::kClosed;
-    if (step == TableScan::Step::kDone) return {};
-    if (step == TableScan::Step::kContended) {
-      if (patience.left() == 0) return StatusCode::kTimeout;
-      ::sched_yield();
-      continue;
-    }
-    patience = impl.deadline();
-    for (const TableScan::Item& item : scan.items()) {
-      std::string_view found(reinterpret_cast<const char*>(&item.value), sizeof item.value);
-      if (!item.is_pair) {
-        const Result<std::uint64_t> size = impl.read(std::string_view(item.key), ValueTarget::string(value));
-        if (!size && size.status() == StatusCode::kNotFound) continue;  // removed since then
-        if (!size) return size.status();
-        found = value;
-      }
-      if (!each(target, item.key, found)) return {};
-    }
-  }
+  Status walked = walk(impl, *session, scan, [&](const TableScan& at) {
+    return visit_values(impl, at, value, read,
+                        [&](std::string_view key, std::string_view found) { return each(target, key, found); });
+  });
+  return walked.ok() ? read : walked;
 }
 
 Result<std::uint64_t> Client::size() noexcept {

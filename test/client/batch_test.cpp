@@ -283,6 +283,64 @@ TEST_P(BatchTest, ThreadsApplyBatchesAtOnce) {
   EXPECT_EQ(*map_.get("all"), std::to_string(kThreads * kRounds));
 }
 
+TEST_P(BatchTest, MultiPutAndMultiEraseReturnAStatusForEach) {
+  std::map<std::string, std::string> entries;
+  for (int i = 0; i < 300; ++i) entries["key" + std::to_string(i)] = std::to_string(i);
+  for (const Status& status : map_.multi_put(entries)) ASSERT_EQ(status, StatusCode::kOk);
+  for (const auto& [key, value] : entries) ASSERT_EQ(*map_.get(key), value);
+
+  const std::vector<Status> put = map_.multi_put({{"a", "1"}, {"", "2"}, {"b", "3"}});
+  ASSERT_EQ(put.size(), 3u);
+  EXPECT_EQ(put[0], StatusCode::kOk);
+  EXPECT_EQ(put[1], StatusCode::kInvalid);
+  EXPECT_EQ(put[2], StatusCode::kOk);
+
+  std::vector<std::string> keys;
+  for (int i = 0; i < 200; ++i) keys.push_back("key" + std::to_string(2 * i));
+  const std::vector<Status> erased = map_.multi_erase(keys);
+  ASSERT_EQ(erased.size(), keys.size());
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    ASSERT_EQ(erased[i], i < 150 ? StatusCode::kOk : StatusCode::kNotFound) << keys[i];
+  }
+  const std::vector<Status> few = map_.multi_erase({"a", "", "absent"});
+  ASSERT_EQ(few.size(), 3u);
+  EXPECT_EQ(few[0], StatusCode::kOk);
+  EXPECT_EQ(few[1], StatusCode::kInvalid);
+  EXPECT_EQ(few[2], StatusCode::kNotFound);
+  EXPECT_EQ(*map_.size(), 151u);
+  EXPECT_TRUE(map_.multi_put(std::span<const KeyValue>()).empty());
+  EXPECT_TRUE(map_.multi_erase(std::vector<std::string>()).empty());
+}
+
+TEST_P(BatchTest, ErasePrefixRemovesTheKeysOfThePrefixAndNoOther) {
+  const Result<std::uint64_t> all = map_.erase_prefix("");
+  EXPECT_EQ(all.status(), StatusCode::kInvalid);
+  EXPECT_EQ(all.status().message(), "the prefix is empty; call clear to remove every key");
+  for (int i = 0; i < 1'000; ++i) {
+    const std::string number = std::to_string(1'000 + i);
+    // Pairs and entries, with and without the prefix.
+    for (const std::string& key : {"user" + number, "user:" + number, "other" + number, "othe" + number}) {
+      ASSERT_EQ(map_.put_async(key, i % 2 == 0 ? word_key(1) : "value"), StatusCode::kOk);
+    }
+  }
+  EXPECT_EQ(*map_.erase_prefix("nobody"), 0u);
+  EXPECT_EQ(*map_.size(), 4'000u);
+  EXPECT_EQ(*map_.erase_prefix("user1500"), 1u);
+  EXPECT_EQ(*map_.erase_prefix("user"), 1'999u);
+  EXPECT_EQ(*map_.erase_prefix("user"), 0u);
+  EXPECT_EQ(*map_.size(), 2'000u);
+  std::uint64_t left = 0;
+  EXPECT_EQ(map_.scan("",
+                      [&](std::string_view key, std::string_view) {
+                        EXPECT_TRUE(key.starts_with("othe"));
+                        ++left;
+                        return true;
+                      }),
+            StatusCode::kOk);
+  EXPECT_EQ(left, 2'000u);
+  EXPECT_EQ(map_.flush(), StatusCode::kOk);
+}
+
 INSTANTIATE_TEST_SUITE_P(Shapes, BatchTest,
                          testing::Values(Shape{"1", "64K", Reads::kDirect}, Shape{"1", "4096", Reads::kDirect},
                                          Shape{"4", "4096", Reads::kDirect}, Shape{"1", "4096", Reads::kRing}),
@@ -305,6 +363,10 @@ TEST(ReadOnlyBatchTest, ChangesAreRefusedAndGetsAreDone) {
   EXPECT_EQ(outcomes[0].status, StatusCode::kPermission);
   EXPECT_EQ(outcomes[1].value, "1");
   EXPECT_EQ(outcomes[2].status, StatusCode::kInvalid);
+  EXPECT_EQ(reader->multi_put({{"k", "2"}}).front(), StatusCode::kPermission);
+  EXPECT_EQ(reader->multi_erase({"k"}).front(), StatusCode::kPermission);
+  EXPECT_EQ(reader->erase_prefix("k").status(), StatusCode::kPermission);
+  EXPECT_EQ(*reader->get("k"), "1");
 }
 
 }  // namespace
