@@ -1,11 +1,11 @@
 // Operation, Outcome: the requests of a batch and their answers. See Client::apply, multi_put, multi_erase.
 //
-//   const hostmap::Operation operations[] = {hostmap::Operation::put("language", "C++"),
-//                                            hostmap::Operation::increment("visits"),
-//                                            hostmap::Operation::get("name")};
-//   hostmap::Outcome outcomes[3];
+//   auto map = hostmap::Client::connect();
+//   if (!map) return complain(map.status().message());
+//   const hostmap::Operation operations[] = {hostmap::Operation::put("language", "C++"), hostmap::Operation::get("name")};
+//   hostmap::Outcome outcomes[2];
 //   if (auto status = map->apply(operations, outcomes); !status.ok()) return complain(status.message());
-//   for (const hostmap::Outcome& outcome : outcomes) std::cout << outcome.status << "\n";
+//   auto* value = outcomes[1].status.ok() ? &outcomes[1].value : nullptr;
 #pragma once
 
 #include <cstdint>
@@ -21,17 +21,30 @@ namespace hostmap {
 /// A request of a batch. It refers to the caller's memory, which apply reads and does not keep. The functions below create each
 /// kind; a default one is a put of the empty key, which is refused.
 struct Operation {
-  enum class Kind : std::uint8_t { kPut, kInsert, kErase, kCompareExchange, kIncrement, kGet, kPutIf, kEraseIf };
+  enum class Kind : std::uint8_t {
+    kPut,
+    kInsert,
+    kErase,
+    kCompareExchange,
+    kIncrement,
+    kGet,
+    kPutIf,
+    kEraseIf,
+    kAppend,
+    kReplace
+  };
 
   Kind kind = Kind::kPut;
   Bytes key = std::string_view();
-  Bytes value = std::string_view();     ///< of kPut, kInsert and kPutIf; of kCompareExchange the new one
+  Bytes value = std::string_view();     ///< of kCompareExchange the new one; of kAppend what is appended
   Bytes expected = std::string_view();  ///< of kCompareExchange
   std::int64_t by = 0;                  ///< of kIncrement
   Token token = {};                     ///< of kPutIf and kEraseIf
 
   static Operation put(Bytes key, Bytes value) noexcept { return of(Kind::kPut, key, value); }
   static Operation insert(Bytes key, Bytes value) noexcept { return of(Kind::kInsert, key, value); }
+  static Operation replace(Bytes key, Bytes value) noexcept { return of(Kind::kReplace, key, value); }
+  static Operation append(Bytes key, Bytes more) noexcept { return of(Kind::kAppend, key, more); }
   static Operation erase(Bytes key) noexcept { return of(Kind::kErase, key, std::string_view()); }
   static Operation compare_exchange(Bytes key, Bytes expected, Bytes desired) noexcept {
     Operation operation = of(Kind::kCompareExchange, key, desired);
@@ -68,7 +81,7 @@ struct Operation {
 /// What an operation of a batch came to: the status that the single call of this kind would have returned.
 struct Outcome {
   Status status;
-  std::int64_t number = 0;  ///< of an increment that succeeded: the new number
+  std::int64_t number = 0;  ///< of an increment: the new number; of an append: the new size of the value
   std::string value;        ///< of a get that succeeded
 };
 

@@ -27,8 +27,9 @@ struct Form {
 constexpr Form form_of(Op op) noexcept { return {op, facts_of(op).payload, facts_of(op).answer == AnswerForm::kNone}; }
 // In the order of Operation::Kind.
 constexpr std::array kForms = {
-    form_of(Op::kPut),       form_of(Op::kInsert), form_of(Op::kErase), form_of(Op::kCompareExchange),
-    form_of(Op::kIncrement), form_of(Op::kGet),    form_of(Op::kPutIf), form_of(Op::kEraseIf),
+    form_of(Op::kPut),       form_of(Op::kInsert),  form_of(Op::kErase), form_of(Op::kCompareExchange),
+    form_of(Op::kIncrement), form_of(Op::kGet),     form_of(Op::kPutIf), form_of(Op::kEraseIf),
+    form_of(Op::kAppend),    form_of(Op::kReplace),
 };
 
 void take_answer(void* ticket, const ClientChannel::Answer& answer) noexcept {

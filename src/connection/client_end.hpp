@@ -192,7 +192,10 @@ class ClientChannel {
   std::uint64_t answer_bytes_ = 0;
   // The requests whose answers are outstanding, oldest first: that of the last call, preceded by those of calls that timed
   // out. A client that lets so many time out sends nothing more until the oldest is answered.
+  // Of the channels of writes, whose answers are small, the other half of the answer ring stays free, which is enough for any
+  // answer: so the worker never waits for room while this end waits for the worker.
   static constexpr std::uint32_t kMostAwaited = 64;
+  static_assert(kMostAwaited * kSmallAnswerBytes <= kLeastRingBytes / 2);
   struct Awaited {
     std::uint16_t mark;
     Op op;

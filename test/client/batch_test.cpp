@@ -88,6 +88,21 @@ TEST_P(BatchTest, ChangesByTokenHaveTheOutcomesOfTheirSingleCalls) {
   EXPECT_EQ(*map_.get("new"), "4");
 }
 
+TEST_P(BatchTest, AppendsAndReplacementsHaveTheOutcomesOfTheirSingleCalls) {
+  const std::string much(90'000, 'm');
+  const std::vector<Outcome> outcomes =
+      apply({Operation::replace("k", "1"), Operation::append("k", "a"), Operation::append("k", "bc"),
+             Operation::get("k"), Operation::replace("k", much), Operation::append("k", much),
+             Operation::replace("k", "2"), Operation::append("k", "3")});
+  const StatusCode expected[] = {StatusCode::kNotFound, StatusCode::kOk,       StatusCode::kOk, StatusCode::kOk,
+                                 StatusCode::kOk,       StatusCode::kTooLarge, StatusCode::kOk, StatusCode::kOk};
+  for (std::size_t i = 0; i < outcomes.size(); ++i) EXPECT_EQ(outcomes[i].status, expected[i]) << i;
+  EXPECT_EQ(outcomes[1].number, 1);
+  EXPECT_EQ(outcomes[2].number, 3);
+  EXPECT_EQ(outcomes[3].value, "abc");
+  EXPECT_EQ(*map_.get("k"), "23");
+}
+
 TEST_P(BatchTest, AnInvalidOperationDisturbsNoOther) {
   const std::string long_key(65'537, 'k');
   const std::string long_value(100 * 1024 + 1, 'v');

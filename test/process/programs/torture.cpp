@@ -52,6 +52,7 @@ namespace {
 
 using namespace hostmap;
 using namespace hostmap::test;
+using hostmap::test::Operation;  // of the recorded history; the one in hostmap is of batches
 using namespace std::chrono_literals;
 
 constexpr unsigned kRegisters = 24;  // every second one an 8-byte key
