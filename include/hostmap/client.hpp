@@ -66,6 +66,18 @@ concept StoredNumber = std::same_as<Number, std::int64_t> || std::same_as<Number
 template <typename Revise>
 concept Reviser = std::is_invocable_r_v<std::optional<std::string>, Revise&, std::optional<std::string_view>>;
 
+/// A function that scan calls with a key alone, and that returns whether to continue.
+template <typename Visit>
+concept KeyVisitor = !Visitor<Visit> && std::is_invocable_r_v<bool, Visit&, std::string_view>;
+
+/// Functions that scan_from calls with a key and its value, or with a key alone, and that return nothing: a limit ends the call.
+template <typename Visit>
+concept PageVisitor = std::same_as < std::invoke_result_t<Visit&, std::string_view, std::string_view>,
+void > ;
+template <typename Visit>
+concept KeyPageVisitor = std::same_as < std::invoke_result_t<Visit&, std::string_view>,
+void > ;
+
 /// A reference whose memory stays valid while other elements of its range are visited: to an element that is stored in the
 /// range, or to one that only refers to memory elsewhere.
 template <typename Reference>
@@ -331,7 +343,45 @@ class Client {
     const VisitOne each = [](void* target, std::string_view key, std::string_view value) -> bool {
       return (*static_cast<Target*>(target))(key, value);
     };
-    return scan_with(prefix, each, const_cast<void*>(static_cast<const void*>(std::addressof(visit))));
+    return scan_with(prefix, each, address_of(visit), true);
+  }
+  /// The same for `visit(key)`: copies no values.
+  template <KeyVisitor Visit>
+  Status scan(Bytes prefix, Visit&& visit) {
+    using Target = std::remove_reference_t<Visit>;
+    const VisitOne each = [](void* target, std::string_view key, std::string_view) -> bool {
+      return (*static_cast<Target*>(target))(key);
+    };
+    return scan_with(prefix, each, address_of(visit), false);
+  }
+
+  /// A part of a scan. Calls `visit(key, value)`, which returns nothing, for some of the keys that begin with `prefix`, and returns
+  /// the cursor from which the next call continues, or 0 at the end. Begin with the cursor 0. A cursor is a number below 2^53; the
+  /// map keeps nothing for it, so it may be kept for any time, given to another process, or dropped. It belongs to one map: while
+  /// that exists, also across restarts of its server, the calls of a chain of cursors together promise what scan promises. (A
+  /// cursor of an earlier map of this name leads to any position.)
+  /// `limit` is about how many keys to visit: a call ends after the bucket with which it has visited as many (some dozens more
+  /// at most), or at the end, or after 1,024 + 16 * limit buckets, so that a rare prefix does not make it long; it may then have
+  /// visited none. After an error, a call with the same cursor visits the keys that this one has visited again.
+  /// Errors: those of scan; kInvalid: no scan of this map has returned such a cursor, or the limit is 0.
+  template <PageVisitor Visit>
+  Result<std::uint64_t> scan_from(std::uint64_t cursor, std::size_t limit, Bytes prefix, Visit&& visit) {
+    using Target = std::remove_reference_t<Visit>;
+    const VisitOne each = [](void* target, std::string_view key, std::string_view value) -> bool {
+      (*static_cast<Target*>(target))(key, value);
+      return true;
+    };
+    return scan_part(cursor, limit, prefix, each, address_of(visit), true);
+  }
+  /// The same for `visit(key)`: copies no values.
+  template <KeyPageVisitor Visit>
+  Result<std::uint64_t> scan_from(std::uint64_t cursor, std::size_t limit, Bytes prefix, Visit&& visit) {
+    using Target = std::remove_reference_t<Visit>;
+    const VisitOne each = [](void* target, std::string_view key, std::string_view) -> bool {
+      (*static_cast<Target*>(target))(key);
+      return true;
+    };
+    return scan_part(cursor, limit, prefix, each, address_of(visit), false);
   }
 
   /// Removes every key, atomically for all readers. The memory is freed in steps afterwards. Blocks for this client's queued
@@ -370,7 +420,13 @@ class Client {
   Result<double> add_stored(Bytes key, double by, double initial) noexcept;
   using ReviseOne = std::optional<std::string> (*)(void* target, std::optional<std::string_view> now);
   Status update_with(Bytes key, ReviseOne revise, void* target);
-  Status scan_with(Bytes prefix, VisitOne each, void* target);
+  Status scan_with(Bytes prefix, VisitOne each, void* target, bool values);
+  Result<std::uint64_t> scan_part(std::uint64_t cursor, std::size_t limit, Bytes prefix, VisitOne each, void* target,
+                                  bool values);
+  template <typename Target>
+  static void* address_of(Target& target) noexcept {
+    return const_cast<void*>(static_cast<const void*>(std::addressof(target)));
+  }
   std::vector<Result<std::string>> multi_get_from(std::size_t count, NextKeys next, void* from);
   static Status not_as_wanted(const Result<std::size_t>& found, std::size_t wanted) noexcept;
 

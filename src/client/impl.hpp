@@ -7,6 +7,7 @@
 //   numbers.cpp    numbers as text or as 8 bytes
 //   multi_get.cpp  gets of several keys at once
 //   batch.cpp      batches of requests with an answer for each
+//   cursor.cpp     a scan in parts
 //
 // Threads: any number. Reads need no lock; a thread that writes holds own.turn, one thread at a time.
 #pragma once

@@ -251,7 +251,7 @@ Result<std::size_t> Client::get_into(Bytes key, std::span<std::byte> buffer) noe
   return impl_->look_up(span_of(key), [&]() noexcept { return ValueTarget::buffer(buffer); });
 }
 
-Status Client::scan_with(Bytes prefix, VisitOne each, void* target) {
+Status Client::scan_with(Bytes prefix, VisitOne each, void* target, bool values) {
   Impl& impl = *impl_;
   Deadline patience = impl.deadline();
   const Result<Session*> session = impl.current_with_own_writes(patience);
@@ -260,8 +260,8 @@ Status Client::scan_with(Bytes prefix, VisitOne each, void* target) {
   Status read;
   TableScan scan((*session)->reader(), span_of(prefix));
   Status walked = walk(impl, *session, scan, [&](const TableScan& at) {
-    return visit_values(impl, at, value, read,
-                        [&](std::string_view key, std::string_view found) { return each(target, key, found); });
+    return visit_items(impl, at, values, value, read,
+                       [&](std::string_view key, std::string_view found) { return each(target, key, found); });
   });
   return walked.ok() ? read : walked;
 }

@@ -33,12 +33,14 @@ Status walk(Client::Impl& impl, const Session* session, TableScan& scan, const V
 }
 
 // Calls `each(key, value)` for the keys of the step that was read last, until it returns false or a value cannot be read, which
-// `status` then says. `value`: memory for the values that are entries. True: each key was visited.
+// `status` then says. Without `values`, each value is empty. `value`: memory for the values that are entries. True: each key was
+// visited.
 template <typename Each>
-bool visit_values(Client::Impl& impl, const TableScan& scan, std::string& value, Status& status, const Each& each) {
+bool visit_items(Client::Impl& impl, const TableScan& scan, bool values, std::string& value, Status& status,
+                 const Each& each) {
   for (const TableScan::Item& item : scan.items()) {
-    std::string_view found(reinterpret_cast<const char*>(&item.value), sizeof item.value);
-    if (!item.is_pair) {
+    std::string_view found(reinterpret_cast<const char*>(&item.value), values ? sizeof item.value : 0);
+    if (values && !item.is_pair) {
       const Result<std::uint64_t> size = impl.read(std::string_view(item.key), ValueTarget::string(value));
       if (!size && size.status() == StatusCode::kNotFound) continue;  // removed since then
       if (!size) {

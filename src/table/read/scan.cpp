@@ -15,7 +15,35 @@ namespace {
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr auto kAcquire = std::memory_order_acquire;
 
+constexpr unsigned kFractionBits = 38;
+constexpr unsigned kBucketBits = 9;
+constexpr unsigned kShardBits = 5;
+static_assert(kSegmentBuckets<EntryBucket> == 1U << kBucketBits && kMaxLanes == 1U << kShardBits);
+static_assert(1 + kShardBits + kBucketBits + kFractionBits == 53);
+
 }  // namespace
+
+std::uint64_t TableScan::cursor() const noexcept {
+  if (shard_ == reader_.shard_count_) return 0;
+  const std::uint64_t place = (std::uint64_t{!words_} << kShardBits | shard_) << kBucketBits | bucket_;
+  return place << kFractionBits | fraction_ >> (64 - kFractionBits);
+}
+
+bool TableScan::go_to(std::uint64_t cursor) noexcept {
+  const std::uint64_t place = cursor >> kFractionBits;
+  const bool words = place >> (kShardBits + kBucketBits) == 0;
+  const std::uint64_t shard = place >> kBucketBits & (kMaxLanes - 1);
+  const std::uint64_t bucket = place & (kSegmentBuckets<EntryBucket> - 1);
+  if (cursor >> 53 != 0 || shard >= reader_.shard_count_ || (words && bucket >= kSegmentBuckets<PairBucket>)) {
+    return false;
+  }
+  words_ = words;
+  shard_ = static_cast<std::uint32_t>(shard);
+  bucket_ = bucket;
+  fraction_ = cursor << (64 - kFractionBits);
+  items_.clear();
+  return true;
+}
 
 // The walk takes one bucket of every segment, in the order of the fractions, then the next bucket of every segment. However
 // segments are split or merged meanwhile, what was visited is a bucket's number and an interval of fractions.

@@ -42,6 +42,15 @@ class TableScan {
     kContended,  // changed while it was read: retry
     kClosed,     // the table is given up
   };
+  // The position of the walk as a number: where a key lies depends on its hash alone, so another walk, in another process or
+  // after a restart of the server, continues from there. It is 0 at the begin and at the end.
+  //
+  //   cursor   {0:11 | entries:1 | shard:5 | bucket:9 | fraction:38}
+  //
+  // Of the fraction, the bits that can begin a segment: a shard has fewer than 2^34 segments.
+  std::uint64_t cursor() const noexcept;
+  // Goes to the position of a cursor. False: no walk over a table with so many shards has such a position.
+  bool go_to(std::uint64_t cursor) noexcept;
   // Throws bad_alloc; then, as after kContended, the walk stays at its position.
   Step next();
   const std::vector<Item>& items() const noexcept { return items_; }
