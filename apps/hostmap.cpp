@@ -67,6 +67,10 @@ struct Arguments {
   std::string value;
   std::string by = "1";
   std::string prefix;
+  bool by_prefix = false;  // of erase
+  bool in_parts = false;   // of scan
+  std::string cursor = "0";
+  std::string limit = "1000";
   std::string size;
   std::string command;  // whose help is shown
   ScanFormat format;
@@ -122,7 +126,9 @@ void describe_options(CLI::App& app, Arguments& arguments) {
                                    "hostmap exchange owner $$");
   CLI::App* take = add_command(app, "take", "Removes KEY and prints the value that it had; one command alone gets it",
                                "hostmap take job-17");
-  CLI::App* erase = add_command(app, "erase", "Removes KEY", "hostmap erase greeting");
+  CLI::App* erase =
+      add_command(app, "erase", "Removes KEY, or all keys that begin with PREFIX, and prints how many those were",
+                  "hostmap erase greeting");
   CLI::App* exists = add_command(app, "exists", "Exits with 0 if KEY exists, with 1 if not",
                                  "if hostmap exists greeting; then echo yes; fi");
   CLI::App* incr =
@@ -150,9 +156,18 @@ void describe_options(CLI::App& app, Arguments& arguments) {
                                 "hostmap --name sessions limit 3G");
   CLI::App* help = add_command(app, "help", "Prints this help, or the help of COMMAND", "hostmap help put");
 
-  for (CLI::App* command : {put, append, exchange, get, take, erase, exists, incr}) {
+  for (CLI::App* command : {put, append, exchange, get, take, exists, incr}) {
     command->add_option("KEY", arguments.key, "1 to 65,536 bytes")->required();
   }
+  CLI::Option* erased = erase->add_option("KEY", arguments.key, "1 to 65,536 bytes");
+  CLI::Option* erased_prefix =
+      erase->add_option("--prefix", arguments.prefix, "first bytes of the keys to remove; 1 byte or more")
+          ->type_name("PREFIX")
+          ->excludes(erased);
+  erase->final_callback([&arguments, erased, erased_prefix] {
+    arguments.by_prefix = erased_prefix->count() != 0;
+    if (!arguments.by_prefix && erased->count() == 0) throw CLI::RequiredError("KEY or --prefix");
+  });
   for (CLI::App* command : {put, append, exchange, get, take, erase, exists, incr, scan}) {
     command->add_flag("-x,--escaped", arguments.escaped,
                       "read \\xNN in KEY, VALUE and PREFIX as the byte NN, as scan prints it");
@@ -171,12 +186,23 @@ void describe_options(CLI::App& app, Arguments& arguments) {
   erase
       ->add_option("--if-token", arguments.condition.token,
                    "only if the value of KEY still has this token, which get --token printed")
-      ->type_name("TOKEN");
+      ->type_name("TOKEN")
+      ->excludes(erased_prefix);
   get->add_flag("--token", arguments.token,
                 "print the token of the value, too, as a line on standard error: 32 hexadecimal digits");
   incr->add_option("BY", arguments.by, "a decimal number, may be negative");
   scan->add_option("PREFIX", arguments.prefix, "first bytes of the keys (default: all keys)");
   scan->add_flag("--values", arguments.format.values, "print a tab and the value after each key");
+  CLI::Option* cursor =
+      scan->add_option(
+              "--cursor", arguments.cursor,
+              "print only some keys, and in the last line the cursor from which the next call continues, 0 at the "
+              "end; begin with 0")
+          ->type_name("N");
+  CLI::Option* most =
+      scan->add_option("--limit", arguments.limit, "with --cursor, or from 0: about how many keys (default: 1000)")
+          ->type_name("N");
+  scan->final_callback([&arguments, cursor, most] { arguments.in_parts = cursor->count() + most->count() != 0; });
   scan->add_flag("-0", arguments.format.raw, "print the bytes of keys and values unchanged, a NUL byte after each");
   CLI::Option* keep =
       stop->add_flag("--keep", arguments.keep, "keep the map for the next server; connected clients wait for it");
@@ -260,9 +286,13 @@ int run(const std::string& command, Arguments& arguments) {
   if (command == "exchange") return exchange(options, key, given);
   if (command == "get") return get(options, key, arguments.token);
   if (command == "take") return take(options, key);
+  if (command == "erase" && arguments.by_prefix) return erase_prefix(options, prefix);
   if (command == "erase") return erase(options, key, condition.token);
   if (command == "exists") return exists(options, key);
   if (command == "incr") return increment(options, key, unmarked(arguments.by));
+  if (command == "scan" && arguments.in_parts) {
+    return scan_part(options, prefix, arguments.format, unmarked(arguments.cursor), unmarked(arguments.limit));
+  }
   if (command == "scan") return scan(options, prefix, arguments.format);
   if (command == "clear") return clear(options);
   if (command == "stat") return stat(*instance, arguments.json);

@@ -29,6 +29,7 @@ int exchange(const Options& options, std::string_view key, const Value& value);
 int get(const Options& options, std::string_view key, bool token);
 int take(const Options& options, std::string_view key);
 int erase(const Options& options, std::string_view key, const std::optional<std::string>& token);
+int erase_prefix(const Options& options, std::string_view prefix);  // prints how many keys it has removed
 int exists(const Options& options, std::string_view key);
 int increment(const Options& options, std::string_view key, const std::string& by);
 struct ScanFormat {
@@ -36,6 +37,9 @@ struct ScanFormat {
   bool raw = false;  // each key, and each value, unescaped and followed by a NUL
 };
 int scan(const Options& options, std::string_view prefix, ScanFormat format);
+// Prints about `limit` keys from `cursor` on, then the cursor from which the next call continues.
+int scan_part(const Options& options, std::string_view prefix, ScanFormat format, const std::string& cursor,
+              const std::string& limit);
 int clear(const Options& options);
 int ping(const Options& options);
 

@@ -175,6 +175,17 @@ int erase(const Options& options, std::string_view key, const std::optional<std:
   });
 }
 
+int erase_prefix(const Options& options, std::string_view prefix) {
+  if (prefix.empty()) return fail("the prefix is empty; use hostmap clear to remove all keys", kExitUsage);
+  return with_client(options, [&](Client& client) {
+    const Result<std::uint64_t> erased = client.erase_prefix(prefix);
+    if (!erased) return fail(erased.status());
+    Output output;
+    output.write(fmt::format("{}\n", *erased));
+    return output.finish();
+  });
+}
+
 int exists(const Options& options, std::string_view key) {
   return with_key(options, key, [&](Client& client) {
     const Status status = client.exists(key);
@@ -196,18 +207,66 @@ int increment(const Options& options, std::string_view key, const std::string& b
   });
 }
 
+namespace {
+
+// Prints keys and values as `format` says.
+class ScanPrinter {
+ public:
+  explicit ScanPrinter(ScanFormat format)
+      : format_(format), shown_(output_.shows_utf8() ? escaped_for_terminal : escaped) {}
+
+  bool print(std::string_view key) { return write(format_.raw ? std::string(key) : shown_(key)); }
+  bool print(std::string_view key, std::string_view value) {
+    return write(format_.raw ? std::string(key) + '\0' + std::string(value) : shown_(key) + '\t' + shown_(value));
+  }
+  // The exit code, after a scan that ended with `status`.
+  int finish(const Status& status) {
+    const int written = output_.finish();
+    return written == kExitDone ? apps::finish(status) : written;
+  }
+
+ private:
+  bool write(std::string line) { return output_.write(line += format_.raw ? '\0' : '\n'); }
+
+  Output output_;
+  ScanFormat format_;
+  std::string (*shown_)(std::string_view);
+};
+
+// A whole number of at least `least`, or why there is none.
+Result<std::uint64_t> parse_count(const char* option, const std::string& text, std::uint64_t least) {
+  const std::optional<std::int64_t> number = parse_number(text);
+  if (number && *number >= 0 && static_cast<std::uint64_t>(*number) >= least)
+    return static_cast<std::uint64_t>(*number);
+  return Status(StatusCode::kInvalid, fmt::format("{} '{}' is not a whole number of {} or more", option,
+                                                  escaped(std::string_view(text).substr(0, 80)), least));
+}
+
+}  // namespace
+
 int scan(const Options& options, std::string_view prefix, ScanFormat format) {
   return with_client(options, [&](Client& client) {
-    Output output;
-    const auto shown = output.shows_utf8() ? escaped_for_terminal : escaped;
-    const Status status = client.scan(prefix, [&](std::string_view key, std::string_view value) {
-      std::string line = format.raw ? std::string(key) + '\0' : shown(key);
-      if (format.values) line += format.raw ? std::string(value) + '\0' : '\t' + shown(value);
-      if (!format.raw) line += '\n';
-      return output.write(line);
-    });
-    const int written = output.finish();
-    return written == kExitDone ? finish(status) : written;
+    ScanPrinter printer(format);
+    const auto values = [&](std::string_view key, std::string_view value) { return printer.print(key, value); };
+    const auto keys = [&](std::string_view key) { return printer.print(key); };
+    return printer.finish(format.values ? client.scan(prefix, values) : client.scan(prefix, keys));
+  });
+}
+
+int scan_part(const Options& options, std::string_view prefix, ScanFormat format, const std::string& cursor,
+              const std::string& limit) {
+  const Result<std::uint64_t> from = parse_count("--cursor", cursor, 0);
+  if (!from) return fail(from.status().message(), kExitUsage);
+  const Result<std::uint64_t> most = parse_count("--limit", limit, 1);
+  if (!most) return fail(most.status().message(), kExitUsage);
+  return with_client(options, [&](Client& client) {
+    ScanPrinter printer(format);
+    const auto values = [&](std::string_view key, std::string_view value) { printer.print(key, value); };
+    const auto keys = [&](std::string_view key) { printer.print(key); };
+    const Result<std::uint64_t> next =
+        format.values ? client.scan_from(*from, *most, prefix, values) : client.scan_from(*from, *most, prefix, keys);
+    if (next) printer.print(std::to_string(*next));
+    return printer.finish(next.status());
   });
 }
 

@@ -361,7 +361,7 @@ class Client {
   /// that exists, also across restarts of its server, the calls of a chain of cursors together promise what scan promises. (A
   /// cursor of an earlier map of this name leads to any position.)
   /// `limit` is about how many keys to visit: a call ends after the bucket with which it has visited as many (some dozens more
-  /// at most), or at the end, or after 1,024 + 16 * limit buckets, so that a rare prefix does not make it long; it may then have
+  /// at most), or at the end, or after 4,096 + 16 * limit buckets, so that a rare prefix does not make it long; it may then have
   /// visited none. After an error, a call with the same cursor visits the keys that this one has visited again.
   /// Errors: those of scan; kInvalid: no scan of this map has returned such a cursor, or the limit is 0.
   template <PageVisitor Visit>

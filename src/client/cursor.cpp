@@ -9,7 +9,7 @@ namespace hostmap {
 namespace {
 
 // A call ends after so many buckets, whatever it has found there.
-constexpr std::uint64_t kFewestBuckets = 1024;
+constexpr std::uint64_t kFewestBuckets = 4096;
 constexpr std::uint64_t kBucketsPerKey = 16;
 
 }  // namespace

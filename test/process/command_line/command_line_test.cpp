@@ -129,6 +129,43 @@ TEST(CommandLine, ATokenFromGetAllowsOnePutOrErase) {
   expect_refusal(hostmap(server, {"put", "key", "e", "--if-token", zero}), 1, {"exists already"});
 }
 
+TEST(CommandLine, EraseWithAPrefixPrintsHowManyKeysItHasRemoved) {
+  const Server server;
+  for (const char* key : {"user:1", "user:2", "use", "other"}) expect_silence(hostmap(server, {"put", key, "v"}));
+  expect_output(hostmap(server, {"erase", "--prefix", "user:"}), "2\n");
+  expect_output(hostmap(server, {"erase", "-x", "--prefix", "\\x75ser:"}), "0\n");
+  EXPECT_EQ(server.stat("entries"), 2u);
+}
+
+TEST(CommandLine, ScanFromACursorPrintsTheNextCursorLast) {
+  const Server server({"10", "--workers", "1"});
+  std::set<std::string> keys;
+  {
+    Client client = server.connect();
+    for (int i = 0; i < 500; ++i) {
+      keys.insert("key" + std::to_string(i));
+      ASSERT_EQ(client.put("key" + std::to_string(i), "v"), StatusCode::kOk);
+    }
+  }
+  std::set<std::string> met;
+  std::string cursor = "0";
+  int calls = 0;
+  do {
+    const Ran ran = hostmap(server, {"scan", "--cursor", cursor, "--limit", "60", "key"});
+    ASSERT_EQ(ran.exit, exited(0)) << ran.errors;
+    std::vector<std::string> lines = lines_of(ran.output);
+    ASSERT_FALSE(lines.empty());
+    cursor = lines.back();
+    lines.pop_back();
+    for (const std::string& line : lines) EXPECT_TRUE(met.insert(line).second) << line;
+    ++calls;
+  } while (cursor != "0");
+  EXPECT_EQ(met, keys);
+  EXPECT_GT(calls, 2);
+  expect_output(hostmap(server, {"scan", "--limit", "5", "-0", "--values", "key499"}),
+                std::string("key499\0v\0000\0", 11));
+}
+
 TEST(CommandLine, AMissingKeyIsExitCodeOne) {
   const Server server;
   expect_refusal(hostmap(server, {"get", "nothing"}), 1, {"hostmap: no such key"});
@@ -380,6 +417,13 @@ TEST(CommandLine, BadInputIsRefusedWithTheReason) {
       {{"put", "", "-"}, {"KEY", "empty"}},
       {{"get", ""}, {"KEY", "empty"}},
       {{"erase", ""}, {"KEY", "empty"}},
+      {{"erase"}, {"KEY or --prefix", "hostmap erase --help"}},
+      {{"erase", "k", "--prefix", "k"}, {"--prefix", "KEY"}},
+      {{"erase", "--prefix", ""}, {"prefix is empty", "hostmap clear"}},
+      {{"scan", "--cursor", "x"}, {"--cursor 'x'", "0 or more"}},
+      {{"scan", "--cursor", ""}, {"--cursor ''", "0 or more"}},
+      {{"scan", "--cursor", "-1"}, {"--cursor '-1'", "0 or more"}},
+      {{"scan", "--limit", "0"}, {"--limit '0'", "1 or more"}},
       {{"exists", ""}, {"KEY", "empty"}},
       {{"append", "", "-"}, {"KEY", "empty"}},
       {{"exchange", "", "-"}, {"KEY", "empty"}},
