@@ -13,6 +13,7 @@
 #include <string>
 #include <string_view>
 #include <unistd.h>
+#include <utility>
 #include <vector>
 
 #include "../table/table_fixture.hpp"
@@ -272,15 +273,25 @@ class Regions {
   std::vector<StatusCode> answers_from(std::uint64_t position) { return answers_in(end_->region(), position); }
   static std::vector<StatusCode> answers_in(const Region& connection, std::uint64_t position) {
     std::vector<StatusCode> codes;
+    for (const Answer& answer : whole_answers_in(connection, position)) codes.push_back(answer.first);
+    return codes;
+  }
+  // The same with their values.
+  using Answer = std::pair<StatusCode, std::string>;
+  std::vector<Answer> whole_answers_from(std::uint64_t position) { return whole_answers_in(end_->region(), position); }
+  static std::vector<Answer> whole_answers_in(const Region& connection, std::uint64_t position) {
+    std::vector<Answer> answers;
     RingConsumer ring({connection.data() + answer_ring_offset(0, 1, kRing), kRing, kAnswerNonce}, position);
     while (ring.poll()) {
       std::uint64_t word;
       std::memcpy(&word, ring.record() + 8, sizeof word);
       const AnswerHead head = decode_answer_head(word);
-      codes.push_back(static_cast<StatusCode>(head.code));
+      answers.emplace_back(
+          static_cast<StatusCode>(head.code),
+          std::string(reinterpret_cast<const char*>(ring.record()) + kRecordHeadBytes, head.value_bytes));
       ring.advance(record_bytes(head.value_bytes));
     }
-    return codes;
+    return answers;
   }
 
   // The worker's words, as a client's end of a connection uses them.

@@ -367,6 +367,7 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
     std::vector<Content> states;  // after none, one, two … of the calls
     std::vector<bool> answered;   // for each call: does it have an answer?
     std::vector<StatusCode> answers;
+    std::vector<Regions::Answer> whole_answers;  // those of a server that was not killed, with their values
     std::uint64_t first_answer = 0;
     std::uint64_t end = 0;  // request position when all are done
     std::uint64_t refused = 0;
@@ -447,6 +448,8 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
     next.work();
     if (next.content(expected.keys) != expected.states.back()) return "the rest of the requests led to another content";
     if (next.answers_from(expected.first_answer) != expected.answers) return "the answers are wrong";
+    if (next.whole_answers_from(expected.first_answer) != expected.whole_answers)
+      return "the value of an answer is wrong";
     if (next.request_position() != expected.end) return "the ring is not empty";
     if (next.refused() != expected.refused) return "refused writes are counted wrong";
     if (std::string what = broken(); !what.empty()) return "in the end " + what;
@@ -555,6 +558,7 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
     work(*regions, scenario);
     EXPECT_EQ(regions->content(expected.keys), expected.states.back());
     EXPECT_EQ(regions->answers_from(own.first_answer), expected.answers);
+    expected.whole_answers = regions->whole_answers_from(own.first_answer);
     EXPECT_TRUE(scenario.split_steps == 0 || lane.splits.load() > splits || moves() > segments);
     EXPECT_TRUE(scenario.splits == 0 || moves() < segments);
     EXPECT_TRUE(scenario.idle_steps == 0 || regions->table().shard(0).segments() != places);
