@@ -422,12 +422,21 @@ struct TablePlan {
   }
 };
 
+// Bytes of the words of a directory of this depth: of all levels up to the one after it.
+inline constexpr std::uint64_t directory_bytes_at(unsigned depth) noexcept {
+  return (std::uint64_t{4} << depth) * sizeof(Word);
+}
+// The depth of a directory of so many segments, at least one.
+inline constexpr unsigned directory_depth(std::uint64_t segments) noexcept {
+  return static_cast<unsigned>(std::bit_width(segments - 1));
+}
+
 inline constexpr TablePlan plan_table(std::uint64_t max_memory, std::uint32_t shards) noexcept {
   TablePlan plan;
   plan.arena_bytes = round_up(max_memory, std::uint64_t{kHugePageSize});
   // Any shard may use all slabs for either form. One level more is written ahead (invariant 2).
-  plan.most_depth = static_cast<unsigned>(std::bit_width(plan.arena_bytes / kSlabBytes - 1));
-  plan.directory_bytes = round_up((std::uint64_t{4} << plan.most_depth) * sizeof(Word), std::uint64_t{kPageSize});
+  plan.most_depth = directory_depth(plan.arena_bytes / kSlabBytes);
+  plan.directory_bytes = round_up(directory_bytes_at(plan.most_depth), std::uint64_t{kPageSize});
   plan.directories_offset = round_up(std::uint64_t{sizeof(TableHeader)}, std::uint64_t{kPageSize});
   plan.generations_offset = plan.directories_offset + 2 * shards * plan.directory_bytes;
   plan.generations_bytes = round_up(plan.arena_bytes / kPageSize * sizeof(PageGeneration), std::uint64_t{kPageSize});

@@ -69,6 +69,37 @@ TEST_F(Budget, AWordOutOfBoundsCountsAsTheNearestBound) {
   EXPECT_FALSE(budget_.reserve(~std::uint64_t{0}));
 }
 
+// All of the memory may become segments of one form, of which each shard then has a part.
+TEST_F(Budget, TheSharesOfDirectoriesAreWithheldFromEverythingElse) {
+  constexpr std::uint64_t kShare = 4 * 128 * sizeof(Word);  // 256 slabs for two shards
+  header_->shard_count = 2;
+  EXPECT_EQ(budget_.directory_share(), kShare);
+  EXPECT_EQ(budget_.left(), 8 * kMiB - 4 * kShare);
+  EXPECT_FALSE(budget_.reserve(8 * kMiB - 4 * kShare + 1));
+  EXPECT_TRUE(budget_.reserve(8 * kMiB - 4 * kShare));
+  EXPECT_FALSE(budget_.reserve(1));
+  // Each directory gets its share, and no more than it.
+  for (ShardHeader* shard : {&header_->shards[0], &header_->shards[1]}) {
+    for (Word* populated : {&shard->pair_directory_populated, &shard->entry_directory_populated}) {
+      EXPECT_FALSE(budget_.reserve(kShare + 1, kShare));
+      EXPECT_TRUE(budget_.reserve(kShare, kShare));
+      populated->store(kShare);
+      EXPECT_EQ(budget_.left(), 0u);
+    }
+  }
+  EXPECT_EQ(header_->server_stats.memory_bytes.load(), 8 * kMiB);
+  // With a higher limit, they may have more.
+  set(16 * kMiB);
+  EXPECT_EQ(budget_.directory_share(), 2 * kShare);
+  EXPECT_EQ(budget_.left(), 8 * kMiB - 4 * kShare);
+  // Below what is used, a directory still gets its share, and nothing else grows.
+  set(4 * kMiB);
+  EXPECT_FALSE(budget_.reserve(1));
+  header_->shards[0].pair_directory_populated.store(0);
+  EXPECT_FALSE(budget_.reserve(1));
+  EXPECT_TRUE(budget_.reserve(kShare, kShare));
+}
+
 std::string key_of(std::uint64_t number) { return "key " + std::to_string(number); }
 
 // Puts new keys until one is refused. Returns the next number.

@@ -182,6 +182,31 @@ void PoolOf::replace_the_erased(std::uint32_t shards, std::uint64_t memory) {
   }
 }
 
+// With all slabs free, the words of the directory are still needed, and they are no slabs.
+TEST(PoolTest, EitherFormGetsAllOfItsSegmentsAfterTheOtherHadAllMemory) {
+  constexpr Kind kSmall{"1 byte", 1};
+  constexpr TableSetup kSetup{.memory = std::uint64_t{64} << 20};
+  const auto expect_like = [](std::uint64_t now, std::uint64_t fresh) {
+    EXPECT_NEAR(static_cast<double>(now), static_cast<double>(fresh), 0.02 * static_cast<double>(fresh));
+  };
+  TestTable first(kSetup);
+  const std::uint64_t pairs = fill(first, kKinds[0]);
+  const std::size_t pair_segments = first.segments_of<PairBucket>().size();
+  empty(first, kKinds[0], pairs, Emptied::kCleared);
+  TestTable second(kSetup);
+  const std::uint64_t entries = fill(second, kSmall);
+  const std::size_t entry_segments = second.segments_of<EntryBucket>().size();
+  empty(second, kSmall, entries, Emptied::kCleared);
+
+  expect_like(fill(first, kSmall), entries);
+  expect_like(first.segments_of<EntryBucket>().size(), entry_segments);
+  expect_like(fill(second, kKinds[0]), pairs);
+  expect_like(second.segments_of<PairBucket>().size(), pair_segments);
+  for (TestTable* table : {&first, &second}) {
+    EXPECT_LE(table->header().server_stats.memory_bytes.load(), kSetup.memory);
+  }
+}
+
 constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
 TEST_P(PoolOf, EveryKindOfDataFitsAfterEveryOther) { follow(GetParam(), 8 * kMiB); }
 TEST_P(PoolOf, MemoryErasedAtRandomServesEveryOtherKind) { replace_the_erased(GetParam(), 8 * kMiB); }

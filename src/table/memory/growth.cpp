@@ -13,21 +13,43 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 
 }  // namespace
 
-bool MemoryBudget::reserve(std::uint64_t bytes) noexcept {
+std::uint64_t MemoryBudget::directory_share() const noexcept {
+  const std::uint64_t shards = std::max(header_.shard_count, 1u);
+  const std::uint64_t segments = round_up(extent() / kSlabBytes, shards) / shards;
+  return round_up(directory_bytes_at(directory_depth(std::max<std::uint64_t>(segments, 1))), std::uint64_t{kPageSize});
+}
+
+std::uint64_t MemoryBudget::withheld() const noexcept {
+  const std::uint64_t share = directory_share();
+  std::uint64_t missing = 0;
+  for (std::uint32_t i = 0; i < header_.shard_count; ++i) {
+    const ShardHeader& shard = header_.shards[i];
+    for (const Word* populated : {&shard.pair_directory_populated, &shard.entry_directory_populated}) {
+      missing += share - std::min(share, populated->load(kRelaxed));
+    }
+  }
+  return missing;
+}
+
+bool MemoryBudget::reserve(std::uint64_t bytes, std::uint64_t due) noexcept {
+  // A directory gets its share even if the limit has fallen below what is used.
+  const std::uint64_t apart = bytes == due ? 0 : withheld() - due;
   std::uint64_t used = stats_.memory_bytes.load(kRelaxed);
   do {
     const std::uint64_t limit = this->limit();
-    if (bytes > limit || used > limit - bytes) return false;
+    if (bytes != due && (bytes > limit || apart > limit - bytes || used > limit - bytes - apart)) return false;
   } while (!stats_.memory_bytes.compare_exchange_weak(used, used + bytes, kRelaxed));
   return true;
 }
 
 std::uint64_t MemoryBudget::left() const noexcept {
   const std::uint64_t limit = this->limit();
-  return limit - std::min(limit, stats_.memory_bytes.load(kRelaxed));
+  return limit - std::min(limit, stats_.memory_bytes.load(kRelaxed) + withheld());
 }
 
-std::uint64_t MemoryBudget::extent() const noexcept { return std::max(limit(), stats_.memory_bytes.load(kRelaxed)); }
+std::uint64_t MemoryBudget::extent() const noexcept {
+  return std::max(limit(), std::min(stats_.memory_bytes.load(kRelaxed), header_.max_memory));
+}
 
 void MemoryBudget::give_back(std::uint64_t bytes) noexcept { stats_.memory_bytes.fetch_sub(bytes, kRelaxed); }
 
@@ -53,14 +75,19 @@ bool GrowingArea::extend_to(std::uint64_t bytes) {
   return true;
 }
 
+bool GrowingArea::reserve(std::uint64_t bytes) noexcept {
+  const std::uint64_t share = is_directory_ ? budget_.directory_share() : 0;
+  return budget_.reserve(bytes, std::min(bytes, share - std::min(share, populated())));
+}
+
 bool GrowingArea::extend_once(std::uint64_t bytes) {
   const std::uint64_t have = populated();
   if (bytes > max_bytes_) return false;
   const std::lock_guard<std::mutex> between_steps(budget_.step());
   std::uint64_t step = std::min(next_step(), max_bytes_ - have);
-  if (!budget_.reserve(step)) {  // use the last bytes below the limit, too
+  if (!reserve(step)) {  // use the last bytes below the limit, too
     step = std::min(step, round_up(bytes - have, std::uint64_t{kPageSize}));
-    if (!budget_.reserve(step)) return false;
+    if (!reserve(step)) return false;
   }
   while (region_.populate_quietly(offset_ + have, step) != 0) {
     const std::uint64_t least = std::min(step, round_up(bytes - have, std::uint64_t{kPageSize}));

@@ -23,13 +23,18 @@ class MemoryBudget {
  public:
   explicit MemoryBudget(TableHeader& header) noexcept : header_(header), stats_(header.server_stats) {}
 
-  bool reserve(std::uint64_t bytes) noexcept;
+  // Of the bytes, `due` belong to what is withheld for the directory that reserves them.
+  bool reserve(std::uint64_t bytes, std::uint64_t due = 0) noexcept;
   void give_back(std::uint64_t bytes) noexcept;
   void count_huge(std::uint64_t bytes) noexcept;
   void count_failure() noexcept;
   // At a restart: sets the populated bytes.
   void recount(std::uint64_t bytes) noexcept;
   std::uint64_t limit() const noexcept { return memory_limit_of(header_); }
+  // Bytes of words that one directory must be able to have: all memory may become segments of either form, evenly over the
+  // shards. What is still missing of that is withheld from everything else. Otherwise pairs could take all memory, and when
+  // entries follow, their directory could not grow although all slabs are free.
+  std::uint64_t directory_share() const noexcept;
   // The limit, or what was populated before it fell.
   std::uint64_t extent() const noexcept;
   // Bytes that could be reserved now.
@@ -39,6 +44,8 @@ class MemoryBudget {
   std::mutex& step() noexcept { return step_; }
 
  private:
+  std::uint64_t withheld() const noexcept;
+
   const TableHeader& header_;
   ServerStats& stats_;
   std::mutex step_;
@@ -48,14 +55,15 @@ class MemoryBudget {
 class GrowingArea {
  public:
   // `populated`: in the region, so that a restart knows it; its value is counted in the budget.
-  // `smallest_step`: bytes, whole pages.
+  // `smallest_step`: bytes, whole pages. `is_directory`: of words that lead to segments.
   GrowingArea(Region& region, MemoryBudget& budget, std::uint64_t offset, std::uint64_t max_bytes, Word& populated,
-              std::uint64_t smallest_step) noexcept
+              std::uint64_t smallest_step, bool is_directory = false) noexcept
       : region_(region),
         budget_(budget),
         offset_(offset),
         max_bytes_(max_bytes),
         smallest_step_(smallest_step),
+        is_directory_(is_directory),
         populated_(populated) {}
 
   std::uint64_t offset() const noexcept { return offset_; }
@@ -84,12 +92,14 @@ class GrowingArea {
 
  private:
   bool extend_once(std::uint64_t bytes);
+  bool reserve(std::uint64_t bytes) noexcept;
 
   Region& region_;
   MemoryBudget& budget_;
   std::uint64_t offset_;
   std::uint64_t max_bytes_;
   std::uint64_t smallest_step_;
+  bool is_directory_;
   std::mutex mutex_;
   Word& populated_;
   std::atomic<bool> requested_{false};

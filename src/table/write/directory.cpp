@@ -1,7 +1,5 @@
 #include "table/write/directory.hpp"
 
-#include <bit>
-
 namespace hostmap {
 
 namespace {
@@ -12,7 +10,7 @@ constexpr auto kRelaxed = std::memory_order_relaxed;  // relaxed: this thread is
 
 void Directory::fill(const std::vector<std::uint64_t>& segments) noexcept {
   segments_ = segments.size();
-  const unsigned depth = depth_for(segments_);
+  const unsigned depth = directory_depth(segments_);
   if (depth == 0) {
     word(0, 0).store(segments[0], kRelaxed);
     write_ahead(0, 0);
@@ -120,7 +118,7 @@ void Directory::publish_move(std::uint64_t fraction, std::uint64_t copy) noexcep
 }
 
 bool Directory::read(std::uint64_t arena, std::uint64_t populated, unsigned most_depth) noexcept {
-  if (depth() > most_depth || bytes_at(depth()) > populated_.load(kRelaxed)) return false;
+  if (depth() > most_depth || directory_bytes_at(depth()) > populated_.load(kRelaxed)) return false;
   const auto is_slab = [&](std::uint64_t segment) {
     return segment >= arena && (segment - arena) % kSlabBytes == 0 && segment - arena < populated;
   };

@@ -23,7 +23,9 @@ class Directory {
       : state_(state), twin_(twin), words_(words), populated_(populated), change_(change), base_(base) {}
 
   // Bytes of words that `segments` segments need.
-  static std::uint64_t bytes_for(std::uint64_t segments) noexcept { return bytes_at(depth_for(segments)); }
+  static std::uint64_t bytes_for(std::uint64_t segments) noexcept {
+    return directory_bytes_at(directory_depth(segments));
+  }
   // Of a new table: these segments in the order of their prefixes.
   void fill(const std::vector<std::uint64_t>& segments) noexcept;
 
@@ -42,7 +44,7 @@ class Directory {
   // Splits
   //
   // Bytes of words that the next split needs.
-  std::uint64_t bytes_to_split() const noexcept { return bytes_at(all_are_split() ? depth() + 1 : depth()); }
+  std::uint64_t bytes_to_split() const noexcept { return directory_bytes_at(all_are_split() ? depth() + 1 : depth()); }
   std::uint64_t next_to_split() const noexcept { return segment_at(next_to_split_prefix()); }
   // Does a key of this fraction belong to the new half of the next split?
   bool moves(std::uint64_t fraction) const noexcept {
@@ -69,12 +71,6 @@ class Directory {
   std::pair<std::uint64_t, std::uint64_t> recover() noexcept;
 
  private:
-  static unsigned depth_for(std::uint64_t segments) noexcept {
-    return static_cast<unsigned>(std::bit_width(segments - 1));
-  }
-  // Of the words of all levels up to the one after `depth`.
-  static std::uint64_t bytes_at(unsigned depth) noexcept { return (std::uint64_t{4} << depth) * sizeof(Word); }
-
   unsigned depth() const noexcept {
     return state_depth(state_.load(std::memory_order_relaxed));  // relaxed: as above
   }

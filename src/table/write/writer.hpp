@@ -241,7 +241,7 @@ class ShardWriter {
     Form(Region& table, MemoryBudget& budget, SlabKind slab_kind, std::uint64_t offset, Word& populated, Word& state,
          Word& twin_word, std::uint64_t base, Word& key_count, Word& segment_count) noexcept
         : kind(slab_kind),
-          words(table, budget, offset, directory_bytes(*table.at<TableHeader>(0)), populated, kPageSize),
+          words(table, budget, offset, directory_bytes(*table.at<TableHeader>(0)), populated, kPageSize, true),
           directory(state, twin_word, table.at<Word>(offset), populated, table.at<TableHeader>(0)->change, base),
           keys(key_count),
           segments_stat(segment_count) {}
