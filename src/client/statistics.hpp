@@ -149,7 +149,7 @@ inline constexpr Statistic kStatistics[] = {
      {"gets by ring", "direct gets are not counted", nullptr, 1}},
     {"puts",
      Statistic::Unit::kNumber,
-     "requests that stored a value: put, insert, compare_exchange, increment",
+     "requests that stored a value: put, insert, replace, append, compare_exchange, put_if, increments",
      {.lane = &LaneStats::puts},
      {"puts", "{refused} refused"}},
     {"erases",
