@@ -3,9 +3,13 @@
 #include <algorithm>
 #include <charconv>
 #include <fmt/format.h>
+#include <limits>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
+
+#include <hostmap/client.hpp>
 
 #include "hostmap/commands.hpp"
 #include "hostmap/output.hpp"
@@ -60,6 +64,29 @@ Status parse_timeout(const std::string& text, std::chrono::nanoseconds& timeout)
   return {};
 }
 
+// "30s", "1500ms", "5m", "2h", "7d", "forever".
+Status parse_ttl(const std::string& text, std::chrono::milliseconds& ttl) {
+  if (text == "forever") {
+    ttl = kForever;
+    return {};
+  }
+  constexpr std::pair<std::string_view, std::int64_t> kUnits[] = {
+      {"ms", 1}, {"s", 1000}, {"m", 60'000}, {"h", 3'600'000}, {"d", 86'400'000}};
+  constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
+  std::int64_t number = 0;
+  const char* end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, number);
+  const auto* const unit =
+      std::ranges::find(kUnits, std::string_view(rest, end), &std::pair<std::string_view, std::int64_t>::first);
+  if (error != std::errc() || number <= 0 || unit == std::end(kUnits) || number > kMost / unit->second) {
+    return {StatusCode::kInvalid, fmt::format("'{}' is not a time to live; give a whole number above 0 and its unit, as in "
+                                              "1500ms, 30s, 5m, 2h or 7d, or forever",
+                                              readable(text.substr(0, 80)))};
+  }
+  ttl = std::chrono::milliseconds(number * unit->second);
+  return {};
+}
+
 struct Arguments {
   Options options;
   std::string timeout = "5";
@@ -72,10 +99,12 @@ struct Arguments {
   std::string cursor = "0";
   std::string limit = "1000";
   std::string size;
+  std::string ttl = "forever";
   std::string command;  // whose help is shown
   ScanFormat format;
   Condition condition;
   bool token = false;
+  bool keep_ttl = false;
   bool escaped = false;
   bool json = false;
   bool keep = false;
@@ -126,6 +155,11 @@ void describe_options(CLI::App& app, Arguments& arguments) {
                                    "hostmap exchange owner $$");
   CLI::App* take = add_command(app, "take", "Removes KEY and prints the value that it had; one command alone gets it",
                                "hostmap take job-17");
+  CLI::App* expire = add_command(app, "expire", "Lets KEY live for TTL from now on, and be absent after it",
+                                 "hostmap expire greeting 30s");
+  CLI::App* persist = add_command(app, "persist", "Lets KEY stay until it is erased", "hostmap persist greeting");
+  CLI::App* ttl = add_command(app, "ttl", "Prints how long KEY still lives, in milliseconds, or forever",
+                              "hostmap ttl greeting");
   CLI::App* erase =
       add_command(app, "erase", "Removes KEY, or all keys that begin with PREFIX, and prints how many those were",
                   "hostmap erase greeting");
@@ -156,7 +190,7 @@ void describe_options(CLI::App& app, Arguments& arguments) {
                                 "hostmap --name sessions limit 3G");
   CLI::App* help = add_command(app, "help", "Prints this help, or the help of COMMAND", "hostmap help put");
 
-  for (CLI::App* command : {put, append, exchange, get, take, exists, incr}) {
+  for (CLI::App* command : {put, append, exchange, get, take, expire, persist, ttl, exists, incr}) {
     command->add_option("KEY", arguments.key, "1 to 65,536 bytes")->required();
   }
   CLI::Option* erased = erase->add_option("KEY", arguments.key, "1 to 65,536 bytes");
@@ -168,7 +202,7 @@ void describe_options(CLI::App& app, Arguments& arguments) {
     arguments.by_prefix = erased_prefix->count() != 0;
     if (!arguments.by_prefix && erased->count() == 0) throw CLI::RequiredError("KEY or --prefix");
   });
-  for (CLI::App* command : {put, append, exchange, get, take, erase, exists, incr, scan}) {
+  for (CLI::App* command : {put, append, exchange, get, take, expire, persist, ttl, erase, exists, incr, scan}) {
     command->add_flag("-x,--escaped", arguments.escaped,
                       "read \\xNN in KEY, VALUE and PREFIX as the byte NN, as scan prints it");
   }
@@ -178,11 +212,19 @@ void describe_options(CLI::App& app, Arguments& arguments) {
   CLI::Option* if_absent = put->add_flag("--if-absent", arguments.condition.absent, "only if KEY does not exist");
   CLI::Option* if_present = put->add_flag("--if-present", arguments.condition.present, "only if KEY exists");
   if_absent->excludes(if_present);
-  put->add_option("--if-token", arguments.condition.token,
-                  "only if the value of KEY still has this token, which get --token printed")
-      ->type_name("TOKEN")
-      ->excludes(if_absent)
-      ->excludes(if_present);
+  CLI::Option* if_token = put->add_option("--if-token", arguments.condition.token,
+                                          "only if the value of KEY still has this token, which get --token printed")
+                              ->type_name("TOKEN")
+                              ->excludes(if_absent)
+                              ->excludes(if_present);
+  CLI::Option* lives = put->add_option("--ttl", arguments.ttl,
+                                       "how long KEY lives: 1500ms, 30s, 5m, 2h, 7d (default: forever)")
+                           ->type_name("TTL")
+                           ->excludes(if_token);
+  put->add_flag("--keep-ttl", arguments.keep_ttl, "KEY lives as long as it would have; with --if-token it always does")
+      ->excludes(lives)
+      ->excludes(if_absent);
+  expire->add_option("TTL", arguments.ttl, "1500ms, 30s, 5m, 2h, 7d, or forever")->required();
   erase
       ->add_option("--if-token", arguments.condition.token,
                    "only if the value of KEY still has this token, which get --token printed")
@@ -277,16 +319,22 @@ int run(const std::string& command, Arguments& arguments) {
   if (options.read_only && command == "limit" && !arguments.size.empty()) {
     return fail("limit SIZE changes the map, which --read-only does not allow; leave one of them out", kExitUsage);
   }
+  std::chrono::milliseconds ttl{};
+  if (const Status status = parse_ttl(unmarked(arguments.ttl), ttl); !status.ok()) {
+    return fail(status.message(), kExitUsage);
+  }
 
   const Value given = from_input ? Value() : Value(value);
   Condition& condition = arguments.condition;
   if (condition.token) condition.token = unmarked(*condition.token);
-  if (command == "put") return put(options, key, given, condition);
+  if (command == "put") return put(options, key, given, condition, arguments.keep_ttl ? kKeepTtl : ttl);
   if (command == "append") return append(options, key, given);
   if (command == "exchange") return exchange(options, key, given);
   if (command == "get") return get(options, key, arguments.token);
   if (command == "take") return take(options, key);
   if (command == "erase" && arguments.by_prefix) return erase_prefix(options, prefix);
+  if (command == "expire" || command == "persist") return expire(options, key, ttl);
+  if (command == "ttl") return hostmap::apps::ttl(options, key);
   if (command == "erase") return erase(options, key, condition.token);
   if (command == "exists") return exists(options, key);
   if (command == "incr") return increment(options, key, unmarked(arguments.by));

@@ -22,6 +22,7 @@ std::string json_of(const TableCheck::Report& report, bool server_runs) {
   JsonObject json;
   json.add("ok", findings.empty());
   json.add("entries", report.entries);
+  json.add("lapsed", report.lapsed);
   json.add("buckets", report.buckets);
   json.add("busy_buckets", report.busy_buckets);
   json.add("counts_compared", report.counts_compared);
@@ -35,6 +36,7 @@ std::string text_of(const TableCheck::Report& report, bool server_runs) {
   for (const std::string& finding : report.findings) text += finding + "\n";
   if (!text.empty()) return text;
   text = fmt::format("ok: {} entries in {} buckets checked", report.entries, report.buckets);
+  if (report.lapsed != 0) text += fmt::format("; {} of them have lapsed and are not removed yet", report.lapsed);
   if (report.busy_buckets != 0) {
     text += fmt::format("; {} buckets changed in every attempt and were not checked", report.busy_buckets);
   }

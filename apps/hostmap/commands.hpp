@@ -23,11 +23,15 @@ struct Condition {
   bool absent = false;
   bool present = false;
 };
-int put(const Options& options, std::string_view key, const Value& value, const Condition& condition);
+// `ttl`: how long the key lives; kForever, kKeepTtl.
+int put(const Options& options, std::string_view key, const Value& value, const Condition& condition,
+        std::chrono::milliseconds ttl);
 int append(const Options& options, std::string_view key, const Value& value);
 int exchange(const Options& options, std::string_view key, const Value& value);
 int get(const Options& options, std::string_view key, bool token);
 int take(const Options& options, std::string_view key);
+int expire(const Options& options, std::string_view key, std::chrono::milliseconds ttl);
+int ttl(const Options& options, std::string_view key);
 int erase(const Options& options, std::string_view key, const std::optional<std::string>& token);
 int erase_prefix(const Options& options, std::string_view prefix);  // prints how many keys it has removed
 int exists(const Options& options, std::string_view key);

@@ -1,4 +1,5 @@
-// put, append, exchange, get, take, erase, exists, incr, scan, clear, ping: the commands of a client of the map.
+// put, append, exchange, get, take, expire, persist, ttl, erase, exists, incr, scan, clear, ping: the commands of a client of
+// the map.
 #include <cerrno>
 #include <charconv>
 #include <cstring>
@@ -120,13 +121,14 @@ int print_line(std::string_view line) {
 
 }  // namespace
 
-int put(const Options& options, std::string_view key, const Value& value, const Condition& condition) {
+int put(const Options& options, std::string_view key, const Value& value, const Condition& condition,
+        std::chrono::milliseconds ttl) {
   return with_token(condition.token, [&](const Token& token) {
     return with_value(options, key, value, [&](Client& client, std::string_view bytes) {
       if (condition.token) return finish(client.put_if(key, bytes, token));
-      if (condition.absent) return finish(client.insert(key, bytes));
-      if (condition.present) return finish(client.replace(key, bytes));
-      return finish(client.put(key, bytes));
+      if (condition.absent) return finish(client.insert(key, bytes, ttl));
+      if (condition.present) return finish(client.replace(key, bytes, ttl));
+      return finish(client.put(key, bytes, ttl));
     });
   });
 }
@@ -164,6 +166,18 @@ int take(const Options& options, std::string_view key) {
   return with_key(options, key, [&](Client& client) {
     const Result<std::string> value = client.take(key);
     return value ? print_value(*value) : fail(value.status());
+  });
+}
+
+int expire(const Options& options, std::string_view key, std::chrono::milliseconds ttl) {
+  return with_key(options, key, [&](Client& client) { return finish(client.expire(key, ttl)); });
+}
+
+int ttl(const Options& options, std::string_view key) {
+  return with_key(options, key, [&](Client& client) {
+    const Result<std::chrono::milliseconds> left = client.ttl(key);
+    if (!left) return fail(left.status());
+    return print_line(*left == kForever ? "forever" : fmt::format("{}ms", left->count()));
   });
 }
 

@@ -22,6 +22,7 @@
 
 #include <array>
 #include <bit>
+#include <chrono>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -48,6 +49,11 @@ namespace hostmap {
 template <typename Number>
 concept Summand = std::integral<Number> && !std::same_as<Number, bool> &&
                   (std::is_signed_v<Number> || sizeof(Number) < sizeof(std::int64_t));
+
+/// A time to live of a key that has none: it stays until it is erased.
+inline constexpr std::chrono::milliseconds kForever = std::chrono::milliseconds::max();
+/// The time to live that a key has when its value is replaced. One that is absent has none.
+inline constexpr std::chrono::milliseconds kKeepTtl = std::chrono::milliseconds::min();
 
 /// A function that scan calls with a key and its value, and that returns whether to continue.
 template <typename Visit>
@@ -129,11 +135,21 @@ class Client {
   /// Errors: kFull, kTooLarge, kInvalid (empty key): nothing was changed. kTimeout and kClosed: outcome unknown. kNoServer.
   Status put(Bytes key, Bytes value) noexcept;
 
+  /// Like put, and the key is absent to everybody once `ttl` has passed since this call (counted by CLOCK_MONOTONIC, so setting
+  /// the wall clock changes nothing, and the time that the machine is suspended does not count). A get returns it at most one
+  /// tick of the kernel (1 to 10 ms) longer. kForever: like put without one, which makes the key stay; kKeepTtl: the key ends
+  /// when it would have. (What changes a value by what it is, increment, add, append, compare_exchange, put_if, update and
+  /// exchange, keeps the end.) A key of 8 bytes with a value of 8 bytes takes more memory with an end.
+  /// Errors: kInvalid when `ttl` is not above zero (nothing was changed), and those of put.
+  Status put(Bytes key, Bytes value, std::chrono::milliseconds ttl) noexcept;
+
   /// Like put, but blocks only until the ring has room. Later calls of this client see the value. If the server refuses the
   /// write, the next flush() reports it.
   /// Errors: kTooLarge, kInvalid, and kTimeout when there was no room: not queued. (A value that needs several records and
   /// finds no room for the later ones ends the connection.) kFull (no memory for a channel), kClosed, kNoServer.
   Status put_async(Bytes key, Bytes value) noexcept;
+
+  Status put_async(Bytes key, Bytes value, std::chrono::milliseconds ttl) noexcept;
 
   /// Blocks until the server has applied all queued writes, and those whose calls had timed out. Returns the first error
   /// among them since the last flush, with their number in its message. kClosed: the connection ended before that; the writes
@@ -172,6 +188,23 @@ class Client {
 
   /// Sets `key` only if it is absent; kAlreadyExists when it is present. Blocks and fails like put.
   Status insert(Bytes key, Bytes value) noexcept;
+  Status insert(Bytes key, Bytes value, std::chrono::milliseconds ttl) noexcept;
+
+  /// Lets `key` live for `ttl` from now on, whatever it had before; kForever: until it is erased. The value is not sent. kNotFound
+  /// when the key is absent. Errors: kInvalid when `ttl` is not above zero, kFull when the key had no time to live and there is no
+  /// memory for one (nothing was changed), and those of put. Blocks like put.
+  Status expire(Bytes key, std::chrono::milliseconds ttl) noexcept;
+
+  /// Like expire, but blocks only until the ring has room: for sessions whose time to live begins anew with each use. An absent
+  /// key is not reported; a refusal (kFull) is, by the next flush(). Errors like put_async.
+  Status expire_async(Bytes key, std::chrono::milliseconds ttl) noexcept;
+
+  /// Lets `key` stay until it is erased: expire(key, kForever).
+  Status persist(Bytes key) noexcept { return expire(key, kForever); }
+
+  /// How long `key` still lives, in milliseconds, rounded up; kForever when it has no end. kNotFound when it is absent. Blocks and
+  /// fails like get(); copies no value.
+  Result<std::chrono::milliseconds> ttl(Bytes key) noexcept;
 
   /// Sets `key` to `desired` if its value equals `expected`, byte for byte. kMismatch when the value differs, kNotFound when
   /// the key is absent. Both values may have up to --max-value bytes. Blocks and fails like put.
@@ -220,6 +253,7 @@ class Client {
 
   /// Sets `key` only if it is present; kNotFound when it is absent. Blocks and fails like put.
   Status replace(Bytes key, Bytes value) noexcept;
+  Status replace(Bytes key, Bytes value, std::chrono::milliseconds ttl) noexcept;
 
   /// Appends `more` to the value of `key` and returns the new size in bytes; an absent key counts as an empty value. A call that
   /// returns a size was applied exactly once. Copies the value within the table, so building a long one from many pieces takes

@@ -55,6 +55,10 @@ inline std::int64_t monotonic_ns() noexcept { return clock_ns(CLOCK_MONOTONIC); 
 
 // The same as of the last tick of the kernel, some milliseconds ago at most: no counter of the processor is read.
 inline std::int64_t coarse_monotonic_ns() noexcept { return clock_ns(CLOCK_MONOTONIC_COARSE); }
+// In milliseconds: the clock by which keys end. One variable of the kernel, the same for all processes of a time namespace.
+inline std::uint64_t coarse_monotonic_ms() noexcept {
+  return static_cast<std::uint64_t>(coarse_monotonic_ns()) / 1'000'000;
+}
 
 template <typename T>
 constexpr T round_up(T value, T multiple) noexcept {

@@ -8,11 +8,10 @@
 
 #include <hostmap/token.hpp>
 
+#include "base/ends.hpp"
 #include "base/hash.hpp"
 
 namespace hostmap {
-
-inline constexpr std::uint64_t kNoEnd = 0;  // of a value that does not expire
 
 // XXH3 with 128 bits of the value, and then of that and its end, if it has one. (An end in the seed could be cancelled by a
 // changed byte: XXH3 adds the seed to short inputs.) Never the zero token, which stands for an absent key. The seed is not the

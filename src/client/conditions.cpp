@@ -21,9 +21,10 @@ bool has_changed(const Status& status) noexcept {
 
 Result<ValueAndToken> Client::Impl::read_with_token(Deadline& limit, const Bytes& key) noexcept {
   Result<ValueAndToken> result(std::in_place);
-  const Result<std::uint64_t> size = read_within(limit, key, ValueTarget::string(result->value));
+  std::uint64_t end = kNoEnd;
+  const Result<std::uint64_t> size = read_within(limit, key, ValueTarget::string(result->value), &end);
   if (!size) return size.status();
-  result->token = token_of(std::as_bytes(std::span(result->value)), kNoEnd);
+  result->token = token_of(std::as_bytes(std::span(result->value)), end);
   return result;
 }
 

@@ -1,6 +1,7 @@
 // Client::Impl: the state of a Client: its session, the failed writes that are not reported yet, and the detection of forks.
 //
 //   client.cpp     life cycle: connecting, reconnecting, forks
+//   expiry.cpp     calls that say or ask when a key ends
 //   writes.cpp     calls that wait for room or an answer in a write channel
 //   reads.cpp      gets, by direct reads and by ring; scan and size
 //   conditions.cpp changes that depend on the value, by its token
@@ -131,18 +132,18 @@ struct Client::Impl {
       return {};
     return {StatusCode::kPermission, "this client is read_only; connect another one to write"};
   }
-  Status queue(const Bytes& key, const Bytes& value) noexcept;
+  Status queue(Op op, const Bytes& key, const Bytes& value, std::uint64_t end) noexcept;
   void write_to(Session* session) noexcept;
   Status mutate(Op op, const Bytes& key, const ValueParts& value, std::uint64_t largest,
-                std::int64_t* number = nullptr) noexcept;
+                std::int64_t* number = nullptr, std::uint64_t end = kNoEnd) noexcept;
   Status mutate_within(Deadline& limit, Op op, const Bytes& key, const ValueParts& value,
                        std::uint64_t largest) noexcept;
   Status mutate_in_line(Op op, const Bytes& key, const ValueParts& value, std::uint64_t largest, std::int64_t* number,
-                        Deadline& limit) noexcept;
+                        std::uint64_t end, Deadline& limit) noexcept;
   template <typename Write>
   Status with_turn(Deadline& limit, const Write& write) noexcept;
   Status send_and_await(Session& session, std::uint32_t lane, Op op, std::span<const std::byte> key,
-                        const ValueParts& value, std::int64_t* number, Deadline& limit) noexcept;
+                        const ValueParts& value, std::int64_t* number, std::uint64_t end, Deadline& limit) noexcept;
   Status apply(std::span<const Operation> operations, std::span<Outcome> outcomes, Deadline& limit) noexcept;
   Session* session_to_read() noexcept;
   static Session* session_to_read_with_care(Session* session) noexcept;
@@ -154,8 +155,10 @@ struct Client::Impl {
   Result<std::uint64_t> look_up(std::span<const std::byte> key, const MakeTarget& make_target) noexcept;
   void look_up_into(Result<std::string>& result, const Session* session, const Bytes& key, std::uint64_t hash) noexcept;
   Result<std::string> get_with_care(std::span<const std::byte> key) noexcept;
-  Result<std::uint64_t> read(const Bytes& key, const ValueTarget& target) noexcept;
-  Result<std::uint64_t> read_within(Deadline& limit, const Bytes& key, const ValueTarget& target) noexcept;
+  // `end`: if given, receives that of a key that is found: kNoEnd, or a moment.
+  Result<std::uint64_t> read(const Bytes& key, const ValueTarget& target, std::uint64_t* end = nullptr) noexcept;
+  Result<std::uint64_t> read_within(Deadline& limit, const Bytes& key, const ValueTarget& target,
+                                    std::uint64_t* end = nullptr) noexcept;
   Result<ValueAndToken> read_with_token(Deadline& limit, const Bytes& key) noexcept;
   template <typename Number>
   Result<Number> add(const Bytes& key, NumberForm form, Number by, Number initial) noexcept;
@@ -164,7 +167,7 @@ struct Client::Impl {
   Status put_if(Deadline& limit, const Bytes& key, const Bytes& value, const Token& token) noexcept;
   Status erase_if(Deadline& limit, const Bytes& key, const Token& token) noexcept;
   Result<std::size_t> entry_into(std::span<const std::byte> key, std::span<std::byte> buffer) noexcept;
-  Result<std::uint64_t> read_by_ring(Session& session, const Bytes& key, const ValueTarget& target,
+  Result<std::uint64_t> read_by_ring(Session& session, const Bytes& key, const ValueTarget& target, std::uint64_t* end,
                                      Deadline& deadline) noexcept;
   Status await_own_writes(Session& session, std::uint32_t lane, Deadline& deadline) noexcept;
   Status await_own_writes(Session& session, Deadline& deadline) noexcept;

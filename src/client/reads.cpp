@@ -68,12 +68,14 @@ Result<Session*> Client::Impl::current_with_own_writes(Deadline& limit) noexcept
 }
 
 // Not inlined, so that the fast paths, which end with it, need no stack for the deadline.
-[[gnu::noinline]] Result<std::uint64_t> Client::Impl::read(const Bytes& key, const ValueTarget& target) noexcept {
+[[gnu::noinline]] Result<std::uint64_t> Client::Impl::read(const Bytes& key, const ValueTarget& target,
+                                                           std::uint64_t* end) noexcept {
   Deadline limit = deadline();
-  return read_within(limit, key, target);
+  return read_within(limit, key, target, end);
 }
 
-Result<std::uint64_t> Client::Impl::read_within(Deadline& limit, const Bytes& key, const ValueTarget& target) noexcept {
+Result<std::uint64_t> Client::Impl::read_within(Deadline& limit, const Bytes& key, const ValueTarget& target,
+                                                std::uint64_t* end) noexcept {
   if (!is_key(key)) return key_status(key);
   for (bool again = false;; again = true) {
     if (again && limit.left() == 0) [[unlikely]]
@@ -91,11 +93,13 @@ Result<std::uint64_t> Client::Impl::read_within(Deadline& limit, const Bytes& ke
     }
     Session& session = *usable;
     if (options.reads == Reads::kRing) {
-      Result<std::uint64_t> value = read_by_ring(session, key, target, limit);
+      Result<std::uint64_t> value = read_by_ring(session, key, target, end, limit);
       if (!value && value.status() == StatusCode::kClosed) continue;
       return value;
     }
-    const TableReader::Result found = session.reader().get(span_of(key), target);
+    std::uint64_t found_end;
+    const TableReader::Result found =
+        session.reader().get_with_end(span_of(key), session.reader().hash_of(span_of(key)), target, found_end);
     if (!still_current(&session)) [[unlikely]]
       continue;
     if (found.retries != 0) [[unlikely]] {
@@ -103,6 +107,7 @@ Result<std::uint64_t> Client::Impl::read_within(Deadline& limit, const Bytes& ke
     }
     switch (found.outcome) {
       case ReadOutcome::kHit:
+        if (end != nullptr) *end = found_end;
         return found.size;
       case ReadOutcome::kMiss:
         return StatusCode::kNotFound;
@@ -116,7 +121,7 @@ Result<std::uint64_t> Client::Impl::read_within(Deadline& limit, const Bytes& ke
           break;
         }
         session.end().counters().read_fallbacks.fetch_add(1, std::memory_order_relaxed);  // relaxed: a counter
-        Result<std::uint64_t> value = read_by_ring(session, key, target, limit);
+        Result<std::uint64_t> value = read_by_ring(session, key, target, end, limit);
         if (value || !(value.status() == StatusCode::kClosed)) return value;
         if (const Result<Session*> renewed = renew(&session, limit); !renewed) return renewed.status();
         break;
@@ -131,7 +136,7 @@ Result<std::uint64_t> Client::Impl::read_within(Deadline& limit, const Bytes& ke
 }
 
 Result<std::uint64_t> Client::Impl::read_by_ring(Session& session, const Bytes& key, const ValueTarget& target,
-                                                 Deadline& limit) noexcept {
+                                                 std::uint64_t* end, Deadline& limit) noexcept {
   if (!lock_within(read_mutex, limit)) return StatusCode::kTimeout;
   const std::lock_guard<std::timed_mutex> lock(read_mutex, std::adopt_lock);
   const std::uint32_t lane = session.reader().shard_of(span_of(key));
@@ -170,6 +175,7 @@ Result<std::uint64_t> Client::Impl::read_by_ring(Session& session, const Bytes& 
       continue;
     }
     if (code != StatusCode::kOk) return code;
+    if (end != nullptr) *end = head.end;
     if (!target.wanted()) return total;
     if (!fits) return Status::buffer_too_small(total);
     if (to == nullptr) return Status::out_of_memory();

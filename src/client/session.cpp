@@ -10,6 +10,7 @@
 #include <thread>
 #include <unistd.h>
 
+#include "base/time_namespace.hpp"
 #include "layout/master.hpp"
 #include "layout/table.hpp"
 #include "shm/obstacle.hpp"
@@ -67,6 +68,14 @@ bool is_plausible(const Region& table) noexcept {
   return table.bytes() >= sizeof(TableHeader) && TableReader(table.data(), table.bytes()).plausible();
 }
 
+// Ends of keys are moments of a clock that has an offset in each time namespace.
+Status check_clock(const InstanceName& name, const Region& table) {
+  if (!differ(table.at<TableHeader>(0)->time_namespace, time_namespace())) return {};
+  return {StatusCode::kOtherVersion, "the server '" + name.name() +
+                                    "' is in another time namespace, where the clock by which keys end shows another time; "
+                                    "run client and server in the same one"};
+}
+
 Status damaged(const InstanceName& name) {
   return {StatusCode::kInternal,
           "the regions of '" + name.name() + "' are damaged; stop its server and start it again"};
@@ -97,6 +106,7 @@ Result<std::unique_ptr<Session>> Session::open(const InstanceName& name, Deadlin
     if (!table) return no_server(name, table.status());
     if (Status status = check_server_lives(name, table->owner()); !status.ok()) return status;
     if (!is_plausible(*table)) return damaged(name);
+    if (Status status = check_clock(name, *table); !status.ok()) return status;
     Result<RegionFile> file = open_region_file(name.master(), Access::kReadWrite, name.trust());
     if (!file) return no_server(name, file.status());
     if (file->owner != table->owner()) return strangers(name);
@@ -150,6 +160,7 @@ Result<std::unique_ptr<Session>> Session::open_to_read(const InstanceName& name)
   if (!table) return no_server(name, table.status());
   if (Status status = check_server_lives(name, table->owner()); !status.ok()) return status;
   if (!is_plausible(*table)) return damaged(name);
+  if (Status status = check_clock(name, *table); !status.ok()) return status;
   table->close_file();
   return std::unique_ptr<Session>(new Session(name, std::move(*table)));
 }

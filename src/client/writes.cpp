@@ -21,32 +21,33 @@ template <typename Write>
 // increment, receives the new number.
 [[gnu::always_inline]] inline Status Client::Impl::mutate_in_line(Op op, const Bytes& key, const ValueParts& value,
                                                                   std::uint64_t largest, std::int64_t* number,
-                                                                  Deadline& limit) noexcept {
+                                                                  std::uint64_t end, Deadline& limit) noexcept {
   if (!is_key(key)) return key_status(key);
   return with_turn(limit, [&](Session& session) noexcept -> Status {
     if (largest > session.reader().max_value_bytes()) return StatusCode::kTooLarge;
-    return send_and_await(session, session.reader().shard_of(span_of(key)), op, span_of(key), value, number, limit);
+    return send_and_await(session, session.reader().shard_of(span_of(key)), op, span_of(key), value, number, end, limit);
   });
 }
 
 Status Client::Impl::mutate(Op op, const Bytes& key, const ValueParts& value, std::uint64_t largest,
-                            std::int64_t* number) noexcept {
+                            std::int64_t* number, std::uint64_t end) noexcept {
   Deadline limit = deadline();
-  return mutate_in_line(op, key, value, largest, number, limit);
+  return mutate_in_line(op, key, value, largest, number, end, limit);
 }
 
 // The same as a part of a call with several requests, which have one deadline.
 Status Client::Impl::mutate_within(Deadline& limit, Op op, const Bytes& key, const ValueParts& value,
                                    std::uint64_t largest) noexcept {
-  return mutate_in_line(op, key, value, largest, nullptr, limit);
+  return mutate_in_line(op, key, value, largest, nullptr, kNoEnd, limit);
 }
 
 Status Client::Impl::send_and_await(Session& session, std::uint32_t lane, Op op, std::span<const std::byte> key,
-                                    const ValueParts& value, std::int64_t* number, Deadline& limit) noexcept {
+                                    const ValueParts& value, std::int64_t* number, std::uint64_t end,
+                                    Deadline& limit) noexcept {
   const Result<ClientChannel*> opened = session.channel(lane, limit);
   if (!opened) return opened.status();
   ClientChannel* channel = *opened;
-  if (Status status = channel->send_any(op, true, key, value, limit); !status.ok()) return status;
+  if (Status status = channel->send_any(op, true, key, value, limit, end); !status.ok()) return status;
   if (Status status = channel->await_answer(limit); !status.ok()) return status;
   const ClientChannel::Answer& answer = channel->answer();
   if (number != nullptr && answer.value.size() == sizeof *number) {
@@ -103,7 +104,7 @@ Status Client::clear() noexcept {
   if (!session) return session.status();
   const Turn turn(impl.own.turn, limit);
   if (!turn) return turn_timed_out();
-  return impl.send_and_await(**session, kLaneOfClear, Op::kClear, {}, {}, nullptr, limit);
+  return impl.send_and_await(**session, kLaneOfClear, Op::kClear, {}, {}, nullptr, kNoEnd, limit);
 }
 
 Status Client::put_async(Bytes key, Bytes value) noexcept {
@@ -124,7 +125,7 @@ Status Client::put_async(Bytes key, Bytes value) noexcept {
     }
     turn.unlock_as_owner();
   }
-  return impl_->queue(key, value);
+  return impl_->queue(Op::kPut, key, value, kNoEnd);
 }
 
 // From now on the writing thread writes to `session`; queued writes of earlier sessions whose outcome is unknown are lost.
@@ -134,7 +135,8 @@ void Client::Impl::write_to(Session* session) noexcept {
   written = session;
 }
 
-Status Client::Impl::queue(const Bytes& key, const Bytes& value) noexcept {
+Status Client::Impl::queue(Op op, const Bytes& key, const Bytes& value, std::uint64_t end) noexcept {
+  if (!is_key(key)) return key_status(key);
   Deadline limit = deadline();
   return with_turn(limit, [&](Session& session) noexcept -> Status {
     write_to(&session);
@@ -142,7 +144,7 @@ Status Client::Impl::queue(const Bytes& key, const Bytes& value) noexcept {
     const std::uint32_t lane = session.reader().shard_of(span_of(key));
     const Result<ClientChannel*> channel = session.channel(lane, limit);
     if (!channel) return channel.status();
-    Status status = (*channel)->send_any(Op::kPut, false, span_of(key), span_of(value), limit);
+    Status status = (*channel)->send_any(op, false, span_of(key), span_of(value), limit, end);
     session.note_queued(lane, (*channel)->sent());
     return status;
   });

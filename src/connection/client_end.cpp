@@ -158,7 +158,7 @@ Status ClientChannel::wait_for_room(std::uint64_t wake_at, Ready&& ready, Deadli
 }
 
 Status ClientChannel::send_any(Op op, bool wants_answer, std::span<const std::byte> key, const ValueParts& value,
-                               Deadline& deadline) {
+                               Deadline& deadline, std::uint64_t end) {
   const std::uint64_t payload = key.size() + value.size();
   if (wants_answer && awaited_count_ == kMostAwaited) [[unlikely]] {
     if (first_is_quiet()) {
@@ -168,15 +168,16 @@ Status ClientChannel::send_any(Op op, bool wants_answer, std::span<const std::by
       skip_answer();
     }
   }
-  if (fits(payload)) [[likely]] {
-    if (Status status = await_room(payload, deadline); !status.ok()) return status;
-    if (wants_answer) await(op, payload);
-    encode_request(requests_.begin(record_bytes(payload)), op, wants_answer, key, value);
-    publish(record_bytes(payload));
+  if (const std::uint64_t whole = payload + (end != kNoEnd ? kEndBytes : 0); fits(whole)) [[likely]] {
+    if (Status status = await_room(whole, deadline); !status.ok()) return status;
+    if (wants_answer) await(op, whole);
+    encode_request(requests_.begin(record_bytes(whole)), op, wants_answer, key, value, end);
+    publish(record_bytes(whole));
     return {};
   }
   if (Status status = await_room(kStreamPayloadBytes, deadline); !status.ok()) return status;
-  encode_stream(requests_.begin(record_bytes(kStreamPayloadBytes)), op, key.size(), value.size());
+  encode_stream(requests_.begin(record_bytes(kStreamPayloadBytes)), op, key.size(), value.size(),
+                end);
   publish(record_bytes(kStreamPayloadBytes));
   for (std::uint64_t sent = 0; sent < payload;) {
     const std::uint64_t size = std::min(largest_payload(), payload - sent);

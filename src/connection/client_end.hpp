@@ -82,8 +82,9 @@ class ClientChannel {
     return true;
   }
   // Sends a request of any size: as one record, or as a stream with pieces. Blocks while the ring is full.
-  Status send_any(Op op, bool wants_answer, std::span<const std::byte> key, const ValueParts& value,
-                  Deadline& deadline);
+  // `end`: when the key ends.
+  Status send_any(Op op, bool wants_answer, std::span<const std::byte> key, const ValueParts& value, Deadline& deadline,
+                  std::uint64_t end = kNoEnd);
 
   struct Answer {
     StatusCode code = StatusCode::kInternal;

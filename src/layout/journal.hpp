@@ -100,7 +100,8 @@ struct ChannelPosition {
       stream_entry;  // of the request that arrives in pieces: offset of the entry that they fill; 0: none; kHeldInJournal
   Word stream_head;  // and its header word, with the StatusCode in place of the flags if the pieces are thrown away
   ChannelMemo memos[2];
-  Word reserved[6];
+  Word stream_end;  // when the key of that request ends
+  Word reserved[5];
 };
 HOSTMAP_SIZE(ChannelPosition, 128, 8);
 HOSTMAP_AT(ChannelPosition, request_next, 0);
@@ -108,6 +109,7 @@ HOSTMAP_AT(ChannelPosition, answer_next, 8);
 HOSTMAP_AT(ChannelPosition, stream_entry, 16);
 HOSTMAP_AT(ChannelPosition, stream_head, 24);
 HOSTMAP_AT(ChannelPosition, memos, 32);
+HOSTMAP_AT(ChannelPosition, stream_end, 80);
 
 struct JournalHeader {
   RegionHeader region;

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/ends.hpp"
 #include "base/hash.hpp"
 #include "layout/region.hpp"
 
@@ -48,11 +49,17 @@ inline constexpr unsigned kPlaces = 7;  // of a pair bucket, and cells of an ent
 // Table region, entries: the form of all keys and values. A bucket is one line; an entry lies in the arena.
 //
 //           word 0                                   words 1 to 7
-//   bucket  header {version:48 | fill:8 | flags:8}   cells {tag:16 | offset:48}; 0 is empty
+//   bucket  header {version:48 | fill:8 | flags:8}   cells {tag:16 | 0:2 | ends:1 | 0:1 | offset:44}; 0 is empty
 //
-// A full bucket's last cell becomes the link: tag 0 (a key's tag is never 0) and the offset of a further bucket.
+// A full bucket's last cell becomes the link: tag 0 (a key's tag is never 0), no bit beside it, and the offset of a further
+// bucket.
 //
-//   entry   meta {value_bytes:40 | flags:8 | key_bytes - 1:16}   [expiry if flagged]   key   value
+//   entry   meta {value_bytes:40 | flags:8 | key_bytes - 1:16}   key   value   [up to a multiple of 8: end]
+//
+// `end`, of entries whose flag says so, is when the key stops to exist, in milliseconds of CLOCK_MONOTONIC. It stands behind the
+// value, so that key and value lie at the same place in every entry. `ends` in the cell says that the entry has an end that is
+// not "never": whoever collects what has lapsed need not look at the others. Values above 16 KiB always have the word, so that
+// their bytes need not be copied when they get an end.
 //
 // How a reader proves that key and value belong together: the *primary* bucket's version covers its whole chain. Whoever
 // changes a non-empty cell of the chain raises that version before the old entry's memory is used again, so bytes that were
@@ -61,8 +68,7 @@ inline constexpr unsigned kPlaces = 7;  // of a pair bucket, and cells of an ent
 // What an entry of 16 + 100 bytes takes beyond them once the table has grown: 14.2 bytes of its bucket (64 / 4.5), 2.8 of
 // overflow buckets (one for five), 8 of meta, 4 up to the size of its block (124 to 128), 29.0 in all; with what is populated
 // ahead or free, 31.2 of the region's populated bytes (`hostmap-bench memory`, 10^6 entries from 10 buckets on).
-// Intent compares: the cell with its new word. Version: in the primary's header. Expiry: a flagged word behind meta.
-// Visited bit: in meta's flags, the server's alone; readers mask it.
+// Intent compares: the cell with its new word; of a new end, the end word. Version: in the primary's header.
 
 struct alignas(kCacheLine) EntryBucket {
   Word header;
@@ -91,29 +97,47 @@ inline constexpr bool is_of_fill(std::uint64_t header, std::uint64_t fill) noexc
 }
 inline constexpr std::uint64_t header_version(std::uint64_t header) noexcept { return header >> kVersionShift; }
 
-// Cells and links.
-inline constexpr std::uint64_t kOffsetMask = (std::uint64_t{1} << 48) - 1;
+// Cells and links. A cell with a bit that has no meaning yet is refused, as is a link with any bit beside its offset.
+inline constexpr std::uint64_t kOffsetMask = (std::uint64_t{1} << 44) - 1;
+inline constexpr std::uint64_t kCellTouched = std::uint64_t{1} << 44;  // for eviction: not used yet
+inline constexpr std::uint64_t kCellEnds = std::uint64_t{1} << 45;
+inline constexpr std::uint64_t kCellReserved = kCellTouched | std::uint64_t{3} << 46;
 inline constexpr std::uint64_t make_cell(std::uint16_t tag, std::uint64_t offset) noexcept {
   return std::uint64_t{tag} << 48 | offset;
 }
 inline constexpr std::uint16_t cell_tag(std::uint64_t cell) noexcept { return static_cast<std::uint16_t>(cell >> 48); }
 inline constexpr std::uint64_t cell_offset(std::uint64_t cell) noexcept { return cell & kOffsetMask; }
-// In one comparison: 0 wraps around, and a tag makes it too large.
+// In one comparison: 0 wraps around, and any other bit makes it too large.
 inline constexpr bool is_link(std::uint64_t last_cell) noexcept { return last_cell - 1 < kOffsetMask; }
 
 // Entries.
 inline constexpr std::uint64_t kEntryMetaBytes = 8;
-inline constexpr std::uint64_t kEntryVisited = std::uint64_t{1} << 16;
-inline constexpr std::uint64_t kEntryHasExpiry = std::uint64_t{1} << 17;
+inline constexpr std::uint64_t kEntryHasEnd = std::uint64_t{1} << 17;
 // It lies in a larger block than one of its size: a smaller value that was put while memory was full (table/memory/arena.hpp).
 inline constexpr std::uint64_t kEntryInLargerBlock = std::uint64_t{1} << 18;
+// No meaning yet: an entry that has one of them is refused.
+inline constexpr std::uint64_t kEntryReserved = std::uint64_t{0xff} << 16 & ~(kEntryHasEnd | kEntryInLargerBlock);
 inline constexpr std::uint64_t make_meta(std::uint64_t key_bytes, std::uint64_t value_bytes) noexcept {
   return value_bytes << 24 | (key_bytes - 1);
 }
 inline constexpr std::uint64_t meta_key_bytes(std::uint64_t meta) noexcept { return (meta & 0xffff) + 1; }
 inline constexpr std::uint64_t meta_value_bytes(std::uint64_t meta) noexcept { return meta >> 24; }
+// Without an end word.
 inline constexpr std::uint64_t entry_bytes(std::uint64_t key_bytes, std::uint64_t value_bytes) noexcept {
   return kEntryMetaBytes + key_bytes + value_bytes;
+}
+// Where the end word stands, counted from the entry's begin.
+inline constexpr std::uint64_t end_place(std::uint64_t key_bytes, std::uint64_t value_bytes) noexcept {
+  return round_up(entry_bytes(key_bytes, value_bytes), std::uint64_t{sizeof(Word)});
+}
+inline constexpr std::uint64_t end_place(std::uint64_t meta) noexcept {
+  return end_place(meta_key_bytes(meta), meta_value_bytes(meta));
+}
+// All of an entry that its meta describes.
+inline constexpr std::uint64_t entry_bytes(std::uint64_t meta) noexcept {
+  if ((meta & kEntryHasEnd) != 0) [[unlikely]]
+    return end_place(meta) + sizeof(Word);
+  return entry_bytes(meta_key_bytes(meta), meta_value_bytes(meta));
 }
 
 inline constexpr std::uint64_t kSmallestEntry = entry_bytes(1, 0);
@@ -263,7 +287,9 @@ struct LaneStats {
   Word overflow_bytes;   // in overflow buckets of either form
   Word pair_segments;    // slabs that are buckets now
   Word entry_segments;
-  Word reserved[15];
+  Word expiring;  // keys that have an end
+  Word expired;   // keys that were removed because their end had passed
+  Word reserved[13];
 };
 HOSTMAP_SIZE(LaneStats, 256, 8);
 HOSTMAP_AT(LaneStats, puts, 0);
@@ -283,6 +309,8 @@ HOSTMAP_AT(LaneStats, swept_fill, 104);
 HOSTMAP_AT(LaneStats, overflow_bytes, 112);
 HOSTMAP_AT(LaneStats, pair_segments, 120);
 HOSTMAP_AT(LaneStats, entry_segments, 128);
+HOSTMAP_AT(LaneStats, expiring, 136);
+HOSTMAP_AT(LaneStats, expired, 144);
 
 struct ServerStats {
   Word memory_bytes;      // populated in the table region
@@ -340,7 +368,9 @@ struct TableHeader {
   std::uint64_t arena_bytes;  // at most; populated are arena_populated
   std::uint64_t membarrier;   // 1: workers fence for their clients when they park
   std::uint64_t checksum;     // of all that stands above and of the shards' constants
-  std::uint64_t reserved_constants[14];
+  // Of the server that made the table: the inode of its time namespace, whose clock the ends count by; 0: not known.
+  std::uint64_t time_namespace;
+  std::uint64_t reserved_constants[13];
   alignas(kLinePair) Word change;
   Word arena_populated;        // bytes that have pages and generations: all that readers may load
   Word generations_allocated;  // bytes that have pages; the server's alone
@@ -371,6 +401,7 @@ HOSTMAP_AT(TableHeader, arena_offset, 112);
 HOSTMAP_AT(TableHeader, arena_bytes, 120);
 HOSTMAP_AT(TableHeader, membarrier, 128);
 HOSTMAP_AT(TableHeader, checksum, 136);
+HOSTMAP_AT(TableHeader, time_namespace, 144);
 HOSTMAP_AT(TableHeader, change, 256);
 HOSTMAP_AT(TableHeader, arena_populated, 264);
 HOSTMAP_AT(TableHeader, generations_allocated, 272);

@@ -15,6 +15,7 @@
 
 #include <hostmap/status.hpp>
 
+#include "base/ends.hpp"
 #include "layout/connection.hpp"
 #include "message/wire.hpp"
 
@@ -28,6 +29,7 @@ struct Request {
   std::span<const std::byte> value;     // of compare_exchange and put_if: the new one
   std::span<const std::byte> expected;  // of compare_exchange: the value; of put_if and erase_if: its token
   RequestHead stream;                   // of kStream: the inner request's sizes
+  std::uint64_t end = kNoEnd;           // when the key ends; of kStream: of the inner request
   std::uint64_t position = 0;           // of its record in the request ring; for the caller to fill in
   std::uint64_t next_position = 0;      // of the record behind it; likewise
 
@@ -79,15 +81,22 @@ inline DecodeOutcome decode_request(const std::byte* record, std::uint64_t limit
     request.flags = static_cast<std::uint8_t>(word >> 8);
     request.key = {space.data(), 8};
     request.value = {space.data() + 8, 8};
+    request.end = kNoEnd;
     return DecodeOutcome::kRequest;
   }
   const RequestHead head = decode_request_head(word);
   const std::uint64_t payload = request_payload_bytes(head);
   const std::uint64_t size = record_bytes(payload);
-  if (size > limit || (head.flags & ~kRequestFlags) != 0) return DecodeOutcome::kMalformed;
   const OpFacts& facts = facts_of(head.op);
+  if (size > limit || (head.flags & ~(facts.ends ? kRequestFlags | kHasEnd : kRequestFlags)) != 0) {
+    return DecodeOutcome::kMalformed;
+  }
   const bool key_bits = (word >> 16 & 0xffff) != 0;
-  if (!payload_fits(facts, head.value_bytes) || (!facts.has_key && key_bits)) return DecodeOutcome::kMalformed;
+  const std::uint64_t end_bytes = (head.flags & kHasEnd) != 0 ? kEndBytes : 0;
+  if (head.value_bytes < end_bytes || !payload_fits(facts, head.value_bytes - end_bytes) ||
+      (!facts.has_key && key_bits)) {
+    return DecodeOutcome::kMalformed;
+  }
   const auto used = static_cast<std::size_t>(size - kRecordHeadBytes);  // payload and padding
   if (used > space.size()) return DecodeOutcome::kNoSpace;
   if (used == 16) {  // a constant size becomes one vector move
@@ -98,20 +107,27 @@ inline DecodeOutcome decode_request(const std::byte* record, std::uint64_t limit
   record_size = size;
   request.op = head.op;
   request.flags = head.flags;
+  request.end = kNoEnd;
   if (head.op == Op::kStream) {
     std::uint64_t inner;
     std::memcpy(&inner, space.data(), sizeof inner);
+    std::memcpy(&request.end, space.data() + sizeof inner, sizeof request.end);
     request.stream = head;
     request.stream.op = static_cast<Op>(inner);
     const OpFacts& inner_facts = facts_of(request.stream.op);
-    if (inner > 0xff || !inner_facts.streams || !payload_fits(inner_facts, head.value_bytes) || request.flags != 0) {
+    if (inner > 0xff || !inner_facts.streams || !payload_fits(inner_facts, head.value_bytes) || request.flags != 0 ||
+        (request.end != kNoEnd && !inner_facts.ends)) {
       return DecodeOutcome::kMalformed;
     }
     request.key = {};
     request.value = {};
   } else {
     request.key = {space.data(), static_cast<std::size_t>(head.key_bytes)};
-    request.value = {space.data() + head.key_bytes, static_cast<std::size_t>(head.value_bytes)};
+    request.value = {space.data() + head.key_bytes, static_cast<std::size_t>(head.value_bytes - end_bytes)};
+    if (end_bytes != 0) {
+      std::memcpy(&request.end, request.value.data() + request.value.size(), sizeof request.end);
+      if (request.end == kNoEnd) return DecodeOutcome::kMalformed;
+    }
     if (has_expectation(facts.payload) &&
         !divide_payload(facts.payload, request.value, request.expected, request.value)) {
       return DecodeOutcome::kMalformed;
@@ -177,17 +193,25 @@ inline void encode_request(std::byte* record, Op op, std::uint8_t flags, std::sp
 }
 
 inline void encode_request(std::byte* record, Op op, std::uint8_t flags, std::span<const std::byte> key,
-                           const ValueParts& value) noexcept {
-  if (value.in_one_part()) [[likely]]
+                           const ValueParts& value, std::uint64_t end = kNoEnd) noexcept {
+  if (value.in_one_part() && end == kNoEnd) [[likely]]
     return encode_request(record, op, flags, key, value.first_part());
-  codec_detail::write_record(record, encode(RequestHead{op, flags, key.size(), value.size()}), {}, {});
+  std::uint64_t value_bytes = value.size();
+  if (end != kNoEnd) {
+    flags |= kHasEnd;
+    value_bytes += kEndBytes;
+    std::memcpy(record + kRecordHeadBytes + key.size() + value.size(), &end, sizeof end);
+  }
+  codec_detail::write_record(record, encode(RequestHead{op, flags, key.size(), value_bytes}), {}, {});
   value.copy_behind(key, 0, key.size() + value.size(), record + kRecordHeadBytes);
 }
 
 // The head of a stream whose pieces will be `key_bytes` + `value_bytes` long together.
-inline void encode_stream(std::byte* record, Op inner, std::uint64_t key_bytes, std::uint64_t value_bytes) noexcept {
-  const auto inner_word = static_cast<std::uint64_t>(inner);
-  const std::span<const std::byte> payload(reinterpret_cast<const std::byte*>(&inner_word), sizeof inner_word);
+inline void encode_stream(std::byte* record, Op inner, std::uint64_t key_bytes, std::uint64_t value_bytes,
+                          std::uint64_t end = kNoEnd) noexcept {
+  const std::uint64_t words[] = {static_cast<std::uint64_t>(inner), end};
+  static_assert(sizeof words == kStreamPayloadBytes);
+  const std::span<const std::byte> payload(reinterpret_cast<const std::byte*>(words), sizeof words);
   codec_detail::write_record(record, encode(RequestHead{Op::kStream, 0, key_bytes, value_bytes}), payload, {});
 }
 

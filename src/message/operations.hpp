@@ -27,6 +27,7 @@ enum class Op : std::uint8_t {
   kAppend = 13,
   kReplace = 14,
   kAdd = 15,
+  kExpire = 16,
 };
 
 // Which part of a value a get asks for. The first get has none and is answered with the value's beginning; later ones
@@ -42,8 +43,9 @@ struct PieceHead {
   std::uint64_t total_bytes;
   std::uint64_t entry;  // 0: a pair
   std::uint64_t generation;
+  std::uint64_t end;  // of the key: kNoEnd, or a moment
 };
-static_assert(sizeof(PieceHead) == 24);
+static_assert(sizeof(PieceHead) == 32);
 
 // Precedes the two values of a compare_exchange; what the record has beyond the expected value is the new one.
 struct Comparison {
@@ -108,25 +110,27 @@ struct OpFacts {
   bool mutates = false;     // a refusal without an answer is reported by the next flush
   bool streams = false;     // may arrive in pieces
   std::uint8_t values = 0;  // how many values it carries that may become, or replace, one of the table's
+  bool ends = false;        // may say when the key ends
 };
 
-inline constexpr std::array<OpFacts, 16> kOperations{{
+inline constexpr std::array<OpFacts, 17> kOperations{{
     {},  // kPadding
-    {"put", true, Payload::kValue, AnswerForm::kNone, true, true, 1},
+    {"put", true, Payload::kValue, AnswerForm::kNone, true, true, 1, true},
     {"erase", true, Payload::kNone, AnswerForm::kNone, true, true, 0},
     {"get", true, Payload::kCursor, AnswerForm::kPiece, false, true, 0},
     {"flush", false, Payload::kNone, AnswerForm::kReport, false, false, 0},
     {"stream", true, Payload::kInnerOp, AnswerForm::kNone, false, false, 0},
     {"piece", false, Payload::kPiece, AnswerForm::kInner, true, false, 0},
-    {"insert", true, Payload::kValue, AnswerForm::kNone, true, true, 1},
+    {"insert", true, Payload::kValue, AnswerForm::kNone, true, true, 1, true},
     {"compare_exchange", true, Payload::kComparison, AnswerForm::kNone, true, true, 2},
     {"increment", true, Payload::kNumber, AnswerForm::kNumber, true, true, 1},
     {"clear", false, Payload::kNone, AnswerForm::kNone, true, false, 0},
     {"put_if", true, Payload::kTokenAndValue, AnswerForm::kNone, true, true, 1},
     {"erase_if", true, Payload::kToken, AnswerForm::kNone, true, true, 0},
     {"append", true, Payload::kValue, AnswerForm::kNumber, true, true, 1},
-    {"replace", true, Payload::kValue, AnswerForm::kNone, true, true, 1},
+    {"replace", true, Payload::kValue, AnswerForm::kNone, true, true, 1, true},
     {"add", true, Payload::kAddition, AnswerForm::kNumber, true, true, 1},
+    {"expire", true, Payload::kNumber, AnswerForm::kNone, true, true, 0},
 }};
 
 // Of any byte: of those that are no operation, facts without a name.

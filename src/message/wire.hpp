@@ -6,7 +6,8 @@
 // A put of an 8-byte key with an 8-byte value takes 32 bytes, two to a line; an answer without value 16.
 //
 //   op                key    value                        answer's value
-//   put, insert       yes    yes                          none
+//   put, insert       yes    yes; with kHasEnd, behind    none
+//                            it 8 bytes: the end
 //   erase             yes    none                         none
 //   compare_exchange  yes    Comparison, expected value,  none
 //                            new value
@@ -18,11 +19,14 @@
 //   add               yes    Addition                     8 bytes: the new number
 //   get               yes    none, or a PieceCursor       PieceHead and a piece of the value
 //   clear             none   none                         none; lane 0 alone
+//   expire            yes    8 bytes: the end             none
 //   flush             none   none                         FlushReport
-//   stream            sizes  8 bytes: the inner op        none; what follows in `piece` records is the inner request's
-//                                                         key and value
+//   stream            sizes  8 bytes: the inner op,       none; what follows in `piece` records is the inner request's
+//                            8 bytes: the end             key and value, without an end
 //   piece             none   the next bytes               none until the last piece; then that of the inner request
 //
+// An end is kNoEnd, kKeepEnd, kNeverEnds, or a moment in milliseconds of CLOCK_MONOTONIC: the client counts from the call, so that
+// a request that waits for a restart does not make its key live longer.
 // Requests with kWantsAnswer are answered, those with kWantsRefusal only if their code is not kOk; all in the order of the
 // requests. That a request of the second kind was applied shows when the server has consumed it.
 #pragma once
@@ -39,6 +43,8 @@ namespace hostmap {
 inline constexpr std::uint8_t kWantsAnswer = 1;
 inline constexpr std::uint8_t kWantsRefusal = 2;  // beside kWantsAnswer it adds nothing
 inline constexpr std::uint8_t kRequestFlags = kWantsAnswer | kWantsRefusal;
+inline constexpr std::uint8_t kHasEnd = 4;  // of some operations
+inline constexpr std::uint64_t kEndBytes = 8;
 inline constexpr std::uint32_t kLaneOfClear = 0;
 
 struct RequestHead {
@@ -81,8 +87,8 @@ inline constexpr std::uint16_t request_mark(std::uint64_t position) noexcept {
   return static_cast<std::uint16_t>(position / kRecordUnit);
 }
 
-// A stream's head carries the sizes of the inner request, but only 8 bytes of payload.
-inline constexpr std::uint64_t kStreamPayloadBytes = 8;
+// A stream's head carries the sizes of the inner request, but only so many bytes of payload.
+inline constexpr std::uint64_t kStreamPayloadBytes = 16;
 inline constexpr std::uint64_t request_payload_bytes(const RequestHead& head) noexcept {
   return head.op == Op::kStream ? kStreamPayloadBytes : head.key_bytes + head.value_bytes;
 }

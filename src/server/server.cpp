@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/random.hpp"
+#include "base/time_namespace.hpp"
 #include "layout/counter.hpp"
 #include "layout/journal.hpp"
 #include "layout/master.hpp"
@@ -313,6 +314,7 @@ Status Server::create_table(bool membarrier) {
   options.hash_seed = random_word();
   options.incarnation = incarnation_;
   options.membarrier = membarrier;
+  options.time_namespace = time_namespace();
   Result<std::unique_ptr<Table>> table = Table::create(options_.name.table(), options, Journal(journal_region_));
   if (!table) return table.status();
   table_ = std::move(*table);

@@ -51,10 +51,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     require(request.op != Op::kPadding);
     if (request.op != Op::kPut && request.op != Op::kErase) continue;
     // Encoded again, it is the same record.
-    std::vector<std::byte> again(record_bytes(request.key.size() + request.value.size()));
-    encode_request(again.data(), request.op, request.flags, request.key, request.value);
+    const std::uint64_t payload =
+        request.key.size() + request.value.size() + (request.end != kNoEnd ? kEndBytes : 0);
+    std::vector<std::byte> again(record_bytes(payload));
+    encode_request(again.data(), request.op, request.flags, request.key, ValueParts(request.value), request.end);
     require(again.size() == taken);
-    require(std::memcmp(again.data() + 8, record.get() + 8, 8 + request.key.size() + request.value.size()) == 0);
+    require(std::memcmp(again.data() + 8, record.get() + 8, 8 + payload) == 0);
   }
   return 0;
 }

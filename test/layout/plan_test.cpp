@@ -190,10 +190,14 @@ TEST(PackedWordTest, EveryPartComesBackWhateverTheOthersAre) {
     EXPECT_EQ(cell_tag(make_cell(tag, offset)), tag);
     EXPECT_EQ(cell_offset(make_cell(tag, offset)), offset);
     EXPECT_EQ(is_link(make_cell(tag, offset)), tag == 0 && offset != 0);
+    const std::uint64_t beside = (random.below(15) + 1) << 44;
+    EXPECT_EQ(cell_tag(make_cell(tag, offset) | beside), tag);
+    EXPECT_EQ(cell_offset(make_cell(tag, offset) | beside), offset);
+    EXPECT_FALSE(is_link(make_cell(0, offset) | beside)) << "a link has no bit beside its offset";
 
     const std::uint64_t key_bytes = random.between(1, kMaxKeyBytes);
     const std::uint64_t value_bytes = random.between(0, kMaxValueBytes);
-    const std::uint64_t flags = random.below(4) << 16;
+    const std::uint64_t flags = random.below(256) << 16;
     EXPECT_EQ(meta_key_bytes(make_meta(key_bytes, value_bytes) | flags), key_bytes);
     EXPECT_EQ(meta_value_bytes(make_meta(key_bytes, value_bytes) | flags), value_bytes);
 
@@ -212,8 +216,24 @@ TEST(PackedWordTest, TheSizesAtTheirBoundsFit) {
   EXPECT_EQ(meta_key_bytes(make_meta(1, 0)), 1u);
   EXPECT_EQ(meta_key_bytes(make_meta(kMaxKeyBytes, kMaxValueBytes)), kMaxKeyBytes);
   EXPECT_EQ(meta_value_bytes(make_meta(kMaxKeyBytes, kMaxValueBytes)), kMaxValueBytes);
-  EXPECT_EQ(make_meta(kMaxKeyBytes, kMaxValueBytes) & (kEntryVisited | kEntryHasExpiry), 0u);
+  EXPECT_EQ(make_meta(kMaxKeyBytes, kMaxValueBytes) & (kEntryHasEnd | kEntryInLargerBlock | kEntryReserved), 0u);
   EXPECT_EQ(kSmallestEntry, 9u);
+}
+
+TEST(PackedWordTest, AnEndStandsBehindKeyAndValueWhereAWordMayStand) {
+  Random random;
+  for (int i = 0; i < 10'000; ++i) {
+    const std::uint64_t key_bytes = random.between(1, 40);
+    const std::uint64_t value_bytes = random.between(0, 40);
+    const std::uint64_t meta = make_meta(key_bytes, value_bytes);
+    EXPECT_EQ(entry_bytes(meta), entry_bytes(key_bytes, value_bytes));
+    EXPECT_EQ(end_place(meta) % 8, 0u);
+    EXPECT_GE(end_place(meta), entry_bytes(meta));
+    EXPECT_LT(end_place(meta), entry_bytes(meta) + 8);
+    EXPECT_EQ(entry_bytes(meta | kEntryHasEnd), end_place(meta) + 8);
+  }
+  EXPECT_EQ(kCellEnds & kCellReserved, 0u);
+  EXPECT_EQ((kCellEnds | kCellReserved) & (kOffsetMask | make_cell(0xffff, 0)), 0u);
 }
 
 TEST(PackedWordTest, TheMasksOfAHeaderDoNotOverlapAndLeaveTheVersion) {

@@ -35,7 +35,8 @@ bool honest_value(std::uint64_t op, std::uint64_t value) {
       return value == 0 || value == 24;
     case 8:  // compare_exchange: a length, and two values
       return value >= 8;
-    case 9:  // increment
+    case 9:   // increment
+    case 16:  // expire
       return value == 8;
     case 11:  // put_if: a token, and a value
       return value >= 16;
@@ -48,37 +49,49 @@ bool honest_value(std::uint64_t op, std::uint64_t value) {
   }
 }
 
-// The payload of a correct request with this header; none: no correct client sends it. `inner`: first word of the payload.
-std::optional<std::uint64_t> honest_payload(const Fields& f, std::uint64_t inner) {
-  if (f.flags > 3) return std::nullopt;
+bool may_end(std::uint64_t op) { return op == 1 || op == 7 || op == 14; }
+
+// The payload of a correct request with this header; none: no correct client sends it. `inner`, `end`: of a stream, the words of
+// the payload.
+std::optional<std::uint64_t> honest_payload(const Fields& f, std::uint64_t inner, std::uint64_t end) {
+  if (f.flags > (may_end(f.op) ? 7 : 3)) return std::nullopt;
+  const std::uint64_t end_bytes = f.flags > 3 ? 8 : 0;  // behind the value
+  if (f.value < end_bytes) return std::nullopt;
   const std::uint64_t key_bytes = f.key + 1;
   switch (f.op) {
     case 4:   // flush
     case 10:  // clear
       return f.key == 0 && f.value == 0 ? std::optional<std::uint64_t>(0) : std::nullopt;
     case 5:  // stream: never answered itself; the inner request has a key
-      return honest_value(inner, f.value) && f.flags == 0 ? std::optional<std::uint64_t>(8) : std::nullopt;
+      return honest_value(inner, f.value) && f.flags == 0 && (end == 0 || may_end(inner))
+                 ? std::optional<std::uint64_t>(16)
+                 : std::nullopt;
     case 6:  // piece: never empty
       return f.key == 0 && f.value != 0 ? std::optional(f.value) : std::nullopt;
     default:
-      return honest_value(f.op, f.value) ? std::optional(key_bytes + f.value) : std::nullopt;
+      return honest_value(f.op, f.value - end_bytes) ? std::optional(key_bytes + f.value) : std::nullopt;
   }
 }
 
 class HostileCodecTest : public testing::Test {
  protected:
   // Decodes a record with this header, of which at most `limit` bytes can exist, into `space` bytes.
-  void try_header(const Fields& fields, std::uint64_t inner, std::uint64_t limit, std::uint64_t space) {
+  void try_header(const Fields& fields, std::uint64_t inner, std::uint64_t limit, std::uint64_t space,
+                  std::uint64_t end = 0) {
     const std::uint64_t word = fields.word();
     std::memcpy(bench_.record(limit) + 8, &word, sizeof word);
-    if (limit >= kRecordHeadBytes + 8) std::memcpy(bench_.record(limit) + kRecordHeadBytes, &inner, sizeof inner);
+    if (limit >= kRecordHeadBytes + 16) {
+      std::memcpy(bench_.record(limit) + kRecordHeadBytes, &inner, sizeof inner);
+      std::memcpy(bench_.record(limit) + kRecordHeadBytes + 8, &end, sizeof end);
+    }
     const DecodeOutcome outcome = bench_.decode(limit, space);
     ASSERT_NO_FATAL_FAILURE(bench_.expect_within_bounds(outcome, limit, space));
 
-    const std::optional<std::uint64_t> payload = honest_payload(fields, inner);
+    const std::optional<std::uint64_t> payload = honest_payload(fields, inner, end);
     const bool fits_ring = payload && record_bytes(*payload) <= limit;
     const bool fits_space = fits_ring && record_bytes(*payload) - kRecordHeadBytes <= space;
-    const bool makes_sense = fits_space && (fields.op != 8 || comparison_makes_sense(fields, limit));
+    const bool makes_sense = fits_space && (fields.op != 8 || comparison_makes_sense(fields, limit)) &&
+                             (fields.flags < 4 || names_an_end(fields, limit));
     const DecodeOutcome expected = makes_sense ? DecodeOutcome::kRequest : DecodeOutcome::kMalformed;
     // With too little space, the inner op of a stream is not checked yet: both results are correct.
     if (outcome == DecodeOutcome::kNoSpace) {
@@ -104,8 +117,16 @@ class HostileCodecTest : public testing::Test {
       ASSERT_EQ(bench_.request.expected.size(), 16u);
       ASSERT_EQ(bench_.request.value.size() + 16, fields.value);
     } else {
-      ASSERT_EQ(bench_.request.value.size(), fields.op == 5 ? 0 : fields.value);
+      ASSERT_EQ(bench_.request.value.size(), fields.op == 5 ? 0 : fields.value - (fields.flags > 3 ? 8 : 0));
+      ASSERT_EQ(bench_.request.end != kNoEnd, fields.op == 5 ? end != 0 : fields.flags > 3);
     }
+  }
+
+  // Are the last 8 bytes of the value an end?
+  bool names_an_end(const Fields& fields, std::uint64_t limit) {
+    std::uint64_t word;
+    std::memcpy(&word, bench_.record(limit) + kRecordHeadBytes + fields.key + 1 + fields.value - 8, sizeof word);
+    return word != 0;
   }
 
   // Is the length before the two values at most the length of both?
@@ -196,13 +217,14 @@ TEST_F(HostileCodecTest, EveryInnerOpOfAStream) {
     for (const std::uint64_t value : {0ul, 1ul, 7ul, 8ul, 9ul, 15ul, 16ul, 23ul, 24ul, 25ul, 0xfffffffful}) {
       for (const std::uint64_t flags : {0ul, 1ul}) {
         ASSERT_NO_FATAL_FAILURE(try_header({5, flags, 99, value}, inner, 4096, 4096));
+        ASSERT_NO_FATAL_FAILURE(try_header({5, flags, 99, value}, inner, 4096, 4096, 12'345));
       }
     }
   }
-  EXPECT_EQ(accepted_, 11u + 1u + 2u + 11u + 8u + 1u + 5u + 1u + 11u + 11u + 1u)
+  EXPECT_EQ(accepted_, 2 * 11u + 1u + 2u + 2 * 11u + 8u + 1u + 5u + 1u + 11u + 2 * 11u + 1u + 1u)
       << "put with any size, erase without value, get without or with a cursor, insert with any size, compare_exchange "
          "from 8 bytes on, increment with 8, put_if from 16 on, erase_if with 16, append and replace with any size, "
-         "add with 24";
+         "add with 24, expire with 8; put, insert and replace also with an end";
 }
 
 TEST_F(HostileCodecTest, EverySpaceFromNothingToEnough) {
@@ -221,15 +243,15 @@ TEST_F(HostileCodecTest, AMillionRandomHeaders) {
   for (int i = 0; i < 1'000'000; ++i) {
     Fields fields = fields_of(random.word());
     // A wholly random header is refused at once, so most headers are random in some fields only.
-    if (!random.one_in(8)) fields.op = random.below(17);
-    if (!random.one_in(4)) fields.flags = random.below(4);
+    if (!random.one_in(8)) fields.op = random.below(18);
+    if (!random.one_in(4)) fields.flags = random.below(random.one_in(2) ? 4 : 8);
     if (random.one_in(2)) fields.key = random.below(32);
     if (random.one_in(4)) fields.key = 0;
     const std::uint64_t limit = 16 * random.between(1, random.one_in(4) ? 4096 : 20);
     if (random.one_in(2)) fields.value = random.below(limit + 32);
     if (random.one_in(4)) fields.value = random.one_in(2) ? 0 : 24;
-    const std::uint64_t inner = random.one_in(4) ? random.word() : random.below(17);
-    ASSERT_NO_FATAL_FAILURE(try_header(fields, inner, limit, random.below(2 * limit)));
+    const std::uint64_t inner = random.one_in(4) ? random.word() : random.below(18);
+    ASSERT_NO_FATAL_FAILURE(try_header(fields, inner, limit, random.below(2 * limit), random.below(3)));
   }
   EXPECT_GT(accepted_, 50'000u);
   EXPECT_GT(refused_, 50'000u);

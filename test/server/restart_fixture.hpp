@@ -41,6 +41,7 @@ struct Call {
   bool answered = true;
   StatusCode code = StatusCode::kOk;
   bool quiet = false;  // it is answered only if it is refused
+  std::uint64_t end = kNoEnd;  // of put and insert: when the key ends; expire has it as its value
 
   bool has_answer() const { return quiet ? code != StatusCode::kOk : answered; }
 };
@@ -229,7 +230,7 @@ class Regions {
                                 : ValueParts(bytes_of(call.value));
     const Status sent = call.quiet
                             ? channel_->send_in_batch(call.op, true, bytes_of(call.key), value, nullptr, deadline)
-                            : channel_->send_any(call.op, call.answered, bytes_of(call.key), value, deadline);
+                            : channel_->send_any(call.op, call.answered, bytes_of(call.key), value, deadline, call.end);
     if (!sent.ok()) {
       throw std::runtime_error("a request cannot be sent");
     }
@@ -297,12 +298,12 @@ class Regions {
   // The worker's words, as a client's end of a connection uses them.
   WorkerView worker_view() { return {table_->header().lane_worker, table_->header().workers, bells(), hints()}; }
 
-  // The values of these keys that a reader finds.
+  // The values of these keys that a reader finds, with their ends.
   Content content(const std::vector<std::string>& keys) {
     Content found;
     const TableReader reader(table_->region().data(), table_->region().bytes());
     for (const std::string& key : keys) {
-      const Found at = get(reader, key);
+      const Found at = get_with_end(reader, key);
       if (at.outcome == ReadOutcome::kHit) found[key] = at.value;
     }
     return found;
@@ -314,7 +315,8 @@ class Regions {
   // The used memory, as the running server counts it.
   std::vector<std::uint64_t> usage() {
     const LaneStats& lane = table_->header().lane_stats[0];
-    return {lane.pair_keys.load(), lane.entry_keys.load(), lane.entry_bytes.load(), lane.overflow_bytes.load()};
+    return {lane.pair_keys.load(), lane.entry_keys.load(), lane.entry_bytes.load(), lane.overflow_bytes.load(),
+            lane.expiring.load()};
   }
 
   View view() {

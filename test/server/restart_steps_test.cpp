@@ -61,6 +61,21 @@ std::vector<Call> puts(std::uint64_t first, std::uint64_t last, bool pairs) {
   return calls;
 }
 
+// Of the end of a key: long ago, and long after this test.
+constexpr std::uint64_t kEarlier = 5;
+constexpr std::uint64_t kLater = std::uint64_t{1} << 50;
+
+std::uint64_t word_of(const std::string& text) {
+  std::uint64_t word;
+  std::memcpy(&word, text.data(), sizeof word);
+  return word;
+}
+// What with_end() has added to a value.
+std::string end_text(const std::string& content) {
+  const std::size_t at = content.find(" until ");
+  return at == std::string::npos ? std::string() : content.substr(at);
+}
+
 // Applies calls to a map, according to their expected answers.
 Content apply(Content content, const std::vector<Call>& calls) {
   for (const Call& call : calls) {
@@ -68,17 +83,29 @@ Content apply(Content content, const std::vector<Call>& calls) {
     switch (call.op) {
       case Op::kPut:
       case Op::kInsert:
+      case Op::kReplace:
+        content[call.key] = with_end(call.value, call.end);
+        if (call.end == kEarlier) content.erase(call.key);
+        break;
       case Op::kCompareExchange:
       case Op::kPutIf:
-      case Op::kReplace:
-        content[call.key] = call.value;
+        content[call.key] = call.value + end_text(content[call.key]);
         break;
-      case Op::kAppend:
-        content[call.key] += call.value;
+      case Op::kAppend: {
+        const std::string end = end_text(content[call.key]);
+        content[call.key] = content[call.key].substr(0, content[call.key].size() - end.size()) + call.value + end;
         break;
+      }
       case Op::kAdd:
-        content[call.key] = call.expected;
+        content[call.key] = call.expected + end_text(content[call.key]);
         break;
+      case Op::kExpire: {
+        const std::uint64_t end = word_of(call.value);
+        std::string& now = content[call.key];
+        now = with_end(now.substr(0, now.size() - end_text(now).size()), end == kNeverEnds ? kNoEnd : end);
+        if (end == kEarlier) content.erase(call.key);
+        break;
+      }
       case Op::kErase:
       case Op::kEraseIf:
         content.erase(call.key);
@@ -87,7 +114,7 @@ Content apply(Content content, const std::vector<Call>& calls) {
         std::int64_t by;
         std::memcpy(&by, call.value.data(), sizeof by);
         const std::int64_t now = content.count(call.key) != 0 ? std::stoll(content[call.key]) : 0;
-        content[call.key] = std::to_string(now + by);
+        content[call.key] = std::to_string(now + by) + end_text(content[call.key]);
         break;
       }
       case Op::kClear:
@@ -202,6 +229,50 @@ std::vector<Scenario> scenarios() {
          .key = "n",
          .value = added(NumberForm::kDecimalDouble, 1.0, 0.0),
          .code = StatusCode::kNotANumber}}},
+      {"PutWithAnEnd", {}, {{.key = "key", .value = forty, .end = kLater}}},
+      {"PutWithAnEndOverAPair", {{.key = pair, .value = text_of(1)}}, {{.key = pair, .value = text_of(2), .end = kLater}}},
+      {"PutWithoutAnEndOverOneWithIt",
+       {{.key = "a sixteen b. key", .value = text_of(1), .end = kLater}},
+       {{.key = "a sixteen b. key", .value = text_of(2)}}},
+      {"APairAgainWithoutAnEnd",
+       {{.key = pair, .value = text_of(1), .end = kLater}},
+       {{.key = pair, .value = text_of(2)}}},
+      {"PutOverWhatHasLapsed",
+       {{.key = "key", .value = forty, .end = kEarlier}},
+       {{.op = Op::kErase, .key = "key", .code = StatusCode::kNotFound}, {.op = Op::kInsert, .key = "key", .value = "n"}}},
+      {"ExpireInPlace",
+       {{.key = "key", .value = forty, .end = kLater}},
+       {{.op = Op::kExpire, .key = "key", .value = text_of(kLater + 1)}}},
+      {"ExpireByANewEntry", {{.key = "key", .value = forty}}, {{.op = Op::kExpire, .key = "key", .value = text_of(kLater)}}},
+      {"ExpireOfAPair", {{.key = pair, .value = text_of(1)}}, {{.op = Op::kExpire, .key = pair, .value = text_of(kLater)}}},
+      {"ExpireAtOnce",
+       {{.key = "key", .value = forty, .end = kLater}, {.key = "other", .value = forty}},
+       {{.op = Op::kExpire, .key = "key", .value = text_of(kEarlier)}, {.key = "other", .value = "n"}}},
+      {"Persist",
+       {{.key = "key", .value = forty, .end = kLater}},
+       {{.op = Op::kExpire, .key = "key", .value = text_of(kNeverEnds)},
+        {.op = Op::kExpire, .key = "key", .value = text_of(kLater)}}},
+      {"ExpireOfWhatIsAbsent",
+       {},
+       {{.op = Op::kExpire, .key = "key", .value = text_of(kLater), .code = StatusCode::kNotFound}}},
+      {"IncrementKeepsTheEnd",
+       {{.key = "n", .value = "41", .end = kLater}},
+       {{.op = Op::kIncrement, .key = "n", .value = text_of(5)}, {.op = Op::kIncrement, .key = "n", .value = text_of(5)}}},
+      {"CompareExchangeKeepsTheEnd",
+       {{.key = "key", .value = forty, .end = kLater}},
+       {{.op = Op::kCompareExchange, .key = "key", .value = "new", .expected = forty}}},
+      {"AppendKeepsTheEnd",
+       {{.key = "key", .value = forty, .end = kLater}},
+       {{.op = Op::kAppend, .key = "key", .value = "a"}}},
+      {"ReplaceWithAnEnd",
+       {{.key = "key", .value = forty}},
+       {{.op = Op::kReplace, .key = "key", .value = letters(40, 'n'), .end = kLater}}},
+      {"StreamedPutWithAnEnd",
+       {{.key = "key", .value = forty, .end = kLater}},
+       {{.key = "key", .value = letters(2500, 's'), .end = kLater + 1}}},
+      {"TheHandRemovesOne",
+       {{.key = "key", .value = forty}, {.key = "lapsed", .value = forty, .end = kEarlier}},
+       {{.key = "key", .value = letters(40, 'n')}, {.key = "key", .value = letters(40, 'm')}}},
       {"InsertHit",
        {{.key = "key", .value = forty}},
        {{.op = Op::kInsert, .key = "key", .value = "new", .code = StatusCode::kAlreadyExists}}},
@@ -403,7 +474,7 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
       for (const TableScan::Item& item : scan.items()) ++met[item.key];
     }
     for (const std::string& key : expected.keys) {
-      const Found found = get(reader, key);
+      const Found found = get_with_end(reader, key);
       if (found.outcome != ReadOutcome::kHit && found.outcome != ReadOutcome::kMiss) return "a read is kept waiting";
       const bool possible = std::any_of(expected.states.begin(), expected.states.end(), [&](const Content& state) {
         const auto at = state.find(key);
@@ -477,7 +548,7 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
       EXPECT_TRUE(others_sleep()) << "the helper thread may be about to populate more";
       const std::uint64_t entry = shard.begin_entry(kLongKey, 1);
       if (entry == 0) return;
-      shard.drop_entry(entry, kLongKey, 1);
+      shard.drop_entry(entry);
       regions.send({.key = "long " + std::to_string(more), .value = letters(kLongKey, 'f')});
       regions.work();
       regions.receive();

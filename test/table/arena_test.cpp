@@ -41,7 +41,7 @@ TEST(ArenaTest, BlocksOfAllSizesNeverOverlapAndAllReturn) {
   for (int round = 0; round < 20'000; ++round) {
     if (taken.size() > 300 || (random() % 2 == 0 && !taken.empty())) {
       auto victim = std::next(taken.begin(), static_cast<std::ptrdiff_t>(random() % taken.size()));
-      writer.drop_entry(victim->first, 1, victim->second - kEntryMetaBytes - 1);
+      writer.drop_entry(victim->first);
       taken.erase(victim);
       continue;
     }
@@ -59,7 +59,7 @@ TEST(ArenaTest, BlocksOfAllSizesNeverOverlapAndAllReturn) {
     }
     taken[offset] = size;
   }
-  for (const auto& [offset, size] : taken) writer.drop_entry(offset, 1, size - kEntryMetaBytes - 1);
+  for (const auto& block : taken) writer.drop_entry(block.first);
   EXPECT_EQ(table.entry_bytes(), 0u);
 }
 
@@ -87,11 +87,11 @@ TEST(ArenaTest, TakingABlockRaisesTheGenerationOfItsPageFirst) {
   };
   const std::uint64_t first = writer.begin_entry(8, 2000);
   const std::uint64_t before = generation(first);
-  writer.drop_entry(first, 8, 2000);
+  writer.drop_entry(first);
   const std::uint64_t second = writer.begin_entry(8, 2000);
   ASSERT_EQ(first, second) << "this test requires the same block again";
   EXPECT_GT(generation(second), before);
-  writer.drop_entry(second, 8, 2000);
+  writer.drop_entry(second);
 }
 
 }  // namespace

@@ -114,7 +114,7 @@ TEST(ClearTest, BucketIsNeverMistakenForANewerOneAfterManyClears) {
     ASSERT_LE(done, 254);
   }
   EXPECT_EQ(done, 254);
-  table.table().shard(1).notice_clear();
+  table.table().shard(1).begin_request();
   EXPECT_FALSE(clears.may_clear()) << "the shard has noticed the clear, but not swept";
   while (table.table().shard(1).sweep(100)) {
   }

@@ -164,7 +164,7 @@ TEST_F(FullTable, NothingIsMovedForAValueThatCannotFit) {
   std::uint32_t shard;
   const HashedKey key = table_.table().hash(bytes_of("large"), shard);
   const std::string large(kMemory * 3 / 4, 'l');
-  EXPECT_EQ(table_.table().shard(0).make_room_and_put(key, bytes_of(large), effort), StatusCode::kFull);
+  EXPECT_EQ(table_.table().shard(0).make_room_and_put(key, bytes_of(large), kNoEnd, effort), StatusCode::kFull);
   EXPECT_FALSE(effort.unfinished) << "one call must decide it";
 }
 
@@ -185,7 +185,7 @@ TEST_F(FullTable, RoomIsMadeInBoundedSteps) {
   StatusCode code;
   int calls = 0;
   do {
-    code = table_.table().shard(0).make_room_and_put(key, bytes_of(value), effort);
+    code = table_.table().shard(0).make_room_and_put(key, bytes_of(value), kNoEnd, effort);
     ++calls;
     ASSERT_LT(calls, 10'000) << "the request does not end";
   } while (effort.unfinished);
@@ -203,8 +203,8 @@ TEST_F(FullTable, PutAfterAClearMakesRoomInSteps) {
   int calls = 0;
   StatusCode code;
   do {
-    table_.table().shard(0).notice_clear();
-    code = table_.table().shard(0).make_room_and_put(key, bytes_of(value), effort);
+    table_.table().shard(0).begin_request();
+    code = table_.table().shard(0).make_room_and_put(key, bytes_of(value), kNoEnd, effort);
     ++calls;
   } while (effort.unfinished);
   EXPECT_EQ(code, StatusCode::kOk);

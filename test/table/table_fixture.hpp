@@ -77,7 +77,7 @@ class TestTable {
   StatusCode put(std::string_view key, std::string_view value) {
     std::uint32_t shard;
     const HashedKey hashed = table_->hash(bytes_of(key), shard);
-    table_->shard(shard).notice_clear();
+    table_->shard(shard).begin_request();
     const StatusCode code = table_->shard(shard).put(hashed, bytes_of(value));
     table_->shard(shard).upkeep();
     return code;
@@ -85,13 +85,13 @@ class TestTable {
   StatusCode erase(std::string_view key) {
     std::uint32_t shard;
     const HashedKey hashed = table_->hash(bytes_of(key), shard);
-    table_->shard(shard).notice_clear();
+    table_->shard(shard).begin_request();
     return table_->shard(shard).erase(hashed);
   }
   void clear() {
     while (!table_->shard(0).may_clear()) {
       for (std::uint32_t i = 0; i < table_->shard_count(); ++i) {
-        table_->shard(i).notice_clear();
+        table_->shard(i).begin_request();
         table_->shard(i).sweep(1000);
       }
     }
@@ -122,19 +122,24 @@ class TestTable {
   void force_splits(std::uint32_t shard = 0) {
     LaneStats& stats = header().lane_stats[shard];
     constexpr std::uint64_t kPretended = 1'000'000;
-    const std::uint64_t pairs = stats.pair_keys.load();
-    const std::uint64_t entries = stats.entry_keys.load();
-    for (Word* keys : {&stats.pair_keys, &stats.entry_keys}) {
+    // What is pretended is taken back afterwards: the hand may have removed keys meanwhile.
+    std::uint64_t pretended[2] = {};
+    const auto pretend = [&](unsigned form, std::uint64_t count) {
+      Word& keys = form == 0 ? stats.pair_keys : stats.entry_keys;
+      pretended[form] += count - keys.load();
+      keys.store(count);
+    };
+    for (const unsigned form : {0u, 1u}) {
       // The other form has as many keys as neither a split nor a merge is due for.
-      stats.pair_keys.store(stats.pair_segments.load() * kSegmentBuckets<PairBucket> * 2);
-      stats.entry_keys.store(stats.entry_segments.load() * kSegmentBuckets<EntryBucket> * 2);
+      pretend(0, stats.pair_segments.load() * kSegmentBuckets<PairBucket> * 2);
+      pretend(1, stats.entry_segments.load() * kSegmentBuckets<EntryBucket> * 2);
       const std::uint64_t before = stats.splits.load();
-      keys->store(kPretended);
+      pretend(form, kPretended);
       for (int step = 0; step < 10'000 && stats.splits.load() == before; ++step) table_->shard(shard).reclaim(1);
       if (stats.splits.load() == before) throw std::runtime_error("no split");
     }
-    stats.pair_keys.store(pairs);
-    stats.entry_keys.store(entries);
+    stats.pair_keys.store(stats.pair_keys.load() - pretended[0]);
+    stats.entry_keys.store(stats.entry_keys.load() - pretended[1]);
   }
   // Leaves a split of each shard unfinished, or finished: so many of its steps are done.
   void begin_splits(int steps) {
@@ -151,7 +156,7 @@ class TestTable {
   // Does all merges that are due, and all other upkeep of shards without requests.
   void reclaim_all() {
     for (std::uint32_t i = 0; i < table_->shard_count(); ++i) {
-      table_->shard(i).notice_clear();
+      table_->shard(i).begin_request();
       while (table_->shard(i).reclaim(1000)) {
       }
     }
@@ -206,6 +211,19 @@ struct Found {
 inline Found get(const TableReader& reader, std::string_view key) {
   Found found;
   found.outcome = reader.get(bytes_of(key), ValueTarget::string(found.value)).outcome;
+  return found;
+}
+
+// The same with the key's end, if it has one, behind the value.
+inline std::string with_end(std::string value, std::uint64_t end) {
+  return end == kNoEnd ? value : std::move(value) + " until " + std::to_string(end);
+}
+inline Found get_with_end(const TableReader& reader, std::string_view key) {
+  Found found;
+  std::uint64_t end = kNoEnd;
+  const std::uint64_t hash = reader.hash_of(bytes_of(key));
+  found.outcome = reader.get_with_end(bytes_of(key), hash, ValueTarget::string(found.value), end).outcome;
+  found.value = with_end(std::move(found.value), end);
   return found;
 }
 

@@ -194,7 +194,7 @@ TEST(TableTest, BlockOfARefusedCommitStaysWithItsCaller) {
   EXPECT_EQ(writer.commit_entry(table.table().hash(bytes_of(key), shard), entry), StatusCode::kFull);
   EXPECT_EQ(table.journal().slab_class(slab).load(), kSlabRunHead);
   EXPECT_EQ(table.entry_bytes(), bytes);
-  writer.drop_entry(entry, key.size(), kValue);
+  writer.drop_entry(entry);
   EXPECT_EQ(table.journal().slab_class(slab).load(), kSlabFree);
   EXPECT_LT(table.entry_bytes(), bytes);
 }

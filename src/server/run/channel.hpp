@@ -90,6 +90,7 @@ struct ServerChannel {
     Op op = Op::kPadding;  // kPadding: none
     std::uint64_t key_bytes = 0;
     std::uint64_t value_bytes = 0;
+    std::uint64_t end = kNoEnd;  // of its key
     std::uint64_t received = 0;
     std::uint64_t entry = 0;               // the block that the pieces fill
     std::uint64_t charged = 0;             // to the quota
@@ -115,6 +116,7 @@ struct ServerChannel {
       op = head.op;
       key_bytes = head.key_bytes;
       value_bytes = head.value_bytes;
+      end = where.stream_end.load(std::memory_order_relaxed);  // relaxed: likewise
       refused = static_cast<StatusCode>(head.flags);
       received = received_bytes;
       entry = where.stream_entry.load(std::memory_order_relaxed);  // relaxed: likewise

@@ -96,7 +96,7 @@ void Dispatcher::begin(const Request& request, StatusCode code, std::uint64_t an
 Applied Dispatcher::apply(const Request& request, const HashedKey& key) {
   // No other request may come between the pieces.
   if (channel_.stream.op != Op::kPadding && request.op != Op::kPiece) return Applied::kMalformed;
-  shard_.notice_clear();
+  shard_.begin_request();
   begin(request, StatusCode::kOk, 0);
   if (request.op == Op::kPut) [[likely]]
     return put(request, key);
@@ -112,6 +112,7 @@ Applied Dispatcher::apply(const Request& request, const HashedKey& key) {
     case Op::kAppend:
     case Op::kReplace:
     case Op::kAdd:
+    case Op::kExpire:
       return apply_keyed(request, key);
     case Op::kClear:
       if (channel_.lane != kLaneOfClear) return Applied::kMalformed;
@@ -153,6 +154,8 @@ Applied Dispatcher::apply(const Request& request, const HashedKey& key) {
       return compare_exchange(request, key);
     case Op::kIncrement:
       return increment(request, key);
+    case Op::kExpire:
+      return expire(request, key);
     case Op::kErase:
       erase(request, key);
       return Applied::kDone;
@@ -172,7 +175,7 @@ Applied Dispatcher::store(const Request& request, const HashedKey& key) {
   ServerChannel::Stream& stream = channel_.stream;
   if (stream.entry == 0) return put(request, key);
   Effort& effort = channel_.effort_for(request.position);
-  const StatusCode code = shard_.commit_entry(key, stream.entry, effort);
+  const StatusCode code = shard_.commit_entry(key, stream.entry, stream.end, effort);
   if (effort.unfinished) return Applied::kNotYet;
   if (code == StatusCode::kOk) {
     stream.entry = 0;  // the table owns it
@@ -184,9 +187,9 @@ Applied Dispatcher::store(const Request& request, const HashedKey& key) {
 
 Applied Dispatcher::put(const Request& request, const HashedKey& key) {
   if (request.value.size() > table_.header().max_value_bytes) return refuse(request, StatusCode::kTooLarge);
-  StatusCode code = shard_.try_put(key, request.value);
+  StatusCode code = shard_.try_put(key, request.value, request.end);
   if (code != StatusCode::kOk) [[unlikely]] {
-    if (make_room_and_put(request, key, request.value, code)) return Applied::kNotYet;
+    if (make_room_and_put(request, key, request.value, request.end, code)) return Applied::kNotYet;
     if (code != StatusCode::kOk) return refuse(request, code);
   }
   ++counts_.puts;
@@ -196,17 +199,38 @@ Applied Dispatcher::put(const Request& request, const HashedKey& key) {
 
 // Makes room for a put that found none. True: the request is to be retried.
 bool Dispatcher::make_room_and_put(const Request& request, const HashedKey& key, std::span<const std::byte> value,
-                                   StatusCode& code) {
+                                   std::uint64_t end, StatusCode& code) {
   Effort& effort = channel_.effort_for(request.position);
-  code = shard_.make_room_and_put(key, value, effort);
+  code = shard_.make_room_and_put(key, value, end, effort);
   return effort.unfinished;
+}
+
+// The end is named by the request's value.
+Applied Dispatcher::expire(const Request& request, const HashedKey& key) {
+  std::uint64_t end;
+  std::memcpy(&end, request.value.data(), sizeof end);
+  if (end == kNoEnd || end == kKeepEnd) return Applied::kMalformed;
+  const ShardWriter::Found found = shard_.find(key);
+  if (!found.found) return refuse(request, StatusCode::kNotFound);
+  if (end == kNeverEnds && found.end == kNoEnd) return refuse(request, StatusCode::kOk);
+  StatusCode code = shard_.try_expire(key, end);
+  if (code == StatusCode::kFull) {
+    Effort& effort = channel_.effort_for(request.position);
+    code = shard_.make_room_and_expire(key, end, effort);
+    if (effort.unfinished) return Applied::kNotYet;
+  }
+  if (code != StatusCode::kOk) return refuse(request, code);
+  finish(request, code, Effect::kSealed);
+  return Applied::kDone;
 }
 
 Applied Dispatcher::compare_exchange(const Request& request, const HashedKey& key) {
   const ShardWriter::Found found = shard_.find(key);
   if (!found.found) return refuse(request, StatusCode::kNotFound);
   if (!std::ranges::equal(found.bytes(), request.expected)) return refuse(request, StatusCode::kMismatch);
-  return put(request, key);
+  Request kept = request;
+  kept.end = kKeepEnd;
+  return put(kept, key);
 }
 
 // Reads all of the value, however long it is, to compute its token: that counts as bytes served.
@@ -218,8 +242,12 @@ Applied Dispatcher::change_if(const Request& request, const HashedKey& key) {
   channel_.debt += value.size();
   Token expected;
   std::memcpy(&expected, request.expected.data(), sizeof expected);
-  if (token_of(value, kNoEnd) != expected) return refuse(request, StatusCode::kMismatch);
-  if (request.op == Op::kPutIf) return put(request, key);
+  if (token_of(value, found.end) != expected) return refuse(request, StatusCode::kMismatch);
+  if (request.op == Op::kPutIf) {
+    Request kept = request;
+    kept.end = kKeepEnd;
+    return put(kept, key);
+  }
   erase(request, key);
   return Applied::kDone;
 }
@@ -239,8 +267,8 @@ Applied Dispatcher::put_number(const Request& request, const HashedKey& key, std
                                std::uint64_t answer) {
   if (value.size() > table_.header().max_value_bytes) return refuse(request, StatusCode::kTooLarge);
   begin(request, StatusCode::kOk, sizeof answer, answer);
-  StatusCode code = shard_.try_put(key, value);
-  if (code == StatusCode::kFull && make_room_and_put(request, key, value, code)) return Applied::kNotYet;
+  StatusCode code = shard_.try_put(key, value, kKeepEnd);
+  if (code == StatusCode::kFull && make_room_and_put(request, key, value, kKeepEnd, code)) return Applied::kNotYet;
   if (code != StatusCode::kOk) return refuse(request, code);
   ++counts_.puts;
   finish(request, StatusCode::kOk, Effect::kSealed, bytes_of(answer));
@@ -328,9 +356,9 @@ void Dispatcher::get(const Request& request, const HashedKey& key, std::span<con
   if (found.entry == 0) {
     // A pair is sent whole: a cursor belongs to another value.
     if (!cursor.empty()) return finish(request, StatusCode::kMismatch, Effect::kNone);
-    return finish(request, StatusCode::kOk, Effect::kNone, bytes_of(PieceHead{8, 0, 0}), bytes_of(found.pair_value));
+    return finish(request, StatusCode::kOk, Effect::kNone, bytes_of(PieceHead{8, 0, 0, kNoEnd}), bytes_of(found.pair_value));
   }
-  const PieceHead head{found.value.size(), found.entry, found.generation};
+  const PieceHead head{found.value.size(), found.entry, found.generation, found.end};
   std::uint64_t offset = 0;
   if (!cursor.empty()) {
     PieceCursor at;
@@ -352,9 +380,11 @@ Applied Dispatcher::begin_stream(const Request& request) {
   stream.op = inner.op;
   stream.key_bytes = inner.key_bytes;
   stream.value_bytes = inner.value_bytes;
+  stream.end = request.end;
   stream.received = 0;
   stream.refused = StatusCode::kOk;
-  if (record_bytes(stream.total()) <= max_record_bytes(channel_.requests.view().capacity())) {
+  const std::uint64_t end_bytes = stream.end != kNoEnd ? kEndBytes : 0;
+  if (record_bytes(stream.total() + end_bytes) <= max_record_bytes(channel_.requests.view().capacity())) {
     stream.op = Op::kPadding;
     return Applied::kMalformed;  // it would have fitted into one record
   }
@@ -379,6 +409,8 @@ Applied Dispatcher::begin_stream(const Request& request) {
 
 void Dispatcher::record_stream_head() noexcept {
   // [stream.head] release; pairs with [position.next]
+  channel_.position->stream_end.store(channel_.stream.end, std::memory_order_release);
+  // [stream.head] release; pairs with [position.next]
   channel_.position->stream_head.store(encode(channel_.stream.head()), std::memory_order_release);
 }
 
@@ -389,7 +421,7 @@ bool Dispatcher::hold_entry(Effort& effort) {
   effort.unfinished = false;
   if (!streams_.take(channel_.end->streamed, stream.total(), table_.memory_limit())) return false;
   stream.charged = stream.total();
-  stream.entry = shard_.begin_entry(stream.key_bytes, stream.value_bytes, effort);
+  stream.entry = shard_.begin_entry(stream.key_bytes, stream.value_bytes, stream.end, effort);
   if (stream.entry == 0) streams_.give_back(channel_.end->streamed, std::exchange(stream.charged, 0));
   return stream.entry != 0;
 }
@@ -475,7 +507,7 @@ Applied Dispatcher::finish_stream(const Request& request) {
     if (stream.op == Op::kInsert) {
       return refuse_stream(request, shard_.find(key).found ? StatusCode::kAlreadyExists : StatusCode::kFull);
     }
-    if ((stream.op == Op::kPut && !shard_.may_replace(key, stream.value_bytes)) || !fetch_held(stream.total(), piece)) {
+    if ((stream.op == Op::kPut && !shard_.may_replace(key, stream.value_bytes, stream.end)) || !fetch_held(stream.total(), piece)) {
       return refuse_stream(request, StatusCode::kFull);
     }
     key.bytes = key_of();
@@ -483,6 +515,7 @@ Applied Dispatcher::finish_stream(const Request& request) {
   // The complete inner request; its position in the ring and whether it wants an answer are the piece's.
   Request whole = request;
   whole.op = stream.op;
+  whole.end = stream.end;
   whole.key = key.bytes;
   whole.value = {key.bytes.data() + stream.key_bytes, static_cast<std::size_t>(stream.value_bytes)};
   const Payload form = facts_of(stream.op).payload;
@@ -507,7 +540,7 @@ void Dispatcher::drop_stream() noexcept {
   // when it belongs to another entry.
   // [stream.entry] release; pairs with [position.next]
   channel_.position->stream_entry.store(0, std::memory_order_release);
-  if (stream.entry != 0) shard_.drop_entry(stream.entry, stream.key_bytes, stream.value_bytes);
+  if (stream.entry != 0) shard_.drop_entry(stream.entry);
   if (stream.held) pieces_.forget(place(), stream.total());
   streams_.give_back(channel_.end->streamed, stream.charged);
   stream.op = Op::kPadding;

@@ -67,7 +67,8 @@ class Dispatcher {
                      std::uint64_t answer);
   Applied refuse(const Request& request, StatusCode code);
   bool make_room_and_put(const Request& request, const HashedKey& key, std::span<const std::byte> value,
-                         StatusCode& code);
+                         std::uint64_t end, StatusCode& code);
+  Applied expire(const Request& request, const HashedKey& key);
   void erase(const Request& request, const HashedKey& key);
   void clear(const Request& request);
   void get(const Request& request, const HashedKey& key, std::span<const std::byte> cursor);

@@ -195,7 +195,7 @@ bool Worker::reclaim(unsigned buckets) {
   bool some = false;
   for (const std::uint32_t lane : lanes_) {
     ShardWriter& shard = around_.table->shard(lane);
-    shard.notice_clear();
+    shard.begin_request();
     some = shard.reclaim(buckets) || some;
   }
   return some;

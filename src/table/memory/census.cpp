@@ -101,9 +101,9 @@ void ArenaCensus::take_back_misfits(const std::byte* table, std::uint64_t first,
         const auto bit = static_cast<std::uint64_t>(std::countr_zero(left));
         const std::uint64_t offset = arena_offset_ + slab * kSlabBytes + (word * kWordBits + bit) * size;
         const std::uint64_t meta = reinterpret_cast<const Word*>(table + offset)->load(kRelaxed);
-        const std::uint64_t bytes = entry_bytes(meta_key_bytes(meta), meta_value_bytes(meta));
+        const std::uint64_t bytes = entry_bytes(meta);
         const bool larger = (meta & kEntryInLargerBlock) != 0;
-        if (bytes <= kLargestBlock && (size_class(bytes) == expected || (larger && bytes <= size))) continue;
+        if ((meta & kEntryReserved) == 0 && bytes <= kLargestBlock && (size_class(bytes) == expected || (larger && bytes <= size))) continue;
         used &= ~(std::uint64_t{1} << bit);
         misfits.push_back(offset);
       }

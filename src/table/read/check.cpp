@@ -90,7 +90,7 @@ TableCheck::Look TableCheck::look(const Place& place, Chain& chain) {
 }
 
 TableCheck::Look TableCheck::look_once(const Place& place, Chain& chain) {
-  chain.keys = 0;
+  chain.keys = chain.lapsed = 0;
   chain.faults.clear();
   chain.overflow.clear();
   chain.words.clear();
@@ -209,13 +209,21 @@ void TableCheck::look_at_cell(const Place& place, const At& at, std::uint64_t ce
     copy_shared(to.data(), from.key(), from.key_bytes);
   };
   EntryView entry;
+  if ((cell & kCellReserved) != 0) wrong("a cell has a bit that has no meaning");
   if (!view.entry_at(cell_offset(cell), entry)) {
     ++chain.keys;  // the server counts it, wherever it leads
-    return wrong("a cell leads out of the populated arena, or is not aligned");
+    return wrong("a cell leads out of the populated arena, is not aligned, or its entry has a flag that has no meaning");
   }
   if (!view.contains_all_of(entry)) {
     ++chain.keys;
     return wrong("an entry is longer than the limits or the arena allow");
+  }
+  if ((cell & kCellEnds) != 0 && !entry.has_end) wrong("a cell says that its entry has an end, but it has none");
+  if (entry.has_end) {
+    // relaxed: one word; unchanged() decides about all that was read
+    const std::uint64_t end = entry.end().load(kRelaxed);
+    if ((cell & kCellEnds) == 0 && end != kNeverEnds) wrong("an entry has an end, but its cell does not say so");
+    if (end <= coarse_monotonic_ms()) ++chain.lapsed;
   }
   copy_key(entry, key_);
   const std::uint64_t hash = reader_.hash_of({key_.data(), key_.size()});
@@ -339,6 +347,7 @@ void TableCheck::visit(const Place& place, bool record, Chain& chain, Counted& c
   if (looked == Look::kContended) busy_.push_back(place);
   if (looked != Look::kDone) return;
   report_.entries += chain.keys;
+  report_.lapsed += chain.lapsed;
   if (!chain.faults.empty()) suspects_.push_back(place);
   claim(place, chain);
 }
@@ -392,6 +401,7 @@ void TableCheck::look_again() {
       }
       if (looked != Look::kDone) return;
       if (was_busy) report_.entries += chain.keys;
+      if (was_busy) report_.lapsed += chain.lapsed;
       if (chain.faults.empty()) return;
       still_wrong.push_back(place);
       for (const Fault& fault : chain.faults) {

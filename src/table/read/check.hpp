@@ -36,6 +36,7 @@ class TableCheck {
   struct Report {
     std::vector<std::string> findings;  // one line each
     std::uint64_t entries = 0;          // keys of both forms
+    std::uint64_t lapsed = 0;           // of these, whose end has passed: absent, and not removed yet
     std::uint64_t buckets = 0;          // of both forms, without overflow buckets
     std::uint64_t busy_buckets = 0;     // of these, changed under every attempt: not checked
     bool counts_compared = true;        // false: keys were added or removed meanwhile, so there was nothing to compare
@@ -63,6 +64,7 @@ class TableCheck {
     const Word* primary = nullptr;
     std::uint64_t header = 0;  // the primary's
     std::uint64_t keys = 0;    // without keys that a split has yet to remove
+    std::uint64_t lapsed = 0;  // of them
     std::vector<Fault> faults;
     std::vector<std::uint64_t> overflow;  // offsets
     std::vector<std::uint64_t> words;     // 8-byte keys

@@ -48,7 +48,8 @@ struct TableReader::Lookup {
   std::uint64_t hash;
   std::uint64_t fraction;
   const Shard* shard;
-  std::uint64_t size = 0;  // of the value found
+  std::uint64_t size = 0;      // of the value found
+  std::uint64_t end = kNoEnd;  // and its end
 
   // In this round:
   std::uint64_t change = 0;
@@ -268,30 +269,35 @@ TableReader::Step TableReader::miss_in_pairs(const Lookup& lookup) const noexcep
   return std::nullopt;
 }
 
-TableReader::Result TableReader::get_hashed(std::span<const std::byte> key, std::uint64_t hash,
-                                            const ValueTarget& target) const noexcept {
-  if (key.size() != 8) return get_entry(key, hash, target);
+TableReader::Result TableReader::get_with_end(std::span<const std::byte> key, std::uint64_t hash,
+                                              const ValueTarget& target, std::uint64_t& end) const noexcept {
+  if (key.size() != 8) return get_entry(key, hash, target, end);
   Lookup lookup(key, target, *this, hash);
   for (std::uint32_t round = 0; round < kRounds; ++round) {
     Step step = look_in_pairs(lookup);
     if (step == Step::kMiss) {
       step = (lookup.pair_state & kStateMixed) == 0 ? miss_in_pairs(lookup) : look_in_entries(lookup);
     }
-    if (step != Step::kAgain) [[likely]]
+    if (step != Step::kAgain) [[likely]] {
+      end = lookup.end;
       return result(step, lookup, round);
+    }
     if (is_behind()) extend();
     cpu_relax();
   }
   return result(Step::kAgain, lookup, kRounds);
 }
 
-TableReader::Result TableReader::get_entry(std::span<const std::byte> key, std::uint64_t hash,
-                                           const ValueTarget& target) const noexcept {
+TableReader::Result TableReader::get_entry(std::span<const std::byte> key, std::uint64_t hash, const ValueTarget& target,
+                                           std::uint64_t& end) const noexcept {
   Lookup lookup(key, target, *this, hash);
   for (std::uint32_t round = 0; round < kRounds; ++round) {
     lookup.change = header().change.load(kAcquire);  // [change.read] acquire; pairs with [change.turn], [fill.clear]
     const Step step = look_in_entries(lookup);
-    if (step != Step::kAgain) return result(step, lookup, round);
+    if (step != Step::kAgain) {
+      end = lookup.end;
+      return result(step, lookup, round);
+    }
     if (is_behind()) extend();
     cpu_relax();
   }
@@ -311,7 +317,13 @@ TableReader::Step TableReader::look_in_entries(Lookup& lookup) const noexcept {
   const std::uint64_t version = primary.header.load(kAcquire);
   const std::uint16_t tag = tag_of(lookup.hash);
   const TableView view = this->view();
+  const auto is_unchanged_miss = [&]() noexcept {
+    std::atomic_thread_fence(kAcquire);  // [entry.miss] acquire; pairs with [cell.swing]
+    const bool same = pairs_unchanged(lookup) && unchanged(primary.header, version, lookup.change);
+    return same ? Step::kMiss : Step::kAgain;
+  };
 
+  lookup.end = kNoEnd;
   const EntryBucket* bucket = &primary;
   if (is_of_fill(version, lookup.change)) {
     for (unsigned length = 0;; ++length) {
@@ -325,6 +337,16 @@ TableReader::Step TableReader::look_in_entries(Lookup& lookup) const noexcept {
         if (entry.key_bytes != lookup.key.size()) continue;
         if (!view.contains_all_of(entry)) return Step::kAgain;
         if (!key_equals(entry.key(), lookup.key)) continue;
+        if (entry.has_end) [[unlikely]] {
+          const Step step = compare_end(entry, lookup.end);
+          if (step == Step::kAgain) return step;
+          if (step == Step::kMiss) {
+            // A header that has not changed does not show that the entry is linked: the cell is swung first.
+            // [cell.load] acquire; pairs with [cell.swing]
+            if (bucket->cells[first_place(found) - 1].load(kAcquire) != cell) return Step::kAgain;
+            return is_unchanged_miss();
+          }
+        }
         return copy_value(lookup, primary, version, entry);
       }
       // [cell.load] acquire; pairs with [cell.link]
@@ -334,9 +356,19 @@ TableReader::Step TableReader::look_in_entries(Lookup& lookup) const noexcept {
       if (bucket == nullptr) return Step::kAgain;
     }
   }
-  std::atomic_thread_fence(kAcquire);  // [entry.miss] acquire; pairs with [cell.swing]
-  const bool same = pairs_unchanged(lookup) && unchanged(primary.header, version, lookup.change);
-  return same ? Step::kMiss : Step::kAgain;
+  return is_unchanged_miss();
+}
+
+// Of an entry that has the word of an end. kHit: the clock is before it; kMiss: it has passed, and had at a moment of this read.
+// The entry may have another use by now, as its bytes may; the caller's checks decide. `end`: kNoEnd, or a moment.
+TableReader::Step TableReader::compare_end(const EntryView& entry, std::uint64_t& end) noexcept {
+  // [end.read] acquire; pairs with [end.value]: the clock is read after it
+  const std::uint64_t word = entry.end().load(kAcquire);
+  end = word == kNeverEnds ? kNoEnd : word;
+  if (word == kNeverEnds || coarse_monotonic_ms() < word) return Step::kHit;
+  std::atomic_thread_fence(kAcquire);  // [end.check] acquire; pairs with [end.value]
+  // It may have been given a later end before the clock was read.
+  return entry.end().load(kRelaxed) == word ? Step::kMiss : Step::kAgain;  // relaxed: after the fence
 }
 
 // The entry has the key. Copies its value and proves that it was the key's value at some moment of the read.

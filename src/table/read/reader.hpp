@@ -111,7 +111,13 @@ class TableReader {
   Result get(std::span<const std::byte> key, const ValueTarget& target) const noexcept {
     return get_hashed(key, hash_of(key), target);
   }
-  Result get_hashed(std::span<const std::byte> key, std::uint64_t hash, const ValueTarget& target) const noexcept;
+  Result get_hashed(std::span<const std::byte> key, std::uint64_t hash, const ValueTarget& target) const noexcept {
+    std::uint64_t end;
+    return get_with_end(key, hash, target, end);
+  }
+  // The same, and of a hit the key's end, as it was when the value was its value: kNoEnd, or a moment.
+  Result get_with_end(std::span<const std::byte> key, std::uint64_t hash, const ValueTarget& target,
+                      std::uint64_t& end) const noexcept;
   std::uint64_t hash_of(std::span<const std::byte> key) const noexcept { return hash_(key); }
   std::uint64_t hash_of(std::uint64_t key) const noexcept { return hash_.of_word(key); }
 
@@ -384,7 +390,9 @@ class TableReader {
     // relaxed: [cell.load-entry] orders it
     const std::uint64_t meta = reinterpret_cast<const Word*>(entry)->load(std::memory_order_relaxed);
     const std::uint64_t value_bytes = meta_value_bytes(meta);
-    if (meta_key_bytes(meta) != key.size() || value_bytes > kLongValueBytes ||
+    // The key's length, and none of the flags that the slow path decides about: an end, or one that is not known.
+    constexpr std::uint64_t kDecides = 0xffff | kEntryHasEnd | kEntryReserved;
+    if ((meta & kDecides) != key.size() - 1 || value_bytes > kLongValueBytes ||
         place + entry_bytes(key.size(), value_bytes) > populated || !key_equals(entry + kEntryMetaBytes, key))
         [[unlikely]]
       return Glance::kUnclear;
@@ -400,12 +408,14 @@ class TableReader {
   }
   std::optional<std::uint64_t> glance_at_overflow(const PairBucket& primary, std::uint64_t key,
                                                   std::uint64_t change) const noexcept;
-  Result get_entry(std::span<const std::byte> key, std::uint64_t hash, const ValueTarget& target) const noexcept;
+  Result get_entry(std::span<const std::byte> key, std::uint64_t hash, const ValueTarget& target,
+                   std::uint64_t& end) const noexcept;
   Step look_in_pairs(Lookup& lookup) const noexcept;
   Step miss_in_pairs(const Lookup& lookup) const noexcept;
   Step look_in_entries(Lookup& lookup) const noexcept;
   Step copy_value(Lookup& lookup, const EntryBucket& primary, std::uint64_t header,
                   const EntryView& entry) const noexcept;
+  static Step compare_end(const EntryView& entry, std::uint64_t& end) noexcept;
   bool pairs_unchanged(const Lookup& lookup) const noexcept;
   bool same_change(const Lookup& lookup) const noexcept;
   // The next bucket of a chain; null when the link is invalid, as the bucket was changed meanwhile.

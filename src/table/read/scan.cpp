@@ -163,6 +163,14 @@ bool TableScan::read_entries(std::uint64_t segment, std::uint64_t number, std::u
       EntryView entry;
       if (!view.entry_at(offset, entry) || !view.contains_key_of(entry)) return false;
       if ((entry.key_bytes == 8) != words_) continue;
+      if (entry.has_end) {
+        std::uint64_t end;
+        if (!view.contains_all_of(entry)) return false;
+        const TableReader::Step step = TableReader::compare_end(entry, end);
+        // [cell.scan] acquire; pairs with [cell.swing]: what has lapsed is left out only while it is linked
+        if (step == TableReader::Step::kAgain || bucket->cells[place].load(kAcquire) != cell) return false;
+        if (step == TableReader::Step::kMiss) continue;
+      }
       Item item;
       item.key.resize(entry.key_bytes);
       copy_shared(reinterpret_cast<std::byte*>(item.key.data()), entry.key(), entry.key_bytes);

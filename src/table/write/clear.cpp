@@ -51,6 +51,9 @@ void ShardWriter::begin_sweep(std::uint64_t fill) noexcept {
   resize_due_ = true;
   stats_.pair_keys.store(0, kRelaxed);
   stats_.entry_keys.store(0, kRelaxed);
+  stats_.expiring.store(0, kRelaxed);
+  hand_ = {};
+  rests_ = false;
   stats_.fill.store(fill, std::memory_order_release);  // [fill.noticed] release; pairs with [fill.counts]
 }
 
@@ -72,6 +75,7 @@ bool ShardWriter::sweep(unsigned buckets) noexcept {
   sweep(entries_, sweep(pairs_, buckets));
   if (pairs_.swept && entries_.swept) {
     swept_ = true;
+    rest_if_idle();
     lowered_ = false;
     // [fill.swept] release; pairs with [fill.may-clear]: every bucket is of this fill
     stats_.swept_fill.store(fill_, std::memory_order_release);

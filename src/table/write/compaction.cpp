@@ -23,7 +23,7 @@ bool ShardWriter::make_room(Effort& effort, std::uint64_t bytes) {
   constexpr unsigned kMovedEntries = 256;
   constexpr std::uint64_t kSlabsToSpare = 4;  // emptied beyond those that are needed
   if (bytes > kLargestBlock && blocks_.comes_later()) return true;
-  if (sweep(kSweptBuckets)) return true;
+  if (sweep(kSweptBuckets) || collect(kSweptBuckets)) return true;
   if (!effort.begun) {
     const std::uint64_t needed = round_up(bytes, kSlabBytes) / kSlabBytes;
     const bool can_fit = needed == 1 || needed <= pool_.slabs_within_reach() + blocks_.slabs_to_empty() +
@@ -92,7 +92,7 @@ std::uint64_t ShardWriter::move_entry(std::uint64_t entry, std::uint64_t to) {
   EntryBucket* primary = fresh_entries(key);  // a clear may have emptied it: then the entry is released here
   const EntryPlace at = find_entry(primary, key, nullptr);
   if (at.cell == nullptr || cell_offset(at.word) != entry) return 0;
-  const std::uint64_t size = entry_size(at.word);
+  const std::uint64_t size = entry_bytes(meta);
   const bool is_loan = to != 0;
   if (!is_loan) to = blocks_.allocate_elsewhere(size);  // which fences: no reader reads these bytes any more
   if (to == 0) return 0;
@@ -100,7 +100,7 @@ std::uint64_t ShardWriter::move_entry(std::uint64_t entry, std::uint64_t to) {
   // relaxed: published with the cell that will lead here
   table_.at<Word>(to)->store((meta & ~kEntryInLargerBlock) | larger, kRelaxed);
   copy_shared(entry_payload(to), entry_payload(entry), size - kEntryMetaBytes);
-  swing_cell(primary, *at.cell, make_cell(tag_of(key.hash), to));
+  swing_cell(primary, *at.cell, (at.word & ~kOffsetMask) | to);
   if (!is_loan) blocks_.release(entry, size);
   return size;
 }

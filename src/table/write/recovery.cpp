@@ -186,13 +186,16 @@ std::uint64_t ShardWriter::survey_entries(ArenaCensus& census) {
     }
   }
   std::uint64_t keys = 0;
+  std::uint64_t ends = 0;
   std::uint64_t dropped = 0;
   for (EntrySurvey& part : parts) {
     keys += part.keys;
+    ends += part.ends;
     dropped += part.nowhere.size();
     for (const auto& [primary, cell] : part.nowhere) swing_cell(primary, *cell, 0);
   }
   stats_.entry_keys.store(keys, kRelaxed);
+  stats_.expiring.store(ends, kRelaxed);
   return dropped;
 }
 
@@ -226,6 +229,7 @@ void ShardWriter::survey_entries(ArenaCensus& census, std::span<const std::uint6
           }
         } else if (!is_link(word) && is_counted(census, offset)) {
           if (live) ++found.keys;
+          if (live && (word & kCellEnds) != 0) ++found.ends;
           continue;
         }
         found.nowhere.emplace_back(primary, &cell);
@@ -239,7 +243,7 @@ bool ShardWriter::is_counted(ArenaCensus& census, std::uint64_t offset) const {
   if (!census.may_be_entry(offset)) return false;
   if (!census.is_run(offset)) return census.count_block(number(), offset);
   const std::uint64_t meta = table_.at<Word>(offset)->load(kRelaxed);
-  return census.count_entry(number(), offset, entry_bytes(meta_key_bytes(meta), meta_value_bytes(meta)));
+  return census.count_entry(number(), offset, entry_bytes(meta));
 }
 
 std::uint64_t ShardWriter::drop_entries(const std::vector<std::uint64_t>& misfits) {
@@ -255,8 +259,13 @@ std::uint64_t ShardWriter::drop_entries(const std::vector<std::uint64_t>& misfit
         if (is_link(word)) next = table_.at<EntryBucket>(cell_offset(word));
         if (word == 0 || is_link(word) || !std::binary_search(misfits.begin(), misfits.end(), cell_offset(word)))
           continue;
+        const std::uint64_t ends = stats_.expiring.load(kRelaxed);
         swing_cell(primary, cell, 0);
-        if (!is_stale(primary->header)) stats_.entry_keys.store(stats_.entry_keys.load(kRelaxed) - 1, kRelaxed);
+        if (is_stale(primary->header)) {
+          stats_.expiring.store(ends, kRelaxed);  // a cleared key was not counted
+        } else {
+          stats_.entry_keys.store(stats_.entry_keys.load(kRelaxed) - 1, kRelaxed);
+        }
         ++dropped;
       }
       bucket = next;
@@ -277,6 +286,10 @@ void ShardWriter::adopt(const ArenaCensus& census) {
   pairs_.segments_stat.store(pairs_.directory.segments(), kRelaxed);
   entries_.segments_stat.store(entries_.directory.segments(), kRelaxed);
   resize_due_ = true;
+  // The least end is not known: the hand begins a round.
+  hand_ = {};
+  if (stats_.expiring.load(kRelaxed) != 0) hand_.least_end = 0;
+  rest_if_idle();
   blocks_.adopt(census);
 }
 
@@ -297,6 +310,8 @@ void ShardWriter::describe(WriterState& state) const {
   for (const auto& [segment, kind] : segments()) state.add(shard + "segment of kind " + std::to_string(kind), segment);
   state.add(shard + "pair_keys", stats_.pair_keys.load(kRelaxed));
   state.add(shard + "entry_keys", stats_.entry_keys.load(kRelaxed));
+  state.add(shard + "expiring", stats_.expiring.load(kRelaxed));
+  state.add(shard + "neither sweep nor hand has work", rests_ ? 1 : 0);
   state.add(shard + "fill of the counts", stats_.fill.load(kRelaxed));
   state.add(shard + "swept_fill", stats_.swept_fill.load(kRelaxed));
   state.add(shard + "pair state", shard_.pair_state.load(kRelaxed));

@@ -433,6 +433,7 @@ bool ShardWriter::merge(Form<Bucket>& form) {
     return false;
   }
   form.directory.publish_merge(whole);
+  if (form.kind == kSlabEntryBuckets) begin_segment_again();
   form.segments_stat.store(form.directory.segments(), kRelaxed);
   ++moves_;
   retire<Bucket>(left);

@@ -27,6 +27,7 @@ void write_table_header(TableHeader& header, const TableOptions& options) noexce
   header.arena_offset = plan.arena_offset;
   header.arena_bytes = plan.arena_bytes;
   header.membarrier = options.membarrier ? 1 : 0;
+  header.time_namespace = options.time_namespace;
   for (std::uint32_t i = 0; i < options.shards; ++i) {
     // BUCKETS is the total of each form: each shard gets as many whole segments as it takes.
     const auto segments = [&](std::uint64_t of_segment) {

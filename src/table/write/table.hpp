@@ -27,6 +27,7 @@ struct TableOptions {
   std::uint64_t hash_seed = 0;
   std::uint64_t incarnation = 0;
   bool membarrier = false;
+  std::uint64_t time_namespace = 0;  // of the clock that ends count by
 };
 
 class Table {

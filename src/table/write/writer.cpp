@@ -152,17 +152,20 @@ ShardWriter::Found ShardWriter::find(const HashedKey& key) noexcept {
   }
   const EntryPlace at = find_entry(fresh_entries(key), key, nullptr);
   if (at.cell == nullptr) return result;
+  const std::uint64_t meta = table_.at<Word>(cell_offset(at.word))->load(kRelaxed);
+  if ((meta & kEntryHasEnd) != 0) [[unlikely]] {
+    if (has_lapsed(cell_offset(at.word), meta)) return result;
+    result.end = end_of(cell_offset(at.word), meta);
+  }
   result.found = true;
   result.entry = cell_offset(at.word);
   result.generation = pool_.generation(result.entry);
-  const std::uint64_t meta = table_.at<Word>(result.entry)->load(kRelaxed);
   result.value = {entry_payload(result.entry) + key.bytes.size(), static_cast<std::size_t>(meta_value_bytes(meta))};
   return result;
 }
 
 std::uint64_t ShardWriter::entry_size(std::uint64_t cell) const noexcept {
-  const std::uint64_t meta = table_.at<Word>(cell_offset(cell))->load(kRelaxed);
-  return entry_bytes(meta_key_bytes(meta), meta_value_bytes(meta));
+  return entry_bytes(table_.at<Word>(cell_offset(cell))->load(kRelaxed));
 }
 
 // --- Room: overflow buckets, linked before the request's intent is sealed ----------------------------------------------
@@ -235,7 +238,7 @@ void ShardWriter::set_mixed() noexcept {
 
 // --- Mutations -------------------------------------------------------------------------------------------------------
 
-StatusCode ShardWriter::try_put(const HashedKey& key, std::span<const std::byte> value) {
+StatusCode ShardWriter::put_for_good(const HashedKey& key, std::span<const std::byte> value) {
   if (!key.is_word() || value.size() != 8) return put_entry(key, value);
   std::uint64_t word;
   std::memcpy(&word, value.data(), sizeof word);
@@ -247,10 +250,13 @@ StatusCode ShardWriter::try_put(const HashedKey& key, std::span<const std::byte>
   return code;
 }
 
-StatusCode ShardWriter::make_room_and_put(const HashedKey& key, std::span<const std::byte> value, Effort& effort) {
+StatusCode ShardWriter::make_room_and_put(const HashedKey& key, std::span<const std::byte> value, std::uint64_t end,
+                                          Effort& effort) {
   effort.unfinished = false;
-  if (chain_is_full_ || !make_room(effort, entry_bytes(key.bytes.size(), value.size()))) return StatusCode::kFull;
-  const StatusCode code = try_put(key, value);
+  if (chain_is_full_ || !make_room(effort, entry_bytes(new_meta(key.bytes.size(), value.size(), end)))) {
+    return StatusCode::kFull;
+  }
+  const StatusCode code = try_put(key, value, end);
   effort.unfinished = code == StatusCode::kFull && !chain_is_full_;
   return code;
 }
@@ -258,40 +264,10 @@ StatusCode ShardWriter::make_room_and_put(const HashedKey& key, std::span<const 
 StatusCode ShardWriter::make_room_and_append(const HashedKey& key, std::span<const std::byte> more, Effort& effort) {
   effort.unfinished = false;
   const std::uint64_t size = find(key).bytes_or_none().size() + more.size();
-  if (chain_is_full_ || !make_room(effort, entry_bytes(key.bytes.size(), size))) return StatusCode::kFull;
+  if (chain_is_full_ || !make_room(effort, end_place(key.bytes.size(), size) + sizeof(Word))) return StatusCode::kFull;
   const StatusCode code = try_append(key, more);
   effort.unfinished = code == StatusCode::kFull && !chain_is_full_;
   return code;
-}
-
-// The old value is found again after a block is allocated, which may move it.
-StatusCode ShardWriter::try_append(const HashedKey& key, std::span<const std::byte> more) {
-  const std::uint64_t size = find(key).bytes_or_none().size() + more.size();
-  if (key.is_word() && size == sizeof(Word)) {  // it is, or becomes, a pair
-    std::array<std::byte, sizeof(Word)> joined;
-    const Found old = find(key);
-    const std::span<const std::byte> value = old.bytes_or_none();
-    std::copy(more.begin(), more.end(), std::copy(value.begin(), value.end(), joined.begin()));
-    return try_put(key, joined);
-  }
-  const std::uint64_t entry = block_for(key, size);
-  if (entry == 0) [[unlikely]] {
-    chain_is_full_ = false;
-    return StatusCode::kFull;
-  }
-  const Found old = find(key);
-  const std::span<const std::byte> value = old.bytes_or_none();
-  std::byte* payload = entry_payload(entry);
-  for (const std::span<const std::byte> part : {key.bytes, value, more}) {
-    copy_shared(payload, part.data(), part.size());
-    payload += part.size();
-  }
-  const StatusCode code = try_commit(key, entry);
-  if (code == StatusCode::kOk) [[likely]]
-    return code;
-  drop_entry(entry, key.bytes.size(), size);
-  if (!links_bucket_beside_pair(key)) return code;
-  return try_append(key, more);
 }
 
 StatusCode ShardWriter::put_pair(const HashedKey& key, std::uint64_t value) {
@@ -341,6 +317,8 @@ StatusCode ShardWriter::put_pair(const HashedKey& key, std::uint64_t value) {
 // Changes a cell, and raises the chain's version unless the cell was empty. Then the old word's entry is free.
 void ShardWriter::swing_cell(EntryBucket* primary, Word& cell, std::uint64_t word) noexcept {
   const std::uint64_t old = cell.load(kRelaxed);
+  if (((old | word) & kCellEnds) != 0) [[unlikely]]
+    count_ends(old, word);
   cell.store(word, std::memory_order_release);  // [cell.swing] release; pairs with [cell.load]
   if (old != 0) {
     // [chain.raise] release; pairs with [cell.check]
@@ -349,27 +327,29 @@ void ShardWriter::swing_cell(EntryBucket* primary, Word& cell, std::uint64_t wor
   changed(primary);
 }
 
-std::uint64_t ShardWriter::begin_entry(std::uint64_t key_bytes, std::uint64_t value_bytes, Effort& effort) {
+std::uint64_t ShardWriter::begin_entry(std::uint64_t key_bytes, std::uint64_t value_bytes, std::uint64_t end,
+                                       Effort& effort) {
   effort.unfinished = false;
-  const std::uint64_t size = entry_bytes(key_bytes, value_bytes);
+  const std::uint64_t meta = new_meta(key_bytes, value_bytes, end);
+  const std::uint64_t size = entry_bytes(meta);
   std::uint64_t entry = blocks_.allocate(size);
   if (entry == 0 && make_room(effort, size)) {
     entry = blocks_.allocate(size);
     effort.unfinished = entry == 0;
   }
   // relaxed: published with the cell that will lead here; allocate() has fenced
-  if (entry != 0) table_.at<Word>(entry)->store(make_meta(key_bytes, value_bytes), kRelaxed);
+  if (entry != 0) table_.at<Word>(entry)->store(meta, kRelaxed);
   return entry;
 }
 
-bool ShardWriter::may_replace(const HashedKey& key, std::uint64_t value_bytes) noexcept {
+bool ShardWriter::may_replace(const HashedKey& key, std::uint64_t value_bytes, std::uint64_t end) noexcept {
   const EntryPlace at = find_entry(fresh_entries(key), key, nullptr);
   return at.cell != nullptr &&
-         blocks_.room_at(cell_offset(at.word), entry_size(at.word)) >= entry_bytes(key.bytes.size(), value_bytes);
+         blocks_.room_at(cell_offset(at.word), entry_size(at.word)) >= new_entry_bytes(key.bytes.size(), value_bytes, end);
 }
 
-void ShardWriter::drop_entry(std::uint64_t entry, std::uint64_t key_bytes, std::uint64_t value_bytes) noexcept {
-  blocks_.release(entry, entry_bytes(key_bytes, value_bytes));
+void ShardWriter::drop_entry(std::uint64_t entry) noexcept {
+  blocks_.release(entry, entry_bytes(table_.at<Word>(entry)->load(kRelaxed)));
 }
 
 bool ShardWriter::has_pair(const HashedKey& key) noexcept {
@@ -378,9 +358,9 @@ bool ShardWriter::has_pair(const HashedKey& key) noexcept {
 
 // A block for a new value of `key`, with its meta. If there is no other: from the reserve, if the key has an entry that is as
 // large; of a larger class, if it has a pair.
-std::uint64_t ShardWriter::block_for(const HashedKey& key, std::uint64_t value_bytes) {
-  const std::uint64_t bytes = entry_bytes(key.bytes.size(), value_bytes);
-  std::uint64_t meta = make_meta(key.bytes.size(), value_bytes);
+std::uint64_t ShardWriter::block_for(const HashedKey& key, std::uint64_t value_bytes, std::uint64_t end) {
+  std::uint64_t meta = new_meta(key.bytes.size(), value_bytes, end);
+  const std::uint64_t bytes = entry_bytes(meta);
   std::uint64_t entry = blocks_.allocate(bytes);
   if (entry == 0) [[unlikely]] {
     const EntryPlace old = find_entry(fresh_entries(key), key, nullptr);
@@ -402,7 +382,9 @@ StatusCode ShardWriter::put_entry(const HashedKey& key, std::span<const std::byt
     // The value is one aligned word: if the key has a value of that length already, a single store replaces it.
     EntryBucket* primary = fresh_entries(key);
     const EntryPlace at = find_entry(primary, key, nullptr);
-    if (at.cell != nullptr && entry_size(at.word) == entry_bytes(key.bytes.size(), 8)) {
+    // Of an entry with an end the whole is replaced.
+    if (at.cell != nullptr && (table_.at<Word>(cell_offset(at.word))->load(kRelaxed) & ~kEntryInLargerBlock) ==
+                                  make_meta(key.bytes.size(), 8)) {
       Word& word = *table_.at<Word>(cell_offset(at.word) + kEntryMetaBytes + key.bytes.size());
       std::uint64_t wanted;
       std::memcpy(&wanted, value.data(), sizeof wanted);
@@ -411,20 +393,28 @@ StatusCode ShardWriter::put_entry(const HashedKey& key, std::span<const std::byt
       return StatusCode::kOk;
     }
   }
-  const std::uint64_t entry = block_for(key, value.size());
+  return put_new_entry(key, value.size(), kNoEnd,
+                       [&](std::byte* to) { copy_shared(to, value.data(), value.size()); });
+}
+
+// `write`: called with the place of the value, after all memory has been allocated.
+template <typename WriteValue>
+StatusCode ShardWriter::put_new_entry(const HashedKey& key, std::uint64_t value_bytes, std::uint64_t end,
+                                      const WriteValue& write) {
+  const std::uint64_t entry = block_for(key, value_bytes, end);
   if (entry == 0) [[unlikely]] {
     chain_is_full_ = false;
     return StatusCode::kFull;
   }
   std::byte* payload = entry_payload(entry);
   copy_shared(payload, key.bytes.data(), key.bytes.size());
-  copy_shared(payload + key.bytes.size(), value.data(), value.size());
-  const StatusCode code = try_commit(key, entry);
+  write(payload + key.bytes.size());
+  const StatusCode code = try_commit(key, entry, end);
   if (code == StatusCode::kOk) [[likely]]
     return code;
-  drop_entry(entry, key.bytes.size(), value.size());
+  drop_entry(entry);
   if (!links_bucket_beside_pair(key)) return code;
-  return put_entry(key, value);
+  return put_new_entry(key, value_bytes, end, write);
 }
 
 // After a commit found no cell. A pair that becomes an entry needs a block and a bucket, and the last slab went to the block: the
@@ -433,19 +423,60 @@ bool ShardWriter::links_bucket_beside_pair(const HashedKey& key) {
   return !chain_is_full_ && has_pair(key) && link_entry_bucket(fresh_entries(key)) != nullptr;
 }
 
-StatusCode ShardWriter::commit_entry(const HashedKey& key, std::uint64_t entry, Effort& effort) {
+StatusCode ShardWriter::put_until(const HashedKey& key, std::span<const std::byte> value, std::uint64_t end) {
+  if (end == kKeepEnd) end = kept_end(key);
+  if (end == kNoEnd) return put_for_good(key, value);
+  return put_new_entry(key, value.size(), end, [&](std::byte* to) { copy_shared(to, value.data(), value.size()); });
+}
+
+// Of append and expire: the old value is found again after a block is allocated, which may move it.
+StatusCode ShardWriter::try_append(const HashedKey& key, std::span<const std::byte> more) {
+  const Found old = find(key);
+  const std::uint64_t size = old.bytes_or_none().size() + more.size();
+  if (key.is_word() && size == sizeof(Word)) {  // it is, or becomes, a pair
+    std::array<std::byte, sizeof(Word)> joined;
+    const std::span<const std::byte> value = old.bytes_or_none();
+    std::copy(more.begin(), more.end(), std::copy(value.begin(), value.end(), joined.begin()));
+    return try_put(key, joined, old.end);
+  }
+  return put_new_entry(key, size, old.end, [&](std::byte* to) {
+    const Found now = find(key);
+    const std::span<const std::byte> value = now.bytes_or_none();
+    copy_shared(to, value.data(), value.size());
+    copy_shared(to + value.size(), more.data(), more.size());
+  });
+}
+
+StatusCode ShardWriter::try_expire(const HashedKey& key, std::uint64_t end) {
+  const std::uint64_t value_bytes = find(key).bytes_or_none().size();
+  EntryBucket* const primary = fresh_entries(key);
+  const EntryPlace at = find_entry(primary, key, nullptr);
+  if (at.cell != nullptr && (table_.at<Word>(cell_offset(at.word))->load(kRelaxed) & kEntryHasEnd) != 0) {
+    set_end(primary, at, end);
+    return StatusCode::kOk;
+  }
+  return put_new_entry(key, value_bytes, end, [&](std::byte* to) {
+    const Found now = find(key);
+    copy_shared(to, now.bytes().data(), now.bytes().size());
+  });
+}
+
+StatusCode ShardWriter::commit_entry(const HashedKey& key, std::uint64_t entry, std::uint64_t end, Effort& effort) {
   effort.unfinished = false;
-  StatusCode code = try_commit(key, entry);
+  if (end == kKeepEnd) [[unlikely]]
+    end = kept_end(key);
+  StatusCode code = try_commit(key, entry, end);
   if (code == StatusCode::kOk) [[likely]]
     return code;
   if (!chain_is_full_ && make_room(effort, sizeof(EntryBucket))) {
-    code = try_commit(key, entry);
+    code = try_commit(key, entry, end);
     effort.unfinished = code == StatusCode::kFull && !chain_is_full_;
   }
   return code;
 }
 
-StatusCode ShardWriter::try_commit(const HashedKey& key, std::uint64_t entry) {
+// `end`: of an entry whose meta says that it has the word, or kNoEnd.
+StatusCode ShardWriter::try_commit(const HashedKey& key, std::uint64_t entry, std::uint64_t end) {
   EntryBucket* primary = fresh_entries(key);
   Word* free_cell = nullptr;
   EntryPlace old = find_entry(primary, key, &free_cell);
@@ -459,7 +490,12 @@ StatusCode ShardWriter::try_commit(const HashedKey& key, std::uint64_t entry) {
     pair_primary = fresh_pairs(key);
     pair = find_pair(pair_primary, key.word(), nullptr);
   }
-  const std::uint64_t word = make_cell(tag_of(key.hash), entry);
+  std::uint64_t word = make_cell(tag_of(key.hash), entry);
+  if (const std::uint64_t meta = table_.at<Word>(entry)->load(kRelaxed); (meta & kEntryHasEnd) != 0) [[unlikely]] {
+    // relaxed: published with the cell
+    table_.at<Word>(entry + end_place(meta))->store(end != kNoEnd ? end : kNeverEnds, kRelaxed);
+    if (end != kNoEnd && end != kNeverEnds) word |= kCellEnds;
+  }
   const std::uint64_t old_size = old.cell != nullptr ? entry_size(old.word) : 0;
   if (pair.bucket == nullptr) {
     intent_.seal({IntentKind::kCell, offset_of(cell), word});
@@ -481,6 +517,8 @@ StatusCode ShardWriter::try_commit(const HashedKey& key, std::uint64_t entry) {
     count(stats_.entry_keys);
     resize_due_ = true;
   }
+  if ((word & kCellEnds) != 0) [[unlikely]]
+    note_end(end);
   return StatusCode::kOk;
 }
 
@@ -502,7 +540,10 @@ StatusCode ShardWriter::erase(const HashedKey& key) {
   EntryBucket* primary = fresh_entries(key);
   const EntryPlace at = find_entry(primary, key, nullptr);
   if (at.cell == nullptr) return StatusCode::kNotFound;
-  const std::uint64_t size = entry_size(at.word);
+  const std::uint64_t meta = table_.at<Word>(cell_offset(at.word))->load(kRelaxed);
+  if ((meta & kEntryHasEnd) != 0 && has_lapsed(cell_offset(at.word), meta)) [[unlikely]]
+    return StatusCode::kNotFound;  // the hand removes it
+  const std::uint64_t size = entry_bytes(meta);
   intent_.seal({IntentKind::kCell, offset_of(at.cell), 0});
   swing_cell(primary, *at.cell, 0);
   blocks_.release(cell_offset(at.word), size);

@@ -87,8 +87,10 @@ class ShardWriter {
   // The lane's record: begin() it before a put, erase, commit_entry or clear.
   IntentWriter& intent() noexcept { return intent_; }
 
-  // Call before each request: has the table been cleared?
-  void notice_clear() noexcept {
+  // Call before each request, and before each upkeep without one: has the table been cleared? What follows happens at one
+  // moment.
+  void begin_request() noexcept {
+    moment_ = 0;
     // [fill.writer] acquire; pairs with [fill.clear]
     const std::uint64_t now = fill_of(header_.change.load(std::memory_order_acquire));
     if (now != fill_) [[unlikely]]
@@ -100,9 +102,11 @@ class ShardWriter {
   bool may_clear() const noexcept;
   // Resets up to `buckets` that are older than the last clear. False: there is none left.
   bool sweep(unsigned buckets) noexcept;
-  // Upkeep while there are no requests: the same, then a step of growth or shrinking. False: there is none left.
+  // Upkeep while there are no requests: the same, then the hand's work, then a step of growth or shrinking. False: there is
+  // none left.
   bool reclaim(unsigned buckets) {
     if (sweep(buckets)) return true;
+    if (collect(buckets)) return true;
     if (blocks_.keeps_empty()) blocks_.trim();
     postponed_ = merge_pause_ = 0;
     return resize_step(pairs_) || resize_step(entries_) || lower_step();
@@ -116,47 +120,66 @@ class ShardWriter {
   // Prefetches the memory that a request for `key` will access.
   void prefetch(HashedKey& key) const noexcept;
 
-  // Sets `key`. kOk: sealed and committed; kFull: nothing changed. A put that finds no room makes some, in bounded steps,
+  // Sets `key`, which ends at `end` (kNoEnd, kKeepEnd, or a moment). kOk: sealed and committed; kFull: nothing changed. A put
+  // that finds no room makes some, in bounded steps,
   // before it gives up: buckets that a clear left are swept, entries moved out of sparse slabs. A value that needs no more
   // room than its key has is never refused, within the limits of the arena's reserve (arena.hpp). A pair has no block: a
   // value of another length than 8 bytes needs one, and may need a bucket, whatever is free of any class.
-  StatusCode put(const HashedKey& key, std::span<const std::byte> value) {
-    const StatusCode code = try_put(key, value);
+  StatusCode put(const HashedKey& key, std::span<const std::byte> value, std::uint64_t end = kNoEnd) {
+    const StatusCode code = try_put(key, value, end);
     if (code != StatusCode::kFull) [[likely]]
       return code;
-    return with_all_calls([&](Effort& effort) { return make_room_and_put(key, value, effort); });
+    return with_all_calls([&](Effort& effort) { return make_room_and_put(key, value, end, effort); });
   }
   // The same in its parts: without making room, and, when that has returned kFull, a call that makes it.
-  StatusCode try_put(const HashedKey& key, std::span<const std::byte> value);
-  StatusCode make_room_and_put(const HashedKey& key, std::span<const std::byte> value, Effort& effort);
-  // Appends `more` to the value of `key`, of an absent one to an empty value. The rest as put: one commit, nothing changed by
-  // kFull, the same two parts.
+  StatusCode try_put(const HashedKey& key, std::span<const std::byte> value, std::uint64_t end = kNoEnd) {
+    return end == kNoEnd ? put_for_good(key, value) : put_until(key, value, end);
+  }
+  StatusCode make_room_and_put(const HashedKey& key, std::span<const std::byte> value, std::uint64_t end,
+                               Effort& effort);
+  // Appends `more` to the value of `key`, of an absent one to an empty value; it keeps its end. The rest as put: one commit,
+  // nothing changed by kFull, the same two parts.
   StatusCode try_append(const HashedKey& key, std::span<const std::byte> more);
   StatusCode make_room_and_append(const HashedKey& key, std::span<const std::byte> more, Effort& effort);
+  // Gives a key that find() has found another end, or kNeverEnds. The rest as put.
+  StatusCode try_expire(const HashedKey& key, std::uint64_t end);
+  StatusCode make_room_and_expire(const HashedKey& key, std::uint64_t end, Effort& effort);
+  StatusCode expire(const HashedKey& key, std::uint64_t end) {
+    const StatusCode code = try_expire(key, end);
+    if (code != StatusCode::kFull) return code;
+    return with_all_calls([&](Effort& effort) { return make_room_and_expire(key, end, effort); });
+  }
   // Removes `key`. kOk: sealed and committed; kNotFound.
   StatusCode erase(const HashedKey& key);
 
   // A put in two steps, for values that arrive in pieces: a block is allocated, the caller writes key and value from
   // entry_payload() on, and then it is committed or dropped. 0: no memory.
-  std::uint64_t begin_entry(std::uint64_t key_bytes, std::uint64_t value_bytes, Effort& effort);
-  std::uint64_t begin_entry(std::uint64_t key_bytes, std::uint64_t value_bytes) {
-    return with_all_calls([&](Effort& effort) { return begin_entry(key_bytes, value_bytes, effort); });
+  // `end`: as for put; commit it with the same one.
+  std::uint64_t begin_entry(std::uint64_t key_bytes, std::uint64_t value_bytes, std::uint64_t end, Effort& effort);
+  std::uint64_t begin_entry(std::uint64_t key_bytes, std::uint64_t value_bytes, std::uint64_t end = kNoEnd) {
+    return with_all_calls([&](Effort& effort) { return begin_entry(key_bytes, value_bytes, end, effort); });
   }
   std::byte* entry_payload(std::uint64_t entry) const noexcept { return table_.at<std::byte>(entry) + kEntryMetaBytes; }
   // `key` may lie in the entry itself. kOk, or kFull: nothing changed, and the caller still owns the block.
-  StatusCode commit_entry(const HashedKey& key, std::uint64_t entry, Effort& effort);
-  StatusCode commit_entry(const HashedKey& key, std::uint64_t entry) {
-    return with_all_calls([&](Effort& effort) { return commit_entry(key, entry, effort); });
+  StatusCode commit_entry(const HashedKey& key, std::uint64_t entry, std::uint64_t end, Effort& effort);
+  StatusCode commit_entry(const HashedKey& key, std::uint64_t entry, std::uint64_t end = kNoEnd) {
+    return with_all_calls([&](Effort& effort) { return commit_entry(key, entry, end, effort); });
   }
   // Can a value of so many bytes be put while memory is full, because `key` already has as much room?
-  bool may_replace(const HashedKey& key, std::uint64_t value_bytes) noexcept;
+  bool may_replace(const HashedKey& key, std::uint64_t value_bytes, std::uint64_t end = kNoEnd) noexcept;
+  // All that begin_entry() takes for an entry.
+  static std::uint64_t new_entry_bytes(std::uint64_t key_bytes, std::uint64_t value_bytes, std::uint64_t end) noexcept {
+    return entry_bytes(new_meta(key_bytes, value_bytes, end));
+  }
   // The longest entry for which that is possible.
   std::uint64_t most_replaced_bytes() const noexcept { return pool_.reserved_bytes(); }
-  void drop_entry(std::uint64_t entry, std::uint64_t key_bytes, std::uint64_t value_bytes) noexcept;
+  // Of an entry that begin_entry() has returned.
+  void drop_entry(std::uint64_t entry) noexcept;
 
-  // The value of `key` as the writer itself sees it; valid until the next change.
+  // The value of `key` as the writer itself sees it; valid until the next change. A key that has lapsed is not found.
   struct Found {
     bool found = false;
+    std::uint64_t end = kNoEnd;
     std::uint64_t pair_value = 0;      // when `entry` is 0
     std::uint64_t entry = 0;           // offset
     std::uint64_t generation = 0;      // of the entry's first page
@@ -173,8 +196,8 @@ class ShardWriter {
   // slab; call between requests.
   void upkeep() {
     if (resize_due_) resize();
-    if (!swept_) [[unlikely]]
-      sweep(kSweptPerUpkeep);
+    if (!rests_) [[unlikely]]
+      sweep_and_collect();
     if (blocks_.is_unsettled()) [[unlikely]]
       settle_blocks();
   }
@@ -264,6 +287,12 @@ class ShardWriter {
   };
 
   // writer.cpp
+  //
+  // The meta of a new entry. Long values have the word of an end in any case.
+  static std::uint64_t new_meta(std::uint64_t key_bytes, std::uint64_t value_bytes, std::uint64_t end) noexcept {
+    const bool has_end = end != kNoEnd || value_bytes > kLargestBlock;
+    return make_meta(key_bytes, value_bytes) | (has_end ? kEntryHasEnd : 0);
+  }
   static constexpr unsigned kSweptPerUpkeep = 16;
   static constexpr unsigned kMovedPerUpkeep = 4;
   HashedKey hashed(std::span<const std::byte> key) const noexcept;  // of a key that lies in the table
@@ -302,13 +331,17 @@ class ShardWriter {
     if (!recovering_) blocks_.release_overflow(kind, offset);
   }
   Word* link_entry_bucket(EntryBucket* primary);
+  StatusCode put_for_good(const HashedKey& key, std::span<const std::byte> value);
   StatusCode put_pair(const HashedKey& key, std::uint64_t value);
   StatusCode put_entry(const HashedKey& key, std::span<const std::byte> value);
   bool links_bucket_beside_pair(const HashedKey& key);
-  std::uint64_t block_for(const HashedKey& key, std::uint64_t value_bytes);
+  StatusCode put_until(const HashedKey& key, std::span<const std::byte> value, std::uint64_t end);
+  template <typename WriteValue>
+  StatusCode put_new_entry(const HashedKey& key, std::uint64_t value_bytes, std::uint64_t end, const WriteValue& write);
+  std::uint64_t block_for(const HashedKey& key, std::uint64_t value_bytes, std::uint64_t end);
   bool has_pair(const HashedKey& key) noexcept;
   void swing_cell(EntryBucket* primary, Word& cell, std::uint64_t word) noexcept;
-  StatusCode try_commit(const HashedKey& key, std::uint64_t entry);
+  StatusCode try_commit(const HashedKey& key, std::uint64_t entry, std::uint64_t end);
   void set_mixed() noexcept;
   std::uint64_t entry_size(std::uint64_t cell) const noexcept;
   std::uint64_t offset_of(const void* address) const noexcept {
@@ -316,6 +349,32 @@ class ShardWriter {
   }
   bool mixed() const noexcept;
   std::uint64_t fill_bits() const noexcept { return (fill_ & 0xff) << kFillShift; }
+
+  // expiry.cpp
+  //
+  // The hand: it walks over all buckets of entries and removes the keys that have lapsed. A round begins when the clock has
+  // reached the least end that is known, and learns the least end of those that stay.
+  struct Hand {
+    std::uint64_t least_end = kNeverEnds;  // no end is earlier, except of keys that the round in progress has yet to reach
+    std::uint64_t met = kNeverEnds;        // in this round: the least end of a key that stays, or was added
+    bool walks = false;                    // a round is in progress; it has come to:
+    std::uint64_t fraction = 0;
+    unsigned bucket = 0;
+    unsigned pace = 1;   // buckets at a time, by how much it finds
+    unsigned pause = 0;  // upkeeps until the next time
+  };
+  std::uint64_t moment() noexcept;
+  bool has_lapsed(std::uint64_t entry, std::uint64_t meta) noexcept;
+  std::uint64_t end_of(std::uint64_t entry, std::uint64_t meta) const noexcept;
+  std::uint64_t kept_end(const HashedKey& key) noexcept;
+  void set_end(EntryBucket* primary, const EntryPlace& at, std::uint64_t end);
+  void note_end(std::uint64_t end) noexcept;
+  void count_ends(std::uint64_t old_cell, std::uint64_t new_cell) noexcept;
+  bool collect(unsigned buckets);
+  unsigned collect_in(EntryBucket* primary);
+  void begin_segment_again() noexcept { hand_.bucket = 0; }
+  void sweep_and_collect();
+  void rest_if_idle() noexcept { rests_ = swept_ && hand_.least_end == kNeverEnds && !hand_.walks; }
 
   // clear.cpp
   bool is_stale(const Word& header) const noexcept;
@@ -422,6 +481,7 @@ class ShardWriter {
   std::uint64_t survey_pairs(ArenaCensus& census);
   struct EntrySurvey {
     std::uint64_t keys = 0;
+    std::uint64_t ends = 0;  // of them
     std::vector<std::pair<EntryBucket*, Word*>> nowhere;  // cells that lead nowhere, and their chains
   };
   std::uint64_t survey_entries(ArenaCensus& census);
@@ -450,6 +510,9 @@ class ShardWriter {
   bool chain_is_full_ = false;  // the last link…_bucket() failed for that, and not for lack of memory
   std::uint64_t fill_ = 0;
   bool swept_ = true;  // no bucket of this shard is older than fill_
+  bool rests_ = true;  // it is swept, and no key has an end
+  std::uint64_t moment_ = 0;  // when this request happens; 0: it has not asked yet
+  Hand hand_;
 };
 
 }  // namespace hostmap
