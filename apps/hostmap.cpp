@@ -9,10 +9,9 @@
 #include <utility>
 #include <vector>
 
-#include <hostmap/client.hpp>
-
 #include "hostmap/commands.hpp"
 #include "hostmap/output.hpp"
+#include <hostmap/client.hpp>
 
 #include "all/arguments.hpp"
 #include "all/help.hpp"
@@ -79,9 +78,10 @@ Status parse_ttl(const std::string& text, std::chrono::milliseconds& ttl) {
   const auto* const unit =
       std::ranges::find(kUnits, std::string_view(rest, end), &std::pair<std::string_view, std::int64_t>::first);
   if (error != std::errc() || number <= 0 || unit == std::end(kUnits) || number > kMost / unit->second) {
-    return {StatusCode::kInvalid, fmt::format("'{}' is not a time to live; give a whole number above 0 and its unit, as in "
-                                              "1500ms, 30s, 5m, 2h or 7d, or forever",
-                                              readable(text.substr(0, 80)))};
+    return {StatusCode::kInvalid,
+            fmt::format("'{}' is not a time to live; give a whole number above 0 and its unit, as in "
+                        "1500ms, 30s, 5m, 2h or 7d, or forever",
+                        readable(text.substr(0, 80)))};
   }
   ttl = std::chrono::milliseconds(number * unit->second);
   return {};
@@ -158,8 +158,8 @@ void describe_options(CLI::App& app, Arguments& arguments) {
   CLI::App* expire = add_command(app, "expire", "Lets KEY live for TTL from now on, and be absent after it",
                                  "hostmap expire greeting 30s");
   CLI::App* persist = add_command(app, "persist", "Lets KEY stay until it is erased", "hostmap persist greeting");
-  CLI::App* ttl = add_command(app, "ttl", "Prints how long KEY still lives, in milliseconds, or forever",
-                              "hostmap ttl greeting");
+  CLI::App* ttl =
+      add_command(app, "ttl", "Prints how long KEY still lives, in milliseconds, or forever", "hostmap ttl greeting");
   CLI::App* erase =
       add_command(app, "erase", "Removes KEY, or all keys that begin with PREFIX, and prints how many those were",
                   "hostmap erase greeting");
@@ -217,10 +217,10 @@ void describe_options(CLI::App& app, Arguments& arguments) {
                               ->type_name("TOKEN")
                               ->excludes(if_absent)
                               ->excludes(if_present);
-  CLI::Option* lives = put->add_option("--ttl", arguments.ttl,
-                                       "how long KEY lives: 1500ms, 30s, 5m, 2h, 7d (default: forever)")
-                           ->type_name("TTL")
-                           ->excludes(if_token);
+  CLI::Option* lives =
+      put->add_option("--ttl", arguments.ttl, "how long KEY lives: 1500ms, 30s, 5m, 2h, 7d (default: forever)")
+          ->type_name("TTL")
+          ->excludes(if_token);
   put->add_flag("--keep-ttl", arguments.keep_ttl, "KEY lives as long as it would have; with --if-token it always does")
       ->excludes(lives)
       ->excludes(if_absent);

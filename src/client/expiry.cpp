@@ -24,8 +24,9 @@ bool is_ttl(std::chrono::milliseconds ttl) noexcept { return ttl > std::chrono::
 
 Status ttl_status(std::chrono::milliseconds ttl) noexcept {
   try {
-    return {StatusCode::kInvalid, "the time to live is " + std::to_string(ttl.count()) +
-                                      " ms, which is not above zero; erase removes a key at once, persist lets it stay"};
+    return {StatusCode::kInvalid,
+            "the time to live is " + std::to_string(ttl.count()) +
+                " ms, which is not above zero; erase removes a key at once, persist lets it stay"};
   } catch (...) {
     return StatusCode::kInvalid;
   }

@@ -134,8 +134,8 @@ struct Client::Impl {
   }
   Status queue(Op op, const Bytes& key, const Bytes& value, std::uint64_t end) noexcept;
   void write_to(Session* session) noexcept;
-  Status mutate(Op op, const Bytes& key, const ValueParts& value, std::uint64_t largest,
-                std::int64_t* number = nullptr, std::uint64_t end = kNoEnd) noexcept;
+  Status mutate(Op op, const Bytes& key, const ValueParts& value, std::uint64_t largest, std::int64_t* number = nullptr,
+                std::uint64_t end = kNoEnd) noexcept;
   Status mutate_within(Deadline& limit, Op op, const Bytes& key, const ValueParts& value,
                        std::uint64_t largest) noexcept;
   Status mutate_in_line(Op op, const Bytes& key, const ValueParts& value, std::uint64_t largest, std::int64_t* number,

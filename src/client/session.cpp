@@ -71,9 +71,10 @@ bool is_plausible(const Region& table) noexcept {
 // Ends of keys are moments of a clock that has an offset in each time namespace.
 Status check_clock(const InstanceName& name, const Region& table) {
   if (!differ(table.at<TableHeader>(0)->time_namespace, time_namespace())) return {};
-  return {StatusCode::kOtherVersion, "the server '" + name.name() +
-                                    "' is in another time namespace, where the clock by which keys end shows another time; "
-                                    "run client and server in the same one"};
+  return {StatusCode::kOtherVersion,
+          "the server '" + name.name() +
+              "' is in another time namespace, where the clock by which keys end shows another time; "
+              "run client and server in the same one"};
 }
 
 Status damaged(const InstanceName& name) {

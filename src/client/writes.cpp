@@ -25,7 +25,8 @@ template <typename Write>
   if (!is_key(key)) return key_status(key);
   return with_turn(limit, [&](Session& session) noexcept -> Status {
     if (largest > session.reader().max_value_bytes()) return StatusCode::kTooLarge;
-    return send_and_await(session, session.reader().shard_of(span_of(key)), op, span_of(key), value, number, end, limit);
+    return send_and_await(session, session.reader().shard_of(span_of(key)), op, span_of(key), value, number, end,
+                          limit);
   });
 }
 

@@ -176,8 +176,7 @@ Status ClientChannel::send_any(Op op, bool wants_answer, std::span<const std::by
     return {};
   }
   if (Status status = await_room(kStreamPayloadBytes, deadline); !status.ok()) return status;
-  encode_stream(requests_.begin(record_bytes(kStreamPayloadBytes)), op, key.size(), value.size(),
-                end);
+  encode_stream(requests_.begin(record_bytes(kStreamPayloadBytes)), op, key.size(), value.size(), end);
   publish(record_bytes(kStreamPayloadBytes));
   for (std::uint64_t sent = 0; sent < payload;) {
     const std::uint64_t size = std::min(largest_payload(), payload - sent);

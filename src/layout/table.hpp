@@ -56,9 +56,9 @@ inline constexpr unsigned kPlaces = 7;  // of a pair bucket, and cells of an ent
 //
 //   entry   meta {value_bytes:40 | flags:8 | key_bytes - 1:16}   key   value   [up to a multiple of 8: end]
 //
-// `end`, of entries whose flag says so, is when the key stops to exist, in milliseconds of CLOCK_MONOTONIC. It stands behind the
+// `end`, of entries whose flag says so, is when the key stops to exist, in milliseconds of CLOCK_MONOTONIC. It is stored behind the
 // value, so that key and value lie at the same place in every entry. `ends` in the cell says that the entry has an end that is
-// not "never": whoever collects what has lapsed need not look at the others. Values above 16 KiB always have the word, so that
+// not "never": whoever collects what has lapsed need not read the others. Values above 16 KiB always have the word, so that
 // their bytes need not be copied when they get an end.
 //
 // How a reader proves that key and value belong together: the *primary* bucket's version covers its whole chain. Whoever
@@ -126,7 +126,7 @@ inline constexpr std::uint64_t meta_value_bytes(std::uint64_t meta) noexcept { r
 inline constexpr std::uint64_t entry_bytes(std::uint64_t key_bytes, std::uint64_t value_bytes) noexcept {
   return kEntryMetaBytes + key_bytes + value_bytes;
 }
-// Where the end word stands, counted from the entry's begin.
+// Where the end word is, counted from the entry's begin.
 inline constexpr std::uint64_t end_place(std::uint64_t key_bytes, std::uint64_t value_bytes) noexcept {
   return round_up(entry_bytes(key_bytes, value_bytes), std::uint64_t{sizeof(Word)});
 }

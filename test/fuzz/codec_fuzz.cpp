@@ -51,8 +51,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     require(request.op != Op::kPadding);
     if (request.op != Op::kPut && request.op != Op::kErase) continue;
     // Encoded again, it is the same record.
-    const std::uint64_t payload =
-        request.key.size() + request.value.size() + (request.end != kNoEnd ? kEndBytes : 0);
+    const std::uint64_t payload = request.key.size() + request.value.size() + (request.end != kNoEnd ? kEndBytes : 0);
     std::vector<std::byte> again(record_bytes(payload));
     encode_request(again.data(), request.op, request.flags, request.key, ValueParts(request.value), request.end);
     require(again.size() == taken);

@@ -1,7 +1,6 @@
 // Keys that end: for readers, for the writer, and for the hand that removes what has lapsed. Ends are moments of a clock that no
 // test can set: here they lie long before or long after every test, but for one test that waits.
 #include <gtest/gtest.h>
-
 #include <map>
 #include <string>
 #include <vector>
@@ -67,7 +66,8 @@ class ExpiryTest : public testing::Test {
 };
 
 const std::string kKeys[] = {"k", "seven 7", "eight 88", "nine 9999", "a sixteen b. key", std::string(700, 'k')};
-const std::string kValues[] = {"", "v", "eight 88", std::string(100, 'v'), std::string(1025, 'w'), std::string(40'000, 'x')};
+const std::string kValues[] = {
+    "", "v", "eight 88", std::string(100, 'v'), std::string(1025, 'w'), std::string(40'000, 'x')};
 
 TEST_F(ExpiryTest, AKeyIsThereUntilItsEndWhateverItsLengthAndItsValues) {
   for (const std::string& key : kKeys) {
@@ -185,7 +185,8 @@ TEST_F(ExpiryTest, TheHandRemovesWhatHasLapsedWhileRequestsGoOn) {
   constexpr int kMany = 20'000;
   for (int i = 0; i < kMany; ++i) {
     const std::uint64_t end = i % 4 == 0 ? kNoEnd : i % 4 == 1 ? kLater : kEarlier;
-    ASSERT_EQ(put("key " + std::to_string(i), std::string(static_cast<std::size_t>(i % 200), 'v'), end), StatusCode::kOk);
+    ASSERT_EQ(put("key " + std::to_string(i), std::string(static_cast<std::size_t>(i % 200), 'v'), end),
+              StatusCode::kOk);
     writer().upkeep();
   }
   for (int i = 0; i < kMany; ++i) {
@@ -196,7 +197,8 @@ TEST_F(ExpiryTest, TheHandRemovesWhatHasLapsedWhileRequestsGoOn) {
   EXPECT_EQ(stats().expiring, kMany / 4u);
   EXPECT_EQ(stats().expired, kMany / 2u);
   for (int i = 0; i < kMany; ++i) {
-    EXPECT_EQ(get(table_.reader(), "key " + std::to_string(i)).outcome, i % 4 < 2 ? ReadOutcome::kHit : ReadOutcome::kMiss);
+    EXPECT_EQ(get(table_.reader(), "key " + std::to_string(i)).outcome,
+              i % 4 < 2 ? ReadOutcome::kHit : ReadOutcome::kMiss);
   }
   expect_sound();
 }
@@ -267,7 +269,11 @@ TEST_F(ExpiryTest, HistoriesOfEndsAgreeWithAMap) {
 // After a kill the next server counts the ends from the cells, does not know the least of them, and removes what has lapsed.
 TEST_F(ExpiryTest, TheNextServerKnowsWhichKeysEnd) {
   for (int i = 0; i < 3000; ++i) {
-    ASSERT_EQ(put("key " + std::to_string(i), "v", i % 3 == 0 ? kEarlier : i % 3 == 1 ? kLater : kNoEnd), StatusCode::kOk);
+    ASSERT_EQ(put("key " + std::to_string(i), "v",
+                  i % 3 == 0   ? kEarlier
+                  : i % 3 == 1 ? kLater
+                               : kNoEnd),
+              StatusCode::kOk);
   }
   std::vector<std::size_t> lost;
   table_.restart();
@@ -292,7 +298,8 @@ TEST_F(ExpiryTest, MemoryOfWhatHasLapsedIsThereForTheNextPut) {
       const std::string key = name + std::to_string(i);
       shard.begin_request();
       // No upkeep: the hand comes only because memory is short.
-      if (shard.put(table.table().hash(bytes_of(key), number), bytes_of(std::string(500, 'v')), end) != StatusCode::kOk) {
+      if (shard.put(table.table().hash(bytes_of(key), number), bytes_of(std::string(500, 'v')), end) !=
+          StatusCode::kOk) {
         return i;
       }
     }

@@ -122,7 +122,7 @@ class TestTable {
   void force_splits(std::uint32_t shard = 0) {
     LaneStats& stats = header().lane_stats[shard];
     constexpr std::uint64_t kPretended = 1'000'000;
-    // What is pretended is taken back afterwards: the hand may have removed keys meanwhile.
+    // What is pretended is undone afterwards: the hand may have removed keys meanwhile.
     std::uint64_t pretended[2] = {};
     const auto pretend = [&](unsigned form, std::uint64_t count) {
       Word& keys = form == 0 ? stats.pair_keys : stats.entry_keys;

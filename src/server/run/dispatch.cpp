@@ -356,7 +356,8 @@ void Dispatcher::get(const Request& request, const HashedKey& key, std::span<con
   if (found.entry == 0) {
     // A pair is sent whole: a cursor belongs to another value.
     if (!cursor.empty()) return finish(request, StatusCode::kMismatch, Effect::kNone);
-    return finish(request, StatusCode::kOk, Effect::kNone, bytes_of(PieceHead{8, 0, 0, kNoEnd}), bytes_of(found.pair_value));
+    return finish(request, StatusCode::kOk, Effect::kNone, bytes_of(PieceHead{8, 0, 0, kNoEnd}),
+                  bytes_of(found.pair_value));
   }
   const PieceHead head{found.value.size(), found.entry, found.generation, found.end};
   std::uint64_t offset = 0;
@@ -507,7 +508,8 @@ Applied Dispatcher::finish_stream(const Request& request) {
     if (stream.op == Op::kInsert) {
       return refuse_stream(request, shard_.find(key).found ? StatusCode::kAlreadyExists : StatusCode::kFull);
     }
-    if ((stream.op == Op::kPut && !shard_.may_replace(key, stream.value_bytes, stream.end)) || !fetch_held(stream.total(), piece)) {
+    if ((stream.op == Op::kPut && !shard_.may_replace(key, stream.value_bytes, stream.end)) ||
+        !fetch_held(stream.total(), piece)) {
       return refuse_stream(request, StatusCode::kFull);
     }
     key.bytes = key_of();

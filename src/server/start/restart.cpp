@@ -205,7 +205,8 @@ std::vector<Table::Stream> streams_of(Inheritance& inheritance, std::vector<std:
         continue;
       }
       const std::uint64_t entry = stream.received <= stream.total() ? stream.entry : 0;
-      streams.push_back({taken.lane, entry, ShardWriter::new_entry_bytes(stream.key_bytes, stream.value_bytes, stream.end)});
+      streams.push_back(
+          {taken.lane, entry, ShardWriter::new_entry_bytes(stream.key_bytes, stream.value_bytes, stream.end)});
       owners.push_back(i);
     }
   }
@@ -243,10 +244,11 @@ Result<Inheritance> attach_inheritance(const InstanceName& name, Region& journal
   Result<std::unique_ptr<Table>> table = Table::attach(std::move(*region), Journal(journal));
   if (!table) return table.status();
   if (differ((*table)->header().time_namespace, time_namespace())) {
-    return Status(StatusCode::kOtherVersion,
-                  "the map '" + name.name() +
-                      "' was made in another time namespace, where the clock by which its keys end shows another time; start "
-                      "the server there, or begin an empty map with --fresh");
+    return Status(
+        StatusCode::kOtherVersion,
+        "the map '" + name.name() +
+            "' was made in another time namespace, where the clock by which its keys end shows another time; start "
+            "the server there, or begin an empty map with --fresh");
   }
   const std::uint32_t mailboxes = mailboxes_for(journal.at<JournalHeader>(0)->max_connections);
   Result<Region> master = open_master(name, (*table)->header(), master_bytes(mailboxes));

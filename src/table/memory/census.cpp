@@ -103,7 +103,9 @@ void ArenaCensus::take_back_misfits(const std::byte* table, std::uint64_t first,
         const std::uint64_t meta = reinterpret_cast<const Word*>(table + offset)->load(kRelaxed);
         const std::uint64_t bytes = entry_bytes(meta);
         const bool larger = (meta & kEntryInLargerBlock) != 0;
-        if ((meta & kEntryReserved) == 0 && bytes <= kLargestBlock && (size_class(bytes) == expected || (larger && bytes <= size))) continue;
+        if ((meta & kEntryReserved) == 0 && bytes <= kLargestBlock &&
+            (size_class(bytes) == expected || (larger && bytes <= size)))
+          continue;
         used &= ~(std::uint64_t{1} << bit);
         misfits.push_back(offset);
       }

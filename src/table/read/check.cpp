@@ -212,7 +212,8 @@ void TableCheck::look_at_cell(const Place& place, const At& at, std::uint64_t ce
   if ((cell & kCellReserved) != 0) wrong("a cell has a bit that has no meaning");
   if (!view.entry_at(cell_offset(cell), entry)) {
     ++chain.keys;  // the server counts it, wherever it leads
-    return wrong("a cell leads out of the populated arena, is not aligned, or its entry has a flag that has no meaning");
+    return wrong(
+        "a cell leads out of the populated arena, is not aligned, or its entry has a flag that has no meaning");
   }
   if (!view.contains_all_of(entry)) {
     ++chain.keys;

@@ -288,8 +288,8 @@ TableReader::Result TableReader::get_with_end(std::span<const std::byte> key, st
   return result(Step::kAgain, lookup, kRounds);
 }
 
-TableReader::Result TableReader::get_entry(std::span<const std::byte> key, std::uint64_t hash, const ValueTarget& target,
-                                           std::uint64_t& end) const noexcept {
+TableReader::Result TableReader::get_entry(std::span<const std::byte> key, std::uint64_t hash,
+                                           const ValueTarget& target, std::uint64_t& end) const noexcept {
   Lookup lookup(key, target, *this, hash);
   for (std::uint32_t round = 0; round < kRounds; ++round) {
     lookup.change = header().change.load(kAcquire);  // [change.read] acquire; pairs with [change.turn], [fill.clear]

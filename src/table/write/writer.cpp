@@ -344,8 +344,8 @@ std::uint64_t ShardWriter::begin_entry(std::uint64_t key_bytes, std::uint64_t va
 
 bool ShardWriter::may_replace(const HashedKey& key, std::uint64_t value_bytes, std::uint64_t end) noexcept {
   const EntryPlace at = find_entry(fresh_entries(key), key, nullptr);
-  return at.cell != nullptr &&
-         blocks_.room_at(cell_offset(at.word), entry_size(at.word)) >= new_entry_bytes(key.bytes.size(), value_bytes, end);
+  return at.cell != nullptr && blocks_.room_at(cell_offset(at.word), entry_size(at.word)) >=
+                                   new_entry_bytes(key.bytes.size(), value_bytes, end);
 }
 
 void ShardWriter::drop_entry(std::uint64_t entry) noexcept {
@@ -393,8 +393,7 @@ StatusCode ShardWriter::put_entry(const HashedKey& key, std::span<const std::byt
       return StatusCode::kOk;
     }
   }
-  return put_new_entry(key, value.size(), kNoEnd,
-                       [&](std::byte* to) { copy_shared(to, value.data(), value.size()); });
+  return put_new_entry(key, value.size(), kNoEnd, [&](std::byte* to) { copy_shared(to, value.data(), value.size()); });
 }
 
 // `write`: called with the place of the value, after all memory has been allocated.

@@ -355,9 +355,10 @@ class ShardWriter {
   // The hand: it walks over all buckets of entries and removes the keys that have lapsed. A round begins when the clock has
   // reached the least end that is known, and learns the least end of those that stay.
   struct Hand {
-    std::uint64_t least_end = kNeverEnds;  // no end is earlier, except of keys that the round in progress has yet to reach
-    std::uint64_t met = kNeverEnds;        // in this round: the least end of a key that stays, or was added
-    bool walks = false;                    // a round is in progress; it has come to:
+    std::uint64_t least_end =
+        kNeverEnds;                  // no end is earlier, except of keys that the round in progress has yet to reach
+    std::uint64_t met = kNeverEnds;  // in this round: the least end of a key that stays, or was added
+    bool walks = false;              // a round is in progress; it has come to:
     std::uint64_t fraction = 0;
     unsigned bucket = 0;
     unsigned pace = 1;   // buckets at a time, by how much it finds
@@ -481,7 +482,7 @@ class ShardWriter {
   std::uint64_t survey_pairs(ArenaCensus& census);
   struct EntrySurvey {
     std::uint64_t keys = 0;
-    std::uint64_t ends = 0;  // of them
+    std::uint64_t ends = 0;                               // of them
     std::vector<std::pair<EntryBucket*, Word*>> nowhere;  // cells that lead nowhere, and their chains
   };
   std::uint64_t survey_entries(ArenaCensus& census);
@@ -509,8 +510,8 @@ class ShardWriter {
   std::uint64_t removed_ = 0;   // keys, since then
   bool chain_is_full_ = false;  // the last link…_bucket() failed for that, and not for lack of memory
   std::uint64_t fill_ = 0;
-  bool swept_ = true;  // no bucket of this shard is older than fill_
-  bool rests_ = true;  // it is swept, and no key has an end
+  bool swept_ = true;         // no bucket of this shard is older than fill_
+  bool rests_ = true;         // it is swept, and no key has an end
   std::uint64_t moment_ = 0;  // when this request happens; 0: it has not asked yet
   Hand hand_;
 };
