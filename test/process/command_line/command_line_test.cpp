@@ -10,6 +10,7 @@
 #include <regex>
 #include <set>
 #include <sstream>
+#include <thread>
 
 #include "layout/region.hpp"
 #include "process/harness/server.hpp"
@@ -933,6 +934,35 @@ TEST(CommandLine, StatIsReadable) {
        {server.name(), std::to_string(server.pid()), std::string("entries"), std::string("memory")}) {
     EXPECT_NE(ran.output.find(word), std::string::npos) << word;
   }
+}
+
+TEST(CommandLine, KeysThatEnd) {
+  Server server({"10"});
+  expect_silence(hostmap(server, {"put", "key", "value", "--ttl", "1h"}));
+  expect_output(hostmap(server, {"get", "key"}), "value");
+  const Ran left = hostmap(server, {"ttl", "key"});
+  EXPECT_TRUE(std::regex_match(left.output, std::regex("3[56][0-9]{5}ms\n"))) << left.output;
+  expect_silence(hostmap(server, {"put", "key", "other", "--keep-ttl"}));
+  EXPECT_TRUE(hostmap(server, {"ttl", "key"}).output.ends_with("ms\n"));
+  expect_silence(hostmap(server, {"persist", "key"}));
+  expect_output(hostmap(server, {"ttl", "key"}), "forever\n");
+  expect_silence(hostmap(server, {"expire", "key", "7d"}));
+  EXPECT_TRUE(hostmap(server, {"ttl", "key"}).output.ends_with("ms\n"));
+  expect_silence(hostmap(server, {"put", "key", "value", "--if-present", "--ttl", "2m"}));
+  expect_silence(hostmap(server, {"expire", "key", "1ms"}));
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  EXPECT_EQ(hostmap(server, {"get", "key"}).exit, exited(1));
+  EXPECT_EQ(hostmap(server, {"ttl", "key"}).exit, exited(1));
+  EXPECT_EQ(hostmap(server, {"expire", "key", "1h"}).exit, exited(1));
+  for (const char* ttl : {"0s", "-1s", "5", "1.5s", "", "s", "1y", "9223372036854775807s", "\x01"}) {
+    const Ran ran = hostmap(server, {"put", "key", "value", std::string("--ttl=") + ttl});
+    EXPECT_EQ(ran.exit, exited(2)) << ttl;
+    EXPECT_EQ(ran.output, "");
+    EXPECT_EQ(std::count(ran.errors.begin(), ran.errors.end(), '\n'), 1) << ran.errors;
+  }
+  EXPECT_EQ(hostmap(server, {"put", "key", "v", "--ttl", "1s", "--keep-ttl"}).exit, exited(2));
+  EXPECT_EQ(hostmap(server, {"put", "key", "v", "--if-absent", "--keep-ttl"}).exit, exited(2));
+  EXPECT_EQ(hostmap(server, {"exists", "key"}).exit, exited(1)) << "nothing was put";
 }
 
 }  // namespace

@@ -1,0 +1,204 @@
+// Keys that end, through a real server: by direct reads and by ring, with one worker and with four.
+#include <chrono>
+#include <gtest/gtest.h>
+#include <limits>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "process/harness/peer.hpp"
+#include "process/harness/sealed.hpp"
+#include "process/harness/server.hpp"
+
+namespace hostmap::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+struct Way {
+  Reads reads;
+  const char* workers;
+};
+
+class ExpiryOfKeys : public testing::TestWithParam<Way> {
+ protected:
+  Server server_{{"10", "--workers", GetParam().workers, "--ring-size", "16K"}};
+  Client map_ = server_.connect(kPatience, GetParam().reads);
+
+  // Until the key is absent; never before the end that the caller has named.
+  void await_end(const std::string& key, std::chrono::steady_clock::time_point no_earlier) {
+    Status status;
+    while ((status = map_.exists(key)).ok()) std::this_thread::sleep_for(1ms);
+    ASSERT_EQ(status, StatusCode::kNotFound);
+    EXPECT_GE(std::chrono::steady_clock::now(), no_earlier);
+  }
+};
+
+// Keys and values that fit into a record, and some that are streamed.
+const std::string kKeys[] = {"key", word_key(7), std::string(9'000, 'k')};
+const std::string kValues[] = {"", "value", word_key(1), std::string(30'000, 'v')};
+
+TEST_P(ExpiryOfKeys, AKeyIsAbsentOnceItsTimeHasPassed) {
+  for (const std::string& key : kKeys) {
+    for (const std::string& value : kValues) {
+      const auto begin = std::chrono::steady_clock::now();
+      ASSERT_EQ(map_.put(key, value, 30ms), StatusCode::kOk);
+      await_end(key, begin + 30ms);
+      EXPECT_EQ(map_.get(key).status(), StatusCode::kNotFound);
+      EXPECT_EQ(map_.ttl(key).status(), StatusCode::kNotFound);
+      EXPECT_EQ(map_.erase(key), StatusCode::kNotFound);
+      EXPECT_EQ(map_.expire(key, 1h), StatusCode::kNotFound);
+      EXPECT_EQ(map_.persist(key), StatusCode::kNotFound);
+      EXPECT_EQ(map_.replace(key, value), StatusCode::kNotFound);
+      EXPECT_EQ(map_.compare_exchange(key, value, "x"), StatusCode::kNotFound);
+      ASSERT_EQ(map_.insert(key, value, 1h), StatusCode::kOk);
+      EXPECT_EQ(*map_.get(key), value);
+      EXPECT_EQ(map_.insert(key, value, 1h), StatusCode::kAlreadyExists);
+      ASSERT_EQ(map_.erase(key), StatusCode::kOk);
+    }
+  }
+}
+
+TEST_P(ExpiryOfKeys, WhatIsLeftIsToldAndChanged) {
+  const auto expect_hours = [&](const std::string& key, int hours) {
+    const Result<std::chrono::milliseconds> left = map_.ttl(key);
+    ASSERT_TRUE(left.ok()) << left.status().message();
+    EXPECT_GT(*left, std::chrono::hours(hours - 1));
+    EXPECT_LE(*left, std::chrono::hours(hours));
+  };
+  for (const std::string& key : kKeys) {
+    for (const std::string& value : kValues) {
+      ASSERT_EQ(map_.put(key, value), StatusCode::kOk);
+      EXPECT_EQ(*map_.ttl(key), kForever);
+      ASSERT_EQ(map_.expire(key, 2h), StatusCode::kOk);
+      expect_hours(key, 2);
+      EXPECT_EQ(*map_.get(key), value);
+      ASSERT_EQ(map_.expire_async(key, 5h), StatusCode::kOk);
+      ASSERT_EQ(map_.flush(), StatusCode::kOk);
+      expect_hours(key, 5);
+      ASSERT_EQ(map_.put(key, value + "x", kKeepTtl), StatusCode::kOk);
+      expect_hours(key, 5);
+      ASSERT_EQ(map_.compare_exchange(key, value + "x", value), StatusCode::kOk);
+      expect_hours(key, 5);
+      ASSERT_TRUE(map_.append(key, "y").ok());
+      expect_hours(key, 5);
+      EXPECT_EQ(*map_.get(key), value + "y");
+      const Result<ValueAndToken> read = map_.get_with_token(key);
+      ASSERT_EQ(map_.expire(key, 6h), StatusCode::kOk);
+      EXPECT_EQ(map_.put_if(key, "z", read->token), StatusCode::kMismatch) << "a token is of value and end";
+      ASSERT_EQ(map_.put_if(key, value, map_.get_with_token(key)->token), StatusCode::kOk);
+      expect_hours(key, 6);
+      ASSERT_EQ(map_.persist(key), StatusCode::kOk);
+      EXPECT_EQ(*map_.ttl(key), kForever);
+      ASSERT_EQ(map_.replace(key, value, 3h), StatusCode::kOk);
+      expect_hours(key, 3);
+      ASSERT_EQ(map_.put_async(key, value, 4h), StatusCode::kOk);
+      expect_hours(key, 4);
+      ASSERT_EQ(map_.put(key, value), StatusCode::kOk);
+      EXPECT_EQ(*map_.ttl(key), kForever);
+      EXPECT_EQ(*map_.get(key), value);
+    }
+  }
+  ASSERT_EQ(map_.put("number", "41", 1h), StatusCode::kOk);
+  EXPECT_EQ(*map_.increment("number"), 42);
+  expect_hours("number", 1);
+}
+
+// Nothing is sent, and nothing is changed.
+TEST_P(ExpiryOfKeys, ATimeToLiveMustBeAboveZero) {
+  ASSERT_EQ(map_.put("key", "value"), StatusCode::kOk);
+  const auto puts = server_.stat("puts");
+  for (const std::chrono::milliseconds ttl : {0ms, -1ms, -3'600'000ms}) {
+    for (const Status& status :
+         {map_.put("key", "new", ttl), map_.put_async("key", "new", ttl), map_.insert("other", "new", ttl),
+          map_.replace("key", "new", ttl), map_.expire("key", ttl), map_.expire_async("key", ttl)}) {
+      EXPECT_EQ(status, StatusCode::kInvalid);
+      EXPECT_NE(status.message().find("above zero"), std::string::npos) << status.message();
+    }
+  }
+  EXPECT_EQ(map_.expire("key", kKeepTtl), StatusCode::kInvalid);
+  EXPECT_EQ(map_.insert("other", "new", kKeepTtl), StatusCode::kInvalid) << "there is nothing to keep";
+  EXPECT_EQ(map_.put("", "v", 1h), StatusCode::kInvalid);
+  EXPECT_EQ(map_.expire("", 1h), StatusCode::kInvalid);
+  EXPECT_EQ(map_.ttl("").status(), StatusCode::kInvalid);
+  EXPECT_EQ(server_.stat("puts"), puts);
+  EXPECT_EQ(*map_.get("key"), "value");
+  EXPECT_EQ(*map_.ttl("key"), kForever);
+  // The longest of all.
+  const std::chrono::milliseconds longest(std::numeric_limits<std::int64_t>::max() - 1);
+  ASSERT_EQ(map_.put("key", "value", longest), StatusCode::kOk);
+  EXPECT_GT(*map_.ttl("key"), longest / 2);
+  EXPECT_EQ(*map_.get("key"), "value");
+  ASSERT_EQ(map_.put("key", "value", kForever), StatusCode::kOk);
+  EXPECT_EQ(*map_.ttl("key"), kForever);
+}
+
+// The moment is that of the call: neither a stopped server nor a dead one lets a key live longer.
+TEST_P(ExpiryOfKeys, AKeyEndsWhileItsServerIsStoppedOrDead) {
+  ASSERT_EQ(map_.put("a", "value", 40ms), StatusCode::kOk);
+  ASSERT_EQ(map_.put("b", "value", 1h), StatusCode::kOk);
+  server_.pause();
+  if (GetParam().reads == Reads::kDirect) await_end("a", {});
+  std::this_thread::sleep_for(50ms);
+  server_.send(SIGCONT);
+  EXPECT_EQ(map_.get("a").status(), StatusCode::kNotFound);
+  ASSERT_EQ(map_.put("a", "value", 40ms), StatusCode::kOk);
+  server_.kill();
+  std::this_thread::sleep_for(50ms);
+  Server next({}, {.name = server_.name()});
+  EXPECT_EQ(map_.get("a").status(), StatusCode::kNotFound);
+  EXPECT_EQ(*map_.get("b"), "value");
+  EXPECT_GT(*map_.ttl("b"), 30min);
+  EXPECT_EQ(next.stat("expiring"), next.stat("entries"));
+}
+
+TEST_P(ExpiryOfKeys, WhatHasLapsedIsRemovedAndCounted) {
+  constexpr int kKeysOfEach = 2000;
+  for (int i = 0; i < kKeysOfEach; ++i) {
+    ASSERT_EQ(map_.put_async("short " + std::to_string(i), "value", 1ms), StatusCode::kOk);
+    ASSERT_EQ(map_.put_async("long " + std::to_string(i), "value", 1h), StatusCode::kOk);
+  }
+  ASSERT_EQ(map_.flush(), StatusCode::kOk);
+  // An idle worker comes back to it by itself; until then both are counted.
+  while (server_.stat("expired") != kKeysOfEach) std::this_thread::sleep_for(10ms);
+  EXPECT_EQ(server_.stat("entries"), kKeysOfEach + 0u);
+  EXPECT_EQ(server_.stat("expiring"), kKeysOfEach + 0u);
+  EXPECT_EQ(*map_.size(), kKeysOfEach + 0u);
+  unsigned seen = 0;
+  EXPECT_EQ(map_.scan("",
+                      [&](std::string_view key, std::string_view) {
+                        EXPECT_TRUE(key.starts_with("long ")) << key;
+                        ++seen;
+                        return true;
+                      }),
+            StatusCode::kOk);
+  EXPECT_EQ(seen, kKeysOfEach + 0u);
+  std::vector<std::string> keys;
+  for (int i = 0; i < 100; ++i) keys.push_back((i % 2 == 0 ? "short " : "long ") + std::to_string(i));
+  const auto values = map_.multi_get(keys);
+  for (std::size_t i = 0; i < keys.size(); ++i) EXPECT_EQ(values[i].ok(), i % 2 == 1) << keys[i];
+}
+
+std::string way_name(const testing::TestParamInfo<Way>& info) {
+  return (info.param.reads == Reads::kRing ? "ByRing" : "Direct") + std::string(info.param.workers);
+}
+INSTANTIATE_TEST_SUITE_P(Ways, ExpiryOfKeys,
+                         testing::Values(Way{Reads::kDirect, "1"}, Way{Reads::kRing, "1"}, Way{Reads::kDirect, "4"},
+                                         Way{Reads::kRing, "4"}),
+                         way_name);
+
+TEST(ExpiryOfAReader, AClientThatOnlyReadsMayAskAndNotSay) {
+  Server server({"10"});
+  Client writer = server.connect();
+  ASSERT_EQ(writer.put("key", "value", 1h), StatusCode::kOk);
+  Options options = server.options();
+  options.read_only = true;
+  Result<Client> reader = Client::connect(options);
+  ASSERT_TRUE(reader.ok());
+  EXPECT_GT(*reader->ttl("key"), 30min);
+  EXPECT_EQ(reader->expire("key", 1h), StatusCode::kPermission);
+  EXPECT_EQ(reader->put("key", "value", 1h), StatusCode::kPermission);
+}
+
+}  // namespace
+}  // namespace hostmap::test
