@@ -62,7 +62,7 @@ TEST_P(ExpiryOfKeys, AKeyIsAbsentOnceItsTimeHasPassed) {
 TEST_P(ExpiryOfKeys, WhatIsLeftIsToldAndChanged) {
   const auto expect_hours = [&](const std::string& key, int hours) {
     const Result<std::chrono::milliseconds> left = map_.ttl(key);
-    ASSERT_TRUE(left.ok()) << left.status().message();
+    ASSERT_TRUE(left.has_value()) << left.status().message();
     EXPECT_GT(*left, std::chrono::hours(hours - 1));
     EXPECT_LE(*left, std::chrono::hours(hours));
   };
@@ -80,7 +80,7 @@ TEST_P(ExpiryOfKeys, WhatIsLeftIsToldAndChanged) {
       expect_hours(key, 5);
       ASSERT_EQ(map_.compare_exchange(key, value + "x", value), StatusCode::kOk);
       expect_hours(key, 5);
-      ASSERT_TRUE(map_.append(key, "y").ok());
+      ASSERT_TRUE(map_.append(key, "y").has_value());
       expect_hours(key, 5);
       EXPECT_EQ(*map_.get(key), value + "y");
       const Result<ValueAndToken> read = map_.get_with_token(key);
@@ -176,7 +176,7 @@ TEST_P(ExpiryOfKeys, WhatHasLapsedIsRemovedAndCounted) {
   std::vector<std::string> keys;
   for (int i = 0; i < 100; ++i) keys.push_back((i % 2 == 0 ? "short " : "long ") + std::to_string(i));
   const auto values = map_.multi_get(keys);
-  for (std::size_t i = 0; i < keys.size(); ++i) EXPECT_EQ(values[i].ok(), i % 2 == 1) << keys[i];
+  for (std::size_t i = 0; i < keys.size(); ++i) EXPECT_EQ(values[i].has_value(), i % 2 == 1) << keys[i];
 }
 
 std::string way_name(const testing::TestParamInfo<Way>& info) {
@@ -194,7 +194,7 @@ TEST(ExpiryOfAReader, AClientThatOnlyReadsMayAskAndNotSay) {
   Options options = server.options();
   options.read_only = true;
   Result<Client> reader = Client::connect(options);
-  ASSERT_TRUE(reader.ok());
+  ASSERT_TRUE(reader.has_value());
   EXPECT_GT(*reader->ttl("key"), 30min);
   EXPECT_EQ(reader->expire("key", 1h), StatusCode::kPermission);
   EXPECT_EQ(reader->put("key", "value", 1h), StatusCode::kPermission);

@@ -140,7 +140,7 @@ TEST_F(Check, AsJsonGivesItsFindingsAndWhetherThereAreAny) {
   EXPECT_EQ(good.exit, kSuccess);
   EXPECT_EQ(
       good.output,
-      "{\n  \"ok\": true,\n  \"entries\": 1000,\n  \"buckets\": 8192,\n  \"busy_buckets\": 0,\n  \"counts_compared\": "
+      "{\n  \"ok\": true,\n  \"entries\": 1000,\n  \"lapsed\": 0,\n  \"buckets\": 8192,\n  \"busy_buckets\": 0,\n  \"counts_compared\": "
       "true,\n  \"server_runs\": true,\n  \"findings\": []\n}\n");
   StoppedTable table(server_);
   Word& cell = table.cell("key 8");
