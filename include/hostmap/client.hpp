@@ -202,7 +202,7 @@ class Client {
   /// Lets `key` stay until it is erased: expire(key, kForever).
   Status persist(Bytes key) noexcept { return expire(key, kForever); }
 
-  /// How long `key` still lives, in milliseconds, rounded up; kForever when it has no end. kNotFound when it is absent. Blocks and
+  /// How long `key` still lives, in whole milliseconds and at least 1; kForever when it has no end. kNotFound when it is absent. Blocks and
   /// fails like get(); copies no value.
   Result<std::chrono::milliseconds> ttl(Bytes key) noexcept;
 

@@ -11,11 +11,15 @@ namespace hostmap {
 
 namespace {
 
-constexpr std::int64_t kNsPerMs = 1'000'000;
+// Milliseconds of the clock, rounded up.
+std::int64_t now_ms() noexcept {
+  constexpr std::int64_t kNsPerMs = 1'000'000;
+  return (monotonic_ns() + kNsPerMs - 1) / kNsPerMs;
+}
 
 // The end of a key that lives for `ttl`, which is_ttl(), from now on.
 std::uint64_t end_after(std::chrono::milliseconds ttl) noexcept {
-  const std::int64_t now = (monotonic_ns() + kNsPerMs - 1) / kNsPerMs;
+  const std::int64_t now = now_ms();
   // Below kNeverEnds: both are below 2^63. Above kKeepEnd, whatever the clock says.
   return std::max<std::uint64_t>(static_cast<std::uint64_t>(now) + static_cast<std::uint64_t>(ttl.count()), 2);
 }
@@ -80,7 +84,7 @@ Result<std::chrono::milliseconds> Client::ttl(Bytes key) noexcept {
   if (!found) return found.status();
   if (end == kNoEnd) return kForever;
   // The clock that decided that the key is there may be a tick behind this one.
-  const std::int64_t left = static_cast<std::int64_t>(end) - monotonic_ns() / kNsPerMs;
+  const std::int64_t left = static_cast<std::int64_t>(end) - now_ms();
   return std::chrono::milliseconds(std::max<std::int64_t>(left, 1));
 }
 
