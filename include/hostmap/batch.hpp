@@ -8,6 +8,7 @@
 //   auto* value = outcomes[1].status.ok() ? &outcomes[1].value : nullptr;
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -15,6 +16,7 @@
 #include <hostmap/bytes.hpp>
 #include <hostmap/status.hpp>
 #include <hostmap/token.hpp>
+#include <hostmap/ttl.hpp>
 
 namespace hostmap {
 
@@ -31,19 +33,30 @@ struct Operation {
     kPutIf,
     kEraseIf,
     kAppend,
-    kReplace
+    kReplace,
+    kExpire
   };
 
   Kind kind = Kind::kPut;
   Bytes key = std::string_view();
-  Bytes value = std::string_view();     ///< of kCompareExchange the new one; of kAppend what is appended
-  Bytes expected = std::string_view();  ///< of kCompareExchange
-  std::int64_t by = 0;                  ///< of kIncrement
-  Token token = {};                     ///< of kPutIf and kEraseIf
+  Bytes value = std::string_view();          ///< of kCompareExchange the new one; of kAppend what is appended
+  Bytes expected = std::string_view();       ///< of kCompareExchange
+  std::int64_t by = 0;                       ///< of kIncrement
+  Token token = {};                          ///< of kPutIf and kEraseIf
+  std::chrono::milliseconds ttl = kForever;  ///< of kPut, kInsert, kReplace and kExpire: how long the key lives
 
-  static Operation put(Bytes key, Bytes value) noexcept { return of(Kind::kPut, key, value); }
-  static Operation insert(Bytes key, Bytes value) noexcept { return of(Kind::kInsert, key, value); }
-  static Operation replace(Bytes key, Bytes value) noexcept { return of(Kind::kReplace, key, value); }
+  static Operation put(Bytes key, Bytes value, std::chrono::milliseconds ttl = kForever) noexcept {
+    return of(Kind::kPut, key, value, ttl);
+  }
+  static Operation insert(Bytes key, Bytes value, std::chrono::milliseconds ttl = kForever) noexcept {
+    return of(Kind::kInsert, key, value, ttl);
+  }
+  static Operation replace(Bytes key, Bytes value, std::chrono::milliseconds ttl = kForever) noexcept {
+    return of(Kind::kReplace, key, value, ttl);
+  }
+  static Operation expire(Bytes key, std::chrono::milliseconds ttl) noexcept {
+    return of(Kind::kExpire, key, std::string_view(), ttl);
+  }
   static Operation append(Bytes key, Bytes more) noexcept { return of(Kind::kAppend, key, more); }
   static Operation erase(Bytes key) noexcept { return of(Kind::kErase, key, std::string_view()); }
   static Operation compare_exchange(Bytes key, Bytes expected, Bytes desired) noexcept {
@@ -69,11 +82,12 @@ struct Operation {
   static Operation get(Bytes key) noexcept { return of(Kind::kGet, key, std::string_view()); }
 
  private:
-  static Operation of(Kind kind, Bytes key, Bytes value) noexcept {
+  static Operation of(Kind kind, Bytes key, Bytes value, std::chrono::milliseconds ttl = kForever) noexcept {
     Operation operation;
     operation.kind = kind;
     operation.key = key;
     operation.value = value;
+    operation.ttl = ttl;
     return operation;
   }
 };

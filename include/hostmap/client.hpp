@@ -42,6 +42,7 @@
 #include <hostmap/options.hpp>
 #include <hostmap/status.hpp>
 #include <hostmap/token.hpp>
+#include <hostmap/ttl.hpp>
 
 namespace hostmap {
 
@@ -49,11 +50,6 @@ namespace hostmap {
 template <typename Number>
 concept Summand = std::integral<Number> && !std::same_as<Number, bool> &&
                   (std::is_signed_v<Number> || sizeof(Number) < sizeof(std::int64_t));
-
-/// A time to live of a key that has none: it stays until it is erased.
-inline constexpr std::chrono::milliseconds kForever = std::chrono::milliseconds::max();
-/// The time to live that a key has when its value is replaced. One that is absent has none.
-inline constexpr std::chrono::milliseconds kKeepTtl = std::chrono::milliseconds::min();
 
 /// A function that scan calls with a key and its value, and that returns whether to continue.
 template <typename Visit>

@@ -11,6 +11,7 @@
 #include <bit>
 #include <cstring>
 
+#include "client/ends.hpp"
 #include "client/impl.hpp"
 #include "client/walk.hpp"
 
@@ -27,9 +28,9 @@ struct Form {
 constexpr Form form_of(Op op) noexcept { return {op, facts_of(op).payload, facts_of(op).answer == AnswerForm::kNone}; }
 // In the order of Operation::Kind.
 constexpr std::array kForms = {
-    form_of(Op::kPut),       form_of(Op::kInsert),  form_of(Op::kErase), form_of(Op::kCompareExchange),
-    form_of(Op::kIncrement), form_of(Op::kGet),     form_of(Op::kPutIf), form_of(Op::kEraseIf),
-    form_of(Op::kAppend),    form_of(Op::kReplace),
+    form_of(Op::kPut),       form_of(Op::kInsert),  form_of(Op::kErase),  form_of(Op::kCompareExchange),
+    form_of(Op::kIncrement), form_of(Op::kGet),     form_of(Op::kPutIf),  form_of(Op::kEraseIf),
+    form_of(Op::kAppend),    form_of(Op::kReplace), form_of(Op::kExpire),
 };
 
 void take_answer(void* ticket, const ClientChannel::Answer& answer) noexcept {
@@ -77,8 +78,9 @@ class Batch {
   Status begin(const Operation& operation, Outcome& outcome) noexcept;
   Status send_with_expectation(std::uint32_t lane, const Form& form, const Operation& operation,
                                Outcome& outcome) noexcept;
+  Status send_with_end(std::uint32_t lane, const Form& form, const Operation& operation, Outcome& outcome) noexcept;
   Status send(std::uint32_t lane, const Form& form, const Operation& operation, const ValueParts& value,
-              Outcome& outcome) noexcept;
+              Outcome& outcome, std::uint64_t end = kNoEnd) noexcept;
   Status read(std::uint32_t lane, const Operation& operation, Outcome& outcome) noexcept;
   Status finish(std::uint32_t lane) noexcept;
   void give_up(StatusCode code) noexcept;
@@ -124,6 +126,8 @@ inline Status Batch::begin(const Operation& operation, Outcome& outcome) noexcep
   if (has_expectation(form.payload)) [[unlikely]]
     return send_with_expectation(lane, form, operation, outcome);
   std::span<const std::byte> value = span_of(operation.value);
+  if (operation.ttl != kForever || form.op == Op::kExpire) [[unlikely]]
+    return send_with_end(lane, form, operation, outcome);
   if (form.payload == Payload::kNumber) value = std::as_bytes(std::span(&operation.by, 1));
   if (form.payload == Payload::kNone) value = {};
   if ((lanes_ >> lane & 1) != 0 &&
@@ -152,8 +156,28 @@ Status Batch::send_with_expectation(std::uint32_t lane, const Form& form, const 
   return {};
 }
 
+// Of an operation that says when its key ends; others may have a time to live, too, which is nothing to them.
+Status Batch::send_with_end(std::uint32_t lane, const Form& form, const Operation& operation,
+                            Outcome& outcome) noexcept {
+  const bool is_put = facts_of(form.op).ends;
+  if (form.op == Op::kInsert || form.op == Op::kExpire ? !is_ttl(operation.ttl)
+                                                       : is_put && !is_ttl_of_put(operation.ttl)) {
+    outcome.status = ttl_status(operation.ttl);
+    return {};
+  }
+  if (form.op == Op::kExpire) {
+    const std::uint64_t end = end_of_expire(operation.ttl);
+    return send(lane, form, operation, std::as_bytes(std::span(&end, 1)), outcome);
+  }
+  const bool has_value = form.payload == Payload::kValue;
+  const auto value = has_value                          ? span_of(operation.value)
+                     : form.payload == Payload::kNumber ? std::as_bytes(std::span(&operation.by, 1))
+                                                        : std::span<const std::byte>();
+  return send(lane, form, operation, value, outcome, is_put ? end_of_put(operation.ttl) : kNoEnd);
+}
+
 Status Batch::send(std::uint32_t lane, const Form& form, const Operation& operation, const ValueParts& value,
-                   Outcome& outcome) noexcept {
+                   Outcome& outcome, std::uint64_t end) noexcept {
   if ((lanes_ >> lane & 1) == 0) {
     const Result<ClientChannel*> channel = session_.channel(lane, limit_);
     if (!channel) {
@@ -164,7 +188,7 @@ Status Batch::send(std::uint32_t lane, const Form& form, const Operation& operat
     (*channel)->begin_batch(take_answer);
     lanes_ |= std::uint32_t{1} << lane;
   }
-  return open_channel(lane).send_in_batch(form.op, form.quiet, span_of(operation.key), value, &outcome, limit_);
+  return open_channel(lane).send_in_batch(form.op, form.quiet, span_of(operation.key), value, &outcome, limit_, end);
 }
 
 Status Batch::read(std::uint32_t lane, const Operation& operation, Outcome& outcome) noexcept {

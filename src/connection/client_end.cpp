@@ -230,20 +230,19 @@ Status ClientChannel::await_answer(Deadline& deadline) {
 }
 
 Status ClientChannel::send_in_batch(Op op, bool quiet, std::span<const std::byte> key, const ValueParts& value,
-                                    void* ticket, Deadline& deadline) {
+                                    void* ticket, Deadline& deadline, std::uint64_t end) {
   if (awaited_count_ == kMostAwaited) {
     // Half of them at once, so that one wait serves for many. What calls that timed out have left comes first.
     Status status =
         batched_ == 0 ? settle(deadline) : take_outcomes(std::min(batched_ - 1, kMostAwaited / 2), deadline);
     if (!status.ok()) return status;
   }
-  const std::uint64_t payload = key.size() + value.size();
-  if (fits(payload)) {
+  if (const std::uint64_t payload = key.size() + value.size() + (end != kNoEnd ? kEndBytes : 0); fits(payload)) {
     if (Status status = await_room(payload, deadline); !status.ok()) return status;
-    publish_in_batch(op, quiet, key, value, ticket);
+    publish_in_batch(op, quiet, key, value, ticket, end);
     return {};
   }
-  if (Status status = send_any(op, true, key, value, deadline); !status.ok()) return status;
+  if (Status status = send_any(op, true, key, value, deadline, end); !status.ok()) return status;
   note_in_batch(ticket, false, requests_.head());
   return {};
 }

@@ -122,7 +122,7 @@ class ClientChannel {
   // Sends a request of any size. Blocks until there is room, and less than kMostAwaited are outstanding.
   // Errors: kTimeout, kClosed, kInternal.
   Status send_in_batch(Op op, bool quiet, std::span<const std::byte> key, const ValueParts& value, void* ticket,
-                       Deadline& deadline);
+                       Deadline& deadline, std::uint64_t end = kNoEnd);
   // How many outcomes of the batch have not been taken.
   std::uint32_t outstanding() const noexcept { return batched_; }
   // Takes outcomes until outstanding() is at most `left`. Blocks until `deadline`. Errors: kTimeout, kClosed, kInternal.
@@ -203,14 +203,20 @@ class ClientChannel {
   };
   void await(Op op, std::uint64_t payload_bytes) noexcept;
   template <typename Value>
-  void publish_in_batch(Op op, bool quiet, std::span<const std::byte> key, const Value& value, void* ticket) noexcept {
-    const std::uint64_t payload = key.size() + value.size();
+  void publish_in_batch(Op op, bool quiet, std::span<const std::byte> key, const Value& value, void* ticket,
+                        std::uint64_t end = kNoEnd) noexcept {
+    const std::uint64_t payload = key.size() + value.size() + (end != kNoEnd ? kEndBytes : 0);
     const std::uint64_t size = record_bytes(payload);
     quiet = quiet && size <= kMostQuietBytes;
     std::byte* const record = requests_.begin(size);
     note_awaited(op, requests_.head());
     note_in_batch(ticket, quiet, requests_.head() + size);
-    encode_request(record, op, quiet ? kWantsRefusal : kWantsAnswer, key, value);
+    const std::uint8_t flags = quiet ? kWantsRefusal : kWantsAnswer;
+    if (end == kNoEnd) {
+      encode_request(record, op, flags, key, value);
+    } else {
+      encode_request(record, op, flags, key, ValueParts(value), end);
+    }
     publish(size);
   }
   // Of the request that was noted last.

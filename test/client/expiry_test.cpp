@@ -180,6 +180,33 @@ TEST_P(ExpiryOfKeys, WhatHasLapsedIsRemovedAndCounted) {
   for (std::size_t i = 0; i < keys.size(); ++i) EXPECT_EQ(values[i].has_value(), i % 2 == 1) << keys[i];
 }
 
+TEST_P(ExpiryOfKeys, EachOperationOfABatchMayNameATime) {
+  const std::string large(30'000, 'v');
+  const std::vector<Operation> operations = {
+      Operation::put("a", "1", 1h),        Operation::put("b", large, 2h),         Operation::put("c", "3"),
+      Operation::insert("d", "4", 1h),     Operation::insert("d", "5", 1h),        Operation::put("a", "6", kKeepTtl),
+      Operation::put("e", "7", 0ms),       Operation::insert("e", "7", kKeepTtl),  Operation::expire("c", 3h),
+      Operation::expire("none", 3h),       Operation::expire("a", -1ms),           Operation::expire("d", kForever),
+      Operation::replace("none", "8", 1h), Operation::replace("c", "9", kKeepTtl), Operation::get("c"),
+      Operation::expire(word_key(9), 1h)};
+  const StatusCode expected[] = {
+      StatusCode::kOk,      StatusCode::kOk,      StatusCode::kOk,       StatusCode::kOk, StatusCode::kAlreadyExists,
+      StatusCode::kOk,      StatusCode::kInvalid, StatusCode::kInvalid,  StatusCode::kOk, StatusCode::kNotFound,
+      StatusCode::kInvalid, StatusCode::kOk,      StatusCode::kNotFound, StatusCode::kOk, StatusCode::kOk,
+      StatusCode::kNotFound};
+  std::vector<Outcome> outcomes(operations.size());
+  ASSERT_EQ(map_.apply(operations, outcomes), StatusCode::kOk);
+  for (std::size_t i = 0; i < operations.size(); ++i) EXPECT_EQ(outcomes[i].status, expected[i]) << i;
+  EXPECT_EQ(outcomes[14].value, "9");
+  EXPECT_GT(*map_.ttl("a"), 30min);
+  EXPECT_EQ(*map_.get("a"), "6");
+  EXPECT_GT(*map_.ttl("b"), 90min);
+  EXPECT_EQ(*map_.get("b"), large);
+  EXPECT_GT(*map_.ttl("c"), 150min);
+  EXPECT_EQ(*map_.ttl("d"), kForever);
+  EXPECT_EQ(map_.exists("e"), StatusCode::kNotFound);
+}
+
 std::string way_name(const testing::TestParamInfo<Way>& info) {
   return (info.param.reads == Reads::kRing ? "ByRing" : "Direct") + std::string(info.param.workers);
 }
