@@ -121,7 +121,8 @@ Status Server::begin(std::function<void()> fatal) {
   Status status = attach_left_over(*lock, std::move(prepared));
   if (!status.ok()) return status;
   if (left_over_) {
-    status = check_limit(options_, left_over_.table->header());
+    status = check_clock(options_, left_over_.table->header());
+    if (status.ok()) status = check_limit(options_, left_over_.table->header());
     if (!status.ok()) return status;
     // If anything fails here, the regions stay for the next attempt, made by the server that has handed over.
     HalfWord& phase = left_over_.table->header().phase;

@@ -14,6 +14,7 @@
 #include "base/file.hpp"
 #include "base/hash.hpp"
 #include "base/platform.hpp"
+#include "base/time_namespace.hpp"
 #include "journal/journal.hpp"
 #include "journal/piece_store.hpp"
 #include "layout/connection.hpp"
@@ -106,6 +107,14 @@ Status check_limit(const CheckedOptions& options, const TableHeader& table) {
               "--max-memory (--fresh discards this one)"};
 }
 
+Status check_clock(const CheckedOptions& options, const TableHeader& table) {
+  if (!differ(table.time_namespace, time_namespace())) return {};
+  return {StatusCode::kOtherVersion, "the map '" + options.name.name() +
+                                         "' was created in another time namespace, where the clock by which its keys "
+                                         "end shows another time; start the "
+                                         "server there, or begin an empty map with --fresh"};
+}
+
 bool takeover_waits(const Region& journal) noexcept {
   if (::flock(journal.fd(), LOCK_SH | LOCK_NB) != 0) return errno == EWOULDBLOCK;
   ::flock(journal.fd(), LOCK_UN);
@@ -176,6 +185,7 @@ Status prepare(const CheckedOptions& options, const RegionFile& journal, Prepare
     return {StatusCode::kInvalid, "cannot read " + name.journal()};
   }
   const auto& table = *prepared.table.at<TableHeader>(0);
+  if (Status status = check_clock(options, table); !status.ok()) return status;
   if (Status status = check_limit(options, table); !status.ok()) return status;
   Needs needs;
   // relaxed, both: the other server's figures, as of about now

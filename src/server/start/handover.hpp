@@ -41,6 +41,8 @@ struct Prepared {
 
 // kTooLarge: --set-limit asks for more than the table's region can ever hold.
 Status check_limit(const CheckedOptions& options, const TableHeader& table);
+// kOtherVersion: this process is in another time namespace, where the ends of the map's keys are other moments.
+Status check_clock(const CheckedOptions& options, const TableHeader& table);
 
 // Requests the running server of this name to hand over, and waits until it has: returns the journal, locked, also by the
 // flock that excludes other takeovers, until end_takeover(). None runs: an empty descriptor. Blocks as long as that server is

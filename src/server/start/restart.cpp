@@ -7,7 +7,6 @@
 #include <unordered_set>
 #include <utility>
 
-#include "base/time_namespace.hpp"
 #include "layout/connection.hpp"
 #include "layout/journal.hpp"
 #include "layout/master.hpp"
@@ -243,13 +242,6 @@ Result<Inheritance> attach_inheritance(const InstanceName& name, Region& journal
   }
   Result<std::unique_ptr<Table>> table = Table::attach(std::move(*region), Journal(journal));
   if (!table) return table.status();
-  if (differ((*table)->header().time_namespace, time_namespace())) {
-    return Status(
-        StatusCode::kOtherVersion,
-        "the map '" + name.name() +
-            "' was made in another time namespace, where the clock by which its keys end shows another time; start "
-            "the server there, or begin an empty map with --fresh");
-  }
   const std::uint32_t mailboxes = mailboxes_for(journal.at<JournalHeader>(0)->max_connections);
   Result<Region> master = open_master(name, (*table)->header(), master_bytes(mailboxes));
   if (master) {

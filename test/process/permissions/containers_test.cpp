@@ -47,6 +47,40 @@ class Containers : public testing::Test {
   std::optional<Program> server_;
 };
 
+// Ends of keys are moments of a clock that has an offset in each time namespace.
+class TimeNamespace : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (run({"true"}, elsewhere_).exit != kSuccess) GTEST_SKIP() << "time namespaces are not allowed";
+  }
+  ProcessSetup elsewhere_{.wrapper = {"unshare", "--time", "--monotonic", "1000", "--fork", "--kill-child"}};
+};
+
+TEST_F(TimeNamespace, AClientOfAnotherOneIsRefused) {
+  Server server({"10"});
+  ASSERT_EQ(server.connect().put("key", "value", std::chrono::hours(1)), StatusCode::kOk);
+  for (const char* option : {"--wait", "--read-only"}) {
+    expect_refusal(
+        run({program("hostmap"), "--name", server.name(), "--timeout", "1", option, "get", "key"}, elsewhere_), 6,
+        {server.name(), "time namespace"});
+  }
+  EXPECT_EQ(*server.connect().get("key"), "value");
+}
+
+TEST_F(TimeNamespace, AServerOfAnotherOneDoesNotContinueTheMap) {
+  Server server({"10"});
+  Client client = server.connect();
+  ASSERT_EQ(client.put("key", "value", std::chrono::hours(1)), StatusCode::kOk);
+  expect_refusal(run({program("hostmap-server"), "--name", server.name(), "--takeover"}, elsewhere_), 6,
+                 {"time namespace"});
+  EXPECT_EQ(*client.get("key"), "value") << "the server that runs was not asked to hand over";
+  EXPECT_EQ(server.errors(), "");
+  server.kill();
+  expect_refusal(run({program("hostmap-server"), "--name", server.name()}, elsewhere_), 6, {"time namespace"});
+  Server next({}, {.name = server.name()});
+  EXPECT_EQ(*client.get("key"), "value") << "the map was left as it was";
+}
+
 TEST_F(Containers, AVolumeOfSharedMemoryIsEnough) {
   const ProcessSetup there = in_container("/opt");
   EXPECT_EQ(run(hostmap({"put", "key", "value"}), there).exit, kSuccess);
