@@ -392,7 +392,7 @@ class TableReader {
     const std::uint64_t value_bytes = meta_value_bytes(meta);
     // The key's length, and none of the flags that the slow path decides about: an end, or one that is not known.
     constexpr std::uint64_t kDecides = 0xffff | kEntryHasEnd | kEntryReserved;
-    if ((meta & kDecides) != key.size() - 1 || value_bytes > kLongValueBytes ||
+    if ((meta & kDecides) + 1 != key.size() || value_bytes > kLongValueBytes ||
         place + entry_bytes(key.size(), value_bytes) > populated || !key_equals(entry + kEntryMetaBytes, key))
         [[unlikely]]
       return Glance::kUnclear;
