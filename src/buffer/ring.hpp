@@ -77,7 +77,7 @@ class RingProducer {
 
   // Begins a record of `size` bytes (a multiple of 16, for which there is room). Fill bytes 8 to size of what is
   // returned, then publish(size).
-  std::byte* begin(std::uint64_t size) noexcept {
+  [[gnu::always_inline]] std::byte* begin(std::uint64_t size) noexcept {
     const std::uint64_t left = view_.until_end(head_);
     if (size > left) [[unlikely]] {
       std::memset(view_.at(head_) + 8, 0, 8);  // kPaddingHeader

@@ -29,14 +29,15 @@ struct Request {
   std::span<const std::byte> value;     // of compare_exchange and put_if: the new one
   std::span<const std::byte> expected;  // of compare_exchange: the value; of put_if and erase_if: its token
   RequestHead stream;                   // of kStream: the inner request's sizes
-  std::uint64_t end = kNoEnd;           // when the key ends; of kStream: of the inner request
+  std::uint64_t end;                    // with kHasEnd, when the key ends; of kStream always, of the inner request
   std::uint64_t position = 0;           // of its record in the request ring; for the caller to fill in
   std::uint64_t next_position = 0;      // of the record behind it; likewise
 
   // Is it answered if its outcome is `code`?
   bool is_answered(StatusCode code) const noexcept {
-    return (flags & kWantsAnswer) != 0 || (code != StatusCode::kOk && (flags & kWantsRefusal) != 0);
+    return (flags & (code == StatusCode::kOk ? kWantsAnswer : kWantsAnswer | kWantsRefusal)) != 0;
   }
+  std::uint64_t end_or_none() const noexcept { return (flags & kHasEnd) != 0 ? end : kNoEnd; }
 };
 
 // Divides what a request with an expectation carries into that and the new value. Requires payload_fits(). False: the
@@ -81,7 +82,6 @@ inline DecodeOutcome decode_request(const std::byte* record, std::uint64_t limit
     request.flags = static_cast<std::uint8_t>(word >> 8);
     request.key = {space.data(), 8};
     request.value = {space.data() + 8, 8};
-    request.end = kNoEnd;
     return DecodeOutcome::kRequest;
   }
   const RequestHead head = decode_request_head(word);
@@ -107,7 +107,6 @@ inline DecodeOutcome decode_request(const std::byte* record, std::uint64_t limit
   record_size = size;
   request.op = head.op;
   request.flags = head.flags;
-  request.end = kNoEnd;
   if (head.op == Op::kStream) {
     std::uint64_t inner;
     std::memcpy(&inner, space.data(), sizeof inner);
@@ -187,15 +186,15 @@ class ValueParts {
 
 // Each writes a record of record_bytes(payload) bytes at `record`, all but its tag.
 
-inline void encode_request(std::byte* record, Op op, std::uint8_t flags, std::span<const std::byte> key,
-                           std::span<const std::byte> value) noexcept {
+[[gnu::always_inline]] inline void encode_request(std::byte* record, Op op, std::uint8_t flags,
+                                                  std::span<const std::byte> key,
+                                                  std::span<const std::byte> value) noexcept {
   codec_detail::write_record(record, encode(RequestHead{op, flags, key.size(), value.size()}), key, value);
 }
 
-inline void encode_request(std::byte* record, Op op, std::uint8_t flags, std::span<const std::byte> key,
-                           const ValueParts& value, std::uint64_t end = kNoEnd) noexcept {
-  if (value.in_one_part() && end == kNoEnd) [[likely]]
-    return encode_request(record, op, flags, key, value.first_part());
+[[gnu::noinline]] inline void encode_request_in_parts(std::byte* record, Op op, std::uint8_t flags,
+                                                      std::span<const std::byte> key, const ValueParts& value,
+                                                      std::uint64_t end) noexcept {
   std::uint64_t value_bytes = value.size();
   if (end != kNoEnd) {
     flags |= kHasEnd;
@@ -204,6 +203,14 @@ inline void encode_request(std::byte* record, Op op, std::uint8_t flags, std::sp
   }
   codec_detail::write_record(record, encode(RequestHead{op, flags, key.size(), value_bytes}), {}, {});
   value.copy_behind(key, 0, key.size() + value.size(), record + kRecordHeadBytes);
+}
+
+[[gnu::always_inline]] inline void encode_request(std::byte* record, Op op, std::uint8_t flags,
+                                                  std::span<const std::byte> key, const ValueParts& value,
+                                                  std::uint64_t end = kNoEnd) noexcept {
+  if (value.in_one_part() && end == kNoEnd) [[likely]]
+    return encode_request(record, op, flags, key, value.first_part());
+  encode_request_in_parts(record, op, flags, key, value, end);
 }
 
 // The head of a stream whose pieces will be `key_bytes` + `value_bytes` long together.

@@ -51,9 +51,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     require(request.op != Op::kPadding);
     if (request.op != Op::kPut && request.op != Op::kErase) continue;
     // Encoded again, it is the same record.
-    const std::uint64_t payload = request.key.size() + request.value.size() + (request.end != kNoEnd ? kEndBytes : 0);
+    const std::uint64_t payload =
+        request.key.size() + request.value.size() + (request.end_or_none() != kNoEnd ? kEndBytes : 0);
     std::vector<std::byte> again(record_bytes(payload));
-    encode_request(again.data(), request.op, request.flags, request.key, ValueParts(request.value), request.end);
+    encode_request(again.data(), request.op, static_cast<std::uint8_t>(request.flags & kRequestFlags), request.key,
+                   ValueParts(request.value), request.end_or_none());
     require(again.size() == taken);
     require(std::memcmp(again.data() + 8, record.get() + 8, 8 + payload) == 0);
   }

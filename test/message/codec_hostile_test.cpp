@@ -118,7 +118,8 @@ class HostileCodecTest : public testing::Test {
       ASSERT_EQ(bench_.request.value.size() + 16, fields.value);
     } else {
       ASSERT_EQ(bench_.request.value.size(), fields.op == 5 ? 0 : fields.value - (fields.flags > 3 ? 8 : 0));
-      ASSERT_EQ(bench_.request.end != kNoEnd, fields.op == 5 ? end != 0 : fields.flags > 3);
+      ASSERT_EQ((fields.op == 5 ? bench_.request.end : bench_.request.end_or_none()) != kNoEnd,
+                fields.op == 5 ? end != 0 : fields.flags > 3);
     }
   }
 

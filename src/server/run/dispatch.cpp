@@ -187,9 +187,9 @@ Applied Dispatcher::store(const Request& request, const HashedKey& key) {
 
 Applied Dispatcher::put(const Request& request, const HashedKey& key) {
   if (request.value.size() > table_.header().max_value_bytes) return refuse(request, StatusCode::kTooLarge);
-  StatusCode code = shard_.try_put(key, request.value, request.end);
+  StatusCode code = shard_.try_put(key, request.value, request.end_or_none());
   if (code != StatusCode::kOk) [[unlikely]] {
-    if (make_room_and_put(request, key, request.value, request.end, code)) return Applied::kNotYet;
+    if (make_room_and_put(request, key, request.value, request.end_or_none(), code)) return Applied::kNotYet;
     if (code != StatusCode::kOk) return refuse(request, code);
   }
   ++counts_.puts;
@@ -228,9 +228,13 @@ Applied Dispatcher::compare_exchange(const Request& request, const HashedKey& ke
   const ShardWriter::Found found = shard_.find(key);
   if (!found.found) return refuse(request, StatusCode::kNotFound);
   if (!std::ranges::equal(found.bytes(), request.expected)) return refuse(request, StatusCode::kMismatch);
-  Request kept = request;
-  kept.end = kKeepEnd;
-  return put(kept, key);
+  return put_and_keep_end(request, key);
+}
+
+Applied Dispatcher::put_and_keep_end(Request request, const HashedKey& key) {
+  request.flags |= kHasEnd;
+  request.end = kKeepEnd;
+  return put(request, key);
 }
 
 // Reads all of the value, however long it is, to compute its token: that counts as bytes served.
@@ -243,11 +247,7 @@ Applied Dispatcher::change_if(const Request& request, const HashedKey& key) {
   Token expected;
   std::memcpy(&expected, request.expected.data(), sizeof expected);
   if (token_of(value, found.end) != expected) return refuse(request, StatusCode::kMismatch);
-  if (request.op == Op::kPutIf) {
-    Request kept = request;
-    kept.end = kKeepEnd;
-    return put(kept, key);
-  }
+  if (request.op == Op::kPutIf) return put_and_keep_end(request, key);
   erase(request, key);
   return Applied::kDone;
 }
@@ -518,6 +518,7 @@ Applied Dispatcher::finish_stream(const Request& request) {
   Request whole = request;
   whole.op = stream.op;
   whole.end = stream.end;
+  if (stream.end != kNoEnd) whole.flags |= kHasEnd;
   whole.key = key.bytes;
   whole.value = {key.bytes.data() + stream.key_bytes, static_cast<std::size_t>(stream.value_bytes)};
   const Payload form = facts_of(stream.op).payload;
@@ -557,8 +558,7 @@ void Dispatcher::drop_stream() noexcept {
 void Dispatcher::finish(const Request& request, StatusCode code, Effect effect, std::span<const std::byte> prefix,
                         std::span<const std::byte> value) {
   ChannelPosition& position = *channel_.position;
-  const bool answered = request.is_answered(code);
-  if (answered) {
+  if (request.is_answered(code)) {
     if (effect == Effect::kNone) {
       begin(request, code, prefix.size() + value.size());
       shard_.intent().seal({});
@@ -576,7 +576,7 @@ void Dispatcher::finish(const Request& request, StatusCode code, Effect effect, 
   if ((code == StatusCode::kFull || code == StatusCode::kTooLarge) && request.op != Op::kFlush) ++counts_.refused;
   // [position.next] release; pairs with [memo.position]: the next server finds all that was stored before it
   position.request_next.store(request.next_position, std::memory_order_release);
-  if (effect == Effect::kSealed || answered) shard_.intent().end();
+  if (effect == Effect::kSealed || request.is_answered(code)) shard_.intent().end();
   if (effect == Effect::kSealed) shard_.upkeep();
 }
 

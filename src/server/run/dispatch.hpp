@@ -55,6 +55,7 @@ class Dispatcher {
   Applied store(const Request& request, const HashedKey& key);
   [[gnu::always_inline]] inline Applied put(const Request& request, const HashedKey& key);
   Applied compare_exchange(const Request& request, const HashedKey& key);
+  Applied put_and_keep_end(Request request, const HashedKey& key);
   Applied change_if(const Request& request, const HashedKey& key);
   // Has this batch served so much beyond the channel's share that a request whose work its size does not show must wait? Not
   // at the beginning of a batch.
