@@ -32,6 +32,8 @@ constexpr unsigned kSweepsPerReclaim = 16;
 constexpr unsigned kPollsPerClock = 16;
 // A parked worker polls at this interval without a bell: a hostile process can requeue its futex waiter elsewhere.
 constexpr std::int64_t kParkPatienceNs = 5'000'000'000;
+// A parked worker wakes for keys that lapse, but not more often than this.
+constexpr std::int64_t kRestFromKeysNs = 1'000'000'000;
 
 }  // namespace
 
@@ -181,13 +183,26 @@ void Worker::wait_for_work() {
     return;
   }
   add_to(stats().parks, 1);
-  const WaitOutcome outcome = park_.sleep(patience_ns(kParkPatienceNs));
+  const std::int64_t patience = patience_ns(kParkPatienceNs);
+  const std::int64_t to_next_end = ns_to_next_end();
+  const WaitOutcome outcome = park_.sleep(std::min(patience, to_next_end));
   around_.line->cpu.store(static_cast<std::uint32_t>(::sched_getcpu()), std::memory_order_relaxed);  // relaxed: a hint
   const bool found = sweep_all();
   if (outcome != WaitOutcome::kTimedOut) return;
   // Still parked: a client that published before this sweep has rung, or is about to.
-  if (found && !park_.rung()) add_to(stats().timeout_rescues, 1);
+  if (found && !park_.rung() && patience < to_next_end) add_to(stats().timeout_rescues, 1);
   park_.stay_awake();
+}
+
+// How long this worker may sleep while no key lapses. A sleep that this ends is no rescue.
+std::int64_t Worker::ns_to_next_end() const noexcept {
+  std::uint64_t end = kNeverEnds;
+  for (const std::uint32_t lane : lanes_) end = std::min(end, around_.table->shard(lane).next_end());
+  if (end == kNeverEnds) return kNoTimeout;
+  constexpr std::uint64_t kMostMs = 1'000'000'000;
+  const std::uint64_t now = coarse_monotonic_ms();
+  const std::uint64_t left = std::min(end - std::min(end, now), kMostMs);
+  return std::max(static_cast<std::int64_t>(left) * 1'000'000, kRestFromKeysNs);
 }
 
 // Sweeps some buckets that a clear left, or continues growth or shrinking. False: there is none of it.

@@ -87,6 +87,7 @@ class Worker {
   bool serve(ServerChannel& channel);
   bool sweep_all();
   bool reclaim(unsigned buckets);
+  std::int64_t ns_to_next_end() const noexcept;
   void poll_idle();
   bool may_leave(ServerChannel& channel) noexcept;
   static void end_idle_time(ServerChannel& channel) noexcept;

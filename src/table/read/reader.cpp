@@ -371,6 +371,17 @@ TableReader::Step TableReader::compare_end(const EntryView& entry, std::uint64_t
   return entry.end().load(kRelaxed) == word ? Step::kMiss : Step::kAgain;  // relaxed: after the fence
 }
 
+// Of an entry on the fast path, at `place` of the arena: has it a key of this length, and an end that has not passed?
+bool TableReader::ends_later(std::uint64_t meta, std::uint64_t place, std::uint64_t key_bytes,
+                             std::uint64_t populated) const noexcept {
+  constexpr std::uint64_t kFlags = kEntryHasEnd | kEntryReserved;
+  if (meta_key_bytes(meta) != key_bytes || (meta & kFlags) != kEntryHasEnd) return false;
+  if (place + end_place(meta) + sizeof(Word) > populated) return false;
+  // [end.read] acquire; pairs with [end.value]: the clock is read after it
+  const std::uint64_t end = reinterpret_cast<const Word*>(arena_ + place + end_place(meta))->load(kAcquire);
+  return end == kNeverEnds || coarse_monotonic_ms() < end;
+}
+
 // The entry has the key. Copies its value and proves that it was the key's value at some moment of the read.
 TableReader::Step TableReader::copy_value(Lookup& lookup, const EntryBucket& primary, std::uint64_t header,
                                           const EntryView& entry) const noexcept {

@@ -390,9 +390,11 @@ class TableReader {
     // relaxed: [cell.load-entry] orders it
     const std::uint64_t meta = reinterpret_cast<const Word*>(entry)->load(std::memory_order_relaxed);
     const std::uint64_t value_bytes = meta_value_bytes(meta);
-    // The key's length, and none of the flags that the slow path decides about: an end, or one that is not known.
+    // The key's length, and no flag but that of an end, which has not passed. The slow path decides about one that has.
     constexpr std::uint64_t kDecides = 0xffff | kEntryHasEnd | kEntryReserved;
-    if ((meta & kDecides) + 1 != key.size() || value_bytes > kLongValueBytes ||
+    if ((meta & kDecides) + 1 != key.size() && !ends_later(meta, place, key.size(), populated)) [[unlikely]]
+      return Glance::kUnclear;
+    if (value_bytes > kLongValueBytes ||
         place + entry_bytes(key.size(), value_bytes) > populated || !key_equals(entry + kEntryMetaBytes, key))
         [[unlikely]]
       return Glance::kUnclear;
@@ -413,6 +415,8 @@ class TableReader {
   Step look_in_pairs(Lookup& lookup) const noexcept;
   Step miss_in_pairs(const Lookup& lookup) const noexcept;
   Step look_in_entries(Lookup& lookup) const noexcept;
+  bool ends_later(std::uint64_t meta, std::uint64_t place, std::uint64_t key_bytes,
+                  std::uint64_t populated) const noexcept;
   Step copy_value(Lookup& lookup, const EntryBucket& primary, std::uint64_t header,
                   const EntryView& entry) const noexcept;
   static Step compare_end(const EntryView& entry, std::uint64_t& end) noexcept;

@@ -102,6 +102,8 @@ class ShardWriter {
   bool may_clear() const noexcept;
   // Resets up to `buckets` that are older than the last clear. False: there is none left.
   bool sweep(unsigned buckets) noexcept;
+  // When the hand has work next, as far as is known: a moment, or kNeverEnds.
+  std::uint64_t next_end() const noexcept { return hand_.least_end; }
   // Upkeep while there are no requests: the same, then the hand's work, then a step of growth or shrinking. False: there is
   // none left.
   bool reclaim(unsigned buckets) {
