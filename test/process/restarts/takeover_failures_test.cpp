@@ -16,8 +16,14 @@
 namespace hostmap::test {
 namespace {
 
-bool logs(Program& program, const std::string& text) {
-  return eventually([&] { return program.errors().find(text) != std::string::npos; });
+// `times`: how often since the program was started.
+bool logs(Program& program, const std::string& text, int times = 1) {
+  return eventually([&] {
+    const std::string lines = program.errors();
+    int found = 0;
+    for (std::size_t at = lines.find(text); at != std::string::npos; at = lines.find(text, at + 1)) ++found;
+    return found >= times;
+  });
 }
 
 Program taker_of(const Server& server, const ProcessSetup& setup = {}) {
@@ -59,20 +65,21 @@ class FailingTakeover : public testing::Test {
     taker.send(SIGSTOP);
     EXPECT_TRUE(eventually([&] { return is_stopped(taker.pid()); }));
     old_.send(SIGCONT);
-    EXPECT_TRUE(logs(old_.program(), "handing over"));
+    EXPECT_TRUE(logs(old_.program(), "handing over", ++handovers_));
     return taker;
   }
 
   Server old_;
   Client map_;
   int puts_ = 0;
+  int handovers_ = 0;
 };
 
 TEST_F(FailingTakeover, AKilledTakerLeavesTheServerThatHasHandedOverServing) {
   for (int round = 0; round < 3; ++round) {
     Program taker = stopped_taker();
     taker.kill();
-    EXPECT_TRUE(logs(old_.program(), "this one serves again"));
+    EXPECT_TRUE(logs(old_.program(), "this one serves again", round + 1));
     expect_the_old_server_serves();
   }
   Server next({"--takeover"}, {old_.name()});
