@@ -114,7 +114,7 @@ std::string usage_of(const CLI::App& command) {
       continue;
     }
     const std::string value = option->get_type_name().empty() ? "" : " " + option->get_type_name();
-    options += " [" + name + value + "]";
+    options.append(" [").append(name).append(value).append("]");
     ++count;
   }
   constexpr int kMostNamed = 3;  // more of them would fill the line

@@ -40,7 +40,7 @@ struct Call {
   std::string expected = {};
   bool answered = true;
   StatusCode code = StatusCode::kOk;
-  bool quiet = false;  // it is answered only if it is refused
+  bool quiet = false;          // it is answered only if it is refused
   std::uint64_t end = kNoEnd;  // of put and insert: when the key ends; expire has it as its value
 
   bool has_answer() const { return quiet ? code != StatusCode::kOk : answered; }

@@ -394,9 +394,8 @@ class TableReader {
     constexpr std::uint64_t kDecides = 0xffff | kEntryHasEnd | kEntryReserved;
     if ((meta & kDecides) + 1 != key.size() && !ends_later(meta, place, key.size(), populated)) [[unlikely]]
       return Glance::kUnclear;
-    if (value_bytes > kLongValueBytes ||
-        place + entry_bytes(key.size(), value_bytes) > populated || !key_equals(entry + kEntryMetaBytes, key))
-        [[unlikely]]
+    if (value_bytes > kLongValueBytes || place + entry_bytes(key.size(), value_bytes) > populated ||
+        !key_equals(entry + kEntryMetaBytes, key)) [[unlikely]]
       return Glance::kUnclear;
     if (target.wanted()) {
       std::byte* to = target.fits(value_bytes) ? target.room_at_a_glance(value_bytes) : nullptr;

@@ -138,10 +138,10 @@ TEST_F(Check, AsJsonGivesItsFindingsAndWhetherThereAreAny) {
   const auto json = [&] { return run({program("hostmap"), "--name", server_.name(), "check", "--json"}); };
   const Ran good = json();
   EXPECT_EQ(good.exit, kSuccess);
-  EXPECT_EQ(
-      good.output,
-      "{\n  \"ok\": true,\n  \"entries\": 1000,\n  \"lapsed\": 0,\n  \"buckets\": 8192,\n  \"busy_buckets\": 0,\n  \"counts_compared\": "
-      "true,\n  \"server_runs\": true,\n  \"findings\": []\n}\n");
+  EXPECT_EQ(good.output,
+            "{\n  \"ok\": true,\n  \"entries\": 1000,\n  \"lapsed\": 0,\n  \"buckets\": 8192,\n  \"busy_buckets\": "
+            "0,\n  \"counts_compared\": "
+            "true,\n  \"server_runs\": true,\n  \"findings\": []\n}\n");
   StoppedTable table(server_);
   Word& cell = table.cell("key 8");
   table.store(cell, make_cell(static_cast<std::uint16_t>(cell_tag(cell.load()) ^ 0x100), cell_offset(cell.load())));
