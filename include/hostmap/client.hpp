@@ -74,11 +74,9 @@ concept KeyVisitor = !Visitor<Visit> && std::is_invocable_r_v<bool, Visit&, std:
 
 /// Functions that scan_from calls with a key and its value, or with a key alone, and that return nothing: a limit ends the call.
 template <typename Visit>
-concept PageVisitor = std::same_as < std::invoke_result_t<Visit&, std::string_view, std::string_view>,
-void > ;
+concept PageVisitor = std::is_void_v<std::invoke_result_t<Visit&, std::string_view, std::string_view>>;
 template <typename Visit>
-concept KeyPageVisitor = std::same_as < std::invoke_result_t<Visit&, std::string_view>,
-void > ;
+concept KeyPageVisitor = std::is_void_v<std::invoke_result_t<Visit&, std::string_view>>;
 
 /// A reference whose memory stays valid while other elements of its range are visited: to an element that is stored in the
 /// range, or to one that only refers to memory elsewhere.
@@ -186,9 +184,9 @@ class Client {
   Status insert(Bytes key, Bytes value) noexcept;
   Status insert(Bytes key, Bytes value, std::chrono::milliseconds ttl) noexcept;
 
-  /// Lets `key` live for `ttl` from now on, whatever it had before; kForever: until it is erased. The value is not sent. kNotFound
-  /// when the key is absent. Errors: kInvalid when `ttl` is not above zero, kFull when the key had no time to live and there is no
-  /// memory for one (nothing was changed), and those of put. Blocks like put.
+  /// Lets `key` live for `ttl` from now on, whatever it had before; kForever: until it is erased. The value is not sent.
+  /// kNotFound when the key is absent. Errors: kInvalid when `ttl` is not above zero, kFull when the key had no time to live
+  /// and there is no memory for one (nothing was changed), and those of put. Blocks like put.
   Status expire(Bytes key, std::chrono::milliseconds ttl) noexcept;
 
   /// Like expire, but blocks only until the ring has room: for sessions whose time to live begins anew with each use. An absent
@@ -198,8 +196,8 @@ class Client {
   /// Lets `key` stay until it is erased: expire(key, kForever).
   Status persist(Bytes key) noexcept { return expire(key, kForever); }
 
-  /// How long `key` still lives, in whole milliseconds and at least 1; kForever when it has no end. kNotFound when it is absent. Blocks and
-  /// fails like get(); copies no value.
+  /// How long `key` still lives, in whole milliseconds and at least 1; kForever when it has no end. kNotFound when it is
+  /// absent. Blocks and fails like get(); copies no value.
   Result<std::chrono::milliseconds> ttl(Bytes key) noexcept;
 
   /// Sets `key` to `desired` if its value equals `expected`, byte for byte. kMismatch when the value differs, kNotFound when

@@ -21,13 +21,13 @@ struct EntryView {
   std::uint64_t offset = 0;
   std::uint64_t key_bytes = 0;  // 1 to 65,536
   std::uint64_t value_bytes = 0;
+  std::uint64_t bytes = 0;  // of all of it
   bool has_end = false;
 
   const std::byte* key() const noexcept { return address + kEntryMetaBytes; }
   const std::byte* value() const noexcept { return key() + key_bytes; }
-  const Word& end() const noexcept {
-    return *reinterpret_cast<const Word*>(address + end_place(key_bytes, value_bytes));
-  }
+  // Of an entry that has one.
+  const Word& end() const noexcept { return *reinterpret_cast<const Word*>(address + bytes - sizeof(Word)); }
 };
 
 class TableView {
@@ -50,6 +50,7 @@ class TableView {
     const std::uint64_t meta = reinterpret_cast<const Word*>(entry.address)->load(std::memory_order_relaxed);
     entry.key_bytes = meta_key_bytes(meta);
     entry.value_bytes = meta_value_bytes(meta);
+    entry.bytes = entry_bytes(meta);
     entry.has_end = (meta & kEntryHasEnd) != 0;
     return (meta & kEntryReserved) == 0;
   }
@@ -59,9 +60,7 @@ class TableView {
   }
   // May its key, its value and its end be read?
   bool contains_all_of(const EntryView& entry) const noexcept {
-    return entry.value_bytes <= max_value_bytes_ &&
-           contains(entry.offset, entry.has_end ? end_place(entry.key_bytes, entry.value_bytes) + sizeof(Word)
-                                                : entry_bytes(entry.key_bytes, entry.value_bytes));
+    return entry.value_bytes <= max_value_bytes_ && contains(entry.offset, entry.bytes);
   }
 
  private:

@@ -49,7 +49,7 @@ StatusCode ShardWriter::make_room_and_expire(const HashedKey& key, std::uint64_t
   effort.unfinished = false;
   if (chain_is_full_) return StatusCode::kFull;
   const std::uint64_t value_bytes = find(key).bytes().size();
-  if (!make_room(effort, end_place(key.bytes.size(), value_bytes) + sizeof(Word))) return StatusCode::kFull;
+  if (!make_room(effort, new_entry_bytes(key.bytes.size(), value_bytes, end))) return StatusCode::kFull;
   const StatusCode code = try_expire(key, end);
   effort.unfinished = code == StatusCode::kFull && !chain_is_full_;
   return code;

@@ -253,7 +253,7 @@ StatusCode ShardWriter::put_for_good(const HashedKey& key, std::span<const std::
 StatusCode ShardWriter::make_room_and_put(const HashedKey& key, std::span<const std::byte> value, std::uint64_t end,
                                           Effort& effort) {
   effort.unfinished = false;
-  if (chain_is_full_ || !make_room(effort, entry_bytes(new_meta(key.bytes.size(), value.size(), end)))) {
+  if (chain_is_full_ || !make_room(effort, new_entry_bytes(key.bytes.size(), value.size(), end))) {
     return StatusCode::kFull;
   }
   const StatusCode code = try_put(key, value, end);
@@ -263,8 +263,9 @@ StatusCode ShardWriter::make_room_and_put(const HashedKey& key, std::span<const 
 
 StatusCode ShardWriter::make_room_and_append(const HashedKey& key, std::span<const std::byte> more, Effort& effort) {
   effort.unfinished = false;
-  const std::uint64_t size = find(key).bytes_or_none().size() + more.size();
-  if (chain_is_full_ || !make_room(effort, end_place(key.bytes.size(), size) + sizeof(Word))) return StatusCode::kFull;
+  const Found old = find(key);
+  const std::uint64_t size = old.bytes_or_none().size() + more.size();
+  if (chain_is_full_ || !make_room(effort, new_entry_bytes(key.bytes.size(), size, old.end))) return StatusCode::kFull;
   const StatusCode code = try_append(key, more);
   effort.unfinished = code == StatusCode::kFull && !chain_is_full_;
   return code;
