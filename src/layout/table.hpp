@@ -56,9 +56,9 @@ inline constexpr unsigned kPlaces = 7;  // of a pair bucket, and cells of an ent
 //
 //   entry   meta {value_bytes:40 | flags:8 | key_bytes - 1:16}   key   value   [up to a multiple of 8: end]
 //
-// `end`, of entries whose flag says so, is when the key stops to exist, in milliseconds of CLOCK_MONOTONIC. It is stored behind the
-// value, so that key and value lie at the same place in every entry. `ends` in the cell says that the entry has an end that is
-// not "never": whoever collects what has lapsed need not read the others. Values above 16 KiB always have the word, so that
+// `end`, of entries whose flag says so, is when the key stops to exist, in milliseconds of CLOCK_MONOTONIC. It is stored behind
+// the value, so that key and value lie at the same place in every entry. `ends` in the cell says that the entry has an end that
+// is not "never": whoever collects what has lapsed need not read the others. Values above 16 KiB always have the word, so that
 // their bytes need not be copied when they get an end.
 //
 // How a reader proves that key and value belong together: the *primary* bucket's version covers its whole chain. Whoever
@@ -367,7 +367,7 @@ struct TableHeader {
   std::uint64_t arena_offset;
   std::uint64_t arena_bytes;  // at most; populated are arena_populated
   std::uint64_t membarrier;   // 1: workers fence for their clients when they park
-  std::uint64_t checksum;     // of all that stands above and of the shards' constants
+  std::uint64_t checksum;     // of all that stands above, of the next word and of the shards' constants
   // Of the server that made the table: the inode of its time namespace, whose clock the ends count by; 0: not known.
   std::uint64_t time_namespace;
   std::uint64_t reserved_constants[13];

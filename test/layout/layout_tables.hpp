@@ -129,7 +129,7 @@ inline std::vector<LayoutTable> struct_tables() {
              FIELD(TableHeader, arena_offset, "of the arena"),
              FIELD(TableHeader, arena_bytes, "its reserved size; populated is arena_populated"),
              FIELD(TableHeader, membarrier, "1: workers fence for registered clients"),
-             FIELD(TableHeader, checksum, "of all above, and of the shards' constants"),
+             FIELD(TableHeader, checksum, "of all above, of the next word, and of the shards' constants"),
              FIELD(TableHeader, time_namespace, "inode of the one whose clock the ends count by; 0: not known"),
              FIELD(TableHeader, reserved_constants, kReserved),
              FIELD(TableHeader, change, "below; loaded first and last by every read"),

@@ -45,6 +45,7 @@ void write_table_header(TableHeader& header, const TableOptions& options) noexce
 // Covers all that a server stores once and trusts later. A region is valid only if its head is.
 std::uint64_t checksum_of(const TableHeader& header) noexcept {
   std::uint64_t sum = checksum_of_head(header.region, offsetof(TableHeader, checksum));
+  sum = hash_bytes(&header.time_namespace, sizeof header.time_namespace, sum);
   for (const ShardHeader& shard : header.shards) {
     sum =
         hash_bytes(&shard.pair_directory, offsetof(ShardHeader, reserved) - offsetof(ShardHeader, pair_directory), sum);
