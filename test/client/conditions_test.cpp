@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "client/ways.hpp"
 #include "process/harness/sealed.hpp"
 #include "process/harness/server.hpp"
 
@@ -27,10 +28,6 @@ class ConditionsTest : public testing::TestWithParam<Reads> {
   Server server_{{"10", "--workers", "2", "--ring-size", "16K"}};
   Client map_ = server_.connect(kPatience, GetParam());
 };
-
-// Keys and values that fit into a record, and some that are streamed.
-const std::string kKeys[] = {"key", word_key(7), std::string(9'000, 'k')};
-const std::string kValues[] = {"", "value", word_key(1), std::string(30'000, 'v')};
 
 TEST_P(ConditionsTest, GetWithTokenReturnsTheValueAndTheTokenOfItsBytes) {
   for (const std::string& key : kKeys) {

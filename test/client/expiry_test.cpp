@@ -6,6 +6,7 @@
 #include <thread>
 #include <vector>
 
+#include "client/ways.hpp"
 #include "process/harness/peer.hpp"
 #include "process/harness/sealed.hpp"
 #include "process/harness/server.hpp"
@@ -14,11 +15,6 @@ namespace hostmap::test {
 namespace {
 
 using namespace std::chrono_literals;
-
-struct Way {
-  Reads reads;
-  const char* workers;
-};
 
 class ExpiryOfKeys : public testing::TestWithParam<Way> {
  protected:
@@ -33,10 +29,6 @@ class ExpiryOfKeys : public testing::TestWithParam<Way> {
     EXPECT_GE(std::chrono::steady_clock::now(), no_earlier);
   }
 };
-
-// Keys and values that fit into a record, and some that are streamed.
-const std::string kKeys[] = {"key", word_key(7), std::string(9'000, 'k')};
-const std::string kValues[] = {"", "value", word_key(1), std::string(30'000, 'v')};
 
 TEST_P(ExpiryOfKeys, AKeyIsAbsentOnceItsTimeHasPassed) {
   for (const std::string& key : kKeys) {
@@ -207,13 +199,7 @@ TEST_P(ExpiryOfKeys, EachOperationOfABatchMayNameATime) {
   EXPECT_EQ(map_.exists("e"), StatusCode::kNotFound);
 }
 
-std::string way_name(const testing::TestParamInfo<Way>& info) {
-  return (info.param.reads == Reads::kRing ? "ByRing" : "Direct") + std::string(info.param.workers);
-}
-INSTANTIATE_TEST_SUITE_P(Ways, ExpiryOfKeys,
-                         testing::Values(Way{Reads::kDirect, "1"}, Way{Reads::kRing, "1"}, Way{Reads::kDirect, "4"},
-                                         Way{Reads::kRing, "4"}),
-                         way_name);
+INSTANTIATE_TEST_SUITE_P(Ways, ExpiryOfKeys, testing::ValuesIn(kWays), way_name);
 
 TEST(ExpiryOfAReader, AClientThatOnlyReadsMayAskAndNotSay) {
   Server server({"10"});

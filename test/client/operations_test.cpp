@@ -15,17 +15,13 @@
 #include <thread>
 #include <vector>
 
+#include "client/ways.hpp"
 #include "process/harness/peer.hpp"
 #include "process/harness/sealed.hpp"
 #include "process/harness/server.hpp"
 
 namespace hostmap::test {
 namespace {
-
-struct Way {
-  Reads reads;
-  const char* workers;
-};
 
 class OperationsTest : public testing::TestWithParam<Way> {
  protected:
@@ -42,10 +38,6 @@ class OperationsTest : public testing::TestWithParam<Way> {
     return all;
   }
 };
-
-// Keys and values that fit into a record, and some that are streamed.
-const std::string kKeys[] = {"key", word_key(7), std::string(9'000, 'k')};
-const std::string kValues[] = {"", "value", word_key(1), std::string(30'000, 'v')};
 
 TEST_P(OperationsTest, InsertOnlySetsWhatIsAbsent) {
   for (const std::string& key : kKeys) {
@@ -316,13 +308,7 @@ TEST_P(OperationsTest, SizeIsTheNumberOfKeys) {
   EXPECT_EQ(*map_.size(), 400u);
 }
 
-std::string way_name(const testing::TestParamInfo<Way>& info) {
-  return std::string(info.param.reads == Reads::kRing ? "ByRing" : "Direct") + "With" + info.param.workers + "Workers";
-}
-INSTANTIATE_TEST_SUITE_P(Ways, OperationsTest,
-                         testing::Values(Way{Reads::kDirect, "1"}, Way{Reads::kRing, "1"}, Way{Reads::kDirect, "4"},
-                                         Way{Reads::kRing, "4"}),
-                         way_name);
+INSTANTIATE_TEST_SUITE_P(Ways, OperationsTest, testing::ValuesIn(kWays), way_name);
 
 TEST(OperationBounds, KeysAndValuesAtTheirBoundsAreAcceptedAndOneBeyondIsRefused) {
   Server server({"10", "--max-value", "1000"});

@@ -68,7 +68,7 @@ TEST(HandoverSummaryTest, SummaryOfAnotherLengthOrLaneCountIsRefused) {
 }
 
 // Both kinds of start must build the same writers: by the hand-over summary (a kept stop, a takeover) and by a count of the
-// table (after a crash). One random history: pairs, entries of many sizes, runs of slabs, erases, clears that some lanes have
+// table (after a crash). One random history: pairs, entries of many sizes, keys that end or have lapsed, runs of slabs, erases, clears that some lanes have
 // not noticed, growth, segments that are split, merged and moved, a split in progress at the stop, slabs that are being emptied,
 // streams that hold blocks, and starts in between.
 void compare_starts(std::uint32_t shards, std::uint64_t seed) {
@@ -89,10 +89,11 @@ void compare_starts(std::uint32_t shards, std::uint64_t seed) {
         const std::uint32_t shard = static_cast<std::uint32_t>(random() % shards);
         const std::uint64_t bytes = random() % 2 == 0 ? 1000 : 100'000;
         const std::uint64_t block = table.table().shard(shard).begin_entry(8, bytes);
-        if (block != 0) streams.push_back({shard, block, entry_bytes(8, bytes)});
+        if (block != 0) streams.push_back({shard, block, ShardWriter::new_entry_bytes(8, bytes, kNoEnd)});
       } else {
         const std::uint64_t sizes[] = {8, random() % 300, random() % 5000, random() % 50 == 0 ? 90'000u : 8u};
-        static_cast<void>(table.put(key, std::string(sizes[random() % 4], 'v')));
+        const std::uint64_t ends[] = {kNoEnd, kNoEnd, 5, std::uint64_t{1} << 50};  // long ago, and long after this test
+        static_cast<void>(table.put(key, std::string(sizes[random() % 4], 'v'), ends[random() % 4]));
       }
     }
     for (std::uint32_t shard = 0; shard < shards; ++shard) {

@@ -74,11 +74,11 @@ class TestTable {
   // On the writer's own mapping, as the thread sanitizer cannot relate two mappings.
   TableReader reader() { return {table_->region().data(), table_->region().bytes()}; }
 
-  StatusCode put(std::string_view key, std::string_view value) {
+  StatusCode put(std::string_view key, std::string_view value, std::uint64_t end = kNoEnd) {
     std::uint32_t shard;
     const HashedKey hashed = table_->hash(bytes_of(key), shard);
     table_->shard(shard).begin_request();
-    const StatusCode code = table_->shard(shard).put(hashed, bytes_of(value));
+    const StatusCode code = table_->shard(shard).put(hashed, bytes_of(value), end);
     table_->shard(shard).upkeep();
     return code;
   }
