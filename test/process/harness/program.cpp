@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdlib>
 #include <fcntl.h>
+#include <filesystem>
 #include <grp.h>
 #include <poll.h>
 #include <stdexcept>
@@ -18,6 +19,18 @@ void drain(int fd, std::string& into) {
   for (ssize_t got; (got = ::read(fd, buffer.data(), buffer.size())) > 0;) {
     into.append(buffer.data(), static_cast<std::size_t>(got));
   }
+}
+
+// The folder of the project's programs, opened before main and so before any change of user: another user, also a forked child
+// that has become one, may not be able to reach the checkout.
+const std::filesystem::path kFolder = std::filesystem::path(program("any")).parent_path();
+const UniqueFd kOpenFolder(::open(kFolder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+
+// The file of a command that is given by its path; none: execvp searches for it.
+UniqueFd open_image(const std::filesystem::path& command) {
+  if (!command.is_absolute()) return {};
+  if (command.parent_path() != kFolder) return UniqueFd(::open(command.c_str(), O_RDONLY | O_CLOEXEC));
+  return UniqueFd(::openat(kOpenFolder.get(), command.filename().c_str(), O_RDONLY | O_CLOEXEC));
 }
 
 }  // namespace
@@ -41,8 +54,7 @@ Program::Program(std::vector<std::string> command, const ProcessSetup& setup) : 
   std::vector<char*> arguments;
   for (std::string& argument : command_) arguments.push_back(argument.data());
   arguments.push_back(nullptr);
-  // Opened before any change of user: another user may not be able to read the checkout.
-  const UniqueFd image(command_[0].front() == '/' ? ::open(command_[0].c_str(), O_RDONLY | O_CLOEXEC) : -1);
+  const UniqueFd image = open_image(command_[0]);
   child_ = Child::fork([&] {
     ::dup2(in[0], STDIN_FILENO);
     ::dup2(out[1], STDOUT_FILENO);
