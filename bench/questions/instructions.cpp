@@ -172,8 +172,8 @@ static int play_count(std::span<char* const> arguments) {
     std::uint64_t value = 0;
     const ValueTarget target = ValueTarget::buffer(std::as_writable_bytes(std::span(&value, 1)));
     std::uint64_t size = 0;
-    const TableReader::Glance seen = reader.glance(bytes_of(key), reader.hash_of(bytes_of(key)), target, size);
-    if (seen != TableReader::Glance::kHit && reader.get(bytes_of(key), target).outcome != ReadOutcome::kHit) {
+    const TableReader::FastResult seen = reader.try_get(bytes_of(key), reader.hash_of(bytes_of(key)), target, size);
+    if (seen != TableReader::FastResult::kHit && reader.get(bytes_of(key), target).outcome != ReadOutcome::kHit) {
       throw std::runtime_error("a key is missing");
     }
     sum += value;

@@ -35,14 +35,14 @@ bool read_all(int file, std::span<std::byte> bytes, std::uint64_t offset) noexce
   });
 }
 
-int take_pages(int file, std::uint64_t offset, std::uint64_t size) noexcept {
+int allocate_pages(int file, std::uint64_t offset, std::uint64_t size) noexcept {
   while (::fallocate(file, 0, static_cast<off_t>(offset), static_cast<off_t>(size)) != 0) {
     if (errno != EINTR) return errno;
   }
   return 0;
 }
 
-void give_pages_back(int file, std::uint64_t offset, std::uint64_t size) noexcept {
+void free_pages(int file, std::uint64_t offset, std::uint64_t size) noexcept {
   static_cast<void>(::fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
                                 static_cast<off_t>(size)));
 }

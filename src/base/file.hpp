@@ -11,9 +11,9 @@ namespace hostmap {
 bool write_all(int file, std::span<const std::byte> bytes, std::uint64_t offset) noexcept;
 bool read_all(int file, std::span<std::byte> bytes, std::uint64_t offset) noexcept;
 
-// Takes memory, or blocks, for [offset, offset + size), which are zeroes where nothing was: 0, or errno's number of why not.
-int take_pages(int file, std::uint64_t offset, std::uint64_t size) noexcept;
-// Gives them back; the file stays as long. Failing, it leaves what it was: memory that is taken and not used.
-void give_pages_back(int file, std::uint64_t offset, std::uint64_t size) noexcept;
+// Allocates memory, or disk blocks, for [offset, offset + size), zeroed where there was none. Returns 0, or the number of errno.
+int allocate_pages(int file, std::uint64_t offset, std::uint64_t size) noexcept;
+// Frees them; the size of the file stays. If that fails, they stay allocated.
+void free_pages(int file, std::uint64_t offset, std::uint64_t size) noexcept;
 
 }  // namespace hostmap

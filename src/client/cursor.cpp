@@ -22,7 +22,7 @@ Result<std::uint64_t> Client::scan_part(std::uint64_t cursor, std::size_t limit,
   const Result<Session*> session = impl.current_with_own_writes(patience);
   if (!session) return session.status();
   TableScan scan((*session)->reader(), span_of(prefix));
-  if (!scan.go_to(cursor)) {
+  if (!scan.seek(cursor)) {
     return Status(StatusCode::kInvalid, "no scan of this map has returned this cursor; begin with the cursor 0");
   }
   const std::uint64_t most_buckets =

@@ -44,30 +44,29 @@ class Group {
   std::uint64_t change_;    // the reader's, from before the first step
   // For each key. Zero and empty if there is no session, or if it is not a valid key.
   std::array<std::uint64_t, kGroup> hashes_;
-  std::array<TableReader::Approach, kGroup> approaches_;
+  std::array<TableReader::PrefetchCursor, kGroup> cursors_;
 };
 
 void Group::set_out(Client::Impl& impl, std::span<const std::string_view> keys) noexcept {
   const Session* const session = impl.session_to_read();
   session_ = session;
-  change_ = session != nullptr ? session->reader().change_at_first() : 0;
+  change_ = session != nullptr ? session->reader().load_change_first() : 0;
   keys_ = keys;
   for (std::size_t i = 0; i < keys.size(); ++i) {
     const bool way = session != nullptr && is_key(keys[i]);
     hashes_[i] = way ? session->reader().hash_of(span_of(keys[i])) : 0;
-    approaches_[i] = way ? session->reader().approach(span_of(keys[i]), hashes_[i]) : TableReader::Approach{};
+    cursors_[i] = way ? session->reader().begin_prefetch(span_of(keys[i]), hashes_[i]) : TableReader::PrefetchCursor{};
   }
 }
 
 void Group::arrive(Client::Impl& impl, std::vector<Result<std::string>>& results) noexcept {
   Keys open = 0;  // without a result
   for (std::size_t i = 0; i < keys_.size(); ++i) {
-    if (approaches_[i].pairs != nullptr) [[likely]] {
+    if (cursors_[i].pairs != nullptr) [[likely]] {
       std::uint64_t word;
       std::uint64_t value;
       std::memcpy(&word, keys_[i].data(), sizeof word);
-      if (session_->reader().glance_into(approaches_[i], change_, word, value) && impl.still_current(session_))
-          [[likely]] {
+      if (session_->reader().try_get_at(cursors_[i], change_, word, value) && impl.still_current(session_)) [[likely]] {
         results.emplace_back(std::in_place, reinterpret_cast<const char*>(&value), sizeof value);
         continue;
       }
@@ -77,35 +76,35 @@ void Group::arrive(Client::Impl& impl, std::vector<Result<std::string>>& results
   }
   if (open == 0) [[likely]]
     return;
-  const auto go_on = [&](std::size_t i) noexcept {
-    session_->reader().go_on(approaches_[i], span_of(keys_[i]), hashes_[i]);
+  const auto continue_prefetch = [&](std::size_t i) noexcept {
+    session_->reader().continue_prefetch(cursors_[i], span_of(keys_[i]), hashes_[i]);
   };
-  Keys further = 0;  // those whose first bucket leads to another one
+  Keys later = 0;  // those whose first bucket leads to another one
   if (session_ != nullptr) {
     for_each_of(open, [&](std::size_t i) noexcept {
-      go_on(i);
-      further |= Keys{approaches_[i].further != nullptr} << i;
+      continue_prefetch(i);
+      later |= Keys{cursors_[i].next != nullptr} << i;
     });
   }
-  // Half of the remaining keys are looked up while the further buckets arrive, and half while what those buckets refer to
+  // Half of the remaining keys are looked up while the later buckets arrive, and half while what those buckets refer to
   // arrives.
   constexpr Keys kHalf = (Keys{1} << kGroup / 2) - 1;
   const std::span<Result<std::string>> mine = std::span(results).last(keys_.size());
   const auto look_up_each_of = [&](Keys set) noexcept {
     for_each_of(set, [&](std::size_t i) noexcept { look_up(impl, i, mine[i]); });
   };
-  look_up_each_of(open & ~further & kHalf);
-  for_each_of(further, go_on);
-  look_up_each_of(open & ~further & ~kHalf);
-  look_up_each_of(further);
+  look_up_each_of(open & ~later & kHalf);
+  for_each_of(later, continue_prefetch);
+  look_up_each_of(open & ~later & ~kHalf);
+  look_up_each_of(later);
 }
 
 // Not inlined: otherwise its caller would save registers for it.
 [[gnu::noinline]] void Group::look_up(Client::Impl& impl, std::size_t i, Result<std::string>& result) noexcept {
-  if (approaches_[i].entries != nullptr) {
+  if (cursors_[i].entries != nullptr) {
     std::uint64_t size;
-    if (session_->reader().glance_into(approaches_[i], change_, span_of(keys_[i]), hashes_[i],
-                                       ValueTarget::string(*result), size) &&
+    if (session_->reader().try_get_at(cursors_[i], change_, span_of(keys_[i]), hashes_[i], ValueTarget::string(*result),
+                                      size) &&
         impl.still_current(session_)) {
       return;
     }

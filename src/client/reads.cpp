@@ -196,9 +196,9 @@ template <typename MakeTarget>
                                                                           const MakeTarget& make_target) noexcept {
   if (session != nullptr) [[likely]] {
     std::uint64_t size;
-    const TableReader::Glance seen = session->reader().glance(key, hash, make_target(), size);
-    if (seen != TableReader::Glance::kUnclear && still_current(session)) [[likely]] {
-      if (seen == TableReader::Glance::kHit) return size;
+    const TableReader::FastResult seen = session->reader().try_get(key, hash, make_target(), size);
+    if (seen != TableReader::FastResult::kUnclear && still_current(session)) [[likely]] {
+      if (seen == TableReader::FastResult::kHit) return size;
       return StatusCode::kNotFound;
     }
   }
@@ -234,9 +234,9 @@ template <typename MakeTarget>
     std::uint64_t value;
     std::memcpy(&word, key.data(), sizeof word);
     const TableReader& reader = session->reader();
-    const TableReader::Glance seen = reader.glance_at_pair(word, reader.hash_of(word), value);
-    if (seen != TableReader::Glance::kUnclear && impl_->still_current(session)) [[likely]] {
-      if (seen == TableReader::Glance::kMiss) return StatusCode::kNotFound;
+    const TableReader::FastResult seen = reader.try_get_pair(word, reader.hash_of(word), value);
+    if (seen != TableReader::FastResult::kUnclear && impl_->still_current(session)) [[likely]] {
+      if (seen == TableReader::FastResult::kMiss) return StatusCode::kNotFound;
       return Result<std::string>(std::in_place, reinterpret_cast<const char*>(&value), sizeof value);
     }
   }

@@ -24,7 +24,7 @@ std::uint64_t PieceStore::at(Place place) const noexcept {
 }
 
 bool PieceStore::reserve(Place place, std::uint64_t bytes) const noexcept {
-  return take_pages(file_, at(place), bytes) == 0;
+  return allocate_pages(file_, at(place), bytes) == 0;
 }
 
 bool PieceStore::write(Place place, std::uint64_t offset, std::span<const std::byte> bytes) const noexcept {
@@ -36,7 +36,7 @@ bool PieceStore::read(Place place, std::uint64_t offset, std::span<std::byte> by
 }
 
 void PieceStore::forget(Place place, std::uint64_t bytes) const noexcept {
-  give_pages_back(file_, at(place), round_up(bytes, std::uint64_t{kPageSize}));
+  free_pages(file_, at(place), round_up(bytes, std::uint64_t{kPageSize}));
 }
 
 }  // namespace hostmap

@@ -349,7 +349,7 @@ std::uint64_t Region::page_bytes() const noexcept {
 }
 
 int Region::populate_quietly(std::uint64_t offset, std::uint64_t size) noexcept {
-  return take_pages(fd_.get(), offset, size);
+  return allocate_pages(fd_.get(), offset, size);
 }
 
 Status Region::populate(std::uint64_t offset, std::uint64_t size) {
@@ -386,7 +386,9 @@ std::uint64_t Region::held_bytes() const noexcept {
   return ::fstat(fd_.get(), &facts) == 0 ? static_cast<std::uint64_t>(facts.st_blocks) * kStatBlock : 0;
 }
 
-void Region::give_back(std::uint64_t offset, std::uint64_t size) noexcept { give_pages_back(fd_.get(), offset, size); }
+void Region::free_pages(std::uint64_t offset, std::uint64_t size) noexcept {
+  hostmap::free_pages(fd_.get(), offset, size);
+}
 
 std::uint64_t Region::collapse(std::uint64_t offset, std::uint64_t size) noexcept {
   return ::madvise(data_ + offset, size, MADV_COLLAPSE) == 0 ? size : 0;

@@ -88,7 +88,7 @@ class Region {
   // Bytes of the file's pages: more than was populated if a program has mapped all of it and read there. Makes a system call.
   std::uint64_t held_bytes() const noexcept;
   // Frees pages: bytes [offset, offset + size), whole pages, are zeroes again and take no memory.
-  void give_back(std::uint64_t offset, std::uint64_t size) noexcept;
+  void free_pages(std::uint64_t offset, std::uint64_t size) noexcept;
 
   // Requests 2 MiB pages under [offset, offset + size), both multiples of 2 MiB and populated. Returns the bytes that have
   // them now: 0 if the kernel (before 6.1) or its memory provides none.

@@ -20,13 +20,13 @@ TEST(StreamQuotaTest, FollowsALimitThatFallsAndRises) {
   EXPECT_TRUE(quota.take(three, 100, 1200)) << "the limit has risen";
   EXPECT_FALSE(quota.take(one, 1, 400)) << "it has fallen below what is held";
   EXPECT_EQ(one.load(), 250u);
-  quota.give_back(one, 250);
-  quota.give_back(two, 250);
+  quota.release(one, 250);
+  quota.release(two, 250);
   EXPECT_FALSE(quota.take(three, 1, 400)) << "still more than a quarter for one";
   EXPECT_TRUE(quota.take(two, 100, 400));
   EXPECT_FALSE(quota.take(one, 1, 400));
-  quota.give_back(two, 100);
-  quota.give_back(three, 100);
+  quota.release(two, 100);
+  quota.release(three, 100);
   EXPECT_TRUE(quota.take(one, 5000, 400)) << "one alone may have any size";
 }
 

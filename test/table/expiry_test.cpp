@@ -78,7 +78,7 @@ TEST_F(ExpiryTest, AKeyIsThereUntilItsEndWhateverItsLengthAndItsValues) {
       EXPECT_EQ(stats().expiring, 1u);
       ASSERT_EQ(put(key, value, kEarlier), StatusCode::kOk);
       EXPECT_EQ(get(table_.reader(), key).outcome, ReadOutcome::kMiss);
-      EXPECT_NE(glance(table_.reader(), key).outcome, TableReader::Glance::kHit);
+      EXPECT_NE(try_get(table_.reader(), key).outcome, TableReader::FastResult::kHit);
       EXPECT_FALSE(writer_finds(key));
       EXPECT_EQ(erase(key), StatusCode::kNotFound);
       ASSERT_EQ(put(key, value), StatusCode::kOk);
@@ -344,7 +344,7 @@ TEST_F(ExpiryTest, BitsWithoutAMeaningAreRefused) {
     meta.store(entry | flag);
     EXPECT_GE(findings(), 1u) << bit;
     EXPECT_EQ(get(table_.reader(), "key").outcome, ReadOutcome::kContended);
-    EXPECT_EQ(glance(table_.reader(), "key").outcome, TableReader::Glance::kUnclear);
+    EXPECT_EQ(try_get(table_.reader(), "key").outcome, TableReader::FastResult::kUnclear);
   }
   meta.store(entry);
   EXPECT_EQ(findings(), 0u);

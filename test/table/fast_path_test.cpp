@@ -1,4 +1,4 @@
-// The fast path of a get (TableReader::glance()): what it decides, and what it must leave to the slow path. torn_read_test.cpp
+// The fast path of a get (TableReader::try_get()): what it decides, and what it must leave to the slow path. torn_read_test.cpp
 // tests it beside a writer.
 #include <gtest/gtest.h>
 #include <set>
@@ -12,7 +12,7 @@
 namespace hostmap::test {
 namespace {
 
-using Glance = TableReader::Glance;
+using FastResult = TableReader::FastResult;
 
 // A chain of this many entries.
 class Chain {
@@ -54,19 +54,19 @@ class Chain {
 TEST(FastPathTest, FindsHitsAndMissesOfBothForms) {
   TestTable table;
   const TableReader reader = table.reader();
-  EXPECT_EQ(glance(reader, text_of(1)).outcome, Glance::kMiss);
-  EXPECT_EQ(glance(reader, "key").outcome, Glance::kMiss);
+  EXPECT_EQ(try_get(reader, text_of(1)).outcome, FastResult::kMiss);
+  EXPECT_EQ(try_get(reader, "key").outcome, FastResult::kMiss);
   ASSERT_EQ(table.put(text_of(1), text_of(2)), StatusCode::kOk);
-  EXPECT_EQ(glance(reader, text_of(1)), (Glanced{Glance::kHit, text_of(2)}));
+  EXPECT_EQ(try_get(reader, text_of(1)), (FastGet{FastResult::kHit, text_of(2)}));
   // Keys and values of every length around a word, and around the longest value that the fast path copies.
   for (const std::size_t key_bytes : {1u, 7u, 9u, 15u, 16u, 17u, 255u, 65'536u}) {
     for (const std::size_t value_bytes : {0u, 1u, 7u, 8u, 9u, 100u, 1024u}) {
       const std::string key(key_bytes, static_cast<char>('a' + value_bytes % 26));
       const std::string value(value_bytes, 'v');
       ASSERT_EQ(table.put(key, value), StatusCode::kOk);
-      ASSERT_EQ(glance(reader, key), (Glanced{Glance::kHit, value})) << key_bytes << ", " << value_bytes;
+      ASSERT_EQ(try_get(reader, key), (FastGet{FastResult::kHit, value})) << key_bytes << ", " << value_bytes;
       ASSERT_EQ(table.erase(key), StatusCode::kOk);
-      ASSERT_EQ(glance(reader, key).outcome, Glance::kMiss) << key_bytes << ", " << value_bytes;
+      ASSERT_EQ(try_get(reader, key).outcome, FastResult::kMiss) << key_bytes << ", " << value_bytes;
     }
   }
 }
@@ -83,8 +83,8 @@ TEST(FastPathTest, ComparesKeysToTheirLastByte) {
       // The other key's own hash would not lead to the entry, so this uses the stored key's hash.
       std::string value;
       std::uint64_t bytes = 0;
-      EXPECT_EQ(reader.glance(bytes_of(other), reader.hash_of(bytes_of(key)), ValueTarget::string(value), bytes),
-                Glance::kUnclear)
+      EXPECT_EQ(reader.try_get(bytes_of(other), reader.hash_of(bytes_of(key)), ValueTarget::string(value), bytes),
+                FastResult::kUnclear)
           << size << ", " << at;
     }
   }
@@ -94,18 +94,18 @@ TEST(FastPathTest, LeavesLongValuesAndSmallBuffersUndecided) {
   TestTable table;
   const TableReader reader = table.reader();
   ASSERT_EQ(table.put("long", std::string(1025, 'v')), StatusCode::kOk);
-  EXPECT_EQ(glance(reader, "long").outcome, Glance::kUnclear);
+  EXPECT_EQ(try_get(reader, "long").outcome, FastResult::kUnclear);
   ASSERT_EQ(table.put("key", "twelve bytes"), StatusCode::kOk);
   ASSERT_EQ(table.put(text_of(1), text_of(2)), StatusCode::kOk);
   std::byte buffer[12] = {};
   for (const std::string& key : {std::string("key"), text_of(1)}) {
     std::uint64_t size = 0;
     const auto outcome = [&](const ValueTarget& target) {
-      return reader.glance(bytes_of(key), reader.hash_of(bytes_of(key)), target, size);
+      return reader.try_get(bytes_of(key), reader.hash_of(bytes_of(key)), target, size);
     };
-    EXPECT_EQ(outcome(ValueTarget::buffer(std::span(buffer, 7))), Glance::kUnclear);
+    EXPECT_EQ(outcome(ValueTarget::buffer(std::span(buffer, 7))), FastResult::kUnclear);
     EXPECT_EQ(buffer[0], std::byte{0}) << "a value that does not fit must not be written";
-    EXPECT_EQ(outcome(ValueTarget::none()), Glance::kHit);
+    EXPECT_EQ(outcome(ValueTarget::none()), FastResult::kHit);
     EXPECT_EQ(size, key == "key" ? 12u : 8u);
   }
 }
@@ -115,8 +115,8 @@ TEST(FastPathTest, LeavesAMissAmongPairsUndecidedIfEntriesMayHaveTheKey) {
   const TableReader reader = table.reader();
   ASSERT_EQ(table.put(text_of(1), "not a word"), StatusCode::kOk);
   ASSERT_TRUE(table.mixed());
-  EXPECT_EQ(glance(reader, text_of(1)).outcome, Glance::kUnclear);
-  EXPECT_EQ(glance(reader, text_of(2)).outcome, Glance::kUnclear);
+  EXPECT_EQ(try_get(reader, text_of(1)).outcome, FastResult::kUnclear);
+  EXPECT_EQ(try_get(reader, text_of(2)).outcome, FastResult::kUnclear);
 }
 
 TEST(FastPathTest, FindsNothingFromBeforeAClear) {
@@ -125,8 +125,8 @@ TEST(FastPathTest, FindsNothingFromBeforeAClear) {
   ASSERT_EQ(table.put(text_of(1), text_of(2)), StatusCode::kOk);
   ASSERT_EQ(table.put("key", "value"), StatusCode::kOk);
   table.clear();
-  EXPECT_NE(glance(reader, text_of(1)).outcome, Glance::kHit);
-  EXPECT_NE(glance(reader, "key").outcome, Glance::kHit);
+  EXPECT_NE(try_get(reader, text_of(1)).outcome, FastResult::kHit);
+  EXPECT_NE(try_get(reader, "key").outcome, FastResult::kHit);
 }
 
 TEST(FastPathTest, LeavesAClosedTableUndecided) {
@@ -134,8 +134,8 @@ TEST(FastPathTest, LeavesAClosedTableUndecided) {
   ASSERT_EQ(table.put("key", "value"), StatusCode::kOk);
   ASSERT_EQ(table.put(text_of(1), text_of(2)), StatusCode::kOk);
   table.table().close();
-  EXPECT_EQ(glance(table.reader(), "key").outcome, Glance::kUnclear);
-  EXPECT_EQ(glance(table.reader(), text_of(1)).outcome, Glance::kUnclear);
+  EXPECT_EQ(try_get(table.reader(), "key").outcome, FastResult::kUnclear);
+  EXPECT_EQ(try_get(table.reader(), text_of(1)).outcome, FastResult::kUnclear);
 }
 
 // Keys of one bucket, more than a bucket holds: the fast path searches the whole chain.
@@ -144,8 +144,8 @@ TEST(FastPathTest, SearchesAWholeChainOfEntries) {
   const TableReader reader = table.reader();
   const Chain chain(table, 6 * kPlaces);
   EXPECT_GE(chain.buckets(), 6u);
-  for (const std::string& key : chain.keys()) EXPECT_EQ(glance(reader, key), (Glanced{Glance::kHit, "of " + key}));
-  EXPECT_EQ(glance(reader, chain.another()).outcome, Glance::kMiss);
+  for (const std::string& key : chain.keys()) EXPECT_EQ(try_get(reader, key), (FastGet{FastResult::kHit, "of " + key}));
+  EXPECT_EQ(try_get(reader, chain.another()).outcome, FastResult::kMiss);
 }
 
 // The search ends after the longest possible chain, wherever a damaged one leads.
@@ -159,15 +159,15 @@ TEST(FastPathTest, EndsInACyclicChain) {
   auto& second = *table.table().region().at<EntryBucket>(cell_offset(good));
   const std::uint64_t last = second.cells[kPlaces - 1].load();
   second.cells[kPlaces - 1].store(good);  // to itself
-  EXPECT_EQ(glance(reader, chain.another()).outcome, Glance::kUnclear);
+  EXPECT_EQ(try_get(reader, chain.another()).outcome, FastResult::kUnclear);
   second.cells[kPlaces - 1].store(last);
   const std::uint64_t end = table.header().arena_offset + table.header().arena_populated.load();
   for (const std::uint64_t offset : {std::uint64_t{8}, good + 8, end, kOffsetMask - 63}) {
     link.store(offset);
-    EXPECT_EQ(glance(reader, chain.another()).outcome, Glance::kUnclear) << offset;
+    EXPECT_EQ(try_get(reader, chain.another()).outcome, FastResult::kUnclear) << offset;
   }
   link.store(good);
-  EXPECT_EQ(glance(reader, chain.another()).outcome, Glance::kMiss);
+  EXPECT_EQ(try_get(reader, chain.another()).outcome, FastResult::kMiss);
 }
 
 // Several keys at once: the bucket or entry that a step has reached holds the key, or leads to the one that does.
@@ -182,35 +182,34 @@ TEST(ApproachTest, LeadsToEveryKeyOfBothForms) {
     ASSERT_EQ(table.put(text_of(key), text_of(~key)), StatusCode::kOk);
     ASSERT_EQ(table.put("an entry with the key " + std::to_string(key), "value"), StatusCode::kOk);
   }
-  const std::uint64_t change = reader.change_at_first();
+  const std::uint64_t change = reader.load_change_first();
   for (std::uint64_t key = 0; key < 2 * kKeys; ++key) {
     const std::string pair = text_of(key);
     const std::uint64_t hash = reader.hash_of(bytes_of(pair));
-    TableReader::Approach approach = reader.approach(bytes_of(pair), hash);
-    ASSERT_NE(approach.pairs, nullptr);
+    TableReader::PrefetchCursor cursor = reader.begin_prefetch(bytes_of(pair), hash);
+    ASSERT_NE(cursor.pairs, nullptr);
     std::uint64_t value = 0;
-    if (reader.glance_into(approach, change, key, value)) {
+    if (reader.try_get_at(cursor, change, key, value)) {
       ++pairs_met;
       ASSERT_LT(key, kKeys);
       ASSERT_EQ(value, ~key);
     } else if (key < kKeys) {
-      reader.go_on(approach, bytes_of(pair), hash);
-      ASSERT_NE(approach.further, nullptr) << "it lies in a further bucket";
+      reader.continue_prefetch(cursor, bytes_of(pair), hash);
+      ASSERT_NE(cursor.next, nullptr) << "it lies in a further bucket";
       ++further;
     }
     const std::string text = "an entry with the key " + std::to_string(key);
     const std::uint64_t other = reader.hash_of(bytes_of(text));
-    TableReader::Approach entry = reader.approach(bytes_of(text), other);
+    TableReader::PrefetchCursor entry = reader.begin_prefetch(bytes_of(text), other);
     ASSERT_NE(entry.entries, nullptr);
     unsigned steps = 0;
     do {
       ASSERT_LE(++steps, kMaxChain);
-      reader.go_on(entry, bytes_of(text), other);
-    } while (entry.further != nullptr);
+      reader.continue_prefetch(entry, bytes_of(text), other);
+    } while (entry.next != nullptr);
     std::string value_of_entry;
     std::uint64_t size = 0;
-    const bool met =
-        reader.glance_into(entry, change, bytes_of(text), other, ValueTarget::string(value_of_entry), size);
+    const bool met = reader.try_get_at(entry, change, bytes_of(text), other, ValueTarget::string(value_of_entry), size);
     entries_met += met ? 1u : 0u;
     ASSERT_TRUE(!met || (key < kKeys && value_of_entry == "value")) << key;
   }
@@ -224,13 +223,13 @@ TEST(ApproachTest, FindsNothingInAClosedTable) {
   TestTable table;
   ASSERT_EQ(table.put(text_of(1), text_of(2)), StatusCode::kOk);
   const TableReader reader = table.reader();
-  const std::uint64_t change = reader.change_at_first();
+  const std::uint64_t change = reader.load_change_first();
   const std::uint64_t hash = reader.hash_of(bytes_of(text_of(1)));
-  const TableReader::Approach approach = reader.approach(bytes_of(text_of(1)), hash);
+  const TableReader::PrefetchCursor cursor = reader.begin_prefetch(bytes_of(text_of(1)), hash);
   std::uint64_t value = 0;
-  EXPECT_TRUE(reader.glance_into(approach, change, 1, value));
+  EXPECT_TRUE(reader.try_get_at(cursor, change, 1, value));
   table.table().close();
-  EXPECT_EQ(reader.approach(bytes_of(text_of(1)), hash).pairs, nullptr);
+  EXPECT_EQ(reader.begin_prefetch(bytes_of(text_of(1)), hash).pairs, nullptr);
 }
 
 // A bucket that was approached before segments were split may have another use by now.
@@ -246,12 +245,12 @@ TEST(ApproachTest, FindsNothingFromBeforeATurn) {
     }
   };
   put_up_to(kKeys);
-  const std::uint64_t change = reader.change_at_first();
-  std::vector<TableReader::Approach> pairs;
-  std::vector<TableReader::Approach> entries;
+  const std::uint64_t change = reader.load_change_first();
+  std::vector<TableReader::PrefetchCursor> pairs;
+  std::vector<TableReader::PrefetchCursor> entries;
   for (std::uint64_t key = 0; key < kKeys; ++key) {
-    pairs.push_back(reader.approach(bytes_of(text_of(key)), reader.hash_of(bytes_of(text_of(key)))));
-    entries.push_back(reader.approach(bytes_of(entry_of(key)), reader.hash_of(bytes_of(entry_of(key)))));
+    pairs.push_back(reader.begin_prefetch(bytes_of(text_of(key)), reader.hash_of(bytes_of(text_of(key)))));
+    entries.push_back(reader.begin_prefetch(bytes_of(entry_of(key)), reader.hash_of(bytes_of(entry_of(key)))));
   }
   const auto buckets = [&] { return table.segments_of<EntryBucket>().size(); };
   const std::uint64_t before = buckets();
@@ -260,12 +259,12 @@ TEST(ApproachTest, FindsNothingFromBeforeATurn) {
   std::uint64_t met = 0;
   for (std::uint64_t key = 0; key < kKeys; ++key) {
     std::uint64_t word = 0;
-    met += reader.glance_into(pairs[key], change, key, word) ? 1u : 0u;
+    met += reader.try_get_at(pairs[key], change, key, word) ? 1u : 0u;
     std::string value;
     std::uint64_t size = 0;
     const std::string text = entry_of(key);
-    met += reader.glance_into(entries[key], change, bytes_of(text), reader.hash_of(bytes_of(text)),
-                              ValueTarget::string(value), size)
+    met += reader.try_get_at(entries[key], change, bytes_of(text), reader.hash_of(bytes_of(text)),
+                             ValueTarget::string(value), size)
                ? 1u
                : 0u;
   }
@@ -277,17 +276,18 @@ TEST(ApproachTest, FindsNothingFromBeforeAClear) {
   ASSERT_EQ(table.put(text_of(1), text_of(2)), StatusCode::kOk);
   ASSERT_EQ(table.put("an entry of the other form", "its value"), StatusCode::kOk);
   const TableReader reader = table.reader();
-  const std::uint64_t change = reader.change_at_first();
-  const TableReader::Approach pair = reader.approach(bytes_of(text_of(1)), reader.hash_of(bytes_of(text_of(1))));
+  const std::uint64_t change = reader.load_change_first();
+  const TableReader::PrefetchCursor pair =
+      reader.begin_prefetch(bytes_of(text_of(1)), reader.hash_of(bytes_of(text_of(1))));
   const std::uint64_t hash = reader.hash_of(bytes_of("an entry of the other form"));
-  const TableReader::Approach entry = reader.approach(bytes_of("an entry of the other form"), hash);
+  const TableReader::PrefetchCursor entry = reader.begin_prefetch(bytes_of("an entry of the other form"), hash);
   std::uint64_t word = 0;
   std::uint64_t size = 0;
   std::string value;
   const auto met = [&] {
-    return std::pair(reader.glance_into(pair, change, 1, word),
-                     reader.glance_into(entry, change, bytes_of("an entry of the other form"), hash,
-                                        ValueTarget::string(value), size));
+    return std::pair(reader.try_get_at(pair, change, 1, word),
+                     reader.try_get_at(entry, change, bytes_of("an entry of the other form"), hash,
+                                       ValueTarget::string(value), size));
   };
   EXPECT_EQ(met(), std::pair(true, true));
   table.clear();
@@ -311,21 +311,21 @@ TEST(FastPathTest, FollowsNoOffsetOutsideTheArena) {
   for (const std::uint64_t offset :
        {std::uint64_t{0}, arena - 8, cell_offset(good) + 4, end, end + 8, kOffsetMask - 7}) {
     cell->store(make_cell(cell_tag(good), offset));
-    EXPECT_EQ(glance(reader, "key").outcome, Glance::kUnclear) << offset;
+    EXPECT_EQ(try_get(reader, "key").outcome, FastResult::kUnclear) << offset;
   }
   cell->store(good);
   Word& meta = *table.table().region().at<Word>(cell_offset(good));
   const std::uint64_t honest = meta.load();
   for (std::uint64_t bit = 0; bit < 64; ++bit) {
     meta.store(honest ^ std::uint64_t{1} << bit);
-    const Glanced seen = glance(reader, "key");
-    EXPECT_TRUE(seen.outcome == Glance::kUnclear || seen.value.size() <= kLongValueBytes) << bit;
+    const FastGet seen = try_get(reader, "key");
+    EXPECT_TRUE(seen.outcome == FastResult::kUnclear || seen.value.size() <= kLongValueBytes) << bit;
   }
   // The length is right, but the entry would extend beyond the arena's end.
   const std::uint64_t last = end - 16;
   table.table().region().at<Word>(last)->store(honest);
   cell->store(make_cell(cell_tag(good), last));
-  EXPECT_EQ(glance(reader, "key").outcome, Glance::kUnclear);
+  EXPECT_EQ(try_get(reader, "key").outcome, FastResult::kUnclear);
 }
 
 }  // namespace

@@ -41,7 +41,7 @@ TEST_F(Budget, AFallBelowWhatIsUsedRefusesAndKeepsTheCount) {
   EXPECT_EQ(budget_.left(), 0u);
   EXPECT_FALSE(budget_.reserve(1));
   EXPECT_EQ(header_->server_stats.memory_bytes.load(), 6 * kMiB);
-  budget_.give_back(3 * kMiB);
+  budget_.release(3 * kMiB);
   EXPECT_EQ(budget_.left(), kMiB);
   EXPECT_EQ(budget_.extent(), 4 * kMiB);
   EXPECT_TRUE(budget_.reserve(kMiB));

@@ -25,7 +25,7 @@ class ScanCursorTest : public testing::TestWithParam<Case> {
   // Reads one bucket from `cursor` on, adds its keys to `met`, and returns the next cursor. Fails if a key is returned twice.
   std::uint64_t step(std::uint64_t cursor, std::set<std::string>& met) {
     TableScan scan(reader_, {});
-    EXPECT_TRUE(scan.go_to(cursor)) << cursor;
+    EXPECT_TRUE(scan.seek(cursor)) << cursor;
     EXPECT_EQ(scan.cursor(), cursor);
     EXPECT_EQ(scan.next(), TableScan::Step::kItems);
     for (const TableScan::Item& item : scan.items()) {
@@ -52,14 +52,14 @@ TEST_P(ScanCursorTest, CursorsOnlyRiseUntilTheyEndWithZero) {
 
 TEST_P(ScanCursorTest, CursorsThatNoScanReturnsAreRefused) {
   TableScan scan(reader_, {});
-  EXPECT_FALSE(scan.go_to(std::uint64_t{1} << 53));
-  EXPECT_FALSE(scan.go_to(~std::uint64_t{0}));
+  EXPECT_FALSE(scan.seek(std::uint64_t{1} << 53));
+  EXPECT_FALSE(scan.seek(~std::uint64_t{0}));
   if (GetParam().shards < kMaxLanes) {
-    EXPECT_FALSE(scan.go_to(std::uint64_t{GetParam().shards} << 47)) << "a shard that the table does not have";
+    EXPECT_FALSE(scan.seek(std::uint64_t{GetParam().shards} << 47)) << "a shard that the table does not have";
   }
-  EXPECT_FALSE(scan.go_to(std::uint64_t{256} << 38)) << "a bucket that no segment of pairs has";
-  EXPECT_TRUE(scan.go_to(std::uint64_t{255} << 38));
-  EXPECT_TRUE(scan.go_to(std::uint64_t{1} << 52 | std::uint64_t{511} << 38));
+  EXPECT_FALSE(scan.seek(std::uint64_t{256} << 38)) << "a bucket that no segment of pairs has";
+  EXPECT_TRUE(scan.seek(std::uint64_t{255} << 38));
+  EXPECT_TRUE(scan.seek(std::uint64_t{1} << 52 | std::uint64_t{511} << 38));
 }
 
 // Against a model of the keys that are present from the first part to the last.

@@ -68,13 +68,13 @@ TEST(SplitTest, FastPathFindsOverflowedPairs) {
   ASSERT_GT(chains_of(table).overflowed_pairs, 0u);
   const TableReader reader = table.reader();
   for (std::uint64_t key = 0; key < kKeys; ++key) {
-    ASSERT_EQ(glance(reader, text_of(key)), (Glanced{TableReader::Glance::kHit, text_of(~key)})) << key;
+    ASSERT_EQ(try_get(reader, text_of(key)), (FastGet{TableReader::FastResult::kHit, text_of(~key)})) << key;
   }
   std::uint64_t misses = 0;
   for (std::uint64_t key = kKeys; key < 2 * kKeys; ++key) {
-    const Glanced seen = glance(reader, text_of(key));
-    ASSERT_NE(seen.outcome, TableReader::Glance::kHit) << key;
-    misses += seen.outcome == TableReader::Glance::kMiss ? 1 : 0;
+    const FastGet seen = try_get(reader, text_of(key));
+    ASSERT_NE(seen.outcome, TableReader::FastResult::kHit) << key;
+    misses += seen.outcome == TableReader::FastResult::kMiss ? 1 : 0;
   }
   EXPECT_GT(misses, kKeys / 2) << "the fast path must report a miss where a bucket has no overflow bucket";
 }

@@ -132,7 +132,7 @@ class StoppedReader : public testing::TestWithParam<Rewriting> {
     std::array<std::byte, sizeof(Report::value)> space;
     TableReader::Result got{};
     if (way_ == Way::kFast) {
-      got.outcome = outcome_of(reader.glance(key, reader.hash_of(key), ValueTarget::buffer(space), got.size));
+      got.outcome = outcome_of(reader.try_get(key, reader.hash_of(key), ValueTarget::buffer(space), got.size));
     } else {
       got = reader.get(key, ValueTarget::buffer(space));
     }

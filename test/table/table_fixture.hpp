@@ -227,26 +227,26 @@ inline Found get_with_end(const TableReader& reader, std::string_view key) {
   return found;
 }
 
-struct Glanced {
-  TableReader::Glance outcome;
+struct FastGet {
+  TableReader::FastResult outcome;
   std::string value;
-  bool operator==(const Glanced&) const = default;
+  bool operator==(const FastGet&) const = default;
 };
-inline Glanced glance(const TableReader& reader, std::string_view key) {
-  Glanced seen;
+inline FastGet try_get(const TableReader& reader, std::string_view key) {
+  FastGet seen;
   std::uint64_t size = 0;
   const std::uint64_t hash = reader.hash_of(bytes_of(key));
-  seen.outcome = reader.glance(bytes_of(key), hash, ValueTarget::string(seen.value), size);
+  seen.outcome = reader.try_get(bytes_of(key), hash, ValueTarget::string(seen.value), size);
   return seen;
 }
 
 // As the outcome of the slow path; kContended: a client would retry, or send a request to the server.
-inline ReadOutcome outcome_of(TableReader::Glance seen) {
-  using Glance = TableReader::Glance;
-  if (seen == Glance::kUnclear) return ReadOutcome::kContended;
-  return seen == Glance::kHit ? ReadOutcome::kHit : ReadOutcome::kMiss;
+inline ReadOutcome outcome_of(TableReader::FastResult seen) {
+  using FastResult = TableReader::FastResult;
+  if (seen == FastResult::kUnclear) return ReadOutcome::kContended;
+  return seen == FastResult::kHit ? ReadOutcome::kHit : ReadOutcome::kMiss;
 }
-inline Found as_found(Glanced seen) {
+inline Found as_found(FastGet seen) {
   const ReadOutcome outcome = outcome_of(seen.outcome);
   return {outcome, outcome == ReadOutcome::kContended ? std::string() : std::move(seen.value)};
 }

@@ -304,7 +304,7 @@ TEST_P(TableModelTest, AgreesWithAMapThroughGrowthMovesAndErasure) {
         const auto expected = model.find(key);
         const TableReader& reader = readers[static_cast<std::size_t>(i) % readers.size()];
         const Found found = get(reader, key);
-        if (const Found seen = as_found(glance(reader, key)); seen.outcome != ReadOutcome::kContended) {
+        if (const Found seen = as_found(try_get(reader, key)); seen.outcome != ReadOutcome::kContended) {
           ASSERT_EQ(seen, found) << "operation " << i;
           ++fast_reads;
         }

@@ -101,7 +101,7 @@ TEST_P(TornReadTest, AReadIsNeverTornForeignOrOlderThanOneBefore) {
       const std::uint64_t number = mine() % kHot;
       const bool by_fast_path = count % 2 == 0;
       const std::string key = key_of(number);
-      const Found result = by_fast_path ? as_found(glance(reader, key)) : get(reader, key);
+      const Found result = by_fast_path ? as_found(try_get(reader, key)) : get(reader, key);
       if (++count == 1000) ++begun;
       if (result.outcome == ReadOutcome::kContended) continue;
       if (by_fast_path) ++fast_reads;
@@ -187,7 +187,7 @@ TEST(TornReadMoveTest, AKeyThatMovesBetweenTheFormsIsAlwaysFound) {
     const TableReader reader = table.reader();
     std::uint64_t newest = 0;
     for (bool by_fast_path = false; !done; by_fast_path = !by_fast_path) {
-      const Found result = by_fast_path ? as_found(glance(reader, key)) : get(reader, key);
+      const Found result = by_fast_path ? as_found(try_get(reader, key)) : get(reader, key);
       if (result.outcome == ReadOutcome::kContended) continue;
       ++reads;
       const std::string& value = result.value;

@@ -423,7 +423,7 @@ bool Dispatcher::hold_entry(Effort& effort) {
   if (!streams_.take(channel_.end->streamed, stream.total(), table_.memory_limit())) return false;
   stream.charged = stream.total();
   stream.entry = shard_.begin_entry(stream.key_bytes, stream.value_bytes, stream.end, effort);
-  if (stream.entry == 0) streams_.give_back(channel_.end->streamed, std::exchange(stream.charged, 0));
+  if (stream.entry == 0) streams_.release(channel_.end->streamed, std::exchange(stream.charged, 0));
   return stream.entry != 0;
 }
 
@@ -545,7 +545,7 @@ void Dispatcher::drop_stream() noexcept {
   channel_.position->stream_entry.store(0, std::memory_order_release);
   if (stream.entry != 0) shard_.drop_entry(stream.entry);
   if (stream.held) pieces_.forget(place(), stream.total());
-  streams_.give_back(channel_.end->streamed, stream.charged);
+  streams_.release(channel_.end->streamed, stream.charged);
   stream.op = Op::kPadding;
   stream.entry = 0;
   stream.held = false;

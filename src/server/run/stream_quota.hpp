@@ -31,7 +31,7 @@ class StreamQuota {
     held.fetch_add(bytes, std::memory_order_relaxed);          // relaxed: as in add_within()
     held_by_all_.fetch_add(bytes, std::memory_order_relaxed);  // relaxed: likewise
   }
-  void give_back(Held& held, std::uint64_t bytes) noexcept {
+  void release(Held& held, std::uint64_t bytes) noexcept {
     give(held, bytes);
     give(held_by_all_, bytes);
   }

@@ -93,7 +93,7 @@ void remove_summary(const Region& journal, bool pieces_are_held) noexcept {
   // If this fails, the summary that is left is invalid: the table's generation has increased.
   const std::uint64_t end = end_of(journal);
   if (pieces_are_held) {
-    give_pages_back(journal.fd(), end, PieceStore::first_place(*journal.at<JournalHeader>(0)) - end);
+    free_pages(journal.fd(), end, PieceStore::first_place(*journal.at<JournalHeader>(0)) - end);
   } else {
     static_cast<void>(::ftruncate(journal.fd(), static_cast<off_t>(end)) == 0);
   }

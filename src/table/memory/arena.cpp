@@ -95,13 +95,13 @@ void SlabPool::mark_unowned(std::uint64_t first, std::uint64_t count) noexcept {
   }
 }
 
-void SlabPool::hand_out(std::uint64_t first, std::uint64_t count, SlabKind kind, std::uint32_t shard) noexcept {
+void SlabPool::assign(std::uint64_t first, std::uint64_t count, SlabKind kind, std::uint32_t shard) noexcept {
   for (std::uint64_t slab = first; slab < first + count; ++slab) {
     owners_[slab] = static_cast<std::uint8_t>(shard);
     // [slab.class] release; pairs with [slab.free]: stored (for a restart) before any block is allocated
     journal_.slab_class(slab).store(slab == first ? kind : kSlabRunRest, std::memory_order_release);
   }
-  note_run(count);
+  count_run(count);
   note_free();
   raise_generations(slab_offset(first), count * kSlabBytes);
 }
@@ -186,7 +186,7 @@ void SlabPool::grow_ahead() {
 }
 
 // For growth that would keep this thread from its other work for long; the caller of take() retries until it is done.
-void SlabPool::grow_meanwhile(std::uint64_t slabs) {
+void SlabPool::grow_in_background(std::uint64_t slabs) {
   // Set under the mutex, which the helper's job takes at its end, be it this job or one in progress.
   growing_ = true;
   if (!arena_.claim_request()) return;
@@ -208,30 +208,30 @@ void SlabPool::grow_meanwhile(std::uint64_t slabs) {
 
 // --- Taking
 
-std::uint64_t SlabPool::take(std::uint64_t count, SlabKind kind, std::uint32_t shard) {
+std::uint64_t SlabPool::allocate(std::uint64_t count, SlabKind kind, std::uint32_t shard) {
   std::unique_lock<std::mutex> lock(mutex_);
   if (count > 1) {
     loan_ends_.wait(lock, [this] { return !on_loan_; });  // it may enlarge the reserve
     follow_limit();
   }
-  const std::uint64_t first = count == 1 ? place_one() : place_run(count);
+  const std::uint64_t first = count == 1 ? find_one() : find_run(count);
   if (first == kNone || first == kLater) return first;
-  hand_out(first, count, kind, shard);
+  assign(first, count, kind, shard);
   grow_ahead();
   return first;
 }
 
-std::uint64_t SlabPool::take_below(std::uint64_t slab, SlabKind kind, std::uint32_t shard) {
+std::uint64_t SlabPool::allocate_below(std::uint64_t slab, SlabKind kind, std::uint32_t shard) {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (free_slabs_ <= singles_) return kNone;
   const std::uint64_t lower = first_free();
   if (lower > slab) return kNone;
   mark(lower, 1, false);
-  hand_out(lower, 1, kind, shard);
+  assign(lower, 1, kind, shard);
   return lower;
 }
 
-std::uint64_t SlabPool::place_one() {
+std::uint64_t SlabPool::find_one() {
   if (free_slabs_ <= singles_ && !grow_to(slabs_ + singles_ + 1 - free_slabs_)) {
     short_.store(true, std::memory_order_relaxed);  // relaxed: a hint
     return kNone;
@@ -242,7 +242,7 @@ std::uint64_t SlabPool::place_one() {
 }
 
 // Determines the place of the run, and a longer reserve if it needs one, before it takes or populates anything.
-std::uint64_t SlabPool::place_run(std::uint64_t count) {
+std::uint64_t SlabPool::find_run(std::uint64_t count) {
   if (growing_) return kLater;
   const std::uint64_t more = growable();
   adopt_populated();
@@ -267,7 +267,7 @@ std::uint64_t SlabPool::place_run(std::uint64_t count) {
     constexpr std::uint64_t kMostAtOnce = kHugePageSize / kSlabBytes;
     fits = goal <= end && !std::exchange(growth_failed_, false);
     later = fits && goal > slabs_ + kMostAtOnce;
-    if (later) grow_meanwhile(goal);
+    if (later) grow_in_background(goal);
     fits = fits && !later && grow_to(goal);
   }
   if (!fits) {
@@ -279,11 +279,11 @@ std::uint64_t SlabPool::place_run(std::uint64_t count) {
   return first;
 }
 
-void SlabPool::give_back(std::uint64_t first, std::uint64_t count) {
+void SlabPool::release(std::uint64_t first, std::uint64_t count) {
   const std::lock_guard<std::mutex> lock(mutex_);
   mark_unowned(first, count);
   mark(first, count, true);
-  forget_run(count);
+  uncount_run(count);
   note_free();
 }
 
@@ -294,13 +294,13 @@ void SlabPool::turn() noexcept {
 
 // --- The reserve
 
-std::uint64_t SlabPool::take_reserved(SlabKind kind, std::uint32_t shard) {
+std::uint64_t SlabPool::allocate_reserved(SlabKind kind, std::uint32_t shard) {
   std::unique_lock<std::mutex> lock(mutex_);
   loan_ends_.wait(lock, [this] { return free_slabs_ != 0 || !merging_; });
   if (free_slabs_ == 0) return kNone;
   const std::uint64_t slab = first_free();
   mark(slab, 1, false);
-  hand_out(slab, 1, kind, shard);
+  assign(slab, 1, kind, shard);
   return slab;
 }
 
@@ -310,7 +310,7 @@ std::uint64_t SlabPool::borrow_for_merge(SlabKind kind, std::uint32_t shard) {
   merging_ = true;
   const std::uint64_t slab = first_free();
   mark(slab, 1, false);
-  hand_out(slab, 1, kind, shard);
+  assign(slab, 1, kind, shard);
   return slab;
 }
 
@@ -325,7 +325,7 @@ std::uint64_t SlabPool::borrow_run(std::uint64_t count, std::uint32_t shard) {
   loan_ends_.wait(lock, [this] { return !on_loan_; });
   if (count > reserved_.count) return kNone;
   on_loan_ = true;
-  hand_out(reserved_.first, count, kSlabRunHead, shard);
+  assign(reserved_.first, count, kSlabRunHead, shard);
   return reserved_.first;
 }
 
@@ -337,7 +337,7 @@ bool SlabPool::exchange_run(std::uint64_t borrowed, std::uint64_t count, std::ui
   mark(old + reserved_.count, old_count - reserved_.count, true);
   reserved_.first = old;
   on_loan_ = false;
-  forget_run(old_count);
+  uncount_run(old_count);
   note_free();
   loan_ends_.notify_all();
   return true;
@@ -349,7 +349,7 @@ void SlabPool::return_run(std::uint64_t borrowed, std::uint64_t count, std::uint
   mark_unowned(old + count, old_count - count);
   mark(old + count, old_count - count, true);
   on_loan_ = false;
-  forget_run(old_count);
+  uncount_run(old_count);
   note_free();
   loan_ends_.notify_all();
 }
@@ -360,7 +360,7 @@ void SlabPool::reserve_run(Run run) noexcept {
   mark(reserved_.first, reserved_.count, false);
 }
 
-void SlabPool::note_run(std::uint64_t count) noexcept {
+void SlabPool::count_run(std::uint64_t count) noexcept {
   if (count < 2 || count >= runs_.size()) return;
   ++runs_[count];
   if (count <= most_reserved_) longest_ = std::max(longest_, count);
@@ -382,7 +382,7 @@ void SlabPool::find_longest() noexcept {
   if (longest_ < 2) longest_ = 0;
 }
 
-void SlabPool::forget_run(std::uint64_t count) noexcept {
+void SlabPool::uncount_run(std::uint64_t count) noexcept {
   if (count > 1) {
     if (count < runs_.size()) --runs_[count];
     find_longest();
@@ -456,11 +456,11 @@ std::vector<SlabPool::Move> SlabPool::moves_for_reserve() {
   return moves;
 }
 
-void SlabPool::take_for(const Move& move) noexcept {
+void SlabPool::allocate_for(const Move& move) noexcept {
   const std::lock_guard<std::mutex> lock(mutex_);
   reserve_run({});  // too short, and perhaps in the way
   mark(move.to, move.count, false);
-  hand_out(move.to, move.count, kSlabRunHead, move.shard);
+  assign(move.to, move.count, kSlabRunHead, move.shard);
 }
 
 bool SlabPool::reserve_is_short() {
@@ -518,7 +518,7 @@ void SlabPool::adopt(const ArenaCensus& census) {
     std::uint64_t end = slab + 1;
     if (census.kind(slab) == kSlabRunHead && census.owner(slab) != ArenaCensus::kNobody) {
       while (end < slabs_ && census.kind(end) == kSlabRunRest && census.owner(end) != ArenaCensus::kNobody) ++end;
-      note_run(end - slab);
+      count_run(end - slab);
     }
     slab = end;
   }
@@ -592,7 +592,7 @@ void account(Word& figure, std::int64_t bytes) noexcept {
 }  // namespace
 
 BlockAllocator::Slab* BlockAllocator::new_slab(unsigned block_class) {
-  const std::uint64_t number = pool_.take(1, kind_of_class(block_class), shard_);
+  const std::uint64_t number = pool_.allocate(1, kind_of_class(block_class), shard_);
   if (number == SlabPool::kNone) return nullptr;
   if (block_class >= kSizeClasses) {
     // It may have held entries: versions begin at 0 again. Nothing leads here, and take() has fenced.
@@ -606,7 +606,7 @@ BlockAllocator::Slab* BlockAllocator::new_slab(unsigned block_class) {
     list(*slab);
     return slab;
   } catch (const std::bad_alloc&) {
-    pool_.give_back(number, 1);
+    pool_.release(number, 1);
     return nullptr;
   }
 }
@@ -643,7 +643,7 @@ void BlockAllocator::remove_slab(std::uint64_t number) noexcept {
 // Returns an empty slab, not listed, to the pool.
 void BlockAllocator::discard(Slab& slab) noexcept {
   if (slab.block_class >= kSizeClasses) pool_.turn();
-  pool_.give_back(slab.number, 1);
+  pool_.release(slab.number, 1);
   remove_slab(slab.number);
 }
 
@@ -655,7 +655,7 @@ void BlockAllocator::adopt(const ArenaCensus& census) {
   free_bytes_ = 0;
   loan_ = {};
   set_evacuated(nullptr, false);
-  next_look_ = 0;
+  next_candidate_ = 0;
   std::uint64_t entry_bytes = 0;
   std::uint64_t overflow_bytes = 0;
   for (std::uint64_t number = 0; number < census.slabs(); ++number) {
@@ -728,9 +728,9 @@ void BlockAllocator::unlist(Slab& slab) noexcept {
 std::uint64_t BlockAllocator::allocate(std::uint64_t bytes) {
   if (bytes > kLargestBlock) {
     const std::uint64_t count = round_up(bytes, kSlabBytes) / kSlabBytes;
-    const std::uint64_t first = pool_.take(count, kSlabRunHead, shard_);
-    comes_later_ = first == SlabPool::kLater;
-    if (first == SlabPool::kNone || comes_later_) return 0;
+    const std::uint64_t first = pool_.allocate(count, kSlabRunHead, shard_);
+    run_is_coming_ = first == SlabPool::kLater;
+    if (first == SlabPool::kNone || run_is_coming_) return 0;
     account(stats_.entry_bytes, static_cast<std::int64_t>(count * kSlabBytes));
     return pool_.slab_offset(first);
   }
@@ -739,7 +739,7 @@ std::uint64_t BlockAllocator::allocate(std::uint64_t bytes) {
   Slab* slab = another ? new_slab(wanted) : partial_[wanted].back();
   if (slab == nullptr) return 0;
   const std::uint64_t offset = take_block(*slab);
-  if (another) begin_evacuation_if_worth_it();
+  if (another) consider_evacuation();
   return offset;
 }
 
@@ -770,7 +770,7 @@ void BlockAllocator::release(std::uint64_t offset, std::uint64_t bytes) noexcept
     const std::uint64_t count = round_up(bytes, kSlabBytes) / kSlabBytes;
     account(stats_.entry_bytes, -static_cast<std::int64_t>(count * kSlabBytes));
     // The old run of a loan's key becomes the reserve, or its place again: that is settled later.
-    if (!borrows_run() || number != loan_.old) pool_.give_back(number, count);
+    if (!borrows_run() || number != loan_.old) pool_.release(number, count);
     return;
   }
   Slab& slab = *slabs_[number];
@@ -817,7 +817,7 @@ std::uint64_t BlockAllocator::allocate_reserved(std::uint64_t old, std::uint64_t
     const std::uint64_t count = round_up(bytes, kSlabBytes) / kSlabBytes;
     // One slab needs no loan: the old one takes its place in the reserve.
     const std::uint64_t first =
-        count == 1 ? pool_.take_reserved(kSlabRunHead, shard_) : pool_.borrow_run(count, shard_);
+        count == 1 ? pool_.allocate_reserved(kSlabRunHead, shard_) : pool_.borrow_run(count, shard_);
     if (first == SlabPool::kNone) return 0;
     if (count > 1) {
       loan_ = {first, count, pool_.slab_of(old), round_up(old_bytes, kSlabBytes) / kSlabBytes};
@@ -836,12 +836,12 @@ std::uint64_t BlockAllocator::allocate_reserved(std::uint64_t old, std::uint64_t
       list(other);
     }
   }
-  const std::uint64_t number = pool_.take_reserved(static_cast<SlabKind>(kSlabFirstClass + wanted), shard_);
+  const std::uint64_t number = pool_.allocate_reserved(static_cast<SlabKind>(kSlabFirstClass + wanted), shard_);
   if (number == SlabPool::kNone) return 0;
   try {
     set_evacuated(add_slab(number, wanted), true);
   } catch (const std::bad_alloc&) {
-    pool_.give_back(number, 1);
+    pool_.release(number, 1);
     return 0;
   }
   return take_block(*evacuated_);
@@ -894,7 +894,7 @@ std::uint64_t BlockAllocator::slabs_to_empty() const noexcept {
 }
 
 // A slab of the reserve that a kill has left with an entry in it: the block to which this was to move may be a larger one.
-BlockAllocator::Slab* BlockAllocator::left_in_the_reserve() noexcept {
+BlockAllocator::Slab* BlockAllocator::slab_in_reserve() noexcept {
   bool larger = false;  // is there a free block of a larger class?
   for (unsigned size_class = kSizeClasses; size_class-- > 0;) {
     for (Slab* slab : partial_[size_class]) {
@@ -921,7 +921,7 @@ unsigned BlockAllocator::sparsest_class() const noexcept {
 }
 
 // Holes are filled again by entries of their size. But when sizes change they stay, and the table would grow forever.
-void BlockAllocator::begin_evacuation_if_worth_it() noexcept {
+void BlockAllocator::consider_evacuation() noexcept {
   constexpr std::uint64_t kToleratedPart = 16;  // of the used bytes
   // Free slabs elsewhere: more than is populated ahead, or the table would grow before a slab is emptied.
   constexpr std::uint64_t kEnough = kHugePageSize * 3 / 2;
@@ -934,7 +934,7 @@ bool BlockAllocator::begin_evacuation() {
   constexpr std::size_t kMostLooks = 32;  // a class may have thousands of slabs, and each access is a cache miss
   const unsigned size_class = sparsest_class();
   if (size_class == kSizeClasses) {
-    Slab* const left = pool_.reserve_is_short() ? left_in_the_reserve() : nullptr;
+    Slab* const left = pool_.reserve_is_short() ? slab_in_reserve() : nullptr;
     if (left == nullptr) return false;
     unlist(*left);
     set_evacuated(left, true);
@@ -943,7 +943,7 @@ bool BlockAllocator::begin_evacuation() {
   const std::vector<Slab*>& partial = partial_[size_class];
   Slab* sparsest = nullptr;
   for (std::size_t look = 0; look < std::min(kMostLooks, partial.size()); ++look) {
-    Slab* slab = partial[next_look_++ % partial.size()];
+    Slab* slab = partial[next_candidate_++ % partial.size()];
     if (sparsest == nullptr || slab->used < sparsest->used) sparsest = slab;
   }
   unlist(*sparsest);
@@ -968,7 +968,7 @@ bool BlockAllocator::end_evacuation() noexcept {
   } else if (slab.used < slab.blocks) {
     list(slab);
   }
-  begin_evacuation_if_worth_it();
+  consider_evacuation();
   return emptied;
 }
 

@@ -143,9 +143,9 @@ class SlabPool {
 
   // At a restart: unused slabs are free.
   void adopt(const ArenaCensus& census);
-  void give_back_rest() noexcept {
-    generation_area_.give_back_rest();
-    arena_.give_back_rest();
+  void free_rest() noexcept {
+    generation_area_.free_rest();
+    arena_.free_rest();
   }
   // The reverse: records the runs that are in use, each with the shard that took it.
   void report(ArenaCensus& census) const;
@@ -155,17 +155,17 @@ class SlabPool {
   // `count` adjacent slabs for `shard`, marked `kind` in the journal (the first one; the rest as kSlabRunRest). The reserve
   // is kept. kNone: no memory, and nothing was populated for it. kLater: the helper thread populates memory for a long run;
   // the caller retries.
-  std::uint64_t take(std::uint64_t count, SlabKind kind, std::uint32_t shard);
+  std::uint64_t allocate(std::uint64_t count, SlabKind kind, std::uint32_t shard);
   // A free slab that lies below `slab`, without touching the reserve. kNone: there is none.
-  std::uint64_t take_below(std::uint64_t slab, SlabKind kind, std::uint32_t shard);
+  std::uint64_t allocate_below(std::uint64_t slab, SlabKind kind, std::uint32_t shard);
   // Of a slab that has held buckets: after a turn().
-  void give_back(std::uint64_t first, std::uint64_t count);
+  void release(std::uint64_t first, std::uint64_t count);
   // Turns the change word.
   void turn() noexcept;
 
   // From the reserve: one slab, which the shard returns before it takes the next one from there. kNone: there is none.
-  std::uint64_t take_reserved(SlabKind kind, std::uint32_t shard);
-  // For a merge of segments, which returns two slabs: from the reserve, if that is whole, by one shard at a time; take_reserved()
+  std::uint64_t allocate_reserved(SlabKind kind, std::uint32_t shard);
+  // For a merge of segments, which returns two slabs: from the reserve, if that is whole, by one shard at a time; allocate_reserved()
   // waits for it. Its end: when the two are returned. kNone: not now.
   std::uint64_t borrow_for_merge(SlabKind kind, std::uint32_t shard);
   void end_merge() noexcept;
@@ -186,7 +186,7 @@ class SlabPool {
   };
   std::vector<Move> moves_for_reserve();
   // Takes free slabs for a run. The caller must then return the old place or the new one.
-  void take_for(const Move& move) noexcept;
+  void allocate_for(const Move& move) noexcept;
 
   std::uint64_t slab_offset(std::uint64_t slab) const noexcept { return arena_offset_ + slab * kSlabBytes; }
   std::uint64_t slab_of(std::uint64_t offset) const noexcept { return (offset - arena_offset_) / kSlabBytes; }
@@ -224,13 +224,13 @@ class SlabPool {
     std::uint64_t count = 0;
   };
 
-  std::uint64_t place_one();
-  std::uint64_t place_run(std::uint64_t count);
+  std::uint64_t find_one();
+  std::uint64_t find_run(std::uint64_t count);
   std::uint64_t first_free() noexcept;
   std::uint64_t find(std::uint64_t count, std::uint64_t beyond, std::uint64_t end) const noexcept;
   bool grow_to(std::uint64_t slabs);
   void grow_ahead();
-  void grow_meanwhile(std::uint64_t slabs);
+  void grow_in_background(std::uint64_t slabs);
   std::uint64_t room() noexcept;
   std::uint64_t growable() noexcept;
   bool populate(std::uint64_t bytes);
@@ -238,9 +238,9 @@ class SlabPool {
   void note_free() noexcept;
   void mark(std::uint64_t first, std::uint64_t count, bool is_free) noexcept;
   void mark_unowned(std::uint64_t first, std::uint64_t count) noexcept;
-  void hand_out(std::uint64_t first, std::uint64_t count, SlabKind kind, std::uint32_t shard) noexcept;
-  void note_run(std::uint64_t count) noexcept;
-  void forget_run(std::uint64_t count) noexcept;
+  void assign(std::uint64_t first, std::uint64_t count, SlabKind kind, std::uint32_t shard) noexcept;
+  void count_run(std::uint64_t count) noexcept;
+  void uncount_run(std::uint64_t count) noexcept;
   void fit_reserve() noexcept;
   void follow_limit() noexcept;
   void find_longest() noexcept;
@@ -302,7 +302,7 @@ class BlockAllocator {
   // there is no reserve, or the old block is smaller.
   std::uint64_t allocate_reserved(std::uint64_t old, std::uint64_t old_bytes, std::uint64_t bytes);
   // Did the last allocate() fail because memory for a run is still being populated?
-  bool comes_later() const noexcept { return comes_later_; }
+  bool comes_later() const noexcept { return run_is_coming_; }
   // A block of a larger class, where one is free already. 0: there is none.
   std::uint64_t allocate_in_larger(std::uint64_t bytes) noexcept;
   // The size of an entry's block, in bytes.
@@ -341,7 +341,7 @@ class BlockAllocator {
   // Returns the empty slabs that are kept for the next block of their class.
   void trim() noexcept;
   // Begins to empty a slab, if much is free in sparse ones.
-  void begin_evacuation_if_worth_it() noexcept;
+  void consider_evacuation() noexcept;
   // May there be some?
   bool keeps_empty() const noexcept { return keeps_empty_; }
 
@@ -369,7 +369,7 @@ class BlockAllocator {
   Slab* new_slab(unsigned block_class);
   std::uint64_t take_block(Slab& slab) noexcept;
   void set_evacuated(Slab* slab, bool into_larger) noexcept;
-  Slab* left_in_the_reserve() noexcept;
+  Slab* slab_in_reserve() noexcept;
   Slab* add_slab(std::uint64_t number, unsigned block_class);
   void release_block(Slab& slab, std::uint64_t offset) noexcept;
   void remove_slab(std::uint64_t number) noexcept;
@@ -384,13 +384,13 @@ class BlockAllocator {
   std::vector<Slab*> partial_[kBlockClasses];  // slabs with a free block; there is room for all slabs of the class
   std::size_t owned_[kBlockClasses] = {};
   std::uint64_t free_blocks_[kBlockClasses] = {};
-  std::uint64_t free_bytes_ = 0;  // in those of the size classes
-  std::size_t next_look_ = 0;     // where begin_evacuation() continues its search
-  Slab* evacuated_ = nullptr;     // not listed
-  bool into_larger_ = false;      // it is a slab of the reserve: its entries may move to larger blocks
+  std::uint64_t free_bytes_ = 0;    // in those of the size classes
+  std::size_t next_candidate_ = 0;  // where begin_evacuation() continues its search
+  Slab* evacuated_ = nullptr;       // not listed
+  bool into_larger_ = false;        // it is a slab of the reserve: its entries may move to larger blocks
   bool unsettled_ = false;
   bool keeps_empty_ = false;
-  bool comes_later_ = false;
+  bool run_is_coming_ = false;
   Loan loan_;
   unsigned next_block_ = 0;                   // of it
   std::vector<std::unique_ptr<Slab>> slabs_;  // by slab number; null if another shard's

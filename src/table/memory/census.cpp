@@ -70,7 +70,7 @@ bool ArenaCensus::count_block(std::uint32_t shard, std::uint64_t offset) {
   return within % size == 0 && use(slab, shard, within / size, kSlabBytes / size);
 }
 
-std::vector<std::uint64_t> ArenaCensus::take_back_misfits(const std::byte* table) {
+std::vector<std::uint64_t> ArenaCensus::uncount_misfits(const std::byte* table) {
   constexpr std::uint64_t kSlabsWorthAThread = 1000;
   const std::uint64_t threads =
       std::clamp<std::uint64_t>(slabs() / kSlabsWorthAThread, 1, std::max(1u, std::thread::hardware_concurrency()));
@@ -79,18 +79,18 @@ std::vector<std::uint64_t> ArenaCensus::take_back_misfits(const std::byte* table
     std::vector<std::jthread> others;
     for (std::uint64_t i = 1; i < threads; ++i) {
       others.emplace_back([this, table, i, threads, &part = parts[i]] {
-        take_back_misfits(table, slabs() * i / threads, slabs() * (i + 1) / threads, part);
+        uncount_misfits(table, slabs() * i / threads, slabs() * (i + 1) / threads, part);
       });
     }
-    take_back_misfits(table, 0, slabs() / threads, parts[0]);
+    uncount_misfits(table, 0, slabs() / threads, parts[0]);
   }
   std::vector<std::uint64_t> all;
   for (const auto& part : parts) all.insert(all.end(), part.begin(), part.end());
   return all;
 }
 
-void ArenaCensus::take_back_misfits(const std::byte* table, std::uint64_t first, std::uint64_t last,
-                                    std::vector<std::uint64_t>& misfits) {
+void ArenaCensus::uncount_misfits(const std::byte* table, std::uint64_t first, std::uint64_t last,
+                                  std::vector<std::uint64_t>& misfits) {
   for (std::uint64_t slab = first; slab < last; ++slab) {
     if (owners_[slab] == kNobody || kinds_[slab] < kSlabFirstClass) continue;
     const unsigned expected = kinds_[slab] - unsigned{kSlabFirstClass};

@@ -3,14 +3,14 @@
 //
 //   count…()            in the order of the buckets, using the journal's class of the slab: no entry is read, which would
 //                       be a cache miss each
-//   take_back_misfits() then every block in the order of the memory: does the size of its entry belong to this block's class?
+//   uncount_misfits() then every block in the order of the memory: does the size of its entry belong to this block's class?
 //
 // Invariants
 // 1. A block or overflow bucket is counted once: a second path to it is rejected, as is any offset at which its slab
 //    has no block.
 // 2. Counting changes nothing in the region or the journal.
 //
-// Threads: any number may count at once. take_back_misfits() starts threads of its own.
+// Threads: any number may count at once. uncount_misfits() starts threads of its own.
 #pragma once
 
 #include <cstddef>
@@ -56,7 +56,7 @@ class ArenaCensus {
   }
 
   // Blocks that were counted but hold no entry of their size are uncounted. Returns their offsets, in order.
-  std::vector<std::uint64_t> take_back_misfits(const std::byte* table);
+  std::vector<std::uint64_t> uncount_misfits(const std::byte* table);
 
   std::uint64_t slabs() const noexcept { return kinds_.size(); }
   std::uint8_t kind(std::uint64_t slab) const noexcept { return kinds_[slab]; }     // as in the journal
@@ -69,8 +69,8 @@ class ArenaCensus {
   static constexpr std::uint64_t kUsedWords = kSlabBytes / kSmallestBlock / 64;
   static constexpr std::uint64_t words_of(std::uint8_t kind) noexcept { return (blocks_of(kind) + 63) / 64; }
   bool belongs_to(std::uint64_t slab, std::uint32_t shard) noexcept;
-  void take_back_misfits(const std::byte* table, std::uint64_t first, std::uint64_t last,
-                         std::vector<std::uint64_t>& misfits);
+  void uncount_misfits(const std::byte* table, std::uint64_t first, std::uint64_t last,
+                       std::vector<std::uint64_t>& misfits);
   bool use(std::uint64_t slab, std::uint32_t shard, std::uint64_t block, std::uint64_t blocks);
 
   std::uint64_t arena_offset_;

@@ -51,7 +51,7 @@ std::uint64_t MemoryBudget::extent() const noexcept {
   return std::max(limit(), std::min(stats_.memory_bytes.load(kRelaxed), header_.max_memory));
 }
 
-void MemoryBudget::give_back(std::uint64_t bytes) noexcept { stats_.memory_bytes.fetch_sub(bytes, kRelaxed); }
+void MemoryBudget::release(std::uint64_t bytes) noexcept { stats_.memory_bytes.fetch_sub(bytes, kRelaxed); }
 
 void MemoryBudget::count_huge(std::uint64_t bytes) noexcept { stats_.huge_page_bytes.fetch_add(bytes, kRelaxed); }
 
@@ -91,9 +91,9 @@ bool GrowingArea::extend_once(std::uint64_t bytes) {
   }
   while (region_.populate_quietly(offset_ + have, step) != 0) {
     const std::uint64_t least = std::min(step, round_up(bytes - have, std::uint64_t{kPageSize}));
-    budget_.give_back(step - least);
+    budget_.release(step - least);
     if (least == step) {
-      budget_.give_back(step);
+      budget_.release(step);
       budget_.count_failure();
       return false;
     }

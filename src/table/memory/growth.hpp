@@ -25,7 +25,7 @@ class MemoryBudget {
 
   // Of the bytes, `due` belong to what is withheld for the directory that reserves them.
   bool reserve(std::uint64_t bytes, std::uint64_t due = 0) noexcept;
-  void give_back(std::uint64_t bytes) noexcept;
+  void release(std::uint64_t bytes) noexcept;
   void count_huge(std::uint64_t bytes) noexcept;
   void count_failure() noexcept;
   // At a restart: sets the populated bytes.
@@ -84,9 +84,9 @@ class GrowingArea {
   bool extend_to(std::uint64_t bytes);
   // Frees pages after that prefix, which exist if a program has mapped the whole file and read there. Call before
   // anything grows.
-  void give_back_rest() noexcept {
+  void free_rest() noexcept {
     if (const std::uint64_t have = round_up(populated(), std::uint64_t{kPageSize}); have < max_bytes_) {
-      region_.give_back(offset_ + have, max_bytes_ - have);
+      region_.free_pages(offset_ + have, max_bytes_ - have);
     }
   }
 

@@ -20,8 +20,8 @@ constexpr auto kAcquire = std::memory_order_acquire;
 
 // One attempt takes less than a microsecond; a chain that changed under this many of them, with yields to its writer in
 // between, is busy for milliseconds.
-constexpr unsigned kLooks = 1024;
-constexpr unsigned kLooksPerTurn = 32;
+constexpr unsigned kAttempts = 1024;
+constexpr unsigned kAttemptsPerYield = 32;
 
 // Before suspects are examined again: the first pause is for a writer on another cpu, the last one for a writer that is
 // preempted by other threads of its cpu.
@@ -72,16 +72,16 @@ TableCheck::Home TableCheck::home_of(std::uint64_t hash, const Place& place, con
   if (segment_at(place.form, place.shard, index) == segment) return Home::kHere;
   const bool moved = twin_phase(directory.twin) == kTwinPurge && state_depth(directory.state) > 0 &&
                      segment_at(place.form, place.shard, index ^ 1) == segment;
-  return moved ? Home::kMovedOn : Home::kElsewhere;
+  return moved ? Home::kMoved : Home::kElsewhere;
 }
 
 // --- Examining one chain ---------------------------------------------------------------------------------------------
 
-TableCheck::Look TableCheck::look(const Place& place, Chain& chain) {
+TableCheck::Outcome TableCheck::examine(const Place& place, Chain& chain) {
   for (unsigned i = 1;; ++i) {
-    const Look result = look_once(place, chain);
-    if (result != Look::kContended || i == kLooks) return result;
-    if (i % kLooksPerTurn == 0) {
+    const Outcome result = examine_once(place, chain);
+    if (result != Outcome::kContended || i == kAttempts) return result;
+    if (i % kAttemptsPerYield == 0) {
       std::this_thread::yield();
     } else {
       cpu_relax();
@@ -89,7 +89,7 @@ TableCheck::Look TableCheck::look(const Place& place, Chain& chain) {
   }
 }
 
-TableCheck::Look TableCheck::look_once(const Place& place, Chain& chain) {
+TableCheck::Outcome TableCheck::examine_once(const Place& place, Chain& chain) {
   chain.keys = chain.lapsed = 0;
   chain.faults.clear();
   chain.overflow.clear();
@@ -99,20 +99,20 @@ TableCheck::Look TableCheck::look_once(const Place& place, Chain& chain) {
   // [change.check] acquire; pairs with [change.turn], [fill.clear]
   at.change = reader_.header().change.load(kAcquire);
   at.directory = directory_of(place.form, place.shard);
-  if ((at.directory.state & kStateClosed) != 0) return Look::kClosed;
+  if ((at.directory.state & kStateClosed) != 0) return Outcome::kClosed;
   at.segment = depth_is_valid(at.directory.state)
                    ? segment_at(place.form, place.shard, directory_index(at.directory.state, place.fraction))
                    : 0;
-  if (at.segment == 0) return Look::kContended;  // the walk reports it
+  if (at.segment == 0) return Outcome::kContended;  // the walk reports it
   if (place.form == Form::kPairs) {
-    look_at_pairs(place, at, chain);
+    examine_pairs(place, at, chain);
   } else {
-    look_at_entries(place, at, chain);
+    examine_entries(place, at, chain);
   }
   std::atomic_thread_fence(kAcquire);  // [check.same] acquire; pairs with [pair.reuse]
   // relaxed: after the acquire loads of unchanged()
-  if (!unchanged() || reader_.header().change.load(kRelaxed) != at.change) return Look::kContended;
-  return place.form == Form::kPairs ? Look::kDone : look_for_pairs_of(place, chain);
+  if (!unchanged() || reader_.header().change.load(kRelaxed) != at.change) return Outcome::kContended;
+  return place.form == Form::kPairs ? Outcome::kDone : find_pairs_of(place, chain);
 }
 
 bool TableCheck::unchanged() const noexcept {
@@ -121,7 +121,7 @@ bool TableCheck::unchanged() const noexcept {
   });
 }
 
-void TableCheck::look_at_pairs(const Place& place, const At& at, Chain& chain) {
+void TableCheck::examine_pairs(const Place& place, const At& at, Chain& chain) {
   const PairBucket* bucket = reader_.at<PairBucket>(at.segment) + place.bucket;
   chain.primary = &bucket->header;
   for (unsigned length = 1;; ++length) {
@@ -139,7 +139,7 @@ void TableCheck::look_at_pairs(const Place& place, const At& at, Chain& chain) {
       const std::uint64_t key = bucket->keys[place_in_bucket - 1].load(kRelaxed);
       const std::uint64_t offset = offset_of(&bucket->keys[place_in_bucket - 1]);
       const Home home = home_of(reader_.hash_.of_word(key), place, at.directory, at.segment);
-      if (home == Home::kMovedOn) continue;
+      if (home == Home::kMoved) continue;
       ++chain.keys;
       if (home == Home::kElsewhere) {
         chain.faults.push_back({"a key does not belong to the bucket that contains it", offset});
@@ -165,7 +165,7 @@ void TableCheck::look_at_pairs(const Place& place, const At& at, Chain& chain) {
   }
 }
 
-void TableCheck::look_at_entries(const Place& place, const At& at, Chain& chain) {
+void TableCheck::examine_entries(const Place& place, const At& at, Chain& chain) {
   const EntryBucket* bucket = reader_.at<EntryBucket>(at.segment) + place.bucket;
   chain.primary = &bucket->header;
   entries_seen_.clear();
@@ -181,7 +181,7 @@ void TableCheck::look_at_entries(const Place& place, const At& at, Chain& chain)
       if (cell == 0) continue;
       const std::uint64_t offset = offset_of(&bucket->cells[i]);
       if (!is_link(cell)) {
-        look_at_cell(place, at, cell, offset, chain);
+        examine_cell(place, at, cell, offset, chain);
       } else if (i + 1 != kPlaces) {
         chain.faults.push_back({"a link is not in the last cell", offset});
       } else {
@@ -200,7 +200,7 @@ void TableCheck::look_at_entries(const Place& place, const At& at, Chain& chain)
   }
 }
 
-void TableCheck::look_at_cell(const Place& place, const At& at, std::uint64_t cell, std::uint64_t offset_of_cell,
+void TableCheck::examine_cell(const Place& place, const At& at, std::uint64_t cell, std::uint64_t offset_of_cell,
                               Chain& chain) {
   const TableView view = reader_.view();
   const auto wrong = [&](const char* what) { chain.faults.push_back({what, offset_of_cell}); };
@@ -229,7 +229,7 @@ void TableCheck::look_at_cell(const Place& place, const At& at, std::uint64_t ce
   copy_key(entry, key_);
   const std::uint64_t hash = reader_.hash_of({key_.data(), key_.size()});
   const Home home = home_of(hash, place, at.directory, at.segment);
-  if (home == Home::kMovedOn) return;
+  if (home == Home::kMoved) return;
   ++chain.keys;
   if (home == Home::kElsewhere) wrong("a key does not belong to the bucket that contains it");
   if (cell_tag(cell) != tag_of(hash)) wrong("a cell's tag is not that of its key");
@@ -250,24 +250,24 @@ void TableCheck::look_at_cell(const Place& place, const At& at, std::uint64_t ce
 
 // Are 8-byte keys of the entries among the pairs, too? The entries' header is checked again afterwards, so that both forms
 // are seen at one moment.
-TableCheck::Look TableCheck::look_for_pairs_of(const Place& place, Chain& entries) {
-  if (entries.words.empty()) return Look::kDone;
+TableCheck::Outcome TableCheck::find_pairs_of(const Place& place, Chain& entries) {
+  if (entries.words.empty()) return Outcome::kDone;
   Chain pairs;
   for (const std::uint64_t word : entries.words) {
     const std::uint64_t hash = reader_.hash_.of_word(word);
     const Spread spread = spread_over_shards(hash, reader_.shard_count_);
     if (spread.shard != place.shard) continue;  // already reported as a fault
     if (!depth_is_valid(directory_of(Form::kPairs, place.shard).state)) continue;
-    const Look looked =
-        look_once({Form::kPairs, place.shard, segment_bucket<PairBucket>(hash), spread.fraction}, pairs);
-    if (looked != Look::kDone) return looked;
+    const Outcome outcome =
+        examine_once({Form::kPairs, place.shard, segment_bucket<PairBucket>(hash), spread.fraction}, pairs);
+    if (outcome != Outcome::kDone) return outcome;
     if (std::ranges::find(pairs.words, word) == pairs.words.end()) continue;
     const Word& header = *entries.primary;
     std::atomic_thread_fence(kAcquire);  // [check.both] acquire; pairs with [chain.raise]
-    if (header.load(kRelaxed) != entries.header) return Look::kContended;  // relaxed: after the fence
+    if (header.load(kRelaxed) != entries.header) return Outcome::kContended;  // relaxed: after the fence
     entries.faults.push_back({"a key is in both forms", offset_of(&header)});
   }
-  return Look::kDone;
+  return Outcome::kDone;
 }
 
 // --- Walking over all chains -----------------------------------------------------------------------------------------
@@ -296,7 +296,7 @@ TableCheck::Report TableCheck::run() {
   for (std::uint32_t shard = 0; shard < reader_.shard_count_ && !report_.closed; ++shard) {
     counted.push_back(walk(shard, true));
   }
-  if (!report_.closed) look_again();
+  if (!report_.closed) examine_again();
   for (std::uint32_t shard = 0; shard < counted.size() && !report_.closed; ++shard) compare(shard, counted[shard]);
   return std::move(report_);
 }
@@ -339,22 +339,22 @@ void TableCheck::walk_form(Form form, std::uint32_t shard, bool record, Counted&
 }
 
 void TableCheck::visit(const Place& place, bool record, Chain& chain, Counted& counted) {
-  const Look looked = look(place, chain);
-  if (looked == Look::kClosed) report_.closed = true;
-  if (looked == Look::kContended) counted.quiet = false;
-  if (looked == Look::kDone) (place.form == Form::kPairs ? counted.pair_keys : counted.entry_keys) += chain.keys;
+  const Outcome outcome = examine(place, chain);
+  if (outcome == Outcome::kClosed) report_.closed = true;
+  if (outcome == Outcome::kContended) counted.quiet = false;
+  if (outcome == Outcome::kDone) (place.form == Form::kPairs ? counted.pair_keys : counted.entry_keys) += chain.keys;
   if (!record) return;
   ++report_.buckets;
-  if (looked == Look::kContended) busy_.push_back(place);
-  if (looked != Look::kDone) return;
+  if (outcome == Outcome::kContended) busy_.push_back(place);
+  if (outcome != Outcome::kDone) return;
   report_.entries += chain.keys;
   report_.lapsed += chain.lapsed;
   if (!chain.faults.empty()) suspects_.push_back(place);
-  claim(place, chain);
+  record_owners(place, chain);
 }
 
 // Records the owners of the overflow buckets, and which of them were also seen in another chain.
-void TableCheck::claim(const Place& place, const Chain& chain) {
+void TableCheck::record_owners(const Place& place, const Chain& chain) {
   const std::uint64_t lines = (place.form == Form::kPairs ? sizeof(PairBucket) : sizeof(EntryBucket)) / kCacheLine;
   for (const std::uint64_t offset : chain.overflow) {
     for (std::uint64_t line = offset / kCacheLine; line < offset / kCacheLine + lines; ++line) {
@@ -371,7 +371,7 @@ void TableCheck::claim(const Place& place, const Chain& chain) {
 bool TableCheck::still_shared(const Shared& shared) {
   const auto holds = [&](const Place& place, Chain& chain) {
     const std::uint64_t bytes = place.form == Form::kPairs ? sizeof(PairBucket) : sizeof(EntryBucket);
-    return look(place, chain) == Look::kDone && std::ranges::any_of(chain.overflow, [&](std::uint64_t offset) {
+    return examine(place, chain) == Outcome::kDone && std::ranges::any_of(chain.overflow, [&](std::uint64_t offset) {
              return shared.offset >= offset && shared.offset < offset + bytes;
            });
   };
@@ -383,7 +383,7 @@ bool TableCheck::still_shared(const Shared& shared) {
 }
 
 // Keeps only the faults that are found in every further attempt.
-void TableCheck::look_again() {
+void TableCheck::examine_again() {
   Chain chain;
   std::vector<std::string> found;
   for (const auto pause : kPauses) {
@@ -393,14 +393,14 @@ void TableCheck::look_again() {
     std::uint64_t unsure = 0;
     std::vector<Place> still_wrong;
     std::vector<Place> still_busy;
-    const auto look_at = [&](const Place& place, bool was_busy) {
-      const Look looked = look(place, chain);
-      if (looked == Look::kClosed) report_.closed = true;
-      if (looked == Look::kContended) {
+    const auto examine_place = [&](const Place& place, bool was_busy) {
+      const Outcome outcome = examine(place, chain);
+      if (outcome == Outcome::kClosed) report_.closed = true;
+      if (outcome == Outcome::kContended) {
         (was_busy ? still_busy : still_wrong).push_back(place);
         ++unsure;
       }
-      if (looked != Look::kDone) return;
+      if (outcome != Outcome::kDone) return;
       if (was_busy) report_.entries += chain.keys;
       if (was_busy) report_.lapsed += chain.lapsed;
       if (chain.faults.empty()) return;
@@ -409,8 +409,8 @@ void TableCheck::look_again() {
         found.push_back(describe(place) + ": " + fault.what + " (offset " + std::to_string(fault.offset) + ")");
       }
     };
-    for (const Place& place : suspects_) look_at(place, false);
-    for (const Place& place : busy_) look_at(place, true);
+    for (const Place& place : suspects_) examine_place(place, false);
+    for (const Place& place : busy_) examine_place(place, true);
     suspects_ = std::move(still_wrong);
     busy_ = std::move(still_busy);
     report_.busy_buckets = unsure;

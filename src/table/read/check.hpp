@@ -58,7 +58,7 @@ class TableCheck {
     const char* what;
     std::uint64_t offset;  // of the faulty bucket, cell or entry
   };
-  enum class Look : std::uint8_t { kDone, kContended, kClosed };
+  enum class Outcome : std::uint8_t { kDone, kContended, kClosed };
   // The result of examining a chain once.
   struct Chain {
     const Word* primary = nullptr;
@@ -74,7 +74,7 @@ class TableCheck {
     Place second;
     std::uint64_t offset;
   };
-  enum class Home : std::uint8_t { kHere, kMovedOn, kElsewhere };
+  enum class Home : std::uint8_t { kHere, kMoved, kElsewhere };
   // Figures that change when a shard is written to.
   struct Counters {
     std::uint64_t change = 0;
@@ -109,27 +109,27 @@ class TableCheck {
   Home home_of(std::uint64_t hash, const Place& place, const Directory& directory,
                std::uint64_t segment) const noexcept;
 
-  Look look(const Place& place, Chain& chain);
-  Look look_once(const Place& place, Chain& chain);
+  Outcome examine(const Place& place, Chain& chain);
+  Outcome examine_once(const Place& place, Chain& chain);
   // What examining a chain needs besides its place.
   struct At {
     Directory directory;
     std::uint64_t segment;
     std::uint64_t change;
   };
-  void look_at_pairs(const Place& place, const At& at, Chain& chain);
-  void look_at_entries(const Place& place, const At& at, Chain& chain);
-  void look_at_cell(const Place& place, const At& at, std::uint64_t cell, std::uint64_t offset_of_cell, Chain& chain);
+  void examine_pairs(const Place& place, const At& at, Chain& chain);
+  void examine_entries(const Place& place, const At& at, Chain& chain);
+  void examine_cell(const Place& place, const At& at, std::uint64_t cell, std::uint64_t offset_of_cell, Chain& chain);
   bool unchanged() const noexcept;
-  Look look_for_pairs_of(const Place& place, Chain& entries);
+  Outcome find_pairs_of(const Place& place, Chain& entries);
   bool still_shared(const Shared& shared);
 
   Counters counters_of(std::uint32_t shard) const noexcept;
   Counted walk(std::uint32_t shard, bool record);
   void walk_form(Form form, std::uint32_t shard, bool record, Counted& counted);
   void visit(const Place& place, bool record, Chain& chain, Counted& counted);
-  void claim(const Place& place, const Chain& chain);
-  void look_again();
+  void record_owners(const Place& place, const Chain& chain);
+  void examine_again();
   void compare(std::uint32_t shard, Counted counted);
   std::string describe(const Place& place) const;
 

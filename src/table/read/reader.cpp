@@ -189,7 +189,7 @@ TableReader::Result TableReader::result(Step step, const Lookup& lookup, std::ui
       return {0, ReadOutcome::kClosed, round};
     case Step::kOutOfMemory:
       return {0, ReadOutcome::kOutOfMemory, round};
-    case Step::kAgain:
+    case Step::kRetry:
       break;
   }
   return {0, ReadOutcome::kContended, round};
@@ -211,12 +211,12 @@ bool TableReader::same_change(const Lookup& lookup) const noexcept {
 }
 
 // No entry of this shard ever had an 8-byte key: a miss among the pairs is the answer, if they did not change meanwhile.
-TableReader::Step TableReader::miss_in_pairs(const Lookup& lookup) const noexcept {
+TableReader::Step TableReader::validate_miss_in_pairs(const Lookup& lookup) const noexcept {
   std::atomic_thread_fence(kAcquire);  // [pair.miss] acquire; pairs with [pair.insert]
-  return pairs_unchanged(lookup) && same_change(lookup) ? Step::kMiss : Step::kAgain;
+  return pairs_unchanged(lookup) && same_change(lookup) ? Step::kMiss : Step::kRetry;
 }
 
-[[gnu::always_inline]] inline TableReader::Step TableReader::look_in_pairs(Lookup& lookup) const noexcept {
+[[gnu::always_inline]] inline TableReader::Step TableReader::find_in_pairs(Lookup& lookup) const noexcept {
   lookup.pair_headers = 0;
   lookup.change = header().change.load(kAcquire);  // [change.read] acquire; pairs with [change.turn], [fill.clear]
   const std::uint64_t state =
@@ -233,14 +233,14 @@ TableReader::Step TableReader::miss_in_pairs(const Lookup& lookup) const noexcep
     const std::uint64_t header = bucket->header.load(kAcquire);
     lookup.pairs_seen[lookup.pair_headers++] = {&bucket->header, header};
     if (!is_of_fill(header, lookup.change)) [[unlikely]] {
-      return length == 0 ? Step::kMiss : Step::kAgain;  // stale since a clear: empty; in mid-chain: the bucket moved
+      return length == 0 ? Step::kMiss : Step::kRetry;  // stale since a clear: empty; in mid-chain: the bucket moved
     }
     const unsigned found = match_keys(*bucket, key, width_) & static_cast<unsigned>(header & kOccupiedMask);
     if (found != 0) {
       const std::uint64_t value =
           bucket->values[first_place(found) - 1].load(kRelaxed);  // relaxed: one word, checked below
       std::atomic_thread_fence(kAcquire);                         // [pair.check] acquire; pairs with [pair.reuse]
-      if (!unchanged(bucket->header, header, lookup.change)) return Step::kAgain;
+      if (!unchanged(bucket->header, header, lookup.change)) return Step::kRetry;
       lookup.size = 8;
       if (!lookup.target.wanted()) return Step::kHit;
       return lookup.target.take_word(value) ? Step::kHit : Step::kTooSmall;
@@ -249,22 +249,22 @@ TableReader::Step TableReader::miss_in_pairs(const Lookup& lookup) const noexcep
       return Step::kMiss;
     bucket = overflow_of(*bucket);
   }
-  return Step::kAgain;
+  return Step::kRetry;
 }
 
-// glance_at_pair() from the second bucket of a chain: hits only, as a miss would need the headers of the whole chain.
-[[gnu::noinline]] std::optional<std::uint64_t> TableReader::glance_at_overflow(const PairBucket& primary,
-                                                                               std::uint64_t key,
-                                                                               std::uint64_t change) const noexcept {
+// try_get_pair() from the second bucket of a chain: hits only, as a miss would need the headers of the whole chain.
+[[gnu::noinline]] std::optional<std::uint64_t> TableReader::find_in_overflow(const PairBucket& primary,
+                                                                             std::uint64_t key,
+                                                                             std::uint64_t change) const noexcept {
   const PairBucket* bucket = &primary;
   for (unsigned length = 1; length < kMaxChain; ++length) {
     bucket = overflow_of(*bucket);
     if (bucket == nullptr) return std::nullopt;
     std::uint64_t seen;
     std::uint64_t value;
-    const Glance there = glance_into(*bucket, key, change, seen, value);
-    if (there == Glance::kHit) return value;
-    if (there == Glance::kUnclear || (seen & kOverflowBit) == 0) return std::nullopt;
+    const FastResult outcome = find_in_bucket(*bucket, key, change, seen, value);
+    if (outcome == FastResult::kHit) return value;
+    if (outcome == FastResult::kUnclear || (seen & kOverflowBit) == 0) return std::nullopt;
   }
   return std::nullopt;
 }
@@ -274,18 +274,18 @@ TableReader::Result TableReader::get_with_end(std::span<const std::byte> key, st
   if (key.size() != 8) return get_entry(key, hash, target, end);
   Lookup lookup(key, target, *this, hash);
   for (std::uint32_t round = 0; round < kRounds; ++round) {
-    Step step = look_in_pairs(lookup);
+    Step step = find_in_pairs(lookup);
     if (step == Step::kMiss) {
-      step = (lookup.pair_state & kStateMixed) == 0 ? miss_in_pairs(lookup) : look_in_entries(lookup);
+      step = (lookup.pair_state & kStateMixed) == 0 ? validate_miss_in_pairs(lookup) : find_in_entries(lookup);
     }
-    if (step != Step::kAgain) [[likely]] {
+    if (step != Step::kRetry) [[likely]] {
       end = lookup.end;
       return result(step, lookup, round);
     }
     if (is_behind()) extend();
     cpu_relax();
   }
-  return result(Step::kAgain, lookup, kRounds);
+  return result(Step::kRetry, lookup, kRounds);
 }
 
 TableReader::Result TableReader::get_entry(std::span<const std::byte> key, std::uint64_t hash,
@@ -293,25 +293,25 @@ TableReader::Result TableReader::get_entry(std::span<const std::byte> key, std::
   Lookup lookup(key, target, *this, hash);
   for (std::uint32_t round = 0; round < kRounds; ++round) {
     lookup.change = header().change.load(kAcquire);  // [change.read] acquire; pairs with [change.turn], [fill.clear]
-    const Step step = look_in_entries(lookup);
-    if (step != Step::kAgain) {
+    const Step step = find_in_entries(lookup);
+    if (step != Step::kRetry) {
       end = lookup.end;
       return result(step, lookup, round);
     }
     if (is_behind()) extend();
     cpu_relax();
   }
-  return result(Step::kAgain, lookup, kRounds);
+  return result(Step::kRetry, lookup, kRounds);
 }
 
-TableReader::Step TableReader::look_in_entries(Lookup& lookup) const noexcept {
+TableReader::Step TableReader::find_in_entries(Lookup& lookup) const noexcept {
   const std::uint64_t state =
       lookup.shard->words->entry_state.load(kAcquire);  // [state.entries] acquire; pairs with [segment.depth]
   if ((state & kStateClosed) != 0) [[unlikely]]
     return Step::kClosed;
   const EntryBucket* const first = bucket_at<EntryBucket>(*lookup.shard, state, lookup.fraction, lookup.hash);
   if (first == nullptr) [[unlikely]]
-    return Step::kAgain;
+    return Step::kRetry;
   const EntryBucket& primary = *first;
   // [entry.header] acquire; pairs with [chain.raise]: before the first cell of the chain
   const std::uint64_t version = primary.header.load(kAcquire);
@@ -320,30 +320,30 @@ TableReader::Step TableReader::look_in_entries(Lookup& lookup) const noexcept {
   const auto is_unchanged_miss = [&]() noexcept {
     std::atomic_thread_fence(kAcquire);  // [entry.miss] acquire; pairs with [cell.swing]
     const bool same = pairs_unchanged(lookup) && unchanged(primary.header, version, lookup.change);
-    return same ? Step::kMiss : Step::kAgain;
+    return same ? Step::kMiss : Step::kRetry;
   };
 
   lookup.end = kNoEnd;
   const EntryBucket* bucket = &primary;
   if (is_of_fill(version, lookup.change)) {
     for (unsigned length = 0;; ++length) {
-      if (length == kMaxChain) return Step::kAgain;
+      if (length == kMaxChain) return Step::kRetry;
       for (unsigned found = match_tags(*bucket, tag, width_); found != 0; found &= found - 1) {
         // [cell.load] acquire; pairs with [cell.swing]: the entry is at least as new as the cell
         const std::uint64_t cell = bucket->cells[first_place(found) - 1].load(kAcquire);
-        if (cell_tag(cell) != tag) return Step::kAgain;  // changed since it matched
+        if (cell_tag(cell) != tag) return Step::kRetry;  // changed since it matched
         EntryView entry;
-        if (!view.entry_at(cell_offset(cell), entry)) return Step::kAgain;
+        if (!view.entry_at(cell_offset(cell), entry)) return Step::kRetry;
         if (entry.key_bytes != lookup.key.size()) continue;
-        if (!view.contains_all_of(entry)) return Step::kAgain;
+        if (!view.contains_all_of(entry)) return Step::kRetry;
         if (!key_equals(entry.key(), lookup.key)) continue;
         if (entry.has_end) [[unlikely]] {
-          const Step step = compare_end(entry, lookup.end);
-          if (step == Step::kAgain) return step;
+          const Step step = check_end(entry, lookup.end);
+          if (step == Step::kRetry) return step;
           if (step == Step::kMiss) {
             // A header that has not changed does not show that the entry is linked: the cell is swung first.
             // [cell.load] acquire; pairs with [cell.swing]
-            if (bucket->cells[first_place(found) - 1].load(kAcquire) != cell) return Step::kAgain;
+            if (bucket->cells[first_place(found) - 1].load(kAcquire) != cell) return Step::kRetry;
             return is_unchanged_miss();
           }
         }
@@ -353,7 +353,7 @@ TableReader::Step TableReader::look_in_entries(Lookup& lookup) const noexcept {
       const std::uint64_t last = bucket->cells[kPlaces - 1].load(kAcquire);
       if (!is_link(last)) break;
       bucket = view.entry_bucket_at(cell_offset(last));
-      if (bucket == nullptr) return Step::kAgain;
+      if (bucket == nullptr) return Step::kRetry;
     }
   }
   return is_unchanged_miss();
@@ -361,19 +361,19 @@ TableReader::Step TableReader::look_in_entries(Lookup& lookup) const noexcept {
 
 // Of an entry that has the word of an end. kHit: the clock is before it; kMiss: it has passed, and had at a moment of this read.
 // The entry may have another use by now, as its bytes may; the caller's checks decide. `end`: kNoEnd, or a moment.
-TableReader::Step TableReader::compare_end(const EntryView& entry, std::uint64_t& end) noexcept {
+TableReader::Step TableReader::check_end(const EntryView& entry, std::uint64_t& end) noexcept {
   // [end.read] acquire; pairs with [end.value]: the clock is read after it
   const std::uint64_t word = entry.end().load(kAcquire);
   end = word == kNeverEnds ? kNoEnd : word;
   if (word == kNeverEnds || coarse_monotonic_ms() < word) return Step::kHit;
   std::atomic_thread_fence(kAcquire);  // [end.check] acquire; pairs with [end.value]
   // It may have been given a later end before the clock was read.
-  return entry.end().load(kRelaxed) == word ? Step::kMiss : Step::kAgain;  // relaxed: after the fence
+  return entry.end().load(kRelaxed) == word ? Step::kMiss : Step::kRetry;  // relaxed: after the fence
 }
 
 // Of an entry on the fast path, at `place` of the arena: has it a key of this length, and an end that has not passed?
-bool TableReader::ends_later(std::uint64_t meta, std::uint64_t place, std::uint64_t key_bytes,
-                             std::uint64_t populated) const noexcept {
+bool TableReader::has_later_end(std::uint64_t meta, std::uint64_t place, std::uint64_t key_bytes,
+                                std::uint64_t populated) const noexcept {
   constexpr std::uint64_t kFlags = kEntryHasEnd | kEntryReserved;
   if (meta_key_bytes(meta) != key_bytes || (meta & kFlags) != kEntryHasEnd) return false;
   if (place + end_place(meta) + sizeof(Word) > populated) return false;
@@ -392,55 +392,56 @@ TableReader::Step TableReader::copy_value(Lookup& lookup, const EntryBucket& pri
   const std::byte* value = entry.value();
   const std::uint64_t value_bytes = entry.value_bytes;
   lookup.size = value_bytes;
-  if (!lookup.target.wanted()) return still_linked() ? Step::kHit : Step::kAgain;
+  if (!lookup.target.wanted()) return still_linked() ? Step::kHit : Step::kRetry;
 
   if (value_bytes > kLongValueBytes) {
     const auto& generation = at<PageGeneration>(generations_offset_)[(entry.offset - arena_offset_) / kPageSize];
     const std::uint64_t before = generation.load(kAcquire);  // [generation.read] acquire; pairs with [generation.raise]
-    if (!still_linked()) return Step::kAgain;                // from here, generation and length are this entry's
+    if (!still_linked()) return Step::kRetry;                // from here, generation and length are this entry's
     if (!lookup.target.fits(value_bytes)) return Step::kTooSmall;
     std::byte* to = lookup.target.room(value_bytes);
     if (to == nullptr) return Step::kOutOfMemory;
     copy_shared(to, value, value_bytes);
     std::atomic_thread_fence(kAcquire);  // [generation.check] acquire; pairs with [generation.raise]
-    return generation.load(kRelaxed) == before ? Step::kHit : Step::kAgain;  // relaxed: after the fence
+    return generation.load(kRelaxed) == before ? Step::kHit : Step::kRetry;  // relaxed: after the fence
   }
 
-  if (!lookup.target.fits(value_bytes)) return still_linked() ? Step::kTooSmall : Step::kAgain;
+  if (!lookup.target.fits(value_bytes)) return still_linked() ? Step::kTooSmall : Step::kRetry;
   std::byte* to = lookup.target.room(value_bytes);
   if (to == nullptr) return Step::kOutOfMemory;
   copy_shared_value(to, value, value_bytes);
-  return still_linked() ? Step::kHit : Step::kAgain;
+  return still_linked() ? Step::kHit : Step::kRetry;
 }
 
 // --- Several keys at once, and all of them ---------------------------------------------------------------------------
 
-void TableReader::go_on(Approach& approach, std::span<const std::byte> key, std::uint64_t hash) const noexcept {
-  const void* const from = std::exchange(approach.further, nullptr);
-  if (approach.pairs != nullptr) {
-    const PairBucket& bucket = from != nullptr ? *static_cast<const PairBucket*>(from) : *approach.pairs;
+void TableReader::continue_prefetch(PrefetchCursor& cursor, std::span<const std::byte> key,
+                                    std::uint64_t hash) const noexcept {
+  const void* const from = std::exchange(cursor.next, nullptr);
+  if (cursor.pairs != nullptr) {
+    const PairBucket& bucket = from != nullptr ? *static_cast<const PairBucket*>(from) : *cursor.pairs;
     std::uint64_t word;
     std::memcpy(&word, key.data(), sizeof word);
     // relaxed: a hint
     if ((bucket.header.load(kRelaxed) & kOverflowBit) == 0 || match_keys(bucket, word, width_) != 0) return;
     const PairBucket* further = overflow_of(bucket);
-    if (further != nullptr) ask_for(further, sizeof *further);
-    approach.further = further;
-  } else if (approach.entries != nullptr) {
-    const EntryBucket& bucket = from != nullptr ? *static_cast<const EntryBucket*>(from) : *approach.entries;
+    if (further != nullptr) prefetch_lines(further, sizeof *further);
+    cursor.next = further;
+  } else if (cursor.entries != nullptr) {
+    const EntryBucket& bucket = from != nullptr ? *static_cast<const EntryBucket*>(from) : *cursor.entries;
     const unsigned found = match_tags(bucket, tag_of(hash), width_);
     const std::uint64_t cell =
         bucket.cells[found != 0 ? first_place(found) - 1 : kPlaces - 1].load(kRelaxed);  // relaxed: a hint
     if (found == 0 && !is_link(cell)) return;
     const std::uint64_t place = cell_offset(cell) - arena_offset_;
-    // [arena.clamp-approach] acquire; pairs with [arena.grow]
+    // [arena.clamp-prefetch] acquire; pairs with [arena.grow]
     if (place >= header_arena(kAcquire)) return;
     const std::byte* next = at<std::byte>(arena_offset_ + place);
     if (found != 0) {
-      ask_for(next, 2 * kCacheLine);  // most entries whole
+      prefetch_lines(next, 2 * kCacheLine);  // most entries whole
     } else if (place % sizeof(EntryBucket) == 0) {
-      ask_for(next, sizeof(EntryBucket));
-      approach.further = next;
+      prefetch_lines(next, sizeof(EntryBucket));
+      cursor.next = next;
     }
   }
 }

@@ -56,11 +56,11 @@ class ValueTarget {
   bool fits(std::size_t size) const noexcept { return grows() || size <= capacity_; }
   // The destination for `size` bytes; they fit. Null when a string cannot grow. (For a buffer of 0 bytes: not null.)
   std::byte* room(std::size_t size) const noexcept {
-    std::byte* place = room_at_a_glance(size);
+    std::byte* place = room_or_null(size);
     return place == nullptr && !grows() ? &nowhere_ : place;
   }
   // The same, but also null for a buffer without an address.
-  std::byte* room_at_a_glance(std::size_t size) const noexcept { return grows() ? resized(*text_, size) : data_; }
+  std::byte* room_or_null(std::size_t size) const noexcept { return grows() ? resized(*text_, size) : data_; }
   // Stores a value of 8 bytes; false when it does not fit.
   [[gnu::always_inline]] bool take_word(std::uint64_t value) const noexcept {
     if (grows()) {
@@ -124,47 +124,48 @@ class TableReader {
   // For gets of several keys at once: the lookup of each, one step at a time, so that the cache misses of all keys at a step
   // overlap. A step prefetches what the next one reads. It is a hint where to find the key, no more: nothing that
   // is seen on the way is trusted later.
-  struct Approach {
+  struct PrefetchCursor {
     const PairBucket* pairs = nullptr;  // the first bucket: one of the two, or neither
     const EntryBucket* entries = nullptr;
-    const void* further = nullptr;  // the next bucket of the chain, if there is one
+    const void* next = nullptr;  // the next bucket of the chain, if there is one
   };
   // First step: finds the bucket.
-  [[gnu::always_inline]] Approach approach(std::span<const std::byte> key, std::uint64_t hash) const noexcept {
-    Approach approach;
+  [[gnu::always_inline]] PrefetchCursor begin_prefetch(std::span<const std::byte> key,
+                                                       std::uint64_t hash) const noexcept {
+    PrefetchCursor cursor;
     if (key.size() == 8) {
-      const Spot<PairBucket> spot = spot_of<PairBucket>(hash);
+      const FirstBucket<PairBucket> spot = first_bucket<PairBucket>(hash);
       if (spot.bucket == nullptr) [[unlikely]]
-        return approach;
-      ask_for(spot.bucket, sizeof *spot.bucket);
-      approach.pairs = spot.bucket;
+        return cursor;
+      prefetch_lines(spot.bucket, sizeof *spot.bucket);
+      cursor.pairs = spot.bucket;
     } else {
-      const Spot<EntryBucket> spot = spot_of<EntryBucket>(hash);
+      const FirstBucket<EntryBucket> spot = first_bucket<EntryBucket>(hash);
       if (spot.bucket == nullptr) [[unlikely]]
-        return approach;
-      ask_for(spot.bucket, sizeof *spot.bucket);
-      approach.entries = spot.bucket;
+        return cursor;
+      prefetch_lines(spot.bucket, sizeof *spot.bucket);
+      cursor.entries = spot.bucket;
     }
-    return approach;
+    return cursor;
   }
   // The next step, from a bucket that is in the cache: to the entry, or the next bucket.
-  void go_on(Approach& approach, std::span<const std::byte> key, std::uint64_t hash) const noexcept;
+  void continue_prefetch(PrefetchCursor& cursor, std::span<const std::byte> key, std::uint64_t hash) const noexcept;
   // The fast path at the bucket of the first step, which came to one, and at its chain if it is one of entries; true: a hit.
-  // `change`: change_at_first(), called before the first step. None if that word has changed since: the bucket's memory may
+  // `change`: load_change_first(), called before the first step. None if that word has changed since: the bucket's memory may
   // have another use by now.
-  [[gnu::always_inline]] bool glance_into(const Approach& approach, std::uint64_t change, std::uint64_t key,
-                                          std::uint64_t& value) const noexcept {
+  [[gnu::always_inline]] bool try_get_at(const PrefetchCursor& cursor, std::uint64_t change, std::uint64_t key,
+                                         std::uint64_t& value) const noexcept {
     std::uint64_t seen;
-    return glance_into(*approach.pairs, key, change, seen, value) == Glance::kHit;
+    return find_in_bucket(*cursor.pairs, key, change, seen, value) == FastResult::kHit;
   }
-  [[gnu::always_inline]] bool glance_into(const Approach& approach, std::uint64_t change,
-                                          std::span<const std::byte> key, std::uint64_t hash, const ValueTarget& target,
-                                          std::uint64_t& size) const noexcept {
+  [[gnu::always_inline]] bool try_get_at(const PrefetchCursor& cursor, std::uint64_t change,
+                                         std::span<const std::byte> key, std::uint64_t hash, const ValueTarget& target,
+                                         std::uint64_t& size) const noexcept {
     std::uint64_t seen;
-    return glance_into(*approach.entries, key, hash, target, change, seen, size) == Glance::kHit;
+    return find_in_chain(*cursor.entries, key, hash, target, change, seen, size) == FastResult::kHit;
   }
   // The change word, before anything else is loaded.
-  std::uint64_t change_at_first() const noexcept {
+  std::uint64_t load_change_first() const noexcept {
     return header().change.load(std::memory_order_acquire);  // [change.first] acquire; pairs with [change.turn]
   }
 
@@ -178,57 +179,57 @@ class TableReader {
   //
   // Inlined by force: a processor overlaps the memory accesses of as many gets as its window of instructions (some hundreds)
   // holds, so from memory a get that is a third shorter is a third faster.
-  enum class Glance : std::uint8_t { kHit, kMiss, kUnclear };
+  enum class FastResult : std::uint8_t { kHit, kMiss, kUnclear };
 
   // `size` is the value's, for kHit.
-  [[gnu::always_inline]] Glance glance(std::span<const std::byte> key, std::uint64_t hash, const ValueTarget& target,
-                                       std::uint64_t& size) const noexcept {
-    if (key.size() != 8) return glance_at_entry(key, hash, target, size);
+  [[gnu::always_inline]] FastResult try_get(std::span<const std::byte> key, std::uint64_t hash,
+                                            const ValueTarget& target, std::uint64_t& size) const noexcept {
+    if (key.size() != 8) return try_get_entry(key, hash, target, size);
     std::uint64_t word;
     std::uint64_t value;
     std::memcpy(&word, key.data(), sizeof word);
-    const Glance seen = glance_at_pair(word, hash, value);
+    const FastResult seen = try_get_pair(word, hash, value);
     size = sizeof value;
-    if (seen != Glance::kHit || !target.wanted()) [[unlikely]]
+    if (seen != FastResult::kHit || !target.wanted()) [[unlikely]]
       return seen;
-    return target.take_word(value) ? Glance::kHit : Glance::kUnclear;
+    return target.take_word(value) ? FastResult::kHit : FastResult::kUnclear;
   }
   // The pair of an 8-byte key.
-  [[gnu::always_inline]] Glance glance_at_pair(std::uint64_t key, std::uint64_t hash,
-                                               std::uint64_t& value) const noexcept {
-    const std::uint64_t change = change_at_first();
-    const Spot<PairBucket> spot = spot_of<PairBucket>(hash);
+  [[gnu::always_inline]] FastResult try_get_pair(std::uint64_t key, std::uint64_t hash,
+                                                 std::uint64_t& value) const noexcept {
+    const std::uint64_t change = load_change_first();
+    const FirstBucket<PairBucket> spot = first_bucket<PairBucket>(hash);
     if (spot.bucket == nullptr) [[unlikely]]
-      return Glance::kUnclear;
+      return FastResult::kUnclear;
     const PairBucket& bucket = *spot.bucket;
     __builtin_prefetch(&bucket.link);  // the value's line, before the keys' line has arrived
     std::uint64_t seen;
-    const Glance there = glance_into(bucket, key, change, seen, value);
-    if (there != Glance::kMiss) [[likely]]
-      return there;
+    const FastResult outcome = find_in_bucket(bucket, key, change, seen, value);
+    if (outcome != FastResult::kMiss) [[likely]]
+      return outcome;
     if ((seen & kOverflowBit) != 0) {
-      const std::optional<std::uint64_t> further = glance_at_overflow(bucket, key, change);
+      const std::optional<std::uint64_t> further = find_in_overflow(bucket, key, change);
       value = further.value_or(0);
-      return further ? Glance::kHit : Glance::kUnclear;
+      return further ? FastResult::kHit : FastResult::kUnclear;
     }
-    if ((spot.state & kStateMixed) != 0) return Glance::kUnclear;
+    if ((spot.state & kStateMixed) != 0) return FastResult::kUnclear;
     std::atomic_thread_fence(std::memory_order_acquire);  // [pair.miss-pair] acquire; pairs with [pair.insert]
-    return unchanged(bucket.header, seen, change) ? Glance::kMiss : Glance::kUnclear;
+    return unchanged(bucket.header, seen, change) ? FastResult::kMiss : FastResult::kUnclear;
   }
 
   // The entry of a key of any other length. `size` is the value's, for kHit.
-  [[gnu::always_inline]] Glance glance_at_entry(std::span<const std::byte> key, std::uint64_t hash,
-                                                const ValueTarget& target, std::uint64_t& size) const noexcept {
-    const std::uint64_t change = change_at_first();
-    const Spot<EntryBucket> spot = spot_of<EntryBucket>(hash);
+  [[gnu::always_inline]] FastResult try_get_entry(std::span<const std::byte> key, std::uint64_t hash,
+                                                  const ValueTarget& target, std::uint64_t& size) const noexcept {
+    const std::uint64_t change = load_change_first();
+    const FirstBucket<EntryBucket> spot = first_bucket<EntryBucket>(hash);
     if (spot.bucket == nullptr) [[unlikely]]
-      return Glance::kUnclear;
+      return FastResult::kUnclear;
     std::uint64_t seen;
-    const Glance there = glance_into(*spot.bucket, key, hash, target, change, seen, size);
-    if (there != Glance::kMiss) [[likely]]
-      return there;
+    const FastResult outcome = find_in_chain(*spot.bucket, key, hash, target, change, seen, size);
+    if (outcome != FastResult::kMiss) [[likely]]
+      return outcome;
     std::atomic_thread_fence(std::memory_order_acquire);  // [entry.miss-entry] acquire; pairs with [cell.swing]
-    return unchanged(spot.bucket->header, seen, change) ? Glance::kMiss : Glance::kUnclear;
+    return unchanged(spot.bucket->header, seen, change) ? FastResult::kMiss : FastResult::kUnclear;
   }
 
   std::uint32_t shard_of(std::span<const std::byte> key) const noexcept {
@@ -272,7 +273,7 @@ class TableReader {
     Limit entry_words;
   };
 
-  enum class Step : std::uint8_t { kHit, kMiss, kTooSmall, kAgain, kClosed, kOutOfMemory };
+  enum class Step : std::uint8_t { kHit, kMiss, kTooSmall, kRetry, kClosed, kOutOfMemory };
 
   // Are a bucket's header and the change word what they were? The caller has fenced. The change word last: its raise follows
   // whatever made memory available that then could be given any header.
@@ -284,12 +285,12 @@ class TableReader {
   }
   // Where the fast path reads: the first bucket of a hash in one form, and the state that selects it.
   template <typename Bucket>
-  struct Spot {
+  struct FirstBucket {
     const Bucket* bucket;  // null: the state or the directory leads out of the table
     std::uint64_t state;
   };
   template <typename Bucket>
-  [[gnu::always_inline]] Spot<Bucket> spot_of(std::uint64_t hash) const noexcept {
+  [[gnu::always_inline]] FirstBucket<Bucket> first_bucket(std::uint64_t hash) const noexcept {
     const Shard* shard = shards_;
     std::uint64_t fraction = hash;
     if (shard_count_ != 1) [[unlikely]] {
@@ -299,7 +300,7 @@ class TableReader {
     }
     constexpr bool kPairs = std::is_same_v<Bucket, PairBucket>;
     const Word& state_word = kPairs ? shard->words->pair_state : shard->words->entry_state;
-    // [state.glance] acquire; pairs with [segment.depth]
+    // [state.fast] acquire; pairs with [segment.depth]
     const std::uint64_t state = state_word.load(std::memory_order_acquire);
     return {bucket_at<Bucket>(*shard, state, fraction, hash), state};
   }
@@ -336,30 +337,30 @@ class TableReader {
   }
   // Prefetches so many bytes from the begin of a line into the second-level cache: the first-level cache can have few lines
   // in flight at once (24 in a Zen 4 core), and the next request waits for one of them.
-  [[gnu::always_inline]] static void ask_for(const void* begin, std::size_t bytes) noexcept {
+  [[gnu::always_inline]] static void prefetch_lines(const void* begin, std::size_t bytes) noexcept {
     for (std::size_t line = 0; line < bytes; line += kCacheLine) {
       __builtin_prefetch(static_cast<const std::byte*>(begin) + line, 0, 2);
     }
   }
   // kMiss: not in this bucket, whose header was `seen`; not validated.
-  [[gnu::always_inline]] Glance glance_into(const PairBucket& bucket, std::uint64_t key, std::uint64_t change,
-                                            std::uint64_t& seen, std::uint64_t& value) const noexcept {
+  [[gnu::always_inline]] FastResult find_in_bucket(const PairBucket& bucket, std::uint64_t key, std::uint64_t change,
+                                                   std::uint64_t& seen, std::uint64_t& value) const noexcept {
     // [pair.header-pair] acquire; pairs with [pair.insert]
     seen = bucket.header.load(std::memory_order_acquire);
     const unsigned found = match_keys(bucket, key, width_) & static_cast<unsigned>(seen & kOccupiedMask);
     if (!is_of_fill(seen, change)) [[unlikely]]
-      return Glance::kUnclear;
+      return FastResult::kUnclear;
     if (found == 0) [[unlikely]]
-      return Glance::kMiss;
+      return FastResult::kMiss;
     // relaxed: one word, checked below
     value = bucket.values[first_place(found) - 1].load(std::memory_order_relaxed);
     std::atomic_thread_fence(std::memory_order_acquire);  // [pair.check-pair] acquire; pairs with [pair.reuse]
-    return unchanged(bucket.header, seen, change) ? Glance::kHit : Glance::kUnclear;
+    return unchanged(bucket.header, seen, change) ? FastResult::kHit : FastResult::kUnclear;
   }
   // kMiss: not in the chain of this bucket, whose header was `seen`; not validated.
-  [[gnu::always_inline]] Glance glance_into(const EntryBucket& primary, std::span<const std::byte> key,
-                                            std::uint64_t hash, const ValueTarget& target, std::uint64_t change,
-                                            std::uint64_t& seen, std::uint64_t& size) const noexcept {
+  [[gnu::always_inline]] FastResult find_in_chain(const EntryBucket& primary, std::span<const std::byte> key,
+                                                  std::uint64_t hash, const ValueTarget& target, std::uint64_t change,
+                                                  std::uint64_t& seen, std::uint64_t& size) const noexcept {
     // Loaded once: the compiler would load them again after each comparison.
     const std::byte* const arena = arena_;
     const VectorWidth width = width_;
@@ -367,7 +368,7 @@ class TableReader {
     // [entry.header-entry] acquire; pairs with [chain.raise]
     seen = primary.header.load(std::memory_order_acquire);
     if (!is_of_fill(seen, change)) [[unlikely]]
-      return Glance::kUnclear;
+      return FastResult::kUnclear;
     // [arena.clamp-entry] acquire; pairs with [arena.grow]
     const std::uint64_t populated = header_arena(std::memory_order_acquire);
     const EntryBucket* bucket = &primary;
@@ -375,9 +376,9 @@ class TableReader {
     for (unsigned length = 1; found == 0; ++length) {
       // [cell.last-entry] acquire; pairs with [cell.link]
       const std::uint64_t last = bucket->cells[kPlaces - 1].load(std::memory_order_acquire);
-      if (!is_link(last)) return Glance::kMiss;
+      if (!is_link(last)) return FastResult::kMiss;
       const std::uint64_t place = cell_offset(last) - arena_offset_;  // far outside if it lies before the arena
-      if (length == kMaxChain || place >= populated || place % sizeof(EntryBucket) != 0) return Glance::kUnclear;
+      if (length == kMaxChain || place >= populated || place % sizeof(EntryBucket) != 0) return FastResult::kUnclear;
       bucket = reinterpret_cast<const EntryBucket*>(arena + place);
       found = match_tags(*bucket, tag, width);
     }
@@ -385,40 +386,40 @@ class TableReader {
     const std::uint64_t cell = bucket->cells[first_place(found) - 1].load(std::memory_order_acquire);
     const std::uint64_t place = cell_offset(cell) - arena_offset_;  // far outside if it lies before the arena
     if (cell_tag(cell) != tag || place >= populated || place % 8 != 0) [[unlikely]]
-      return Glance::kUnclear;
+      return FastResult::kUnclear;
     const std::byte* entry = arena + place;
     // relaxed: [cell.load-entry] orders it
     const std::uint64_t meta = reinterpret_cast<const Word*>(entry)->load(std::memory_order_relaxed);
     const std::uint64_t value_bytes = meta_value_bytes(meta);
     // The key's length, and no flag but that of an end, which has not passed. The slow path decides about one that has.
     constexpr std::uint64_t kDecides = 0xffff | kEntryHasEnd | kEntryReserved;
-    if ((meta & kDecides) + 1 != key.size() && !ends_later(meta, place, key.size(), populated)) [[unlikely]]
-      return Glance::kUnclear;
+    if ((meta & kDecides) + 1 != key.size() && !has_later_end(meta, place, key.size(), populated)) [[unlikely]]
+      return FastResult::kUnclear;
     if (value_bytes > kLongValueBytes || place + entry_bytes(key.size(), value_bytes) > populated ||
         !key_equals(entry + kEntryMetaBytes, key)) [[unlikely]]
-      return Glance::kUnclear;
+      return FastResult::kUnclear;
     if (target.wanted()) {
-      std::byte* to = target.fits(value_bytes) ? target.room_at_a_glance(value_bytes) : nullptr;
+      std::byte* to = target.fits(value_bytes) ? target.room_or_null(value_bytes) : nullptr;
       if (to == nullptr) [[unlikely]]
-        return Glance::kUnclear;
+        return FastResult::kUnclear;
       copy_short_value(to, entry + kEntryMetaBytes + key.size(), value_bytes, width);
     }
     std::atomic_thread_fence(std::memory_order_acquire);  // [entry.check-entry] acquire; pairs with [chain.raise]
     size = value_bytes;
-    return unchanged(primary.header, seen, change) ? Glance::kHit : Glance::kUnclear;
+    return unchanged(primary.header, seen, change) ? FastResult::kHit : FastResult::kUnclear;
   }
-  std::optional<std::uint64_t> glance_at_overflow(const PairBucket& primary, std::uint64_t key,
-                                                  std::uint64_t change) const noexcept;
+  std::optional<std::uint64_t> find_in_overflow(const PairBucket& primary, std::uint64_t key,
+                                                std::uint64_t change) const noexcept;
   Result get_entry(std::span<const std::byte> key, std::uint64_t hash, const ValueTarget& target,
                    std::uint64_t& end) const noexcept;
-  Step look_in_pairs(Lookup& lookup) const noexcept;
-  Step miss_in_pairs(const Lookup& lookup) const noexcept;
-  Step look_in_entries(Lookup& lookup) const noexcept;
-  bool ends_later(std::uint64_t meta, std::uint64_t place, std::uint64_t key_bytes,
-                  std::uint64_t populated) const noexcept;
+  Step find_in_pairs(Lookup& lookup) const noexcept;
+  Step validate_miss_in_pairs(const Lookup& lookup) const noexcept;
+  Step find_in_entries(Lookup& lookup) const noexcept;
+  bool has_later_end(std::uint64_t meta, std::uint64_t place, std::uint64_t key_bytes,
+                     std::uint64_t populated) const noexcept;
   Step copy_value(Lookup& lookup, const EntryBucket& primary, std::uint64_t header,
                   const EntryView& entry) const noexcept;
-  static Step compare_end(const EntryView& entry, std::uint64_t& end) noexcept;
+  static Step check_end(const EntryView& entry, std::uint64_t& end) noexcept;
   bool pairs_unchanged(const Lookup& lookup) const noexcept;
   bool same_change(const Lookup& lookup) const noexcept;
   // The next bucket of a chain; null when the link is invalid, as the bucket was changed meanwhile.

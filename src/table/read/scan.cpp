@@ -29,7 +29,7 @@ std::uint64_t TableScan::cursor() const noexcept {
   return place << kFractionBits | fraction_ >> (64 - kFractionBits);
 }
 
-bool TableScan::go_to(std::uint64_t cursor) noexcept {
+bool TableScan::seek(std::uint64_t cursor) noexcept {
   const std::uint64_t place = cursor >> kFractionBits;
   const bool words = place >> (kShardBits + kBucketBits) == 0;
   const std::uint64_t shard = place >> kBucketBits & (kMaxLanes - 1);
@@ -65,7 +65,7 @@ bool TableScan::within(std::uint64_t hash, std::uint64_t last) const noexcept {
   return fraction >= fraction_ && fraction <= last;
 }
 
-bool TableScan::wanted(const std::string& key) const noexcept {
+bool TableScan::has_prefix(const std::string& key) const noexcept {
   return std::string_view(key).starts_with(
       std::string_view(reinterpret_cast<const char*>(prefix_.data()), prefix_.size()));
 }
@@ -99,8 +99,8 @@ TableScan::Step TableScan::next() {
   std::atomic_thread_fence(kAcquire);  // [scan.check] acquire; pairs with [pair.reuse]
   // relaxed: after the acquire loads of unchanged()
   if (!seen || !unchanged() || reader_.header().change.load(kRelaxed) != change) return Step::kContended;
-  if (both) leave_out_halves_of_moves();
-  std::erase_if(items_, [this](const Item& item) { return !wanted(item.key); });
+  if (both) drop_halves_of_moves();
+  std::erase_if(items_, [this](const Item& item) { return !has_prefix(item.key); });
   advance(last);
   return Step::kItems;
 }
@@ -166,9 +166,9 @@ bool TableScan::read_entries(std::uint64_t segment, std::uint64_t number, std::u
       if (entry.has_end) {
         std::uint64_t end;
         if (!view.contains_all_of(entry)) return false;
-        const TableReader::Step step = TableReader::compare_end(entry, end);
+        const TableReader::Step step = TableReader::check_end(entry, end);
         // [cell.scan] acquire; pairs with [cell.swing]: what has lapsed is left out only while it is linked
-        if (step == TableReader::Step::kAgain || bucket->cells[place].load(kAcquire) != cell) return false;
+        if (step == TableReader::Step::kRetry || bucket->cells[place].load(kAcquire) != cell) return false;
         if (step == TableReader::Step::kMiss) continue;
       }
       Item item;
@@ -184,7 +184,7 @@ bool TableScan::read_entries(std::uint64_t segment, std::uint64_t number, std::u
 }
 
 // In the middle of its move a key is in both forms, and no header has changed yet: the pair decides.
-void TableScan::leave_out_halves_of_moves() {
+void TableScan::drop_halves_of_moves() {
   const auto pairs = items_.begin();
   const auto entries = std::find_if(pairs, items_.end(), [](const Item& item) { return !item.is_pair; });
   const auto is_half = [pairs, entries](const Item& item) {

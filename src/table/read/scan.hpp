@@ -50,7 +50,7 @@ class TableScan {
   // Of the fraction, the bits that can begin a segment: a shard has fewer than 2^34 segments.
   std::uint64_t cursor() const noexcept;
   // Goes to the position of a cursor. False: no walk over a table with so many shards has such a position.
-  bool go_to(std::uint64_t cursor) noexcept;
+  bool seek(std::uint64_t cursor) noexcept;
   // Throws bad_alloc; then, as after kContended, the walk stays at its position.
   Step next();
   const std::vector<Item>& items() const noexcept { return items_; }
@@ -64,10 +64,10 @@ class TableScan {
   template <typename Bucket>
   Interval interval_at(std::uint64_t state) const noexcept;
   bool within(std::uint64_t hash, std::uint64_t last) const noexcept;
-  bool wanted(const std::string& key) const noexcept;
+  bool has_prefix(const std::string& key) const noexcept;
   bool read_pairs(std::uint64_t segment, std::uint64_t last, std::uint64_t change);
   bool read_entries(std::uint64_t segment, std::uint64_t number, std::uint64_t last, std::uint64_t change);
-  void leave_out_halves_of_moves();
+  void drop_halves_of_moves();
   bool unchanged() const noexcept;
   void advance(std::uint64_t last) noexcept;
 

@@ -78,9 +78,9 @@ void ShardWriter::leave_reserve() {
 }
 
 bool ShardWriter::move_run(const SlabPool::Move& move) {
-  pool_.take_for(move);
+  pool_.allocate_for(move);
   const bool moved = move_entry(pool_.slab_offset(move.from), pool_.slab_offset(move.to)) != 0;
-  pool_.give_back(moved ? move.from : move.to, move.count);
+  pool_.release(moved ? move.from : move.to, move.count);
   return moved;
 }
 

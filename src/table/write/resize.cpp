@@ -223,7 +223,7 @@ void ShardWriter::abandon(Form<Bucket>& form) noexcept {
   for (unsigned number = 0; number < form.twin.progress; ++number) {
     release_chain(*bucket_of<Bucket>(form.twin.to, number));
   }
-  pool_.give_back(pool_.slab_of(form.twin.to), 1);
+  pool_.release(pool_.slab_of(form.twin.to), 1);
   form.twin = {};
 }
 
@@ -338,7 +338,7 @@ template void ShardWriter::end_twin(Form<EntryBucket>& form) noexcept;
 template <typename Bucket>
 bool ShardWriter::begin_split(Form<Bucket>& form, bool overdue) {
   if (!words_ready(form, overdue)) return false;
-  const std::uint64_t slab = pool_.take(1, form.kind, number());
+  const std::uint64_t slab = pool_.allocate(1, form.kind, number());
   if (slab == SlabPool::kNone) return false;
   form.twin.from = form.directory.next_to_split();
   form.twin.to = pool_.slab_offset(slab);
@@ -415,20 +415,20 @@ void ShardWriter::retire(std::uint64_t segment) noexcept {
   for (std::uint64_t number = 0; number < kSegmentBuckets<Bucket>; ++number) {
     release_chain(*bucket_of<Bucket>(segment, number));
   }
-  pool_.give_back(pool_.slab_of(segment), 1);
+  pool_.release(pool_.slab_of(segment), 1);
 }
 
 // Replaces the halves of the last split by one segment, which for a moment is taken from the reserve if there is no other.
 template <typename Bucket>
 bool ShardWriter::merge(Form<Bucket>& form) {
-  std::uint64_t slab = pool_.take(1, form.kind, number());
+  std::uint64_t slab = pool_.allocate(1, form.kind, number());
   const bool borrowed = slab == SlabPool::kNone;
   if (borrowed) slab = pool_.borrow_for_merge(form.kind, number());
   if (slab == SlabPool::kNone) return false;
   const std::uint64_t whole = pool_.slab_offset(slab);
   const auto [left, right] = form.directory.last_halves();
   if (!build_segment<Bucket>(whole, {left, right})) {
-    pool_.give_back(slab, 1);
+    pool_.release(slab, 1);
     if (borrowed) pool_.end_merge();
     return false;
   }
@@ -460,10 +460,10 @@ bool ShardWriter::lower_step(Form<Bucket>& form) {
   for (std::uint64_t number = 0; number < kSegmentBuckets<Bucket>; ++number) {
     gather(*fresh(bucket_of<Bucket>(segment, number)));
   }
-  const std::uint64_t slab = pool_.take_below(pool_.slab_of(segment), form.kind, number());
+  const std::uint64_t slab = pool_.allocate_below(pool_.slab_of(segment), form.kind, number());
   if (slab == SlabPool::kNone) return true;
   if (!build_segment<Bucket>(pool_.slab_offset(slab), {segment})) {
-    pool_.give_back(slab, 1);
+    pool_.release(slab, 1);
     return true;
   }
   form.directory.publish_move(fraction, pool_.slab_offset(slab));
@@ -542,7 +542,7 @@ bool ShardWriter::resize_step(Form<Bucket>& form) {
 void ShardWriter::resize() {
   if (postponed_ != 0) --postponed_;
   if (merge_pause_ != 0) --merge_pause_;
-  if (pool_.is_tight() && !blocks_.evacuating()) blocks_.begin_evacuation_if_worth_it();
+  if (pool_.is_tight() && !blocks_.evacuating()) blocks_.consider_evacuation();
   bool more = false;
   for (unsigned i = 0; i < kBucketsPerUpkeep; ++i) {
     const bool pairs = resize_step(pairs_);

@@ -144,7 +144,7 @@ std::uint64_t Table::adopt(const std::vector<Stream>& streams, std::vector<std::
   ArenaCensus census(header(), journal_);
   std::uint64_t dropped = 0;
   for (const auto& shard : shards_) dropped += shard->survey(census);
-  if (const std::vector<std::uint64_t> misfits = census.take_back_misfits(region_.data()); !misfits.empty()) {
+  if (const std::vector<std::uint64_t> misfits = census.uncount_misfits(region_.data()); !misfits.empty()) {
     for (const auto& shard : shards_) dropped += shard->drop_entries(misfits);
   }
   for (std::size_t i = 0; i < streams.size(); ++i) {
@@ -207,9 +207,9 @@ void Table::adopt(const ArenaCensus& census) {
   // relaxed, both: nothing runs yet
   std::uint64_t populated = kHeadBytes + header().generations_allocated.load(std::memory_order_relaxed) +
                             header().arena_allocated.load(std::memory_order_relaxed);
-  pool_->give_back_rest();
+  pool_->free_rest();
   for (const auto& shard : shards_) {
-    shard->give_back_rest();
+    shard->free_rest();
     shard->adopt(census);
     populated += shard->populated_bytes();
   }

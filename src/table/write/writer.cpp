@@ -43,7 +43,7 @@ bool ShardWriter::open(Form<Bucket>& form) {
   if (!form.words.extend_to(Directory::bytes_for(form.directory.base()))) return false;
   std::vector<std::uint64_t> segments;
   for (std::uint64_t i = 0; i < form.directory.base(); ++i) {
-    const std::uint64_t slab = pool_.take(1, form.kind, number());
+    const std::uint64_t slab = pool_.allocate(1, form.kind, number());
     if (slab == SlabPool::kNone) return false;
     segments.push_back(pool_.slab_offset(slab));  // of a new file: zeros, which are empty buckets
   }
@@ -238,7 +238,7 @@ void ShardWriter::set_mixed() noexcept {
 
 // --- Mutations -------------------------------------------------------------------------------------------------------
 
-StatusCode ShardWriter::put_for_good(const HashedKey& key, std::span<const std::byte> value) {
+StatusCode ShardWriter::put_without_end(const HashedKey& key, std::span<const std::byte> value) {
   if (!key.is_word() || value.size() != 8) return put_entry(key, value);
   std::uint64_t word;
   std::memcpy(&word, value.data(), sizeof word);
@@ -423,9 +423,9 @@ bool ShardWriter::links_bucket_beside_pair(const HashedKey& key) {
   return !chain_is_full_ && has_pair(key) && link_entry_bucket(fresh_entries(key)) != nullptr;
 }
 
-StatusCode ShardWriter::put_until(const HashedKey& key, std::span<const std::byte> value, std::uint64_t end) {
+StatusCode ShardWriter::put_with_end(const HashedKey& key, std::span<const std::byte> value, std::uint64_t end) {
   if (end == kKeepEnd) end = kept_end(key);
-  if (end == kNoEnd) return put_for_good(key, value);
+  if (end == kNoEnd) return put_without_end(key, value);
   return put_new_entry(key, value.size(), end, [&](std::byte* to) { copy_shared(to, value.data(), value.size()); });
 }
 

@@ -68,7 +68,7 @@ struct Effort {
 
 // All calls of a request: call(effort) until it has finished.
 template <typename Call>
-auto with_all_calls(const Call& call) {
+auto call_until_finished(const Call& call) {
   Effort effort;
   auto result = call(effort);
   while (effort.unfinished) result = call(effort);
@@ -131,11 +131,11 @@ class ShardWriter {
     const StatusCode code = try_put(key, value, end);
     if (code != StatusCode::kFull) [[likely]]
       return code;
-    return with_all_calls([&](Effort& effort) { return make_room_and_put(key, value, end, effort); });
+    return call_until_finished([&](Effort& effort) { return make_room_and_put(key, value, end, effort); });
   }
   // The same in its parts: without making room, and, when that has returned kFull, a call that makes it.
   StatusCode try_put(const HashedKey& key, std::span<const std::byte> value, std::uint64_t end = kNoEnd) {
-    return end == kNoEnd ? put_for_good(key, value) : put_until(key, value, end);
+    return end == kNoEnd ? put_without_end(key, value) : put_with_end(key, value, end);
   }
   StatusCode make_room_and_put(const HashedKey& key, std::span<const std::byte> value, std::uint64_t end,
                                Effort& effort);
@@ -149,7 +149,7 @@ class ShardWriter {
   StatusCode expire(const HashedKey& key, std::uint64_t end) {
     const StatusCode code = try_expire(key, end);
     if (code != StatusCode::kFull) return code;
-    return with_all_calls([&](Effort& effort) { return make_room_and_expire(key, end, effort); });
+    return call_until_finished([&](Effort& effort) { return make_room_and_expire(key, end, effort); });
   }
   // Removes `key`. kOk: sealed and committed; kNotFound.
   StatusCode erase(const HashedKey& key);
@@ -159,13 +159,13 @@ class ShardWriter {
   // `end`: as for put; commit it with the same one.
   std::uint64_t begin_entry(std::uint64_t key_bytes, std::uint64_t value_bytes, std::uint64_t end, Effort& effort);
   std::uint64_t begin_entry(std::uint64_t key_bytes, std::uint64_t value_bytes, std::uint64_t end = kNoEnd) {
-    return with_all_calls([&](Effort& effort) { return begin_entry(key_bytes, value_bytes, end, effort); });
+    return call_until_finished([&](Effort& effort) { return begin_entry(key_bytes, value_bytes, end, effort); });
   }
   std::byte* entry_payload(std::uint64_t entry) const noexcept { return table_.at<std::byte>(entry) + kEntryMetaBytes; }
   // `key` may lie in the entry itself. kOk, or kFull: nothing changed, and the caller still owns the block.
   StatusCode commit_entry(const HashedKey& key, std::uint64_t entry, std::uint64_t end, Effort& effort);
   StatusCode commit_entry(const HashedKey& key, std::uint64_t entry, std::uint64_t end = kNoEnd) {
-    return with_all_calls([&](Effort& effort) { return commit_entry(key, entry, end, effort); });
+    return call_until_finished([&](Effort& effort) { return commit_entry(key, entry, end, effort); });
   }
   // Can a value of so many bytes be put while memory is full, because `key` already has as much room?
   bool may_replace(const HashedKey& key, std::uint64_t value_bytes, std::uint64_t end = kNoEnd) noexcept;
@@ -237,9 +237,9 @@ class ShardWriter {
   void report(ArenaCensus& census) const;
   // Of everything that a start must rebuild; no worker runs.
   void describe(WriterState& state) const;
-  void give_back_rest() noexcept {
-    pairs_.words.give_back_rest();
-    entries_.words.give_back_rest();
+  void free_rest() noexcept {
+    pairs_.words.free_rest();
+    entries_.words.free_rest();
   }
   std::uint64_t populated_bytes() const noexcept { return pairs_.words.populated() + entries_.words.populated(); }
 
@@ -333,11 +333,11 @@ class ShardWriter {
     if (!recovering_) blocks_.release_overflow(kind, offset);
   }
   Word* link_entry_bucket(EntryBucket* primary);
-  StatusCode put_for_good(const HashedKey& key, std::span<const std::byte> value);
+  StatusCode put_without_end(const HashedKey& key, std::span<const std::byte> value);
   StatusCode put_pair(const HashedKey& key, std::uint64_t value);
   StatusCode put_entry(const HashedKey& key, std::span<const std::byte> value);
   bool links_bucket_beside_pair(const HashedKey& key);
-  StatusCode put_until(const HashedKey& key, std::span<const std::byte> value, std::uint64_t end);
+  StatusCode put_with_end(const HashedKey& key, std::span<const std::byte> value, std::uint64_t end);
   template <typename WriteValue>
   StatusCode put_new_entry(const HashedKey& key, std::uint64_t value_bytes, std::uint64_t end, const WriteValue& write);
   std::uint64_t block_for(const HashedKey& key, std::uint64_t value_bytes, std::uint64_t end);
