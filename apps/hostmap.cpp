@@ -93,6 +93,7 @@ struct Arguments {
   std::string key;
   std::string value;
   std::string by = "1";
+  std::string initial = "0";
   std::string prefix;
   bool by_prefix = false;  // of erase
   bool in_parts = false;   // of scan
@@ -167,9 +168,9 @@ void describe_options(CLI::App& app, Arguments& arguments) {
                                  "if hostmap exists greeting; then echo yes; fi");
   CLI::App* incr =
       add_command(app, "incr",
-                  "Adds BY (default: 1) to the number that is the value of KEY, and prints the sum. An absent "
-                  "KEY counts as 0",
-                  "hostmap incr visits -5");
+                  "Adds BY (default: 1) to the number that is the value of KEY, and prints the sum. With a "
+                  "fraction, such as 0.25, numbers are doubles",
+                  "hostmap incr requests --ttl 1m");
   CLI::App* scan = add_command(app, "scan",
                                "Prints the keys that begin with PREFIX, one a line, in no order. Unprintable bytes and "
                                "the backslash are printed as \\xNN; a UTF-8 terminal gets its own characters unchanged",
@@ -232,7 +233,11 @@ void describe_options(CLI::App& app, Arguments& arguments) {
       ->excludes(erased_prefix);
   get->add_flag("--token", arguments.token,
                 "print the token of the value, too, as a line on standard error: 32 hexadecimal digits");
-  incr->add_option("BY", arguments.by, "a decimal number, may be negative");
+  incr->add_option("BY", arguments.by, "a decimal number, may be negative or a fraction");
+  incr->add_option("--initial", arguments.initial, "what an absent KEY counts as (default: 0)")->type_name("N");
+  incr->add_option("--ttl", arguments.ttl,
+                   "how long KEY lives if it is new: 1500ms, 30s, 5m, 2h, 7d (default: forever)")
+      ->type_name("TTL");
   scan->add_option("PREFIX", arguments.prefix, "first bytes of the keys (default: all keys)");
   scan->add_flag("--values", arguments.format.values, "print a tab and the value after each key");
   CLI::Option* cursor =
@@ -337,7 +342,9 @@ int run(const std::string& command, Arguments& arguments) {
   if (command == "ttl") return hostmap::apps::ttl(options, key);
   if (command == "erase") return erase(options, key, condition.token);
   if (command == "exists") return exists(options, key);
-  if (command == "incr") return increment(options, key, unmarked(arguments.by));
+  if (command == "incr") {
+    return increment(options, key, unmarked(arguments.by), unmarked(arguments.initial), ttl);
+  }
   if (command == "scan" && arguments.in_parts) {
     return scan_part(options, prefix, arguments.format, unmarked(arguments.cursor), unmarked(arguments.limit));
   }

@@ -35,7 +35,9 @@ int ttl(const Options& options, std::string_view key);
 int erase(const Options& options, std::string_view key, const std::optional<std::string>& token);
 int erase_prefix(const Options& options, std::string_view prefix);  // prints how many keys it has removed
 int exists(const Options& options, std::string_view key);
-int increment(const Options& options, std::string_view key, const std::string& by);
+// `ttl`: how long KEY lives if it is new.
+int increment(const Options& options, std::string_view key, const std::string& by, const std::string& initial,
+              std::chrono::milliseconds ttl);
 struct ScanFormat {
   bool values = false;
   bool raw = false;  // each key, and each value, unescaped and followed by a NUL

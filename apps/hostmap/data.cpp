@@ -2,6 +2,7 @@
 // the map.
 #include <cerrno>
 #include <charconv>
+#include <cmath>
 #include <cstring>
 #include <fmt/format.h>
 #include <optional>
@@ -61,6 +62,30 @@ std::optional<std::int64_t> parse_number(const std::string& text) {
   const auto [rest, error] = std::from_chars(text.data(), end, number);
   if (error != std::errc() || rest != end) return std::nullopt;
   return number;
+}
+
+// A whole number of 64 bits, or a decimal text with a fraction or an exponent.
+struct Number {
+  std::int64_t integer = 0;
+  std::optional<double> fraction;
+  double as_double() const { return fraction ? *fraction : static_cast<double>(integer); }
+};
+
+std::optional<Number> parse_summand(const std::string& text) {
+  if (const std::optional<std::int64_t> integer = parse_number(text)) return Number{*integer, {}};
+  // Digits alone are an integer: one of more than 64 bits is not rounded.
+  if (text.find_first_of(".eE") == std::string::npos) return std::nullopt;
+  double fraction = 0;
+  const char* end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, fraction);
+  if (error != std::errc() || rest != end || !std::isfinite(fraction)) return std::nullopt;
+  return Number{0, fraction};
+}
+
+// As the map stores it.
+std::string text_of(double number) {
+  char text[32];
+  return {text, std::to_chars(text, text + sizeof text, number).ptr};
 }
 
 // The same with a value, which is read from standard input if there is none.
@@ -207,17 +232,26 @@ int exists(const Options& options, std::string_view key) {
   });
 }
 
-int increment(const Options& options, std::string_view key, const std::string& by) {
-  const std::optional<std::int64_t> number = parse_number(by);
-  if (!number) {
-    return fail(fmt::format("BY '{}' is not a decimal number of 64 bits; give digits, with a minus to subtract",
-                            escaped(std::string_view(by).substr(0, 80))),
-                kExitUsage);
-  }
+int increment(const Options& options, std::string_view key, const std::string& by, const std::string& initial,
+              std::chrono::milliseconds ttl) {
+  const auto refuse = [](const char* what, const std::string& text) {
+    return fail(
+        fmt::format("{} '{}' is not a decimal number; give an integer of 64 bits or a fraction such as 0.25, with "
+                    "a minus if it is negative",
+                    what, escaped(std::string_view(text).substr(0, 80))),
+        kExitUsage);
+  };
+  const std::optional<Number> number = parse_summand(by);
+  if (!number) return refuse("BY", by);
+  const std::optional<Number> first = parse_summand(initial);
+  if (!first) return refuse("--initial", initial);
   return with_key(options, key, [&](Client& client) {
-    const Result<std::int64_t> sum = client.increment(key, *number);
-    if (!sum) return fail(sum.status());
-    return print_line(fmt::format("{}", *sum));
+    if (number->fraction || first->fraction) {
+      const Result<double> sum = client.increment(key, number->as_double(), first->as_double(), ttl);
+      return sum ? print_line(text_of(*sum)) : fail(sum.status());
+    }
+    const Result<std::int64_t> sum = client.increment(key, number->integer, first->integer, ttl);
+    return sum ? print_line(fmt::format("{}", *sum)) : fail(sum.status());
   });
 }
 

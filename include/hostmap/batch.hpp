@@ -8,12 +8,15 @@
 //   auto* value = outcomes[1].status.ok() ? &outcomes[1].value : nullptr;
 #pragma once
 
+#include <bit>
 #include <chrono>
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 #include <hostmap/bytes.hpp>
+#include <hostmap/number.hpp>
 #include <hostmap/status.hpp>
 #include <hostmap/token.hpp>
 #include <hostmap/ttl.hpp>
@@ -34,16 +37,21 @@ struct Operation {
     kEraseIf,
     kAppend,
     kReplace,
-    kExpire
+    kExpire,
+    kIncrementFraction,
+    kIncrementStored,         ///< increment_as<std::int64_t>
+    kIncrementStoredFraction  ///< increment_as<double>
   };
 
   Kind kind = Kind::kPut;
   Bytes key = std::string_view();
   Bytes value = std::string_view();          ///< of kCompareExchange the new one; of kAppend what is appended
   Bytes expected = std::string_view();       ///< of kCompareExchange
-  std::int64_t by = 0;                       ///< of kIncrement
+  std::int64_t by = 0;                       ///< of increments; of fractions, the bits of the double
+  std::int64_t initial = 0;                  ///< of increments: what an absent key counts as; of fractions, as `by`
   Token token = {};                          ///< of kPutIf and kEraseIf
-  std::chrono::milliseconds ttl = kForever;  ///< of kPut, kInsert, kReplace and kExpire: how long the key lives
+  std::chrono::milliseconds ttl = kForever;  ///< of kPut, kInsert, kReplace and kExpire: how long the key lives;
+                                             ///< of increments: how long one lives that they create
 
   static Operation put(Bytes key, Bytes value, std::chrono::milliseconds ttl = kForever) noexcept {
     return of(Kind::kPut, key, value, ttl);
@@ -64,10 +72,28 @@ struct Operation {
     operation.expected = expected;
     return operation;
   }
-  static Operation increment(Bytes key, std::int64_t by = 1) noexcept {
-    Operation operation = of(Kind::kIncrement, key, std::string_view());
-    operation.by = by;
-    return operation;
+  static Operation increment(Bytes key) noexcept { return addition(Kind::kIncrement, key, 1, 0, kForever); }
+  template <Summand Number>
+  static Operation increment(Bytes key, Number by) noexcept {
+    return addition(Kind::kIncrement, key, static_cast<std::int64_t>(by), 0, kForever);
+  }
+  template <Summand Number, Summand Initial>
+  static Operation increment(Bytes key, Number by, Initial initial,
+                             std::chrono::milliseconds ttl_if_new = kForever) noexcept {
+    return addition(Kind::kIncrement, key, static_cast<std::int64_t>(by), static_cast<std::int64_t>(initial),
+                    ttl_if_new);
+  }
+  template <Fraction Number>
+  static Operation increment(Bytes key, Number by, double initial = 0,
+                             std::chrono::milliseconds ttl_if_new = kForever) noexcept {
+    return addition(Kind::kIncrementFraction, key, std::bit_cast<std::int64_t>(static_cast<double>(by)),
+                    std::bit_cast<std::int64_t>(initial), ttl_if_new);
+  }
+  template <StoredNumber Number>
+  static Operation increment_as(Bytes key, std::type_identity_t<Number> by, std::type_identity_t<Number> initial = 0,
+                                std::chrono::milliseconds ttl_if_new = kForever) noexcept {
+    return addition(std::same_as<Number, double> ? Kind::kIncrementStoredFraction : Kind::kIncrementStored, key,
+                    std::bit_cast<std::int64_t>(by), std::bit_cast<std::int64_t>(initial), ttl_if_new);
   }
   static Operation put_if(Bytes key, Bytes value, const Token& token) noexcept {
     Operation operation = of(Kind::kPutIf, key, value);
@@ -82,6 +108,13 @@ struct Operation {
   static Operation get(Bytes key) noexcept { return of(Kind::kGet, key, std::string_view()); }
 
  private:
+  static Operation addition(Kind kind, Bytes key, std::int64_t by, std::int64_t initial,
+                            std::chrono::milliseconds ttl_if_new) noexcept {
+    Operation operation = of(kind, key, std::string_view(), ttl_if_new);
+    operation.by = by;
+    operation.initial = initial;
+    return operation;
+  }
   static Operation of(Kind kind, Bytes key, Bytes value, std::chrono::milliseconds ttl = kForever) noexcept {
     Operation operation;
     operation.kind = kind;
@@ -97,6 +130,9 @@ struct Outcome {
   Status status;
   std::int64_t number = 0;  ///< of an increment: the new number; of an append: the new size of the value
   std::string value;        ///< of a get that succeeded
+
+  /// Of an increment of a fraction: the new number.
+  double fraction() const noexcept { return std::bit_cast<double>(number); }
 };
 
 /// A key and its value, for Client::multi_put. Refers to the caller's memory.

@@ -39,6 +39,7 @@
 
 #include <hostmap/batch.hpp>
 #include <hostmap/bytes.hpp>
+#include <hostmap/number.hpp>
 #include <hostmap/options.hpp>
 #include <hostmap/status.hpp>
 #include <hostmap/token.hpp>
@@ -46,22 +47,9 @@
 
 namespace hostmap {
 
-/// A number that increment can add: every integer type whose values all fit std::int64_t, but not bool.
-template <typename Number>
-concept Summand = std::integral<Number> && !std::same_as<Number, bool> &&
-                  (std::is_signed_v<Number> || sizeof(Number) < sizeof(std::int64_t));
-
 /// A function that scan calls with a key and its value, and that returns whether to continue.
 template <typename Visit>
 concept Visitor = std::is_invocable_r_v<bool, Visit&, std::string_view, std::string_view>;
-
-/// A fraction that increment can add: float or double.
-template <typename Number>
-concept Fraction = std::same_as<Number, float> || std::same_as<Number, double>;
-
-/// A number that increment_as can add to one that is stored as its 8 bytes.
-template <typename Number>
-concept StoredNumber = std::same_as<Number, std::int64_t> || std::same_as<Number, double>;
 
 /// A function that update calls with the present value of a key (nothing: it is absent), and that returns the new value, or
 /// nothing to leave the key as it is.
@@ -256,37 +244,42 @@ class Client {
   Result<std::uint64_t> append(Bytes key, Bytes more) noexcept;
 
   /// Adds `by` to the number stored under `key`, and returns the new number. A number is stored as decimal text, such as
-  /// "-17"; an absent key counts as 0, or as `initial`. A call that returns a number was applied exactly once.
-  /// Errors: kNotANumber, kOverflow of 64 bits (nothing was changed), and those of put. Blocks like put.
+  /// "-17"; an absent key counts as 0, or as `initial`. A key that the call creates lives for `ttl_if_new` from now on; one that
+  /// is present keeps its end. So a number that counts the events of a minute begins anew with the first event after it:
+  /// increment("events", 1, 0, 1min). A call that returns a number was applied exactly once.
+  /// Errors: kNotANumber, kOverflow of 64 bits, kInvalid when `ttl_if_new` is not above zero (nothing was changed), and those of
+  /// put. Blocks like put.
   template <Summand Number>
   Result<std::int64_t> increment(Bytes key, Number by) noexcept {
     return add(key, static_cast<std::int64_t>(by));
   }
   Result<std::int64_t> increment(Bytes key) noexcept { return add(key, 1); }
   template <Summand Number, Summand Initial>
-  Result<std::int64_t> increment(Bytes key, Number by, Initial initial) noexcept {
-    return add_decimal(key, static_cast<std::int64_t>(by), static_cast<std::int64_t>(initial));
+  Result<std::int64_t> increment(Bytes key, Number by, Initial initial,
+                                 std::chrono::milliseconds ttl_if_new = kForever) noexcept {
+    return add_decimal(key, static_cast<std::int64_t>(by), static_cast<std::int64_t>(initial), ttl_if_new);
   }
 
   /// The same for a double. It is stored as the shortest decimal text that gives the same double when it is read, such as
   /// "0.1", "5" or "1e+23"; any decimal text of at most 128 bytes is accepted, so also what the increment of an integer stores
   /// (which itself accepts no fraction). Sums of fractions are rounded, as doubles are.
-  /// Errors: kNotANumber, kOverflow (`by`, `initial` or the sum is infinite or no number; nothing was changed), and those of
-  /// put. Blocks like put.
+  /// Errors: kNotANumber, kOverflow (`by`, `initial` or the sum is infinite or no number; nothing was changed), kInvalid (as
+  /// above), and those of put. Blocks like put.
   template <Fraction Number>
-  Result<double> increment(Bytes key, Number by, double initial = 0) noexcept {
-    return add_decimal(key, static_cast<double>(by), initial);
+  Result<double> increment(Bytes key, Number by, double initial = 0,
+                           std::chrono::milliseconds ttl_if_new = kForever) noexcept {
+    return add_decimal(key, static_cast<double>(by), initial, ttl_if_new);
   }
 
   /// Adds `by` to the number whose 8 bytes are stored under `key`, as put(key, as_bytes_of(number)) stores it and
-  /// get_as<Number>(key) reads it, and returns the new number; an absent key counts as `initial`. Number is std::int64_t or
-  /// double, and given explicitly: increment_as<std::int64_t>(key, 1). With a key of 8 bytes this is the fastest counter. A
-  /// call that returns a number was applied exactly once.
-  /// Errors: kMismatch (the value has not 8 bytes), kOverflow (as above), and those of put. Blocks like put.
+  /// get_as<Number>(key) reads it, and returns the new number; an absent key counts as `initial`, and then lives for
+  /// `ttl_if_new`. Number is std::int64_t or double, and given explicitly: increment_as<std::int64_t>(key, 1). With a key of 8
+  /// bytes this is the fastest counter. A call that returns a number was applied exactly once.
+  /// Errors: kMismatch (the value has not 8 bytes), kOverflow and kInvalid (as above), and those of put. Blocks like put.
   template <StoredNumber Number>
-  Result<Number> increment_as(Bytes key, std::type_identity_t<Number> by,
-                              std::type_identity_t<Number> initial = 0) noexcept {
-    return add_stored(key, by, initial);
+  Result<Number> increment_as(Bytes key, std::type_identity_t<Number> by, std::type_identity_t<Number> initial = 0,
+                              std::chrono::milliseconds ttl_if_new = kForever) noexcept {
+    return add_stored(key, by, initial, ttl_if_new);
   }
 
   /// Sends all `operations`, many of them at once, then waits for their answers: `outcomes[i]` becomes that of `operations[i]`,
@@ -442,10 +435,12 @@ class Client {
   std::vector<Status> multi_put_from(std::size_t count, NextEntries next, void* from);
   std::vector<Status> multi_erase_from(std::size_t count, NextKeys next, void* from);
   Result<std::int64_t> add(Bytes key, std::int64_t by) noexcept;
-  Result<std::int64_t> add_decimal(Bytes key, std::int64_t by, std::int64_t initial) noexcept;
-  Result<double> add_decimal(Bytes key, double by, double initial) noexcept;
-  Result<std::int64_t> add_stored(Bytes key, std::int64_t by, std::int64_t initial) noexcept;
-  Result<double> add_stored(Bytes key, double by, double initial) noexcept;
+  Result<std::int64_t> add_decimal(Bytes key, std::int64_t by, std::int64_t initial,
+                                   std::chrono::milliseconds ttl_if_new) noexcept;
+  Result<double> add_decimal(Bytes key, double by, double initial, std::chrono::milliseconds ttl_if_new) noexcept;
+  Result<std::int64_t> add_stored(Bytes key, std::int64_t by, std::int64_t initial,
+                                  std::chrono::milliseconds ttl_if_new) noexcept;
+  Result<double> add_stored(Bytes key, double by, double initial, std::chrono::milliseconds ttl_if_new) noexcept;
   using ReviseOne = std::optional<std::string> (*)(void* target, std::optional<std::string_view> now);
   Status update_with(Bytes key, ReviseOne revise, void* target);
   Status scan_with(Bytes prefix, VisitOne each, void* target, bool values);

@@ -13,6 +13,7 @@
 
 #include "client/ends.hpp"
 #include "client/impl.hpp"
+#include "client/numbers.hpp"
 #include "client/walk.hpp"
 
 namespace hostmap {
@@ -23,15 +24,34 @@ namespace {
 struct Form {
   Op op;
   Payload payload;
-  bool quiet;  // its answer is a code alone
+  bool quiet;     // its answer is a code alone
+  bool composed;  // its payload is more than a value or a number
+  NumberForm number = NumberForm::kDecimalInteger;
 };
-constexpr Form form_of(Op op) noexcept { return {op, facts_of(op).payload, facts_of(op).answer == AnswerForm::kNone}; }
+constexpr Form form_of(Op op, NumberForm number = NumberForm::kDecimalInteger) noexcept {
+  const OpFacts& facts = facts_of(op);
+  return {op, facts.payload, facts.answer == AnswerForm::kNone,
+          has_expectation(facts.payload) || facts.payload == Payload::kAddition, number};
+}
 // In the order of Operation::Kind.
 constexpr std::array kForms = {
-    form_of(Op::kPut),       form_of(Op::kInsert),  form_of(Op::kErase),  form_of(Op::kCompareExchange),
-    form_of(Op::kIncrement), form_of(Op::kGet),     form_of(Op::kPutIf),  form_of(Op::kEraseIf),
-    form_of(Op::kAppend),    form_of(Op::kReplace), form_of(Op::kExpire),
+    form_of(Op::kPut),
+    form_of(Op::kInsert),
+    form_of(Op::kErase),
+    form_of(Op::kCompareExchange),
+    form_of(Op::kIncrement),
+    form_of(Op::kGet),
+    form_of(Op::kPutIf),
+    form_of(Op::kEraseIf),
+    form_of(Op::kAppend),
+    form_of(Op::kReplace),
+    form_of(Op::kExpire),
+    form_of(Op::kAdd, NumberForm::kDecimalDouble),
+    form_of(Op::kAdd, NumberForm::kInteger),
+    form_of(Op::kAdd, NumberForm::kDouble),
 };
+// An increment that names an initial number, or how long a new key lives.
+constexpr Form kAddInteger = form_of(Op::kAdd);
 
 void take_answer(void* ticket, const ClientChannel::Answer& answer) noexcept {
   Outcome& outcome = *static_cast<Outcome*>(ticket);
@@ -76,8 +96,8 @@ class Batch {
 
  private:
   Status begin(const Operation& operation, Outcome& outcome) noexcept;
-  Status send_with_expectation(std::uint32_t lane, const Form& form, const Operation& operation,
-                               Outcome& outcome) noexcept;
+  Status send_composed(std::uint32_t lane, const Form& form, const Operation& operation, Outcome& outcome) noexcept;
+  Status send_addition(std::uint32_t lane, const Form& form, const Operation& operation, Outcome& outcome) noexcept;
   Status send_with_end(std::uint32_t lane, const Form& form, const Operation& operation, Outcome& outcome) noexcept;
   Status send(std::uint32_t lane, const Form& form, const Operation& operation, const ValueParts& value,
               Outcome& outcome, std::uint64_t end = kNoEnd) noexcept;
@@ -89,7 +109,8 @@ class Batch {
   Client::Impl& impl_;
   Session& session_;
   Deadline& limit_;
-  std::uint32_t lanes_ = 0;  // a bit for each lane in which the batch has sent requests that are not finished
+  std::uint32_t lanes_ = 0;     // a bit for each lane in which the batch has sent requests that are not finished
+  bool has_additions_ = false;  // it has sent some
   static_assert(kMaxLanes <= 32);
 };
 
@@ -105,6 +126,11 @@ Status Batch::apply(std::span<const Operation> operations, std::span<Outcome> ou
   if (!status.ok()) [[unlikely]] {
     give_up(status.code());
     set_all(outcomes.subspan(begun, operations.size() - begun), status.code());
+  }
+  for (std::size_t i = 0; has_additions_ && i < begun; ++i) {
+    if (outcomes[i].status.ok() || !is_known(operations[i])) continue;
+    const Form& form = kForms[static_cast<std::size_t>(operations[i].kind)];
+    if (form.op == Op::kAdd) outcomes[i].status = explain_addition(form.number, std::move(outcomes[i].status));
   }
   return status;
 }
@@ -123,12 +149,15 @@ inline Status Batch::begin(const Operation& operation, Outcome& outcome) noexcep
     outcome.status = StatusCode::kTooLarge;
     return {};
   }
-  if (has_expectation(form.payload)) [[unlikely]]
-    return send_with_expectation(lane, form, operation, outcome);
+  if (form.composed) [[unlikely]]
+    return send_composed(lane, form, operation, outcome);
   std::span<const std::byte> value = span_of(operation.value);
   if (operation.ttl != kForever || form.op == Op::kExpire) [[unlikely]]
     return send_with_end(lane, form, operation, outcome);
-  if (form.payload == Payload::kNumber) value = std::as_bytes(std::span(&operation.by, 1));
+  if (form.payload == Payload::kNumber) {
+    if (operation.initial != 0) return send_addition(lane, kAddInteger, operation, outcome);
+    value = std::as_bytes(std::span(&operation.by, 1));
+  }
   if (form.payload == Payload::kNone) value = {};
   if ((lanes_ >> lane & 1) != 0 &&
       open_channel(lane).try_send_in_batch(form.op, form.quiet, span_of(operation.key), value, &outcome)) [[likely]] {
@@ -137,8 +166,21 @@ inline Status Batch::begin(const Operation& operation, Outcome& outcome) noexcep
   return send(lane, form, operation, value, outcome);
 }
 
-Status Batch::send_with_expectation(std::uint32_t lane, const Form& form, const Operation& operation,
-                                    Outcome& outcome) noexcept {
+Status Batch::send_addition(std::uint32_t lane, const Form& form, const Operation& operation,
+                            Outcome& outcome) noexcept {
+  const Addition addition{form.number, std::bit_cast<std::uint64_t>(operation.by),
+                          std::bit_cast<std::uint64_t>(operation.initial)};
+  if (Status status = check_addition(addition, operation.ttl); !status.ok()) {
+    outcome.status = std::move(status);
+    return {};
+  }
+  has_additions_ = true;
+  return send(lane, form, operation, std::as_bytes(std::span(&addition, 1)), outcome, end_of_put(operation.ttl));
+}
+
+Status Batch::send_composed(std::uint32_t lane, const Form& form, const Operation& operation,
+                            Outcome& outcome) noexcept {
+  if (form.payload == Payload::kAddition) return send_addition(lane, form, operation, outcome);
   if (form.payload == Payload::kComparison) {
     const Comparison comparison{operation.expected.size()};
     return send(lane, form, operation,
@@ -159,6 +201,7 @@ Status Batch::send_with_expectation(std::uint32_t lane, const Form& form, const 
 // Of an operation that says when its key ends; others may have a time to live, too, which is nothing to them.
 Status Batch::send_with_end(std::uint32_t lane, const Form& form, const Operation& operation,
                             Outcome& outcome) noexcept {
+  if (form.op == Op::kIncrement) return send_addition(lane, kAddInteger, operation, outcome);
   const bool is_put = facts_of(form.op).ends;
   if (form.op == Op::kInsert || form.op == Op::kExpire ? !is_ttl(operation.ttl)
                                                        : is_put && !is_ttl_of_put(operation.ttl)) {
@@ -169,10 +212,7 @@ Status Batch::send_with_end(std::uint32_t lane, const Form& form, const Operatio
     const std::uint64_t end = end_of_expire(operation.ttl);
     return send(lane, form, operation, std::as_bytes(std::span(&end, 1)), outcome);
   }
-  const bool has_value = form.payload == Payload::kValue;
-  const auto value = has_value                          ? span_of(operation.value)
-                     : form.payload == Payload::kNumber ? std::as_bytes(std::span(&operation.by, 1))
-                                                        : std::span<const std::byte>();
+  const auto value = form.payload == Payload::kValue ? span_of(operation.value) : std::span<const std::byte>();
   return send(lane, form, operation, value, outcome, is_put ? end_of_put(operation.ttl) : kNoEnd);
 }
 

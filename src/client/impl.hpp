@@ -161,7 +161,8 @@ struct Client::Impl {
                                     std::uint64_t* end = nullptr) noexcept;
   Result<ValueAndToken> read_with_token(Deadline& limit, const Bytes& key) noexcept;
   template <typename Number>
-  Result<Number> add(const Bytes& key, NumberForm form, Number by, Number initial) noexcept;
+  Result<Number> add(const Bytes& key, NumberForm form, Number by, Number initial,
+                     std::chrono::milliseconds ttl_if_new) noexcept;
   template <typename Attempt>
   Status until_unchanged(const Bytes& key, const Attempt& attempt);
   Status put_if(Deadline& limit, const Bytes& key, const Bytes& value, const Token& token) noexcept;

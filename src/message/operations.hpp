@@ -110,7 +110,7 @@ struct OpFacts {
   bool mutates = false;     // a refusal without an answer is reported by the next flush
   bool streams = false;     // may arrive in pieces
   std::uint8_t values = 0;  // how many values it carries that may become, or replace, one of the table's
-  bool ends = false;        // may say when the key ends
+  bool ends = false;        // may say when the key ends; add, when a new one does
 };
 
 inline constexpr std::array<OpFacts, 17> kOperations{{
@@ -129,7 +129,7 @@ inline constexpr std::array<OpFacts, 17> kOperations{{
     {"erase_if", true, Payload::kToken, AnswerForm::kNone, true, true, 0},
     {"append", true, Payload::kValue, AnswerForm::kNumber, true, true, 1},
     {"replace", true, Payload::kValue, AnswerForm::kNone, true, true, 1, true},
-    {"add", true, Payload::kAddition, AnswerForm::kNumber, true, true, 1},
+    {"add", true, Payload::kAddition, AnswerForm::kNumber, true, true, 1, true},
     {"expire", true, Payload::kNumber, AnswerForm::kNone, true, true, 0},
 }};
 

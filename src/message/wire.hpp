@@ -16,7 +16,9 @@
 //   erase_if          yes    token (16 bytes)             none
 //   append            yes    the bytes to append          8 bytes: the new size
 //   replace           yes    yes                          none
-//   add               yes    Addition                     8 bytes: the new number
+//   add               yes    Addition; with kHasEnd,      8 bytes: the new number
+//                            behind it 8 bytes: when a
+//                            new key ends
 //   get               yes    none, or a PieceCursor       PieceHead and a piece of the value
 //   clear             none   none                         none; lane 0 alone
 //   expire            yes    8 bytes: the end             none

@@ -1,6 +1,8 @@
 // Batches: apply, with each kind of operation, its refusals, its order, and what ends a batch early.
 #include <array>
+#include <chrono>
 #include <gtest/gtest.h>
+#include <limits>
 #include <map>
 #include <string>
 #include <thread>
@@ -101,6 +103,63 @@ TEST_P(BatchTest, AppendsAndReplacementsHaveTheOutcomesOfTheirSingleCalls) {
   EXPECT_EQ(outcomes[2].number, 3);
   EXPECT_EQ(outcomes[3].value, "abc");
   EXPECT_EQ(*map_.get("k"), "23");
+}
+
+TEST_P(BatchTest, IncrementsOfEachFormHaveTheOutcomesOfTheirSingleCalls) {
+  using std::chrono_literals::operator""h;
+  using std::chrono_literals::operator""ms;
+  const std::string pair = word_key(9);
+  const std::string long_key(9'000, 'k');  // it is sent in pieces
+  ASSERT_EQ(map_.put("text", "five"), StatusCode::kOk);
+  const double infinity = std::numeric_limits<double>::infinity();
+  const std::vector<Outcome> outcomes = apply({
+      Operation::increment("n", 1, 40, 1h),
+      Operation::increment("n", 1, 40, 5h),
+      Operation::increment("n", 0.5),
+      Operation::increment(pair, 1, 2),
+      Operation::increment(long_key, 0.25, 0.5, 1h),
+      Operation::increment_as<std::int64_t>("stored", 5, 100),
+      Operation::increment_as<std::int64_t>("stored", 5, 100, 1h),
+      Operation::increment_as<double>("fraction", 0.5, 0.25, 1h),
+      Operation::increment_as<double>("text", 1),
+      Operation::increment("text", 1.0),
+      Operation::increment("text", 1, 2),
+      Operation::increment("new", infinity),
+      Operation::increment("new", 1, 0, 0ms),
+      Operation::increment("new", std::numeric_limits<std::int64_t>::max(), 1),
+      Operation::increment("last", 1, 1),
+  });
+  const StatusCode expected[] = {StatusCode::kOk,         StatusCode::kOk,         StatusCode::kOk,
+                                 StatusCode::kOk,         StatusCode::kOk,         StatusCode::kOk,
+                                 StatusCode::kOk,         StatusCode::kOk,         StatusCode::kMismatch,
+                                 StatusCode::kNotANumber, StatusCode::kNotANumber, StatusCode::kOverflow,
+                                 StatusCode::kInvalid,    StatusCode::kOverflow,   StatusCode::kOk};
+  for (std::size_t i = 0; i < outcomes.size(); ++i) EXPECT_EQ(outcomes[i].status, expected[i]) << i;
+  EXPECT_EQ(outcomes[0].number, 41);
+  EXPECT_EQ(outcomes[1].number, 42);
+  EXPECT_EQ(outcomes[2].fraction(), 42.5);
+  EXPECT_EQ(outcomes[3].number, 3);
+  EXPECT_EQ(outcomes[4].fraction(), 0.75);
+  EXPECT_EQ(outcomes[5].number, 105);
+  EXPECT_EQ(outcomes[6].number, 110);
+  EXPECT_EQ(outcomes[7].fraction(), 0.75);
+  EXPECT_EQ(outcomes[14].number, 2);
+  for (const std::string& key : {std::string("n"), long_key, std::string("fraction")}) {
+    EXPECT_GT(*map_.ttl(key), 0ms);
+    EXPECT_LE(*map_.ttl(key), 1h) << "only a new key is given an end";
+  }
+  EXPECT_EQ(*map_.ttl("stored"), kForever);
+  EXPECT_EQ(*map_.get("n"), "42.5");
+  EXPECT_EQ(*map_.get_as<std::int64_t>("stored"), 110);
+  EXPECT_EQ(*map_.get_as<double>("fraction"), 0.75);
+  EXPECT_EQ(map_.exists("new"), StatusCode::kNotFound);
+  // In the words of the single calls, too.
+  EXPECT_EQ(outcomes[8].status.message(), map_.increment_as<double>("text", 1).status().message());
+  EXPECT_EQ(outcomes[9].status.message(), map_.increment("text", 1.0).status().message());
+  EXPECT_EQ(outcomes[11].status.message(), map_.increment("new", infinity).status().message());
+  EXPECT_EQ(outcomes[12].status.message(), map_.increment("new", 1, 0, 0ms).status().message());
+  EXPECT_EQ(outcomes[13].status.message(),
+            map_.increment("new", std::numeric_limits<std::int64_t>::max(), 1).status().message());
 }
 
 TEST_P(BatchTest, AnInvalidOperationDisturbsNoOther) {

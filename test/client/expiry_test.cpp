@@ -97,6 +97,53 @@ TEST_P(ExpiryOfKeys, WhatIsLeftIsToldAndChanged) {
 }
 
 // Nothing is sent, and nothing is changed.
+// Of a rate limiter: the first event of a window gives the counter its end, the others keep it.
+TEST_P(ExpiryOfKeys, AnIncrementGivesOnlyANewNumberATime) {
+  const auto hours_left = [&](const std::string& key) {
+    const Result<std::chrono::milliseconds> left = map_.ttl(key);
+    EXPECT_TRUE(left.has_value()) << left.status();
+    return left ? std::chrono::ceil<std::chrono::hours>(*left) : 0h;
+  };
+  for (const std::string& key : kKeys) {
+    EXPECT_EQ(*map_.increment(key, 1, 0, 2h), 1);
+    EXPECT_EQ(hours_left(key), 2h);
+    EXPECT_EQ(*map_.increment(key, 1, 0, 5h), 2);
+    EXPECT_EQ(*map_.increment(key, 0.5, 0, 5h), 2.5);
+    EXPECT_EQ(hours_left(key), 2h);
+    ASSERT_EQ(map_.put(key, "7"), StatusCode::kOk);
+    EXPECT_EQ(*map_.increment(key, 1, 0, 5h), 8);
+    EXPECT_EQ(*map_.ttl(key), kForever) << "it is not new";
+    ASSERT_EQ(map_.erase(key), StatusCode::kOk);
+
+    EXPECT_EQ(*map_.increment(key, 0.25, 1, 3h), 1.25);
+    EXPECT_EQ(hours_left(key), 3h);
+    ASSERT_EQ(map_.erase(key), StatusCode::kOk);
+    EXPECT_EQ(*map_.increment_as<std::int64_t>(key, 1, 6, 4h), 7);
+    EXPECT_EQ(*map_.increment_as<std::int64_t>(key, 1, 6, 5h), 8);
+    EXPECT_EQ(hours_left(key), 4h);
+    ASSERT_EQ(map_.erase(key), StatusCode::kOk);
+    EXPECT_EQ(*map_.increment_as<double>(key, 1, 0.5, 5h), 1.5);
+    EXPECT_EQ(hours_left(key), 5h);
+    ASSERT_EQ(map_.erase(key), StatusCode::kOk);
+
+    // What has lapsed is new again.
+    const auto begin = std::chrono::steady_clock::now();
+    EXPECT_EQ(*map_.increment(key, 1, 0, 30ms), 1);
+    EXPECT_LE(*map_.ttl(key), 30ms);
+    await_end(key, begin + 30ms);
+    EXPECT_EQ(*map_.increment(key, 1, 40, 2h), 41);
+    EXPECT_EQ(hours_left(key), 2h);
+    for (const std::chrono::milliseconds wrong : {0ms, -1ms, kKeepTtl}) {
+      EXPECT_EQ(map_.increment(key, 1, 0, wrong).status(), StatusCode::kInvalid);
+      EXPECT_EQ(map_.increment(key, 0.5, 0, wrong).status(), StatusCode::kInvalid);
+      EXPECT_EQ(map_.increment_as<double>(key, 1, 0, wrong).status(), StatusCode::kInvalid);
+      EXPECT_NE(map_.increment_as<std::int64_t>(key, 1, 0, wrong).status().message().find("above zero"),
+                std::string_view::npos);
+    }
+    EXPECT_EQ(*map_.get(key), "41") << "nothing was changed";
+  }
+}
+
 TEST_P(ExpiryOfKeys, ATimeToLiveMustBeAboveZero) {
   ASSERT_EQ(map_.put("key", "value"), StatusCode::kOk);
   const auto puts = server_.stat("puts");

@@ -49,7 +49,7 @@ bool honest_value(std::uint64_t op, std::uint64_t value) {
   }
 }
 
-bool may_end(std::uint64_t op) { return op == 1 || op == 7 || op == 14; }
+bool may_end(std::uint64_t op) { return op == 1 || op == 7 || op == 14 || op == 15; }
 
 // The payload of a correct request with this header; none: no correct client sends it. `inner`, `end`: of a stream, the words of
 // the payload.
@@ -186,7 +186,7 @@ TEST_F(HostileCodecTest, EveryKeyLengthWithEverySuspiciousValueLength) {
 TEST_F(HostileCodecTest, EveryFlagBitButTheAnswersIsRefused) {
   for (std::uint64_t op = 0; op < 16; ++op) {
     for (std::uint64_t flags = 0; flags < 256; ++flags) {
-      for (const std::uint64_t value : {0u, 8u, 24u}) {
+      for (const std::uint64_t value : {0u, 8u, 24u, 32u}) {
         ASSERT_NO_FATAL_FAILURE(try_header({op, flags, 0, value}, 1, 4096, 4096));
       }
     }
@@ -200,7 +200,7 @@ TEST_F(HostileCodecTest, EverySingleBitOfAGoodHeaderFlipped) {
        {Fields{1, 1, 7, 8}, Fields{1, 0, 7, 8}, Fields{1, 0, 2, 30}, Fields{2, 1, 15, 0}, Fields{3, 1, 7, 24},
         Fields{4, 1, 0, 0}, Fields{5, 0, 100, 70'000}, Fields{6, 0, 0, 512}, Fields{7, 1, 7, 8}, Fields{8, 1, 7, 64},
         Fields{9, 1, 7, 8}, Fields{10, 1, 0, 0}, Fields{11, 1, 7, 24}, Fields{12, 1, 7, 16}, Fields{13, 1, 7, 30},
-        Fields{14, 1, 7, 8}, Fields{15, 1, 7, 24}}) {
+        Fields{14, 1, 7, 8}, Fields{15, 1, 7, 24}, Fields{15, 5, 7, 32}}) {
     ASSERT_NO_FATAL_FAILURE(try_header(good, 1, 4096, 4096));
     for (unsigned bit = 0; bit < 64; ++bit) {
       ASSERT_NO_FATAL_FAILURE(try_header(fields_of(good.word() ^ std::uint64_t{1} << bit), 1, 4096, 4096));
@@ -222,10 +222,10 @@ TEST_F(HostileCodecTest, EveryInnerOpOfAStream) {
       }
     }
   }
-  EXPECT_EQ(accepted_, 2 * 11u + 1u + 2u + 2 * 11u + 8u + 1u + 5u + 1u + 11u + 2 * 11u + 1u + 1u)
+  EXPECT_EQ(accepted_, 2 * 11u + 1u + 2u + 2 * 11u + 8u + 1u + 5u + 1u + 11u + 2 * 11u + 2 * 1u + 1u)
       << "put with any size, erase without value, get without or with a cursor, insert with any size, compare_exchange "
          "from 8 bytes on, increment with 8, put_if from 16 on, erase_if with 16, append and replace with any size, "
-         "add with 24, expire with 8; put, insert and replace also with an end";
+         "add with 24, expire with 8; put, insert, replace and add also with an end";
 }
 
 TEST_F(HostileCodecTest, EverySpaceFromNothingToEnough) {

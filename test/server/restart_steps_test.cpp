@@ -97,7 +97,8 @@ Content apply(Content content, const std::vector<Call>& calls) {
         break;
       }
       case Op::kAdd:
-        content[call.key] = call.expected + end_text(content[call.key]);
+        content[call.key] = content.count(call.key) == 0 ? with_end(call.expected, call.end)
+                                                         : call.expected + end_text(content[call.key]);
         break;
       case Op::kExpire: {
         const std::uint64_t end = word_of(call.value);
@@ -266,6 +267,25 @@ std::vector<Scenario> scenarios() {
        {{.key = "n", .value = "41", .end = kLater}},
        {{.op = Op::kIncrement, .key = "n", .value = text_of(5)},
         {.op = Op::kIncrement, .key = "n", .value = text_of(5)}}},
+      {"AddGivesANewKeyAnEndAndKeepsThatOfAnOldOne",
+       {},
+       {{.op = Op::kAdd,
+         .key = "n",
+         .value = added(NumberForm::kDecimalInteger, 1l, 6l),
+         .expected = "7",
+         .end = kLater},
+        {.op = Op::kAdd,
+         .key = "n",
+         .value = added(NumberForm::kDecimalInteger, 1l, 6l),
+         .expected = "8",
+         .end = kLater + 1}}},
+      {"AddToWhatHasLapsed",
+       {{.key = pair, .value = stored(40l), .end = kEarlier}},
+       {{.op = Op::kAdd,
+         .key = pair,
+         .value = added(NumberForm::kInteger, 1l, 2l),
+         .expected = stored(3l),
+         .end = kLater}}},
       {"CompareExchangeKeepsTheEnd",
        {{.key = "key", .value = forty, .end = kLater}},
        {{.op = Op::kCompareExchange, .key = "key", .value = "new", .expected = forty}}},

@@ -260,15 +260,15 @@ Applied Dispatcher::increment(const Request& request, const HashedKey& key) {
     return refuse(request, StatusCode::kNotANumber);
   }
   if (__builtin_add_overflow(number, by, &number)) return refuse(request, StatusCode::kOverflow);
-  return put_number(request, key, Decimal(number).bytes(), static_cast<std::uint64_t>(number));
+  return put_number(request, key, Decimal(number).bytes(), kKeepEnd, static_cast<std::uint64_t>(number));
 }
 
 Applied Dispatcher::put_number(const Request& request, const HashedKey& key, std::span<const std::byte> value,
-                               std::uint64_t answer) {
+                               std::uint64_t end, std::uint64_t answer) {
   if (value.size() > table_.header().max_value_bytes) return refuse(request, StatusCode::kTooLarge);
   begin(request, StatusCode::kOk, sizeof answer, answer);
-  StatusCode code = shard_.try_put(key, value, kKeepEnd);
-  if (code == StatusCode::kFull && make_room_and_put(request, key, value, kKeepEnd, code)) return Applied::kNotYet;
+  StatusCode code = shard_.try_put(key, value, end);
+  if (code == StatusCode::kFull && make_room_and_put(request, key, value, end, code)) return Applied::kNotYet;
   if (code != StatusCode::kOk) return refuse(request, code);
   ++counts_.puts;
   finish(request, StatusCode::kOk, Effect::kSealed, bytes_of(answer));
@@ -279,6 +279,8 @@ Applied Dispatcher::add(const Request& request, const HashedKey& key) {
   Addition addition;
   std::memcpy(&addition, request.value.data(), sizeof addition);
   const ShardWriter::Found found = shard_.find(key);
+  // The end of the request is that of a new key.
+  const std::uint64_t end = found.found ? kKeepEnd : request.end_or_none();
   // Reads what is stored, by `parse`; the initial number if the key is absent.
   const auto read_number = [&](auto& number, const auto& parse) {
     number = std::bit_cast<std::remove_reference_t<decltype(number)>>(addition.initial);
@@ -295,7 +297,7 @@ Applied Dispatcher::add(const Request& request, const HashedKey& key) {
         return refuse(request, StatusCode::kOverflow);
       }
       const auto bits = std::bit_cast<std::uint64_t>(number);
-      return put_number(request, key, is_text ? Decimal(number).bytes() : bytes_of(bits), bits);
+      return put_number(request, key, is_text ? Decimal(number).bytes() : bytes_of(bits), end, bits);
     }
     case NumberForm::kDecimalDouble:
     case NumberForm::kDouble: {
@@ -306,7 +308,7 @@ Applied Dispatcher::add(const Request& request, const HashedKey& key) {
       number += std::bit_cast<double>(addition.by);
       if (!std::isfinite(number)) return refuse(request, StatusCode::kOverflow);
       const auto bits = std::bit_cast<std::uint64_t>(number);
-      return put_number(request, key, is_text ? Decimal(number).bytes() : bytes_of(bits), bits);
+      return put_number(request, key, is_text ? Decimal(number).bytes() : bytes_of(bits), end, bits);
     }
   }
   return Applied::kMalformed;

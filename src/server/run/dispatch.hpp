@@ -64,7 +64,7 @@ class Dispatcher {
   Applied add(const Request& request, const HashedKey& key);
   Applied append(const Request& request, const HashedKey& key);
   // Stores the outcome of a computation, and answers with it as 64 bits.
-  Applied put_number(const Request& request, const HashedKey& key, std::span<const std::byte> value,
+  Applied put_number(const Request& request, const HashedKey& key, std::span<const std::byte> value, std::uint64_t end,
                      std::uint64_t answer);
   Applied refuse(const Request& request, StatusCode code);
   bool make_room_and_put(const Request& request, const HashedKey& key, std::span<const std::byte> value,

@@ -261,11 +261,42 @@ TEST(CommandLine, IncrPrintsTheNewNumber) {
   expect_output(hostmap(server, {"get", "text"}), "many");
 }
 
+TEST(CommandLine, IncrOfAFractionCalculatesWithDoubles) {
+  const Server server;
+  expect_output(hostmap(server, {"incr", "n", "0.5"}), "0.5\n");
+  expect_output(hostmap(server, {"incr", "n", "-2.25"}), "-1.75\n");
+  expect_output(hostmap(server, {"get", "n"}), "-1.75");
+  expect_refusal(hostmap(server, {"incr", "n"}), 4, {"number"});
+  expect_output(hostmap(server, {"incr", "n", "1.75"}), "0\n");
+  expect_output(hostmap(server, {"incr", "n", "1e22"}), "1e+22\n");
+  expect_output(hostmap(server, {"incr", "whole", "5."}), "5\n");
+  expect_output(hostmap(server, {"incr", "whole"}), "6\n");
+  expect_output(hostmap(server, {"incr", "largest", "1.7976931348623157e308"}), "1.7976931348623157e+308\n");
+  expect_refusal(hostmap(server, {"incr", "largest", "1.7976931348623157e308"}), 4, {"infinite"});
+}
+
+TEST(CommandLine, IncrOfAnAbsentKeyBeginsWithTheInitialNumberAndGivesItATime) {
+  const Server server;
+  expect_output(hostmap(server, {"incr", "n", "--initial", "-40", "--ttl", "1h"}), "-39\n");
+  const std::chrono::milliseconds left = *server.connect().ttl("n");
+  EXPECT_GT(left, std::chrono::minutes(59));
+  EXPECT_LE(left, std::chrono::hours(1));
+  expect_output(hostmap(server, {"incr", "n", "2", "--initial", "-40", "--ttl", "7d"}), "-37\n");
+  EXPECT_LE(*server.connect().ttl("n"), std::chrono::hours(1)) << "a key that is present keeps its end";
+  expect_output(hostmap(server, {"incr", "half", "--initial", "0.5"}), "1.5\n");
+  EXPECT_EQ(*server.connect().ttl("half"), kForever);
+  expect_refusal(hostmap(server, {"incr", "new", "--ttl", "0s"}), 2, {"'0s' is not a time to live"});
+  for (const std::string initial : {"", "x", "1e999", "9223372036854775808"}) {
+    expect_refusal(hostmap(server, {"incr", "new", "--initial", initial}), 2, {"--initial '" + initial + "'"});
+  }
+  expect_silence(hostmap(server, {"exists", "new"}), 1);
+}
+
 TEST(CommandLine, ABadByIsAUsageError) {
   const Server server;
-  for (const std::string by :
-       {"", "x", "1.5", "+1", "5x", " 1", "0x10", "9223372036854775808", "-9223372036854775809"}) {
-    expect_refusal(hostmap(server, {"incr", "n", by}), 2, {"BY", "'" + by + "'"});
+  for (const std::string by : {"", "x", "+1", "5x", " 1", "0x10", "9223372036854775808", "-9223372036854775809",
+                               "1.5.5", "1,5", "1e", "1e999", "inf", "nan", "+1.5", "0x1.8p1", "1.5 "}) {
+    expect_refusal(hostmap(server, {"incr", "n", by}), 2, {"BY", "'" + by + "'", "decimal number"});
   }
   expect_silence(hostmap(server, {"exists", "n"}), 1);
 }
