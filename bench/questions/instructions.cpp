@@ -28,6 +28,7 @@
 #include "layout/master.hpp"
 #include "layout/table.hpp"
 #include "server/run/worker.hpp"
+#include "table/read/fast_path.hpp"
 #include "table/read/reader.hpp"
 #include "table/write/table.hpp"
 #include "wait/deadline.hpp"

@@ -12,6 +12,7 @@
 
 #include "client/impl.hpp"
 #include "layout/table.hpp"
+#include "table/read/fast_path.hpp"
 
 namespace hostmap {
 

@@ -5,6 +5,7 @@
 
 #include "client/impl.hpp"
 #include "client/walk.hpp"
+#include "table/read/fast_path.hpp"
 
 namespace hostmap {
 

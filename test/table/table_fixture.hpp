@@ -15,6 +15,7 @@
 #include "journal/piece_store.hpp"
 #include "layout/journal.hpp"
 #include "layout/table.hpp"
+#include "table/read/fast_path.hpp"
 #include "table/read/reader.hpp"
 #include "table/write/table.hpp"
 

@@ -9,6 +9,7 @@
 
 #include "base/shared_copy.hpp"
 #include "layout/table.hpp"
+#include "table/read/locate.hpp"
 
 namespace hostmap {
 

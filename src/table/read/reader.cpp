@@ -7,6 +7,7 @@
 
 #include "base/shared_copy.hpp"
 #include "layout/table.hpp"
+#include "table/read/fast_path.hpp"
 
 namespace hostmap {
 

@@ -6,6 +6,7 @@
 
 #include "base/shared_copy.hpp"
 #include "layout/table.hpp"
+#include "table/read/locate.hpp"
 
 namespace hostmap {
 
