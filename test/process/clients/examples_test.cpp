@@ -50,8 +50,12 @@ TEST_F(Examples, ProducerAndConsumersDoEachJobOnce) {
 
 TEST_F(Examples, PriceBoardIsReadWithoutTornPrices) { expect_twice("price_board", "USDJPY [0-9]+ / [0-9]+"); }
 
+TEST_F(Examples, TypedMapLosesNoUpdate) {
+  expect_twice("typed_map", "3000 changes, all accounts together hold 1000");
+}
+
 TEST(ExamplesAlone, SayThatNoServerRuns) {
-  for (const char* which : {"shared_counter", "cache", "producer_consumer", "price_board"}) {
+  for (const char* which : {"shared_counter", "cache", "producer_consumer", "price_board", "typed_map"}) {
     const Ran ran = example(which, unique_name());
     EXPECT_EQ(ran.exit, exited(1));
     EXPECT_EQ(ran.output, "");
