@@ -22,19 +22,78 @@ namespace hostmap::test {
 inline constexpr std::int64_t kOpen =
     std::numeric_limits<std::int64_t>::max();  // it never ended: the change may or may not have been applied
 
+// Of an operation: how long its key lives from then on, in ns.
+inline constexpr std::int64_t kStays = kOpen;  // until it is erased
+inline constexpr std::int64_t kKeeps = 0;      // as long as it would have
+
 // One operation on one key. A value is known by a number that no other write of the key has; 0: the key is absent.
 struct Operation {
-  enum Kind : std::uint32_t { kGet, kPut, kExchange, kIncrement, kFault, kClear };
-  std::int64_t begin = 0;  // CLOCK_MONOTONIC
+  enum Kind : std::uint32_t { kGet, kPut, kExchange, kIncrement, kFault, kClear, kErase, kExpire, kAppend };
+  // CLOCK_MONOTONIC; for keys that may end CLOCK_MONOTONIC_COARSE, by which server and readers decide whether a key has lapsed:
+  // no later reading of that clock, in any process, is before it.
+  std::int64_t begin = 0;
   std::int64_t end = kOpen;
   std::uint32_t key = 0;
   Kind kind = kGet;
   std::uint64_t written = 0;  // put, exchange
-  std::uint64_t seen = 0;     // get; exchange: what it replaced; increment: the new number; fault: which
+  std::uint64_t seen = 0;     // get; exchange, erase: what it replaced; increment, append: the new number; fault: which
+  std::int64_t ttl = kStays;  // put, exchange, expire
+
+  bool ends() const { return ttl != kStays && ttl != kKeeps; }
+  // The key ends at a moment from first_lapse() to last_lapse(): the client counts from some moment of its call, and rounds up
+  // to whole milliseconds.
+  std::int64_t first_lapse() const { return begin + ttl; }
+  std::int64_t last_lapse() const {
+    constexpr std::int64_t kMs = 1'000'000;
+    return end == kOpen || ttl == kStays ? kOpen : (end + kMs - 1) / kMs * kMs + ttl;
+  }
 };
 
+// Of each value that was written, until when it may be seen: to the end that its write, or that of the value which it replaced,
+// has given it, or to one that a later expire may have given it.
+inline std::map<std::uint64_t, std::int64_t> last_moments(const std::vector<Operation>& operations) {
+  std::map<std::uint64_t, std::int64_t> last;
+  std::vector<const Operation*> expires;
+  std::vector<const Operation*> writes;
+  for (const Operation& op : operations) {
+    if (op.kind == Operation::kExpire) expires.push_back(&op);
+    if (op.kind == Operation::kPut || op.kind == Operation::kExchange) writes.push_back(&op);
+  }
+  const auto by_begin = [](const Operation* a, const Operation* b) { return a->begin < b->begin; };
+  std::sort(expires.begin(), expires.end(), by_begin);
+  std::map<std::uint64_t, const Operation*> write_of;
+  for (const Operation* write : writes) write_of[write->written] = write;
+  for (const Operation* write : writes) {
+    // The chain of values that each have kept the end of the one before, back to one that is known.
+    std::vector<const Operation*> chain;
+    std::int64_t moment = kOpen;
+    for (const Operation* at = write;;) {
+      if (const auto known = last.find(at->written); known != last.end()) {
+        moment = known->second;
+        break;
+      }
+      chain.push_back(at);
+      if (at->ttl != kKeeps) break;
+      const auto before =
+          at->kind == Operation::kExchange && at->end != kOpen ? write_of.find(at->seen) : write_of.end();
+      if (before == write_of.end() || chain.size() > writes.size()) break;
+      at = before->second;
+    }
+    for (; !chain.empty(); chain.pop_back()) {
+      const Operation& op = *chain.back();
+      if (op.ttl != kKeeps) moment = op.last_lapse();
+      for (const Operation* expire : expires) {
+        if (expire->begin > moment) break;
+        if (expire->end >= op.begin) moment = std::max(moment, expire->last_lapse());
+      }
+      last[op.written] = moment;
+    }
+  }
+  return last;
+}
+
 // Why the operations on a register cannot have happened one after the other; empty: they can. The operations are gets, puts
-// and successful compare-exchanges; each value is written once.
+// and successful compare-exchanges and erases; each value is written once.
 //
 // Gibbons and Korach, "Testing Shared Memories" (1997): take each value's write and reads together. From the first end to
 // the last begin of them, if they are in this order, the register must contain that value: two such zones must not overlap.
@@ -43,7 +102,9 @@ struct Operation {
 //
 // Clears write "absent" more than once. With them, absence has no zone, but each clear and each get that found nothing has
 // its moment; and such a get needs a clear, or the beginning, after which no put has ended before the get. (Some impossible
-// histories pass this check: each finding is an error, but not each error is found.)
+// histories pass this check: each finding is an error, but not each error is found.) An erase is a clear of one value. What
+// gives a key an end may clear it at some moment, from the earliest one that the end may be; and its value may not be seen
+// by an operation that began after the latest one.
 inline std::string contradiction_of_register(const std::vector<Operation>& operations) {
   constexpr std::int64_t kBefore = std::numeric_limits<std::int64_t>::min();
   struct Value {
@@ -59,20 +120,23 @@ inline std::string contradiction_of_register(const std::vector<Operation>& opera
     std::int64_t to;
     std::uint64_t value;
   };
-  const bool is_cleared = std::any_of(operations.begin(), operations.end(),
-                                      [](const Operation& op) { return op.kind == Operation::kClear; });
+  const bool is_cleared = std::any_of(operations.begin(), operations.end(), [](const Operation& op) {
+    return op.kind == Operation::kClear || op.kind == Operation::kErase || op.ends();
+  });
   std::map<std::uint64_t, Value> values;
   if (!is_cleared) {
     values[0].written = true;  // before all else
     values[0].first_end = kBefore;
   }
+  const std::map<std::uint64_t, std::int64_t> lasts = last_moments(operations);
   std::vector<Zone> moments;  // from the last begin to the first end
   std::vector<const Operation*> absences;
   std::vector<std::pair<std::int64_t, std::int64_t>> clears{{kBefore, kBefore}};  // begin, end
   std::vector<std::pair<std::int64_t, std::int64_t>> writes;                      // end, begin
   const auto name = [](std::uint64_t value) { return "value " + std::to_string(value); };
   for (const Operation& op : operations) {
-    if (op.kind == Operation::kClear) {
+    if (op.ends()) clears.emplace_back(op.first_lapse(), std::max(op.end, op.last_lapse()));
+    if (op.kind == Operation::kClear || op.kind == Operation::kErase) {
       clears.emplace_back(op.begin, op.end);
       if (op.end != kOpen) moments.push_back({op.begin, op.end, 0});
     }
@@ -85,7 +149,8 @@ inline std::string contradiction_of_register(const std::vector<Operation>& opera
       value.last_begin = std::max(value.last_begin, op.begin);
       if (op.end != kOpen) writes.emplace_back(op.end, op.begin);
     }
-    const bool sees = (op.kind == Operation::kGet || op.kind == Operation::kExchange) && op.end != kOpen;
+    const bool replaces = op.kind == Operation::kExchange || op.kind == Operation::kErase;
+    const bool sees = (op.kind == Operation::kGet || replaces) && op.end != kOpen;
     if (sees && is_cleared && op.seen == 0) {
       moments.push_back({op.begin, op.end, 0});
       absences.push_back(&op);
@@ -94,7 +159,10 @@ inline std::string contradiction_of_register(const std::vector<Operation>& opera
       value.seen = true;
       value.first_end = std::min(value.first_end, op.end);
       value.last_begin = std::max(value.last_begin, op.begin);
-      if (op.kind == Operation::kExchange && ++value.replaced > 1) return name(op.seen) + " was exchanged twice";
+      if (replaces && ++value.replaced > 1) return name(op.seen) + " was replaced twice";
+      if (const auto last = lasts.find(op.seen); last != lasts.end() && op.begin >= last->second) {
+        return name(op.seen) + " was seen after its end";
+      }
     }
   }
   std::vector<Zone> zones;  // from the first end to the last begin
@@ -215,7 +283,7 @@ class History {
   History(const History&) = delete;
   History& operator=(const History&) = delete;
 
-  bool full() const { return head_->count.load() + 64 > kMost; }
+  bool full() const { return head_->count.load() + 128 > kMost; }
   // Records the operation as open, before the call is made. Returns its number for end().
   std::uint64_t begin(const Operation& operation) {
     const std::uint64_t number = head_->count.load();
@@ -231,7 +299,14 @@ class History {
   // It certainly did not happen (a compare-exchange that did not match).
   void forget(std::uint64_t number) {
     operations()[number].kind = Operation::kGet;
+    operations()[number].ttl = kStays;
     operations()[number].end = kOpen;
+  }
+  // It has found the key absent, and so done nothing.
+  void absent(std::uint64_t number, std::int64_t now) {
+    operations()[number].kind = Operation::kGet;
+    operations()[number].ttl = kStays;
+    end(number, now, 0);
   }
   std::vector<Operation> read() const { return {operations(), operations() + head_->count.load()}; }
 

@@ -65,6 +65,57 @@ TEST(HistoryOfARegister, ImpossibleHistoriesWithClearsAreRejected) {
   EXPECT_NE(contradiction_of_register({clear(1, 2), put(3, 4, 7), exchange(5, 9, 7, 8), exchange(5, 9, 7, 9)}), "");
 }
 
+constexpr std::int64_t kMs = 1'000'000;  // ends are rounded up to whole milliseconds
+
+Operation with_ttl(Operation operation, std::int64_t ttl) {
+  operation.ttl = ttl;
+  return operation;
+}
+Operation erase(std::int64_t begin, std::int64_t end, std::uint64_t value) {
+  return {begin, end, 0, Operation::kErase, 0, value};
+}
+Operation expire(std::int64_t begin, std::int64_t end, std::int64_t ttl) {
+  return {begin, end, 0, Operation::kExpire, 0, 0, ttl};
+}
+
+TEST(HistoryOfAKeyThatEnds, PossibleHistoriesAreAccepted) {
+  const Operation put_of_5ms = with_ttl(put(1 * kMs, 2 * kMs, 7), 5 * kMs);
+  EXPECT_EQ(contradiction_of_register({put_of_5ms, get(3 * kMs, 4 * kMs, 7), get(8 * kMs, 9 * kMs, 0)}), "");
+  EXPECT_EQ(contradiction_of_register({put_of_5ms, get(6 * kMs, 7 * kMs, 7)}), "") << "from 6 ms to 7 ms either";
+  EXPECT_EQ(contradiction_of_register({put_of_5ms, get(5 * kMs, 6 * kMs + 1, 0)}), "");
+  EXPECT_EQ(contradiction_of_register({put_of_5ms, put(3 * kMs, 4 * kMs, 8), get(50 * kMs, 51 * kMs, 8)}), "");
+  EXPECT_EQ(contradiction_of_register({put_of_5ms, expire(3 * kMs, 4 * kMs, 50 * kMs), get(40 * kMs, 41 * kMs, 7)}),
+            "");
+  EXPECT_EQ(contradiction_of_register({put_of_5ms, expire(3 * kMs, 4 * kMs, kStays), get(90 * kMs, 91 * kMs, 7)}), "");
+  EXPECT_EQ(contradiction_of_register({put_of_5ms, expire(3 * kMs, kOpen, 50 * kMs), get(40 * kMs, 41 * kMs, 7)}), "");
+  EXPECT_EQ(contradiction_of_register({put_of_5ms, put(8 * kMs, 9 * kMs, 8), get(10 * kMs, 11 * kMs, 8)}), "");
+  EXPECT_EQ(contradiction_of_register({put(1, 2, 7), expire(3, 4, kMs), get(3 * kMs, 4 * kMs, 0)}), "");
+  EXPECT_EQ(contradiction_of_register({put(1, 2, 7), erase(3, 4, 7), get(5, 6, 0), put(7, 8, 9), get(9, 10, 9)}), "");
+  EXPECT_EQ(contradiction_of_register({with_ttl(put(1, kOpen, 7), kMs), get(90 * kMs, 91 * kMs, 7)}), "")
+      << "nobody knows when the call counted";
+}
+
+TEST(HistoryOfAKeyThatEnds, ImpossibleHistoriesAreRejected) {
+  const Operation put_of_5ms = with_ttl(put(1 * kMs, 2 * kMs, 7), 5 * kMs);
+  EXPECT_NE(contradiction_of_register({put_of_5ms, get(7 * kMs, 8 * kMs, 7)}), "") << "seen after its end";
+  EXPECT_NE(contradiction_of_register({put_of_5ms, get(3 * kMs, 4 * kMs, 0)}), "") << "absent before its end";
+  EXPECT_NE(contradiction_of_register(
+                {put_of_5ms, with_ttl(exchange(3 * kMs, 4 * kMs, 7, 8), kKeeps), get(7 * kMs, 8 * kMs, 8)}),
+            "")
+      << "the new value keeps the end";
+  EXPECT_NE(contradiction_of_register({put_of_5ms, expire(8 * kMs, 9 * kMs, 50 * kMs), get(20 * kMs, 21 * kMs, 7)}), "")
+      << "expire of a key that has lapsed";
+  EXPECT_NE(contradiction_of_register({put_of_5ms, expire(3 * kMs, 4 * kMs, 10 * kMs), get(14 * kMs, 15 * kMs, 7)}),
+            "");
+  EXPECT_NE(contradiction_of_register({put_of_5ms, put(9 * kMs, 10 * kMs, 8), get(11 * kMs, 12 * kMs, 0)}), "")
+      << "an end that was gone already";
+  EXPECT_NE(contradiction_of_register({put(1, 2, 7), erase(3, 4, 7), get(5, 6, 7)}), "");
+  EXPECT_NE(contradiction_of_register({put(1, 2, 7), erase(3, 9, 7), erase(3, 9, 7)}), "") << "erased twice";
+  EXPECT_NE(
+      contradiction_of_register({put(1, 2, 7), expire(3, 4, kMs), put(5 * kMs, 6 * kMs, 8), get(7 * kMs, 8 * kMs, 0)}),
+      "");
+}
+
 TEST(HistoryOfACounter, BetweenClearsNoNumberOccursTwiceOrTooLate) {
   const auto verdict = [](const std::vector<Operation>& operations, const std::vector<Operation>& clears) {
     const CounterVerdict found = verdict_of_cleared_counter(operations, clears);

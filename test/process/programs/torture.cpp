@@ -4,17 +4,19 @@
 // In rounds of at most 20 s, each on keys of its own:
 //
 //   keys      of 8 bytes and of up to 65,536
-//   clients   put, get, compare-exchange (by value or token), exchange and increment shared keys; insert and erase keys of their own, whose values they
-//             know; values prove that they are whole. Their calls and answers are recorded in files that outlive them. A
-//             killed client is replaced by another one. Some read by ring; some have short timeouts, and do not know the
-//             outcome of calls that timed out
+//   clients   put, get, compare-exchange (by value or token) and exchange shared keys, alone and in batches; add to numbers of
+//             each form and to shared logs; give some shared keys an end, change it, and erase them by token; insert and erase
+//             keys of their own, whose values they know; values prove that they are whole. Their calls and answers are
+//             recorded in files that outlive them. A killed client is replaced by another one. Some read by ring; some have
+//             short timeouts, and do not know the outcome of calls that timed out
 //   crowd     connections that put a key at the beginning, do nothing meanwhile, and must still work at the end
 //   server    is killed and started again, with another number of workers each time; stops with --keep and is started;
 //             hands over to another one, which is sometimes killed before it serves; is stopped and continued
 //   map       has little memory with one seed of three, and a limit that rises and falls: a refused change must not have been
 //             applied. In every second round another client clears it all the time
 //
-// After a round: each register's history must be linearizable (history.hpp), each counter's numbers must occur once. Then
+// After a round: each register's history must be linearizable (history.hpp), no value may have been seen after its end, each
+// counter's numbers must occur once, and each log must have each record where its append was told. Then
 // the map is cleared, up to 300 times, another server continues it, no key must be left, and `hostmap check` must find
 // nothing. Prints a line for each round, and at the end a line of JSON for `./dev torture`. Exit code 0: no error was found.
 #include <algorithm>
@@ -56,7 +58,9 @@ using hostmap::test::Operation;  // of the recorded history; the one in hostmap 
 using namespace std::chrono_literals;
 
 constexpr unsigned kRegisters = 24;  // every second one an 8-byte key
-constexpr unsigned kCounters = 4;
+constexpr unsigned kLapsing = 12;    // the registers after these, whose keys may end
+constexpr unsigned kCounters = 8;    // of each form of numbers, two
+constexpr unsigned kLogs = 2;        // numbered after the counters
 constexpr unsigned kClients = 5;
 constexpr std::chrono::seconds kLongestCall{120};  // a watchdog: the deadline of each call is 60 s
 constexpr unsigned kCrowd = 40;
@@ -70,8 +74,29 @@ std::string key_of(std::uint64_t round, unsigned number) {
   if (number % 6 == 5) key.resize(kMaxKeyBytes, '.');
   return key;
 }
+// How a counter is added to, and stored.
+enum class Form : std::uint8_t { kText, kTextFrom0, kFraction, kStored };
+Form form_of(unsigned counter) { return static_cast<Form>(counter % 4); }
 std::string counter_of(std::uint64_t round, unsigned number) {
+  if (number == 3) return word_key(round << 16 | 0x8000);
   return "round " + std::to_string(round) + " counter " + std::to_string(number);
+}
+// What a counter holds; 0 if it is absent.
+std::uint64_t count_of(Client& client, std::uint64_t round, unsigned counter) {
+  const std::string key = counter_of(round, counter);
+  if (form_of(counter) == Form::kStored)
+    return static_cast<std::uint64_t>(client.get_as<std::int64_t>(key).value_or(0));
+  const Result<std::string> text = client.get(key);
+  return text ? static_cast<std::uint64_t>(std::stod(*text)) : 0;
+}
+std::string log_of(std::uint64_t round, unsigned log) {
+  return "round " + std::to_string(round) + " log " + std::to_string(log);
+}
+
+std::int64_t coarse_ns() {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return now.tv_sec * 1'000'000'000 + now.tv_nsec;
 }
 
 // Kinds of Operation::kFault.
@@ -119,7 +144,23 @@ class Player {
         continue;
       }
       const auto key = static_cast<unsigned>(random_.below(kRegisters));
-      switch (random_.below(10)) {
+      switch (random_.below(18)) {
+        case 10:
+        case 11:
+        case 12:
+        case 13:
+        case 14:
+          lapsing(kRegisters + static_cast<unsigned>(random_.below(kLapsing)));
+          break;
+        case 15:
+          log(static_cast<unsigned>(random_.below(kLogs)));
+          break;
+        case 16:
+          batch();
+          break;
+        case 17:
+          role_ == Role::kPlays ? own_batch() : batch();
+          break;
         case 0:
         case 1:
         case 2:
@@ -147,8 +188,9 @@ class Player {
   }
 
  private:
-  std::uint64_t start(Operation::Kind kind, unsigned key, std::uint64_t written = 0) {
-    return history_.begin({monotonic_ns(), kOpen, key, kind, written, 0});
+  std::uint64_t start(Operation::Kind kind, unsigned key, std::uint64_t written = 0, std::int64_t ttl = kStays) {
+    const bool may_lapse = key >= kRegisters && kind != Operation::kIncrement && kind != Operation::kAppend;
+    return history_.begin({may_lapse ? coarse_ns() : monotonic_ns(), kOpen, key, kind, written, 0, ttl});
   }
   void end(std::uint64_t operation, std::uint64_t seen = 0) { history_.end(operation, monotonic_ns(), seen); }
   void fault(Fault which, const Status& status = {}) {
@@ -244,10 +286,230 @@ class Player {
     end(operation, *seen);
   }
   void increment(unsigned counter) {
+    const std::string key = counter_of(round_, counter);
     const std::uint64_t operation = start(Operation::kIncrement, counter);
-    const Result<std::int64_t> number = client_->increment(counter_of(round_, counter));
-    if (!number) return end_without_success(operation, number.status());
-    end(operation, static_cast<std::uint64_t>(*number));
+    const auto end_with = [&](const auto& number) {
+      if (!number) return end_without_success(operation, number.status());
+      end(operation, static_cast<std::uint64_t>(*number));
+    };
+    switch (form_of(counter)) {
+      case Form::kText:
+        return end_with(client_->increment(key));
+      case Form::kTextFrom0:
+        return end_with(client_->increment(key, 1, 0));
+      case Form::kFraction:
+        return end_with(client_->increment(key, 1.0));
+      case Form::kStored:
+        return end_with(client_->increment_as<std::int64_t>(key, 1));
+    }
+  }
+  // Records of 8 bytes; the size says where this one is.
+  void log(unsigned which) {
+    const std::uint64_t number = fresh();
+    const std::uint64_t operation = start(Operation::kAppend, which, number);
+    const Result<std::uint64_t> size = client_->append(log_of(round_, which), word_key(number));
+    if (!size) return end_without_success(operation, size.status());
+    if (*size % 8 != 0) fault(kTorn);
+    end(operation, *size / 8);
+  }
+
+  // How long a key lives that may lapse: often less than a pause of the server.
+  std::chrono::milliseconds any_ttl() {
+    if (random_.one_in(4)) return kForever;
+    return std::chrono::milliseconds(random_.one_in(8) ? 3'600'000 : 1 + random_.below(random_.one_in(2) ? 10 : 200));
+  }
+  static std::int64_t ns_of(std::chrono::milliseconds ttl) {
+    return ttl == kForever ? kStays : std::chrono::nanoseconds(ttl).count();
+  }
+  // Ends an operation that is refused where the key is absent: then it has seen that.
+  void end_lapsing(std::uint64_t operation, const Status& status, std::uint64_t seen = 0) {
+    if (status.ok()) return end(operation, seen);
+    if (!(status == StatusCode::kNotFound)) {
+      if (!(status == StatusCode::kMismatch || status == StatusCode::kAlreadyExists)) {
+        return end_without_success(operation, status);
+      }
+      return history_.forget(operation);
+    }
+    history_.absent(operation, monotonic_ns());
+  }
+  void lapsing(unsigned key) {
+    const std::string name = key_of(round_, key);
+    const std::chrono::milliseconds ttl = any_ttl();
+    const std::uint64_t number = fresh();
+    switch (random_.below(12)) {
+      case 0:
+      case 1: {
+        const std::string value = value_of(number, key);
+        const std::uint64_t operation = start(Operation::kPut, key, number, ns_of(ttl));
+        return end_lapsing(operation, client_->put(name, value, ttl));
+      }
+      case 2: {  // it has replaced nothing
+        const std::string value = value_of(number, key);
+        const std::uint64_t operation = start(Operation::kExchange, key, number, ns_of(ttl));
+        return end_lapsing(operation, client_->insert(name, value, ttl));
+      }
+      case 3: {
+        const std::string value = value_of(number, key);
+        const std::uint64_t operation = start(Operation::kPut, key, number, ns_of(ttl));
+        return end_lapsing(operation, client_->replace(name, value, ttl));
+      }
+      case 4: {
+        const std::uint64_t operation = start(Operation::kExpire, key, 0, ns_of(ttl));
+        return end_lapsing(operation, client_->expire(name, ttl));
+      }
+      case 5: {
+        const std::uint64_t operation = start(Operation::kExpire, key, 0, ns_of(ttl));
+        if (const Status queued = client_->expire_async(name, ttl); !queued.ok()) {
+          return end_lapsing(operation, queued);
+        }
+        const Status status = client_->flush();
+        if (status.ok()) return end(operation);
+        if (!is_hasty_ && !is_refused(status.code())) fault(kFailed, status);
+        return;
+      }
+      case 6: {
+        const std::uint64_t operation = start(Operation::kGet, key);
+        const Result<std::chrono::milliseconds> left = client_->ttl(name);
+        if (!left) return end_lapsing(operation, left.status());
+        if (*left <= 0ms || (*left > 3'600'001ms && *left != kForever)) fault(kFailed);
+        return history_.forget(operation);  // it has seen a value, but not which
+      }
+      case 7:
+      case 8:
+        return exchange_lapsing(key, name, number);
+      default:
+        static_cast<void>(get(key));
+    }
+  }
+  // By the token of the value and its end: it keeps the end, or removes the key.
+  void exchange_lapsing(unsigned key, const std::string& name, std::uint64_t number) {
+    const std::uint64_t reading = start(Operation::kGet, key);
+    const Result<ValueAndToken> found = client_->get_with_token(name);
+    if (!found) return end_lapsing(reading, found.status());
+    const std::optional<std::uint64_t> seen = unseal(found->value, key);
+    if (!seen) return fault(kTorn);
+    end(reading, *seen);
+    if (random_.one_in(3)) {
+      const std::uint64_t operation = start(Operation::kErase, key);
+      return end_lapsing(operation, client_->erase_if(name, found->token), *seen);
+    }
+    const std::string value = value_of(number, key);
+    const std::uint64_t operation = start(Operation::kExchange, key, number, kKeeps);
+    const bool by_token = random_.one_in(2);
+    end_lapsing(
+        operation,
+        by_token ? client_->put_if(name, value, found->token) : client_->compare_exchange(name, found->value, value),
+        *seen);
+  }
+
+  // Puts, gets, additions and appends of shared keys at once. All begin before the call, and end after it.
+  void batch() {
+    std::vector<hostmap::Operation> requests;
+    std::vector<std::uint64_t> operations;
+    std::vector<unsigned> keys;
+    std::vector<std::string> texts;
+    const std::uint64_t size = 1 + random_.below(random_.one_in(4) ? 80 : 12);
+    texts.reserve(2 * size);
+    const auto keep = [&](std::string text) -> const std::string& { return texts.emplace_back(std::move(text)); };
+    for (std::uint64_t i = 0; i < size; ++i) {
+      const std::uint64_t number = fresh();
+      auto key = static_cast<unsigned>(random_.below(kRegisters + kLapsing));
+      switch (random_.below(6)) {
+        case 0: {
+          const std::chrono::milliseconds ttl = key < kRegisters ? kForever : any_ttl();
+          const std::string& name = keep(key_of(round_, key));
+          requests.push_back(hostmap::Operation::put(name, keep(value_of(number, key)), ttl));
+          operations.push_back(start(Operation::kPut, key, number, ns_of(ttl)));
+          break;
+        }
+        case 1: {
+          key = static_cast<unsigned>(random_.below(kCounters));
+          const std::string& name = keep(counter_of(round_, key));
+          const Form form = form_of(key);
+          requests.push_back(form == Form::kText        ? hostmap::Operation::increment(name)
+                             : form == Form::kTextFrom0 ? hostmap::Operation::increment(name, 1, 0)
+                             : form == Form::kFraction  ? hostmap::Operation::increment(name, 1.0)
+                                                        : hostmap::Operation::increment_as<std::int64_t>(name, 1));
+          operations.push_back(start(Operation::kIncrement, key));
+          break;
+        }
+        case 2: {
+          key = static_cast<unsigned>(random_.below(kLogs));
+          const std::string& name = keep(log_of(round_, key));
+          requests.push_back(hostmap::Operation::append(name, keep(word_key(number))));
+          operations.push_back(start(Operation::kAppend, key, number));
+          break;
+        }
+        case 3: {
+          key = kRegisters + static_cast<unsigned>(random_.below(kLapsing));
+          const std::chrono::milliseconds ttl = any_ttl();
+          requests.push_back(hostmap::Operation::expire(keep(key_of(round_, key)), ttl));
+          operations.push_back(start(Operation::kExpire, key, 0, ns_of(ttl)));
+          break;
+        }
+        default:
+          requests.push_back(hostmap::Operation::get(keep(key_of(round_, key))));
+          operations.push_back(start(Operation::kGet, key));
+      }
+      keys.push_back(key);
+    }
+    std::vector<Outcome> outcomes(requests.size());
+    static_cast<void>(client_->apply(requests, outcomes));  // each outcome says what became of it
+    for (std::size_t i = 0; i < requests.size(); ++i) end_of_batch(requests[i], operations[i], keys[i], outcomes[i]);
+  }
+  void end_of_batch(const hostmap::Operation& request, std::uint64_t operation, unsigned key, const Outcome& outcome) {
+    using Kind = hostmap::Operation::Kind;
+    if (request.kind == Kind::kExpire) return end_lapsing(operation, outcome.status);
+    if (request.kind == Kind::kGet && outcome.status == StatusCode::kNotFound) return end(operation, 0);
+    if (!outcome.status.ok()) return end_without_success(operation, outcome.status);
+    switch (request.kind) {
+      case Kind::kPut:
+        return end(operation);
+      case Kind::kGet: {
+        const std::optional<std::uint64_t> seen = unseal(outcome.value, key);
+        return seen ? end(operation, *seen) : fault(kTorn);
+      }
+      case Kind::kAppend:
+        if (outcome.number % 8 != 0) fault(kTorn);
+        return end(operation, static_cast<std::uint64_t>(outcome.number) / 8);
+      default:
+        return end(operation, static_cast<std::uint64_t>(form_of(key) == Form::kFraction
+                                                             ? static_cast<std::int64_t>(outcome.fraction())
+                                                             : outcome.number));
+    }
+  }
+  // On a key of its own: the operations of a key are applied in their order, so that each outcome is known.
+  void own_batch() {
+    const std::string key = "own " + std::to_string(number_) + " batch";
+    if (unsure_.count(key) != 0) return;
+    const std::string first = value_of(fresh(), 7);
+    const std::string second = value_of(fresh(), 7);
+    const hostmap::Operation requests[] = {hostmap::Operation::insert(key, first, 1h),
+                                           hostmap::Operation::get(key),
+                                           hostmap::Operation::compare_exchange(key, first, second),
+                                           hostmap::Operation::append(key, "more"),
+                                           hostmap::Operation::get(key),
+                                           hostmap::Operation::erase(key),
+                                           hostmap::Operation::get(key)};
+    Outcome outcomes[std::size(requests)];
+    const Status status = client_->apply(requests, outcomes);
+    for (const Outcome& outcome : outcomes) {
+      if (become_unsure(key, outcome.status)) return;
+    }
+    // What is refused for want of memory leaves the rest to chance; the key is erased at the end.
+    for (const Outcome& outcome : outcomes) {
+      if (is_refused(outcome.status.code())) return;
+    }
+    const StatusCode codes[] = {StatusCode::kOk, StatusCode::kOk, StatusCode::kOk,      StatusCode::kOk,
+                                StatusCode::kOk, StatusCode::kOk, StatusCode::kNotFound};
+    for (std::size_t i = 0; i < std::size(codes); ++i) {
+      if (!(outcomes[i].status == codes[i])) return fault(kLost, outcomes[i].status);
+    }
+    if (!status.ok()) return fault(kFailed, status);
+    if (outcomes[1].value != first || outcomes[4].value != second + "more" ||
+        outcomes[3].number != static_cast<std::int64_t>(second.size()) + 4) {
+      fault(kLost, Status(StatusCode::kInternal, "another value in a batch"));
+    }
   }
   void clear() {
     const std::uint64_t operation = start(Operation::kClear, 0);
@@ -581,6 +843,7 @@ class Torture {
   void judge(const std::vector<std::string>& files) {
     std::map<unsigned, std::vector<Operation>> registers;
     std::map<unsigned, std::vector<Operation>> counters;
+    std::map<unsigned, std::vector<Operation>> logs;
     std::vector<Operation> clears;
     std::uint64_t operations = 0;
     for (const std::string& file : files) {
@@ -607,6 +870,8 @@ class Torture {
           clears.push_back(operation);
         } else if (operation.kind == Operation::kIncrement) {
           counters[operation.key].push_back(operation);
+        } else if (operation.kind == Operation::kAppend) {
+          logs[operation.key].push_back(operation);
         } else {
           registers[operation.key].push_back(operation);
         }
@@ -614,8 +879,8 @@ class Torture {
     }
     Client client = connect();
     // The content at the end is one more get in each history.
-    for (unsigned key = 0; key < kRegisters; ++key) {
-      Operation last{monotonic_ns(), kOpen, key, Operation::kGet, 0, 0};
+    for (unsigned key = 0; key < kRegisters + kLapsing; ++key) {
+      Operation last{key < kRegisters ? monotonic_ns() : coarse_ns(), kOpen, key, Operation::kGet, 0, 0};
       const Result<std::string> value = client.get(key_of(round_, key));
       if (!value && !(value.status() == StatusCode::kNotFound)) {
         fail("the last read of key " + std::to_string(key) + ": " + std::string(value.status().message()));
@@ -633,19 +898,46 @@ class Torture {
       std::fprintf(stderr, "round %lu, key %u: %s\n", static_cast<unsigned long>(round_), key, what.c_str());
     }
     for (unsigned counter = 0; counter < kCounters; ++counter) {
-      const Result<std::string> value = client.get(counter_of(round_, counter));
-      const CounterVerdict verdict = clears.empty()
-                                         ? verdict_of_counter(counters[counter], value ? std::stoull(*value) : 0)
-                                         : verdict_of_cleared_counter(counters[counter], clears);
-      totals_.lost += verdict.lost;
-      totals_.duplicated += verdict.duplicated;
-      totals_.nonlinearizable += verdict.out_of_order;
+      add_verdict("counter " + std::to_string(counter), counters[counter], clears, count_of(client, round_, counter));
+    }
+    for (unsigned log = 0; log < kLogs; ++log) {
+      const std::string content = client.get(log_of(round_, log)).value_or("");
+      add_verdict("log " + std::to_string(log), logs[log], clears, content.size() / 8);
+      if (!clears.empty()) continue;
+      std::map<std::uint64_t, int> times;  // that a record is there
+      for (std::size_t at = 0; at + 8 <= content.size(); at += 8) ++times[record_at(content, at / 8)];
+      for (const Operation& operation : logs[log]) {
+        const int count = times[operation.written];
+        times.erase(operation.written);
+        if (count > 1) ++totals_.duplicated;
+        if (operation.end == kOpen) continue;
+        if (count == 0 || record_at(content, operation.seen - 1) != operation.written) ++totals_.lost;
+      }
+      if (!times.empty()) ++totals_.torn;  // nobody has appended those
     }
     totals_.ops += operations;
     std::fprintf(stderr, "round %lu: %lu operations by %zu clients, %zu of them clears, %lu servers killed so far%s\n",
                  static_cast<unsigned long>(round_), static_cast<unsigned long>(operations), files.size(),
                  clears.size(), static_cast<unsigned long>(totals_.kills_server),
                  totals_.clean() ? "" : ", SOMETHING IS WRONG");
+  }
+
+  void add_verdict(const std::string& what, const std::vector<Operation>& operations,
+                   const std::vector<Operation>& clears, std::uint64_t last) {
+    const CounterVerdict verdict =
+        clears.empty() ? verdict_of_counter(operations, last) : verdict_of_cleared_counter(operations, clears);
+    totals_.lost += verdict.lost;
+    totals_.duplicated += verdict.duplicated;
+    totals_.nonlinearizable += verdict.out_of_order;
+    if (verdict.lost + verdict.duplicated + verdict.out_of_order == 0) return;
+    std::fprintf(stderr, "round %lu, %s: %lu lost, %lu doubled, %lu out of order\n", static_cast<unsigned long>(round_),
+                 what.c_str(), static_cast<unsigned long>(verdict.lost), static_cast<unsigned long>(verdict.duplicated),
+                 static_cast<unsigned long>(verdict.out_of_order));
+  }
+  static std::uint64_t record_at(const std::string& content, std::uint64_t index) {
+    std::uint64_t record = 0;
+    if (index < content.size() / 8) std::memcpy(&record, content.data() + 8 * index, 8);
+    return record;
   }
 
   std::string self_;
