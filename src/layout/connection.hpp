@@ -20,13 +20,13 @@
 namespace hostmap {
 
 struct ClientWords {
-  HalfWord closed;       // the client is done: drain, then drop
-  HalfWord expedited;    // 1: this process registered for membarrier; its puts need no fence
-  Word channels_wanted;  // bit per channel
+  HalfWord closed;
+  HalfWord expedited;
+  Word channels_wanted;
   Word read_retries;
   Word read_fallbacks;
   Word timeout_rescues;
-  Word channel_attempts;  // raised, after the bits above, with each request for channels
+  Word channel_attempts;
   std::uint64_t reserved[10];
 };
 // A count of a client, which can write anything there: what one connection says is bounded, so that no sum of many wraps around.
@@ -35,29 +35,35 @@ inline std::uint64_t said_by_client(const Word& counter) noexcept {
   const std::uint64_t said = counter.load(std::memory_order_relaxed);  // relaxed: a figure for diagnosis
   return said < kMost ? said : kMost;
 }
-HOSTMAP_SIZE(ClientWords, 128, 8);
-HOSTMAP_AT(ClientWords, closed, 0);
-HOSTMAP_AT(ClientWords, expedited, 4);
-HOSTMAP_AT(ClientWords, channels_wanted, 8);
-HOSTMAP_AT(ClientWords, read_retries, 16);
-HOSTMAP_AT(ClientWords, read_fallbacks, 24);
-HOSTMAP_AT(ClientWords, timeout_rescues, 32);
-HOSTMAP_AT(ClientWords, channel_attempts, 40);
+HOSTMAP_LAYOUT(ClientWords, 128, 8) = {
+    HOSTMAP_AT(ClientWords, closed, 0, "1: the client is done: drain, then drop"),
+    HOSTMAP_AT(ClientWords, expedited, 4, "1: it registered for membarrier; its puts need no fence"),
+    HOSTMAP_AT(ClientWords, channels_wanted, 8, "bit per channel"),
+    HOSTMAP_AT(ClientWords, read_retries, 16, "rounds that a read had to repeat"),
+    HOSTMAP_AT(ClientWords, read_fallbacks, 24, "gets that went by ring because of writers"),
+    HOSTMAP_AT(ClientWords, timeout_rescues, 32, "waits that ended by timeout although the answer was there"),
+    HOSTMAP_AT(ClientWords, channel_attempts, 40, "raised with each request for channels, after channels_wanted"),
+    HOSTMAP_AT(ClientWords, reserved, 48, "zero"),
+};
 
 struct ServerWords {
-  HalfWord closed;         // 1: nothing more will be answered
-  HalfWord opened;         // futex: raised whenever a bit of channels_open is set
-  Word channels_open;      // bit per channel: its rings are populated and swept
-  Word channels_refused;   // bit per channel: in the last attempt there was no memory for its rings
-  Word attempts_answered;  // the last value of channel_attempts that was answered, with the two words above
+  HalfWord closed;
+  HalfWord opened;
+  Word channels_open;
+  Word channels_refused;
+  Word attempts_answered;
   std::uint64_t reserved[12];
 };
-HOSTMAP_SIZE(ServerWords, 128, 8);
-HOSTMAP_AT(ServerWords, closed, 0);
-HOSTMAP_AT(ServerWords, opened, 4);
-HOSTMAP_AT(ServerWords, channels_open, 8);
-HOSTMAP_AT(ServerWords, channels_refused, 16);
-HOSTMAP_AT(ServerWords, attempts_answered, 24);
+HOSTMAP_LAYOUT(ServerWords, 128, 8) = {
+    HOSTMAP_AT(ServerWords, closed, 0, "1: nothing more will be answered"),
+    HOSTMAP_AT(ServerWords, opened, 4, "futex: raised when a channel is opened or refused"),
+    HOSTMAP_AT(ServerWords, channels_open, 8, "bit per channel: its rings are populated and swept"),
+    HOSTMAP_AT(ServerWords, channels_refused, 16,
+               "bit per channel: at the last request there was no memory for its rings"),
+    HOSTMAP_AT(ServerWords, attempts_answered, 24,
+               "the last channel_attempts that was answered, with the two words above"),
+    HOSTMAP_AT(ServerWords, reserved, 32, "zero"),
+};
 
 // ChannelControl::waiting, a futex that the client sets and the worker clears.
 enum WaitWord : std::uint32_t { kNotWaiting = 0, kWaitingForAnswer = 1, kWaitingForRoom = 2 };
@@ -67,29 +73,34 @@ enum WaitWord : std::uint32_t { kNotWaiting = 0, kWaitingForAnswer = 1, kWaiting
 struct ChannelControl {
   // the client's, stored only when it is about to sleep (but for `idle`)
   HalfWord waiting;
-  HalfWord idle;  // the server's, stored seldom: 1: the worker no longer polls this channel in each sweep
-  Word wake_at;   // kWaitingForRoom: wake when the requests consumed reach this position
+  HalfWord idle;
+  Word wake_at;
   std::uint64_t reserved_waiting[14];
   // the client's, stored with each answer that it takes; loaded only when the answer ring seems half full
-  Word answers_consumed;  // position in the answer ring
+  Word answers_consumed;
   std::uint64_t reserved_client[15];
   // the server's
-  Word requests_consumed;  // position in the request ring, published once a sweep; never ahead of the journal's
+  Word requests_consumed;
   std::uint64_t reserved_server[15];
 };
-HOSTMAP_SIZE(ChannelControl, 384, 8);
-HOSTMAP_AT(ChannelControl, waiting, 0);
-HOSTMAP_AT(ChannelControl, idle, 4);
-HOSTMAP_AT(ChannelControl, wake_at, 8);
-HOSTMAP_AT(ChannelControl, answers_consumed, 128);
-HOSTMAP_AT(ChannelControl, requests_consumed, 256);
+HOSTMAP_LAYOUT(ChannelControl, 384, 8) = {
+    HOSTMAP_AT(ChannelControl, waiting, 0, "futex: 0 no, 1 for an answer, 2 for room; the worker clears it"),
+    HOSTMAP_AT(ChannelControl, idle, 4, "by the worker: 1: it polls the channel only now and then; set the hint"),
+    HOSTMAP_AT(ChannelControl, wake_at, 8, "waiting for room: wake when this position is consumed"),
+    HOSTMAP_AT(ChannelControl, reserved_waiting, 16, "zero"),
+    HOSTMAP_AT(ChannelControl, answers_consumed, 128, "position in the answer ring"),
+    HOSTMAP_AT(ChannelControl, reserved_client, 136, "zero"),
+    HOSTMAP_AT(ChannelControl, requests_consumed, 256,
+               "position in the request ring, once a sweep; never ahead of the journal's"),
+    HOSTMAP_AT(ChannelControl, reserved_server, 264, "zero"),
+};
 
 struct ConnectionHeader {
   RegionHeader region;
   std::uint64_t id;
-  std::uint64_t serial;         // never repeats while the journal lives; names the connection there
-  std::uint64_t request_nonce;  // odd; see ring.hpp
-  std::uint64_t answer_nonce;   // odd
+  std::uint64_t serial;
+  std::uint64_t request_nonce;
+  std::uint64_t answer_nonce;
   std::uint64_t ring_bytes;
   std::uint32_t lane_count;
   std::uint32_t reserved_half;
@@ -98,15 +109,20 @@ struct ConnectionHeader {
   ServerWords server;
   std::uint8_t reserved[3712];
 };
-HOSTMAP_SIZE(ConnectionHeader, 4096, 8);
-HOSTMAP_AT(ConnectionHeader, id, 64);
-HOSTMAP_AT(ConnectionHeader, serial, 72);
-HOSTMAP_AT(ConnectionHeader, request_nonce, 80);
-HOSTMAP_AT(ConnectionHeader, answer_nonce, 88);
-HOSTMAP_AT(ConnectionHeader, ring_bytes, 96);
-HOSTMAP_AT(ConnectionHeader, lane_count, 104);
-HOSTMAP_AT(ConnectionHeader, client, 128);
-HOSTMAP_AT(ConnectionHeader, server, 256);
+HOSTMAP_LAYOUT(ConnectionHeader, 4096, 8) = {
+    HOSTMAP_AT(ConnectionHeader, region, 0, "as above"),
+    HOSTMAP_AT(ConnectionHeader, id, 64, "as in the region's name"),
+    HOSTMAP_AT(ConnectionHeader, serial, 72, "names the connection in the journal; never repeats"),
+    HOSTMAP_AT(ConnectionHeader, request_nonce, 80, "odd; of the request rings' tags (buffer/ring.hpp)"),
+    HOSTMAP_AT(ConnectionHeader, answer_nonce, 88, "odd; of the answer rings' tags"),
+    HOSTMAP_AT(ConnectionHeader, ring_bytes, 96, "of each ring; a power of two"),
+    HOSTMAP_AT(ConnectionHeader, lane_count, 104, "of the instance"),
+    HOSTMAP_AT(ConnectionHeader, reserved_half, 108, "zero"),
+    HOSTMAP_AT(ConnectionHeader, reserved_constants, 112, "zero"),
+    HOSTMAP_AT(ConnectionHeader, client, 128, "ClientWords: the client writes"),
+    HOSTMAP_AT(ConnectionHeader, server, 256, "ServerWords: the server writes"),
+    HOSTMAP_AT(ConnectionHeader, reserved, 384, "zero"),
+};
 
 inline constexpr std::uint64_t channel_control_offset(std::uint32_t channel) noexcept {
   return sizeof(ConnectionHeader) + channel * sizeof(ChannelControl);

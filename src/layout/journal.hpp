@@ -35,59 +35,67 @@ enum class IntentKind : std::uint64_t {
 
 // The first line is all that most requests write.
 struct Intent {
-  Word kind;    // the seal: stored last, and back to kOpen when the request's positions are stored
-  Word serial;  // of the connection
+  Word kind;
+  Word serial;
   Word channel;
-  Word request_next;  // behind the request
-  Word answer_next;   // behind its answer; where the channel's answers stand already: there is none to give
-  Word place;         // offset of the value word or cell; of a pair's bit the bucket's offset + the bit
-  Word new_word;      // its new value; nothing for a pair's bit
-  Word answer[2];     // if there is one: header word and, for numbers, the payload
-  Word move_cell;     // a move's cell: offset
-  Word move_word;     // and its word
+  Word request_next;
+  Word answer_next;
+  Word place;
+  Word new_word;
+  Word answer[2];
+  Word move_cell;
+  Word move_word;
   Word reserved[21];
 };
-HOSTMAP_SIZE(Intent, 256, 8);
-HOSTMAP_AT(Intent, kind, 0);
-HOSTMAP_AT(Intent, serial, 8);
-HOSTMAP_AT(Intent, channel, 16);
-HOSTMAP_AT(Intent, request_next, 24);
-HOSTMAP_AT(Intent, answer_next, 32);
-HOSTMAP_AT(Intent, place, 40);
-HOSTMAP_AT(Intent, new_word, 48);
-HOSTMAP_AT(Intent, answer, 56);
-HOSTMAP_AT(Intent, move_cell, 72);
-HOSTMAP_AT(Intent, move_word, 80);
+HOSTMAP_LAYOUT(Intent, 256, 8) = {
+    HOSTMAP_AT(Intent, kind, 0, "IntentKind: what is stored, and so what shows whether it was; stored last; 0: open"),
+    HOSTMAP_AT(Intent, serial, 8, "of the connection"),
+    HOSTMAP_AT(Intent, channel, 16, "of the connection"),
+    HOSTMAP_AT(Intent, request_next, 24, "position after the request"),
+    HOSTMAP_AT(Intent, answer_next, 32,
+               "position after its answer; where the channel's answers end already: there is none"),
+    HOSTMAP_AT(Intent, place, 40, "offset of value word or cell, or of a pair bucket + occupancy bit"),
+    HOSTMAP_AT(Intent, new_word, 48, "of a word, cell or fill: its new value"),
+    HOSTMAP_AT(Intent, answer, 56, "header word and, for numbers, payload, if it has one"),
+    HOSTMAP_AT(Intent, move_cell, 72, "of a move between the forms: the cell's offset"),
+    HOSTMAP_AT(Intent, move_word, 80, "and its word"),
+    HOSTMAP_AT(Intent, reserved, 88, "zero"),
+};
 
 struct ConnectionRecord {
-  Word serial;  // 0: free. Stored last when a connection is made, first when it is dropped
+  Word serial;
   Word id;
   Word request_nonce;
   Word answer_nonce;
   Word channels_open;
-  Word inode;  // its region's file, which its client can write; 0: not said
+  Word inode;
   Word reserved[2];
 };
-HOSTMAP_SIZE(ConnectionRecord, 64, 8);
-HOSTMAP_AT(ConnectionRecord, serial, 0);
-HOSTMAP_AT(ConnectionRecord, id, 8);
-HOSTMAP_AT(ConnectionRecord, request_nonce, 16);
-HOSTMAP_AT(ConnectionRecord, answer_nonce, 24);
-HOSTMAP_AT(ConnectionRecord, channels_open, 32);
-HOSTMAP_AT(ConnectionRecord, inode, 40);
+HOSTMAP_LAYOUT(ConnectionRecord, 64, 8) = {
+    HOSTMAP_AT(ConnectionRecord, serial, 0, "0: free; stored last when a connection is made, first when it is dropped"),
+    HOSTMAP_AT(ConnectionRecord, id, 8,
+               "as in the region's name; stored before that file exists, and kept when it is free"),
+    HOSTMAP_AT(ConnectionRecord, request_nonce, 16, "the server's own copy"),
+    HOSTMAP_AT(ConnectionRecord, answer_nonce, 24, "likewise"),
+    HOSTMAP_AT(ConnectionRecord, channels_open, 32, "bit per channel"),
+    HOSTMAP_AT(ConnectionRecord, inode, 40, "its region's file, which its client can write; 0: unknown"),
+    HOSTMAP_AT(ConnectionRecord, reserved, 48, "zero"),
+};
 
 // What requests leave behind besides their effect on the table. A request that changes it writes the one of two memos that
 // does not count; which one counts is decided by the store of `request_next`, as everything else about the request is: the one
 // with the higher position that is not above request_next.
 struct ChannelMemo {
-  Word position;  // behind the request that left it
-  Word refused;   // fire-and-forget writes refused since the last flush: {count:56 | StatusCode of the first one:8}
-  Word received;  // bytes of the request that arrives in pieces, so far; kNoStream: there is none
+  Word position;
+  Word refused;
+  Word received;
 };
-HOSTMAP_SIZE(ChannelMemo, 24, 8);
-HOSTMAP_AT(ChannelMemo, position, 0);
-HOSTMAP_AT(ChannelMemo, refused, 8);
-HOSTMAP_AT(ChannelMemo, received, 16);
+HOSTMAP_LAYOUT(ChannelMemo, 24, 8) = {
+    HOSTMAP_AT(ChannelMemo, position, 0, "after the request that wrote it"),
+    HOSTMAP_AT(ChannelMemo, refused, 8,
+               "unanswered writes refused since the last flush · 256 + the first one's status"),
+    HOSTMAP_AT(ChannelMemo, received, 16, "bytes of the request in pieces so far; all ones: no such request"),
+};
 inline constexpr std::uint64_t kNoStream = ~std::uint64_t{0};
 // ChannelPosition::stream_entry: the pieces lie in the journal's file (journal/piece_store.hpp).
 inline constexpr std::uint64_t kHeldInJournal = 1;
@@ -96,20 +104,23 @@ inline constexpr std::uint64_t kHeldInJournal = 1;
 struct ChannelPosition {
   Word request_next;
   Word answer_next;
-  Word
-      stream_entry;  // of the request that arrives in pieces: offset of the entry that they fill; 0: none; kHeldInJournal
-  Word stream_head;  // and its header word, with the StatusCode in place of the flags if the pieces are thrown away
+  Word stream_entry;
+  Word stream_head;
   ChannelMemo memos[2];
-  Word stream_end;  // when the key of that request ends
+  Word stream_end;
   Word reserved[5];
 };
-HOSTMAP_SIZE(ChannelPosition, 128, 8);
-HOSTMAP_AT(ChannelPosition, request_next, 0);
-HOSTMAP_AT(ChannelPosition, answer_next, 8);
-HOSTMAP_AT(ChannelPosition, stream_entry, 16);
-HOSTMAP_AT(ChannelPosition, stream_head, 24);
-HOSTMAP_AT(ChannelPosition, memos, 32);
-HOSTMAP_AT(ChannelPosition, stream_end, 80);
+HOSTMAP_LAYOUT(ChannelPosition, 128, 8) = {
+    HOSTMAP_AT(ChannelPosition, request_next, 0, "next request to read"),
+    HOSTMAP_AT(ChannelPosition, answer_next, 8, "next answer to write"),
+    HOSTMAP_AT(ChannelPosition, stream_entry, 16,
+               "of a request in pieces: offset of the entry that they fill; 0: none; 1: held in the journal's file"),
+    HOSTMAP_AT(ChannelPosition, stream_head, 24,
+               "and its header word, with a status in place of the flags if the pieces are discarded"),
+    HOSTMAP_AT(ChannelPosition, memos, 32, "ChannelMemo each: the higher position not above request_next counts"),
+    HOSTMAP_AT(ChannelPosition, stream_end, 80, "when the key of the request in pieces ends"),
+    HOSTMAP_AT(ChannelPosition, reserved, 88, "zero"),
+};
 
 struct JournalHeader {
   RegionHeader region;
@@ -117,20 +128,24 @@ struct JournalHeader {
   std::uint32_t lane_count;
   std::uint64_t slab_count;
   std::uint64_t ring_bytes;
-  std::uint64_t checksum;  // of all that stands above
+  std::uint64_t checksum;
   std::uint64_t reserved_constants[4];
   Word serials;
   std::uint8_t reserved[3960];
   Intent intents[kMaxLanes];
 };
-HOSTMAP_SIZE(JournalHeader, 12288, 8);
-HOSTMAP_AT(JournalHeader, max_connections, 64);
-HOSTMAP_AT(JournalHeader, lane_count, 68);
-HOSTMAP_AT(JournalHeader, slab_count, 72);
-HOSTMAP_AT(JournalHeader, ring_bytes, 80);
-HOSTMAP_AT(JournalHeader, checksum, 88);
-HOSTMAP_AT(JournalHeader, serials, 128);
-HOSTMAP_AT(JournalHeader, intents, 4096);
+HOSTMAP_LAYOUT(JournalHeader, 12288, 8) = {
+    HOSTMAP_AT(JournalHeader, region, 0, "as above"),
+    HOSTMAP_AT(JournalHeader, max_connections, 64, "records and rows of positions"),
+    HOSTMAP_AT(JournalHeader, lane_count, 68, "of the instance"),
+    HOSTMAP_AT(JournalHeader, slab_count, 72, "slab classes"),
+    HOSTMAP_AT(JournalHeader, ring_bytes, 80, "of each ring"),
+    HOSTMAP_AT(JournalHeader, checksum, 88, "of all above"),
+    HOSTMAP_AT(JournalHeader, reserved_constants, 96, "zero"),
+    HOSTMAP_AT(JournalHeader, serials, 128, "last connection serial given"),
+    HOSTMAP_AT(JournalHeader, reserved, 136, "zero"),
+    HOSTMAP_AT(JournalHeader, intents, 4096, "one per lane"),
+};
 
 using SlabClass = std::atomic<std::uint8_t>;
 static_assert(sizeof(SlabClass) == 1 && SlabClass::is_always_lock_free);
@@ -150,20 +165,21 @@ inline constexpr std::uint64_t journal_bytes(std::uint32_t connections, std::uin
 // The hand-over summary of a server that stops and keeps its map, so that the next one need not read every cell of the table.
 // It lies behind the journal proper, is written and read as a file, and counts only as long as nobody has served since.
 struct HandoverHead {
-  std::uint64_t magic;              // kHandoverMagic
-  std::uint64_t incarnation;        // the journal's
-  std::uint64_t server_generation;  // the table's, as the server that stopped had it
-  std::uint64_t slabs;              // of the arena that are populated
-  std::uint64_t bytes;              // behind this head
-  std::uint64_t checksum;           // of all that stands above and of those bytes
+  std::uint64_t magic;
+  std::uint64_t incarnation;
+  std::uint64_t server_generation;
+  std::uint64_t slabs;
+  std::uint64_t bytes;
+  std::uint64_t checksum;
 };
-HOSTMAP_SIZE(HandoverHead, 48, 8);
-HOSTMAP_AT(HandoverHead, magic, 0);
-HOSTMAP_AT(HandoverHead, incarnation, 8);
-HOSTMAP_AT(HandoverHead, server_generation, 16);
-HOSTMAP_AT(HandoverHead, slabs, 24);
-HOSTMAP_AT(HandoverHead, bytes, 32);
-HOSTMAP_AT(HandoverHead, checksum, 40);
+HOSTMAP_LAYOUT(HandoverHead, 48, 8) = {
+    HOSTMAP_AT(HandoverHead, magic, 0, "\"handover\"; after the journal, present after a stop that keeps the map"),
+    HOSTMAP_AT(HandoverHead, incarnation, 8, "the journal's"),
+    HOSTMAP_AT(HandoverHead, server_generation, 16, "the table's, of the server that stopped"),
+    HOSTMAP_AT(HandoverHead, slabs, 24, "populated; their owners follow, 1 byte each"),
+    HOSTMAP_AT(HandoverHead, bytes, 32, "after this head: owners, then used blocks' bits of each owned slab"),
+    HOSTMAP_AT(HandoverHead, checksum, 40, "of the above and those bytes"),
+};
 inline constexpr std::uint64_t kHandoverMagic = 0x7265'766f'646e'6168;  // "handover"
 
 }  // namespace hostmap

@@ -17,10 +17,13 @@
 namespace hostmap {
 
 struct alignas(kLinePair) Bell {
-  HalfWord rings;  // futex; only ever added to
+  HalfWord rings;
   std::uint32_t reserved[31];
 };
-HOSTMAP_SIZE(Bell, 128, 128);
+HOSTMAP_LAYOUT(Bell, 128, 128) = {
+    HOSTMAP_AT(Bell, rings, 0, "futex; only ever added to"),
+    HOSTMAP_AT(Bell, reserved, 4, "zero"),
+};
 
 // Mailbox::word = {id : 56 | state : 8}. The futex is its low half.
 enum MailboxState : std::uint64_t {
@@ -42,12 +45,14 @@ inline constexpr MailboxState mailbox_state(std::uint64_t word) noexcept {
 
 struct alignas(kCacheLine) Mailbox {
   Word word;
-  HalfWord pid;  // for diagnosis; nothing depends on it
+  HalfWord pid;
   std::uint32_t reserved[13];
 };
-HOSTMAP_SIZE(Mailbox, 64, 64);
-HOSTMAP_AT(Mailbox, word, 0);
-HOSTMAP_AT(Mailbox, pid, 8);
+HOSTMAP_LAYOUT(Mailbox, 64, 64) = {
+    HOSTMAP_AT(Mailbox, word, 0, "id and state, below; its low half is a futex"),
+    HOSTMAP_AT(Mailbox, pid, 8, "of the client, for diagnosis; nothing depends on it"),
+    HOSTMAP_AT(Mailbox, reserved, 12, "zero"),
+};
 
 struct MasterHeader {
   RegionHeader region;
@@ -58,21 +63,25 @@ struct MasterHeader {
   Bell server_bell;
   Bell worker_bells[kMaxLanes];
 };
-HOSTMAP_SIZE(MasterHeader, 4480, 128);
-HOSTMAP_AT(MasterHeader, mailbox_count, 64);
-HOSTMAP_AT(MasterHeader, lane_count, 68);
-HOSTMAP_AT(MasterHeader, counter, 128);
-HOSTMAP_AT(MasterHeader, server_bell, 256);
-HOSTMAP_AT(MasterHeader, worker_bells, 384);
+HOSTMAP_LAYOUT(MasterHeader, 4480, 128) = {
+    HOSTMAP_AT(MasterHeader, region, 0, "as above"),
+    HOSTMAP_AT(MasterHeader, mailbox_count, 64, "the mailbox of id is number id mod this"),
+    HOSTMAP_AT(MasterHeader, lane_count, 68, "of the instance"),
+    HOSTMAP_AT(MasterHeader, reserved_constants, 72, "zero"),
+    HOSTMAP_AT(MasterHeader, counter, 128, "last connection id given; clients add 1"),
+    HOSTMAP_AT(MasterHeader, server_bell, 256, "rung when a client requests a connection or a lane, or closes"),
+    HOSTMAP_AT(MasterHeader, worker_bells, 384, "rung when that worker is parked"),
+};
 
 // Behind the header, and no part of it: its size is part of the fingerprint, and clients that know nothing of hints may stay.
 // Bit b of the line stands for the connections whose id is b modulo kIdleBuckets.
 inline constexpr std::uint32_t kIdleBuckets = 512;
 struct alignas(kCacheLine) IdleHints {
-  HalfWord words[kIdleBuckets / 32];  // clients set bits, the worker takes them out
+  HalfWord words[kIdleBuckets / 32];
 };
-HOSTMAP_SIZE(IdleHints, 64, 64);
-HOSTMAP_AT(IdleHints, words, 0);
+HOSTMAP_LAYOUT(IdleHints, 64, 64) = {
+    HOSTMAP_AT(IdleHints, words, 0, "a bit for each connection id modulo 512; clients set, the worker clears"),
+};
 inline constexpr std::uint64_t kIdleHintsOffset = sizeof(MasterHeader);
 
 // One for each connection, and not too few.

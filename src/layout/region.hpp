@@ -8,7 +8,7 @@
 //
 // Rules for everything here: fixed-width integers and lock-free atomics of them; offsets instead of pointers, counted from
 // the region's start; 64-byte lines, hot words of different writers 128 bytes apart; reserved bytes are zero; little-endian.
-// Every offset is asserted below its struct. docs/reference/memory-layout.md shows the same tables; a test compares them.
+// Below each struct, HOSTMAP_LAYOUT lists its fields with offset and purpose; docs/reference/memory-layout.md shows the same.
 #pragma once
 
 #include <atomic>
@@ -30,11 +30,32 @@ static_assert(Word::is_always_lock_free && sizeof(Word) == 8 && alignof(Word) ==
 static_assert(HalfWord::is_always_lock_free && sizeof(HalfWord) == 4 && alignof(HalfWord) == 4);
 static_assert(LaneWorker::is_always_lock_free && sizeof(LaneWorker) == 1);
 
-#define HOSTMAP_AT(type, member, offset) \
-  static_assert(offsetof(type, member) == (offset), "layout changed: " #type "::" #member)
-#define HOSTMAP_SIZE(type, bytes, alignment)                                                                \
+// The fields of a struct, as listed below it by HOSTMAP_LAYOUT: the one place that says where a field lies and what it is for. The
+// compiler verifies the offsets; a test verifies that no byte is left out, and that docs/reference/memory-layout.md shows
+// the same rows. (Only that test uses the lists.)
+struct LayoutField {
+  const char* name;
+  std::uint64_t offset;
+  std::uint64_t size;
+  std::uint64_t elements;  // of an array; 0: it is none
+  const char* purpose;
+};
+template <typename Struct>
+inline constexpr LayoutField kLayoutOf[1] = {};
+
+template <typename Member, bool kIsAtThisOffset>
+consteval LayoutField layout_field(const char* name, std::uint64_t offset, const char* purpose) {
+  static_assert(kIsAtThisOffset, "the layout has changed: this field is not at this offset");
+  return {name, offset, sizeof(Member), std::extent_v<Member>, purpose};
+}
+
+#define HOSTMAP_LAYOUT(type, bytes, alignment)                                                              \
   static_assert(sizeof(type) == (bytes) && alignof(type) == (alignment) && std::is_standard_layout_v<type>, \
-                "layout changed: " #type)
+                "the layout has changed: " #type);                                                          \
+  template <>                                                                                               \
+  inline constexpr LayoutField kLayoutOf<type>[]
+#define HOSTMAP_AT(type, member, offset, purpose) \
+  layout_field<decltype(type::member), offsetof(type, member) == (offset)>(#member, offset, purpose)
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Every region begins with this line.
@@ -59,23 +80,24 @@ struct RegionHeader {
   std::uint64_t magic;
   std::uint32_t layout_version;
   RegionKind kind;
-  std::uint64_t fingerprint;  // of hash and struct sizes: a build that differs is refused
-  std::uint64_t bytes;        // size of the file
-  std::uint64_t incarnation;  // random, one for all regions that one server created at its start
+  std::uint64_t fingerprint;
+  std::uint64_t bytes;
+  std::uint64_t incarnation;
   Word state;
-  std::uint64_t name_hash;  // of the file's name without its folder: which of several names (hard links) counts
+  std::uint64_t name_hash;
   std::uint64_t reserved;
 };
-HOSTMAP_SIZE(RegionHeader, 64, 8);
-HOSTMAP_AT(RegionHeader, magic, 0);
-HOSTMAP_AT(RegionHeader, layout_version, 8);
-HOSTMAP_AT(RegionHeader, kind, 12);
-HOSTMAP_AT(RegionHeader, fingerprint, 16);
-HOSTMAP_AT(RegionHeader, bytes, 24);
-HOSTMAP_AT(RegionHeader, incarnation, 32);
-HOSTMAP_AT(RegionHeader, state, 40);
-HOSTMAP_AT(RegionHeader, name_hash, 48);
-HOSTMAP_AT(RegionHeader, reserved, 56);
+HOSTMAP_LAYOUT(RegionHeader, 64, 8) = {
+    HOSTMAP_AT(RegionHeader, magic, 0, "\"hostmap\\0\""),
+    HOSTMAP_AT(RegionHeader, layout_version, 8, "of this page; another one is refused by number"),
+    HOSTMAP_AT(RegionHeader, kind, 12, "1 master, 2 table, 3 journal, 4 connection"),
+    HOSTMAP_AT(RegionHeader, fingerprint, 16, "of the hash and of struct sizes: a build that differs is refused"),
+    HOSTMAP_AT(RegionHeader, bytes, 24, "size of the file; one that is shorter is refused"),
+    HOSTMAP_AT(RegionHeader, incarnation, 32, "random, the same in all regions of one server's start"),
+    HOSTMAP_AT(RegionHeader, state, 40, "0 being built, 1 ready, 2 given up; stored last"),
+    HOSTMAP_AT(RegionHeader, name_hash, 48, "of the file's name without its folder: a hard link does not count"),
+    HOSTMAP_AT(RegionHeader, reserved, 56, "zero"),
+};
 
 // Of the constants of a region's head: what never changes in this header, and what follows it up to byte `end` of the region.
 inline std::uint64_t checksum_of_head(const RegionHeader& header, std::uint64_t end) noexcept {

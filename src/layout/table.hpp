@@ -37,11 +37,12 @@ struct alignas(kLinePair) PairBucket {
   Word link;
   Word values[7];
 };
-HOSTMAP_SIZE(PairBucket, 128, 128);
-HOSTMAP_AT(PairBucket, header, 0);
-HOSTMAP_AT(PairBucket, keys, 8);
-HOSTMAP_AT(PairBucket, link, 64);
-HOSTMAP_AT(PairBucket, values, 72);
+HOSTMAP_LAYOUT(PairBucket, 128, 128) = {
+    HOSTMAP_AT(PairBucket, header, 0, "version, fill, occupied places, overflow: below"),
+    HOSTMAP_AT(PairBucket, keys, 8, "8 bytes each; place i is number i - 1"),
+    HOSTMAP_AT(PairBucket, link, 64, "a further bucket, if the overflow bit is set"),
+    HOSTMAP_AT(PairBucket, values, 72, "8 bytes each"),
+};
 
 inline constexpr unsigned kPlaces = 7;  // of a pair bucket, and cells of an entry bucket
 
@@ -74,9 +75,10 @@ struct alignas(kCacheLine) EntryBucket {
   Word header;
   Word cells[7];
 };
-HOSTMAP_SIZE(EntryBucket, 64, 64);
-HOSTMAP_AT(EntryBucket, header, 0);
-HOSTMAP_AT(EntryBucket, cells, 8);
+HOSTMAP_LAYOUT(EntryBucket, 64, 64) = {
+    HOSTMAP_AT(EntryBucket, header, 0, "version, fill: below"),
+    HOSTMAP_AT(EntryBucket, cells, 8, "tag and offset of an entry each; 0 is empty; the last may be a link"),
+};
 
 // Header words of both forms share the upper 56 bits.
 inline constexpr std::uint64_t kOverflowBit = 1;
@@ -235,117 +237,126 @@ inline constexpr std::uint64_t twin_segment(std::uint64_t twin) noexcept { retur
 struct ShardHeader {
   Word pair_state;
   Word entry_state;
-  std::uint64_t pair_directory;  // offsets
+  std::uint64_t pair_directory;
   std::uint64_t entry_directory;
-  std::uint64_t pair_base;  // segments at least
+  std::uint64_t pair_base;
   std::uint64_t entry_base;
   std::uint64_t reserved[6];
-  Word pair_twin;  // the server's alone, as what follows
+  Word pair_twin;
   Word entry_twin;
-  Word pair_directory_populated;  // bytes that have pages
+  Word pair_directory_populated;
   Word entry_directory_populated;
 };
-HOSTMAP_SIZE(ShardHeader, 128, 8);
-HOSTMAP_AT(ShardHeader, pair_state, 0);
-HOSTMAP_AT(ShardHeader, entry_state, 8);
-HOSTMAP_AT(ShardHeader, pair_directory, 16);
-HOSTMAP_AT(ShardHeader, entry_directory, 24);
-HOSTMAP_AT(ShardHeader, pair_base, 32);
-HOSTMAP_AT(ShardHeader, entry_base, 40);
-HOSTMAP_AT(ShardHeader, pair_twin, 96);
-HOSTMAP_AT(ShardHeader, entry_twin, 104);
-HOSTMAP_AT(ShardHeader, pair_directory_populated, 112);
-HOSTMAP_AT(ShardHeader, entry_directory_populated, 120);
+HOSTMAP_LAYOUT(ShardHeader, 128, 8) = {
+    HOSTMAP_AT(ShardHeader, pair_state, 0, "how deep the directory of its pairs is, below"),
+    HOSTMAP_AT(ShardHeader, entry_state, 8, "likewise of its entries"),
+    HOSTMAP_AT(ShardHeader, pair_directory, 16, "offset of its pairs' directory"),
+    HOSTMAP_AT(ShardHeader, entry_directory, 24, "offset of its entries' directory"),
+    HOSTMAP_AT(ShardHeader, pair_base, 32, "segments of pair buckets at least"),
+    HOSTMAP_AT(ShardHeader, entry_base, 40, "segments of entry buckets at least"),
+    HOSTMAP_AT(ShardHeader, reserved, 48, "zero"),
+    HOSTMAP_AT(ShardHeader, pair_twin, 96,
+               "what a restart must complete, below; the server's alone, as are the next three"),
+    HOSTMAP_AT(ShardHeader, entry_twin, 104, "likewise"),
+    HOSTMAP_AT(ShardHeader, pair_directory_populated, 112, "bytes of the directory that have pages"),
+    HOSTMAP_AT(ShardHeader, entry_directory_populated, 120, "likewise"),
+};
 
 struct WorkerLine {
-  HalfWord parked;   // 1: it sleeps or is about to: ring its bell
-  HalfWord cpu;      // where it ran last; a waiter on that cpu does not spin
-  HalfWord crowded;  // 1: more lanes were active than cpus are there: waiters do not spin
+  HalfWord parked;
+  HalfWord cpu;
+  HalfWord crowded;
   std::uint32_t reserved[29];
 };
-HOSTMAP_SIZE(WorkerLine, 128, 4);
-HOSTMAP_AT(WorkerLine, parked, 0);
-HOSTMAP_AT(WorkerLine, cpu, 4);
-HOSTMAP_AT(WorkerLine, crowded, 8);
+HOSTMAP_LAYOUT(WorkerLine, 128, 4) = {
+    HOSTMAP_AT(WorkerLine, parked, 0, "1: it sleeps or is about to: ring its bell"),
+    HOSTMAP_AT(WorkerLine, cpu, 4, "where it ran last: a waiter there does not spin"),
+    HOSTMAP_AT(WorkerLine, crowded, 8, "1: more active lanes than cpus: waiters do not spin"),
+    HOSTMAP_AT(WorkerLine, reserved, 12, "zero"),
+};
 
 // Written by the lane's worker alone, read by `hostmap stat`. Counts of workers stand with the worker's first lane.
 struct LaneStats {
-  Word puts;    // each one read, validated and applied
-  Word erases;  // of keys that were there
+  Word puts;
+  Word erases;
   Word gets_by_ring;
-  Word pair_keys;   // keys now in the form of pairs
-  Word entry_keys;  // keys now in the form of entries
-  Word refused;     // mutations refused: no memory, chain full, too large
-  Word splits;      // of segments
+  Word pair_keys;
+  Word entry_keys;
+  Word refused;
+  Word splits;
   Word sweeps;
   Word parks;
-  Word timeout_rescues;  // waits that ended by timeout although there was work
-  Word poisoned;         // connections closed because of what they sent
-  Word entry_bytes;      // in blocks that hold entries
-  Word fill;             // of the clear that this lane has noticed: its counts of keys are of this fill
-  Word swept_fill;       // no bucket of this lane is older
-  Word overflow_bytes;   // in overflow buckets of either form
-  Word pair_segments;    // slabs that are buckets now
+  Word timeout_rescues;
+  Word poisoned;
+  Word entry_bytes;
+  Word fill;
+  Word swept_fill;
+  Word overflow_bytes;
+  Word pair_segments;
   Word entry_segments;
-  Word expiring;  // keys that have an end
-  Word expired;   // keys that were removed because their end had passed
+  Word expiring;
+  Word expired;
   Word reserved[13];
 };
-HOSTMAP_SIZE(LaneStats, 256, 8);
-HOSTMAP_AT(LaneStats, puts, 0);
-HOSTMAP_AT(LaneStats, erases, 8);
-HOSTMAP_AT(LaneStats, gets_by_ring, 16);
-HOSTMAP_AT(LaneStats, pair_keys, 24);
-HOSTMAP_AT(LaneStats, entry_keys, 32);
-HOSTMAP_AT(LaneStats, refused, 40);
-HOSTMAP_AT(LaneStats, splits, 48);
-HOSTMAP_AT(LaneStats, sweeps, 56);
-HOSTMAP_AT(LaneStats, parks, 64);
-HOSTMAP_AT(LaneStats, timeout_rescues, 72);
-HOSTMAP_AT(LaneStats, poisoned, 80);
-HOSTMAP_AT(LaneStats, entry_bytes, 88);
-HOSTMAP_AT(LaneStats, fill, 96);
-HOSTMAP_AT(LaneStats, swept_fill, 104);
-HOSTMAP_AT(LaneStats, overflow_bytes, 112);
-HOSTMAP_AT(LaneStats, pair_segments, 120);
-HOSTMAP_AT(LaneStats, entry_segments, 128);
-HOSTMAP_AT(LaneStats, expiring, 136);
-HOSTMAP_AT(LaneStats, expired, 144);
+HOSTMAP_LAYOUT(LaneStats, 256, 8) = {
+    HOSTMAP_AT(LaneStats, puts, 0, "each one read, validated and applied"),
+    HOSTMAP_AT(LaneStats, erases, 8, "of keys that were there"),
+    HOSTMAP_AT(LaneStats, gets_by_ring, 16, "gets by message"),
+    HOSTMAP_AT(LaneStats, pair_keys, 24, "keys now in the form of pairs"),
+    HOSTMAP_AT(LaneStats, entry_keys, 32, "keys now in the form of entries"),
+    HOSTMAP_AT(LaneStats, refused, 40, "mutations refused: no memory, chain full, too large"),
+    HOSTMAP_AT(LaneStats, splits, 48, "of segments"),
+    HOSTMAP_AT(LaneStats, sweeps, 56, "of the worker"),
+    HOSTMAP_AT(LaneStats, parks, 64, "times the worker slept"),
+    HOSTMAP_AT(LaneStats, timeout_rescues, 72, "sleeps that ended by timeout although there was work"),
+    HOSTMAP_AT(LaneStats, poisoned, 80, "connections closed for what they sent"),
+    HOSTMAP_AT(LaneStats, entry_bytes, 88, "in blocks that hold entries"),
+    HOSTMAP_AT(LaneStats, fill, 96, "the clear that this lane has noticed: its counts of keys are of this fill"),
+    HOSTMAP_AT(LaneStats, swept_fill, 104, "no bucket of this lane is older"),
+    HOSTMAP_AT(LaneStats, overflow_bytes, 112, "in overflow buckets of either form"),
+    HOSTMAP_AT(LaneStats, pair_segments, 120, "slabs that are pair buckets"),
+    HOSTMAP_AT(LaneStats, entry_segments, 128, "slabs that are entry buckets"),
+    HOSTMAP_AT(LaneStats, expiring, 136, "keys that have an end"),
+    HOSTMAP_AT(LaneStats, expired, 144, "keys removed because their end had passed"),
+    HOSTMAP_AT(LaneStats, reserved, 152, "zero"),
+};
 
 struct ServerStats {
-  Word memory_bytes;      // populated in the table region
-  Word huge_page_bytes;   // of these, in 2 MiB pages
-  Word arena_free_bytes;  // populated, in no slab and no run
-  Word connections;       // now
-  Word connected;         // ever
-  Word reaped;            // connections whose client ended without closing
+  Word memory_bytes;
+  Word huge_page_bytes;
+  Word arena_free_bytes;
+  Word connections;
+  Word connected;
+  Word reaped;
   Word recoveries;
   Word replayed;
-  Word populate_failures;  // the file system had no page left
-  Word read_retries;       // as connections that are gone said
-  Word read_fallbacks;     // likewise: gets that went through the ring because of writers
-  Word client_rescues;     // likewise: clients' waits that ended by timeout although the answer was there
+  Word populate_failures;
+  Word read_retries;
+  Word read_fallbacks;
+  Word client_rescues;
   Word workers;
-  Word cut_off;        // connections whose client took pages of their region away
-  Word counted_since;  // when the table was made and all counts began, in seconds since 1970
+  Word cut_off;
+  Word counted_since;
   Word reserved[17];
 };
-HOSTMAP_SIZE(ServerStats, 256, 8);
-HOSTMAP_AT(ServerStats, memory_bytes, 0);
-HOSTMAP_AT(ServerStats, huge_page_bytes, 8);
-HOSTMAP_AT(ServerStats, arena_free_bytes, 16);
-HOSTMAP_AT(ServerStats, connections, 24);
-HOSTMAP_AT(ServerStats, connected, 32);
-HOSTMAP_AT(ServerStats, reaped, 40);
-HOSTMAP_AT(ServerStats, recoveries, 48);
-HOSTMAP_AT(ServerStats, replayed, 56);
-HOSTMAP_AT(ServerStats, populate_failures, 64);
-HOSTMAP_AT(ServerStats, read_retries, 72);
-HOSTMAP_AT(ServerStats, read_fallbacks, 80);
-HOSTMAP_AT(ServerStats, client_rescues, 88);
-HOSTMAP_AT(ServerStats, workers, 96);
-HOSTMAP_AT(ServerStats, cut_off, 104);
-HOSTMAP_AT(ServerStats, counted_since, 112);
+HOSTMAP_LAYOUT(ServerStats, 256, 8) = {
+    HOSTMAP_AT(ServerStats, memory_bytes, 0, "populated in the table region"),
+    HOSTMAP_AT(ServerStats, huge_page_bytes, 8, "of these, in 2 MiB pages"),
+    HOSTMAP_AT(ServerStats, arena_free_bytes, 16, "populated, in no slab and no run"),
+    HOSTMAP_AT(ServerStats, connections, 24, "now"),
+    HOSTMAP_AT(ServerStats, connected, 32, "ever"),
+    HOSTMAP_AT(ServerStats, reaped, 40, "connections whose client ended without closing"),
+    HOSTMAP_AT(ServerStats, recoveries, 48, "restarts on this table"),
+    HOSTMAP_AT(ServerStats, replayed, 56, "requests finished by a restart"),
+    HOSTMAP_AT(ServerStats, populate_failures, 64, "times the file system had no page left"),
+    HOSTMAP_AT(ServerStats, read_retries, 72, "as reported by connections that have ended"),
+    HOSTMAP_AT(ServerStats, read_fallbacks, 80, "likewise: gets that went by ring because of writers"),
+    HOSTMAP_AT(ServerStats, client_rescues, 88, "likewise: waits that ended by timeout although the answer was there"),
+    HOSTMAP_AT(ServerStats, workers, 96, "threads that apply writes"),
+    HOSTMAP_AT(ServerStats, cut_off, 104, "connections whose client truncated its region"),
+    HOSTMAP_AT(ServerStats, counted_since, 112, "when the table was made and all counts began, in seconds since 1970"),
+    HOSTMAP_AT(ServerStats, reserved, 120, "zero"),
+};
 
 // TableHeader::phase, for diagnosis: what the server of this table does or did last. Whether that server lives is shown only by the
 // lock of its alive file.
@@ -358,66 +369,75 @@ enum ServerPhase : std::uint32_t {
 struct TableHeader {
   RegionHeader region;
   std::uint64_t hash_seed;
-  std::uint32_t shard_count;  // shard i belongs to lane i
+  std::uint32_t shard_count;
   std::uint32_t reserved_count;
   std::uint64_t initial_buckets;
-  std::uint64_t max_memory;  // the memory limit can be raised up to this; the size of all parts follows from it
+  std::uint64_t max_memory;
   std::uint64_t max_value_bytes;
-  std::uint64_t generations_offset;  // page generations
+  std::uint64_t generations_offset;
   std::uint64_t arena_offset;
-  std::uint64_t arena_bytes;  // at most; populated are arena_populated
-  std::uint64_t membarrier;   // 1: workers fence for their clients when they park
-  std::uint64_t checksum;     // of all that stands above, of the next word and of the shards' constants
-  // Of the server that made the table: the inode of its time namespace, whose clock the ends count by; 0: not known.
+  std::uint64_t arena_bytes;
+  std::uint64_t membarrier;
+  std::uint64_t checksum;
   std::uint64_t time_namespace;
   std::uint64_t reserved_constants[13];
   alignas(kLinePair) Word change;
-  Word arena_populated;        // bytes that have pages and generations: all that readers may load
-  Word generations_allocated;  // bytes that have pages; the server's alone
-  Word arena_allocated;        // likewise
-  Word memory_limit;           // see memory_limit_of(). The server's user can change it at any time
+  Word arena_populated;
+  Word generations_allocated;
+  Word arena_allocated;
+  Word memory_limit;
   alignas(kLinePair) Word server_generation;
-  HalfWord server_pid;                // for diagnosis
-  LaneWorker lane_worker[kMaxLanes];  // which worker serves a lane; changes when a server starts
-  HalfWord phase;                     // a ServerPhase, for diagnosis
-  HalfWord mailbox_count;             // of the master region. Clients can write that one, but not this
+  HalfWord server_pid;
+  LaneWorker lane_worker[kMaxLanes];
+  HalfWord phase;
+  HalfWord mailbox_count;
   std::uint32_t reserved_half;
-  Word master_inode;       // the master region's file; 0: a server that does not say
-  Word server_version[8];  // text: version, blank, commit; what is left of it is zero. For diagnosis
+  Word master_inode;
+  Word server_version[8];
   std::uint8_t reserved_server[3584];
   ShardHeader shards[kMaxLanes];
   WorkerLine workers[kMaxLanes];
   LaneStats lane_stats[kMaxLanes];
   ServerStats server_stats;
 };
-HOSTMAP_SIZE(TableHeader, 20736, 128);
-HOSTMAP_AT(TableHeader, hash_seed, 64);
-HOSTMAP_AT(TableHeader, shard_count, 72);
-HOSTMAP_AT(TableHeader, initial_buckets, 80);
-HOSTMAP_AT(TableHeader, max_memory, 88);
-HOSTMAP_AT(TableHeader, max_value_bytes, 96);
-HOSTMAP_AT(TableHeader, generations_offset, 104);
-HOSTMAP_AT(TableHeader, arena_offset, 112);
-HOSTMAP_AT(TableHeader, arena_bytes, 120);
-HOSTMAP_AT(TableHeader, membarrier, 128);
-HOSTMAP_AT(TableHeader, checksum, 136);
-HOSTMAP_AT(TableHeader, time_namespace, 144);
-HOSTMAP_AT(TableHeader, change, 256);
-HOSTMAP_AT(TableHeader, arena_populated, 264);
-HOSTMAP_AT(TableHeader, generations_allocated, 272);
-HOSTMAP_AT(TableHeader, arena_allocated, 280);
-HOSTMAP_AT(TableHeader, memory_limit, 288);
-HOSTMAP_AT(TableHeader, server_generation, 384);
-HOSTMAP_AT(TableHeader, server_pid, 392);
-HOSTMAP_AT(TableHeader, lane_worker, 396);
-HOSTMAP_AT(TableHeader, phase, 428);
-HOSTMAP_AT(TableHeader, mailbox_count, 432);
-HOSTMAP_AT(TableHeader, master_inode, 440);
-HOSTMAP_AT(TableHeader, server_version, 448);
-HOSTMAP_AT(TableHeader, shards, 4096);
-HOSTMAP_AT(TableHeader, workers, 8192);
-HOSTMAP_AT(TableHeader, lane_stats, 12288);
-HOSTMAP_AT(TableHeader, server_stats, 20480);
+HOSTMAP_LAYOUT(TableHeader, 20736, 128) = {
+    HOSTMAP_AT(TableHeader, region, 0, "as above"),
+    HOSTMAP_AT(TableHeader, hash_seed, 64, "random: without it nobody can forge collisions"),
+    HOSTMAP_AT(TableHeader, shard_count, 72, "shard i belongs to lane i"),
+    HOSTMAP_AT(TableHeader, reserved_count, 76, "zero"),
+    HOSTMAP_AT(TableHeader, initial_buckets, 80, "of each form, over all shards"),
+    HOSTMAP_AT(TableHeader, max_memory, 88,
+               "bytes: `memory_limit` can be raised up to this; the size of all parts follows from it"),
+    HOSTMAP_AT(TableHeader, max_value_bytes, 96, "longest value"),
+    HOSTMAP_AT(TableHeader, generations_offset, 104, "of the page generations"),
+    HOSTMAP_AT(TableHeader, arena_offset, 112, "of the arena"),
+    HOSTMAP_AT(TableHeader, arena_bytes, 120, "its reserved size; populated is arena_populated"),
+    HOSTMAP_AT(TableHeader, membarrier, 128, "1: workers fence for registered clients when they park"),
+    HOSTMAP_AT(TableHeader, checksum, 136, "of all above, of the next word, and of the shards' constants"),
+    HOSTMAP_AT(TableHeader, time_namespace, 144, "inode of the one whose clock the ends count by; 0: not known"),
+    HOSTMAP_AT(TableHeader, reserved_constants, 152, "zero"),
+    HOSTMAP_AT(TableHeader, change, 256, "below; loaded first and last by every read"),
+    HOSTMAP_AT(TableHeader, arena_populated, 264,
+               "bytes of the arena that have pages and generations: all that may be read"),
+    HOSTMAP_AT(TableHeader, generations_allocated, 272,
+               "bytes of page generations that have pages; the server's alone"),
+    HOSTMAP_AT(TableHeader, arena_allocated, 280, "bytes of the arena that have pages; the server's alone"),
+    HOSTMAP_AT(TableHeader, memory_limit, 288,
+               "bytes that may have pages; the server's user can change it at any time"),
+    HOSTMAP_AT(TableHeader, server_generation, 384, "of servers on this table"),
+    HOSTMAP_AT(TableHeader, server_pid, 392, "for diagnosis"),
+    HOSTMAP_AT(TableHeader, lane_worker, 396, "which worker serves a lane; changes when a server starts"),
+    HOSTMAP_AT(TableHeader, phase, 428, "of the server: 0 starting, 1 serving, 2 stopped and kept; for diagnosis"),
+    HOSTMAP_AT(TableHeader, mailbox_count, 432, "of the master region, where clients could change it"),
+    HOSTMAP_AT(TableHeader, reserved_half, 436, "zero"),
+    HOSTMAP_AT(TableHeader, master_inode, 440, "the master region's file; 0: unknown"),
+    HOSTMAP_AT(TableHeader, server_version, 448, "text: version, blank, commit, zeros; for diagnosis"),
+    HOSTMAP_AT(TableHeader, reserved_server, 512, "zero"),
+    HOSTMAP_AT(TableHeader, shards, 4096, "ShardHeader each"),
+    HOSTMAP_AT(TableHeader, workers, 8192, "WorkerLine each"),
+    HOSTMAP_AT(TableHeader, lane_stats, 12288, "LaneStats each"),
+    HOSTMAP_AT(TableHeader, server_stats, 20480, "ServerStats"),
+};
 
 // Bounds of --memory and --max-memory.
 inline constexpr std::uint64_t kLeastMemory = 512 * 1024;

@@ -41,20 +41,24 @@ struct LayoutTable {
 
 namespace layout_detail {
 
-template <typename Member>
-LayoutRow field(const char* name, std::uint64_t offset, const char* purpose) {
-  std::string shown = name;
-  if constexpr (std::is_array_v<Member>) shown += "[" + std::to_string(std::extent_v<Member>) + "]";
-  return {shown, offset, sizeof(Member), purpose};
+// A struct's own list of fields, and of what its alignment leaves unused between them.
+template <typename Struct>
+LayoutTable table_of(const char* name) {
+  LayoutTable table{name, "bytes", sizeof(Struct), {}};
+  std::uint64_t next = 0;
+  for (const LayoutField& field : kLayoutOf<Struct>) {
+    if (field.offset > next && field.offset % kLinePair == 0) {
+      table.rows.push_back({"", next, field.offset - next, "unused: what follows begins a line pair"});
+    }
+    const std::string array = field.elements != 0 ? "[" + std::to_string(field.elements) + "]" : "";
+    table.rows.push_back({field.name + array, field.offset, field.size, field.purpose});
+    next = field.offset + field.size;
+  }
+  return table;
 }
-#define FIELD(type, member, purpose) field<decltype(type::member)>(#member, offsetof(type, member), purpose)
-#define TABLE(type, ...) \
-  LayoutTable { #type, "bytes", sizeof(type), __VA_ARGS__ }
+#define TABLE(type) table_of<type>(#type)
 
 inline constexpr const char* kReserved = "zero";
-inline LayoutRow gap(std::uint64_t begin, std::uint64_t end) {
-  return {"", begin, end - begin, "unused: what follows begins a line pair"};
-}
 
 // A row for the bits of `mask`, which are adjacent.
 inline LayoutRow bits(const char* name, std::uint64_t mask, const char* purpose) {
@@ -91,207 +95,16 @@ inline std::string hex_dump(std::span<const std::byte> bytes, std::uint64_t addr
 
 }  // namespace layout_detail
 
+// Of every struct in src/layout/.
 inline std::vector<LayoutTable> struct_tables() {
   using namespace layout_detail;
   return {
-      TABLE(RegionHeader,
-            {FIELD(RegionHeader, magic, "\"hostmap\\0\""),
-             FIELD(RegionHeader, layout_version, "of this page; another one is refused by number"),
-             FIELD(RegionHeader, kind, "1 master, 2 table, 3 journal, 4 connection"),
-             FIELD(RegionHeader, fingerprint, "of the hash and of struct sizes: a build that differs is refused"),
-             FIELD(RegionHeader, bytes, "size of the file; one that is shorter is refused"),
-             FIELD(RegionHeader, incarnation, "random, the same in all regions of one server's start"),
-             FIELD(RegionHeader, state, "0 being built, 1 ready, 2 given up; stored last"),
-             FIELD(RegionHeader, name_hash, "of the file's name without its folder: a hard link does not count"),
-             FIELD(RegionHeader, reserved, kReserved)}),
-      TABLE(MasterHeader,
-            {FIELD(MasterHeader, region, "as above"),
-             FIELD(MasterHeader, mailbox_count, "the mailbox of id is number id mod this"),
-             FIELD(MasterHeader, lane_count, "of the instance"),  //
-             FIELD(MasterHeader, reserved_constants, kReserved),
-             FIELD(MasterHeader, counter, "last connection id given; clients add 1"), gap(136, 256),
-             FIELD(MasterHeader, server_bell, "rung when a client requests a connection or a lane, or closes"),
-             FIELD(MasterHeader, worker_bells, "rung when that worker is parked")}),
-      TABLE(IdleHints,
-            {FIELD(IdleHints, words, "a bit for each connection id modulo 512; clients set, the worker clears")}),
-      TABLE(Bell, {FIELD(Bell, rings, "futex; only ever added to"), FIELD(Bell, reserved, kReserved)}),
-      TABLE(Mailbox, {FIELD(Mailbox, word, "id and state, below; its low half is a futex"),
-                      FIELD(Mailbox, pid, "of the client, for diagnosis"), FIELD(Mailbox, reserved, kReserved)}),
-      TABLE(TableHeader,
-            {FIELD(TableHeader, region, "as above"),
-             FIELD(TableHeader, hash_seed, "random: without it nobody can forge collisions"),
-             FIELD(TableHeader, shard_count, "shard i belongs to lane i"),
-             FIELD(TableHeader, reserved_count, kReserved),
-             FIELD(TableHeader, initial_buckets, "of each form, over all shards"),
-             FIELD(TableHeader, max_memory, "bytes: `memory_limit` can be raised up to this"),
-             FIELD(TableHeader, max_value_bytes, "longest value"),
-             FIELD(TableHeader, generations_offset, "of the page generations"),
-             FIELD(TableHeader, arena_offset, "of the arena"),
-             FIELD(TableHeader, arena_bytes, "its reserved size; populated is arena_populated"),
-             FIELD(TableHeader, membarrier, "1: workers fence for registered clients"),
-             FIELD(TableHeader, checksum, "of all above, of the next word, and of the shards' constants"),
-             FIELD(TableHeader, time_namespace, "inode of the one whose clock the ends count by; 0: not known"),
-             FIELD(TableHeader, reserved_constants, kReserved),
-             FIELD(TableHeader, change, "below; loaded first and last by every read"),
-             FIELD(TableHeader, arena_populated, "bytes of the arena that may be read"),
-             FIELD(TableHeader, generations_allocated, "bytes of page generations that have pages"),
-             FIELD(TableHeader, arena_allocated, "bytes of the arena that have pages"),
-             FIELD(TableHeader, memory_limit, "bytes that may have pages; changes at any time"),
-             gap(296, 384),
-             FIELD(TableHeader, server_generation, "of servers on this table"),
-             FIELD(TableHeader, server_pid, "for diagnosis"),
-             FIELD(TableHeader, lane_worker, "which worker serves a lane"),
-             FIELD(TableHeader, phase, "of the server: 0 starting, 1 serving, 2 stopped and kept"),
-             FIELD(TableHeader, mailbox_count, "of the master region"),
-             FIELD(TableHeader, reserved_half, kReserved),
-             FIELD(TableHeader, master_inode, "the master region's file; 0: unknown"),
-             FIELD(TableHeader, server_version, "text: version, blank, commit; for diagnosis"),
-             FIELD(TableHeader, reserved_server, kReserved),
-             FIELD(TableHeader, shards, "ShardHeader each"),
-             FIELD(TableHeader, workers, "WorkerLine each"),
-             FIELD(TableHeader, lane_stats, "LaneStats each"),
-             FIELD(TableHeader, server_stats, "ServerStats")}),
-      TABLE(ShardHeader, {FIELD(ShardHeader, pair_state, "how deep the directory of its pairs is, below"),
-                          FIELD(ShardHeader, entry_state, "likewise of its entries"),
-                          FIELD(ShardHeader, pair_directory, "offset"), FIELD(ShardHeader, entry_directory, "offset"),
-                          FIELD(ShardHeader, pair_base, "segments of pair buckets at least"),
-                          FIELD(ShardHeader, entry_base, "segments of entry buckets at least"),
-                          FIELD(ShardHeader, reserved, kReserved),
-                          FIELD(ShardHeader, pair_twin, "what a restart must complete, below"),
-                          FIELD(ShardHeader, entry_twin, "likewise"),
-                          FIELD(ShardHeader, pair_directory_populated, "bytes of the directory that have pages"),
-                          FIELD(ShardHeader, entry_directory_populated, "likewise")}),
-      TABLE(WorkerLine, {FIELD(WorkerLine, parked, "1: it sleeps or is about to: ring its bell"),
-                         FIELD(WorkerLine, cpu, "where it ran last: a waiter there does not spin"),
-                         FIELD(WorkerLine, crowded, "1: more active lanes than cpus: waiters do not spin"),
-                         FIELD(WorkerLine, reserved, kReserved)}),
-      TABLE(LaneStats,
-            {FIELD(LaneStats, puts, "each one read, validated and applied"),
-             FIELD(LaneStats, erases, "of keys that were there"),
-             FIELD(LaneStats, gets_by_ring, "gets by message"),
-             FIELD(LaneStats, pair_keys, "keys now in the form of pairs"),
-             FIELD(LaneStats, entry_keys, "keys now in the form of entries"),
-             FIELD(LaneStats, refused, "mutations refused: no memory, chain full, too large"),
-             FIELD(LaneStats, splits, "of segments"),
-             FIELD(LaneStats, sweeps, "of the worker"),
-             FIELD(LaneStats, parks, "times the worker slept"),
-             FIELD(LaneStats, timeout_rescues, "sleeps that ended by timeout although there was work"),
-             FIELD(LaneStats, poisoned, "connections closed for what they sent"),
-             FIELD(LaneStats, entry_bytes, "in blocks that hold entries"),
-             FIELD(LaneStats, fill, "the clear that this lane has noticed: its counts of keys are of this fill"),
-             FIELD(LaneStats, swept_fill, "no bucket of this lane is older"),
-             FIELD(LaneStats, overflow_bytes, "in overflow buckets of either form"),
-             FIELD(LaneStats, pair_segments, "slabs that are pair buckets"),
-             FIELD(LaneStats, entry_segments, "slabs that are entry buckets"),
-             FIELD(LaneStats, expiring, "keys that have an end"),
-             FIELD(LaneStats, expired, "keys removed because their end had passed"),
-             FIELD(LaneStats, reserved, kReserved)}),
-      TABLE(ServerStats,
-            {FIELD(ServerStats, memory_bytes, "populated in the table region"),
-             FIELD(ServerStats, huge_page_bytes, "of these, in 2 MiB pages"),
-             FIELD(ServerStats, arena_free_bytes, "populated, in no slab and no run"),
-             FIELD(ServerStats, connections, "now"), FIELD(ServerStats, connected, "ever"),
-             FIELD(ServerStats, reaped, "connections whose client ended without closing"),
-             FIELD(ServerStats, recoveries, "restarts on this table"),
-             FIELD(ServerStats, replayed, "requests finished by a restart"),
-             FIELD(ServerStats, populate_failures, "times the file system had no page left"),
-             FIELD(ServerStats, read_retries, "as reported by connections that have ended"),
-             FIELD(ServerStats, read_fallbacks, "likewise: gets that went by ring because of writers"),
-             FIELD(ServerStats, client_rescues, "likewise: waits that ended by timeout although the answer was there"),
-             FIELD(ServerStats, workers, "threads that apply writes"),
-             FIELD(ServerStats, cut_off, "connections whose client truncated its region"),
-             FIELD(ServerStats, counted_since, "when the table was made, in seconds since 1970"),
-             FIELD(ServerStats, reserved, kReserved)}),
-      TABLE(PairBucket, {FIELD(PairBucket, header, "version, fill, occupied places, overflow: below"),
-                         FIELD(PairBucket, keys, "8 bytes each; place i is number i - 1"),
-                         FIELD(PairBucket, link, "a further bucket, if the overflow bit is set"),
-                         FIELD(PairBucket, values, "8 bytes each")}),
-      TABLE(EntryBucket,
-            {FIELD(EntryBucket, header, "version, fill: below"),
-             FIELD(EntryBucket, cells, "tag and offset of an entry each; 0 is empty; the last may be a link")}),
-      TABLE(ConnectionHeader,
-            {FIELD(ConnectionHeader, region, "as above"), FIELD(ConnectionHeader, id, "as in the region's name"),
-             FIELD(ConnectionHeader, serial, "names the connection in the journal; never repeats"),
-             FIELD(ConnectionHeader, request_nonce, "odd; of the request rings' tags"),
-             FIELD(ConnectionHeader, answer_nonce, "odd; of the answer rings' tags"),
-             FIELD(ConnectionHeader, ring_bytes, "of each ring; a power of two"),
-             FIELD(ConnectionHeader, lane_count, "of the instance"), FIELD(ConnectionHeader, reserved_half, kReserved),
-             FIELD(ConnectionHeader, reserved_constants, kReserved),
-             FIELD(ConnectionHeader, client, "ClientWords: the client writes"),
-             FIELD(ConnectionHeader, server, "ServerWords: the server writes"),
-             FIELD(ConnectionHeader, reserved, kReserved)}),
-      TABLE(ClientWords,
-            {FIELD(ClientWords, closed, "1: the client is done: drain, then drop"),
-             FIELD(ClientWords, expedited, "1: it registered for membarrier; its puts need no fence"),
-             FIELD(ClientWords, channels_wanted, "bit per channel"),
-             FIELD(ClientWords, read_retries, "rounds that a read had to repeat"),
-             FIELD(ClientWords, read_fallbacks, "gets that went by ring because of writers"),
-             FIELD(ClientWords, timeout_rescues, "waits that ended by timeout although the answer was there"),
-             FIELD(ClientWords, channel_attempts, "raised with each request for channels"),
-             FIELD(ClientWords, reserved, kReserved)}),
-      TABLE(ServerWords, {FIELD(ServerWords, closed, "1: nothing more will be answered"),
-                          FIELD(ServerWords, opened, "futex: raised when a channel is opened or refused"),
-                          FIELD(ServerWords, channels_open, "bit per channel: its rings are populated and swept"),
-                          FIELD(ServerWords, channels_refused, "bit per channel: no memory for its rings"),
-                          FIELD(ServerWords, attempts_answered, "the last request for channels that was answered"),
-                          FIELD(ServerWords, reserved, kReserved)}),
-      TABLE(ChannelControl,
-            {FIELD(ChannelControl, waiting, "futex: 0 no, 1 for an answer, 2 for room; the worker clears it"),
-             FIELD(ChannelControl, idle, "by the worker: 1: it polls the channel only now and then; set the hint"),
-             FIELD(ChannelControl, wake_at, "waiting for room: wake when this position is consumed"),
-             FIELD(ChannelControl, reserved_waiting, kReserved),
-             FIELD(ChannelControl, answers_consumed, "position in the answer ring"),
-             FIELD(ChannelControl, reserved_client, kReserved),
-             FIELD(ChannelControl, requests_consumed, "position in the request ring, once a sweep"),
-             FIELD(ChannelControl, reserved_server, kReserved)}),
-      TABLE(JournalHeader,
-            {FIELD(JournalHeader, region, "as above"),
-             FIELD(JournalHeader, max_connections, "records and rows of positions"),
-             FIELD(JournalHeader, lane_count, "of the instance"), FIELD(JournalHeader, slab_count, "slab classes"),
-             FIELD(JournalHeader, ring_bytes, "of each ring"), FIELD(JournalHeader, checksum, "of all above"),
-             FIELD(JournalHeader, reserved_constants, kReserved),
-             FIELD(JournalHeader, serials, "last connection serial given"), FIELD(JournalHeader, reserved, kReserved),
-             FIELD(JournalHeader, intents, "one per lane")}),
-      TABLE(Intent, {FIELD(Intent, kind, "what is stored, and so what shows whether it was; stored last; 0: open"),
-                     FIELD(Intent, serial, "of the connection"), FIELD(Intent, channel, "of the connection"),
-                     FIELD(Intent, request_next, "position after the request"),
-                     FIELD(Intent, answer_next, "position after its answer, if it has one"),
-                     FIELD(Intent, place, "offset of value word or cell, or of a pair bucket + occupancy bit"),
-                     FIELD(Intent, new_word, "of a word, cell or fill: its new value"),
-                     FIELD(Intent, answer, "header word and payload, if it has one"),
-                     FIELD(Intent, move_cell, "of a move between the forms: the cell's offset"),
-                     FIELD(Intent, move_word, "and its word"), FIELD(Intent, reserved, kReserved)}),
-      TABLE(
-          ConnectionRecord,
-          {FIELD(ConnectionRecord, serial, "0: free; stored last, dropped first"),
-           FIELD(ConnectionRecord, id,
-                 "as in the region's name; stored before that file exists, and kept when it is free"),
-           FIELD(ConnectionRecord, request_nonce, "the server's own copy"),
-           FIELD(ConnectionRecord, answer_nonce, "likewise"), FIELD(ConnectionRecord, channels_open, "bit per channel"),
-           FIELD(ConnectionRecord, inode, "its region's file; 0: unknown"),
-           FIELD(ConnectionRecord, reserved, kReserved)}),
-      TABLE(
-          ChannelPosition,
-          {FIELD(ChannelPosition, request_next, "next request to read"),
-           FIELD(ChannelPosition, answer_next, "next answer to write"),
-           FIELD(ChannelPosition, stream_entry,
-                 "of a request in pieces: offset of the entry that they fill; 0: none; 1: held in the journal's file"),
-           FIELD(ChannelPosition, stream_head, "and its header word, with a status in place of the flags"),
-           FIELD(ChannelPosition, memos, "ChannelMemo each: the higher position not above request_next counts"),
-           FIELD(ChannelPosition, stream_end, "when the key of the request in pieces ends"),
-           FIELD(ChannelPosition, reserved, kReserved)}),
-      TABLE(
-          ChannelMemo,
-          {FIELD(ChannelMemo, position, "after the request that wrote it"),
-           FIELD(ChannelMemo, refused, "unanswered writes refused since the last flush · 256 + the first one's status"),
-           FIELD(ChannelMemo, received, "bytes of the request in pieces so far; all ones: no such request")}),
-      TABLE(HandoverHead,
-            {FIELD(HandoverHead, magic, "\"handover\"; after the journal, present after a stop that keeps the map"),
-             FIELD(HandoverHead, incarnation, "the journal's"),
-             FIELD(HandoverHead, server_generation, "the table's, of the server that stopped"),
-             FIELD(HandoverHead, slabs, "populated; their owners follow, 1 byte each"),
-             FIELD(HandoverHead, bytes, "after this head: owners, then used blocks' bits of each owned slab"),
-             FIELD(HandoverHead, checksum, "of the above and those bytes")}),
+      TABLE(RegionHeader),     TABLE(MasterHeader), TABLE(IdleHints),        TABLE(Bell),
+      TABLE(Mailbox),          TABLE(TableHeader),  TABLE(ShardHeader),      TABLE(WorkerLine),
+      TABLE(LaneStats),        TABLE(ServerStats),  TABLE(PairBucket),       TABLE(EntryBucket),
+      TABLE(ConnectionHeader), TABLE(ClientWords),  TABLE(ServerWords),      TABLE(ChannelControl),
+      TABLE(JournalHeader),    TABLE(Intent),       TABLE(ConnectionRecord), TABLE(ChannelPosition),
+      TABLE(ChannelMemo),      TABLE(HandoverHead),
   };
 }
 

@@ -5,6 +5,7 @@
 // rewrites the tables in the document (HOSTMAP_PRINT_LAYOUT=1 prints it); the prose between them is written by hand.
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
 #include <iomanip>
@@ -36,9 +37,13 @@ std::map<std::string, std::string> generated() {
   return parts;
 }
 
-std::string document_path(const std::string& name = "memory-layout.md") {
+std::string source_path(const std::string& path) {
   const char* root = std::getenv("HOSTMAP_SOURCE_DIR");
-  return std::string(root != nullptr ? root : ".") + "/docs/reference/" + name;
+  return std::string(root != nullptr ? root : ".") + "/" + path;
+}
+
+std::string document_path(const std::string& name = "memory-layout.md") {
+  return source_path("docs/reference/" + name);
 }
 
 std::string read_document(const std::string& name = "memory-layout.md") {
@@ -87,6 +92,22 @@ TEST(LayoutTest, TheRowsOfEveryTableCoverItWithoutGapOrOverlap) {
     }
     EXPECT_EQ(next, table.size) << table.name;
   }
+}
+
+// A new struct is added to struct_tables(), and so to the document.
+TEST(LayoutTest, EveryStructWithALayoutHasATable) {
+  std::set<std::string> shown;
+  for (const LayoutTable& table : struct_tables()) shown.insert(table.name);
+  std::set<std::string> listed;
+  for (const auto& file : std::filesystem::directory_iterator(source_path("src/layout"))) {
+    std::ifstream lines(file.path());
+    for (std::string line; std::getline(lines, line);) {
+      constexpr std::string_view kList = "HOSTMAP_LAYOUT(";
+      if (line.starts_with(kList)) listed.insert(line.substr(kList.size(), line.find(',') - kList.size()));
+    }
+  }
+  EXPECT_GT(listed.size(), 10u) << source_path("src/layout");
+  EXPECT_EQ(shown, listed);
 }
 
 // Two writers of hot words never share a line pair.
