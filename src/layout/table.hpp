@@ -196,6 +196,14 @@ inline void close_state(Word& state) noexcept {
                                                                       std::uint64_t fraction) noexcept {
   return (fraction >> 1 | std::uint64_t{1} << 63) >> (state & kStateShiftMask);
 }
+// The last fraction of the segment that a fraction leads to. `segment`: where the word of the fraction leads; `beside`: where the
+// adjacent word leads, the one at directory_index() ^ 1. (At depth 0 there is one word, and that one does not matter.)
+inline constexpr std::uint64_t last_fraction(std::uint64_t state, std::uint64_t fraction, std::uint64_t segment,
+                                             std::uint64_t beside) noexcept {
+  const unsigned depth = state_depth(state);
+  const unsigned bits = depth > 0 && segment == beside ? depth - 1 : depth;  // two words of a segment that is not split
+  return fraction | (bits == 0 ? ~std::uint64_t{0} : ~std::uint64_t{0} >> bits);
+}
 // The bucket within its segment.
 template <typename Bucket>
 [[gnu::always_inline]] inline constexpr std::uint64_t segment_bucket(std::uint64_t hash) noexcept {

@@ -175,6 +175,30 @@ TEST(DirectoryIndexTest, TheHalvesOfAnIntervalLieBehindItsTwoChildren) {
   }
 }
 
+// The definition by the words themselves: all fractions up to the last one lead to the same segment, and the next one does not.
+TEST(LastFractionTest, TheNextFractionLeadsToAnotherSegment) {
+  Random random;
+  for (int i = 0; i < 10'000; ++i) {
+    const auto depth = static_cast<unsigned>(random.below(41));
+    const std::uint64_t state = make_state(depth);
+    const std::uint64_t fraction = i % 3 == 0 ? ~std::uint64_t{0} : random.word();
+    const std::uint64_t index = directory_index(state, fraction);
+    // A split segment has a word for itself; another one has two.
+    for (const bool split : {false, true}) {
+      if (depth == 0 && split) continue;
+      const auto segment_of = [&](std::uint64_t word) { return split || depth == 0 ? word : word / 2; };
+      const std::uint64_t last = last_fraction(state, fraction, segment_of(index), segment_of(index ^ 1));
+      ASSERT_GE(last, fraction);
+      ASSERT_EQ(segment_of(directory_index(state, last)), segment_of(index)) << depth;
+      if (last == ~std::uint64_t{0}) {
+        ASSERT_EQ(segment_of(index), segment_of((std::uint64_t{2} << depth) - 1)) << depth;
+      } else {
+        ASSERT_NE(segment_of(directory_index(state, last + 1)), segment_of(index)) << depth;
+      }
+    }
+  }
+}
+
 // --- Words that are put together of parts ------------------------------------------------------------------------------
 
 TEST(PackedWordTest, EveryPartComesBackWhateverTheOthersAre) {

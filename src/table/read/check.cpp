@@ -51,11 +51,8 @@ std::uint64_t TableCheck::segment_at(Form form, std::uint32_t shard, std::uint64
 
 std::uint64_t TableCheck::last_of(const Place& place, std::uint64_t state) const noexcept {
   const std::uint64_t index = directory_index(state, place.fraction);
-  unsigned depth = state_depth(state);
-  if (depth > 0 && segment_at(place.form, place.shard, index) == segment_at(place.form, place.shard, index ^ 1)) {
-    --depth;  // not split: behind two words
-  }
-  return place.fraction | (depth == 0 ? ~std::uint64_t{0} : ~std::uint64_t{0} >> depth);
+  return last_fraction(state, place.fraction, segment_at(place.form, place.shard, index),
+                       segment_at(place.form, place.shard, index ^ 1));
 }
 
 std::uint64_t TableCheck::offset_of(const void* address) const noexcept {

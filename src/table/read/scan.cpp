@@ -53,11 +53,8 @@ TableScan::Interval TableScan::interval_at(std::uint64_t state) const noexcept {
   const TableReader::Shard& shard = reader_.shards_[shard_];
   const std::uint64_t index = directory_index(state, fraction_);
   const std::uint64_t segment = reader_.segment_at<Bucket>(shard, index);
-  unsigned depth = state_depth(state);
   if (segment == 0) return {};
-  // A segment that is not split lies behind two adjacent words.
-  if (depth > 0 && reader_.segment_at<Bucket>(shard, index ^ 1) == segment) --depth;
-  return {segment, fraction_ | (depth == 0 ? ~std::uint64_t{0} : ~std::uint64_t{0} >> depth)};
+  return {segment, last_fraction(state, fraction_, segment, reader_.segment_at<Bucket>(shard, index ^ 1))};
 }
 
 // Is a key of this hash in the interval that begins at the position?

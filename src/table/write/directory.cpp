@@ -28,10 +28,9 @@ void Directory::fill(const std::vector<std::uint64_t>& segments) noexcept {
 }
 
 std::uint64_t Directory::last_of(std::uint64_t fraction) const noexcept {
-  const std::uint64_t index = directory_index(state_.load(kRelaxed), fraction);
-  unsigned bits = depth();
-  if (bits > 0 && words_[index].load(kRelaxed) == words_[index ^ 1].load(kRelaxed)) --bits;
-  return fraction | (bits == 0 ? ~std::uint64_t{0} : ~std::uint64_t{0} >> bits);
+  const std::uint64_t state = state_.load(kRelaxed);
+  const std::uint64_t index = directory_index(state, fraction);
+  return last_fraction(state, fraction, words_[index].load(kRelaxed), words_[index ^ 1].load(kRelaxed));
 }
 
 std::vector<std::uint64_t> Directory::all() const {
