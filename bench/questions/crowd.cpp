@@ -38,7 +38,7 @@ constexpr unsigned kDefaultRounds = 9;
 constexpr double kGoal = 1.2;
 /// Of both servers: the idle ones, the busy one, and some to spare.
 constexpr unsigned kMaxConnections = kIdle + 100;
-/// A connection takes two descriptors of the server and three of its client (docs/operate/server.md, hostmap/client.hpp); a
+/// A connection takes two descriptors of the server and three of its client (docs/operate/starting.md, hostmap/client.hpp); a
 /// process has some of its own.
 constexpr rlim_t kOwnDescriptors = 100;
 constexpr rlim_t kServerDescriptors = 2 * (kIdle + 1) + kOwnDescriptors;

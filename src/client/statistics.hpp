@@ -1,7 +1,7 @@
 // Statistics: the figures of `hostmap stat`, read from the regions of a running server without a message to it.
 //
 // kStatistics is the one list of them. A new one is a word of LaneStats, ServerStats or ClientWords and a row here: the sum,
-// the JSON, the text and the test of docs/operate/server.md follow from the row.
+// the JSON, the text and the test of docs/operate/statistics.md follow from the row.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// The list of statistics, and docs/operate/server.md, which explains each of them.
+// The list of statistics, and docs/operate/statistics.md, which explains each of them.
 #include "client/statistics.hpp"
 
 #include <cstdlib>
@@ -35,7 +35,7 @@ std::string row_of(const Statistic& statistic) {
 
 std::vector<std::string> rows_of_document() {
   const char* root = std::getenv("HOSTMAP_SOURCE_DIR");
-  std::ifstream file(std::string(root == nullptr ? "." : root) + "/docs/operate/server.md");
+  std::ifstream file(std::string(root == nullptr ? "." : root) + "/docs/operate/statistics.md");
   std::vector<std::string> rows;
   bool is_in_table = false;
   for (std::string line; std::getline(file, line);) {
@@ -55,8 +55,8 @@ TEST(StatisticsTest, TheDocumentExplainsEachInTheOrderOfTheList) {
   EXPECT_EQ(rows.size(), std::size(kStatistics));
   for (std::size_t i = 0; i < std::size(kStatistics); ++i) {
     const std::string row = row_of(kStatistics[i]);
-    ASSERT_LT(i, rows.size()) << "docs/operate/server.md needs the row " << row;
-    EXPECT_EQ(rows[i].substr(0, row.size()), row) << "docs/operate/server.md differs from the list";
+    ASSERT_LT(i, rows.size()) << "docs/operate/statistics.md needs the row " << row;
+    EXPECT_EQ(rows[i].substr(0, row.size()), row) << "docs/operate/statistics.md differs from the list";
   }
 }
 
