@@ -58,6 +58,9 @@ class Peer {
 
   // Keys and values are words, #SIZE:SEED or =NUMBER.
   Reply put(const std::string& key, const std::string& value) { return ask("put " + key + " " + value); }
+  Reply put_for(const std::string& key, const std::string& value, std::chrono::milliseconds ttl) {
+    return ask("put_for " + key + " " + value + " " + std::to_string(ttl.count()));
+  }
   Reply put_async(const std::string& key, const std::string& value) { return ask("put_async " + key + " " + value); }
   Reply erase(const std::string& key) { return ask("erase " + key); }
   Reply exists(const std::string& key) { return ask("exists " + key); }

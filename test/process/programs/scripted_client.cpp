@@ -131,6 +131,11 @@ void obey(const std::string& line) {
   key = bytes_of(key);
   value = bytes_of(value);
   if (verb == "put") return say(client->put(key, value));
+  if (verb == "put_for") {
+    std::int64_t milliseconds = 0;
+    words >> milliseconds;
+    return say(client->put(key, value, std::chrono::milliseconds(milliseconds)));
+  }
   if (verb == "put_async") return say(client->put_async(key, value));
   if (verb == "erase") return say(client->erase(key));
   if (verb == "exists") return say(client->exists(key));
