@@ -183,8 +183,8 @@ struct Figures {
 Latencies gaps_beside_taking(std::uint64_t bytes, std::pair<int, int> cpus) {
   constexpr std::chrono::milliseconds kPause(20);  // as long as a step lasts a table that grows
   bytes = round_up(bytes, std::uint64_t{kHugePageSize});
-  Result<Region> memory =
-      Region::adopt(UniqueFd(::memfd_create("hostmap-bench-growth", MFD_CLOEXEC)), "hostmap-bench-growth", bytes);
+  Result<Region> memory = Region::from_descriptor(UniqueFd(::memfd_create("hostmap-bench-growth", MFD_CLOEXEC)),
+                                                  "hostmap-bench-growth", bytes);
   if (!memory) throw std::runtime_error(std::string(memory.status().message()));
   std::atomic<bool> done{false};
   const auto over = [&](Clock::time_point) {

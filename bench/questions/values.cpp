@@ -105,7 +105,7 @@ class SharedValues {
   explicit SharedValues(const Values& values) {
     UniqueFd file(::memfd_create("hostmap-bench-values", MFD_CLOEXEC));
     if (!file) throw std::runtime_error("values: memfd_create failed");
-    Result<Region> region = Region::adopt(std::move(file), "values", kDistinctBytes);
+    Result<Region> region = Region::from_descriptor(std::move(file), "values", kDistinctBytes);
     if (!region || !region->populate(0, kDistinctBytes).ok()) throw std::runtime_error("values: no shared memory");
     region_ = std::move(*region);
     // As the server asks for its table's.

@@ -61,8 +61,8 @@ Result<std::unique_ptr<ServerEnd>> ServerEnd::create(const std::string& path, co
   return end;
 }
 
-Result<std::unique_ptr<ServerEnd>> ServerEnd::adopt(const std::string& path, const Identity& identity,
-                                                    std::uint64_t channels_open) {
+Result<std::unique_ptr<ServerEnd>> ServerEnd::attach(const std::string& path, const Identity& identity,
+                                                     std::uint64_t channels_open) {
   Result<Region> region = Region::open(path, RegionKind::kConnection, Access::kReadWrite);
   if (!region) return region.status();
   const Status foreign(StatusCode::kInvalid, path + " is another connection's");

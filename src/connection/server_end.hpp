@@ -41,8 +41,8 @@ class ServerEnd {
   static bool give_up(const std::string& path, std::uint64_t inode, std::uint32_t lanes) noexcept;
   // The end of a connection whose server died, on its region. `channels_open`: from the journal; their rings are populated.
   // kInvalid: it is not the region of that connection.
-  static Result<std::unique_ptr<ServerEnd>> adopt(const std::string& path, const Identity& identity,
-                                                  std::uint64_t channels_open);
+  static Result<std::unique_ptr<ServerEnd>> attach(const std::string& path, const Identity& identity,
+                                                   std::uint64_t channels_open);
   // For tests without a server: on memory of connection_bytes(), zeroed.
   static std::unique_ptr<ServerEnd> over(std::byte* memory, const Identity& identity);
 

@@ -173,21 +173,21 @@ Status Server::attach_left_over(UniqueFd& lock, Prepared prepared) {
   if (!found.ok() || options_.fresh) return {};
   Result<Region> journal = Region::map_proper(std::move(lock), path);
   if (!journal) return journal.status();
-  Result<Inheritance> inheritance = attach_inheritance(options_.name, *journal, std::move(prepared));
-  if (inheritance) {
-    left_over_ = std::move(*inheritance);
+  Result<LeftOverMap> left = attach_left_over_map(options_.name, *journal, std::move(prepared));
+  if (left) {
+    left_over_ = std::move(*left);
     return {};
   }
   lock = journal->release_file();
-  if (inheritance.status() == StatusCode::kOtherVersion || inheritance.status() == StatusCode::kFull) {
-    return inheritance.status();
+  if (left.status() == StatusCode::kOtherVersion || left.status() == StatusCode::kFull) {
+    return left.status();
   }
   if (took_over_) {
-    return {StatusCode::kInvalid, "the map cannot be taken over: " + std::string(inheritance.status().message()) +
+    return {StatusCode::kInvalid, "the map cannot be taken over: " + std::string(left.status().message()) +
                                       ". The previous server starts again"};
   }
   log_("the map of a server that died cannot be continued; starting with an empty map: " +
-       std::string(inheritance.status().message()));
+       std::string(left.status().message()));
   return {};
 }
 
@@ -196,7 +196,7 @@ Status Server::recover() {
   const std::int64_t begin = monotonic_ns();
   // First of all: new clients check this file's lock to see whether a server is alive.
   if (Status status = create_alive(); !status.ok()) return status;
-  if (Status status = settle_inheritance(options_.name, left_over_); !status.ok()) return status;
+  if (Status status = settle_left_over_map(options_.name, left_over_); !status.ok()) return status;
   journal_region_ = std::move(left_over_.journal);
   master_ = std::move(left_over_.master);
   master_guard_ = std::move(left_over_.master_guard);
@@ -286,7 +286,7 @@ Status Server::create_journal(UniqueFd lock) {
   const std::uint64_t bytes = journal_bytes(options_.max_connections, options_.workers, plan.arena_bytes / kSlabBytes);
   if (::ftruncate(lock.get(), 0) != 0) return {StatusCode::kInvalid, "cannot empty " + options_.name.journal()};
   const NewJournal name(options_.name.journal(), lock);
-  Result<Region> journal = Region::adopt(std::move(lock), options_.name.journal(), bytes);
+  Result<Region> journal = Region::from_descriptor(std::move(lock), options_.name.journal(), bytes);
   if (!journal) return journal.status();
   if (Status status = journal->populate(0, round_up(bytes, std::uint64_t{kPageSize})); !status.ok()) {
     journal->unlink_name();  // the lock is still held
@@ -412,7 +412,7 @@ Status Server::start_threads(std::function<void()> fatal) {
   service_ = std::make_unique<Service>(Service::Surroundings{&options_, &master_, table_.get(), alive_.get(),
                                                              Journal(journal_region_), &workers_, incarnation_, log_,
                                                              std::move(fatal), &master_guard_});
-  for (std::unique_ptr<ServerEnd>& end : left_over_.connections) service_->adopt(std::move(end));
+  for (std::unique_ptr<ServerEnd>& end : left_over_.connections) service_->add(std::move(end));
   left_over_.connections.clear();
   service_->start();
   if (!options_.warning.empty()) log_("warning: " + options_.warning);

@@ -80,7 +80,7 @@ class Server {
   std::unique_ptr<Table> table_;
   Region master_;
   BusGuard::Watch master_guard_;
-  Inheritance left_over_;  // between attach_left_over() and start_threads()
+  LeftOverMap left_over_;  // between attach_left_over() and start_threads()
   StreamQuota streams_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<Service> service_;

@@ -177,7 +177,7 @@ bool large_pages_refused() noexcept {
   // Tested with memory that is a file like the regions. Only EINVAL counts: an exhausted limit proves nothing.
   UniqueFd file(::memfd_create("hostmap-probe", MFD_CLOEXEC));
   if (!file) return false;
-  Result<Region> probe = Region::adopt(std::move(file), "hostmap-probe", kHugePageSize);
+  Result<Region> probe = Region::from_descriptor(std::move(file), "hostmap-probe", kHugePageSize);
   if (!probe || !probe->populate(0, kHugePageSize).ok()) return false;
   return ::madvise(probe->data(), kHugePageSize, MADV_COLLAPSE) != 0 && errno == EINVAL;
 }
@@ -213,12 +213,12 @@ Result<Region> Region::create(const std::string& path, std::uint64_t bytes, mode
   if (!fd) return open_error(path, errno);
   NewName name(path);
   if (::fchmod(fd.get(), mode) != 0) return open_error(path, errno);  // independent of the umask
-  Result<Region> region = adopt(std::move(fd), path, bytes);
+  Result<Region> region = from_descriptor(std::move(fd), path, bytes);
   if (region) name.keep();
   return region;
 }
 
-Result<Region> Region::adopt(UniqueFd&& fd, const std::string& path, std::uint64_t bytes) {
+Result<Region> Region::from_descriptor(UniqueFd&& fd, const std::string& path, std::uint64_t bytes) {
   // A file on hugetlbfs consists of whole pages of its file system.
   struct statfs facts {};
   if (::fstatfs(fd.get(), &facts) == 0 && facts.f_type == HUGETLBFS_MAGIC) {

@@ -48,7 +48,7 @@ class Region {
 
   // Makes a region of a file that the caller has opened and owns (the journal, which is locked before it is sized). On
   // hugetlbfs its length becomes a whole number of that file system's pages.
-  static Result<Region> adopt(UniqueFd&& fd, const std::string& path, std::uint64_t bytes);
+  static Result<Region> from_descriptor(UniqueFd&& fd, const std::string& path, std::uint64_t bytes);
 
   // Maps such a region again, as far as its header says; the rest of the file does not belong to the region.
   static Result<Region> map_proper(UniqueFd&& fd, const std::string& path);

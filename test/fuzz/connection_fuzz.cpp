@@ -76,7 +76,7 @@ class Connection {
     client_.reset();
     world_.drop(*server_);
     // A restart finds the rest of it.
-    if (auto adopted = ServerEnd::adopt(path_, identity_, 1); adopted) {
+    if (auto adopted = ServerEnd::attach(path_, identity_, 1); adopted) {
       world_.serve(**adopted);
       world_.work();
       world_.drop(**adopted);

@@ -174,19 +174,19 @@ class Regions {
 
   // The next server's part. `serves`: its worker continues the connection; otherwise the caller does.
   explicit Regions(const InstanceName& name, bool serves = true) : name_(name) {
-    inherited_ = attach(name_);
-    if (const Status status = settle_inheritance(name_, inherited_); !status.ok()) {
+    left_ = attach(name_);
+    if (const Status status = settle_left_over_map(name_, left_); !status.ok()) {
       throw Refused(std::string(status.message()));
     }
-    journal_ = std::move(inherited_.journal);
-    table_ = std::move(inherited_.table);
-    master_ = std::move(inherited_.master);
+    journal_ = std::move(left_.journal);
+    table_ = std::move(left_.table);
+    master_ = std::move(left_.master);
     make_worker();
-    if (!serves || inherited_.connections.empty()) return;
-    end_ = std::move(inherited_.connections[0]);
+    if (!serves || left_.connections.empty()) return;
+    end_ = std::move(left_.connections[0]);
     serve(*end_);
   }
-  static Inheritance attach(const InstanceName& name) {
+  static LeftOverMap attach(const InstanceName& name) {
     UniqueFd file(::open(name.journal().c_str(), O_RDWR | O_CLOEXEC));
     std::uint64_t bytes = 0;
     if (const Status status = check_region_header(file.get(), bytes, name.journal(), RegionKind::kJournal);
@@ -194,9 +194,9 @@ class Regions {
       throw Refused(std::string(status.message()));
     }
     Region journal = must(Region::map_proper(std::move(file), name.journal()));
-    Result<Inheritance> inheritance = attach_inheritance(name, journal);
-    if (!inheritance) throw Refused(std::string(inheritance.status().message()));
-    return std::move(*inheritance);
+    Result<LeftOverMap> left = attach_left_over_map(name, journal);
+    if (!left) throw Refused(std::string(left.status().message()));
+    return std::move(*left);
   }
 
   ~Regions() { remove(name_); }
@@ -212,10 +212,10 @@ class Regions {
   Region& master() { return master_; }
   std::uint32_t max_connections() const { return journal_.at<JournalHeader>(0)->max_connections; }
   std::vector<std::unique_ptr<Worker>>& workers() { return workers_; }
-  std::vector<std::unique_ptr<ServerEnd>>& connections() { return inherited_.connections; }  // not yet served
-  std::uint64_t replayed() const { return inherited_.replayed; }
-  std::uint64_t dropped() const { return inherited_.dropped; }
-  std::uint64_t given_up() const { return inherited_.given_up; }
+  std::vector<std::unique_ptr<ServerEnd>>& connections() { return left_.connections; }  // not yet served
+  std::uint64_t replayed() const { return left_.replayed; }
+  std::uint64_t dropped() const { return left_.dropped; }
+  std::uint64_t given_up() const { return left_.given_up; }
   bool has_connection() const { return end_ != nullptr; }
 
   void send(const Call& call) {
@@ -405,7 +405,7 @@ class Regions {
   }
 
   InstanceName name_;
-  Inheritance inherited_;
+  LeftOverMap left_;
   Region journal_;
   Region master_;
   std::unique_ptr<Table> table_;

@@ -696,12 +696,12 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
     const InstanceName name = Regions::lay_out(image);
     std::vector<Image> images;
     {
-      Inheritance inheritance = Regions::attach(name);
+      LeftOverMap left = Regions::attach(name);
       const Region connection = Regions::connection_of(name);
-      steps = step_through([&] { static_cast<void>(settle_inheritance(name, inheritance)); },
+      steps = step_through([&] { static_cast<void>(settle_left_over_map(name, left)); },
                            [&](std::uint64_t) {
-                             Image::add(images, Regions::view_of(inheritance.journal, inheritance.table->region(),
-                                                                 inheritance.master, connection));
+                             Image::add(images,
+                                        Regions::view_of(left.journal, left.table->region(), left.master, connection));
                            });
     }
     Regions::remove(name);

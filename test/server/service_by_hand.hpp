@@ -22,7 +22,7 @@ class ServiceByHand {
   // The next server, which takes over `image`.
   explicit ServiceByHand(const Image& image)
       : regions(Regions::lay_out(image), false), options(options_of(regions)), service(surroundings()) {
-    for (auto& end : regions.connections()) service.adopt(std::move(end));
+    for (auto& end : regions.connections()) service.add(std::move(end));
   }
 
   // Each round examines all connections, because time passes.

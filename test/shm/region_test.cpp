@@ -240,7 +240,7 @@ TEST(RegionTest, AdoptTakesAFileThatIsOpenAlready) {
   const std::string path = unique_path();
   UniqueFd fd(::open(path.c_str(), O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600));
   const int number = fd.get();
-  Result<Region> region = Region::adopt(std::move(fd), path, 3 * kPageSize);
+  Result<Region> region = Region::from_descriptor(std::move(fd), path, 3 * kPageSize);
   ASSERT_TRUE(region);
   EXPECT_EQ(region->fd(), number);
   EXPECT_EQ(region->bytes(), 3 * kPageSize);

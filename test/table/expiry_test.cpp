@@ -278,7 +278,7 @@ TEST_F(ExpiryTest, TheNextServerKnowsWhichKeysEnd) {
   std::vector<std::size_t> lost;
   table_.restart();
   table_.table().begin_restart();
-  ASSERT_EQ(table_.table().adopt({}, lost), 0u);
+  ASSERT_EQ(table_.table().rebuild({}, lost), 0u);
   EXPECT_EQ(stats().expiring, 2000u);
   EXPECT_EQ(table_.keys(), 3000u);
   table_.reclaim_all();

@@ -125,7 +125,7 @@ TEST(FullTableOfPairs, APairBecomesAnEntryWithTheLastSlabAndAHoleOfAnotherClass)
   EXPECT_EQ(table.put(last, "another"), StatusCode::kOk) << "in a larger block than it needs";
   std::vector<std::size_t> lost;
   table.restart();
-  EXPECT_EQ(table.table().adopt({}, lost), 0u);
+  EXPECT_EQ(table.table().rebuild({}, lost), 0u);
   EXPECT_EQ(get(table.reader(), last).value, "another");
 }
 
@@ -223,7 +223,7 @@ TEST_F(FullTable, StartRestoresTheReserve) {
     ASSERT_EQ(table_.table().shard(0).put(key, bytes_of(value)), StatusCode::kOk);
     table_.restart();
     std::vector<std::size_t> lost;
-    EXPECT_EQ(table_.table().adopt({}, lost), 0u) << "nothing is lost";
+    EXPECT_EQ(table_.table().rebuild({}, lost), 0u) << "nothing is lost";
     ASSERT_EQ(value_of(5), std::string(bytes, 'k'));
     for (std::uint64_t i = 6; i < count; ++i) {
       ASSERT_EQ(table_.put(key_of(i), std::string(1000, 'x')), StatusCode::kOk) << i << " after " << bytes;
@@ -255,7 +255,7 @@ TEST_F(FullTable, RunsOfAnyLengthAreOverwritten) {
   }
   std::vector<std::size_t> lost;
   table_.restart();
-  EXPECT_EQ(table_.table().adopt({}, lost), 0u);
+  EXPECT_EQ(table_.table().rebuild({}, lost), 0u);
   for (const auto& [key, bytes] : sizes) {
     ASSERT_EQ(table_.put(key_of(key), std::string(bytes, 'z')), StatusCode::kOk) << bytes;
   }
@@ -279,13 +279,13 @@ TEST_F(FullTable, StartMovesARunThatAKillLeftInTheReserve) {
   ASSERT_EQ(table_.table().shard(0).put(key, bytes_of(std::string(kShorter, 'k'))), StatusCode::kOk);
   table_.restart();
   std::vector<std::size_t> lost;
-  EXPECT_EQ(table_.table().adopt({}, lost), 0u);
+  EXPECT_EQ(table_.table().rebuild({}, lost), 0u);
   EXPECT_LT(table_.table().shard(0).most_replaced_bytes(), kLong) << "after the kill the reserve must be too short";
   table_.table().restore_reserve();
   EXPECT_GE(table_.table().shard(0).most_replaced_bytes(), kLong);
   const WriterState restored = table_.table().state();
   table_.restart();
-  EXPECT_EQ(table_.table().adopt({}, lost), 0u);
+  EXPECT_EQ(table_.table().rebuild({}, lost), 0u);
   EXPECT_EQ(restored.differences(table_.table().state()), "");
   EXPECT_EQ(value_of(2), std::string(kShorter, 'k'));
   EXPECT_EQ(table_.put("long", std::string(kLong, 'm')), StatusCode::kOk);
@@ -321,7 +321,7 @@ TEST(FullTableOfRuns, RunIsReplacedWhileASweepFreesMemory) {
   const std::uint64_t used = table.entry_bytes();
   std::vector<std::size_t> lost;
   table.restart();
-  EXPECT_EQ(table.table().adopt({}, lost), 0u);
+  EXPECT_EQ(table.table().rebuild({}, lost), 0u);
   EXPECT_EQ(table.entry_bytes(), used) << "the bytes in use must be those of the entries that can be reached";
 }
 

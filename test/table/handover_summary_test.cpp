@@ -1,4 +1,4 @@
-// The hand-over summary of the arena, which a server that stops writes for the next one: adopting it gives the same state, and
+// The hand-over summary of the arena, which a server that stops writes for the next one: rebuilding from it gives the same state, and
 // an invalid one is refused.
 #include <gtest/gtest.h>
 #include <random>
@@ -27,7 +27,7 @@ TEST(HandoverSummaryTest, AdoptedSummaryIsWrittenAgainUnchanged) {
   const std::vector<std::byte> summary = table.table().make_summary();
   const std::uint64_t held = table.entry_bytes();
   std::vector<std::size_t> lost;
-  ASSERT_TRUE(table.table().adopt_summary(summary, {}, lost));
+  ASSERT_TRUE(table.table().rebuild_from_summary(summary, {}, lost));
   EXPECT_TRUE(table.table().make_summary() == summary);
   EXPECT_EQ(table.entry_bytes(), held);
   EXPECT_TRUE(lost.empty());
@@ -39,13 +39,13 @@ TEST(HandoverSummaryTest, StreamWithAnInvalidBlockIsLost) {
   const std::uint64_t large = table.table().shard(0).begin_entry(5, 100'000);
   const std::vector<std::byte> summary = table.table().make_summary();
   std::vector<std::size_t> lost;
-  ASSERT_TRUE(table.table().adopt_summary(summary,
-                                          {{0, small, entry_bytes(5, 1000)},
-                                           {0, small + 8, entry_bytes(5, 1000)},
-                                           {0, large, entry_bytes(5, 100'000)},
-                                           {0, large, entry_bytes(5, 10'000'000)},
-                                           {0, 0, entry_bytes(5, 1000)}},
-                                          lost));
+  ASSERT_TRUE(table.table().rebuild_from_summary(summary,
+                                                 {{0, small, entry_bytes(5, 1000)},
+                                                  {0, small + 8, entry_bytes(5, 1000)},
+                                                  {0, large, entry_bytes(5, 100'000)},
+                                                  {0, large, entry_bytes(5, 10'000'000)},
+                                                  {0, 0, entry_bytes(5, 1000)}},
+                                                 lost));
   EXPECT_EQ(lost, (std::vector<std::size_t>{1, 3, 4}));
 }
 
@@ -56,14 +56,14 @@ TEST(HandoverSummaryTest, SummaryOfAnotherLengthOrLaneCountIsRefused) {
   const std::uint64_t held = table.entry_bytes();
   std::vector<std::size_t> lost;
   std::vector<std::byte> other(summary.begin(), summary.end() - 1);
-  EXPECT_FALSE(table.table().adopt_summary(other, {}, lost));
-  EXPECT_FALSE(table.table().adopt_summary({}, {}, lost));
+  EXPECT_FALSE(table.table().rebuild_from_summary(other, {}, lost));
+  EXPECT_FALSE(table.table().rebuild_from_summary({}, {}, lost));
   other = summary;
   other.push_back(std::byte{0});
-  EXPECT_FALSE(table.table().adopt_summary(other, {}, lost));
+  EXPECT_FALSE(table.table().rebuild_from_summary(other, {}, lost));
   other = summary;
   other[0] = std::byte{kMaxLanes};
-  EXPECT_FALSE(table.table().adopt_summary(other, {}, lost));
+  EXPECT_FALSE(table.table().rebuild_from_summary(other, {}, lost));
   EXPECT_EQ(table.entry_bytes(), held);
 }
 
@@ -105,10 +105,10 @@ void compare_starts(std::uint32_t shards, std::uint64_t seed) {
     const std::vector<std::byte> summary = table.table().make_summary();
     table.restart();
     std::vector<std::size_t> lost;
-    ASSERT_TRUE(table.table().adopt_summary(summary, streams, lost));
+    ASSERT_TRUE(table.table().rebuild_from_summary(summary, streams, lost));
     EXPECT_TRUE(lost.empty());
     const WriterState read = table.table().state();
-    ASSERT_EQ(table.table().adopt(streams, lost), 0u);
+    ASSERT_EQ(table.table().rebuild(streams, lost), 0u);
     EXPECT_TRUE(lost.empty());
     ASSERT_EQ(read.differences(table.table().state()), "");
   }
@@ -131,7 +131,7 @@ TEST(WriterStateAfterAStart, KeepsTheCountsOfAMapThatWasCleared) {
     const std::vector<std::byte> summary = table.table().make_summary();
     table.restart();
     std::vector<std::size_t> lost;
-    ASSERT_TRUE(table.table().adopt_summary(summary, {}, lost));
+    ASSERT_TRUE(table.table().rebuild_from_summary(summary, {}, lost));
     EXPECT_EQ(table.keys(), 2u);
     ASSERT_EQ(table.erase("a"), StatusCode::kOk);
     EXPECT_EQ(table.keys(), 1u);
@@ -146,7 +146,7 @@ TEST(WriterStateAfterAStart, ChargesEachRunToItsOwnShard) {
   const std::vector<std::byte> summary = table.table().make_summary();
   table.restart();
   std::vector<std::size_t> lost;
-  ASSERT_TRUE(table.table().adopt_summary(summary, {}, lost));
+  ASSERT_TRUE(table.table().rebuild_from_summary(summary, {}, lost));
   for (int i = 0; i < 40; ++i) ASSERT_EQ(table.erase("run " + std::to_string(i)), StatusCode::kOk);
   for (std::uint32_t shard = 0; shard < 2; ++shard) {
     EXPECT_EQ(table.header().lane_stats[shard].entry_bytes.load(), 0u) << "shard " << shard;

@@ -155,7 +155,7 @@ TEST(MemoryLimit, ARestartBelowWhatIsPopulatedKeepsEveryKey) {
   table.header().memory_limit.store(kMiB);
   table.restart();
   std::vector<std::size_t> lost;
-  EXPECT_EQ(table.table().adopt({}, lost), 0u);
+  EXPECT_EQ(table.table().rebuild({}, lost), 0u);
   const std::uint64_t count = fill(table, 6000);
   for (std::uint64_t i = 0; i < count; ++i) ASSERT_EQ(table.put(key_of(i), std::string(1000, 'y')), StatusCode::kOk);
   table.header().memory_limit.store(16 * kMiB);

@@ -98,7 +98,7 @@ class TestTable {
     }
     table_->shard(0).clear();
   }
-  // Maps the region again, with writers without any state, as a start does. Call adopt() or adopt_summary() next.
+  // Maps the region again, with writers without any state, as a start does. Call rebuild() or rebuild_from_summary() next.
   void restart() {
     Result<Region> region = Region::open(path_, RegionKind::kTable, Access::kReadWrite);
     if (!region) throw std::runtime_error(std::string(region.status().message()));

@@ -71,7 +71,7 @@ Service::~Service() {
   if (thread_.joinable()) stop();
 }
 
-void Service::adopt(std::unique_ptr<ServerEnd> end) {
+void Service::add(std::unique_ptr<ServerEnd> end) {
   const ServerEnd::Identity identity = end->identity();
   std::erase(free_indices_, identity.index);
   // No two of them are the same file: the id is the file's name.

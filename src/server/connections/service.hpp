@@ -52,7 +52,7 @@ class Service {
   Service& operator=(const Service&) = delete;
 
   // Before start(): a connection that a dead server had accepted is served as if this server had.
-  void adopt(std::unique_ptr<ServerEnd> end);
+  void add(std::unique_ptr<ServerEnd> end);
   void start();
   // From here on clients find this server.
   void open();

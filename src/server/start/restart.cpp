@@ -33,7 +33,7 @@ Result<Region> open_master(const InstanceName& name, const TableHeader& table, s
   if (file->owner != ::geteuid() || !is_master_of(table, *file)) {
     return damaged(name.master() + " is not the file that the last server created");
   }
-  Result<Region> region = Region::adopt(std::move(file->fd), name.master(), bytes);
+  Result<Region> region = Region::from_descriptor(std::move(file->fd), name.master(), bytes);
   if (!region) return region.status();
   if (Status status = region->populate(0, region->bytes()); !status.ok()) return status;
   return region;
@@ -62,9 +62,9 @@ struct Requester {
   std::uint32_t channel = 0;
 };
 
-Requester requester_of(const Intent& intent, std::uint32_t lane, const Inheritance& inheritance) noexcept {
+Requester requester_of(const Intent& intent, std::uint32_t lane, const LeftOverMap& left) noexcept {
   const std::uint64_t channel = intent.channel.load(kRelaxed);
-  for (const auto& end : inheritance.connections) {
+  for (const auto& end : left.connections) {
     const ServerEnd::Identity& identity = end->identity();
     if (identity.serial != intent.serial.load(kRelaxed)) continue;
     if (channel >= 2 * identity.lanes || channel % identity.lanes != lane) return {};
@@ -107,11 +107,11 @@ bool was_answered(const Intent& intent, const Requester& requester) noexcept {
 }
 
 // Settles the request of a lane's record, which may have been in progress. True: it had been, and was applied.
-bool settle_request(std::uint32_t lane, Inheritance& inheritance) {
-  const Journal journal(inheritance.journal);
+bool settle_request(std::uint32_t lane, LeftOverMap& left) {
+  const Journal journal(left.journal);
   Intent& intent = journal.intent(lane);
-  const ShardWriter::Settled settled = inheritance.table->shard(lane).settle(intent);
-  const Requester requester = requester_of(intent, lane, inheritance);
+  const ShardWriter::Settled settled = left.table->shard(lane).settle(intent);
+  const Requester requester = requester_of(intent, lane, left);
   bool done = settled == ShardWriter::Settled::kApplied;
   if (requester.end != nullptr) {
     ChannelPosition& where = journal.position(requester.end->identity().index, requester.channel);
@@ -127,7 +127,7 @@ bool settle_request(std::uint32_t lane, Inheritance& inheritance) {
       where.request_next.store(request_next, std::memory_order_release);
     }
   }
-  inheritance.table->shard(lane).complete_resize();
+  left.table->shard(lane).complete_resize();
   // [intent.end] release; pairs with [intent.sealed]
   intent.kind.store(static_cast<std::uint64_t>(IntentKind::kOpen), std::memory_order_release);
   return settled == ShardWriter::Settled::kApplied;
@@ -151,10 +151,10 @@ bool is_record_valid(const ServerEnd& end, const Journal& journal) noexcept {
 }
 
 // Attaches the recorded connections. kFull: this process may not have as many descriptors or mappings as the previous one had.
-Status attach_connections(const InstanceName& name, Inheritance& inheritance) {
-  const Journal journal(inheritance.journal);
+Status attach_connections(const InstanceName& name, LeftOverMap& left) {
+  const Journal journal(left.journal);
   // Without their master region, clients have no bell to ring.
-  const bool lost = !inheritance.master;
+  const bool lost = !left.master;
   for (std::uint32_t index = 0; index < journal.max_connections(); ++index) {
     ConnectionRecord& record = journal.connection(index);
     ServerEnd::Identity identity;
@@ -170,18 +170,18 @@ Status attach_connections(const InstanceName& name, Inheritance& inheritance) {
     const std::string path = name.connection(identity.id);
     const std::uint64_t inode = record.inode.load(kRelaxed);
     Result<std::unique_ptr<ServerEnd>> end = Status(StatusCode::kClosed);
-    if (!lost) end = ServerEnd::adopt(path, identity, record.channels_open.load(kRelaxed));
+    if (!lost) end = ServerEnd::attach(path, identity, record.channels_open.load(kRelaxed));
     if (end.status() == StatusCode::kFull) return end.status();
     if (end && (inode == 0 || (*end)->region().inode() == inode)) {
       if (is_record_valid(**end, journal)) {
-        inheritance.connections.push_back(std::move(*end));
+        left.connections.push_back(std::move(*end));
       } else {
         give_up(**end, journal);
-        ++inheritance.given_up;
+        ++left.given_up;
       }
       continue;
     }
-    if (ServerEnd::give_up(path, inode, identity.lanes)) ++inheritance.given_up;
+    if (ServerEnd::give_up(path, inode, identity.lanes)) ++left.given_up;
     record.serial.store(0, std::memory_order_release);  // [serial.record] release; pairs with [serial.give]
   }
   return {};
@@ -189,18 +189,18 @@ Status attach_connections(const InstanceName& name, Inheritance& inheritance) {
 
 // Entries that requests in pieces are filling, and their owners: numbers of connections. Without an entry, the pieces were in
 // the dead server's memory, unless it held them in the journal's file.
-std::vector<Table::Stream> streams_of(Inheritance& inheritance, std::vector<std::size_t>& owners) {
-  const Journal journal(inheritance.journal);
+std::vector<Table::Stream> streams_of(LeftOverMap& left, std::vector<std::size_t>& owners) {
+  const Journal journal(left.journal);
   std::vector<Table::Stream> streams;
-  for (std::size_t i = 0; i < inheritance.connections.size(); ++i) {
-    ServerEnd& end = *inheritance.connections[i];
+  for (std::size_t i = 0; i < left.connections.size(); ++i) {
+    ServerEnd& end = *left.connections[i];
     for (std::uint64_t open = end.channels_open(); open != 0; open &= open - 1) {
       const auto channel = static_cast<std::uint32_t>(std::countr_zero(open));
       const ServerChannel taken(end, channel, journal.position(end.identity().index, channel));
       const ServerChannel::Stream& stream = taken.stream;
       if (stream.op == Op::kPadding || stream.refused != StatusCode::kOk) continue;
       if (stream.held && stream.received <= stream.total()) {
-        ++inheritance.held;
+        ++left.held;
         continue;
       }
       const std::uint64_t entry = stream.received <= stream.total() ? stream.entry : 0;
@@ -214,10 +214,10 @@ std::vector<Table::Stream> streams_of(Inheritance& inheritance, std::vector<std:
 
 // Removes regions that no connection uses: the server died while it created or removed them. The record of each
 // has its id. The folder is not listed: other users can create any number of files there.
-void remove_strays(const InstanceName& name, Inheritance& inheritance) {
-  const Journal journal(inheritance.journal);
+void remove_strays(const InstanceName& name, LeftOverMap& left) {
+  const Journal journal(left.journal);
   std::unordered_set<std::uint64_t> used;
-  for (const auto& end : inheritance.connections) used.insert(end->identity().id);
+  for (const auto& end : left.connections) used.insert(end->identity().id);
   for (std::uint32_t index = 0; index < journal.max_connections(); ++index) {
     const std::uint64_t id = journal.connection(index).id.load(kRelaxed);
     if (id == 0 || used.contains(id)) continue;
@@ -229,10 +229,10 @@ void remove_strays(const InstanceName& name, Inheritance& inheritance) {
 
 }  // namespace
 
-Result<Inheritance> attach_inheritance(const InstanceName& name, Region& journal, Prepared prepared) {
+Result<LeftOverMap> attach_left_over_map(const InstanceName& name, Region& journal, Prepared prepared) {
   if (Status status = check_journal(journal); !status.ok()) return status;
   const std::uint64_t incarnation = journal.header().incarnation;
-  Inheritance inheritance;
+  LeftOverMap left;
   Result<Region> region = std::move(prepared.table);
   if (!*region) region = Region::attach(name.table(), RegionKind::kTable, Access::kReadWrite);
   if (!region) return region.status();
@@ -245,48 +245,47 @@ Result<Inheritance> attach_inheritance(const InstanceName& name, Region& journal
   const std::uint32_t mailboxes = mailboxes_for(journal.at<JournalHeader>(0)->max_connections);
   Result<Region> master = open_master(name, (*table)->header(), master_bytes(mailboxes));
   if (master) {
-    inheritance.master = std::move(*master);
-    inheritance.master_guard = BusGuard::Watch(inheritance.master, BusGuard::OnDamage::kRestore);
+    left.master = std::move(*master);
+    left.master_guard = BusGuard::Watch(left.master, BusGuard::OnDamage::kRestore);
   } else if (master.status() == StatusCode::kFull) {
     return master.status();
   } else {
-    inheritance.why_no_master = master.status().message();
+    left.why_no_master = master.status().message();
   }
-  inheritance.table = std::move(*table);
-  inheritance.journal = std::move(journal);
-  return inheritance;
+  left.table = std::move(*table);
+  left.journal = std::move(journal);
+  return left;
 }
 
-Status settle_inheritance(const InstanceName& name, Inheritance& inheritance) {
-  const Journal journal(inheritance.journal);
-  if (Status status = attach_connections(name, inheritance); !status.ok()) return status;
-  inheritance.table->begin_restart();
+Status settle_left_over_map(const InstanceName& name, LeftOverMap& left) {
+  const Journal journal(left.journal);
+  if (Status status = attach_connections(name, left); !status.ok()) return status;
+  left.table->begin_restart();
   bool idle = true;  // no request was in progress
   for (std::uint32_t lane = 0; lane < journal.lanes(); ++lane) {
     idle = idle && !is_in_progress(journal.intent(lane));
-    if (settle_request(lane, inheritance)) ++inheritance.replayed;
+    if (settle_request(lane, left)) ++left.replayed;
   }
   std::vector<std::size_t> owners;
-  const std::vector<Table::Stream> streams = streams_of(inheritance, owners);
+  const std::vector<Table::Stream> streams = streams_of(left, owners);
   std::vector<std::size_t> lost;
-  const std::vector<std::byte> summary = read_summary(inheritance.journal, inheritance.table->header());
-  if (!idle || summary.empty() || !inheritance.table->adopt_summary(summary, streams, lost)) {
-    inheritance.dropped = inheritance.table->adopt(streams, lost);
+  const std::vector<std::byte> summary = read_summary(left.journal, left.table->header());
+  if (!idle || summary.empty() || !left.table->rebuild_from_summary(summary, streams, lost)) {
+    left.dropped = left.table->rebuild(streams, lost);
   }
-  remove_summary(inheritance.journal, inheritance.held != 0);
-  inheritance.table->restore_reserve();
+  remove_summary(left.journal, left.held != 0);
+  left.table->restore_reserve();
   for (const std::size_t stream : lost) {
-    std::unique_ptr<ServerEnd>& end = inheritance.connections[owners[stream]];
+    std::unique_ptr<ServerEnd>& end = left.connections[owners[stream]];
     if (end == nullptr) continue;
     give_up(*std::exchange(end, nullptr), journal);
-    ++inheritance.given_up;
+    ++left.given_up;
   }
-  std::erase(inheritance.connections, nullptr);
-  remove_strays(name, inheritance);
-  const TableHeader& table = inheritance.table->header();
+  std::erase(left.connections, nullptr);
+  remove_strays(name, left);
+  const TableHeader& table = left.table->header();
   for (std::uint32_t lane = 0; lane < journal.lanes(); ++lane) {
-    inheritance.entries +=
-        table.lane_stats[lane].pair_keys.load(kRelaxed) + table.lane_stats[lane].entry_keys.load(kRelaxed);
+    left.entries += table.lane_stats[lane].pair_keys.load(kRelaxed) + table.lane_stats[lane].entry_keys.load(kRelaxed);
   }
   return {};
 }

@@ -25,7 +25,7 @@
 namespace hostmap {
 
 // A dead server's regions, mapped.
-struct Inheritance {
+struct LeftOverMap {
   explicit operator bool() const noexcept { return table != nullptr; }
   Region journal;
   Region master;              // empty: the file is not the last server's, and all of its clients are given up
@@ -45,10 +45,10 @@ struct Inheritance {
 // `journal` is locked, mapped, and has a journal's header; on failure it stays the caller's. Errors: kInvalid with the reason
 // (damage, an interrupted start or stop), kOtherVersion, kFull.
 // `prepared`: regions that are mapped already.
-Result<Inheritance> attach_inheritance(const InstanceName& name, Region& journal, Prepared prepared = {});
+Result<LeftOverMap> attach_left_over_map(const InstanceName& name, Region& journal, Prepared prepared = {});
 
 // Settles everything, and removes connections that cannot be taken over. kFull: not enough descriptors or memory; a process
 // that has more may retry.
-Status settle_inheritance(const InstanceName& name, Inheritance& inheritance);
+Status settle_left_over_map(const InstanceName& name, LeftOverMap& left);
 
 }  // namespace hostmap

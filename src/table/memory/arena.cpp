@@ -136,7 +136,7 @@ bool SlabPool::populate(std::uint64_t bytes) {
 }
 
 // Adds newly populated slabs to the free ones. Called with the mutex held.
-void SlabPool::adopt_populated() {
+void SlabPool::note_populated() {
   const std::uint64_t usable =
       std::min(arena_.populated(), generation_area_.populated() / sizeof(PageGeneration) * kPageSize);
   const std::uint64_t now = usable / kSlabBytes;
@@ -155,14 +155,14 @@ bool SlabPool::grow_to(std::uint64_t slabs) {
   constexpr int kTries = 3;  // another area may take the room, or reserve it for a moment
   for (int i = 0; i < kTries; ++i) {
     const std::uint64_t more = growable();
-    adopt_populated();  // slabs populated by the helper thread
+    note_populated();  // slabs populated by the helper thread
     if (slabs <= slabs_) return true;
     if (slabs - slabs_ > more) {
       if (table_.room() < budget_.left()) budget_.count_failure();
       return false;
     }
     populate(slabs * kSlabBytes);
-    adopt_populated();
+    note_populated();
   }
   return slabs <= slabs_;
 }
@@ -178,14 +178,14 @@ void SlabPool::grow_ahead() {
   populator_.request([this] {
     populate(std::min(arena_.populated() + kSlabBytes, arena_.max_bytes()));
     arena_.release_request();
-    const std::lock_guard<std::mutex> adopting(mutex_);
-    adopt_populated();
+    const std::lock_guard<std::mutex> lock(mutex_);
+    note_populated();
     note_free();
     growing_ = false;
   });
 }
 
-// For growth that would keep this thread from its other work for long; the caller of take() retries until it is done.
+// For growth that would keep this thread from its other work for long; the caller of allocate() retries until it is done.
 void SlabPool::grow_in_background(std::uint64_t slabs) {
   // Set under the mutex, which the helper's job takes at its end, be it this job or one in progress.
   growing_ = true;
@@ -193,8 +193,8 @@ void SlabPool::grow_in_background(std::uint64_t slabs) {
   populator_.request([this, slabs] {
     for (bool more = true; more;) {
       more = populate(std::min(arena_.populated() + kHugePageSize, slabs * kSlabBytes));
-      const std::lock_guard<std::mutex> adopting(mutex_);
-      adopt_populated();
+      const std::lock_guard<std::mutex> lock(mutex_);
+      note_populated();
       note_free();
       growth_failed_ = !more;
       more = more && slabs_ < slabs;
@@ -245,7 +245,7 @@ std::uint64_t SlabPool::find_one() {
 std::uint64_t SlabPool::find_run(std::uint64_t count) {
   if (growing_) return kLater;
   const std::uint64_t more = growable();
-  adopt_populated();
+  note_populated();
   const Run before = reserved_;
   const bool longer = count <= most_reserved_ && count > reserved_.count;
   if (longer) reserve_run({});
@@ -497,7 +497,7 @@ void SlabPool::note_free() noexcept {
 
 // --- State that a start takes over, and a stop leaves
 
-void SlabPool::adopt(const ArenaCensus& census) {
+void SlabPool::rebuild(const ArenaCensus& census) {
   const std::lock_guard<std::mutex> lock(mutex_);
   slabs_ = census.slabs();
   free_bits_.assign(slabs_ / kWordBits + 1, 0);
@@ -595,7 +595,7 @@ BlockAllocator::Slab* BlockAllocator::new_slab(unsigned block_class) {
   const std::uint64_t number = pool_.allocate(1, kind_of_class(block_class), shard_);
   if (number == SlabPool::kNone) return nullptr;
   if (block_class >= kSizeClasses) {
-    // It may have held entries: versions begin at 0 again. Nothing leads here, and take() has fenced.
+    // It may have held entries: versions begin at 0 again. Nothing leads here, and allocate() has fenced.
     Word* words = pool_.words(number);
     for (std::uint64_t word = 0; word < kSlabBytes / sizeof(Word); ++word) {
       words[word].store(0, std::memory_order_relaxed);  // relaxed: published with the link that leads here
@@ -647,7 +647,7 @@ void BlockAllocator::discard(Slab& slab) noexcept {
   remove_slab(slab.number);
 }
 
-void BlockAllocator::adopt(const ArenaCensus& census) {
+void BlockAllocator::rebuild(const ArenaCensus& census) {
   for (auto& list : partial_) list.clear();
   slabs_.clear();
   std::fill(std::begin(owned_), std::end(owned_), 0);

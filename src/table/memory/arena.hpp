@@ -142,7 +142,7 @@ class SlabPool {
   SlabPool(Region& table, Journal& journal, MemoryBudget& budget, Populator& populator);
 
   // At a restart: unused slabs are free.
-  void adopt(const ArenaCensus& census);
+  void rebuild(const ArenaCensus& census);
   void free_rest() noexcept {
     generation_area_.free_rest();
     arena_.free_rest();
@@ -234,7 +234,7 @@ class SlabPool {
   std::uint64_t room() noexcept;
   std::uint64_t growable() noexcept;
   bool populate(std::uint64_t bytes);
-  void adopt_populated();
+  void note_populated();
   void note_free() noexcept;
   void mark(std::uint64_t first, std::uint64_t count, bool is_free) noexcept;
   void mark_unowned(std::uint64_t first, std::uint64_t count) noexcept;
@@ -286,7 +286,7 @@ class BlockAllocator {
   BlockAllocator(SlabPool& pool, LaneStats& stats, std::uint32_t shard);
 
   // At a restart: takes over the memory that the census assigns to this shard.
-  void adopt(const ArenaCensus& census);
+  void rebuild(const ArenaCensus& census);
   // The reverse: records the used blocks of this shard's slabs. Empty slabs are not recorded: as in a count of the table,
   // they have no owner.
   void report(ArenaCensus& census) const;

@@ -5,7 +5,7 @@
 //   settle            the record shows whether its request is in the table; an interrupted move between the forms is
 //                     undone or completed
 //   complete_resize   resize.cpp: a split or merge is completed
-//   survey, adopt     everything that is reachable is used, the rest of the arena is free
+//   survey, rebuild   everything that is reachable is used, the rest of the arena is free
 //
 // Readers continue all the time. docs/internals/concurrency.md, "Restart", shows that this is correct; the models exactly_once,
 // pairs, entries and forms simulate the kills.
@@ -274,7 +274,7 @@ std::uint64_t ShardWriter::drop_entries(const std::vector<std::uint64_t>& misfit
   return dropped;
 }
 
-void ShardWriter::adopt(const ArenaCensus& census) {
+void ShardWriter::rebuild(const ArenaCensus& census) {
   const std::uint64_t fill = fill_of(header_.change.load(kRelaxed));
   // A lane whose last worker had not noticed the last clear: its counts are void.
   if (stats_.fill.load(kRelaxed) != fill) begin_sweep(fill);
@@ -290,7 +290,7 @@ void ShardWriter::adopt(const ArenaCensus& census) {
   hand_ = {};
   if (stats_.expiring.load(kRelaxed) != 0) hand_.least_end = 0;
   rest_if_idle();
-  blocks_.adopt(census);
+  blocks_.rebuild(census);
 }
 
 void ShardWriter::report(ArenaCensus& census) const {

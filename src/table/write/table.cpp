@@ -140,7 +140,7 @@ void Table::begin_restart() noexcept {
   std::atomic_thread_fence(std::memory_order_release);  // [change.restart-fence] release; pairs with [cell.check]
 }
 
-std::uint64_t Table::adopt(const std::vector<Stream>& streams, std::vector<std::size_t>& lost) {
+std::uint64_t Table::rebuild(const std::vector<Stream>& streams, std::vector<std::size_t>& lost) {
   ArenaCensus census(header(), journal_);
   std::uint64_t dropped = 0;
   for (const auto& shard : shards_) dropped += shard->survey(census);
@@ -150,23 +150,23 @@ std::uint64_t Table::adopt(const std::vector<Stream>& streams, std::vector<std::
   for (std::size_t i = 0; i < streams.size(); ++i) {
     if (!census.count_entry(streams[i].shard, streams[i].entry, streams[i].bytes)) lost.push_back(i);
   }
-  adopt(census);
+  rebuild(census);
   return dropped;
 }
 
-bool Table::adopt_summary(std::span<const std::byte> summary, const std::vector<Stream>& streams,
-                          std::vector<std::size_t>& lost) {
+bool Table::rebuild_from_summary(std::span<const std::byte> summary, const std::vector<Stream>& streams,
+                                 std::vector<std::size_t>& lost) {
   ArenaCensus census(header(), journal_);
   if (!census.read(summary)) return false;
   for (std::size_t i = 0; i < streams.size(); ++i) {
     if (!census.has_entry(streams[i].shard, streams[i].entry, streams[i].bytes)) lost.push_back(i);
   }
-  adopt(census);
+  rebuild(census);
 #ifndef NDEBUG
   // A count of the table must give the same writers: state that only one kind of start rebuilds loses data later.
   const WriterState read = state();
   std::vector<std::size_t> lost_by_count;
-  const std::uint64_t dropped = adopt(streams, lost_by_count);
+  const std::uint64_t dropped = rebuild(streams, lost_by_count);
   const std::string differences = read.differences(state());
   if (dropped == 0 && (lost_by_count != lost || !differences.empty())) {  // in a damaged table they may differ
     std::fprintf(stderr, "a start by the hand-over summary differs from one by a count of the table:\n%s",
@@ -202,15 +202,15 @@ std::vector<std::byte> Table::make_summary() {
   return census.bytes();
 }
 
-void Table::adopt(const ArenaCensus& census) {
-  pool_->adopt(census);
+void Table::rebuild(const ArenaCensus& census) {
+  pool_->rebuild(census);
   // relaxed, both: nothing runs yet
   std::uint64_t populated = kHeadBytes + header().generations_allocated.load(std::memory_order_relaxed) +
                             header().arena_allocated.load(std::memory_order_relaxed);
   pool_->free_rest();
   for (const auto& shard : shards_) {
     shard->free_rest();
-    shard->adopt(census);
+    shard->rebuild(census);
     populated += shard->populated_bytes();
   }
   budget_.recount(populated);

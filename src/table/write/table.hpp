@@ -48,11 +48,11 @@ class Table {
     std::uint64_t entry;
     std::uint64_t bytes;  // of the entry
   };
-  std::uint64_t adopt(const std::vector<Stream>& streams, std::vector<std::size_t>& lost);
+  std::uint64_t rebuild(const std::vector<Stream>& streams, std::vector<std::size_t>& lost);
   // The same from the last server's hand-over summary of the arena, in time that depends on the arena's size and not on
   // the number of cells. False: the summary is not valid, and nothing was done.
-  bool adopt_summary(std::span<const std::byte> summary, const std::vector<Stream>& streams,
-                     std::vector<std::size_t>& lost);
+  bool rebuild_from_summary(std::span<const std::byte> summary, const std::vector<Stream>& streams,
+                            std::vector<std::size_t>& lost);
   // Call after either, once the last server's summary is removed: moves entries that a kill left in the reserve out of it.
   void restore_reserve();
   // Everything that a start must rebuild, for comparison. No worker runs.
@@ -86,7 +86,7 @@ class Table {
  private:
   Table(Region region, const TableOptions& options, Journal journal);
   bool open();
-  void adopt(const ArenaCensus& census);
+  void rebuild(const ArenaCensus& census);
 
   Region region_;
   KeyHash hash_;

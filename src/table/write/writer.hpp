@@ -229,7 +229,7 @@ class ShardWriter {
   std::uint64_t drop_entries(const std::vector<std::uint64_t>& misfits);
   // Takes over the shard from the last server, with a census that was either counted or read from the summary. Only this builds
   // the writer's state at a start, so that both kinds of start give the same.
-  void adopt(const ArenaCensus& census);
+  void rebuild(const ArenaCensus& census);
   // Call once the last server's summary is removed: moves an entry that a kill has left in the reserve out of it.
   void leave_reserve();
   // False: it could not, and the entry stays where it was.
@@ -503,7 +503,7 @@ class ShardWriter {
   Form<EntryBucket> entries_;
   VectorWidth width_;
   IntentWriter intent_;
-  bool recovering_ = false;     // after a kill, and before adopt(): the blocks are not known yet
+  bool recovering_ = false;     // after a kill, and before rebuild(): the blocks are not known yet
   bool resize_due_ = false;     // keys were added or removed since the last upkeep, or it has left work
   unsigned postponed_ = 0;      // upkeeps until memory for growth or shrinking is requested again
   unsigned merge_pause_ = 0;    // upkeeps until the next merge
