@@ -1,5 +1,8 @@
 // Values arrive in pieces and their clients stop sending: the memory that they hold is bounded
 // (server/run/stream_quota.hpp), so that enough remains for others.
+#include <csignal>
+#include <fstream>
+#include <future>
 #include <gtest/gtest.h>
 #include <memory>
 #include <string>
@@ -26,12 +29,18 @@ class Stream {
         producer_(connection.requests(channel), 0),
         answers_(connection.answers(channel), 0) {}
 
-  // The head and the key, which the server has taken when this returns.
-  void begin(const std::string& key, std::uint64_t value_bytes) {
+  // The head and the key.
+  void announce(const std::string& key, std::uint64_t value_bytes) {
     left_ = key.size() + value_bytes;
     encode_stream(room_for(8), Op::kPut, key.size(), value_bytes);
     publish(8);
     piece(key, false);
+  }
+  // Has the server taken nothing of it? (The ring is a fresh one.)
+  bool waits() const { return connection_.control(channel_).requests_consumed.load() == 0; }
+  // The head and the key, which the server has taken when this returns.
+  void begin(const std::string& key, std::uint64_t value_bytes) {
+    announce(key, value_bytes);
     EXPECT_TRUE(eventually([&] { return connection_.control(channel_).requests_consumed.load() == producer_.head(); }));
   }
   // Sends the rest and returns the answer.
@@ -197,5 +206,105 @@ TEST(HeldStreams, ContinueAfterAKillAKeptStopAndATakeover) {
     EXPECT_EQ(run({program("hostmap"), "--name", name, "check"}).exit, kSuccess);
   }
 }
+
+// A request in pieces whose head waits in the ring, while memory for its value is being populated, is charged nothing yet. A
+// server that ends in that moment leaves the head to the next one, which charges it once.
+class WaitingStream : public testing::TestWithParam<const char*> {
+ protected:
+  static constexpr std::uint64_t kBytes = 60 * kMiB;
+  static std::vector<std::string> arguments() { return {"10", "--memory", "256M", "--workers", "1"}; }
+
+  // Stops a server in that moment; false: the server was faster.
+  static bool stop_while_it_waits(const Server& server, Stalled& stalled) {
+    const Word& memory = stalled.connection->table().server_stats.memory_bytes;
+    const std::uint64_t before = memory.load();
+    Stream& stream = stalled.stream(0);
+    stream.announce("large", kBytes);
+    EXPECT_TRUE(eventually([&] { return memory.load() > before + 2 * kMiB || !stream.waits(); }));
+    server.pause();
+    return stream.waits();
+  }
+  static bool has_pending_signal(pid_t process) {
+    std::ifstream status("/proc/" + std::to_string(process) + "/status");
+    for (std::string line; std::getline(status, line);) {
+      if (line.starts_with("ShdPnd:")) return line.find_first_of("123456789abcdef") != std::string::npos;
+    }
+    return false;
+  }
+  // The next server, which begins while the first one is stopped.
+  static std::unique_ptr<Server> successor(Server& server, const std::string& way) {
+    if (way == "kill") {
+      server.kill();
+      return std::make_unique<Server>(arguments(), ServerSetup{server.name()});
+    }
+    if (way == "keep") {
+      server.send(SIGTERM);
+      server.send(SIGCONT);
+      EXPECT_EQ(server.wait(), kSuccess);
+      return std::make_unique<Server>(arguments(), ServerSetup{server.name()});
+    }
+    // (The next server is started by this thread: it would end with another one.)
+    std::future<bool> asked = std::async(std::launch::async, [&] {
+      const bool pending = eventually([&] { return has_pending_signal(server.pid()); });
+      server.send(SIGCONT);
+      return pending;
+    });
+    std::vector<std::string> taking_over = arguments();
+    taking_over.push_back("--takeover");
+    auto next = std::make_unique<Server>(taking_over, ServerSetup{server.name()});
+    EXPECT_TRUE(asked.get()) << "the stopped server was asked to hand over";
+    EXPECT_EQ(server.wait(), kSuccess) << server.errors();
+    return next;
+  }
+};
+
+TEST_P(WaitingStream, IsChargedOnceByTheNextServer) {
+  const std::string way = GetParam();
+  constexpr int kAttempts = 50;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    std::vector<std::string> first = arguments();
+    if (way == "keep") first.push_back("--keep");
+    Server server(first);
+    Stalled stalled(server);
+    const bool waited = stop_while_it_waits(server, stalled);
+    if (!waited) {
+      server.send(SIGCONT);
+      if (way == "keep") {
+        EXPECT_EQ(server.stop(), kSuccess);
+        server.remove_regions();
+      }
+      continue;
+    }
+    const std::unique_ptr<Server> next = successor(server, way);
+    Stream& stream = *stalled.streams[0];
+    EXPECT_TRUE(eventually([&] { return !stream.waits(); }));
+    // It holds nearly a quarter of the limit: more than that is refused to this connection until it ends.
+    Stream& other = stalled.stream(1);
+    other.begin("other", kValueBytes);
+    EXPECT_EQ(other.finish(), StatusCode::kFull);
+    EXPECT_EQ(stream.finish(), StatusCode::kOk);
+    other.begin("other", kValueBytes);
+    EXPECT_EQ(other.finish(), StatusCode::kOk) << "the first one is charged no longer";
+    // The memory in use is that of the two values, rounded up to whole slabs. (A debug build of the next server compares all
+    // that it knows with a count of the table.)
+    const auto slabs = [](std::uint64_t bytes) { return round_up(entry_bytes(5, bytes), kSlabBytes) + kSlabBytes; };
+    const std::uint64_t entry_bytes = next->stat("entry_bytes");
+    EXPECT_GE(entry_bytes, kBytes + kValueBytes);
+    EXPECT_LE(entry_bytes, slabs(kBytes) + slabs(kValueBytes));
+    EXPECT_EQ(next->stat("connected"), 1u) << "nobody has connected anew";
+    EXPECT_EQ(run({program("hostmap"), "--name", next->name(), "check"}).exit, kSuccess);
+    // What is in use is what a server finds that counts it anew.
+    next->kill();
+    const Server counting(arguments(), {next->name()});
+    EXPECT_EQ(counting.stat("entry_bytes"), entry_bytes);
+    EXPECT_EQ(counting.stat("entries"), 2u);
+    return;
+  }
+  FAIL() << "the memory was populated before the server was stopped, " << kAttempts << " times";
+}
+
+INSTANTIATE_TEST_SUITE_P(After, WaitingStream, testing::Values("kill", "keep", "takeover"),
+                         [](const auto& way) { return std::string(way.param); });
+
 }  // namespace
 }  // namespace hostmap::test
