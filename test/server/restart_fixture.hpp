@@ -56,7 +56,7 @@ struct View {
     std::span<const std::byte> bytes;
   };
   std::uint64_t sizes[4] = {};
-  std::array<Part, 9> parts = {};
+  std::array<Part, 10> parts = {};
 };
 
 // The size of a missing file.
@@ -333,6 +333,10 @@ class Regions {
     static std::array<std::byte, kPageSize> held;
     const ssize_t pieces =
         ::pread(journal.fd(), held.data(), held.size(), static_cast<off_t>(place_of_pieces(journal)));
+    // The summary of a takeover: likewise.
+    static std::array<std::byte, kPageSize> summary;
+    const ssize_t summary_bytes =
+        ::pread(journal.fd(), summary.data(), summary.size(), static_cast<off_t>(journal.header().bytes));
     return {
         {journal.bytes(), table.bytes(), master.bytes(), connection.bytes()},
         {part(0, journal, 0, journal.bytes()), part(1, table, 0, round_up(sizeof(TableHeader), kPageSize)),
@@ -341,6 +345,8 @@ class Regions {
          part(1, table, header.generations_offset, header.generations_allocated.load()),
          part(1, table, header.arena_offset, header.arena_allocated.load()), part(2, master, 0, sizeof(RegionHeader)),
          part(3, connection, 0, std::min(connection.bytes(), request_ring_offset(1, 1, kRing))),
+         View::Part{0, journal.header().bytes,
+                    std::span(summary).first(summary_bytes > 0 ? static_cast<std::size_t>(summary_bytes) : 0)},
          View::Part{0, place_of_pieces(journal),
                     std::span(held).first(pieces > 0 ? static_cast<std::size_t>(pieces) : 0)}}};
   }

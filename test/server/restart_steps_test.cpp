@@ -583,6 +583,11 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
     }
     ADD_FAILURE() << "memory does not get full";
   }
+  // The count of keys of the form that a scenario splits.
+  static Word& pretended_keys(Regions& regions, const Scenario& scenario) {
+    LaneStats& stats = regions.table().header().lane_stats[0];
+    return std::string_view(scenario.name).ends_with("Pairs") ? stats.pair_keys : stats.entry_keys;
+  }
   static void prepare(std::unique_ptr<Regions>& regions, const Scenario& scenario, Expected& expected) {
     regions = std::make_unique<Regions>();
     for (std::size_t i = 0; i < scenario.before.size(); ++i) {
@@ -599,9 +604,7 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
     }
     LaneStats& stats = regions->table().header().lane_stats[0];
     if (scenario.split_steps != 0) {
-      const bool pairs = std::string_view(scenario.name).ends_with("Pairs");
-      Word& count = pairs ? stats.pair_keys : stats.entry_keys;
-      count.store(count.load() + kManyKeys);
+      pretended_keys(*regions, scenario) += kManyKeys;
       for (int i = 0; i < scenario.split_steps; ++i) shard.reclaim(1);
     }
     for (int i = 0; i < scenario.splits; ++i) {
@@ -709,6 +712,43 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
   }
 };
 class RestartStepsSlow : public RestartSteps {};
+
+// A server hands over in the middle of a split, a merge or a move, and the next one is killed at each instruction of its start,
+// which reads the summary of the old one instead of the table: another start must find everything.
+class TakeoverStepsSlow : public RestartSteps {
+ protected:
+  static void every_kill_of_a_takeover_is_recovered_from(const Scenario& scenario, Random& random) {
+    Expected expected = expected_of(scenario);
+    std::unique_ptr<Regions> old;
+    prepare(old, scenario, expected);
+    run_unwatched(scenario, expected);
+    // Before a merge, its call is served; before the end of a split, it waits in the ring.
+    const bool is_split = scenario.split_steps != 0;
+    if (!is_split) old->work();
+    const std::uint64_t steps_more = random.below(is_split ? 6 : 300);
+    for (std::uint64_t i = 0; i < steps_more; ++i) old->table().shard(0).reclaim(1);
+    expected.end = expected_end(scenario, old->request_position());
+    if (is_split) pretended_keys(*old, scenario) -= kManyKeys;  // prepare() has pretended these
+    write_summary(old->journal(), old->table());
+    ASSERT_FALSE(read_summary(old->journal(), old->table().header()).empty());
+    std::uint64_t steps = 0;
+    const std::vector<Image> images = images_of_a_restart(Image(old->view()), steps);
+    ASSERT_GT(steps, 0u);
+    const std::size_t violations =
+        count_violations(images, scenario.name, [&](const Image& image) { return violation(image, expected); });
+    std::printf("%s and %lu steps: %lu instructions, %zu distinct images, %zu violations\n", scenario.name,
+                static_cast<unsigned long>(steps_more), static_cast<unsigned long>(steps), images.size(), violations);
+  }
+  // Where the request ring is empty.
+  static std::uint64_t expected_end(const Scenario& scenario, std::uint64_t position) {
+    if (scenario.split_steps == 0) return position;
+    std::unique_ptr<Regions> regions;
+    Expected own = expected_of(scenario);
+    prepare(regions, scenario, own);
+    work(*regions, scenario);
+    return regions->request_position();
+  }
+};
 class RestartStepsOfFullMemorySlow : public RestartSteps {};
 
 TEST_P(RestartSteps, AKillAtAnyInstructionIsRecoveredFrom) { every_kill_is_recovered_from(GetParam()); }
@@ -720,6 +760,11 @@ TEST_P(RestartStepsSlow, KillsAtAnyInstructionOfTwoRestartsInARowAreRecoveredFro
 }
 
 // Does the test detect a restart that omits a step? Instead of the step, its data are removed from the images.
+TEST_P(TakeoverStepsSlow, AKillAtAnyInstructionIsRecoveredFrom) {
+  Random random;
+  every_kill_of_a_takeover_is_recovered_from(GetParam(), random);
+}
+
 class RestartCanary : public RestartSteps {
  protected:
   // Is some image a violation once `spoil` has changed its journal?
@@ -934,6 +979,12 @@ std::vector<Scenario> some(bool quick) {
   return chosen;
 }
 
+std::vector<Scenario> of_changes_of_segments() {
+  std::vector<Scenario> chosen = scenarios();
+  std::erase_if(chosen, [](const Scenario& scenario) { return scenario.split_steps == 0 && scenario.splits == 0; });
+  return chosen;
+}
+
 std::vector<Scenario> of_full_memory() {
   std::vector<Scenario> chosen = scenarios();
   std::erase_if(chosen, [](const Scenario& scenario) { return !std::string(scenario.name).starts_with("Full"); });
@@ -941,6 +992,8 @@ std::vector<Scenario> of_full_memory() {
 }
 
 INSTANTIATE_TEST_SUITE_P(Of, RestartStepsOfFullMemorySlow, testing::ValuesIn(of_full_memory()),
+                         [](const auto& test) { return test.param.name; });
+INSTANTIATE_TEST_SUITE_P(Of, TakeoverStepsSlow, testing::ValuesIn(of_changes_of_segments()),
                          [](const auto& test) { return test.param.name; });
 INSTANTIATE_TEST_SUITE_P(Of, RestartSteps, testing::ValuesIn(some(true)),
                          [](const auto& test) { return test.param.name; });

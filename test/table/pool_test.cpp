@@ -212,8 +212,12 @@ TEST_P(PoolOf, EveryKindOfDataFitsAfterEveryOther) { follow(GetParam(), 8 * kMiB
 TEST_P(PoolOf, MemoryErasedAtRandomServesEveryOtherKind) { replace_the_erased(GetParam(), 8 * kMiB); }
 TEST_P(PoolSlowOf, EveryKindOfDataFitsAfterEveryOtherIn32MiB) { follow(GetParam(), 32 * kMiB); }
 TEST_P(PoolSlowOf, MemoryErasedAtRandomServesEveryOtherKindIn32MiB) { replace_the_erased(GetParam(), 32 * kMiB); }
+class PoolSoakOf : public PoolOf {};
+TEST_P(PoolSoakOf, EveryKindOfDataFitsAfterEveryOtherIn1GiB) { follow(GetParam(), 1024 * kMiB); }
+TEST_P(PoolSoakOf, MemoryErasedAtRandomServesEveryOtherKindIn1GiB) { replace_the_erased(GetParam(), 1024 * kMiB); }
 INSTANTIATE_TEST_SUITE_P(Shards, PoolOf, testing::Values(1u, 4u));
 INSTANTIATE_TEST_SUITE_P(Shards, PoolSlowOf, testing::Values(1u, 4u));
+INSTANTIATE_TEST_SUITE_P(Shards, PoolSoakOf, testing::Values(1u, 4u));
 
 }  // namespace
 }  // namespace hostmap::test
