@@ -63,12 +63,9 @@ Status parse_timeout(const std::string& text, std::chrono::nanoseconds& timeout)
   return {};
 }
 
-// "30s", "1500ms", "5m", "2h", "7d", "forever".
-Status parse_ttl(const std::string& text, std::chrono::milliseconds& ttl) {
-  if (text == "forever") {
-    ttl = kForever;
-    return {};
-  }
+// "30s", "1500ms", "5m", "2h", "7d".
+Status parse_time(const std::string& text, std::chrono::milliseconds& time, std::string_view what,
+                  std::string_view other = "") {
   constexpr std::pair<std::string_view, std::int64_t> kUnits[] = {
       {"ms", 1}, {"s", 1000}, {"m", 60'000}, {"h", 3'600'000}, {"d", 86'400'000}};
   constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
@@ -79,11 +76,17 @@ Status parse_ttl(const std::string& text, std::chrono::milliseconds& ttl) {
       std::ranges::find(kUnits, std::string_view(rest, end), &std::pair<std::string_view, std::int64_t>::first);
   if (error != std::errc() || number <= 0 || unit == std::end(kUnits) || number > kMost / unit->second) {
     return {StatusCode::kInvalid,
-            fmt::format("'{}' is not a time to live; give a whole number above 0 and its unit, as in "
-                        "1500ms, 30s, 5m, 2h or 7d, or forever",
-                        readable(text.substr(0, 80)))};
+            fmt::format("'{}' is not {}; give a whole number above 0 and its unit, as in 1500ms, 30s, 5m, 2h or 7d{}",
+                        readable(text.substr(0, 80)), what, other)};
   }
-  ttl = std::chrono::milliseconds(number * unit->second);
+  time = std::chrono::milliseconds(number * unit->second);
+  return {};
+}
+
+// The same, or "forever".
+Status parse_ttl(const std::string& text, std::chrono::milliseconds& ttl) {
+  if (text != "forever") return parse_time(text, ttl, "a time to live", ", or forever");
+  ttl = kForever;
   return {};
 }
 
@@ -100,6 +103,8 @@ struct Arguments {
   std::string cursor = "0";
   std::string limit = "1000";
   std::string size;
+  std::string file;
+  std::string every;
   std::string ttl = "forever";
   std::string command;  // whose help is shown
   ScanFormat format;
@@ -189,6 +194,17 @@ void describe_options(CLI::App& app, Arguments& arguments) {
                                 "which the limit can be raised; "
                                 "or sets the limit to SIZE, with or without a running server",
                                 "hostmap --name sessions limit 3G");
+  CLI::App* dump = add_command(app, "dump",
+                               "Writes all keys and values to FILE, which appears when it is complete; to standard "
+                               "output if FILE is -",
+                               "hostmap dump - | hostmap --name copy load -");
+  CLI::App* load = add_command(app, "load",
+                               "Puts the keys and values of a dump into the map, over those that it has. If FILE is -, "
+                               "the dump is read from standard input",
+                               "hostmap load sessions.dump");
+  CLI::App* save =
+      add_command(app, "save", "Dumps to FILE, with --every again and again: the file is always a complete dump",
+                  "hostmap save sessions.dump --every 5m");
   CLI::App* help = add_command(app, "help", "Prints this help, or the help of COMMAND", "hostmap help put");
 
   for (CLI::App* command : {put, append, exchange, get, take, expire, persist, ttl, exists, incr}) {
@@ -257,6 +273,12 @@ void describe_options(CLI::App& app, Arguments& arguments) {
       ->excludes(keep);
   for (CLI::App* command : {stat, ls, check}) command->add_flag("--json", arguments.json, "print JSON, for programs");
   limit->add_option("SIZE", arguments.size, "the new limit: bytes, or a number with K, M or G");
+  dump->add_option("FILE", arguments.file, "a file, or - for standard output")->required();
+  load->add_option("FILE", arguments.file, "a file that dump or save wrote, or - for standard input")->required();
+  save->add_option("FILE", arguments.file, "a file")->required();
+  save->add_option("--every", arguments.every,
+                   "save again after this time: 30s, 5m, 2h; ends with exit code 0 at SIGTERM, SIGINT or SIGHUP")
+      ->type_name("TIME");
   help->add_option("COMMAND", arguments.command, "a command of this list");
 }
 
@@ -324,6 +346,9 @@ int run(const std::string& command, Arguments& arguments) {
   if (options.read_only && command == "limit" && !arguments.size.empty()) {
     return fail("limit SIZE changes the map, which --read-only does not allow; leave one of them out", kExitUsage);
   }
+  if (options.read_only && command == "load") {
+    return fail("load changes the map, which --read-only does not allow; leave --read-only out", kExitUsage);
+  }
   std::chrono::milliseconds ttl{};
   if (const Status status = parse_ttl(unmarked(arguments.ttl), ttl); !status.ok()) {
     return fail(status.message(), kExitUsage);
@@ -350,6 +375,19 @@ int run(const std::string& command, Arguments& arguments) {
   }
   if (command == "scan") return scan(options, prefix, arguments.format);
   if (command == "clear") return clear(options);
+  const std::string file = unmarked(arguments.file);
+  if (command == "dump") return dump(options, file);
+  if (command == "load") return load(options, file);
+  if (command == "save") {
+    std::optional<std::chrono::milliseconds> every;
+    if (!arguments.every.empty()) {
+      if (const Status status = parse_time(unmarked(arguments.every), every.emplace(), "a time between two saves");
+          !status.ok()) {
+        return fail(status.message(), kExitUsage);
+      }
+    }
+    return save(options, file, every);
+  }
   if (command == "stat") return stat(*instance, arguments.json);
   if (command == "ls") return list(*instance, options, arguments.json);
   if (command == "ping") return ping(options);

@@ -1,5 +1,6 @@
-# The two libraries:
+# The libraries:
 #   hostmap_client        all that a user's process links. It holds no code that changes the table. It links nothing.
+#   hostmap_dump          dumps, which hostmap and hostmap-server write and read: on the client, and no part of it.
 #   hostmap_server_parts  the rest: what the server, its tests and its benchmarks link.
 # Sources are found by folder; a new file needs no line here.
 
@@ -14,6 +15,8 @@ foreach(source IN LISTS all_sources)
   cmake_path(GET place PARENT_PATH folder)
   if(folder IN_LIST client_folders AND NOT place MATCHES "/server_")
     list(APPEND client_sources "${source}")
+  elseif(folder STREQUAL "dump")
+    list(APPEND dump_sources "${source}")
   else()
     list(APPEND server_sources "${source}")
   endif()
@@ -73,8 +76,11 @@ target_include_directories(hostmap_client SYSTEM PRIVATE "${HOSTMAP_XXHASH_INCLU
 if(HOSTMAP_APPS)
   find_package(fmt REQUIRED)
   find_package(Threads REQUIRED)
+  add_library(hostmap_dump STATIC ${dump_sources})
+  target_include_directories(hostmap_dump PUBLIC src)
+  target_link_libraries(hostmap_dump PUBLIC hostmap_client)
   add_library(hostmap_server_parts STATIC ${server_sources})
   # src/ is open to the project's own programs and tests, never to users of hostmap::client.
   target_include_directories(hostmap_server_parts PUBLIC src)
-  target_link_libraries(hostmap_server_parts PUBLIC hostmap_client fmt::fmt Threads::Threads seccomp)
+  target_link_libraries(hostmap_server_parts PUBLIC hostmap_dump hostmap_client fmt::fmt Threads::Threads seccomp)
 endif()

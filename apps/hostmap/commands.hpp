@@ -49,6 +49,12 @@ int scan_part(const Options& options, std::string_view prefix, ScanFormat format
 int clear(const Options& options);
 int ping(const Options& options);
 
+// dump.cpp: `path` - is standard output or input
+int dump(const Options& options, const std::string& path);
+int load(const Options& options, const std::string& path);
+// Without `every` once, otherwise on and on, until SIGINT, SIGTERM or SIGHUP.
+int save(const Options& options, const std::string& path, const std::optional<std::chrono::milliseconds>& every);
+
 // statistics.cpp, check.cpp: from read-only mappings, without a connection
 int stat(const InstanceName& name, bool json);
 int check(const InstanceName& name, bool json);

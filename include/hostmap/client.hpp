@@ -51,6 +51,10 @@ namespace hostmap {
 template <typename Visit>
 concept Visitor = std::is_invocable_r_v<bool, Visit&, std::string_view, std::string_view>;
 
+/// A function that scan calls with a key, its value and its time to live, and that returns whether to continue.
+template <typename Visit>
+concept TtlVisitor = std::is_invocable_r_v<bool, Visit&, std::string_view, std::string_view, std::chrono::milliseconds>;
+
 /// A function that update calls with the present value of a key (nothing: it is absent), and that returns the new value, or
 /// nothing to leave the key as it is.
 template <typename Revise>
@@ -58,7 +62,7 @@ concept Reviser = std::is_invocable_r_v<std::optional<std::string>, Revise&, std
 
 /// A function that scan calls with a key alone, and that returns whether to continue.
 template <typename Visit>
-concept KeyVisitor = !Visitor<Visit> && std::is_invocable_r_v<bool, Visit&, std::string_view>;
+concept KeyVisitor = !Visitor<Visit> && !TtlVisitor<Visit> && std::is_invocable_r_v<bool, Visit&, std::string_view>;
 
 /// Functions that scan_from calls with a key and its value, or with a key alone, and that return nothing: a limit ends the call.
 template <typename Visit>
@@ -361,7 +365,7 @@ class Client {
   template <Visitor Visit>
   Status scan(Bytes prefix, Visit&& visit) {
     using Target = std::remove_reference_t<Visit>;
-    const VisitOne each = [](void* target, std::string_view key, std::string_view value) -> bool {
+    const VisitOne each = [](void* target, std::string_view key, std::string_view value, std::uint64_t) -> bool {
       return (*static_cast<Target*>(target))(key, value);
     };
     return scan_with(prefix, each, address_of(visit), true);
@@ -370,10 +374,19 @@ class Client {
   template <KeyVisitor Visit>
   Status scan(Bytes prefix, Visit&& visit) {
     using Target = std::remove_reference_t<Visit>;
-    const VisitOne each = [](void* target, std::string_view key, std::string_view) -> bool {
+    const VisitOne each = [](void* target, std::string_view key, std::string_view, std::uint64_t) -> bool {
       return (*static_cast<Target*>(target))(key);
     };
     return scan_with(prefix, each, address_of(visit), false);
+  }
+  /// The same for `visit(key, value, ttl)`: how long the key still lives, as ttl() returns it. Both are of one moment.
+  template <TtlVisitor Visit>
+  requires(!Visitor<Visit>) Status scan(Bytes prefix, Visit&& visit) {
+    using Target = std::remove_reference_t<Visit>;
+    const VisitOne each = [](void* target, std::string_view key, std::string_view value, std::uint64_t end) -> bool {
+      return (*static_cast<Target*>(target))(key, value, ttl_until(end));
+    };
+    return scan_with(prefix, each, address_of(visit), true);
   }
 
   /// A part of a scan. Calls `visit(key, value)`, which returns nothing, for some of the keys that begin with `prefix`, and returns
@@ -388,7 +401,7 @@ class Client {
   template <PageVisitor Visit>
   Result<std::uint64_t> scan_from(std::uint64_t cursor, std::size_t limit, Bytes prefix, Visit&& visit) {
     using Target = std::remove_reference_t<Visit>;
-    const VisitOne each = [](void* target, std::string_view key, std::string_view value) -> bool {
+    const VisitOne each = [](void* target, std::string_view key, std::string_view value, std::uint64_t) -> bool {
       (*static_cast<Target*>(target))(key, value);
       return true;
     };
@@ -398,7 +411,7 @@ class Client {
   template <KeyPageVisitor Visit>
   Result<std::uint64_t> scan_from(std::uint64_t cursor, std::size_t limit, Bytes prefix, Visit&& visit) {
     using Target = std::remove_reference_t<Visit>;
-    const VisitOne each = [](void* target, std::string_view key, std::string_view) -> bool {
+    const VisitOne each = [](void* target, std::string_view key, std::string_view, std::uint64_t) -> bool {
       (*static_cast<Target*>(target))(key);
       return true;
     };
@@ -417,7 +430,8 @@ class Client {
   struct Impl;
 
  private:
-  using VisitOne = bool (*)(void* target, std::string_view key, std::string_view value);
+  using VisitOne = bool (*)(void* target, std::string_view key, std::string_view value, std::uint64_t end);
+  static std::chrono::milliseconds ttl_until(std::uint64_t end) noexcept;
   // Stores the next keys in all of `group`, and advances the position past them.
   using NextKeys = void (*)(void* from, std::span<std::string_view> group);
   template <typename Iterator>

@@ -32,10 +32,11 @@ Result<std::uint64_t> Client::scan_part(std::uint64_t cursor, std::size_t limit,
   std::string value;
   Status read;
   Status walked = walk(impl, *session, scan, [&](const TableScan& at) {
-    const bool all = visit_items(impl, at, values, value, read, [&](std::string_view key, std::string_view found) {
-      ++visited;
-      return each(target, key, found);
-    });
+    const bool all = visit_items(impl, at, values, value, read,
+                                 [&](std::string_view key, std::string_view found, std::uint64_t end) {
+                                   ++visited;
+                                   return each(target, key, found, end);
+                                 });
     return all && visited < limit && ++buckets < most_buckets;
   });
   if (!walked.ok()) return walked;

@@ -55,14 +55,18 @@ Status Client::expire_async(Bytes key, std::chrono::milliseconds ttl) noexcept {
   return impl_->queue(Op::kExpire, key, bytes_of(end), kNoEnd);
 }
 
-Result<std::chrono::milliseconds> Client::ttl(Bytes key) noexcept {
-  std::uint64_t end = kNoEnd;
-  const Result<std::uint64_t> found = impl_->read(key, ValueTarget::none(), &end);
-  if (!found) return found.status();
+std::chrono::milliseconds Client::ttl_until(std::uint64_t end) noexcept {
   if (end == kNoEnd) return kForever;
   // The clock that decided that the key is there may be a tick behind this one.
   const std::int64_t left = static_cast<std::int64_t>(end) - clock_ms_rounded_up();
   return std::chrono::milliseconds(std::max<std::int64_t>(left, 1));
+}
+
+Result<std::chrono::milliseconds> Client::ttl(Bytes key) noexcept {
+  std::uint64_t end = kNoEnd;
+  const Result<std::uint64_t> found = impl_->read(key, ValueTarget::none(), &end);
+  if (!found) return found.status();
+  return ttl_until(end);
 }
 
 }  // namespace hostmap

@@ -267,8 +267,9 @@ Status Client::scan_with(Bytes prefix, VisitOne each, void* target, bool values)
   Status read;
   TableScan scan((*session)->reader(), span_of(prefix));
   Status walked = walk(impl, *session, scan, [&](const TableScan& at) {
-    return visit_items(impl, at, values, value, read,
-                       [&](std::string_view key, std::string_view found) { return each(target, key, found); });
+    return visit_items(
+        impl, at, values, value, read,
+        [&](std::string_view key, std::string_view found, std::uint64_t end) { return each(target, key, found, end); });
   });
   return walked.ok() ? read : walked;
 }

@@ -4,6 +4,7 @@
 #include <new>
 #include <sched.h>
 
+#include "base/ends.hpp"
 #include "client/impl.hpp"
 #include "table/read/scan.hpp"
 
@@ -32,16 +33,17 @@ Status walk(Client::Impl& impl, const Session* session, TableScan& scan, const V
   }
 }
 
-// Calls `each(key, value)` for the keys of the step that was read last, until it returns false or a value cannot be read, which
-// `status` then says. Without `values`, each value is empty. `value`: memory for the values that are entries. True: each key was
-// visited.
+// Calls `each(key, value, end)` for the keys of the step that was read last, until it returns false or a value cannot be read, which
+// `status` then says. Without `values`, each value is empty and each end kNoEnd. `value`: memory for the values that are entries.
+// True: each key was visited.
 template <typename Each>
 bool visit_items(Client::Impl& impl, const TableScan& scan, bool values, std::string& value, Status& status,
                  const Each& each) {
   for (const TableScan::Item& item : scan.items()) {
     std::string_view found(reinterpret_cast<const char*>(&item.value), values ? sizeof item.value : 0);
+    std::uint64_t end = kNoEnd;
     if (values && !item.is_pair) {
-      const Result<std::uint64_t> size = impl.read(std::string_view(item.key), ValueTarget::string(value));
+      const Result<std::uint64_t> size = impl.read(std::string_view(item.key), ValueTarget::string(value), &end);
       if (!size && size.status() == StatusCode::kNotFound) continue;  // removed since then
       if (!size) {
         status = size.status();
@@ -49,7 +51,7 @@ bool visit_items(Client::Impl& impl, const TableScan& scan, bool values, std::st
       }
       found = value;
     }
-    if (!each(item.key, found)) return false;
+    if (!each(item.key, found, end)) return false;
   }
   return true;
 }

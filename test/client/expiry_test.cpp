@@ -144,6 +144,38 @@ TEST_P(ExpiryOfKeys, AnIncrementGivesOnlyANewNumberATime) {
   }
 }
 
+TEST_P(ExpiryOfKeys, AScanGivesEachKeyItsValueAndItsTime) {
+  for (const std::string& key : kKeys) {
+    for (const std::string& value : kValues) {
+      const std::string timed = key + "ends";
+      ASSERT_EQ(map_.put(key, value), StatusCode::kOk);
+      ASSERT_EQ(map_.put(timed, value, 1h), StatusCode::kOk);
+      int seen = 0;
+      EXPECT_EQ(map_.scan(key,
+                          [&](std::string_view found, std::string_view content, std::chrono::milliseconds ttl) {
+                            EXPECT_EQ(content, value);
+                            if (found == key) {
+                              EXPECT_EQ(ttl, kForever);
+                            } else {
+                              EXPECT_EQ(found, timed);
+                              EXPECT_TRUE(ttl > 50min && ttl <= 1h) << ttl.count();
+                            }
+                            return ++seen < 2;
+                          }),
+                StatusCode::kOk);
+      EXPECT_EQ(seen, 2);
+      ASSERT_EQ(map_.put(word_key(9), word_key(8), 1h), StatusCode::kOk);
+      EXPECT_EQ(map_.scan(word_key(9),
+                          [&](std::string_view, std::string_view content, std::chrono::milliseconds ttl) {
+                            EXPECT_EQ(content, word_key(8));
+                            return ttl > 50min && ttl <= 1h;
+                          }),
+                StatusCode::kOk);
+      ASSERT_EQ(map_.clear(), StatusCode::kOk);
+    }
+  }
+}
+
 TEST_P(ExpiryOfKeys, ATimeToLiveMustBeAboveZero) {
   ASSERT_EQ(map_.put("key", "value"), StatusCode::kOk);
   const auto puts = server_.stat("puts");
