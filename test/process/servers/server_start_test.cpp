@@ -6,6 +6,7 @@
 #include <regex>
 #include <string>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/un.h>
 #include <thread>
@@ -56,6 +57,36 @@ TEST(ServerStart, AtLeastSoManyBucketsAreTaken) {
     Client client = server.connect();
     for (int i = 0; i < 3000; ++i) ASSERT_TRUE(client.put(word_key(i), word_key(i + 1)).ok());
     for (int i = 0; i < 3000; ++i) ASSERT_EQ(*client.get(word_key(i)), word_key(i + 1));
+  }
+}
+
+// Whatever the limit, memory is taken only as it is needed: below 512 KiB by an instance, below 16 MiB by one with 32 lanes.
+TEST(ServerStart, AnEmptyMapTakesLittleMemoryAndHoldsKeys) {
+  struct Case {
+    std::vector<std::string> arguments;
+    std::uint64_t most_bytes;
+  };
+  for (const auto& [arguments, most_bytes] : {Case{{"1"}, 512 * 1024},
+                                              {{"1", "--memory", "512K"}, 512 * 1024},
+                                              {{"32", "--workers", "32"}, 16 << 20},
+                                              {{"32", "--workers", "32", "--memory", "15M"}, 16 << 20}}) {
+    SCOPED_TRACE(testing::PrintToString(arguments));
+    Server server(arguments);
+    EXPECT_LT(server.stat("memory_bytes"), most_bytes);
+    struct stat table {};
+    ASSERT_EQ(::stat(server.instance().table().c_str(), &table), 0);
+    EXPECT_LT(static_cast<std::uint64_t>(table.st_blocks) * 512, most_bytes) << "as the system counts it";
+    Client client = server.connect();
+    const auto value = [](int i) { return std::string(100, static_cast<char>('0' + i % 10)); };
+    for (int i = 0; i < 200; ++i) {
+      ASSERT_EQ(client.put("key " + std::to_string(i), value(i)), StatusCode::kOk);
+      ASSERT_EQ(client.put(word_key(i), word_key(i)), StatusCode::kOk);
+    }
+    for (int i = 0; i < 200; ++i) {
+      ASSERT_EQ(client.get("key " + std::to_string(i)).value_or("?"), value(i));
+      ASSERT_EQ(client.get(word_key(i)).value_or("?"), word_key(i));
+    }
+    EXPECT_LT(server.stat("memory_bytes"), most_bytes);
   }
 }
 
