@@ -233,6 +233,10 @@ Status Server::recover() {
     log_("closed " + std::to_string(left_over_.given_up) +
          " connections that could not be recovered: their clients connect again");
   }
+  if (left_over_.released != 0) {
+    log_("removed " + std::to_string(left_over_.released) +
+         " connections whose clients had left in the middle of a request");
+  }
   log_("recovered entries=" + std::to_string(left_over_.entries) + " connections=" +
        std::to_string(left_over_.connections.size()) + " replayed=" + std::to_string(left_over_.replayed) +
        " ms=" + std::to_string((monotonic_ns() - begin) / 1'000'000));

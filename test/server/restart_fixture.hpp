@@ -12,6 +12,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <utility>
 #include <vector>
@@ -169,7 +170,24 @@ class Regions {
         }
       }
     }
+    name_copied_connection(name);
     return name;
+  }
+  // The journal knows the connection's file by its inode, and a copy has another one.
+  static void name_copied_connection(const InstanceName& name) {
+    struct stat facts {};
+    if (::stat(name.connection(kId).c_str(), &facts) != 0) return;
+    const UniqueFd journal(::open(name.journal().c_str(), O_RDWR | O_CLOEXEC));
+    for (std::uint32_t index = 0; index < kMaxConnections; ++index) {
+      std::uint64_t record[sizeof(ConnectionRecord) / sizeof(std::uint64_t)];
+      constexpr auto kBytes = static_cast<ssize_t>(sizeof record);
+      const auto at = static_cast<off_t>(kConnectionRecordsOffset + index * sizeof record);
+      if (::pread(journal.get(), record, sizeof record, at) != kBytes) continue;
+      std::uint64_t& inode = record[offsetof(ConnectionRecord, inode) / sizeof(std::uint64_t)];
+      if (record[offsetof(ConnectionRecord, id) / sizeof(std::uint64_t)] != kId || inode == 0) continue;
+      inode = facts.st_ino;
+      if (::pwrite(journal.get(), record, sizeof record, at) != kBytes) throw std::runtime_error("no memory");
+    }
   }
 
   // The next server's part. `serves`: its worker continues the connection; otherwise the caller does.
@@ -216,6 +234,7 @@ class Regions {
   std::uint64_t replayed() const { return left_.replayed; }
   std::uint64_t dropped() const { return left_.dropped; }
   std::uint64_t given_up() const { return left_.given_up; }
+  std::uint64_t released() const { return left_.released; }
   bool has_connection() const { return end_ != nullptr; }
 
   void send(const Call& call) {

@@ -13,6 +13,7 @@
 #include "layout/table.hpp"
 #include "message/wire.hpp"
 #include "server/run/channel.hpp"
+#include "shm/owner_lock.hpp"
 #include "slot/client_reservation.hpp"
 
 namespace hostmap {
@@ -278,8 +279,10 @@ Status settle_left_over_map(const InstanceName& name, LeftOverMap& left) {
   for (const std::size_t stream : lost) {
     std::unique_ptr<ServerEnd>& end = left.connections[owners[stream]];
     if (end == nullptr) continue;
+    // If its client left or died in mid-stream, the last server had dropped the stream and was about to remove the connection.
+    const bool has_client = !end->client_closed() && lock_holder(end->region().fd()).held;
     give_up(*std::exchange(end, nullptr), journal);
-    ++left.given_up;
+    ++(has_client ? left.given_up : left.released);
   }
   std::erase(left.connections, nullptr);
   remove_strays(name, left);

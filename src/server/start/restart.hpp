@@ -40,6 +40,7 @@ struct LeftOverMap {
   std::uint64_t dropped = 0;   // cells and links that led nowhere
   std::uint64_t held = 0;      // requests whose pieces lie in the journal's file
   std::uint64_t given_up = 0;  // connections whose records are damaged, or whose pieces of a request are lost
+  std::uint64_t released = 0;  // connections whose clients had left in the middle of a request
 };
 
 // `journal` is locked, mapped, and has a journal's header; on failure it stays the caller's. Errors: kInvalid with the reason

@@ -252,7 +252,7 @@ class WaitingStream : public testing::TestWithParam<const char*> {
     std::vector<std::string> taking_over = arguments();
     taking_over.push_back("--takeover");
     auto next = std::make_unique<Server>(taking_over, ServerSetup{server.name()});
-    EXPECT_TRUE(asked.get()) << "the stopped server was asked to hand over";
+    EXPECT_TRUE(asked.get()) << "the stopped server has got the request to hand over";
     EXPECT_EQ(server.wait(), kSuccess) << server.errors();
     return next;
   }

@@ -743,15 +743,11 @@ class Torture {
     if (!answered) fail("a takeover whose server was killed leaves one that does not serve: " + probe.errors());
     return true;
   }
-  // Damage that a start logs. Connections that it closed are reported by the calls that failed, too.
+  // Damage that a start logs.
   void repeat_log(Program& server) {
     for (const std::string& line : lines_of(server.errors())) {
-      if (line.find("repaired the table") != std::string::npos ||
-          line.find("starting with an empty map") != std::string::npos) {
-        fail(line);
-      }
-      if (line.find("could not be recovered") != std::string::npos) {
-        std::fprintf(stderr, "round %lu: %s\n", static_cast<unsigned long>(round_), line.c_str());
+      for (const char* damage : {"repaired the table", "starting with an empty map", "could not be recovered"}) {
+        if (line.find(damage) != std::string::npos) fail(line);
       }
     }
   }
