@@ -109,6 +109,8 @@ struct Arguments {
   std::string command;  // whose help is shown
   ScanFormat format;
   Condition condition;
+  Awaited awaited;
+  CLI::Option* timeout_option = nullptr;
   bool token = false;
   bool keep_ttl = false;
   bool escaped = false;
@@ -138,7 +140,9 @@ void describe_options(CLI::App& app, Arguments& arguments) {
   app.add_flag("--read-only", arguments.options.read_only,
                "read the table only and open no connection (get, exists, scan)");
   app.add_flag("--wait", arguments.options.wait_for_server, "if no server runs, wait for one until the timeout");
-  app.add_option("--timeout", arguments.timeout, "longest time to wait (default: 5)")->type_name("SECONDS");
+  arguments.timeout_option =
+      app.add_option("--timeout", arguments.timeout, "longest time to wait (default: 5; of wait: without end)")
+          ->type_name("SECONDS");
   app.footer(
       "A KEY or VALUE that begins with '-' must follow '--'. `hostmap help COMMAND` shows an example.\n"
       "Exit codes: 0 done, 1 not found or false, 2 usage, 3 no server, 4 refused, 5 timed out, 6 other layout "
@@ -166,6 +170,12 @@ void describe_options(CLI::App& app, Arguments& arguments) {
   CLI::App* persist = add_command(app, "persist", "Lets KEY stay until it is erased", "hostmap persist greeting");
   CLI::App* ttl =
       add_command(app, "ttl", "Prints how long KEY still lives, in milliseconds, or forever", "hostmap ttl greeting");
+  CLI::App* wait =
+      add_command(app, "wait",
+                  "Sleeps until KEY changes, and prints its new value; or until it is as an option says, "
+                  "which may be so already. Exits with 5 when --timeout has passed, and with 1 when KEY has "
+                  "become absent and no option is given",
+                  "hostmap wait state --is ready --timeout 30");
   CLI::App* erase =
       add_command(app, "erase", "Removes KEY, or all keys that begin with PREFIX, and prints how many those were",
                   "hostmap erase greeting");
@@ -207,7 +217,7 @@ void describe_options(CLI::App& app, Arguments& arguments) {
                   "hostmap save sessions.dump --every 5m");
   CLI::App* help = add_command(app, "help", "Prints this help, or the help of COMMAND", "hostmap help put");
 
-  for (CLI::App* command : {put, append, exchange, get, take, expire, persist, ttl, exists, incr}) {
+  for (CLI::App* command : {put, append, exchange, get, take, expire, persist, ttl, wait, exists, incr}) {
     command->add_option("KEY", arguments.key, "1 to 65,536 bytes")->required();
   }
   CLI::Option* erased = erase->add_option("KEY", arguments.key, "1 to 65,536 bytes");
@@ -219,7 +229,7 @@ void describe_options(CLI::App& app, Arguments& arguments) {
     arguments.by_prefix = erased_prefix->count() != 0;
     if (!arguments.by_prefix && erased->count() == 0) throw CLI::RequiredError("KEY or --prefix");
   });
-  for (CLI::App* command : {put, append, exchange, get, take, expire, persist, ttl, erase, exists, incr, scan}) {
+  for (CLI::App* command : {put, append, exchange, get, take, expire, persist, ttl, wait, erase, exists, incr, scan}) {
     command->add_flag("-x,--escaped", arguments.escaped,
                       "read \\xNN in KEY, VALUE and PREFIX as the byte NN, as scan prints it");
   }
@@ -247,6 +257,13 @@ void describe_options(CLI::App& app, Arguments& arguments) {
                    "only if the value of KEY still has this token, which get --token printed")
       ->type_name("TOKEN")
       ->excludes(erased_prefix);
+  CLI::Option* awaited =
+      wait->add_option("--is", arguments.awaited.value, "until the value of KEY is VALUE")->type_name("VALUE");
+  CLI::Option* other =
+      wait->add_option("--not", arguments.awaited.other_than, "until KEY has another value than VALUE, or is absent")
+          ->type_name("VALUE")
+          ->excludes(awaited);
+  wait->add_flag("--absent", arguments.awaited.absent, "until KEY does not exist")->excludes(awaited)->excludes(other);
   get->add_flag("--token", arguments.token,
                 "print the token of the value, too, as a line on standard error: 32 hexadecimal digits");
   incr->add_option("BY", arguments.by, "a decimal number, may be negative or a fraction");
@@ -322,8 +339,15 @@ int run(const std::string& command, Arguments& arguments) {
   std::string value = unmarked(arguments.value);
   std::string prefix = unmarked(arguments.prefix);
   const bool from_input = value == "-";  // as written: \x2d is a value
+  Awaited& awaited = arguments.awaited;
+  std::vector<std::string*> words{&key, &value, &prefix};
+  for (std::optional<std::string>* word : {&awaited.value, &awaited.other_than}) {
+    if (!*word) continue;
+    *word = unmarked(**word);
+    words.push_back(&**word);
+  }
   if (arguments.escaped) {
-    for (std::string* word : {&key, &value, &prefix}) {
+    for (std::string* word : words) {
       const std::optional<std::string> bytes = unescaped(*word);
       if (!bytes) {
         return fail(fmt::format("'{}' has a backslash that does not begin \\xNN; write a backslash as \\x5c",
@@ -365,6 +389,10 @@ int run(const std::string& command, Arguments& arguments) {
   if (command == "erase" && arguments.by_prefix) return erase_prefix(options, prefix);
   if (command == "expire" || command == "persist") return expire(options, key, ttl);
   if (command == "ttl") return hostmap::apps::ttl(options, key);
+  if (command == "wait") {
+    return hostmap::apps::wait(options, key, awaited,
+                               arguments.timeout_option->count() != 0 ? options.timeout : Options::kForever);
+  }
   if (command == "erase") return erase(options, key, condition.token);
   if (command == "exists") return exists(options, key);
   if (command == "incr") {

@@ -32,6 +32,14 @@ int get(const Options& options, std::string_view key, bool token);
 int take(const Options& options, std::string_view key);
 int expire(const Options& options, std::string_view key, std::chrono::milliseconds ttl);
 int ttl(const Options& options, std::string_view key);
+// What is awaited: that the key has this value, or another one or none, or is absent; nothing of these: that it changes.
+struct Awaited {
+  std::optional<std::string> value;
+  std::optional<std::string> other_than;
+  bool absent = false;
+};
+// Without one of these, prints the new value.
+int wait(const Options& options, std::string_view key, const Awaited& awaited, std::chrono::nanoseconds timeout);
 int erase(const Options& options, std::string_view key, const std::optional<std::string>& token);
 int erase_prefix(const Options& options, std::string_view prefix);  // prints how many keys it has removed
 int exists(const Options& options, std::string_view key);

@@ -1,7 +1,9 @@
-// put, append, exchange, get, take, expire, persist, ttl, erase, exists, incr, scan, clear, ping: the commands of a client of
-// the map.
+// put, append, exchange, get, take, expire, persist, ttl, wait, erase, exists, incr, scan, clear, ping: the commands of a client
+// of the map.
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <fmt/format.h>
@@ -203,6 +205,38 @@ int ttl(const Options& options, std::string_view key) {
     const Result<std::chrono::milliseconds> left = client.ttl(key);
     if (!left) return fail(left.status());
     return print_line(*left == kForever ? "forever" : fmt::format("{}ms", left->count()));
+  });
+}
+
+int wait(const Options& options, std::string_view key, const Awaited& awaited, std::chrono::nanoseconds timeout) {
+  return with_key(options, key, [&](Client& client) {
+    const bool for_ever = timeout == Options::kForever;
+    const auto end = std::chrono::steady_clock::now() + (for_ever ? std::chrono::nanoseconds::zero() : timeout);
+    std::optional<std::string> known;
+    if (Result<std::string> value = client.get(key); value) {
+      known = std::move(*value);
+    } else if (!(value.status() == StatusCode::kNotFound)) {
+      return fail(value.status());
+    }
+    const bool any_change = !awaited.value && !awaited.other_than && !awaited.absent;
+    const auto is_met = [&] {
+      if (awaited.value) return known == awaited.value;
+      if (awaited.other_than) return known != awaited.other_than;
+      return awaited.absent && !known;
+    };
+    while (!is_met()) {
+      const std::chrono::nanoseconds left =
+          for_ever ? Options::kForever
+                   : std::max(std::chrono::nanoseconds(end - std::chrono::steady_clock::now()),
+                              std::chrono::nanoseconds::zero());
+      std::optional<Bytes> last;
+      if (known) last = *known;
+      Result<std::optional<std::string>> now = client.wait(key, last, left);
+      if (!now) return fail(now.status());
+      known = std::move(*now);
+      if (any_change) return known ? print_value(*known) : fail(Status(StatusCode::kNotFound));
+    }
+    return int{kExitDone};
   });
 }
 

@@ -14,6 +14,7 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <unistd.h>
 #include <vector>
 
 #include "base/platform.hpp"
@@ -74,6 +75,29 @@ class Attacker {
     }
   }
 
+  /// Thousands of threads that sleep on the words of as many groups of keys as a client may register with, and sleep again as soon
+  /// as they are woken. Each change of a key of such a group wakes some.
+  [[noreturn]] void sleep_in_crowds() {
+    constexpr unsigned kThreads = 2'000;
+    constexpr std::uint64_t kGroups = 64;
+    std::array<const HalfWord*, kGroups> words{};
+    for (std::uint64_t group = 0; group < kGroups; ++group) {
+      const auto number = std::as_bytes(std::span(&group, 1));
+      if (!channel_.send_any(Op::kWatch, true, {}, number, deadline_).ok() || !channel_.await_answer(deadline_).ok()) {
+        throw std::runtime_error("the server gave no answer");
+      }
+      channel_.release();
+      words[group] = session_->wait_word(0, static_cast<std::uint32_t>(group));
+    }
+    for (unsigned i = 0; i < kThreads; ++i) {
+      std::thread([&word = *words[i % kGroups]] {
+        // relaxed: whatever it is
+        for (;;) futex_wait(word, word.load(std::memory_order_relaxed), kNoTimeout);
+      }).detach();
+    }
+    for (;;) ::pause();
+  }
+
  private:
   void await_room(std::uint64_t payload) {
     Deadline long_time(std::chrono::hours(1));
@@ -122,6 +146,7 @@ constexpr std::array kKinds{
     Kind{"floods", [](const InstanceName& name) { Attacker(name).flood(); }},
     Kind{"stalls in mid-stream", [](const InstanceName& name) { Attacker(name).stall(); }},
     Kind{"takes no answers", [](const InstanceName& name) { Attacker(name).leave_answers(); }},
+    Kind{"sleeps 2,000 times on keys", [](const InstanceName& name) { Attacker(name).sleep_in_crowds(); }},
     Kind{"scribbles, master region", [](const InstanceName& name) { scribble(name); }},
 };
 

@@ -418,6 +418,18 @@ class Client {
     return scan_part(cursor, limit, prefix, each, address_of(visit), false);
   }
 
+  /// Sleeps until the value of `key` is another one than `known` (std::nullopt: known to be absent), and returns what it is then:
+  /// the value, or std::nullopt if the key has become absent, be it erased, ended, evicted or cleared. Returns at once if it is
+  /// another one already, so no change is missed between two calls; changes that follow each other quickly may be seen as one,
+  /// and a value that was replaced and put again is the same value. Whoever waits sleeps in the kernel and costs nothing, however
+  /// many processes wait. At most 64 threads of one Client, for different keys of one lane.
+  /// `timeout`: how long, whatever Options::timeout is; zero looks once, Options::kForever waits without end. The server's death
+  /// and restart are only a pause.
+  /// Errors: kTimeout (it did not change), kInvalid (a timeout below zero), kPermission with Options::read_only, kFull (too many
+  /// keys at once, or no memory), and those of get.
+  Result<std::optional<std::string>> wait(Bytes key, std::optional<Bytes> known,
+                                          std::chrono::nanoseconds timeout) noexcept;
+
   /// Removes every key, atomically for all readers. The memory is freed in steps afterwards. Blocks for this client's queued
   /// writes in every lane and for the answer. Errors: kTimeout and kClosed (outcome unknown), kFull (no memory for a
   /// channel), kNoServer.

@@ -9,6 +9,7 @@
 //   multi_get.cpp  gets of several keys at once
 //   batch.cpp      batches of requests with an answer for each
 //   cursor.cpp     a scan in parts
+//   wait.cpp       waiting until a key changes
 //
 // Threads: any number. Reads need no lock; a thread that writes holds own.turn, one thread at a time.
 #pragma once
@@ -82,6 +83,8 @@ class Failures {
   StatusCode first_ = StatusCode::kOk;
   bool some_late_ = false;  // of calls that had timed out
 };
+
+class Watch;
 
 struct Client::Impl {
   // Allocated by the system, because `own` needs a page.
@@ -167,6 +170,11 @@ struct Client::Impl {
   Status until_unchanged(const Bytes& key, const Attempt& attempt);
   Status put_if(Deadline& limit, const Bytes& key, const Bytes& value, const Token& token) noexcept;
   Status erase_if(Deadline& limit, const Bytes& key, const Token& token) noexcept;
+  Deadline part_of(Deadline& limit) const noexcept;
+  Status begin_watch(Watch& watch, const Bytes& key, Deadline& limit) noexcept;
+  void end_watch(const Watch& watch) noexcept;
+  bool differs(const Bytes& key, const std::optional<Bytes>& known, Deadline& limit,
+               Result<std::optional<std::string>>& result, std::uint64_t& end) noexcept;
   Result<std::size_t> entry_into(std::span<const std::byte> key, std::span<std::byte> buffer) noexcept;
   Result<std::uint64_t> read_by_ring(Session& session, const Bytes& key, const ValueTarget& target, std::uint64_t* end,
                                      Deadline& deadline) noexcept;
@@ -222,6 +230,17 @@ class Turn {
 
 inline Status turn_timed_out() {
   return {StatusCode::kTimeout, "timed out while another thread of this client wrote; nothing was sent"};
+}
+
+// Calls `write` with the session, while this thread has the turn to write.
+template <typename Write>
+[[gnu::always_inline]] inline Status Client::Impl::with_turn(Deadline& limit, const Write& write) noexcept {
+  if (Status status = may_write(); !status.ok()) return status;
+  const Turn turn(own.turn, limit);
+  if (!turn) return turn_timed_out();
+  const Result<Session*> session = current(limit);
+  if (!session) return session.status();
+  return write(**session);
 }
 
 inline std::span<const std::byte> span_of(const Bytes& bytes) noexcept { return {bytes.data(), bytes.size()}; }

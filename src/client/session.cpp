@@ -5,7 +5,9 @@
 #include <chrono>
 #include <climits>
 #include <cstring>
+#include <new>
 #include <poll.h>
+#include <sched.h>
 #include <sys/inotify.h>
 #include <thread>
 #include <unistd.h>
@@ -15,6 +17,7 @@
 #include "layout/table.hpp"
 #include "shm/obstacle.hpp"
 #include "shm/owner_lock.hpp"
+#include "wait/futex.hpp"
 
 namespace hostmap {
 
@@ -191,7 +194,30 @@ bool Session::may_read_on(std::int64_t now_ns) noexcept {
   return !gave_way_.load(std::memory_order_relaxed);  // relaxed: it publishes no other data
 }
 
+const HalfWord* Session::wait_word(std::uint32_t lane, std::uint32_t group) noexcept {
+  if (waiters_ == nullptr) {
+    const std::uint64_t words = std::uint64_t{lanes_} * kWaitGroups;
+    if (!table_.make_readable(kWaitGroupsOffset, words * sizeof(HalfWord))) return nullptr;
+    waiters_.reset(new (std::nothrow) std::uint32_t[words]());
+    if (waiters_ == nullptr) return nullptr;
+  }
+  return &table_.at<WaitGroupWords>(kWaitGroupsOffset)[lane].words[group];
+}
+
+// Wakes this process's threads that sleep on words of this session, until they have noticed that it is retired: one that has
+// checked the session just before that may fall asleep only now.
+void Session::wake_sleepers() noexcept {
+  while (sleepers_.load(std::memory_order_relaxed) != 0) {  // relaxed: after the fence of [session.retire]
+    const WaitGroupWords* const words = table_.at<WaitGroupWords>(kWaitGroupsOffset);
+    for (std::uint32_t lane = 0; lane < lanes_; ++lane) {
+      for (const HalfWord& word : words[lane].words) futex_wake(word, INT_MAX);
+    }
+    ::sched_yield();
+  }
+}
+
 void Session::retire() noexcept {
+  wake_sleepers();
   if (end_ != nullptr) {
     end_->break_off();
     end_->wake_sleepers();

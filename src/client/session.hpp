@@ -104,7 +104,39 @@ class Session {
     return queued_[lane].load(std::memory_order_acquire);  // [queued.see] acquire; pairs with [queued.set]
   }
 
+  // --- Waiting until a key changes (client/wait.cpp)
+  //
+  std::uint64_t generation() const noexcept {
+    // [generation.read] acquire; pairs with [generation.raise]
+    return reader_.header().server_generation.load(std::memory_order_acquire);
+  }
+  // The word of a group of keys, readable. Null: this process may not map it, or has no memory. Of the thread that writes.
+  const HalfWord* wait_word(std::uint32_t lane, std::uint32_t group) noexcept;
+  // Threads that wait for a group; returns how many there are now. Of the thread that writes, after wait_word().
+  std::uint32_t note_waiter(std::uint32_t lane, std::uint32_t group, int by) noexcept {
+    return waiters_[lane * kWaitGroups + group] += static_cast<std::uint32_t>(by);
+  }
+  void count_rescue() noexcept {
+    end_->counters().timeout_rescues.fetch_add(1, std::memory_order_relaxed);  // relaxed: a counter
+  }
+  // A thread that is about to sleep on a word: it must check that the session is still in use after this, and before it sleeps.
+  class Sleeper {
+   public:
+    explicit Sleeper(Session& session) noexcept : session_(session) {
+      session_.sleepers_.fetch_add(1, std::memory_order_relaxed);  // relaxed: the fence orders it
+      std::atomic_thread_fence(std::memory_order_seq_cst);  // [sleeper.begin] seq_cst; pairs with [session.retire]
+    }
+    // relaxed: a count
+    ~Sleeper() { session_.sleepers_.fetch_sub(1, std::memory_order_relaxed); }
+    Sleeper(const Sleeper&) = delete;
+    Sleeper& operator=(const Sleeper&) = delete;
+
+   private:
+    Session& session_;
+  };
+
  private:
+  void wake_sleepers() noexcept;
   Session(const InstanceName& name, Region table);  // read-only
   Session(const InstanceName& name, Region master, Region table);
   Status enter(const InstanceName& name, Deadline& deadline);
@@ -121,6 +153,8 @@ class Session {
   bool unreported_[kMaxLanes] = {};  // of the thread that writes
   std::atomic<bool> reads_at_once_{true};
   bool by_ring_ = false;
+  std::unique_ptr<std::uint32_t[]> waiters_;  // of each lane's groups; once a thread has waited
+  std::atomic<std::uint32_t> sleepers_{0};
   std::atomic<std::int64_t> checked_at_ns_{coarse_monotonic_ns()};  // when the name was last checked
   std::atomic<bool> gave_way_{false};
 };

@@ -6,17 +6,6 @@
 
 namespace hostmap {
 
-// Calls `write` with the session, while this thread has the turn to write.
-template <typename Write>
-[[gnu::always_inline]] inline Status Client::Impl::with_turn(Deadline& limit, const Write& write) noexcept {
-  if (Status status = may_write(); !status.ok()) return status;
-  const Turn turn(own.turn, limit);
-  if (!turn) return turn_timed_out();
-  const Result<Session*> session = current(limit);
-  if (!session) return session.status();
-  return write(**session);
-}
-
 // Sends a write to its lane and waits for its answer. `largest`: limit of the user's values, in bytes. `number`: for an
 // increment, receives the new number.
 [[gnu::always_inline]] inline Status Client::Impl::mutate_in_line(Op op, const Bytes& key, const ValueParts& value,

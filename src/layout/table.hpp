@@ -240,6 +240,7 @@ inline constexpr std::uint64_t twin_segment(std::uint64_t twin) noexcept { retur
 //   8192   workers[32]        what clients load before they wait: parked, cpu, crowded
 //   12288  lane_stats[32]   counters, 256 bytes each
 //   20480  server_stats       256 bytes
+//   24576  wait_groups[shard_count]  the words that clients sleep on, 4096 bytes a shard
 //   then, each sparse up to its maximum: the directories of each shard, page generations, and from a 2 MiB boundary the arena
 
 struct ShardHeader {
@@ -304,7 +305,8 @@ struct LaneStats {
   Word entry_segments;
   Word expiring;
   Word expired;
-  Word reserved[13];
+  Word waited;
+  Word reserved[12];
 };
 HOSTMAP_LAYOUT(LaneStats, 256, 8) = {
     HOSTMAP_AT(LaneStats, puts, 0, "each one read, validated and applied"),
@@ -326,7 +328,8 @@ HOSTMAP_LAYOUT(LaneStats, 256, 8) = {
     HOSTMAP_AT(LaneStats, entry_segments, 128, "slabs that are entry buckets"),
     HOSTMAP_AT(LaneStats, expiring, 136, "keys that have an end"),
     HOSTMAP_AT(LaneStats, expired, 144, "keys removed because their end had passed"),
-    HOSTMAP_AT(LaneStats, reserved, 152, "zero"),
+    HOSTMAP_AT(LaneStats, waited, 152, "groups of keys for which clients wait, those of each client counted"),
+    HOSTMAP_AT(LaneStats, reserved, 160, "zero"),
 };
 
 struct ServerStats {
@@ -447,6 +450,22 @@ HOSTMAP_LAYOUT(TableHeader, 20736, 128) = {
     HOSTMAP_AT(TableHeader, server_stats, 20480, "ServerStats"),
 };
 
+// The keys of a shard are divided into groups by their hash. A client that waits until a key changes sleeps on the word of its group,
+// which the lane's worker raises after each change of a key of the group, if a client has registered with it. Never 0, so that
+// a word of a mapping that was discarded is another one.
+inline constexpr std::uint32_t kWaitGroups = 1024;
+struct WaitGroupWords {
+  HalfWord words[kWaitGroups];
+};
+HOSTMAP_LAYOUT(WaitGroupWords, 4096, 4) = {
+    HOSTMAP_AT(WaitGroupWords, words, 0, "futexes; raised by the lane's worker"),
+};
+inline constexpr std::uint64_t kWaitGroupsOffset =
+    round_up(std::uint64_t{sizeof(TableHeader)}, std::uint64_t{kPageSize});
+inline constexpr std::uint32_t wait_group_of(std::uint64_t hash) noexcept {
+  return static_cast<std::uint32_t>(hash % kWaitGroups);
+}
+
 // Bounds of --memory and --max-memory.
 inline constexpr std::uint64_t kLeastMemory = 512 * 1024;
 inline constexpr std::uint64_t kMostMemory = std::uint64_t{1} << 40;
@@ -464,6 +483,7 @@ using PageGeneration = Word;
 
 // Where the parts of a table lie: a pure function of the options, so that writer, tests and documents agree.
 struct TablePlan {
+  std::uint64_t head_bytes = 0;          // populated from the beginning: the header and the words of all groups
   std::uint64_t directories_offset = 0;  // of shard 0: its pairs', then its entries', then shard 1's
   std::uint64_t directory_bytes = 0;     // reserved for one
   unsigned most_depth = 0;               // of a directory
@@ -496,7 +516,8 @@ inline constexpr TablePlan plan_table(std::uint64_t max_memory, std::uint32_t sh
   // Any shard may use all slabs for either form. One level more is written ahead (invariant 2).
   plan.most_depth = directory_depth(plan.arena_bytes / kSlabBytes);
   plan.directory_bytes = round_up(directory_bytes_at(plan.most_depth), std::uint64_t{kPageSize});
-  plan.directories_offset = round_up(std::uint64_t{sizeof(TableHeader)}, std::uint64_t{kPageSize});
+  plan.head_bytes = kWaitGroupsOffset + shards * sizeof(WaitGroupWords);
+  plan.directories_offset = plan.head_bytes;
   plan.generations_offset = plan.directories_offset + 2 * shards * plan.directory_bytes;
   plan.generations_bytes = round_up(plan.arena_bytes / kPageSize * sizeof(PageGeneration), std::uint64_t{kPageSize});
   plan.arena_offset = round_up(plan.generations_offset + plan.generations_bytes, std::uint64_t{kHugePageSize});

@@ -28,6 +28,8 @@ enum class Op : std::uint8_t {
   kReplace = 14,
   kAdd = 15,
   kExpire = 16,
+  kWatch = 17,
+  kUnwatch = 18,
 };
 
 // Which part of a value a get asks for. The first get has none and is answered with the value's beginning; later ones
@@ -113,7 +115,7 @@ struct OpFacts {
   bool ends = false;        // may say when the key ends; add, when a new one does
 };
 
-inline constexpr std::array<OpFacts, 17> kOperations{{
+inline constexpr std::array<OpFacts, 19> kOperations{{
     {},  // kPadding
     {"put", true, Payload::kValue, AnswerForm::kNone, true, true, 1, true},
     {"erase", true, Payload::kNone, AnswerForm::kNone, true, true, 0},
@@ -131,6 +133,8 @@ inline constexpr std::array<OpFacts, 17> kOperations{{
     {"replace", true, Payload::kValue, AnswerForm::kNone, true, true, 1, true},
     {"add", true, Payload::kAddition, AnswerForm::kNumber, true, true, 1, true},
     {"expire", true, Payload::kNumber, AnswerForm::kNone, true, true, 0},
+    {"watch", false, Payload::kNumber, AnswerForm::kNone, false, false, 0},
+    {"unwatch", false, Payload::kNumber, AnswerForm::kNone, false, false, 0},
 }};
 
 // Of any byte: of those that are no operation, facts without a name.

@@ -22,6 +22,8 @@
 //   get               yes    none, or a PieceCursor       PieceHead and a piece of the value
 //   clear             none   none                         none; lane 0 alone
 //   expire            yes    8 bytes: the end             none
+//   watch, unwatch    none   8 bytes: a group of the      none
+//                            lane's keys
 //   flush             none   none                         FlushReport
 //   stream            sizes  8 bytes: the inner op,       none; what follows in `piece` records is the inner request's
 //                            8 bytes: the end             key and value, without an end

@@ -353,7 +353,10 @@ void Server::introduce() noexcept {
   // [master.made] release; pairs with [master.inode]: the region and how many mailboxes it has
   header.master_inode.store(master_.inode(), std::memory_order_release);
   header.server_stats.workers.store(options_.workers, kRelaxed);
-  header.server_generation.store(header.server_generation.load(kRelaxed) + 1, kRelaxed);
+  // [generation.raise] release; pairs with [generation.read]: before the words, as a client that finds its word raised must find
+  // that its registration was with another server
+  header.server_generation.store(header.server_generation.load(kRelaxed) + 1, std::memory_order_release);
+  table_->wake_waiters();
 }
 
 Status Server::create_alive() {
@@ -450,6 +453,7 @@ void Server::stop(Ending ending) {
       kRegionClosed, std::memory_order_release);        // [region.close] release; pairs with [region.attach]
   std::atomic_thread_fence(std::memory_order_seq_cst);  // [region.close-fence] seq_cst; pairs with [mailbox.ask-fence]
   table_->close();
+  table_->wake_waiters();
   service_->close_all();
   unlink_all();
 }

@@ -43,8 +43,9 @@ inline WaitOutcome futex_wait(const HalfWord& word, std::uint32_t expected, std:
   }
 }
 
-inline void futex_wake(const HalfWord& word, int waiters) noexcept {
-  ::syscall(SYS_futex, &word, FUTEX_WAKE, waiters, nullptr, nullptr, 0);
+// Returns how many were woken; below 0: the word's page is gone.
+inline int futex_wake(const HalfWord& word, int waiters) noexcept {
+  return static_cast<int>(::syscall(SYS_futex, &word, FUTEX_WAKE, waiters, nullptr, nullptr, 0));
 }
 
 // Adds 1 to `word` and wakes all its waiters in one system call that answers EFAULT, and raises no SIGBUS, where a

@@ -104,7 +104,7 @@ inline std::vector<LayoutTable> struct_tables() {
       TABLE(LaneStats),        TABLE(ServerStats),  TABLE(PairBucket),       TABLE(EntryBucket),
       TABLE(ConnectionHeader), TABLE(ClientWords),  TABLE(ServerWords),      TABLE(ChannelControl),
       TABLE(JournalHeader),    TABLE(Intent),       TABLE(ConnectionRecord), TABLE(ChannelPosition),
-      TABLE(ChannelMemo),      TABLE(HandoverHead),
+      TABLE(ChannelMemo),      TABLE(HandoverHead), TABLE(WaitGroupWords),
   };
 }
 
@@ -224,6 +224,7 @@ inline std::vector<LayoutTable> region_tables() {
              {{0, "MasterHeader"}, {kMailboxesOffset, "1024 mailboxes, 64 bytes each"}}),
       region("table region", plan.file_bytes,
              {{0, "TableHeader"},
+              {kWaitGroupsOffset, "WaitGroupWords of the shard"},
               {plan.pair_directory(0), "directory of the shard's pairs, 8 bytes each"},
               {plan.entry_directory(0), "directory of its entries, 8 bytes each"},
               {plan.generations_offset, "page generations, 8 bytes each"},

@@ -36,6 +36,8 @@ void expect_good_plan(std::uint64_t limit, std::uint32_t shards) {
   const std::string where = std::to_string(limit) + " bytes, " + std::to_string(shards) + " shards";
   const TablePlan plan = plan_table(limit, shards);
   std::vector<Part> parts{{"head", 0, sizeof(TableHeader)}};
+  parts.push_back({"words of groups", kWaitGroupsOffset, kWaitGroupsOffset + shards * sizeof(WaitGroupWords)});
+  ASSERT_EQ(plan.head_bytes, parts.back().end) << where;
   for (std::uint32_t i = 0; i < shards; ++i) {
     for (const std::uint64_t begin : {plan.pair_directory(i), plan.entry_directory(i)}) {
       parts.push_back({"directory of shard " + std::to_string(i), begin, begin + plan.directory_bytes});

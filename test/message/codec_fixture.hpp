@@ -58,9 +58,7 @@ class CodecBench {
       ASSERT_GE(part.data(), space(bytes).data());
       ASSERT_LE(part.data() + part.size(), space(bytes).data() + (record_size - kRecordHeadBytes));
     }
-    const bool keyed =
-        request.op != Op::kFlush && request.op != Op::kStream && request.op != Op::kPiece && request.op != Op::kClear;
-    ASSERT_EQ(!request.key.empty(), keyed);
+    ASSERT_EQ(!request.key.empty(), has_key(request.op) && request.op != Op::kStream);
     ASSERT_LE(request.key.size(), kMaxKeyBytes);
     ASSERT_NE(request.op, Op::kPadding);
   }

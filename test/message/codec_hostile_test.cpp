@@ -62,6 +62,9 @@ std::optional<std::uint64_t> honest_payload(const Fields& f, std::uint64_t inner
     case 4:   // flush
     case 10:  // clear
       return f.key == 0 && f.value == 0 ? std::optional<std::uint64_t>(0) : std::nullopt;
+    case 17:  // watch
+    case 18:  // unwatch
+      return f.key == 0 && f.value == 8 ? std::optional<std::uint64_t>(8) : std::nullopt;
     case 5:  // stream: never answered itself; the inner request has a key
       return honest_value(inner, f.value) && f.flags == 0 && (end == 0 || may_end(inner))
                  ? std::optional<std::uint64_t>(16)
@@ -109,7 +112,8 @@ class HostileCodecTest : public testing::Test {
     ASSERT_EQ(static_cast<std::uint64_t>(bench_.request.op), fields.op);
     ASSERT_EQ(bench_.request.flags, fields.flags);
     ASSERT_EQ(bench_.record_size, record_bytes(*payload));
-    const bool keyed = (fields.op >= 1 && fields.op <= 3) || (fields.op >= 7 && fields.op <= 9) || fields.op >= 11;
+    const bool keyed = (fields.op >= 1 && fields.op <= 3) || (fields.op >= 7 && fields.op <= 9) ||
+                       (fields.op >= 11 && fields.op <= 16);
     ASSERT_EQ(bench_.request.key.size(), keyed ? fields.key + 1 : 0);
     if (fields.op == 8) {
       ASSERT_EQ(bench_.request.expected.size() + bench_.request.value.size() + 8, fields.value);

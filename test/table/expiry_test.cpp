@@ -187,11 +187,11 @@ TEST_F(ExpiryTest, TheHandRemovesWhatHasLapsedWhileRequestsGoOn) {
     const std::uint64_t end = i % 4 == 0 ? kNoEnd : i % 4 == 1 ? kLater : kEarlier;
     ASSERT_EQ(put("key " + std::to_string(i), std::string(static_cast<std::size_t>(i % 200), 'v'), end),
               StatusCode::kOk);
-    writer().upkeep();
+    writer().upkeep({});
   }
   for (int i = 0; i < kMany; ++i) {
     ASSERT_EQ(put("another", std::to_string(i)), StatusCode::kOk);
-    writer().upkeep();
+    writer().upkeep({});
   }
   EXPECT_EQ(table_.keys(), kMany / 2 + 1u);
   EXPECT_EQ(stats().expiring, kMany / 4u);
@@ -250,7 +250,7 @@ TEST_F(ExpiryTest, HistoriesOfEndsAgreeWithAMap) {
         }
       }
     }
-    writer().upkeep();
+    writer().upkeep({});
     if (step % 5000 == 0) expect_sound();
   }
   table_.reclaim_all();

@@ -335,7 +335,7 @@ class AnyFullTable : public testing::TestWithParam<std::uint32_t> {
     std::uint32_t shard;
     const HashedKey hashed = table_.table().hash(bytes_of(key), shard);
     const StatusCode code = table_.table().shard(shard).put(hashed, bytes_of(value));
-    if (code == StatusCode::kOk) table_.table().shard(shard).upkeep();
+    if (code == StatusCode::kOk) table_.table().shard(shard).upkeep({});
     return code;
   }
   // A key of 8 bytes or of another length. Keys of 8 bytes with a value of 8 bytes are pairs.

@@ -80,7 +80,7 @@ class TestTable {
     const HashedKey hashed = table_->hash(bytes_of(key), shard);
     table_->shard(shard).begin_request();
     const StatusCode code = table_->shard(shard).put(hashed, bytes_of(value), end);
-    table_->shard(shard).upkeep();
+    table_->shard(shard).upkeep({});
     return code;
   }
   StatusCode erase(std::string_view key) {

@@ -125,6 +125,9 @@ Applied Dispatcher::apply(const Request& request, const HashedKey& key) {
       finish(request, refused_code(refused), Effect::kNone, bytes_of(FlushReport{refused_count(refused)}));
       return Applied::kDone;
     }
+    case Op::kWatch:
+    case Op::kUnwatch:
+      return watch(request);
     case Op::kStream:
       return begin_stream(request);
     case Op::kPiece:
@@ -332,6 +335,31 @@ Applied Dispatcher::append(const Request& request, const HashedKey& key) {
   ++counts_.puts;
   finish(request, StatusCode::kOk, Effect::kSealed, bytes_of(size));
   return Applied::kDone;
+}
+
+// The group is named by the request's value. Kept in this process's memory: a client notices that another server serves.
+Applied Dispatcher::watch(const Request& request) {
+  std::uint64_t group;
+  std::memcpy(&group, request.value.data(), sizeof group);
+  if (group >= kWaitGroups) return Applied::kMalformed;
+  ServerChannel::Watches& watches = channel_.watches;
+  const auto known = static_cast<std::uint16_t>(group);
+  if (request.op == Op::kUnwatch) {
+    if (watches.remove(known)) shard_.end_watch(known);
+  } else if (!watches.contains(known)) {
+    if (!watches.add(known)) return refuse(request, StatusCode::kFull);
+    shard_.begin_watch(known);
+  }
+  finish(request, StatusCode::kOk, Effect::kNone);
+  return Applied::kDone;
+}
+
+void Dispatcher::drop_watches() noexcept {
+  for (const std::uint16_t group : channel_.watches.all()) {
+    shard_.end_watch(group);
+    shard_.wait_groups().raise(group);
+  }
+  channel_.watches = {};
 }
 
 Applied Dispatcher::refuse(const Request& request, StatusCode code) {
@@ -575,11 +603,13 @@ void Dispatcher::finish(const Request& request, StatusCode code, Effect effect, 
     channel_.memos.set_refused(one_more_refused(channel_.memos.refused(), code), request.next_position);
   }
   // A flush only repeats earlier refusals.
-  if ((code == StatusCode::kFull || code == StatusCode::kTooLarge) && request.op != Op::kFlush) ++counts_.refused;
+  if ((code == StatusCode::kFull || code == StatusCode::kTooLarge) && facts_of(request.op).mutates) {
+    ++counts_.refused;
+  }
   // [position.next] release; pairs with [memo.position]: the next server finds all that was stored before it
   position.request_next.store(request.next_position, std::memory_order_release);
   if (effect == Effect::kSealed || request.is_answered(code)) shard_.intent().end();
-  if (effect == Effect::kSealed) shard_.upkeep();
+  if (effect == Effect::kSealed) shard_.upkeep(request.key);
 }
 
 }  // namespace hostmap

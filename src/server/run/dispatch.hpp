@@ -43,6 +43,9 @@ class Dispatcher {
   Applied apply(const Request& request, const HashedKey& key);
   // Drops a stream that will not be finished.
   void drop_stream() noexcept;
+  // Of a connection that ends: ends its registrations, and wakes whoever sleeps there. Before this, the connection is closed:
+  // its threads must not sleep again.
+  void drop_watches() noexcept;
 
   const BatchCounts& counts() const noexcept { return counts_; }
 
@@ -70,6 +73,7 @@ class Dispatcher {
   bool make_room_and_put(const Request& request, const HashedKey& key, std::span<const std::byte> value,
                          std::uint64_t end, StatusCode& code);
   Applied expire(const Request& request, const HashedKey& key);
+  Applied watch(const Request& request);
   void erase(const Request& request, const HashedKey& key);
   void clear(const Request& request);
   void get(const Request& request, const HashedKey& key, std::span<const std::byte> cursor);

@@ -100,6 +100,7 @@ class Worker {
   void poison(ServerChannel& channel);
   bool try_drop_channels(ServerEnd& end);
   void publish_crowded() noexcept;
+  void wake_waiters() noexcept;
   void ring() noexcept;
   void ring_others() noexcept;
   LaneStats& stats() noexcept { return around_.table->header().lane_stats[lanes_.front()]; }
@@ -117,6 +118,7 @@ class Worker {
   AdaptiveSpin spin_;
   QuickYield yields_;
   unsigned busy_sweeps_ = 0;
+  std::int64_t wake_at_ns_ = 0;  // while there are requests, waiters are woken from then on
   struct Item {
     Request request;
     HashedKey key;

@@ -12,6 +12,7 @@
 #include "shm/obstacle.hpp"
 #include "shm/region.hpp"
 #include "slot/server_rendezvous.hpp"
+#include "table/write/wait_groups.hpp"
 
 namespace hostmap {
 
@@ -29,6 +30,9 @@ void close_table(const Region& region) noexcept {
     close_state(shard.pair_state);
     close_state(shard.entry_state);
   }
+  const std::uint64_t shards = std::min<std::uint64_t>(header.shard_count, kMaxLanes);
+  if (region.bytes() < kWaitGroupsOffset + shards * sizeof(WaitGroupWords)) return;
+  std::for_each_n(region.at<WaitGroupWords>(kWaitGroupsOffset), shards, WaitGroups::raise_all);
 }
 
 void close_master(const Region& region) noexcept {

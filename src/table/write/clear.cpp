@@ -54,6 +54,7 @@ void ShardWriter::begin_sweep(std::uint64_t fill) noexcept {
   stats_.expiring.store(0, kRelaxed);
   hand_ = {};
   rests_ = false;
+  wait_groups_.all_changed();
   stats_.fill.store(fill, std::memory_order_release);  // [fill.noticed] release; pairs with [fill.counts]
 }
 

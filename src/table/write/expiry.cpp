@@ -144,6 +144,12 @@ unsigned ShardWriter::collect_in(EntryBucket* primary) {
 }
 
 // What upkeep has to do while this shard does not rest.
+void ShardWriter::upkeep_without_rest(std::span<const std::byte> changed) {
+  // A clear has called all_changed().
+  if (wait_groups_.any() && !changed.empty()) wait_groups_.changed(hash_(changed));
+  sweep_and_collect();
+}
+
 void ShardWriter::sweep_and_collect() {
   if (sweep(kSweptPerUpkeep)) return;
   if (hand_.pause > 0) {

@@ -53,8 +53,6 @@ std::uint64_t checksum_of(const TableHeader& header) noexcept {
   return sum;
 }
 
-constexpr std::uint64_t kHeadBytes = round_up(sizeof(TableHeader), kPageSize);
-
 }  // namespace
 
 Table::Table(Region region, const TableOptions& options, Journal journal)
@@ -76,14 +74,14 @@ Result<std::unique_ptr<Table>> Table::create(const std::string& path, const Tabl
   Result<Region> region = Region::create(path, plan.file_bytes, 0600);
   if (!region) return region.status();
   NewName name(path);
-  if (Status status = region->populate(0, kHeadBytes); !status.ok()) return status;
+  if (Status status = region->populate(0, plan.head_bytes); !status.ok()) return status;
   region->write_header(RegionKind::kTable, options.incarnation);
   write_table_header(*region->at<TableHeader>(0), options);
   // relaxed: nobody else has the region
   region->at<TableHeader>(0)->change.store(kTurn, std::memory_order_relaxed);
   region->at<TableHeader>(0)->checksum = checksum_of(*region->at<TableHeader>(0));
   std::unique_ptr<Table> table(new Table(std::move(*region), options, journal));
-  if (!table->budget_.reserve(kHeadBytes) || !table->open()) {
+  if (!table->budget_.reserve(plan.head_bytes) || !table->open()) {
     // relaxed: nothing runs yet
     const bool limited = table->header().server_stats.populate_failures.load(std::memory_order_relaxed) == 0;
     return Status(
@@ -205,7 +203,8 @@ std::vector<std::byte> Table::make_summary() {
 void Table::rebuild(const ArenaCensus& census) {
   pool_->rebuild(census);
   // relaxed, both: nothing runs yet
-  std::uint64_t populated = kHeadBytes + header().generations_allocated.load(std::memory_order_relaxed) +
+  std::uint64_t populated = plan_table(header().max_memory, header().shard_count).head_bytes +
+                            header().generations_allocated.load(std::memory_order_relaxed) +
                             header().arena_allocated.load(std::memory_order_relaxed);
   pool_->free_rest();
   for (const auto& shard : shards_) {
@@ -221,6 +220,13 @@ bool Table::open() {
     if (!shard->open()) return false;
   }
   return true;
+}
+
+void Table::wake_waiters() noexcept {
+  for (std::size_t i = 0; i < shards_.size(); ++i) {
+    header().lane_stats[i].waited.store(0, std::memory_order_relaxed);  // relaxed: a figure
+    WaitGroups::raise_all(region_.at<WaitGroupWords>(kWaitGroupsOffset)[i]);
+  }
 }
 
 void Table::close() noexcept {

@@ -82,6 +82,8 @@ class Table {
 
   // Notifies every reader that this table is given up.
   void close() noexcept;
+  // Wakes every client that waits until a key changes: another server serves now, or none. No worker runs.
+  void wake_waiters() noexcept;
 
  private:
   Table(Region region, const TableOptions& options, Journal journal);

@@ -36,7 +36,8 @@ ShardWriter::ShardWriter(Region& table, std::uint32_t shard, Intent& intent, Mem
       entries_(table, budget, kSlabEntryBuckets, shard_.entry_directory, shard_.entry_directory_populated,
                shard_.entry_state, shard_.entry_twin, shard_.entry_base, stats_.entry_keys, stats_.entry_segments),
       width_(widest_vectors()),
-      intent_(intent) {}
+      intent_(intent),
+      wait_groups_(table.at<WaitGroupWords>(kWaitGroupsOffset)[shard]) {}
 
 template <typename Bucket>
 bool ShardWriter::open(Form<Bucket>& form) {

@@ -38,6 +38,7 @@
 #include "table/memory/arena.hpp"
 #include "table/memory/growth.hpp"
 #include "table/write/directory.hpp"
+#include "table/write/wait_groups.hpp"
 
 namespace hostmap {
 
@@ -195,14 +196,27 @@ class ShardWriter {
   Found find(const HashedKey& key) noexcept;
 
   // A bounded step of growth, if keys were added and the load requires it, of the sweep after a clear, and of emptying a
-  // slab; call between requests.
-  void upkeep() {
+  // slab; call between requests. `changed`: the key of the last request, none if it was a clear.
+  void upkeep(const std::span<const std::byte>& changed) {
     if (resize_due_) resize();
     if (!rests_) [[unlikely]]
-      sweep_and_collect();
+      upkeep_without_rest(changed);
     if (blocks_.is_unsettled()) [[unlikely]]
       settle_blocks();
   }
+
+  // Clients that wait for a change of a group of keys: one more, or one less. What is left to be done for them: wait_groups().
+  void begin_watch(std::uint32_t group) noexcept {
+    wait_groups_.add(group);
+    stats_.waited.store(wait_groups_.registered(), std::memory_order_relaxed);  // relaxed: a figure
+    rests_ = false;
+  }
+  void end_watch(std::uint32_t group) noexcept {
+    wait_groups_.remove(group);
+    stats_.waited.store(wait_groups_.registered(), std::memory_order_relaxed);  // relaxed: a figure
+    rest_if_idle();
+  }
+  WaitGroups& wait_groups() noexcept { return wait_groups_; }
 
   // Notifies readers to connect anew.
   void close() noexcept;
@@ -376,8 +390,11 @@ class ShardWriter {
   bool collect(unsigned buckets);
   unsigned collect_in(EntryBucket* primary);
   void begin_segment_again() noexcept { hand_.bucket = 0; }
+  void upkeep_without_rest(std::span<const std::byte> changed);
   void sweep_and_collect();
-  void rest_if_idle() noexcept { rests_ = swept_ && hand_.least_end == kNeverEnds && !hand_.walks; }
+  void rest_if_idle() noexcept {
+    rests_ = swept_ && hand_.least_end == kNeverEnds && !hand_.walks && !wait_groups_.any();
+  }
 
   // clear.cpp
   bool is_stale(const Word& header) const noexcept;
@@ -513,9 +530,10 @@ class ShardWriter {
   bool chain_is_full_ = false;  // the last link…_bucket() failed for that, and not for lack of memory
   std::uint64_t fill_ = 0;
   bool swept_ = true;         // no bucket of this shard is older than fill_
-  bool rests_ = true;         // it is swept, and no key has an end
+  bool rests_ = true;         // it is swept, no key has an end, and nobody waits for a change
   std::uint64_t moment_ = 0;  // when this request happens; 0: it has not asked yet
   Hand hand_;
+  WaitGroups wait_groups_;
 };
 
 }  // namespace hostmap

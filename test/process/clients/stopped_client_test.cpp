@@ -57,34 +57,6 @@ TEST_P(StoppedClient, DisturbsNobodyAndWorksWhenContinued) {
 INSTANTIATE_TEST_SUITE_P(InTheMiddleOf, StoppedClient, testing::Values("writing", "sent", "streaming"),
                          [](const auto& test) { return std::string(test.param); });
 
-// Its request was sent before the end, and is applied after it; time passed while it was stopped.
-TEST(StoppedClients, AKeyEndsWhileTheClientThatPutItIsStopped) {
-  using std::chrono_literals::operator""ms;
-  Server server({"10"});
-  Client map = server.connect();
-  Peer stopped(server);
-  ASSERT_EQ(stopped.put("early", "old"), StatusCode::kOk);
-  ASSERT_EQ(stopped.put_for("late", "value", 300ms), StatusCode::kOk);
-  server.pause();
-  ASSERT_TRUE(eventually([&] { return process_state(stopped.pid()) == 'S'; })) << "it waits for a command";
-  const std::uint64_t sleeps = voluntary_switches(stopped.pid());
-  stopped.say("put_for early new 60");
-  ASSERT_TRUE(eventually([&] { return voluntary_switches(stopped.pid()) > sleeps; })) << "it waits for the answer";
-  stopped.program().send(SIGSTOP);
-  ASSERT_TRUE(eventually([&] { return is_stopped(stopped.pid()); }));
-  std::this_thread::sleep_for(100ms);
-  server.send(SIGCONT);
-  EXPECT_TRUE(eventually([&] { return map.exists("early") == StatusCode::kNotFound; }))
-      << "what it replaced is gone, and it has lapsed itself";
-  EXPECT_TRUE(eventually([&] { return map.exists("late") == StatusCode::kNotFound; }));
-  stopped.program().send(SIGCONT);
-  EXPECT_EQ(stopped.reply(), StatusCode::kOk) << "it was put, and has lapsed since";
-  EXPECT_EQ(stopped.exists("early"), StatusCode::kNotFound);
-  EXPECT_EQ(stopped.get("late"), StatusCode::kNotFound);
-  EXPECT_EQ(stopped.put_for("early", "newest", 3'600'000ms), StatusCode::kOk);
-  EXPECT_EQ(map.get("early").value_or(""), "newest");
-}
-
 TEST(StoppedClients, AClientThatNeverTakesItsAnswersDisturbsNobody) {
   Server server({"10", "--ring-size", "4096"});
   {

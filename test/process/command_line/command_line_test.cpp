@@ -967,6 +967,55 @@ TEST(CommandLine, StatIsReadable) {
   }
 }
 
+TEST(CommandLine, WaitEndsWhenTheKeyChangesOrIsAsWanted) {
+  Server server({"10"});
+  const auto after = [&](const std::vector<std::string>& waiting, const std::vector<std::string>& change) {
+    Program waiter(command(server, waiting));
+    while (server.stat("waited") == 0) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    expect_silence(hostmap(server, change));
+    const Exit exit = waiter.wait();
+    EXPECT_EQ(waiter.errors(), "");
+    return std::pair(exit, waiter.output());
+  };
+  using Outcome = std::pair<Exit, std::string>;
+  const Outcome done(kSuccess, "");
+  EXPECT_EQ(after({"wait", "key"}, {"put", "key", "first"}), Outcome(kSuccess, "first"));
+  EXPECT_EQ(after({"wait", "key", "--timeout", "60"}, {"put", "key", "second"}), Outcome(kSuccess, "second"));
+  EXPECT_EQ(after({"wait", "key", "--is", "third"}, {"put", "key", "third"}), done);
+  EXPECT_EQ(after({"wait", "key", "--not", "third"}, {"put", "key", "fourth"}), done);
+  EXPECT_EQ(after({"wait", "-x", "key", "--is", "\\x41"}, {"put", "key", "A"}), done);
+  EXPECT_EQ(after({"wait", "key", "--absent"}, {"erase", "key"}), done);
+  expect_silence(hostmap(server, {"put", "key", "x"}));
+  Program ended(command(server, {"wait", "key"}));
+  while (server.stat("waited") == 0) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  expect_silence(hostmap(server, {"erase", "key"}));
+  EXPECT_EQ(ended.wait(), exited(1));
+  // At once, as it is so already.
+  expect_silence(hostmap(server, {"wait", "key", "--absent"}));
+  expect_silence(hostmap(server, {"wait", "key", "--not", "x"}));
+  expect_silence(hostmap(server, {"put", "key", ""}));
+  expect_silence(hostmap(server, {"wait", "key", "--is", ""}));
+}
+
+TEST(CommandLine, WaitTimesOutAndRefusesWhatItCannotDo) {
+  const Server server({"10"});
+  const auto expect_error = [&](const std::vector<std::string>& words, int code, const std::string& text) {
+    const Ran ran = hostmap(server, words);
+    EXPECT_EQ(ran.exit, exited(code));
+    EXPECT_EQ(ran.output, "");
+    EXPECT_NE(ran.errors.find(text), std::string::npos) << ran.errors;
+    EXPECT_EQ(std::count(ran.errors.begin(), ran.errors.end(), '\n'), 1) << ran.errors;
+  };
+  expect_error({"wait", "key", "--timeout", "0.01"}, 5, "the key did not change");
+  expect_error({"wait", "key", "--is", "x", "--timeout", "0.01"}, 5, "the key did not change");
+  expect_error({"wait", ""}, 2, "KEY is empty");
+  expect_error({"wait"}, 2, "KEY is required");
+  expect_error({"wait", "key", "--is", "a", "--not", "b"}, 2, "--is excludes --not");
+  expect_error({"wait", "key", "--is", "a", "--absent"}, 2, "--is excludes --absent");
+  expect_error({"wait", "-x", "key", "--is", "\\xZZ"}, 2, "a backslash that does not begin");
+  expect_error({"--read-only", "wait", "key"}, 4, "cannot register to be woken");
+}
+
 TEST(CommandLine, KeysThatEnd) {
   Server server({"10"});
   expect_silence(hostmap(server, {"put", "key", "value", "--ttl", "1h"}));

@@ -58,15 +58,16 @@ class Peer {
 
   // Keys and values are words, #SIZE:SEED or =NUMBER.
   Reply put(const std::string& key, const std::string& value) { return ask("put " + key + " " + value); }
-  Reply put_for(const std::string& key, const std::string& value, std::chrono::milliseconds ttl) {
-    return ask("put_for " + key + " " + value + " " + std::to_string(ttl.count()));
-  }
   Reply put_async(const std::string& key, const std::string& value) { return ask("put_async " + key + " " + value); }
   Reply erase(const std::string& key) { return ask("erase " + key); }
   Reply exists(const std::string& key) { return ask("exists " + key); }
   Reply flush() { return ask("flush"); }
   // Text: size and digest, as told_of() gives them for the value expected.
   Reply get(const std::string& key) { return ask("get " + key); }
+  // The first half of a wait without end, until `key` has another value than `known`, or is not absent any more (-). Its reply's text
+  // is that of get(), or kAbsent.
+  void begin_wait(const std::string& key, const std::string& known) { say("wait " + key + " " + known + " 0"); }
+  static constexpr const char* kAbsent = "absent";
   static std::string told_of(const std::string& value) {
     return std::to_string(value.size()) + " " + std::to_string(digest(value));
   }

@@ -2,7 +2,9 @@
 // line: the number of the status code, and the result. test/process/harness/peer.hpp is the other end.
 //
 //   connect NAME DIR|- TIMEOUT_MS direct|ring [wait] [read_only] [group=G] [user=U]
-//   put KEY VALUE · put_async KEY VALUE · get KEY · exists KEY · erase KEY · flush
+//   put KEY VALUE · put_async KEY VALUE · get KEY · exists KEY · erase KEY · flush · clear
+//   expire KEY MILLISECONDS
+//   wait KEY VALUE|- MS        until KEY has another value (-: is not absent any more), at most MS milliseconds, 0: without end
 //   stream KEY SIZE BATCH      put_async of sealed numbers 1, 2, 3 … without end: prints "sending N" before each batch, and
 //                              "flushed N" after it
 //   hammer KEY MILLISECONDS    put, get, compare, until the time is over; prints the number of rounds
@@ -105,6 +107,18 @@ void hammer(std::istream& words) {
   say("0 " + std::to_string(rounds));
 }
 
+void wait(const std::string& key, const std::string& known, std::istream& words) {
+  std::int64_t milliseconds = 0;
+  words >> milliseconds;
+  std::optional<Bytes> value;
+  const std::string bytes = bytes_of(known);
+  if (known != "-") value = bytes;
+  const Result<std::optional<std::string>> now =
+      client->wait(key, value, milliseconds == 0 ? Options::kForever : std::chrono::milliseconds(milliseconds));
+  if (!now) return say(now.status());
+  say(*now ? "0 " + std::to_string((*now)->size()) + " " + std::to_string(digest(**now)) : "0 absent");
+}
+
 void obey(const std::string& line) {
   std::istringstream words(line);
   std::string verb;
@@ -125,17 +139,15 @@ void obey(const std::string& line) {
     client.reset();
     return say(Status());
   }
+  if (verb == "clear") return say(client->clear());
   std::string key;
   std::string value;
   words >> key >> value;
   key = bytes_of(key);
+  if (verb == "wait") return wait(key, value, words);
+  if (verb == "expire") return say(client->expire(key, std::chrono::milliseconds(std::stoll(value))));
   value = bytes_of(value);
   if (verb == "put") return say(client->put(key, value));
-  if (verb == "put_for") {
-    std::int64_t milliseconds = 0;
-    words >> milliseconds;
-    return say(client->put(key, value, std::chrono::milliseconds(milliseconds)));
-  }
   if (verb == "put_async") return say(client->put_async(key, value));
   if (verb == "erase") return say(client->erase(key));
   if (verb == "exists") return say(client->exists(key));
