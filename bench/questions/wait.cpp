@@ -105,7 +105,7 @@ static void ask_wait(Session& session) {
     for (unsigned i = 0; i < kPuts; ++i) {
       std::this_thread::sleep_for(kPause);
       put(static_cast<std::uint64_t>(Clock::now().time_since_epoch().count()));
-      waiter.hear(60s);
+      static_cast<void>(waiter.hear(60s));
     }
     const Latencies latencies = Latencies::from_line(waiter.hear(60s));
     series[kHostmap].add(latencies.p50());

@@ -60,6 +60,10 @@ concept TtlVisitor = std::is_invocable_r_v<bool, Visit&, std::string_view, std::
 template <typename Revise>
 concept Reviser = std::is_invocable_r_v<std::optional<std::string>, Revise&, std::optional<std::string_view>>;
 
+/// A function that get_or_compute calls for the value of an absent key.
+template <typename Compute>
+concept Computer = std::is_invocable_r_v<Result<std::string>, Compute&>;
+
 /// A function that scan calls with a key alone, and that returns whether to continue.
 template <typename Visit>
 concept KeyVisitor = !Visitor<Visit> && !TtlVisitor<Visit> && std::is_invocable_r_v<bool, Visit&, std::string_view>;
@@ -430,6 +434,40 @@ class Client {
   Result<std::optional<std::string>> wait(Bytes key, std::optional<Bytes> known,
                                           std::chrono::nanoseconds timeout) noexcept;
 
+  /// Takes the lease of `key` for `length` from now on: a permission that one holder has at a time, in all processes. The key need
+  /// not exist, and anybody can still change it: whoever cares asks for the lease first. Returns the number of the lease, for
+  /// release(). Later leases of the key have larger numbers as long as the map exists, so whatever is guarded outside of the map
+  /// can refuse a holder that was too slow (a fencing number). A lease ends when it is released, after `length`, when this
+  /// connection ends (this process died, say), and with its server: a restart forgets leases, not their numbers. At most 64 in
+  /// a lane.
+  /// `patience`: how long to sleep until the lease is free, whatever Options::timeout is; zero asks once.
+  /// Errors: kAlreadyExists when somebody holds it, this client included; kInvalid (`length` not above zero or kForever, `patience`
+  /// below zero), kFull (too many leases), kPermission with Options::read_only, and those of put.
+  Result<std::uint64_t> lease(Bytes key, std::chrono::milliseconds length,
+                              std::chrono::nanoseconds patience = std::chrono::nanoseconds::zero()) noexcept;
+
+  /// Gives the lease of `key` back; whoever waits for it is woken. kNotFound when this client does not hold it any more: another
+  /// process may have held it meanwhile. Blocks like put.
+  Status release(Bytes key, std::uint64_t number) noexcept;
+
+  /// The value of `key`; if it is absent, computes it by `compute()`, stores it for `ttl` (kForever: without an end) and returns it.
+  /// Of all processes and threads that miss at once, one computes; the others sleep and return its value. `compute` returns a
+  /// std::string or a Result<std::string>; if that is an error, nothing is stored, and those that waited for it get its status
+  /// code, too; the next call computes again. Its exceptions pass through (the others get kInternal). It may use this client, but
+  /// not for the same key.
+  /// `lease`: how long one process may take. If it dies, another one computes at once; if it is stopped or slower than this, then;
+  /// what the slower one has computed is stored only if the key is still absent, and both return what is stored.
+  /// A hit costs what get costs. On a miss it blocks at most for Options::timeout and `lease`, without the time that `compute`
+  /// takes. Errors: kInvalid (`ttl` or `lease` not above zero, a call for this key by its own `compute`), kTimeout, what `compute`
+  /// returns, and those of get, insert and lease.
+  template <Computer Compute>
+  Result<std::string> get_or_compute(Bytes key, std::chrono::milliseconds ttl, Compute&& compute,
+                                     std::chrono::milliseconds lease = std::chrono::seconds(30)) {
+    using Target = std::remove_reference_t<Compute>;
+    const ComputeOne each = [](void* target) -> Result<std::string> { return (*static_cast<Target*>(target))(); };
+    return get_or_compute_with(key, ttl, each, address_of(compute), lease);
+  }
+
   /// Removes every key, atomically for all readers. The memory is freed in steps afterwards. Blocks for this client's queued
   /// writes in every lane and for the answer. Errors: kTimeout and kClosed (outcome unknown), kFull (no memory for a
   /// channel), kNoServer.
@@ -469,6 +507,9 @@ class Client {
   Result<double> add_stored(Bytes key, double by, double initial, std::chrono::milliseconds ttl_if_new) noexcept;
   using ReviseOne = std::optional<std::string> (*)(void* target, std::optional<std::string_view> now);
   Status update_with(Bytes key, ReviseOne revise, void* target);
+  using ComputeOne = Result<std::string> (*)(void* target);
+  Result<std::string> get_or_compute_with(Bytes key, std::chrono::milliseconds ttl, ComputeOne compute, void* target,
+                                          std::chrono::milliseconds length);
   Status scan_with(Bytes prefix, VisitOne each, void* target, bool values);
   Result<std::uint64_t> scan_part(std::uint64_t cursor, std::size_t limit, Bytes prefix, VisitOne each, void* target,
                                   bool values);

@@ -10,6 +10,7 @@
 //   batch.cpp      batches of requests with an answer for each
 //   cursor.cpp     a scan in parts
 //   wait.cpp       waiting until a key changes
+//   leases.cpp     leases, and values that one process computes for all
 //
 // Threads: any number. Reads need no lock; a thread that writes holds own.turn, one thread at a time.
 #pragma once
@@ -173,6 +174,12 @@ struct Client::Impl {
   Deadline part_of(Deadline& limit) const noexcept;
   Status begin_watch(Watch& watch, const Bytes& key, Deadline& limit) noexcept;
   void end_watch(const Watch& watch) noexcept;
+  Status ask_for_lease(const Bytes& key, std::chrono::milliseconds length, std::uint64_t awaited, LeaseAnswer& answer,
+                       Deadline& limit) noexcept;
+  template <typename Look>
+  Status await_lease(const Bytes& key, std::chrono::milliseconds length, Deadline& limit, LeaseAnswer& answer,
+                     const Look& look) noexcept;
+  Status release(const Bytes& key, std::uint64_t number, StatusCode failure) noexcept;
   bool differs(const Bytes& key, const std::optional<Bytes>& known, Deadline& limit,
                Result<std::optional<std::string>>& result, std::uint64_t& end) noexcept;
   Result<std::size_t> entry_into(std::span<const std::byte> key, std::span<std::byte> buffer) noexcept;

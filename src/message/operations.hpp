@@ -30,6 +30,8 @@ enum class Op : std::uint8_t {
   kExpire = 16,
   kWatch = 17,
   kUnwatch = 18,
+  kLease = 19,
+  kRelease = 20,
 };
 
 // Which part of a value a get asks for. The first get has none and is answered with the value's beginning; later ones
@@ -74,6 +76,37 @@ struct Addition {
 };
 static_assert(sizeof(Addition) == 24);
 
+// What a lease carries. The key is named by its hash.
+struct LeaseRequest {
+  std::uint64_t hash;
+  std::uint64_t end;      // a moment
+  std::uint64_t awaited;  // the number of the lease that the client has waited for; 0: none
+};
+static_assert(sizeof(LeaseRequest) == 24);
+
+// What a release carries.
+struct LeaseRelease {
+  std::uint64_t hash;
+  std::uint64_t number;
+  std::uint64_t failure;  // a StatusCode: kOk, or what the clients that wait for this lease are to learn
+};
+static_assert(sizeof(LeaseRelease) == sizeof(LeaseRequest));
+
+enum class LeaseState : std::uint8_t {
+  kUnknown = 0,
+  kGranted = 1,
+  kHeld = 2,    // by another one, or by this client
+  kFailed = 3,  // the lease that the client has waited for was released with a failure
+};
+
+struct LeaseAnswer {
+  std::uint64_t number;         // of the lease that was granted, is held, or has failed
+  std::uint64_t end_and_state;  // {end, or of a failed one the StatusCode:56 | LeaseState:8}
+  LeaseState state() const noexcept { return static_cast<LeaseState>(end_and_state & 0xff); }
+  std::uint64_t end() const noexcept { return end_and_state >> 8; }
+};
+static_assert(sizeof(LeaseAnswer) == 16);
+
 struct FlushReport {
   std::uint64_t refused;  // how many; the answer's code is the first one's
 };
@@ -85,6 +118,7 @@ enum class Payload : std::uint8_t {
   kValue,     // any number of bytes
   kNumber,    // 8 bytes
   kAddition,  // an Addition
+  kLease,     // a LeaseRequest or a LeaseRelease
   kCursor,    // nothing, or a PieceCursor
   kPiece,     // a part of another request; at least one byte
   kInnerOp,   // a stream's head: the sizes are those of the inner request
@@ -100,6 +134,7 @@ enum class AnswerForm : std::uint8_t {
   kNone,
   kNumber,  // 8 bytes
   kReport,  // a FlushReport
+  kLease,   // a LeaseAnswer
   kPiece,   // a PieceHead and as much of the value as fits into a record
   kInner,   // that of the inner request
 };
@@ -115,7 +150,7 @@ struct OpFacts {
   bool ends = false;        // may say when the key ends; add, when a new one does
 };
 
-inline constexpr std::array<OpFacts, 19> kOperations{{
+inline constexpr std::array<OpFacts, 21> kOperations{{
     {},  // kPadding
     {"put", true, Payload::kValue, AnswerForm::kNone, true, true, 1, true},
     {"erase", true, Payload::kNone, AnswerForm::kNone, true, true, 0},
@@ -135,6 +170,8 @@ inline constexpr std::array<OpFacts, 19> kOperations{{
     {"expire", true, Payload::kNumber, AnswerForm::kNone, true, true, 0},
     {"watch", false, Payload::kNumber, AnswerForm::kNone, false, false, 0},
     {"unwatch", false, Payload::kNumber, AnswerForm::kNone, false, false, 0},
+    {"lease", false, Payload::kLease, AnswerForm::kLease, false, false, 0},
+    {"release", false, Payload::kLease, AnswerForm::kNone, false, false, 0},
 }};
 
 // Of any byte: of those that are no operation, facts without a name.
@@ -156,6 +193,8 @@ inline constexpr bool payload_fits(const OpFacts& facts, std::uint64_t bytes) no
       return bytes == 8;
     case Payload::kAddition:
       return bytes == sizeof(Addition);
+    case Payload::kLease:
+      return bytes == sizeof(LeaseRequest);
     case Payload::kCursor:
       return bytes == 0 || bytes == sizeof(PieceCursor);
     case Payload::kComparison:

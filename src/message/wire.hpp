@@ -24,6 +24,8 @@
 //   expire            yes    8 bytes: the end             none
 //   watch, unwatch    none   8 bytes: a group of the      none
 //                            lane's keys
+//   lease             none   LeaseRequest                 LeaseAnswer
+//   release           none   LeaseRelease                 none
 //   flush             none   none                         FlushReport
 //   stream            sizes  8 bytes: the inner op,       none; what follows in `piece` records is the inner request's
 //                            8 bytes: the end             key and value, without an end
@@ -64,8 +66,9 @@ struct AnswerHead {
   std::uint64_t value_bytes = 0;
 };
 
-// The largest answer that carries no value: a code alone, a number or a flush report.
-inline constexpr std::uint64_t kSmallAnswerBytes = record_bytes(sizeof(FlushReport));
+// The largest answer that carries no value: a code alone, a number, a flush report or a lease.
+inline constexpr std::uint64_t kSmallAnswerBytes = record_bytes(sizeof(LeaseAnswer));
+static_assert(kSmallAnswerBytes == record_bytes(sizeof(FlushReport)));
 
 inline constexpr bool has_key(Op op) noexcept { return facts_of(op).has_key; }
 

@@ -65,6 +65,9 @@ std::optional<std::uint64_t> honest_payload(const Fields& f, std::uint64_t inner
     case 17:  // watch
     case 18:  // unwatch
       return f.key == 0 && f.value == 8 ? std::optional<std::uint64_t>(8) : std::nullopt;
+    case 19:  // lease
+    case 20:  // release
+      return f.key == 0 && f.value == 24 ? std::optional<std::uint64_t>(24) : std::nullopt;
     case 5:  // stream: never answered itself; the inner request has a key
       return honest_value(inner, f.value) && f.flags == 0 && (end == 0 || may_end(inner))
                  ? std::optional<std::uint64_t>(16)

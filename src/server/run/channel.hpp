@@ -19,6 +19,7 @@
 #include "layout/journal.hpp"
 #include "message/codec.hpp"
 #include "server/run/idle_channels.hpp"
+#include "server/run/leases.hpp"
 #include "table/write/table.hpp"
 #include "wait/park.hpp"
 
@@ -111,6 +112,9 @@ struct ServerChannel {
     std::array<std::uint16_t, kMost> groups_{};
     std::uint32_t count_ = 0;
   } watches;
+  // Of the lane; null while no worker has the channel.
+  Leases* leases = nullptr;
+  HeldLeases held_leases;
   // A request that arrives in pieces.
   struct Stream {
     Op op = Op::kPadding;  // kPadding: none

@@ -128,6 +128,10 @@ Applied Dispatcher::apply(const Request& request, const HashedKey& key) {
     case Op::kWatch:
     case Op::kUnwatch:
       return watch(request);
+    case Op::kLease:
+      return lease(request);
+    case Op::kRelease:
+      return release(request);
     case Op::kStream:
       return begin_stream(request);
     case Op::kPiece:
@@ -352,6 +356,52 @@ Applied Dispatcher::watch(const Request& request) {
   }
   finish(request, StatusCode::kOk, Effect::kNone);
   return Applied::kDone;
+}
+
+// The hash is that of a key of this lane.
+bool Dispatcher::is_of_lane(std::uint64_t hash) const noexcept {
+  return spread_over_shards(hash, table_.shard_count()).shard == channel_.lane;
+}
+
+Applied Dispatcher::lease(const Request& request) {
+  LeaseRequest wanted;
+  std::memcpy(&wanted, request.value.data(), sizeof wanted);
+  constexpr std::uint64_t kMostEnd = (std::uint64_t{1} << 56) - 1;
+  if (!is_of_lane(wanted.hash) || wanted.end > kMostEnd) return Applied::kMalformed;
+  const auto answer = [&](std::uint64_t number, std::uint64_t end, LeaseState state) {
+    finish(request, StatusCode::kOk, Effect::kNone,
+           bytes_of(LeaseAnswer{number, end << 8 | static_cast<std::uint64_t>(state)}));
+    return Applied::kDone;
+  };
+  const std::uint64_t now = coarse_monotonic_ms();
+  if (const Leases::Lease* held = channel_.leases->find(wanted.hash, now); held != nullptr) {
+    if (held->failure == StatusCode::kOk) return answer(held->number, held->end, LeaseState::kHeld);
+    if (held->number == wanted.awaited) {
+      return answer(held->number, static_cast<std::uint64_t>(held->failure), LeaseState::kFailed);
+    }
+  }
+  const Leases::Lease* granted = channel_.leases->grant(wanted.hash, wanted.end, now, channel_.held_leases);
+  if (granted == nullptr) return refuse(request, StatusCode::kFull);
+  return answer(granted->number, granted->end, LeaseState::kGranted);
+}
+
+Applied Dispatcher::release(const Request& request) {
+  LeaseRelease given;
+  std::memcpy(&given, request.value.data(), sizeof given);
+  if (!is_of_lane(given.hash) || given.failure > static_cast<std::uint64_t>(StatusCode::kInternal)) {
+    return Applied::kMalformed;
+  }
+  if (!channel_.leases->release(given.hash, given.number, static_cast<StatusCode>(given.failure), coarse_monotonic_ms(),
+                                channel_.held_leases)) {
+    return refuse(request, StatusCode::kNotFound);
+  }
+  shard_.wait_groups().changed(given.hash);
+  finish(request, StatusCode::kOk, Effect::kNone);
+  return Applied::kDone;
+}
+
+void Dispatcher::drop_leases() noexcept {
+  channel_.leases->drop(channel_.held_leases, [this](std::uint64_t hash) { shard_.wait_groups().changed(hash); });
 }
 
 void Dispatcher::drop_watches() noexcept {

@@ -46,6 +46,8 @@ class Dispatcher {
   // Of a connection that ends: ends its registrations, and wakes whoever sleeps there. Before this, the connection is closed:
   // its threads must not sleep again.
   void drop_watches() noexcept;
+  // Likewise: releases its leases, and wakes whoever waits for them.
+  void drop_leases() noexcept;
 
   const BatchCounts& counts() const noexcept { return counts_; }
 
@@ -74,6 +76,9 @@ class Dispatcher {
                          std::uint64_t end, StatusCode& code);
   Applied expire(const Request& request, const HashedKey& key);
   Applied watch(const Request& request);
+  bool is_of_lane(std::uint64_t hash) const noexcept;
+  Applied lease(const Request& request);
+  Applied release(const Request& request);
   void erase(const Request& request, const HashedKey& key);
   void clear(const Request& request);
   void get(const Request& request, const HashedKey& key, std::span<const std::byte> cursor);

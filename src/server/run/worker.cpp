@@ -50,6 +50,10 @@ Worker::Worker(Surroundings surroundings, std::uint32_t number, std::vector<std:
   for (auto* orders : {&orders_, &taken_}) orders->reserve(channels + around_.connections);
   space_.resize(kBatchBytes + max_record_bytes(around_.ring_bytes));
   for (const std::uint32_t lane : lanes_) around_.table->shard(lane).wait_groups().set_alarm(has_orders_);
+  leases_.resize(lanes_.size());
+  // relaxed: the server that starts has stored it
+  const std::uint64_t generation = around_.table->header().server_generation.load(std::memory_order_relaxed);
+  for (Leases& leases : leases_) leases.begin(generation);
 }
 
 Worker::~Worker() {
@@ -104,6 +108,7 @@ void Worker::take_orders() {
   const bool few = channels() <= kIdlePolls;
   for (Order& order : taken_) {
     if (order.add != nullptr) {
+      order.add->leases = &leases_of(order.add->lane);
       resume_stream(*order.add);
       active_.push_back(std::move(order.add));
     } else if (!try_drop_channels(*order.drop)) {
@@ -132,6 +137,10 @@ void Worker::wake_waiters() noexcept {
     wake_at_ns_ = end + kPause * (end - begin);
   }
   if (some) has_orders_.store(true, std::memory_order_relaxed);  // relaxed: this thread reads it
+}
+
+Leases& Worker::leases_of(std::uint32_t lane) noexcept {
+  return leases_[static_cast<std::size_t>(std::ranges::find(lanes_, lane) - lanes_.begin())];
 }
 
 // Charges the stream of a channel whose server died in mid-stream to the quota.
@@ -454,6 +463,7 @@ bool Worker::try_drop_channels(ServerEnd& end) {
     }
     Dispatcher dispatcher(*around_.table, *around_.streams, around_.pieces, channel);
     dispatcher.drop_stream();
+    dispatcher.drop_leases();
     if (!channel.watches.all().empty()) {
       end.close();
       dispatcher.drop_watches();

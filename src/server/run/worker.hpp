@@ -101,6 +101,7 @@ class Worker {
   bool try_drop_channels(ServerEnd& end);
   void publish_crowded() noexcept;
   void wake_waiters() noexcept;
+  Leases& leases_of(std::uint32_t lane) noexcept;
   void ring() noexcept;
   void ring_others() noexcept;
   LaneStats& stats() noexcept { return around_.table->header().lane_stats[lanes_.front()]; }
@@ -118,6 +119,7 @@ class Worker {
   AdaptiveSpin spin_;
   QuickYield yields_;
   unsigned busy_sweeps_ = 0;
+  std::vector<Leases> leases_;   // of each of its lanes; before the channels, which refer to them
   std::int64_t wake_at_ns_ = 0;  // while there are requests, waiters are woken from then on
   struct Item {
     Request request;

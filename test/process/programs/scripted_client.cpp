@@ -4,6 +4,9 @@
 //   connect NAME DIR|- TIMEOUT_MS direct|ring [wait] [read_only] [group=G] [user=U]
 //   put KEY VALUE · put_async KEY VALUE · get KEY · exists KEY · erase KEY · flush · clear
 //   expire KEY MILLISECONDS
+//   compute KEY VALUE|! MS LEASE_MS  get_or_compute by a function that counts its calls in the key "computed", prints "computing",
+//                              sleeps for MS milliseconds (-1: until the key "go" exists), and returns VALUE, or fails (!)
+//   lease KEY MS [PATIENCE_MS] · release KEY NUMBER
 //   wait KEY VALUE|- MS        until KEY has another value (-: is not absent any more), at most MS milliseconds, 0: without end
 //   stream KEY SIZE BATCH      put_async of sealed numbers 1, 2, 3 … without end: prints "sending N" before each batch, and
 //                              "flushed N" after it
@@ -21,6 +24,7 @@
 #include <optional>
 #include <sstream>
 #include <string>
+#include <thread>
 #include <unistd.h>
 
 #include <hostmap/client.hpp>
@@ -107,6 +111,26 @@ void hammer(std::istream& words) {
   say("0 " + std::to_string(rounds));
 }
 
+void compute(const std::string& key, const std::string& value, std::istream& words) {
+  std::int64_t milliseconds = 0;
+  std::int64_t lease = 0;
+  words >> milliseconds >> lease;
+  const auto function = [&]() -> Result<std::string> {
+    if (const Result<std::int64_t> calls = client->increment("computed"); !calls) return calls.status();
+    say("computing");
+    if (milliseconds < 0) {
+      if (const auto go = client->wait("go", std::nullopt, Options::kForever); !go) return go.status();
+    } else {
+      std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
+    }
+    if (value == "!") return Status(StatusCode::kMismatch, "it cannot be computed");
+    return value;
+  };
+  const Result<std::string> got = client->get_or_compute(key, kForever, function, std::chrono::milliseconds(lease));
+  if (!got) return say(got.status());
+  say("0 " + std::to_string(got->size()) + " " + std::to_string(digest(*got)));
+}
+
 void wait(const std::string& key, const std::string& known, std::istream& words) {
   std::int64_t milliseconds = 0;
   words >> milliseconds;
@@ -145,6 +169,15 @@ void obey(const std::string& line) {
   words >> key >> value;
   key = bytes_of(key);
   if (verb == "wait") return wait(key, value, words);
+  if (verb == "compute") return compute(key, value, words);
+  if (verb == "lease") {
+    std::int64_t patience = 0;
+    words >> patience;
+    const Result<std::uint64_t> number =
+        client->lease(key, std::chrono::milliseconds(std::stoll(value)), std::chrono::milliseconds(patience));
+    return number ? say("0 " + std::to_string(*number)) : say(number.status());
+  }
+  if (verb == "release") return say(client->release(key, std::stoull(value)));
   if (verb == "expire") return say(client->expire(key, std::chrono::milliseconds(std::stoll(value))));
   value = bytes_of(value);
   if (verb == "put") return say(client->put(key, value));

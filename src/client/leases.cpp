@@ -1,0 +1,205 @@
+// Leases, and values that one process computes for all.
+#include <algorithm>
+#include <cstring>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+
+#include "client/ends.hpp"
+#include "client/impl.hpp"
+#include "client/waiting.hpp"
+#include "message/operations.hpp"
+
+namespace hostmap {
+
+namespace {
+
+constexpr std::string_view kHeld = "another process or thread holds the lease of this key";
+constexpr std::string_view kStillComputed = "timed out: another process or thread still computes the value of this key";
+constexpr std::string_view kFailedElsewhere =
+    "the process or thread that computed the value of this key failed with this status";
+constexpr std::string_view kNested = "get_or_compute was called for this key by its own function";
+
+Status too_many_leases() {
+  return {StatusCode::kFull, "this client holds too many leases (64 in a lane); release some, or let them end"};
+}
+
+Status length_status() { return {StatusCode::kInvalid, "the length of a lease must be above zero and have an end"}; }
+
+bool is_length(std::chrono::milliseconds length) noexcept { return is_ttl(length) && length != kForever; }
+
+// The keys whose values this thread computes at the moment, the innermost first.
+struct Computation {
+  const Client::Impl* client;
+  Bytes key;
+  const Computation* outer;
+};
+constinit thread_local const Computation* innermost = nullptr;
+
+bool is_computed_by_this_thread(const Client::Impl& client, const Bytes& key) noexcept {
+  for (const Computation* at = innermost; at != nullptr; at = at->outer) {
+    if (at->client == &client && std::ranges::equal(span_of(at->key), span_of(key))) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+Status Client::Impl::ask_for_lease(const Bytes& key, std::chrono::milliseconds length, std::uint64_t awaited,
+                                   LeaseAnswer& answer, Deadline& limit) noexcept {
+  return with_turn(limit, [&](Session& session) noexcept -> Status {
+    const LeaseRequest request{session.reader().hash_of(span_of(key)), end_after(length), awaited};
+    const std::uint32_t lane = session.reader().shard_of(span_of(key));
+    const Result<ClientChannel*> opened = session.channel(lane, limit);
+    if (!opened) return opened.status();
+    ClientChannel& channel = **opened;
+    const auto bytes = std::as_bytes(std::span(&request, 1));
+    if (Status status = channel.send_any(Op::kLease, true, {}, bytes, limit); !status.ok()) return status;
+    if (Status status = channel.await_answer(limit); !status.ok()) return status;
+    const StatusCode code = channel.answer().code;
+    const bool valid = code != StatusCode::kOk || channel.answer().value.size() == sizeof answer;
+    if (valid && code == StatusCode::kOk) std::memcpy(&answer, channel.answer().value.data(), sizeof answer);
+    channel.release();
+    session.note_applied(lane);
+    if (!valid) {
+      session.end().break_off();
+      return {StatusCode::kInternal, kInvalidAnswer};
+    }
+    return code == StatusCode::kFull ? too_many_leases() : Status(code);
+  });
+}
+
+// Asks for the lease of `key` until it is granted or has failed, or `look()` or something else returns an error. Sleeps while
+// somebody else holds it: the end of a lease raises the word of the key's group.
+template <typename Look>
+Status Client::Impl::await_lease(const Bytes& key, std::chrono::milliseconds length, Deadline& limit,
+                                 LeaseAnswer& answer, const Look& look) noexcept {
+  std::optional<Watch> watch;
+  std::uint64_t awaited = 0;
+  for (;;) {
+    const std::uint32_t seen = watch ? watch->look() : 0;
+    if (Status status = look(); !status.ok()) return status;
+    Deadline part = part_of(limit);
+    const auto again = [&](const Status& status) {
+      return (status == StatusCode::kTimeout || status == StatusCode::kClosed) && limit.left() != 0;
+    };
+    if (Status status = ask_for_lease(key, length, awaited, answer, part); !status.ok()) {
+      if (!again(status)) return status;
+      watch.reset();
+      continue;
+    }
+    if (answer.state() != LeaseState::kHeld) return {};
+    if (limit.left() == 0) return {StatusCode::kTimeout, kStillComputed};
+    awaited = answer.number;
+    if (!watch) {
+      watch.emplace(*this);
+      if (Status status = watch->begin(key, part); !status.ok()) {
+        if (!again(status)) return status;
+        watch.reset();
+      }
+    } else if (watch->sleep(seen, std::min(limit.left(), ns_until(answer.end()))) == Watch::Woken::kRegisterAgain) {
+      watch.reset();
+    }
+  }
+}
+
+Status Client::Impl::release(const Bytes& key, std::uint64_t number, StatusCode failure) noexcept {
+  Deadline limit = deadline();
+  return with_turn(limit, [&](Session& session) noexcept -> Status {
+    const LeaseRelease request{session.reader().hash_of(span_of(key)), number, static_cast<std::uint64_t>(failure)};
+    return send_and_await(session, session.reader().shard_of(span_of(key)), Op::kRelease, {},
+                          std::as_bytes(std::span(&request, 1)), nullptr, kNoEnd, limit);
+  });
+}
+
+Result<std::uint64_t> Client::lease(Bytes key, std::chrono::milliseconds length,
+                                    std::chrono::nanoseconds patience) noexcept {
+  if (!is_key(key)) return key_status(key);
+  if (!is_length(length)) return length_status();
+  if (patience < std::chrono::nanoseconds::zero()) {
+    return Status(StatusCode::kInvalid, "the time to wait for a lease is below zero; zero asks once");
+  }
+  LeaseAnswer answer{};
+  if (patience == std::chrono::nanoseconds::zero()) {
+    Deadline limit = impl_->deadline();
+    if (Status status = impl_->ask_for_lease(key, length, 0, answer, limit); !status.ok()) return status;
+  } else {
+    Deadline limit(patience);
+    const Status status = impl_->await_lease(key, length, limit, answer, [] { return Status(); });
+    if (!status.ok() && answer.state() == LeaseState::kHeld && status == StatusCode::kTimeout) {
+      return Status(StatusCode::kAlreadyExists, kHeld);
+    }
+    if (!status.ok()) return status;
+  }
+  if (answer.state() != LeaseState::kGranted) return Status(StatusCode::kAlreadyExists, kHeld);
+  return answer.number;
+}
+
+Status Client::release(Bytes key, std::uint64_t number) noexcept {
+  if (!is_key(key)) return key_status(key);
+  Status status = impl_->release(key, number, StatusCode::kOk);
+  if (!(status == StatusCode::kNotFound)) return status;
+  return {StatusCode::kNotFound,
+          "this client does not hold the lease, or not any more: it has ended, or the server was restarted"};
+}
+
+Result<std::string> Client::get_or_compute_with(Bytes key, std::chrono::milliseconds ttl, ComputeOne compute,
+                                                void* target, std::chrono::milliseconds length) {
+  if (!is_ttl(ttl)) return ttl_status(ttl);
+  if (!is_length(length)) return length_status();
+  Result<std::string> value = get(key);
+  if (value || !(value.status() == StatusCode::kNotFound)) return value;
+  Impl& impl = *impl_;
+  if (is_computed_by_this_thread(impl, key)) return Status(StatusCode::kInvalid, kNested);
+  constexpr auto kMost = std::chrono::hours(24 * 365 * 100);
+  const auto patience =
+      impl.options.timeout < kMost && length < kMost ? impl.options.timeout + length : Options::kForever;
+  Deadline limit(patience);
+  for (;;) {
+    LeaseAnswer answer{};
+    const auto look = [&]() noexcept -> Status {
+      value = get(key);
+      if (value) return StatusCode::kAlreadyExists;
+      if (value.status() == StatusCode::kNotFound) return {};
+      return value.status();
+    };
+    Status status = impl.await_lease(key, length, limit, answer, look);
+    if (status == StatusCode::kAlreadyExists) return value;
+    if (!status.ok()) return status;
+    if (answer.state() == LeaseState::kFailed) return Status(static_cast<StatusCode>(answer.end()), kFailedElsewhere);
+    // Whoever held it before may have put the value and released between the last look and the grant.
+    if (status = look(); !status.ok()) {
+      static_cast<void>(impl.release(key, answer.number, StatusCode::kOk));
+      if (status == StatusCode::kAlreadyExists) return value;
+      return status;
+    }
+    struct Holder {  // releases, also if `compute` throws
+      ~Holder() {
+        innermost = self.outer;
+        static_cast<void>(impl.release(self.key, number, outcome));  // if it fails, the lease ends by itself
+      }
+      Impl& impl;
+      std::uint64_t number;
+      Computation self;
+      StatusCode outcome = StatusCode::kInternal;
+    };
+    Holder holder{impl, answer.number, {&impl, key, innermost}};
+    innermost = &holder.self;
+    value = compute(target);
+    if (!value) {
+      holder.outcome = value.status().code();
+      return value;
+    }
+    // Only if it is absent: a holder that was slower than its lease does not replace what the next one has put.
+    status = insert(key, *value, ttl);
+    const bool is_known = status == StatusCode::kAlreadyExists;
+    holder.outcome = is_known ? StatusCode::kOk : status.code();
+    if (status.ok()) return value;
+    if (!is_known) return status;
+    if (status = look(); status == StatusCode::kAlreadyExists) return value;
+    if (!status.ok()) return status;
+  }
+}
+
+}  // namespace hostmap

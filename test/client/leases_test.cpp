@@ -1,0 +1,152 @@
+// get_or_compute and leases, in the test's own process: by direct reads and by ring, with one worker and with four.
+#include <atomic>
+#include <chrono>
+#include <gtest/gtest.h>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "client/ways.hpp"
+#include "process/harness/server.hpp"
+
+namespace hostmap::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+class LeasesOfThreads : public testing::TestWithParam<Way> {
+ protected:
+  Server server_{{"10", "--workers", GetParam().workers, "--ring-size", "16K"}};
+  Client map_ = server_.connect(kPatience, GetParam().reads);
+};
+
+TEST_P(LeasesOfThreads, AnAbsentValueIsComputedOnceAndStored) {
+  for (const std::string& key : kKeys) {
+    for (const std::string& value : kValues) {
+      int calls = 0;
+      const auto compute = [&] {
+        ++calls;
+        return value;
+      };
+      EXPECT_EQ(*map_.get_or_compute(key, kForever, compute), value);
+      EXPECT_EQ(*map_.get_or_compute(key, kForever, compute), value);
+      EXPECT_EQ(calls, 1);
+      EXPECT_EQ(*map_.get(key), value);
+      EXPECT_EQ(*map_.ttl(key), kForever);
+      ASSERT_EQ(map_.erase(key), StatusCode::kOk);
+    }
+  }
+}
+
+TEST_P(LeasesOfThreads, TheValueEndsAfterItsTimeToLive) {
+  ASSERT_EQ(*map_.get_or_compute("key", 1h, [] { return std::string("value"); }), "value");
+  EXPECT_LE(*map_.ttl("key"), 1h);
+  ASSERT_EQ(map_.expire("key", 1ms), StatusCode::kOk);
+  std::this_thread::sleep_for(30ms);
+  EXPECT_EQ(*map_.get_or_compute("key", 1h, [] { return std::string("next"); }), "next");
+}
+
+TEST_P(LeasesOfThreads, OfManyThreadsOneComputes) {
+  std::atomic<int> calls{0};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 16; ++i) {
+    threads.emplace_back([&] {
+      const Result<std::string> value = map_.get_or_compute("key", kForever, [&] {
+        ++calls;
+        std::this_thread::sleep_for(20ms);
+        return std::string("value");
+      });
+      ASSERT_TRUE(value.has_value()) << value.status().message();
+      EXPECT_EQ(*value, "value");
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(calls, 1);
+}
+
+TEST_P(LeasesOfThreads, AFailureIsReturnedAndNothingIsStored) {
+  const auto fail = []() -> Result<std::string> { return Status(StatusCode::kNotANumber, "no"); };
+  const Status status = map_.get_or_compute("key", kForever, fail).status();
+  EXPECT_EQ(status, StatusCode::kNotANumber);
+  EXPECT_EQ(status.message(), "no");
+  EXPECT_EQ(map_.exists("key"), StatusCode::kNotFound);
+  EXPECT_EQ(*map_.get_or_compute("key", kForever, [] { return std::string("value"); }), "value");
+}
+
+TEST_P(LeasesOfThreads, AnExceptionPassesThroughAndTheLeaseIsReleased) {
+  const auto raise = []() -> std::string { throw std::runtime_error("no"); };
+  EXPECT_THROW(map_.get_or_compute("key", kForever, raise), std::runtime_error);
+  EXPECT_EQ(*map_.get_or_compute("key", kForever, [] { return std::string("value"); }), "value");
+}
+
+TEST_P(LeasesOfThreads, AFunctionMayComputeAnotherKeyButNotItsOwn) {
+  const auto value = [] { return std::string("inner"); };
+  const Result<std::string> outer = map_.get_or_compute("outer", kForever, [&]() -> Result<std::string> {
+    const Status own = map_.get_or_compute("outer", kForever, value).status();
+    EXPECT_EQ(own, StatusCode::kInvalid);
+    EXPECT_EQ(own.message(), "get_or_compute was called for this key by its own function");
+    return map_.get_or_compute("inner", kForever, value);
+  });
+  EXPECT_EQ(*outer, "inner");
+  EXPECT_EQ(*map_.get("outer"), "inner");
+}
+
+TEST_P(LeasesOfThreads, AValueThatCannotBeStoredIsAnError) {
+  Server small({"10", "--max-value", "100"});
+  Client map = small.connect();
+  EXPECT_EQ(map.get_or_compute("key", kForever, [] { return std::string(101, 'v'); }).status(), StatusCode::kTooLarge);
+  EXPECT_EQ(*map.get_or_compute("key", kForever, [] { return std::string(100, 'v'); }), std::string(100, 'v'));
+}
+
+TEST_P(LeasesOfThreads, InvalidArgumentsAreRefusedBeforeAnythingIsSent) {
+  const auto value = [] { return std::string("value"); };
+  EXPECT_EQ(map_.get_or_compute("key", 0ms, value).status(), StatusCode::kInvalid);
+  EXPECT_EQ(map_.get_or_compute("key", 1h, value, 0ms).status(), StatusCode::kInvalid);
+  EXPECT_EQ(map_.get_or_compute("key", 1h, value, kForever).status(), StatusCode::kInvalid);
+  EXPECT_EQ(map_.get_or_compute("", 1h, value).status(), StatusCode::kInvalid);
+  EXPECT_EQ(map_.get_or_compute(std::string(65'537, 'k'), 1h, value).status(), StatusCode::kTooLarge);
+  EXPECT_EQ(map_.lease("key", 0ms).status(), StatusCode::kInvalid);
+  EXPECT_EQ(map_.lease("key", kForever).status(), StatusCode::kInvalid);
+  EXPECT_EQ(map_.lease("key", 1s, -1ns).status(), StatusCode::kInvalid);
+  EXPECT_EQ(map_.lease("", 1s).status(), StatusCode::kInvalid);
+  EXPECT_EQ(map_.release("", 1), StatusCode::kInvalid);
+  const Status unknown = map_.release("key", 1);
+  EXPECT_EQ(unknown, StatusCode::kNotFound);
+  EXPECT_NE(unknown.message().find("does not hold the lease"), std::string_view::npos);
+}
+
+TEST_P(LeasesOfThreads, ALeaseThatIsHeldIsWaitedForOrNot) {
+  const Result<std::uint64_t> first = map_.lease("key", 1h);
+  ASSERT_TRUE(first.has_value()) << first.status().message();
+  const Status held = map_.lease("key", 1h).status();
+  EXPECT_EQ(held, StatusCode::kAlreadyExists);
+  EXPECT_EQ(held.message(), "another process or thread holds the lease of this key");
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_EQ(map_.lease("key", 1h, 30ms).status(), StatusCode::kAlreadyExists);
+  EXPECT_GE(std::chrono::steady_clock::now() - begin, 30ms);
+  ASSERT_EQ(map_.release("key", *first), StatusCode::kOk);
+  const Result<std::uint64_t> second = map_.lease("key", 20ms);
+  ASSERT_TRUE(second.has_value());
+  EXPECT_GT(*second, *first);
+  EXPECT_GT(*map_.lease("key", 1h, kPatience), *second);
+}
+
+INSTANTIATE_TEST_SUITE_P(Ways, LeasesOfThreads, testing::ValuesIn(kWays), way_name);
+
+TEST(LeasesOfReaders, AReadOnlyClientGetsWhatIsThereAndComputesNothing) {
+  Server server({"10"});
+  Client map = server.connect();
+  Options options = server.options();
+  options.read_only = true;
+  Result<Client> reader = Client::connect(options);
+  ASSERT_TRUE(reader.has_value());
+  const auto value = [] { return std::string("value"); };
+  EXPECT_EQ(reader->get_or_compute("key", 1h, value).status(), StatusCode::kPermission);
+  EXPECT_EQ(reader->lease("key", 1h).status(), StatusCode::kPermission);
+  ASSERT_EQ(map.put("key", "there"), StatusCode::kOk);
+  EXPECT_EQ(*reader->get_or_compute("key", 1h, value), "there");
+}
+
+}  // namespace
+}  // namespace hostmap::test
