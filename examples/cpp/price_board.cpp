@@ -1,5 +1,5 @@
 // A price board that one process writes and others read without a lock: a get never waits for the writer, and never returns half of
-// an old and half of a new price.
+// an old and half of a new price. A screen sleeps until a price changes.
 //
 //   hostmap-server &
 //   price_board [NAME]           NAME: of the server's instance
@@ -7,10 +7,12 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <utility>
 
 #include <hostmap/client.hpp>
 
@@ -63,6 +65,24 @@ int read(hostmap::Client& map, int reader) {
   return torn == 0 ? 0 : 1;
 }
 
+// Sleeps until the price is another one than it has shown last. It may miss prices that were replaced quickly, but never the last one.
+int show(hostmap::Client& map, std::string_view symbol) {
+  std::uint64_t shown = 0;
+  std::optional<std::string> price;
+  const Clock::time_point end = Clock::now() + kDuration;
+  for (Clock::time_point now = Clock::now(); now < end; now = Clock::now()) {
+    std::optional<hostmap::Bytes> last;
+    if (price) last = *price;
+    hostmap::Result<std::optional<std::string>> next = map.wait(symbol, last, end - now);
+    if (next.status() == hostmap::StatusCode::kTimeout) break;
+    if (!next) return fail(next.status());
+    price = std::move(*next);
+    ++shown;
+  }
+  std::printf("screen: %llu prices shown\n", static_cast<unsigned long long>(shown));
+  return shown != 0 ? 0 : 1;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -74,11 +94,11 @@ int main(int argc, char** argv) {
   if (publish(*map, 0) != 0) return 1;
   if (const hostmap::Status applied = map->flush(); !applied.ok()) return fail(applied);
 
-  for (int reader = 1; reader <= kReaders; ++reader) {
+  for (int reader = 0; reader <= kReaders; ++reader) {
     const pid_t child = ::fork();
     if (child < 0) return std::perror("price_board: fork"), 1;
     if (child == 0) {
-      const int code = read(*map, reader);
+      const int code = reader == 0 ? show(*map, kSymbols[0]) : read(*map, reader);
       std::fflush(stdout);
       ::_exit(code);
     }

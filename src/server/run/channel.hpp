@@ -88,33 +88,6 @@ struct ServerChannel {
     }
     return effort;
   }
-  // The groups of keys for which this client waits, each once.
-  class Watches {
-   public:
-    static constexpr std::size_t kMost = 64;
-    std::span<const std::uint16_t> all() const noexcept { return std::span(groups_).first(count_); }
-    bool contains(std::uint16_t group) const noexcept { return std::ranges::find(all(), group) != all().end(); }
-    // False: there are kMost.
-    bool add(std::uint16_t group) noexcept {
-      if (count_ == kMost) return false;
-      groups_[count_++] = group;
-      return true;
-    }
-    // False: it is none of them.
-    bool remove(std::uint16_t group) noexcept {
-      const auto at = std::find(groups_.begin(), groups_.begin() + count_, group);
-      if (at == groups_.begin() + count_) return false;
-      *at = groups_[--count_];
-      return true;
-    }
-
-   private:
-    std::array<std::uint16_t, kMost> groups_{};
-    std::uint32_t count_ = 0;
-  } watches;
-  // Of the lane; null while no worker has the channel.
-  Leases* leases = nullptr;
-  HeldLeases held_leases;
   // A request that arrives in pieces.
   struct Stream {
     Op op = Op::kPadding;  // kPadding: none
@@ -154,6 +127,33 @@ struct ServerChannel {
       if (held) entry = 0;
     }
   } stream;
+  // The groups of keys for which this client waits, each once.
+  class Watches {
+   public:
+    static constexpr std::size_t kMost = 64;
+    std::span<const std::uint16_t> all() const noexcept { return std::span(groups_).first(count_); }
+    bool contains(std::uint16_t group) const noexcept { return std::ranges::find(all(), group) != all().end(); }
+    // False: there are kMost.
+    bool add(std::uint16_t group) noexcept {
+      if (count_ == kMost) return false;
+      groups_[count_++] = group;
+      return true;
+    }
+    // False: it is none of them.
+    bool remove(std::uint16_t group) noexcept {
+      const auto at = std::find(groups_.begin(), groups_.begin() + count_, group);
+      if (at == groups_.begin() + count_) return false;
+      *at = groups_[--count_];
+      return true;
+    }
+
+   private:
+    std::array<std::uint16_t, kMost> groups_{};
+    std::uint32_t count_ = 0;
+  } watches;
+  // Of the lane; null while no worker has the channel.
+  Leases* leases = nullptr;
+  HeldLeases held_leases;
 };
 
 }  // namespace hostmap

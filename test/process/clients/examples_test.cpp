@@ -50,12 +50,22 @@ TEST_F(Examples, ProducerAndConsumersDoEachJobOnce) {
 
 TEST_F(Examples, PriceBoardIsReadWithoutTornPrices) { expect_twice("price_board", "USDJPY [0-9]+ / [0-9]+"); }
 
-TEST_F(Examples, TypedMapLosesNoUpdate) {
-  expect_twice("typed_map", "3000 changes, all accounts together hold 1000");
+TEST_F(Examples, PreforkWorkersRenderEachPageOnce) {
+  expect_twice("prefork_cache", "8 workers, 3 pages each: 3 renders");
 }
 
+TEST_F(Examples, TheRateLimiterAllowsAsManyAsTheLimit) { expect_twice("rate_limiter", "400 requests, 50 allowed"); }
+
+TEST_F(Examples, TheLockGuardsALedgerOutsideOfTheMapAndFencesASlowHolder) {
+  expect_twice("lock", "4 workers, 50 deposits each, and one more: the balance is 201");
+  EXPECT_NE(example("lock", server_.name()).output.find("the slow holder was refused\n"), std::string::npos);
+}
+
+TEST_F(Examples, TypedMapLosesNoUpdate) { expect_twice("typed_map", "3000 changes, all accounts together hold 1000"); }
+
 TEST(ExamplesAlone, SayThatNoServerRuns) {
-  for (const char* which : {"shared_counter", "cache", "producer_consumer", "price_board", "typed_map"}) {
+  for (const char* which : {"shared_counter", "cache", "prefork_cache", "producer_consumer", "price_board",
+                            "rate_limiter", "lock", "typed_map"}) {
     const Ran ran = example(which, unique_name());
     EXPECT_EQ(ran.exit, exited(1));
     EXPECT_EQ(ran.output, "");
