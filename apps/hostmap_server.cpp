@@ -106,6 +106,11 @@ int serve(int argc, char** argv) {
   app.add_flag("--fresh", options.fresh, "discard the map of a server that died or was stopped with --keep");
   app.add_flag("--takeover", options.takeover,
                "take over map and clients from the running server of this name, if there is one");
+  app.add_option(
+         "--load", options.load,
+         "begin a new map with the keys of this dump, which hostmap dump or save wrote; a map that is continued "
+         "keeps its own")
+      ->type_name("FILE");
   bool in_background = false;
   app.add_flag("--background", in_background,
                "return when the server is ready and leave it running; if it fails, return its exit code");
@@ -161,6 +166,7 @@ int serve(int argc, char** argv) {
   if (!server) {
     log_line(std::string(server.status().message()));
     if (server.status() == StatusCode::kTooLarge) return kExitUsage;  // --set-limit
+    if (server.status() == StatusCode::kClosed) return kExitDone;     // by a signal, while it loaded a dump
     return server.status() == StatusCode::kOtherVersion ? kExitOtherVersion : kExitFalse;
   }
   const CheckedOptions& served = (*server)->options();

@@ -142,6 +142,7 @@ bool examine(const InstanceName& name, Instance& instance) {
     instance.state = phase == kPhaseKept       ? "stopping"
                      : phase == kPhaseStarting ? "starting"
                      : stopped                 ? "stopped"
+                     : is_loading(phase)       ? fmt::format("loading {} %", percent_of_loading(phase))
                                                : "serving";
     add_figures(name, instance);
   }

@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "dump/ends.hpp"
+
 namespace hostmap {
 
 namespace {
@@ -15,19 +17,6 @@ using std::chrono::milliseconds;
 
 constexpr std::size_t kBatch = 1024;           // operations of one apply
 constexpr std::uint64_t kKeysPerReport = 256;  // of a dump, between two calls of progress
-
-std::uint64_t wall_clock_ms() noexcept {
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  return static_cast<std::uint64_t>(std::max<std::int64_t>(std::chrono::duration_cast<milliseconds>(now).count(), 0));
-}
-
-// How long a key with this end still lives; none: it has lapsed.
-std::optional<milliseconds> ttl_of(std::optional<std::uint64_t> end_ms, std::uint64_t now_ms) noexcept {
-  constexpr std::uint64_t kMost = std::uint64_t{1} << 62;  // an end may be any number
-  if (!end_ms) return kForever;
-  if (*end_ms <= now_ms) return std::nullopt;
-  return milliseconds(static_cast<std::int64_t>(std::min(*end_ms - now_ms, kMost)));
-}
 
 // The same error, and what was done before it.
 Status after(const Status& status, std::uint64_t keys) {

@@ -369,13 +369,17 @@ HOSTMAP_LAYOUT(ServerStats, 256, 8) = {
     HOSTMAP_AT(ServerStats, reserved, 120, "zero"),
 };
 
-// TableHeader::phase, for diagnosis: what the server of this table does or did last. Whether that server lives is shown only by the
-// lock of its alive file.
+// TableHeader::phase: what the server of this table does or did last. Whether that server lives is shown only by the lock of its
+// alive file. A map that was being loaded is not continued; all else is for diagnosis.
 enum ServerPhase : std::uint32_t {
   kPhaseStarting = 0,  // as in a new table
   kPhaseServing = 1,   // without the lock: it was killed
   kPhaseKept = 2,      // it has stopped in order, and left the map for the next one
+  kPhaseLoading = 3,   // it fills a new map from a dump; in the upper half of the word, how far it is in percent
 };
+constexpr std::uint32_t loading_phase(std::uint32_t percent) noexcept { return percent << 16 | kPhaseLoading; }
+constexpr bool is_loading(std::uint32_t phase) noexcept { return (phase & 0xffff) == kPhaseLoading; }
+constexpr std::uint32_t percent_of_loading(std::uint32_t phase) noexcept { return phase >> 16; }
 
 struct TableHeader {
   RegionHeader region;
@@ -438,7 +442,9 @@ HOSTMAP_LAYOUT(TableHeader, 20736, 128) = {
     HOSTMAP_AT(TableHeader, server_generation, 384, "of servers on this table"),
     HOSTMAP_AT(TableHeader, server_pid, 392, "for diagnosis"),
     HOSTMAP_AT(TableHeader, lane_worker, 396, "which worker serves a lane; changes when a server starts"),
-    HOSTMAP_AT(TableHeader, phase, 428, "of the server: 0 starting, 1 serving, 2 stopped and kept; for diagnosis"),
+    HOSTMAP_AT(TableHeader, phase, 428,
+               "of the server: 0 starting, 1 serving, 2 stopped and kept, 3 loading a dump (with the percentage in the "
+               "upper 16 bits)"),
     HOSTMAP_AT(TableHeader, mailbox_count, 432, "of the master region, where clients could change it"),
     HOSTMAP_AT(TableHeader, reserved_half, 436, "zero"),
     HOSTMAP_AT(TableHeader, master_inode, 440, "the master region's file; 0: unknown"),

@@ -18,6 +18,7 @@
 #include "layout/table.hpp"
 #include "server/environment/notify.hpp"
 #include "server/start/left_over.hpp"
+#include "server/start/loading.hpp"
 #include "shm/owner_lock.hpp"
 #include "signal/nudge.hpp"
 #include "signal/termination.hpp"
@@ -151,6 +152,8 @@ Status Server::create(UniqueFd lock, std::function<void()> fatal) {
     Status created = create_journal(std::move(lock));
     if (created.ok()) created = create_table(membarrier_available());
     if (created.ok()) created = create_alive();
+    // Before clients can connect.
+    if (created.ok() && !options_.load.empty()) created = load_dump(*table_, options_, log_);
     if (created.ok()) created = create_master(options_.workers);
     if (created.ok()) created = share_regions();
     if (created.ok()) created = start_threads(std::move(fatal));
@@ -175,7 +178,13 @@ Status Server::attach_left_over(UniqueFd& lock, Prepared prepared) {
   if (!journal) return journal.status();
   Result<LeftOverMap> left = attach_left_over_map(options_.name, *journal, std::move(prepared));
   if (left) {
-    left_over_ = std::move(*left);
+    // relaxed: a dead server's word
+    if (!is_loading(left->table->header().phase.load(std::memory_order_relaxed))) {
+      left_over_ = std::move(*left);
+      return {};
+    }
+    log_("the map of a server that ended while it loaded a dump is incomplete; starting with an empty map");
+    lock = left->journal.release_file();
     return {};
   }
   lock = journal->release_file();
@@ -205,6 +214,9 @@ Status Server::recover() {
   const JournalHeader& journal = *journal_region_.at<JournalHeader>(0);
   TableHeader& table = table_->header();
   options_.buckets = table.initial_buckets;
+  if (!options_.load.empty()) {
+    log_("not applied: --load " + options_.load + ": the map that this server continues keeps its keys");
+  }
   take_memory_limit();
   // relaxed: a dead server's figure
   const std::uint64_t populated = table.server_stats.memory_bytes.load(std::memory_order_relaxed);
@@ -327,6 +339,9 @@ Status Server::create_table(bool membarrier) {
   table_->header().server_stats.counted_since.store(
       static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(now).count()),
       std::memory_order_relaxed);  // relaxed: for diagnosis
+  // A map that is incomplete is marked from its begin on: the next start discards it.
+  // relaxed: before the table is published
+  if (!options_.load.empty()) table_->header().phase.store(loading_phase(0), std::memory_order_relaxed);
   table_->region().publish();
   return {};
 }

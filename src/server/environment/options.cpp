@@ -114,6 +114,7 @@ Result<CheckedOptions> check_options(const ServerOptions& options) {
                          options.keep,
                          options.fresh,
                          options.takeover,
+                         options.load,
                          {}};
   if (checked.workers == 0) checked.workers = default_workers(options.buckets);
   if (checked.memory == 0) {

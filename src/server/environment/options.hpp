@@ -25,6 +25,7 @@ struct ServerOptions {
   bool fresh = false;      // a dead server's regions are discarded
   bool takeover = false;   // a running server hands over
   bool set_limit = false;  // `memory` becomes the limit of a map that is continued, too
+  std::string load;        // a dump whose keys a new map gets; empty: none
 };
 
 // Checked options, ready to be served, except for the memory of a map that begins empty.
@@ -42,6 +43,7 @@ struct CheckedOptions {
   bool keep;
   bool fresh;
   bool takeover;
+  std::string load;
   std::string warning;  // for the log; empty if all is well
 };
 
