@@ -111,6 +111,15 @@ struct ServerChannel {
         return false;
       }
     }
+    // Before bytes are added step by step: none of them is moved later.
+    bool reserve_bytes() noexcept {
+      try {
+        bytes.reserve(total());
+        return true;
+      } catch (const std::bad_alloc&) {
+        return false;
+      }
+    }
     RequestHead head() const noexcept { return {op, static_cast<std::uint8_t>(refused), key_bytes, value_bytes}; }
     // Resumes a stream that a dead server had received in part.
     void resume(const ChannelPosition& where, std::uint64_t received_bytes) noexcept {
