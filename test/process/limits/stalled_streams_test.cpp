@@ -171,10 +171,13 @@ TEST_F(StalledStreams, TheirMemoryIsCountedAfterARestart) {
   EXPECT_EQ(second.finish(), StatusCode::kOk);
 }
 
-// While the table is full, a request in pieces is stored in the journal's file; each kind of start continues with it.
-TEST(HeldStreams, ContinueAfterAKillAKeptStopAndATakeover) {
-  constexpr std::uint64_t kBytes = 20'000;
-  const std::vector<std::string> arguments{"10", "--memory", "1M", "--workers", "1"};
+// While the table is full, a request in pieces is stored in the journal's file; each kind of start continues with it. The longer
+// value is read back from there in several steps.
+class HeldStreams : public testing::TestWithParam<std::pair<std::uint64_t, const char*>> {};
+
+TEST_P(HeldStreams, ContinueAfterAKillAKeptStopAndATakeover) {
+  const auto [kBytes, memory] = GetParam();
+  const std::vector<std::string> arguments{"10", "--memory", memory, "--workers", "1"};
   for (const std::string way : {"kill", "keep", "takeover"}) {
     SCOPED_TRACE(way);
     std::vector<std::string> first = arguments;
@@ -206,6 +209,9 @@ TEST(HeldStreams, ContinueAfterAKillAKeptStopAndATakeover) {
     EXPECT_EQ(run({program("hostmap"), "--name", name, "check"}).exit, kSuccess);
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Of, HeldStreams, testing::Values(std::pair(20'000, "1M"), std::pair(1'500'000, "16M")),
+                         [](const auto& size) { return std::to_string(size.param.first) + "Bytes"; });
 
 // A request in pieces whose head waits in the ring, while memory for its value is being populated, is charged nothing yet. A
 // server that ends in that moment leaves the head to the next one, which charges it once.
