@@ -74,6 +74,7 @@ class ServiceByHand {
             false,
             false,
             false,
+            {},
             {}};
   }
   Service::Surroundings surroundings() {
