@@ -212,8 +212,25 @@ class Map {
           return std::string(reinterpret_cast<const char*>(std::addressof(*next)), sizeof(V));
         }
       });
-      if (status.ok() && foreign) return {StatusCode::kMismatch, "the value that is stored is none of this map's type"};
+      if (status.ok() && foreign) return mismatch();
       return status;
+    });
+  }
+
+  /// Sleeps until the value of `key` is another one than `known` (std::nullopt: known to be absent), and returns what it is then, or
+  /// std::nullopt if the key has become absent: Client::wait, with its errors. kMismatch: the bytes that are stored are not those
+  /// of a V.
+  Result<std::optional<V>> wait(KeyArgument key, const std::optional<V>& known,
+                                std::chrono::nanoseconds timeout) noexcept {
+    return with(key, [&](Bytes stored) -> Result<std::optional<V>> {
+      std::optional<Bytes> bytes;
+      if (known) bytes = bytes_of(*known);
+      const Result<std::optional<std::string>> now = client_->wait(stored, bytes, timeout);
+      if (!now) return now.status();
+      if (!*now) return std::optional<V>();
+      std::optional<V> value = decode<V>(**now);
+      if (!value) return mismatch();
+      return value;
     });
   }
 
@@ -306,7 +323,7 @@ class Map {
 
   template <typename T>
   static Bytes bytes_of(const T& value) noexcept {
-    if constexpr (std::is_same_v<T, std::string_view>) {
+    if constexpr (std::is_convertible_v<const T&, std::string_view>) {
       return value;
     } else {
       return as_bytes_of(value);
@@ -331,6 +348,10 @@ class Map {
     } else {
       return client_->template get_as<V>(stored);
     }
+  }
+
+  static Status mismatch() noexcept {
+    return {StatusCode::kMismatch, "the value that is stored is not of the type of this map's values"};
   }
 
   std::string_view prefix() const noexcept { return {prefix_.get(), prefix_bytes_}; }

@@ -106,6 +106,11 @@ class MapTest : public testing::TestWithParam<Way> {
               StatusCode::kOk);
     EXPECT_EQ(map.find(key).value_or(first), second);
 
+    using Waited = std::optional<V>;
+    EXPECT_EQ(map.wait(key, first, kPatience).value_or(Waited()), second) << "another value than the known one";
+    EXPECT_EQ(map.wait(key, std::nullopt, kPatience).value_or(Waited()), second);
+    EXPECT_EQ(map.wait(key, second, milliseconds(1)).status(), StatusCode::kTimeout);
+
     EXPECT_EQ(map.ttl(key).value_or(milliseconds(0)), kForever);
     EXPECT_EQ(map.expire(key, std::chrono::hours(1)), StatusCode::kOk);
     EXPECT_LE(map.ttl(key).value_or(kForever), std::chrono::hours(1));
@@ -212,6 +217,7 @@ TEST_P(MapTest, BytesOfAnotherTypeAreAMismatchAndStay) {
   EXPECT_EQ(map.visit(1, [](std::uint64_t) { FAIL() << "there is no number"; }), StatusCode::kMismatch);
   EXPECT_EQ(map.update(1, [](std::optional<std::uint64_t>) { return 1; }), StatusCode::kMismatch);
   EXPECT_EQ(map.fetch_add(1, 1).status(), StatusCode::kMismatch);
+  EXPECT_EQ(map.wait(1, 5, kPatience).status(), StatusCode::kMismatch);
   EXPECT_EQ((Map<std::uint64_t, std::int64_t>(client_).fetch_add(1, 1).status()), StatusCode::kMismatch);
   EXPECT_EQ(map.for_each([](std::uint64_t, std::uint64_t) { FAIL() << "there is no number"; }), StatusCode::kOk);
   EXPECT_EQ(client_.get(word_key(1)).value_or("none"), "seven b");
@@ -233,6 +239,27 @@ void expect_sums(Client& client, V first, V second) {
   EXPECT_EQ(map.fetch_add(1, std::is_integral_v<V> ? V{1} : std::numeric_limits<V>::max()).status(),
             StatusCode::kOverflow);
   EXPECT_EQ(map.find(1).value_or(V{0}), std::numeric_limits<V>::max()) << "after an overflow nothing is changed";
+}
+
+TEST_P(MapTest, WaitEndsWithAChangeOfAnotherThread) {
+  auto map = map_of<std::uint32_t, Place>(client_, "places");
+  for (std::int32_t row = 0; row < 20; ++row) {
+    const std::optional<Place> known = row == 0 ? std::nullopt : std::optional(Place{row - 1, 0});
+    std::jthread mover([&] {
+      Client other = server_.connect();
+      EXPECT_EQ((map_of<std::uint32_t, Place>(other, "places").insert_or_assign(7, Place{row, 0})), StatusCode::kOk);
+    });
+    const Result<std::optional<Place>> moved = map.wait(7, known, kPatience);
+    ASSERT_TRUE(moved) << moved.status();
+    EXPECT_EQ(*moved, (Place{row, 0}));
+  }
+  std::jthread eraser([&] {
+    Client other = server_.connect();
+    EXPECT_EQ((map_of<std::uint32_t, Place>(other, "places").erase(7)), StatusCode::kOk);
+  });
+  const Result<std::optional<Place>> gone = map.wait(7, Place{19, 0}, kPatience);
+  ASSERT_TRUE(gone) << gone.status();
+  EXPECT_EQ(*gone, std::nullopt);
 }
 
 TEST_P(MapTest, FetchAddReturnsTheNumberBeforeAndRefusesOverflow) {

@@ -1,0 +1,255 @@
+// Question `dump`: how fast is a dump, and what do writers lose meanwhile?
+//
+// Contestants take turns: a dump into memory (each block is copied away), a dump into a file that is synced, memcpy of as many bytes
+// from memory that is in no cache, and as many bytes written to a file and synced. A goal is against the slower of the last two.
+// A writer in a process of its own puts into the same map: during dumps into memory, and beside a loop that only computes, as on a
+// machine with few processors any work takes some from the writer.
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fmt/format.h>
+#include <iostream>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <unistd.h>
+#include <vector>
+
+#include <hostmap/client.hpp>
+
+#include "dump/copy.hpp"
+#include "dump/file.hpp"
+#include "harness/harness.hpp"
+#include "harness/instance.hpp"
+#include "harness/other_load.hpp"
+#include "harness/process.hpp"
+#include "harness/question.hpp"
+#include "harness/workload.hpp"
+
+namespace hostmap::bench {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr unsigned kDefaultRounds = 3;
+constexpr double kGoal = 0.5;
+constexpr double kWriterGoal = 0.9;
+constexpr double kMegabyte = 1e6;
+constexpr std::size_t kBlock = std::size_t{1} << 20;
+
+enum Kind : std::size_t { kToMemory, kToFile, kMemcpy, kFileWrite, kKinds };
+constexpr std::array<std::string_view, kKinds> kNames{"dump into memory", "dump into a file", "memcpy",
+                                                      "write and sync a file"};
+
+void require(const Status& status) {
+  if (!status.ok()) throw std::runtime_error(std::string(status.message()));
+}
+
+std::string file_name() {
+  return (std::filesystem::temp_directory_path() / fmt::format("hostmap-bench-{}.dump", ::getpid())).string();
+}
+
+Status no_progress(const DumpCount&) { return {}; }
+
+// What a dump into memory does with its bytes.
+class Memory {
+ public:
+  Memory() : block_(2 * kBlock) {}
+  Status take(std::string_view bytes) {
+    if (bytes.size() > block_.size()) return {StatusCode::kTooLarge, "a block is larger than 2 MiB"};
+    std::memcpy(block_.data(), bytes.data(), bytes.size());
+    return {};
+  }
+
+ private:
+  std::vector<char> block_;
+};
+
+/// Bytes of the dump.
+std::uint64_t dump_into_memory(Client& client, const std::string& name) {
+  Memory memory;
+  const Result<DumpCount> count = dump_map(
+      client, name, [&](std::string_view bytes) { return memory.take(bytes); }, no_progress);
+  require(count.status());
+  return count->bytes;
+}
+
+void dump_into_file(Client& client, const std::string& name) {
+  Result<NewFile> file = NewFile::create(file_name());
+  require(file.status());
+  require(dump_map(
+              client, name, [&](std::string_view bytes) { return file->write(bytes); }, no_progress)
+              .status());
+  require(file->finish());
+}
+
+void write_file(std::span<const char> block, std::uint64_t bytes) {
+  Result<NewFile> file = NewFile::create(file_name());
+  require(file.status());
+  for (std::uint64_t left = bytes; left != 0;) {
+    const std::size_t part = std::min<std::uint64_t>(left, block.size());
+    require(file->write({block.data(), part}));
+    left -= part;
+  }
+  require(file->finish());
+}
+
+double seconds_of(const auto& work) {
+  const Clock::time_point begin = Clock::now();
+  work();
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+void compute(Clock::duration time) {
+  const Clock::time_point end = Clock::now() + time;
+  for (std::uint64_t number = 0; Clock::now() < end; ++number) keep(mix(number));
+}
+
+/// Puts a second while `work` runs.
+double writes_during(Child& writer, const auto& work) {
+  writer.say("begin");
+  work();
+  writer.say("end");
+  return std::strtod(writer.hear(60s).c_str(), nullptr);
+}
+
+}  // namespace
+
+// In the writer's process: puts into the pairs, or the entries of 16 + 100 bytes, that are loaded.
+static int play_dump_writer(std::span<char* const> arguments) {
+  Client client = connect_to(arguments[0], 60s);
+  const bool pairs = std::string_view(arguments[1]) == "pairs";
+  const std::uint64_t entries = std::strtoull(arguments[2], nullptr, 10);
+  const EntryValue value = entry_value_of(entries);
+  Random random(7);
+  for (std::string line; std::getline(std::cin, line);) {
+    std::atomic<bool> stop{false};
+    std::thread listener([&stop] {
+      std::string end;
+      std::getline(std::cin, end);
+      stop = true;
+    });
+    const Clock::time_point begin = Clock::now();
+    std::uint64_t puts = 0;
+    for (; !stop.load(std::memory_order_relaxed); ++puts) {
+      const std::uint64_t number = random.below(entries);
+      const EntryKey key = entry_key_of(number);
+      require(pairs ? client.put_async(bytes_of(key[0]), bytes_of(number))
+                    : client.put_async(bytes_of(key), bytes_of(value)));
+    }
+    require(client.flush());
+    listener.join();
+    const std::chrono::duration<double> took = Clock::now() - begin;
+    fmt::print("{}\n", static_cast<double>(puts) / took.count());
+    std::fflush(stdout);
+  }
+  return 0;
+}
+
+static void ask_dump(Session& session) {
+  session.progress.step("dump");
+  const OtherLoad others;
+  const unsigned rounds = session.choices.rounds == 0 ? kDefaultRounds : session.choices.rounds;
+  const std::uint64_t entries = session.choices.max_entries;
+  const std::vector<char> source(std::size_t{256} << 20, 'x');
+  Table table(fmt::format("dump · {} entries · MB/s, median of {} rounds", format_count(entries), rounds),
+              {"", "MB/s", "of the floor", "goal", ""});
+  for (const bool pairs : {true, false}) {
+    const std::string form = pairs ? "pairs" : "entries";
+    session.progress.detail(fmt::format("loading {}", form));
+    Instance instance({"--memory", memory_for(entries)});
+    if (pairs) {
+      load_hostmap(instance, entries);
+    } else {
+      load_hostmap_entries(instance, entries);
+    }
+    Client client = connect_to(instance.name(), 60s);
+    const std::uint64_t bytes = dump_into_memory(client, instance.name());
+    std::array<Series, kKinds> speeds;
+    interleave(rounds, kKinds, [&](unsigned round, std::size_t kind) {
+      session.progress.detail(fmt::format("{}, {}, round {} of {}", form, kNames[kind], round + 1, rounds));
+      const double seconds = seconds_of([&] {
+        if (kind == kToMemory) dump_into_memory(client, instance.name());
+        if (kind == kToFile) dump_into_file(client, instance.name());
+        if (kind == kFileWrite) write_file(source, bytes);
+        if (kind == kMemcpy) {
+          Memory memory;
+          for (std::uint64_t at = 0; at < bytes; at += kBlock) {
+            require(memory.take({source.data() + at % source.size(), kBlock}));
+          }
+        }
+      });
+      speeds[kind].add(static_cast<double>(bytes) / seconds / kMegabyte);
+    });
+    std::filesystem::remove(file_name());
+
+    Child writer({.program = own_program(),
+                  .arguments = {"--role", "dump-writer", instance.name(), form, std::to_string(entries)}});
+    Series beside_loop;
+    Series during;
+    interleave(rounds, 2, [&](unsigned round, std::size_t kind) {
+      session.progress.detail(fmt::format("{}, writer, round {} of {}", form, round + 1, rounds));
+      (kind == 0 ? beside_loop : during).add(writes_during(writer, [&] {
+        if (kind == 0) {
+          compute(2s);
+        } else {
+          dump_into_memory(client, instance.name());
+        }
+      }));
+    });
+    writer.close_input();
+    writer.wait(30s);
+    instance.stop();
+
+    const Kind floor = speeds[kMemcpy].median() < speeds[kFileWrite].median() ? kMemcpy : kFileWrite;
+    Finding finding{.name = fmt::format("dump/{}", form),
+                    .unit = "MB/s",
+                    .hostmap = speeds[kToFile].median(),
+                    .rivals = {{"into memory", speeds[kToMemory].median()}, {"memcpy", speeds[kMemcpy].median()}},
+                    .floor = speeds[floor].median(),
+                    .ratio = ratio_of(speeds[kToFile], speeds[floor]),
+                    .goal = kGoal,
+                    .better = Better::kHigher};
+    session.report.add(finding);
+    for (std::size_t kind = 0; kind < kKinds; ++kind) {
+      const Tone tone = kind == kToFile ? Tone::kStrong : Tone::kFaint;
+      table.row({{fmt::format("{}: {}", form, kNames[kind]), tone},
+                 {format_figure(speeds[kind].median()), tone},
+                 {format_figure(speeds[kind].median() / speeds[floor].median()), tone},
+                 {kind == kToFile ? fmt::format("≥ {}", kGoal) : ""},
+                 kind == kToFile ? verdict(*finding.goal_met()) : Cell{""}});
+    }
+    Finding writes{.name = fmt::format("dump/writer of {}", form),
+                   .unit = "puts/s",
+                   .hostmap = during.median(),
+                   .floor = beside_loop.median(),
+                   .ratio = ratio_of(during, beside_loop),
+                   .goal = kWriterGoal,
+                   .better = Better::kHigher};
+    session.report.add(writes);
+    table.row({{fmt::format("{}: puts/s during a dump", form), Tone::kStrong},
+               {format_figure(during.median()), Tone::kStrong},
+               {format_figure(during.median() / beside_loop.median()), Tone::kStrong},
+               {fmt::format("≥ {}", kWriterGoal)},
+               verdict(*writes.goal_met())});
+  }
+  table.note(others.sentence());
+  session.progress.clear();
+  table.print();
+}
+
+namespace {
+
+const Registered dump_question(Question{225, "dump", "how fast a dump is, and what writers lose meanwhile", ask_dump});
+const Registered dump_writer_role(Role{"dump-writer", 3, play_dump_writer});
+
+}  // namespace
+
+}  // namespace hostmap::bench
