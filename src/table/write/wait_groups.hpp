@@ -73,14 +73,15 @@ class WaitGroups {
     alarm_->store(true, std::memory_order_relaxed);  // relaxed: of the same thread
   }
   bool is_due() const noexcept { return due_count_ != 0; }
-  // Wakes some. False: nothing is left to do.
-  bool wake() noexcept {
+  // Wakes some, and adds to `count` how many. False: nothing is left to do.
+  bool wake(int& count) noexcept {
     // A group that has more sleepers comes again only in a later call.
     for (std::uint32_t groups = std::min(kMostGroups, due_count_); groups != 0; --groups) {
       const std::uint16_t group = queue_[first_];
       first_ = (first_ + 1) % kWaitGroups;
       --due_count_;
       const int woken = futex_wake(words_.words[group], kMostWoken);
+      count += std::max(woken, 0);
       if (woken < kMostWoken || left_[group] <= static_cast<std::uint32_t>(kMostWoken)) {
         due_[group] = false;
       } else {
