@@ -94,6 +94,10 @@ int serve(int argc, char** argv) {
       ->type_name("SIZE");
   app.add_flag("--set-limit", options.set_limit,
                "apply --memory to the map that this server continues, too, in place of the limit that the map has");
+  app.add_option("--eviction", options.eviction,
+                 "what to remove when memory is full: none, writes are refused; clock, keys that were not used lately; "
+                 "expiring, likewise, but only keys with a time to live (default: none)")
+      ->type_name("POLICY");
   app.add_option("--workers", workers.text, "threads that apply writes (default: one for every 4 cpus)")
       ->type_name("N");
   app.add_option("--max-connections", max_connections.text, "clients at the same time (default: 1024)")->type_name("N");

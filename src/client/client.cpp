@@ -33,6 +33,7 @@ Result<Session*> Client::Impl::renew(Session* ended, Deadline& deadline) noexcep
     return Status::out_of_memory();
   }
   if (options.reads == Reads::kRing) fresh->leave_reads_to_server();
+  fresh->choose_way();
   fresh->previous.reset(newest.load(std::memory_order_relaxed));  // relaxed: under the mutex
   // [session.list] release; pairs with [session.walk]: a fork at any moment finds the list whole
   newest.store(fresh, std::memory_order_release);

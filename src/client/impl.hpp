@@ -151,6 +151,8 @@ struct Client::Impl {
   Status apply(std::span<const Operation> operations, std::span<Outcome> outcomes, Deadline& limit) noexcept;
   Session* session_to_read() noexcept;
   static Session* session_to_read_with_care(Session* session) noexcept;
+  Session* session_to_note() noexcept;
+  bool read_and_note(std::span<const std::byte> key, const ValueTarget& target, Result<std::uint64_t>& result) noexcept;
   bool still_current(const Session* session) const noexcept;
   template <typename MakeTarget>
   Result<std::uint64_t> look_up(const Session* session, std::span<const std::byte> key, std::uint64_t hash,
@@ -181,7 +183,7 @@ struct Client::Impl {
                      const Look& look) noexcept;
   Status release(const Bytes& key, std::uint64_t number, StatusCode failure) noexcept;
   bool differs(const Bytes& key, const std::optional<Bytes>& known, Deadline& limit,
-               Result<std::optional<std::string>>& result, std::uint64_t& end) noexcept;
+               Result<std::optional<std::string>>& result, std::uint64_t& end, bool first = false) noexcept;
   Result<std::size_t> entry_into(std::span<const std::byte> key, std::span<std::byte> buffer) noexcept;
   Result<std::uint64_t> read_by_ring(Session& session, const Bytes& key, const ValueTarget& target, std::uint64_t* end,
                                      Deadline& deadline) noexcept;

@@ -51,12 +51,16 @@ class Group {
 void Group::set_out(Client::Impl& impl, std::span<const std::string_view> keys) noexcept {
   const Session* const session = impl.session_to_read();
   session_ = session;
+  const Session* const noting = session == nullptr ? impl.session_to_note() : nullptr;
   change_ = session != nullptr ? session->reader().load_change_first() : 0;
   keys_ = keys;
   for (std::size_t i = 0; i < keys.size(); ++i) {
     const bool way = session != nullptr && is_key(keys[i]);
     hashes_[i] = way ? session->reader().hash_of(span_of(keys[i])) : 0;
     cursors_[i] = way ? session->reader().begin_prefetch(span_of(keys[i]), hashes_[i]) : TableReader::PrefetchCursor{};
+    // Keys of a table that evicts are read by get(), which notes them: only their buckets are prefetched.
+    if (noting != nullptr && is_key(keys[i])) [[unlikely]]
+      noting->reader().begin_prefetch(span_of(keys[i]), noting->reader().hash_of(span_of(keys[i])));
   }
 }
 

@@ -19,17 +19,49 @@ constexpr std::string_view kReadTimedOut =
 
 constinit thread_local ReadCountdown read_countdown;
 
+namespace {
+
+// When the countdown has run out: may direct reads of the session continue?
+bool may_read_on(Session& session) noexcept {
+  const std::int64_t now = coarse_monotonic_ns();
+  if (!session.may_read_on(now)) {
+    read_countdown.end();  // until the session is renewed, each read comes here
+    return false;
+  }
+  read_countdown.start(now);
+  return true;
+}
+
+}  // namespace
+
 // Slow path of session_to_read(). A direct read waits for no other process, so without this check it would never detect that
 // its server was killed, the files were removed, and another server was started.
 [[gnu::noinline, gnu::cold]] Session* Client::Impl::session_to_read_with_care(Session* session) noexcept {
   if (session == nullptr || !session->reads_at_once()) return nullptr;
-  const std::int64_t now = coarse_monotonic_ns();
-  if (!session->may_read_on(now)) {
-    read_countdown.end();  // until the session is renewed, each read comes here
-    return nullptr;
-  }
-  read_countdown.start(now);
-  return session;
+  return may_read_on(*session) ? session : nullptr;
+}
+
+// The session whose direct reads note the keys that they find; null: there is none, or something else is in the way.
+Session* Client::Impl::session_to_note() noexcept {
+  // [session.use] acquire; pairs with [session.renew]
+  Session* const session = own.session.load(std::memory_order_acquire);
+  if (session == nullptr || !session->notes_reads()) return nullptr;
+  return !read_countdown.run_out() || may_read_on(*session) ? session : nullptr;
+}
+
+// The fast path of a get from a table that evicts keys. False: it does not decide.
+bool Client::Impl::read_and_note(std::span<const std::byte> key, const ValueTarget& target,
+                                 Result<std::uint64_t>& result) noexcept {
+  Session* const session = session_to_note();
+  if (session == nullptr || !is_key(key)) return false;
+  const std::uint64_t hash = session->reader().hash_of(key);
+  std::uint64_t size;
+  const TableReader::FastResult seen = session->reader().try_get(key, hash, target, size, session->note_of(hash));
+  if (seen == TableReader::FastResult::kUnclear || !still_current(session)) return false;
+  const bool hit = seen == TableReader::FastResult::kHit;
+  session->count_read(hit);
+  result = hit ? Result<std::uint64_t>(size) : Result<std::uint64_t>(StatusCode::kNotFound);
+  return true;
 }
 
 Status Client::Impl::await_own_writes(Session& session, std::uint32_t lane, Deadline& limit) noexcept {
@@ -71,6 +103,10 @@ Result<Session*> Client::Impl::current_with_own_writes(Deadline& limit) noexcept
 // Not inlined, so that the fast paths, which end with it, need no stack for the deadline.
 [[gnu::noinline]] Result<std::uint64_t> Client::Impl::read(const Bytes& key, const ValueTarget& target,
                                                            std::uint64_t* end) noexcept {
+  if (end == nullptr) {
+    Result<std::uint64_t> result = StatusCode::kInternal;
+    if (read_and_note(span_of(key), target, result)) return result;
+  }
   Deadline limit = deadline();
   return read_within(limit, key, target, end);
 }
@@ -99,10 +135,16 @@ Result<std::uint64_t> Client::Impl::read_within(Deadline& limit, const Bytes& ke
       return value;
     }
     std::uint64_t found_end;
+    const bool notes = session.evicts();
+    const std::uint64_t hash = session.reader().hash_of(span_of(key));
+    const TouchNote note = notes ? session.note_of(hash) : TouchNote{};
     const TableReader::Result found =
-        session.reader().get_with_end(span_of(key), session.reader().hash_of(span_of(key)), target, found_end);
+        session.reader().get_with_end(span_of(key), hash, target, found_end, notes ? &note : nullptr);
     if (!still_current(&session)) [[unlikely]]
       continue;
+    if (notes && (found.outcome == ReadOutcome::kHit || found.outcome == ReadOutcome::kMiss)) {
+      session.count_read(found.outcome == ReadOutcome::kHit);
+    }
     if (found.retries != 0) [[unlikely]] {
       session.count_retries(found.retries);
     }

@@ -189,8 +189,19 @@ void Session::check_for_successor(std::int64_t now_ns) noexcept {
   gave_way_.store(true, std::memory_order_relaxed);  // relaxed: it publishes no other data
 }
 
+// Another server may evict where the last one did not, or the other way round.
+void Session::choose_way() noexcept {
+  if (by_ring_) return;
+  ReadWay before = evicts() ? ReadWay::kAtOnce : ReadWay::kWithNotes;
+  const ReadWay now = evicts() ? ReadWay::kWithNotes : ReadWay::kAtOnce;
+  way_without_queue_.store(now, std::memory_order_relaxed);  // relaxed: a hint
+  // relaxed: from one way of reading at once to the other; with queued writes it is neither
+  way_.compare_exchange_strong(before, now, std::memory_order_relaxed);
+}
+
 bool Session::may_read_on(std::int64_t now_ns) noexcept {
   check_for_successor(now_ns);
+  choose_way();
   return !gave_way_.load(std::memory_order_relaxed);  // relaxed: it publishes no other data
 }
 

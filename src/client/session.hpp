@@ -66,10 +66,9 @@ class Session {
     // [queued.set] release; pairs with [queued.see]: a thread that sees it finds the channel
     queued_[lane].store(position, std::memory_order_release);
     unreported_[lane] = true;
-    // relaxed (the load): this thread wrote it last. Stored only when it changes, so that readers keep their copy of the
-    // line.
-    if (reads_at_once_.load(std::memory_order_relaxed)) {
-      reads_at_once_.store(false, std::memory_order_release);  // [queued.some] release; pairs with [queued.any]
+    // relaxed (the load): only this thread leaves it. Stored only when it changes, so that readers keep their copy of the line.
+    if (way_.load(std::memory_order_relaxed) != ReadWay::kWithCare) {
+      way_.store(ReadWay::kWithCare, std::memory_order_release);  // [queued.some] release; pairs with [queued.any]
     }
   }
   // All of them are applied (or refused).
@@ -80,8 +79,9 @@ class Session {
     for (std::uint32_t other = 0; other < lanes_; ++other) {
       if (queued_[other].load(std::memory_order_relaxed) != 0) return;  // relaxed: this thread's own
     }
-    if (!by_ring_)
-      reads_at_once_.store(true, std::memory_order_release);  // [queued.none] release; pairs with [queued.any]
+    // relaxed (the load): a hint
+    way_.store(way_without_queue_.load(std::memory_order_relaxed),
+               std::memory_order_release);  // [queued.none] release; pairs with [queued.any]
   }
   // A flush has reported their outcome.
   void note_reported(std::uint32_t lane) noexcept { unreported_[lane] = false; }
@@ -92,12 +92,33 @@ class Session {
   }
   // Before the session is published: all reads of the client use the ring.
   void leave_reads_to_server() noexcept {
+    // relaxed, both: published with the session
+    way_without_queue_.store(ReadWay::kWithCare, std::memory_order_relaxed);
+    way_.store(ReadWay::kWithCare, std::memory_order_relaxed);
     by_ring_ = true;
-    reads_at_once_.store(false, std::memory_order_relaxed);  // relaxed: published with the session
   }
-  // Any thread: may a read use the table directly, without queued writes that it must see?
-  bool reads_at_once() const noexcept {
-    return reads_at_once_.load(std::memory_order_acquire);  // [queued.any] acquire; pairs with [queued.some]
+  // Any thread: may a read use the table directly, without queued writes that it must see? In one of two ways: as it is, or, of
+  // a table that evicts keys, with a note of each key that it finds.
+  bool reads_at_once() const noexcept { return way() == ReadWay::kAtOnce; }
+  bool notes_reads() const noexcept { return way() == ReadWay::kWithNotes; }
+  // Where a direct read notes a key that it has found.
+  TouchNote note_of(std::uint64_t hash) noexcept {
+    const std::uint32_t lane = lanes_ == 1 ? 0 : spread_over_shards(hash, lanes_).shard;
+    return {end_->touch_page(lane).words, hash};
+  }
+  // Counts a direct read of a table that evicts keys.
+  void count_read(bool hit) noexcept {
+    Word& counter = hit ? end_->counters().read_hits : end_->counters().read_misses;
+    // relaxed, both: a figure for diagnosis. No atomic addition, which would cost as much as half of the read: of threads that count
+    // at the same time, one count may be lost.
+    counter.store(counter.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  }
+  // Before the session is published, and from time to time: chooses the way of reads that have no queued writes to wait for.
+  void choose_way() noexcept;
+  // Does a direct read of this session's table note the keys that it finds? (Not without a connection.)
+  bool evicts() const noexcept {
+    // relaxed: a number; nothing else is read because of it
+    return end_ != nullptr && reader_.header().eviction.load(std::memory_order_relaxed) != 0;
   }
   // Any thread: the position behind the last queued write of a lane that is not known to be applied; 0: none.
   std::uint64_t queued_position(std::uint32_t lane) const noexcept {
@@ -137,6 +158,11 @@ class Session {
 
  private:
   void wake_sleepers() noexcept;
+  // How a read may proceed.
+  enum class ReadWay : std::uint8_t { kWithCare, kAtOnce, kWithNotes };
+  ReadWay way() const noexcept {
+    return way_.load(std::memory_order_acquire);  // [queued.any] acquire; pairs with [queued.some]
+  }
   Session(const InstanceName& name, Region table);  // read-only
   Session(const InstanceName& name, Region master, Region table);
   Status enter(const InstanceName& name, Deadline& deadline);
@@ -151,7 +177,8 @@ class Session {
   bool left_ = false;               // retired or disowned: nothing more is sent to the server
   Word queued_[kMaxLanes] = {};
   bool unreported_[kMaxLanes] = {};  // of the thread that writes
-  std::atomic<bool> reads_at_once_{true};
+  std::atomic<ReadWay> way_{ReadWay::kAtOnce};
+  std::atomic<ReadWay> way_without_queue_{ReadWay::kAtOnce};
   bool by_ring_ = false;
   std::unique_ptr<std::uint32_t[]> waiters_;  // of each lane's groups; once a thread has waited
   std::atomic<std::uint32_t> sleepers_{0};

@@ -106,6 +106,17 @@ std::uint64_t fragmented_memory(const Region& table, const Statistics& s) {
   return populated - std::min(used, populated);
 }
 
+std::uint64_t eviction(const Region& table, const Statistics&) {
+  return header_of(table).eviction.load(std::memory_order_relaxed);  // relaxed: a figure
+}
+
+std::uint64_t hit_percent(const Region&, const Statistics& s) {
+  const std::uint64_t gets = s["hits"] + s["misses"];
+  return gets == 0 ? 0 : s["hits"] * 100 / gets;
+}
+
+bool is_shown_while_evicting(std::uint64_t, const Statistics& s) { return s["eviction"] != 0; }
+
 bool is_above_memory_limit(std::uint64_t value, const Statistics& s) {
   // The limit may have been lowered below what is populated.
   return value > std::max(s["memory_limit_bytes"], s["memory_bytes"]) + kHugePageSize;

@@ -65,8 +65,11 @@ std::uint64_t file_size(const Region& table, const Statistics& statistics);
 std::uint64_t bucket_memory(const Region& table, const Statistics& statistics);
 std::uint64_t free_memory(const Region& table, const Statistics& statistics);
 std::uint64_t fragmented_memory(const Region& table, const Statistics& statistics);
+std::uint64_t eviction(const Region& table, const Statistics& statistics);
+std::uint64_t hit_percent(const Region& table, const Statistics& statistics);
 
 constexpr bool is_not_zero(std::uint64_t value, const Statistics&) { return value != 0; }
+bool is_shown_while_evicting(std::uint64_t value, const Statistics& statistics);
 bool is_above_memory_limit(std::uint64_t value, const Statistics& statistics);
 }  // namespace statistic
 
@@ -155,6 +158,30 @@ inline constexpr Statistic kStatistics[] = {
      {"connections", "now; {connected} in all, {reaped} ended without closing, {poisoned} closed for what they sent"}},
     {"connected", Statistic::Unit::kNumber, "connections ever", {.server = &ServerStats::connected}},
     {"workers", Statistic::Unit::kNumber, "threads that apply writes", {.server = &ServerStats::workers}},
+    {"eviction",
+     Statistic::Unit::kNumber,
+     "what the server does when memory is full: 0 refuses writes, 1 evicts keys that were not used lately, 2 likewise, "
+     "but only "
+     "keys with an end",
+     {.derived = statistic::eviction}},
+    {"evicted",
+     Statistic::Unit::kNumber,
+     "keys removed to make room for others",
+     {.lane = &LaneStats::evicted},
+     {"evicted", "keys removed to make room", statistic::is_shown_while_evicting}},
+    {"hits",
+     Statistic::Unit::kNumber,
+     "gets that found their key: by message, and of a server that evicts also the direct ones, as clients report",
+     {.lane = &LaneStats::hits, .server = &ServerStats::read_hits, .client = &ClientWords::read_hits},
+     {"hits", "{misses} misses: {hit_percent} % of gets found their key", statistic::is_shown_while_evicting}},
+    {"misses",
+     Statistic::Unit::kNumber,
+     "likewise, that did not find it",
+     {.lane = &LaneStats::misses, .server = &ServerStats::read_misses, .client = &ClientWords::read_misses}},
+    {"hit_percent",
+     Statistic::Unit::kNumber,
+     "hits as a part of both, in percent; 0 without gets",
+     {.derived = statistic::hit_percent}},
     {"gets_by_ring",
      Statistic::Unit::kNumber,
      "gets by message",

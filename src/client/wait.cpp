@@ -119,13 +119,14 @@ bool Watch::is_valid() const noexcept {
 
 // Reads the value of `key`. True: it is another one than `known`, or the read failed: `result` says.
 bool Client::Impl::differs(const Bytes& key, const std::optional<Bytes>& known, Deadline& limit,
-                           Result<std::optional<std::string>>& result, std::uint64_t& end) noexcept {
+                           Result<std::optional<std::string>>& result, std::uint64_t& end, bool first) noexcept {
   std::string value;
   end = kNoEnd;
-  Deadline part = part_of(limit);
+  // A look takes the time of a get, if the server is to be asked: none would be left of a timeout of zero.
+  Deadline part = first ? deadline() : part_of(limit);
   const Result<std::uint64_t> size = read_within(part, key, ValueTarget::string(value), &end);
   if (!size && !(size.status() == StatusCode::kNotFound)) {
-    if (size.status() == StatusCode::kTimeout && limit.left() != 0) return false;
+    if (size.status() == StatusCode::kTimeout && !first) return false;
     result = size.status();
     return true;
   }
@@ -146,7 +147,7 @@ Result<std::optional<std::string>> Client::wait(Bytes key, std::optional<Bytes> 
   Deadline limit(timeout);
   Result<std::optional<std::string>> result(std::nullopt);
   std::uint64_t end;
-  if (impl.differs(key, known, limit, result, end)) return result;
+  if (impl.differs(key, known, limit, result, end, timeout == std::chrono::nanoseconds::zero())) return result;
   const auto timed_out = [] { return Status(StatusCode::kTimeout, kUnchanged); };
   for (;;) {
     if (limit.left() == 0) return timed_out();

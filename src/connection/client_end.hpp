@@ -309,6 +309,9 @@ class ClientEnd {
   void abandon() noexcept;
   std::uint32_t lanes() const noexcept { return lanes_; }
   ClientWords& counters() noexcept { return header_->client; }
+  TouchPage& touch_page(std::uint32_t lane) noexcept {
+    return *reinterpret_cast<TouchPage*>(memory_ + touch_page_offset(lane, lanes_));
+  }
   std::uint64_t id() const noexcept { return id_; }
 
  private:

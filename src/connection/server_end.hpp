@@ -72,6 +72,9 @@ class ServerEnd {
   const Identity& identity() const noexcept { return identity_; }
   const Region& region() const noexcept { return region_; }
   ClientWords& client() const noexcept { return header_->client; }
+  TouchPage& touch_page(std::uint32_t lane) const noexcept {
+    return *reinterpret_cast<TouchPage*>(memory_ + touch_page_offset(lane, identity_.lanes));
+  }
   ChannelControl& control(std::uint32_t channel) const noexcept {
     return *reinterpret_cast<ChannelControl*>(memory_ + channel_control_offset(channel));
   }

@@ -5,6 +5,7 @@
 //   128    client words: closed, channels wanted, rare-event counters
 //   256    server words: closed, channels open
 //   4096   channels[2 * lane_count], 384 bytes each: the client's two parts and the server's
+//   then, from a page boundary, a touch page for each lane: which keys this client has read
 //   then, from a page boundary, for each channel: request ring, answer ring (ring_bytes each, populated when first used)
 //
 // A channel is a ring pair. A connection has two per lane: channel `lane` carries the writes, by the thread whose turn
@@ -27,7 +28,9 @@ struct ClientWords {
   Word read_fallbacks;
   Word timeout_rescues;
   Word channel_attempts;
-  std::uint64_t reserved[10];
+  Word read_hits;
+  Word read_misses;
+  std::uint64_t reserved[8];
 };
 // A count of a client, which can write anything there: what one connection says is bounded, so that no sum of many wraps around.
 inline std::uint64_t said_by_client(const Word& counter) noexcept {
@@ -43,7 +46,9 @@ HOSTMAP_LAYOUT(ClientWords, 128, 8) = {
     HOSTMAP_AT(ClientWords, read_fallbacks, 24, "gets that went by ring because of writers"),
     HOSTMAP_AT(ClientWords, timeout_rescues, 32, "waits that ended by timeout although the answer was there"),
     HOSTMAP_AT(ClientWords, channel_attempts, 40, "raised with each request for channels, after channels_wanted"),
-    HOSTMAP_AT(ClientWords, reserved, 48, "zero"),
+    HOSTMAP_AT(ClientWords, read_hits, 48, "direct gets that found their key, counted while keys are evicted"),
+    HOSTMAP_AT(ClientWords, read_misses, 56, "likewise: that did not"),
+    HOSTMAP_AT(ClientWords, reserved, 64, "zero"),
 };
 
 struct ServerWords {
@@ -127,8 +132,11 @@ HOSTMAP_LAYOUT(ConnectionHeader, 4096, 8) = {
 inline constexpr std::uint64_t channel_control_offset(std::uint32_t channel) noexcept {
   return sizeof(ConnectionHeader) + channel * sizeof(ChannelControl);
 }
+inline constexpr std::uint64_t touch_page_offset(std::uint32_t lane, std::uint32_t lanes) noexcept {
+  return round_up(channel_control_offset(2 * lanes), std::uint64_t{kPageSize}) + lane * std::uint64_t{kPageSize};
+}
 inline constexpr std::uint64_t connection_head_bytes(std::uint32_t lanes) noexcept {
-  return round_up(channel_control_offset(2 * lanes), std::uint64_t{kPageSize});
+  return touch_page_offset(lanes, lanes);
 }
 inline constexpr std::uint64_t request_ring_offset(std::uint32_t channel, std::uint32_t lanes,
                                                    std::uint64_t ring_bytes) noexcept {
@@ -141,6 +149,37 @@ inline constexpr std::uint64_t answer_ring_offset(std::uint32_t channel, std::ui
 inline constexpr std::uint64_t connection_bytes(std::uint32_t lanes, std::uint64_t ring_bytes) noexcept {
   return request_ring_offset(2 * lanes, lanes, ring_bytes);
 }
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Touch page: while keys are evicted, a client notes here which keys it has read, so that they stay. A note replaces another one
+// of the same word; the worker of the lane takes notes out, a few lines at a time, and a note that is lost or false costs no more
+// than the wrong choice of a key to evict.
+//
+//   word   0: none; else {hash, but for the eight bits below}
+//   bits   33: of a pair | 32: of an entry | 26-28: which bucket of the chain | 29-31: which place of the bucket, for pairs
+//
+// Those eight bits of a hash choose neither a segment (bits 33 and above, of any table) nor a bucket (16 to 24) nor a tag (0 to 15).
+struct TouchPage {
+  Word words[512];
+};
+HOSTMAP_LAYOUT(TouchPage, 4096, 8) = {
+    HOSTMAP_AT(TouchPage, words, 0, "notes, each at a place that its hash chooses"),
+};
+
+inline constexpr std::uint64_t kTouchOfEntry = std::uint64_t{1} << 32;
+inline constexpr std::uint64_t kTouchOfPair = std::uint64_t{1} << 33;
+inline constexpr unsigned kTouchBucketShift = 26;
+inline constexpr unsigned kTouchPlaceShift = 29;
+inline constexpr std::uint64_t kTouchBits = std::uint64_t{0xff} << kTouchBucketShift;
+inline constexpr std::uint64_t touch_of_entry(std::uint64_t hash) noexcept {
+  return (hash & ~kTouchBits) | kTouchOfEntry;
+}
+inline constexpr std::uint64_t touch_of_pair(std::uint64_t hash, unsigned bucket, unsigned place) noexcept {
+  return (hash & ~kTouchBits) | kTouchOfPair | std::uint64_t{bucket} << kTouchBucketShift |
+         std::uint64_t{place} << kTouchPlaceShift;
+}
+// Where in its page a key's note lies.
+inline constexpr std::size_t touch_index(std::uint64_t hash) noexcept { return hash >> 17 & 511; }
 
 // ---------------------------------------------------------------------------------------------------------------------
 // A record in a ring: a whole number of 16-byte units.

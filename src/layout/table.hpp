@@ -19,7 +19,7 @@ namespace hostmap {
 //
 //           word 0                                              words 1 to 7
 //   line 0  header {version:48 | fill:8 | occupied:7 | overflow:1}   keys
-//   line 1  link {visited:7 at bit 48 | offset:48}                   values
+//   line 1  link {touched:7 at bit 48 | offset:48}                   values
 //
 // Place i (1 to 7) is word i of both lines, and bit i of the header says that it is occupied: so a SIMD compare of line 0
 // with the key, ANDed with the header, is the answer. `overflow` (bit 0) says that `link` leads to a further bucket.
@@ -29,7 +29,7 @@ namespace hostmap {
 // unchanged header means unchanged keys; an overwrite stores the value word alone.
 // Intent compares: an overwrite the value word, insert and erase the occupancy bit. Version: in each bucket's own header.
 // Expiry: none; a pair that gets one moves to the entries, as does one whose new value is not 8 bytes (see writer.hpp).
-// Visited bit: in the link word, the server's alone.
+// Touched bits, one for each place, are in the link word: see "Eviction" below.
 
 struct alignas(kLinePair) PairBucket {
   Word header;
@@ -50,7 +50,7 @@ inline constexpr unsigned kPlaces = 7;  // of a pair bucket, and cells of an ent
 // Table region, entries: the form of all keys and values. A bucket is one line; an entry lies in the arena.
 //
 //           word 0                                   words 1 to 7
-//   bucket  header {version:48 | fill:8 | flags:8}   cells {tag:16 | 0:2 | ends:1 | 0:1 | offset:44}; 0 is empty
+//   bucket  header {version:48 | fill:8 | flags:8}   cells {tag:16 | 0:2 | ends:1 | touched:1 | offset:44}; 0 is empty
 //
 // A full bucket's last cell becomes the link: tag 0 (a key's tag is never 0), no bit beside it, and the offset of a further
 // bucket.
@@ -101,9 +101,9 @@ inline constexpr std::uint64_t header_version(std::uint64_t header) noexcept { r
 
 // Cells and links. A cell with a bit that has no meaning yet is refused, as is a link with any bit beside its offset.
 inline constexpr std::uint64_t kOffsetMask = (std::uint64_t{1} << 44) - 1;
-inline constexpr std::uint64_t kCellTouched = std::uint64_t{1} << 44;  // for eviction: not used yet
+inline constexpr std::uint64_t kCellTouched = std::uint64_t{1} << 44;
 inline constexpr std::uint64_t kCellEnds = std::uint64_t{1} << 45;
-inline constexpr std::uint64_t kCellReserved = kCellTouched | std::uint64_t{3} << 46;
+inline constexpr std::uint64_t kCellReserved = std::uint64_t{3} << 46;
 inline constexpr std::uint64_t make_cell(std::uint16_t tag, std::uint64_t offset) noexcept {
   return std::uint64_t{tag} << 48 | offset;
 }
@@ -111,6 +111,16 @@ inline constexpr std::uint16_t cell_tag(std::uint64_t cell) noexcept { return st
 inline constexpr std::uint64_t cell_offset(std::uint64_t cell) noexcept { return cell & kOffsetMask; }
 // In one comparison: 0 wraps around, and any other bit makes it too large.
 inline constexpr bool is_link(std::uint64_t last_cell) noexcept { return last_cell - 1 < kOffsetMask; }
+
+// Eviction: a key that was read or written since the hand last came by is touched. Of a pair: the bit of its place (1 to 7) in
+// the link word of its bucket; of an entry: kCellTouched in its cell. The writer alone stores these bits; nothing else depends on
+// them, so they may change between two loads of a validation. Policies are numbers in TableHeader::eviction.
+enum class Eviction : std::uint32_t {
+  kNone = 0,
+  kClock = 1,     // any key
+  kExpiring = 2,  // only keys that have an end
+};
+inline constexpr std::uint64_t pair_touched(unsigned place) noexcept { return std::uint64_t{1} << (47 + place); }
 
 // Entries.
 inline constexpr std::uint64_t kEntryMetaBytes = 8;
@@ -306,7 +316,10 @@ struct LaneStats {
   Word expiring;
   Word expired;
   Word waited;
-  Word reserved[12];
+  Word evicted;
+  Word hits;
+  Word misses;
+  Word reserved[9];
 };
 HOSTMAP_LAYOUT(LaneStats, 256, 8) = {
     HOSTMAP_AT(LaneStats, puts, 0, "each one read, validated and applied"),
@@ -329,7 +342,10 @@ HOSTMAP_LAYOUT(LaneStats, 256, 8) = {
     HOSTMAP_AT(LaneStats, expiring, 136, "keys that have an end"),
     HOSTMAP_AT(LaneStats, expired, 144, "keys removed because their end had passed"),
     HOSTMAP_AT(LaneStats, waited, 152, "groups of keys for which clients wait, those of each client counted"),
-    HOSTMAP_AT(LaneStats, reserved, 160, "zero"),
+    HOSTMAP_AT(LaneStats, evicted, 160, "keys removed to make room for others"),
+    HOSTMAP_AT(LaneStats, hits, 168, "gets by message that found their key"),
+    HOSTMAP_AT(LaneStats, misses, 176, "gets by message that did not"),
+    HOSTMAP_AT(LaneStats, reserved, 184, "zero"),
 };
 
 struct ServerStats {
@@ -348,7 +364,9 @@ struct ServerStats {
   Word workers;
   Word cut_off;
   Word counted_since;
-  Word reserved[17];
+  Word read_hits;
+  Word read_misses;
+  Word reserved[15];
 };
 HOSTMAP_LAYOUT(ServerStats, 256, 8) = {
     HOSTMAP_AT(ServerStats, memory_bytes, 0, "populated in the table region"),
@@ -366,7 +384,10 @@ HOSTMAP_LAYOUT(ServerStats, 256, 8) = {
     HOSTMAP_AT(ServerStats, workers, 96, "threads that apply writes"),
     HOSTMAP_AT(ServerStats, cut_off, 104, "connections whose client truncated its region"),
     HOSTMAP_AT(ServerStats, counted_since, 112, "when the table was made and all counts began, in seconds since 1970"),
-    HOSTMAP_AT(ServerStats, reserved, 120, "zero"),
+    HOSTMAP_AT(ServerStats, read_hits, 120,
+               "as reported by connections that have ended: direct gets that found their key, while keys are evicted"),
+    HOSTMAP_AT(ServerStats, read_misses, 128, "likewise: that did not"),
+    HOSTMAP_AT(ServerStats, reserved, 136, "zero"),
 };
 
 // TableHeader::phase: what the server of this table does or did last. Whether that server lives is shown only by the lock of its
@@ -406,7 +427,7 @@ struct TableHeader {
   LaneWorker lane_worker[kMaxLanes];
   HalfWord phase;
   HalfWord mailbox_count;
-  std::uint32_t reserved_half;
+  HalfWord eviction;
   Word master_inode;
   Word server_version[8];
   std::uint8_t reserved_server[3584];
@@ -446,7 +467,7 @@ HOSTMAP_LAYOUT(TableHeader, 20736, 128) = {
                "of the server: 0 starting, 1 serving, 2 stopped and kept, 3 loading a dump (with the percentage in the "
                "upper 16 bits)"),
     HOSTMAP_AT(TableHeader, mailbox_count, 432, "of the master region, where clients could change it"),
-    HOSTMAP_AT(TableHeader, reserved_half, 436, "zero"),
+    HOSTMAP_AT(TableHeader, eviction, 436, "what the server does when memory is full: 0 refuse, 1 clock, 2 expiring"),
     HOSTMAP_AT(TableHeader, master_inode, 440, "the master region's file; 0: unknown"),
     HOSTMAP_AT(TableHeader, server_version, 448, "text: version, blank, commit, zeros; for diagnosis"),
     HOSTMAP_AT(TableHeader, reserved_server, 512, "zero"),

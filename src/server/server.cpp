@@ -355,6 +355,7 @@ void Server::introduce() noexcept {
   for (std::uint32_t lane = 0; lane < table_->shard_count(); ++lane) {
     header.lane_worker[lane].store(static_cast<std::uint8_t>(lane % options_.workers), kRelaxed);
   }
+  table_->set_eviction(options_.eviction);
   header.server_pid.store(static_cast<std::uint32_t>(::getpid()), kRelaxed);
   char version[sizeof header.server_version] = {};
   std::snprintf(version, sizeof version, "%.*s %.*s", static_cast<int>(kVersion.size()), kVersion.data(),

@@ -99,12 +99,12 @@ inline std::string hex_dump(std::span<const std::byte> bytes, std::uint64_t addr
 inline std::vector<LayoutTable> struct_tables() {
   using namespace layout_detail;
   return {
-      TABLE(RegionHeader),     TABLE(MasterHeader), TABLE(IdleHints),        TABLE(Bell),
-      TABLE(Mailbox),          TABLE(TableHeader),  TABLE(ShardHeader),      TABLE(WorkerLine),
-      TABLE(LaneStats),        TABLE(ServerStats),  TABLE(PairBucket),       TABLE(EntryBucket),
-      TABLE(ConnectionHeader), TABLE(ClientWords),  TABLE(ServerWords),      TABLE(ChannelControl),
-      TABLE(JournalHeader),    TABLE(Intent),       TABLE(ConnectionRecord), TABLE(ChannelPosition),
-      TABLE(ChannelMemo),      TABLE(HandoverHead), TABLE(WaitGroupWords),
+      TABLE(RegionHeader),     TABLE(MasterHeader),  TABLE(IdleHints),    TABLE(Bell),
+      TABLE(Mailbox),          TABLE(TableHeader),   TABLE(ShardHeader),  TABLE(WorkerLine),
+      TABLE(LaneStats),        TABLE(ServerStats),   TABLE(PairBucket),   TABLE(EntryBucket),
+      TABLE(ConnectionHeader), TABLE(ClientWords),   TABLE(ServerWords),  TABLE(ChannelControl),
+      TABLE(TouchPage),        TABLE(JournalHeader), TABLE(Intent),       TABLE(ConnectionRecord),
+      TABLE(ChannelPosition),  TABLE(ChannelMemo),   TABLE(HandoverHead), TABLE(WaitGroupWords),
   };
 }
 
@@ -135,7 +135,7 @@ inline std::vector<LayoutTable> word_tables() {
        "bits",
        64,
        {bits("offset", kOffsetMask, "of the further bucket"), bits("reserved", std::uint64_t{0xf} << 44, kReserved),
-        bits("visited", std::uint64_t{0x7f} << 48, "bit per place, for eviction; the server's alone"),
+        bits("touched", std::uint64_t{0x7f} << 48, "bit per place: the pair was used; for eviction"),
         bits("reserved", std::uint64_t{0x1ff} << 55, kReserved)}},
       {"header of an entry bucket",
        "bits",
@@ -146,7 +146,7 @@ inline std::vector<LayoutTable> word_tables() {
        "bits",
        64,
        {bits("offset", kOffsetMask, "of the entry; of a further bucket when the tag is 0"),
-        bits("touched", kCellTouched, "for eviction: not used yet, and refused"),
+        bits("touched", kCellTouched, "the key was used; for eviction"),
         bits("ends", kCellEnds, "the entry has an end that is not \"never\""),
         bits("reserved", std::uint64_t{3} << 46, kReserved),
         bits("tag", make_cell(0xffff, 0), "low bits of the key's hash, never 0")}},
@@ -233,6 +233,7 @@ inline std::vector<LayoutTable> region_tables() {
              {{0, "ConnectionHeader"},
               {channel_control_offset(0), "ChannelControl of channel 0: writes of lane 0"},
               {channel_control_offset(1), "ChannelControl of channel 1: gets by ring of lane 0"},
+              {touch_page_offset(0, kLanes), "TouchPage of lane 0"},
               {request_ring_offset(0, kLanes, kRing), "request ring of channel 0"},
               {answer_ring_offset(0, kLanes, kRing), "answer ring of channel 0"},
               {request_ring_offset(1, kLanes, kRing), "request ring of channel 1, populated when first used"},

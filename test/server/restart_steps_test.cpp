@@ -35,6 +35,8 @@ struct Scenario {
   // Then these are erased without upkeep, which would empty sparse slabs.
   std::vector<std::string> erased = {};
   bool held = false;  // the pieces of a request must have been held in the journal's file
+  // Then the server begins to evict, and the keys of the earlier calls are touched: the calls must evict others.
+  bool evicts = false;
 };
 
 constexpr std::size_t kLongKey = 2000;          // it arrives in pieces
@@ -442,6 +444,19 @@ std::vector<Scenario> scenarios() {
     all.push_back(of_full);
     all.back().full_after = fill.size();
   }
+  for (const Scenario& of_evicting : {
+           Scenario{"EvictingForTheSameSize", fill_and_one, {{.key = "new", .value = letters(700, 'n')}}},
+           Scenario{"EvictingForAnotherSize", fill_and_one, {{.key = "new", .value = letters(200, 'n')}}},
+           Scenario{"EvictingForALargeValue", fill_and_one, {{.key = "new", .value = letters(40'000, 'n')}}},
+           Scenario{"EvictingAndCounting",
+                    fill_and_one,
+                    {{.op = Op::kAppend, .key = "count", .value = letters(900, '7')},
+                     {.op = Op::kAppend, .key = "key 5", .value = letters(900, 'x')}}},
+       }) {
+    all.push_back(of_evicting);
+    all.back().full_after = fill.size();
+    all.back().evicts = true;
+  }
   for (const Scenario& of_held : {
            Scenario{"FullAndALongKeyErased", fill_and_one, {{.op = Op::kErase, .key = long_key}}},
            Scenario{"FullAndALongKeyOverwritten", fill_and_one, {{.key = long_key, .value = "w"}}},
@@ -470,10 +485,12 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
     std::uint64_t first_answer = 0;
     std::uint64_t end = 0;  // request position when all are done
     std::uint64_t refused = 0;
+    bool evicts = false;  // each server does
   };
 
   static Expected expected_of(const Scenario& scenario) {
     Expected expected;
+    expected.evicts = scenario.evicts;
     Content content = apply({}, scenario.before);
     for (const std::string& key : scenario.erased) content.erase(key);
     for (const auto* calls : {&scenario.before, &scenario.calls}) {
@@ -544,6 +561,7 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
     if (state == expected.states.rend()) return "the content was never that of the map";
     if (expected.states.rend() - state <= acknowledged) return "a change that was answered is missing";
     if (std::string what = broken(); !what.empty()) return what;
+    if (expected.evicts) evict_others(next, expected.keys);
     next.work();
     if (next.content(expected.keys) != expected.states.back()) return "the rest of the requests led to another content";
     if (next.answers_from(expected.first_answer) != expected.answers) return "the answers are wrong";
@@ -557,6 +575,15 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
     Regions again(Regions::lay_out(Image(next.view())));
     if (again.usage() != usage) return "it leaks, or has lost count";
     return {};
+  }
+
+  // From now on keys are evicted, but not these: at the first visit of the hand, as it begins anew with each server.
+  static void evict_others(Regions& regions, const std::vector<std::string>& keys) {
+    regions.table().set_eviction(Eviction::kClock);
+    for (const std::string& key : keys) {
+      std::uint32_t number;
+      regions.table().shard(0).touch(regions.table().hash(bytes_of(key), number));
+    }
   }
 
   // How much fits depends on when the helper thread has populated what.
@@ -602,6 +629,7 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
       EXPECT_EQ(shard.erase(regions->table().hash(bytes_of(key), number)), StatusCode::kOk);
       shard.intent().end();
     }
+    if (scenario.evicts) evict_others(*regions, expected.keys);
     LaneStats& stats = regions->table().header().lane_stats[0];
     if (scenario.split_steps != 0) {
       pretended_keys(*regions, scenario) += kManyKeys;
@@ -663,6 +691,7 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
     expected.whole_answers = regions->whole_answers_from(own.first_answer);
     EXPECT_TRUE(scenario.split_steps == 0 || lane.splits.load() > splits || moves() > segments);
     EXPECT_TRUE(scenario.splits == 0 || moves() < segments);
+    EXPECT_EQ(scenario.evicts, lane.evicted.load() != 0);
     EXPECT_TRUE(scenario.idle_steps == 0 || regions->table().shard(0).segments() != places);
     EXPECT_TRUE(!scenario.overflow || lane.overflow_bytes.load() > overflow);
     expected.refused = regions->refused();

@@ -71,6 +71,7 @@ class ServiceByHand {
             regions.max_connections(),
             Regions::kRing,
             table.max_value_bytes,
+            Eviction::kNone,
             false,
             false,
             false,

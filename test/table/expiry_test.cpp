@@ -331,7 +331,7 @@ TEST_F(ExpiryTest, BitsWithoutAMeaningAreRefused) {
     const TableReader reader = table_.reader();
     return TableCheck(reader).run().findings.size();
   };
-  for (unsigned bit = 44; bit < 48; ++bit) {
+  for (unsigned bit = 45; bit < 48; ++bit) {
     cell->store(good ^ std::uint64_t{1} << bit);
     EXPECT_EQ(findings(), 1u) << bit;
   }

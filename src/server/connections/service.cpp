@@ -80,6 +80,7 @@ void Service::add(std::unique_ptr<ServerEnd> end) {
   kept.life = lock_holder(kept.end->region().fd()).held ? Life::kLive : Life::kWaiting;
   count(kept, 1);
   kept.test_lock_at_ns = kept.life == Life::kLive ? 0 : monotonic_ns() + kLockPatienceNs;
+  give_reader_to_workers(*kept.end);
   for (std::uint64_t open = kept.end->channels_open(); open != 0; open &= open - 1) {
     give_to_worker(make_channel(kept, static_cast<std::uint32_t>(std::countr_zero(open))));
   }
@@ -272,6 +273,7 @@ MailboxState Service::create_connection(std::uint64_t id, std::int64_t now) {
 
   const auto kept = connections_.insert(one.extract(id)).position;
   count(kept->second, 1);
+  give_reader_to_workers(*kept->second.end);
   open_channel(kept->second, std::move(first));
   add_to(around_.table->header().server_stats.connected, 1);
   return kMailboxReady;
@@ -390,6 +392,10 @@ void Service::give_to_worker(std::unique_ptr<ServerChannel> channel) noexcept {
   }
 }
 
+void Service::give_reader_to_workers(ServerEnd& end) noexcept {
+  for (const auto& worker : *around_.workers) worker->add_reader(end);
+}
+
 void Service::drop(Connection& connection) {
   set_state(connection, Life::kDropping, false);
   reaper_.unwatch(connection.end->identity().id);
@@ -408,6 +414,8 @@ bool Service::free_if_released(Connection& connection) {
   add_to(stats.read_retries, said_by_client(end.client().read_retries));
   add_to(stats.read_fallbacks, said_by_client(end.client().read_fallbacks));
   add_to(stats.client_rescues, said_by_client(end.client().timeout_rescues));
+  add_to(stats.read_hits, said_by_client(end.client().read_hits));
+  add_to(stats.read_misses, said_by_client(end.client().read_misses));
   end.region().unlink_name();
   around_.journal.connection(end.identity().index)
       .serial.store(0, std::memory_order_release);  // [serial.record] release; pairs with [serial.give]

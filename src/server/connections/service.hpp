@@ -100,6 +100,7 @@ class Service {
   void log_refusal_once(Connection& connection, std::string_view why) noexcept;
   std::unique_ptr<ServerChannel> make_channel(Connection& connection, std::uint32_t channel);
   void open_channel(Connection& connection, std::unique_ptr<ServerChannel> channel) noexcept;
+  void give_reader_to_workers(ServerEnd& end) noexcept;
   void give_to_worker(std::unique_ptr<ServerChannel> channel) noexcept;
   void reap_if_dead(Connection& connection, std::int64_t now);
   void drop(Connection& connection);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 #include <linux/magic.h>
+#include <optional>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <thread>
@@ -34,6 +35,13 @@ bool within(std::uint64_t value, std::uint64_t least, std::uint64_t most) noexce
 std::uint32_t default_workers(std::uint64_t buckets) noexcept {
   const std::uint64_t cpus = std::max(1u, std::thread::hardware_concurrency());
   return static_cast<std::uint32_t>(std::min({std::max<std::uint64_t>(1, cpus / 4), buckets, std::uint64_t{16}}));
+}
+
+std::optional<Eviction> eviction_of(const std::string& policy) noexcept {
+  if (policy == "none") return Eviction::kNone;
+  if (policy == "clock") return Eviction::kClock;
+  if (policy == "expiring") return Eviction::kExpiring;
+  return std::nullopt;
 }
 
 }  // namespace
@@ -101,6 +109,13 @@ Result<CheckedOptions> check_options(const ServerOptions& options) {
   }
   const std::uint64_t available =
       static_cast<std::uint64_t>(facts.f_bavail) * static_cast<std::uint64_t>(facts.f_bsize);
+  const std::optional<Eviction> eviction = eviction_of(options.eviction);
+  if (!eviction) {
+    return Status(StatusCode::kInvalid,
+                  "--eviction " + options.eviction +
+                      " is unknown; use none (refuse writes when memory is full), clock (remove keys "
+                      "that were not used lately) or expiring (only keys with a time to live)");
+  }
   CheckedOptions checked{std::move(*name),
                          options.buckets,
                          options.memory,
@@ -111,6 +126,7 @@ Result<CheckedOptions> check_options(const ServerOptions& options) {
                          static_cast<std::uint32_t>(options.max_connections),
                          options.ring_bytes,
                          options.max_value_bytes,
+                         *eviction,
                          options.keep,
                          options.fresh,
                          options.takeover,

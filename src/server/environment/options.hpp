@@ -6,6 +6,7 @@
 
 #include <hostmap/status.hpp>
 
+#include "layout/table.hpp"
 #include "shm/names.hpp"
 
 namespace hostmap {
@@ -21,11 +22,12 @@ struct ServerOptions {
   std::uint64_t max_connections = 1024;
   std::uint64_t ring_bytes = 64 * 1024;
   std::uint64_t max_value_bytes = std::uint64_t{64} << 20;
-  bool keep = false;       // a stop leaves the regions for the next start
-  bool fresh = false;      // a dead server's regions are discarded
-  bool takeover = false;   // a running server hands over
-  bool set_limit = false;  // `memory` becomes the limit of a map that is continued, too
-  std::string load;        // a dump whose keys a new map gets; empty: none
+  std::string eviction = "none";  // what is done when memory is full: none, clock or expiring
+  bool keep = false;              // a stop leaves the regions for the next start
+  bool fresh = false;             // a dead server's regions are discarded
+  bool takeover = false;          // a running server hands over
+  bool set_limit = false;         // `memory` becomes the limit of a map that is continued, too
+  std::string load;               // a dump whose keys a new map gets; empty: none
 };
 
 // Checked options, ready to be served, except for the memory of a map that begins empty.
@@ -40,6 +42,7 @@ struct CheckedOptions {
   std::uint32_t max_connections;
   std::uint64_t ring_bytes;
   std::uint64_t max_value_bytes;
+  Eviction eviction;
   bool keep;
   bool fresh;
   bool takeover;

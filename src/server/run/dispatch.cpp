@@ -436,6 +436,8 @@ void Dispatcher::get(const Request& request, const HashedKey& key, std::span<con
   ++counts_.gets;
   const ShardWriter::Found found = shard_.find(key);
   if (!found.found) return finish(request, StatusCode::kNotFound, Effect::kNone);
+  ++counts_.hits;
+  shard_.touch(key);
   if (found.entry == 0) {
     // A pair is sent whole: a cursor belongs to another value.
     if (!cursor.empty()) return finish(request, StatusCode::kMismatch, Effect::kNone);

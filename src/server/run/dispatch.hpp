@@ -19,6 +19,7 @@ struct BatchCounts {
   std::uint64_t puts = 0;
   std::uint64_t erases = 0;
   std::uint64_t gets = 0;
+  std::uint64_t hits = 0;  // of these
   std::uint64_t refused = 0;
   std::uint64_t clears = 0;
 };

@@ -43,11 +43,12 @@ Worker::Worker(Surroundings surroundings, std::uint32_t number, std::vector<std:
       lanes_(std::move(lanes)),
       park_(*around_.line, around_.bells[number], around_.membarrier),
       cpus_(std::max(1u, std::thread::hardware_concurrency())),
-      idle_(2 * lanes_.size() * around_.connections) {
+      idle_(2 * lanes_.size() * around_.connections),
+      touch_pages_(around_.connections, lanes_) {
   const std::size_t channels = 2 * lanes_.size() * around_.connections;
   active_.reserve(channels);
   served_.reserve(channels);
-  for (auto* orders : {&orders_, &taken_}) orders->reserve(channels + around_.connections);
+  for (auto* orders : {&orders_, &taken_}) orders->reserve(channels + 2 * around_.connections);
   space_.resize(kBatchBytes + max_record_bytes(around_.ring_bytes));
   for (const std::uint32_t lane : lanes_) around_.table->shard(lane).wait_groups().set_alarm(has_orders_);
   leases_.resize(lanes_.size());
@@ -84,7 +85,7 @@ bool Worker::owns(std::uint32_t lane) const noexcept {
 void Worker::add_channel(std::unique_ptr<ServerChannel> channel) noexcept {
   {
     const std::lock_guard<std::mutex> lock(orders_mutex_);
-    orders_.push_back({std::move(channel), nullptr});
+    orders_.push_back({.add = std::move(channel)});
     has_orders_.store(true, std::memory_order_release);  // [orders.give] release; pairs with [orders.take]
   }
   ring();
@@ -93,10 +94,16 @@ void Worker::add_channel(std::unique_ptr<ServerChannel> channel) noexcept {
 void Worker::drop_channels(ServerEnd& end) noexcept {
   {
     const std::lock_guard<std::mutex> lock(orders_mutex_);
-    orders_.push_back({nullptr, &end});
+    orders_.push_back({.drop = &end});
     has_orders_.store(true, std::memory_order_release);  // [orders.give] release; pairs with [orders.take]
   }
   ring();
+}
+
+void Worker::add_reader(ServerEnd& end) noexcept {
+  const std::lock_guard<std::mutex> lock(orders_mutex_);
+  orders_.push_back({.reader = &end});
+  has_orders_.store(true, std::memory_order_release);  // [orders.give] release; pairs with [orders.take]
 }
 
 void Worker::take_orders() {
@@ -111,9 +118,11 @@ void Worker::take_orders() {
       order.add->leases = &leases_of(order.add->lane);
       resume_stream(*order.add);
       active_.push_back(std::move(order.add));
+    } else if (order.reader != nullptr) {
+      touch_pages_.add(*order.reader);
     } else if (!try_drop_channels(*order.drop)) {
       const std::lock_guard<std::mutex> lock(orders_mutex_);
-      orders_.push_back({nullptr, order.drop});            // reserved
+      orders_.push_back({.drop = order.drop});             // reserved
       has_orders_.store(true, std::memory_order_relaxed);  // relaxed: this thread reads it
     }
   }
@@ -397,8 +406,13 @@ bool Worker::serve(ServerChannel& channel) {
   add_to(lane.erases, counts.erases);
   add_to(lane.gets_by_ring, counts.gets);
   add_to(lane.refused, counts.refused);
+  if (counts.gets != 0) [[unlikely]] {
+    add_to(lane.hits, counts.hits);
+    add_to(lane.misses, counts.gets - counts.hits);
+  }
   if (counts.clears != 0) [[unlikely]]
     ring_others();  // they have buckets to reclaim
+  touch_pages_.take_notes(around_.table->shard(channel.lane), channel.lane);
   if (applied != 0) channel.consumed = items_[applied - 1].request.next_position;
   // [consumed.publish] release; pairs with [consumed.load]: the requests are done, and their bytes may be written again
   channel.control->requests_consumed.store(channel.consumed, std::memory_order_release);
@@ -475,6 +489,7 @@ bool Worker::try_drop_channels(ServerEnd& end) {
     active_.pop_back();
   }
   if (!drained) return false;
+  touch_pages_.remove(end);
   // [end.let-go] release; pairs with [end.free]: this worker does not access it any more
   end.holders.fetch_sub(1, std::memory_order_release);
   futex_add_and_wake(*around_.service_bell);

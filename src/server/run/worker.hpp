@@ -35,6 +35,7 @@
 #include "server/run/channel.hpp"
 #include "server/run/idle_channels.hpp"
 #include "server/run/stream_quota.hpp"
+#include "server/run/touch_pages.hpp"
 #include "table/write/table.hpp"
 #include "wait/park.hpp"
 #include "wait/spin.hpp"
@@ -72,6 +73,8 @@ class Worker {
   void nudge() noexcept;
 
   void add_channel(std::unique_ptr<ServerChannel> channel) noexcept;
+  // From now on takes the notes of what the client of `end` has read (touch_pages.hpp), until drop_channels().
+  void add_reader(ServerEnd& end) noexcept;
   // Drains and drops all channels of `end`, then decrements its holders.
   void drop_channels(ServerEnd& end) noexcept;
   bool owns(std::uint32_t lane) const noexcept;
@@ -115,6 +118,7 @@ class Worker {
   std::vector<std::unique_ptr<ServerChannel>> active_;
   IdleChannels idle_;
   std::vector<ServerChannel*> served_;
+  TouchPages touch_pages_;
   bool clear_waits_ = false;  // a request for which other lanes must sweep first
   AdaptiveSpin spin_;
   QuickYield yields_;
@@ -129,8 +133,9 @@ class Worker {
   std::vector<std::byte> space_;    // copies of its records
 
   struct Order {
-    std::unique_ptr<ServerChannel> add;
+    std::unique_ptr<ServerChannel> add = nullptr;
     ServerEnd* drop = nullptr;
+    ServerEnd* reader = nullptr;
   };
   std::mutex orders_mutex_;
   std::vector<Order> orders_;

@@ -234,6 +234,7 @@ std::uint64_t SlabPool::allocate_below(std::uint64_t slab, SlabKind kind, std::u
 std::uint64_t SlabPool::find_one() {
   if (free_slabs_ <= singles_ && !grow_to(slabs_ + singles_ + 1 - free_slabs_)) {
     short_.store(true, std::memory_order_relaxed);  // relaxed: a hint
+    note_free();
     return kNone;
   }
   const std::uint64_t slab = first_free();
@@ -247,7 +248,7 @@ std::uint64_t SlabPool::find_run(std::uint64_t count) {
   const std::uint64_t more = growable();
   note_populated();
   const Run before = reserved_;
-  const bool longer = count <= most_reserved_ && count > reserved_.count;
+  const bool longer = keeps_run_reserve_ && count <= most_reserved_ && count > reserved_.count;
   if (longer) reserve_run({});
   const std::uint64_t end = std::min(slabs_ + more, arena_.max_bytes() / kSlabBytes);
   const std::uint64_t first = find(count, slabs_, end);
@@ -394,7 +395,7 @@ void SlabPool::uncount_run(std::uint64_t count) noexcept {
 // Makes the reserve as long as the longest run, if there is a place for it. A kill, or an older server, may have left it too
 // short.
 void SlabPool::fit_reserve() noexcept {
-  if (reserved_.count == longest_) return;
+  if (reserved_.count == longest_ || !keeps_run_reserve_) return;
   const Run before = reserved_;
   if (before.count > longest_) {
     reserve_run({before.first, longest_});
@@ -404,6 +405,47 @@ void SlabPool::fit_reserve() noexcept {
   reserve_run({});
   const std::uint64_t first = find(longest_, slabs_, slabs_);
   reserve_run(first == kNone ? before : Run{first, longest_});
+}
+
+void SlabPool::keep_run_reserve(bool keep) noexcept {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  keeps_run_reserve_ = keep;
+  if (!keep && !on_loan_) reserve_run({});
+  if (keep) fit_reserve();
+  note_free();
+}
+
+SlabPool::Use SlabPool::use(std::uint64_t slab, std::uint32_t shard) const noexcept {
+  if (is_free(slab)) return {Use::Kind::kFree, slab};
+  const auto kind_of = [this](std::uint64_t number) {
+    return journal_.slab_class(number).load(std::memory_order_relaxed);  // relaxed: stored under the mutex
+  };
+  const std::uint8_t kind = kind_of(slab);
+  if (owners_[slab] != shard) return {Use::Kind::kOther, slab};
+  if (kind >= kSlabFirstClass) return {Use::Kind::kBlocks, slab};
+  if (kind != kSlabRunHead && kind != kSlabRunRest) return {Use::Kind::kOther, slab};
+  std::uint64_t first = slab;
+  while (kind_of(first) == kSlabRunRest) --first;
+  return {Use::Kind::kRun, first};
+}
+
+SlabPool::Use SlabPool::use_of(std::uint64_t slab, std::uint32_t shard) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return use(slab, shard);
+}
+
+std::uint64_t SlabPool::find_window(std::uint64_t count, std::uint32_t shard, std::uint64_t from) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (count > slabs_) return kNone;
+  if (from >= slabs_) from = 0;
+  std::uint64_t length = 0;
+  for (std::uint64_t i = 0; i < slabs_ + count; ++i) {
+    const std::uint64_t slab = (from + i) % slabs_;
+    if (slab == 0) length = 0;  // a window does not wrap around
+    length = use(slab, shard).kind == Use::Kind::kOther ? 0 : length + 1;
+    if (length == count) return slab + 1 - count;
+  }
+  return kNone;
 }
 
 // Without using the single slabs of the reserve for its run.
@@ -482,10 +524,12 @@ void SlabPool::note_free() noexcept {
   const std::uint64_t bytes = free_slabs_ * kSlabBytes;
   free_bytes_.store(bytes, std::memory_order_relaxed);  // relaxed: an estimate for its readers
   constexpr std::uint64_t kPlenty = 64;
-  // relaxed, both: a hint
+  // relaxed, all of them: hints
   if (short_.load(std::memory_order_relaxed) && free_slabs_ > singles_ + kPlenty) {
     short_.store(false, std::memory_order_relaxed);
   }
+  // relaxed, both: hints
+  exhausted_.store(short_.load(std::memory_order_relaxed) && free_slabs_ <= singles_, std::memory_order_relaxed);
   constexpr std::uint64_t kTightPart = 32;
   const std::uint64_t free = free_slabs_ - std::min(free_slabs_, singles_);
   // relaxed: likewise
@@ -918,6 +962,45 @@ unsigned BlockAllocator::sparsest_class() const noexcept {
     most = free;
   }
   return sparsest;
+}
+
+unsigned BlockAllocator::largest_class() const noexcept {
+  return static_cast<unsigned>(std::max_element(owned_, owned_ + kSizeClasses) - owned_);
+}
+
+// A sparse one, or else the next one in the arena.
+bool BlockAllocator::begin_emptying_largest_class() noexcept {
+  constexpr std::size_t kMostLooks = 32;
+  const unsigned largest = largest_class();
+  if (owned_[largest] == 0) return false;
+  const std::vector<Slab*>& partial = partial_[largest];
+  Slab* chosen = nullptr;
+  for (std::size_t look = 0; look < std::min(kMostLooks, partial.size()); ++look) {
+    Slab* slab = partial[next_candidate_++ % partial.size()];
+    if (chosen == nullptr || slab->used < chosen->used) chosen = slab;
+  }
+  if (chosen != nullptr) {
+    unlist(*chosen);
+  } else {
+    while (chosen == nullptr) {
+      next_full_ = next_full_ + 1 < slabs_.size() ? next_full_ + 1 : 0;
+      Slab* const slab = slabs_[next_full_].get();
+      if (slab != nullptr && slab->block_class == largest) chosen = slab;
+    }
+  }
+  set_evacuated(chosen, false);
+  return true;
+}
+
+void BlockAllocator::begin_emptying(std::uint64_t number) noexcept {
+  Slab& slab = *slabs_[number];
+  if (slab.place != kNotListed) unlist(slab);
+  set_evacuated(&slab, false);
+}
+
+std::uint64_t BlockAllocator::allocate_in_hole(std::uint64_t bytes) noexcept {
+  if (bytes > kLargestBlock || !has_room(bytes)) return 0;
+  return take_block(*partial_[size_class(bytes)].back());
 }
 
 // Holes are filled again by entries of their size. But when sizes change they stay, and the table would grow forever.

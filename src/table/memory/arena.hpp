@@ -163,6 +163,18 @@ class SlabPool {
   // Turns the change word.
   void turn() noexcept;
 
+  // For eviction. `begin` of the next `count` adjacent slabs, from `from` on and around once, that are free or hold entries of
+  // `shard` alone. kNone: there are none.
+  std::uint64_t find_window(std::uint64_t count, std::uint32_t shard, std::uint64_t from);
+  // What a slab holds.
+  struct Use {
+    enum class Kind : std::uint8_t { kFree, kBlocks, kRun, kOther } kind;
+    std::uint64_t first;  // of a run
+  };
+  Use use_of(std::uint64_t slab, std::uint32_t shard);
+  // Is a run kept in reserve (invariant 5)? Not by a cache, which evicts instead.
+  void keep_run_reserve(bool keep) noexcept;
+
   // From the reserve: one slab, which the shard returns before it takes the next one from there. kNone: there is none.
   std::uint64_t allocate_reserved(SlabKind kind, std::uint32_t shard);
   // For a merge of segments, which returns two slabs: from the reserve, if that is whole, by one shard at a time; allocate_reserved()
@@ -203,6 +215,8 @@ class SlabPool {
   }
   // Was a request for a slab refused, and have few been returned since? Any thread.
   bool is_short() const noexcept { return short_.load(std::memory_order_relaxed); }  // relaxed: likewise
+  // Is nothing left but the reserve, since a request for a slab was refused? Any thread.
+  bool is_exhausted() const noexcept { return exhausted_.load(std::memory_order_relaxed); }  // relaxed: a hint
   // Is little left, free or to be populated? Then every lane returns what it can do without, before another one is refused.
   // Any thread.
   bool is_tight() const noexcept { return tight_.load(std::memory_order_relaxed); }  // relaxed: a hint
@@ -245,6 +259,7 @@ class SlabPool {
   void follow_limit() noexcept;
   void find_longest() noexcept;
   bool may_grow_reserve() const noexcept;
+  Use use(std::uint64_t slab, std::uint32_t shard) const noexcept;
   bool is_free(std::uint64_t slab) const noexcept { return (free_bits_[slab / 64] >> slab % 64 & 1) != 0; }
   std::uint64_t run_at(std::uint64_t slab) const noexcept;
   std::uint64_t place_beside(std::uint64_t first, std::uint64_t count) noexcept;
@@ -270,11 +285,13 @@ class SlabPool {
   std::uint64_t longest_ = 0;        // the longest of these up to most_reserved_
   Run reserved_;
   bool on_loan_ = false;  // the reserve's run is lent
+  bool keeps_run_reserve_ = true;
   bool merging_ = false;  // one of its single slabs is
   std::condition_variable loan_ends_;
   std::atomic<std::uint64_t> free_bytes_{0};
   std::atomic<bool> short_{false};
   std::atomic<bool> tight_{false};
+  std::atomic<bool> exhausted_{false};
   bool growing_ = false;        // the helper thread populates memory for a run
   bool growth_failed_ = false;  // the last time that it did
 };
@@ -305,6 +322,17 @@ class BlockAllocator {
   bool comes_later() const noexcept { return run_is_coming_; }
   // A block of a larger class, where one is free already. 0: there is none.
   std::uint64_t allocate_in_larger(std::uint64_t bytes) noexcept;
+  // What eviction asks (table/write/evict.cpp). Bytes in free blocks of entries:
+  std::uint64_t free_bytes() const noexcept { return free_bytes_; }
+  // Is there a free block for an entry of so many bytes, or a free overflow bucket, without another slab?
+  bool has_room(std::uint64_t bytes) const noexcept { return !partial_[size_class(bytes)].empty(); }
+  bool has_overflow(SlabKind kind) const noexcept { return !partial_[class_of_kind(kind)].empty(); }
+  // Begins to empty a slab of the class that has most. False: no class has one.
+  bool begin_emptying_largest_class() noexcept;
+  // Begins to empty this slab of entries, which is the shard's.
+  void begin_emptying(std::uint64_t slab) noexcept;
+  // A free block that needs no other slab. 0: there is none.
+  std::uint64_t allocate_in_hole(std::uint64_t bytes) noexcept;
   // The size of an entry's block, in bytes.
   std::uint64_t room_at(std::uint64_t entry, std::uint64_t bytes) const noexcept {
     return bytes > kLargestBlock ? round_up(bytes, kSlabBytes) : class_bytes(slabs_[pool_.slab_of(entry)]->block_class);
@@ -329,6 +357,7 @@ class BlockAllocator {
   // False: no slab of any class fits into its siblings.
   bool begin_evacuation();
   bool evacuating() const noexcept { return evacuated_ != nullptr; }
+  std::uint64_t evacuated_slab() const noexcept { return evacuated_->number; }  // if there is one
   // The used blocks of the slab, one after the other; 0: no more.
   std::uint64_t next_to_evacuate() noexcept;
   // True: it was empty, and was returned to the pool. Another one may have begun.
@@ -377,6 +406,7 @@ class BlockAllocator {
   void unlist(Slab& slab) noexcept;
   void discard(Slab& slab) noexcept;
   unsigned sparsest_class() const noexcept;
+  unsigned largest_class() const noexcept;
 
   SlabPool& pool_;
   LaneStats& stats_;
@@ -386,6 +416,7 @@ class BlockAllocator {
   std::uint64_t free_blocks_[kBlockClasses] = {};
   std::uint64_t free_bytes_ = 0;    // in those of the size classes
   std::size_t next_candidate_ = 0;  // where begin_evacuation() continues its search
+  std::size_t next_full_ = 0;       // likewise begin_emptying_largest_class()
   Slab* evacuated_ = nullptr;       // not listed
   bool into_larger_ = false;        // it is a slab of the reserve: its entries may move to larger blocks
   bool unsettled_ = false;

@@ -49,12 +49,11 @@ namespace hostmap {
 
 // --- One bucket, or one chain ---------------------------------------------------------------------------------------
 
-// kMiss: not in this bucket, whose header was `seen`; not validated.
-[[gnu::always_inline]] inline TableReader::FastResult TableReader::find_in_bucket(const PairBucket& bucket,
-                                                                                  std::uint64_t key,
-                                                                                  std::uint64_t change,
-                                                                                  std::uint64_t& seen,
-                                                                                  std::uint64_t& value) const noexcept {
+// kMiss: not in this bucket, whose header was `seen`; not validated. `number`: of the bucket in its chain.
+template <typename Note>
+[[gnu::always_inline]] inline TableReader::FastResult TableReader::find_in_bucket(
+    const PairBucket& bucket, std::uint64_t key, std::uint64_t change, std::uint64_t& seen, std::uint64_t& value,
+    const Note& note, unsigned number) const noexcept {
   // [pair.header-pair] acquire; pairs with [pair.insert]
   seen = bucket.header.load(std::memory_order_acquire);
   const unsigned found = match_keys(bucket, key, width_) & static_cast<unsigned>(seen & kOccupiedMask);
@@ -64,14 +63,16 @@ namespace hostmap {
     return FastResult::kMiss;
   // relaxed: one word, checked below
   value = bucket.values[first_place(found) - 1].load(std::memory_order_relaxed);
+  note.of_pair(bucket, number, first_place(found));
   std::atomic_thread_fence(std::memory_order_acquire);  // [pair.check-pair] acquire; pairs with [pair.reuse]
   return unchanged(bucket.header, seen, change) ? FastResult::kHit : FastResult::kUnclear;
 }
 
 // kMiss: not in the chain of this bucket, whose header was `seen`; not validated.
+template <typename Note>
 [[gnu::always_inline]] inline TableReader::FastResult TableReader::find_in_chain(
     const EntryBucket& primary, std::span<const std::byte> key, std::uint64_t hash, const ValueTarget& target,
-    std::uint64_t change, std::uint64_t& seen, std::uint64_t& size) const noexcept {
+    std::uint64_t change, std::uint64_t& seen, std::uint64_t& size, const Note& note) const noexcept {
   // Loaded once: the compiler would load them again after each comparison.
   const std::byte* const arena = arena_;
   const VectorWidth width = width_;
@@ -115,6 +116,7 @@ namespace hostmap {
       return FastResult::kUnclear;
     copy_short_value(to, entry + kEntryMetaBytes + key.size(), value_bytes, width);
   }
+  note.of_entry(cell);
   std::atomic_thread_fence(std::memory_order_acquire);  // [entry.check-entry] acquire; pairs with [chain.raise]
   size = value_bytes;
   return unchanged(primary.header, seen, change) ? FastResult::kHit : FastResult::kUnclear;
@@ -126,8 +128,10 @@ inline std::uint64_t TableReader::load_change_first() const noexcept {
   return header().change.load(std::memory_order_acquire);  // [change.first] acquire; pairs with [change.turn]
 }
 
+template <typename Note>
 [[gnu::always_inline]] inline TableReader::FastResult TableReader::try_get_pair(std::uint64_t key, std::uint64_t hash,
-                                                                                std::uint64_t& value) const noexcept {
+                                                                                std::uint64_t& value,
+                                                                                const Note& note) const noexcept {
   const std::uint64_t change = load_change_first();
   const FirstBucket<PairBucket> spot = first_bucket<PairBucket>(hash);
   if (spot.bucket == nullptr) [[unlikely]]
@@ -135,11 +139,11 @@ inline std::uint64_t TableReader::load_change_first() const noexcept {
   const PairBucket& bucket = *spot.bucket;
   __builtin_prefetch(&bucket.link);  // the value's line, before the keys' line has arrived
   std::uint64_t seen;
-  const FastResult outcome = find_in_bucket(bucket, key, change, seen, value);
+  const FastResult outcome = find_in_bucket(bucket, key, change, seen, value, note, 0);
   if (outcome != FastResult::kMiss) [[likely]]
     return outcome;
   if ((seen & kOverflowBit) != 0) {
-    const std::optional<std::uint64_t> further = find_in_overflow(bucket, key, change);
+    const std::optional<std::uint64_t> further = find_in_overflow(bucket, key, change, note);
     value = further.value_or(0);
     return further ? FastResult::kHit : FastResult::kUnclear;
   }
@@ -149,31 +153,35 @@ inline std::uint64_t TableReader::load_change_first() const noexcept {
 }
 
 // Of a key of any other length.
+template <typename Note>
 [[gnu::always_inline]] inline TableReader::FastResult TableReader::try_get_entry(std::span<const std::byte> key,
                                                                                  std::uint64_t hash,
                                                                                  const ValueTarget& target,
-                                                                                 std::uint64_t& size) const noexcept {
+                                                                                 std::uint64_t& size,
+                                                                                 const Note& note) const noexcept {
   const std::uint64_t change = load_change_first();
   const FirstBucket<EntryBucket> spot = first_bucket<EntryBucket>(hash);
   if (spot.bucket == nullptr) [[unlikely]]
     return FastResult::kUnclear;
   std::uint64_t seen;
-  const FastResult outcome = find_in_chain(*spot.bucket, key, hash, target, change, seen, size);
+  const FastResult outcome = find_in_chain(*spot.bucket, key, hash, target, change, seen, size, note);
   if (outcome != FastResult::kMiss) [[likely]]
     return outcome;
   std::atomic_thread_fence(std::memory_order_acquire);  // [entry.miss-entry] acquire; pairs with [cell.swing]
   return unchanged(spot.bucket->header, seen, change) ? FastResult::kMiss : FastResult::kUnclear;
 }
 
+template <typename Note>
 [[gnu::always_inline]] inline TableReader::FastResult TableReader::try_get(std::span<const std::byte> key,
                                                                            std::uint64_t hash,
                                                                            const ValueTarget& target,
-                                                                           std::uint64_t& size) const noexcept {
-  if (key.size() != 8) return try_get_entry(key, hash, target, size);
+                                                                           std::uint64_t& size,
+                                                                           const Note& note) const noexcept {
+  if (key.size() != 8) return try_get_entry(key, hash, target, size, note);
   std::uint64_t word;
   std::uint64_t value;
   std::memcpy(&word, key.data(), sizeof word);
-  const FastResult seen = try_get_pair(word, hash, value);
+  const FastResult seen = try_get_pair(word, hash, value, note);
   size = sizeof value;
   if (seen != FastResult::kHit || !target.wanted()) [[unlikely]]
     return seen;
@@ -212,7 +220,7 @@ inline std::uint64_t TableReader::load_change_first() const noexcept {
 [[gnu::always_inline]] inline bool TableReader::try_get_at(const PrefetchCursor& cursor, std::uint64_t change,
                                                            std::uint64_t key, std::uint64_t& value) const noexcept {
   std::uint64_t seen;
-  return find_in_bucket(*cursor.pairs, key, change, seen, value) == FastResult::kHit;
+  return find_in_bucket(*cursor.pairs, key, change, seen, value, NoNote(), 0) == FastResult::kHit;
 }
 
 [[gnu::always_inline]] inline bool TableReader::try_get_at(const PrefetchCursor& cursor, std::uint64_t change,
@@ -220,7 +228,7 @@ inline std::uint64_t TableReader::load_change_first() const noexcept {
                                                            const ValueTarget& target,
                                                            std::uint64_t& size) const noexcept {
   std::uint64_t seen;
-  return find_in_chain(*cursor.entries, key, hash, target, change, seen, size) == FastResult::kHit;
+  return find_in_chain(*cursor.entries, key, hash, target, change, seen, size, NoNote()) == FastResult::kHit;
 }
 
 }  // namespace hostmap

@@ -49,6 +49,7 @@ struct TableReader::Lookup {
   std::uint64_t hash;
   std::uint64_t fraction;
   const Shard* shard;
+  const TouchNote* note = nullptr;
   std::uint64_t size = 0;      // of the value found
   std::uint64_t end = kNoEnd;  // and its end
 
@@ -243,6 +244,7 @@ TableReader::Step TableReader::validate_miss_in_pairs(const Lookup& lookup) cons
       std::atomic_thread_fence(kAcquire);                         // [pair.check] acquire; pairs with [pair.reuse]
       if (!unchanged(bucket->header, header, lookup.change)) return Step::kRetry;
       lookup.size = 8;
+      if (lookup.note != nullptr) lookup.note->of_pair(*bucket, length, first_place(found));
       if (!lookup.target.wanted()) return Step::kHit;
       return lookup.target.take_word(value) ? Step::kHit : Step::kTooSmall;
     }
@@ -254,26 +256,35 @@ TableReader::Step TableReader::validate_miss_in_pairs(const Lookup& lookup) cons
 }
 
 // try_get_pair() from the second bucket of a chain: hits only, as a miss would need the headers of the whole chain.
+template <typename Note>
 [[gnu::noinline]] std::optional<std::uint64_t> TableReader::find_in_overflow(const PairBucket& primary,
-                                                                             std::uint64_t key,
-                                                                             std::uint64_t change) const noexcept {
+                                                                             std::uint64_t key, std::uint64_t change,
+                                                                             const Note& note) const noexcept {
   const PairBucket* bucket = &primary;
   for (unsigned length = 1; length < kMaxChain; ++length) {
     bucket = overflow_of(*bucket);
     if (bucket == nullptr) return std::nullopt;
     std::uint64_t seen;
     std::uint64_t value;
-    const FastResult outcome = find_in_bucket(*bucket, key, change, seen, value);
+    const FastResult outcome = find_in_bucket(*bucket, key, change, seen, value, note, length);
     if (outcome == FastResult::kHit) return value;
     if (outcome == FastResult::kUnclear || (seen & kOverflowBit) == 0) return std::nullopt;
   }
   return std::nullopt;
 }
+template std::optional<std::uint64_t> TableReader::find_in_overflow(const PairBucket& primary, std::uint64_t key,
+                                                                    std::uint64_t change,
+                                                                    const NoNote& note) const noexcept;
+template std::optional<std::uint64_t> TableReader::find_in_overflow(const PairBucket& primary, std::uint64_t key,
+                                                                    std::uint64_t change,
+                                                                    const TouchNote& note) const noexcept;
 
 TableReader::Result TableReader::get_with_end(std::span<const std::byte> key, std::uint64_t hash,
-                                              const ValueTarget& target, std::uint64_t& end) const noexcept {
-  if (key.size() != 8) return get_entry(key, hash, target, end);
+                                              const ValueTarget& target, std::uint64_t& end,
+                                              const TouchNote* note) const noexcept {
+  if (key.size() != 8) return get_entry(key, hash, target, end, note);
   Lookup lookup(key, target, *this, hash);
+  lookup.note = note;
   for (std::uint32_t round = 0; round < kRounds; ++round) {
     Step step = find_in_pairs(lookup);
     if (step == Step::kMiss) {
@@ -290,8 +301,10 @@ TableReader::Result TableReader::get_with_end(std::span<const std::byte> key, st
 }
 
 TableReader::Result TableReader::get_entry(std::span<const std::byte> key, std::uint64_t hash,
-                                           const ValueTarget& target, std::uint64_t& end) const noexcept {
+                                           const ValueTarget& target, std::uint64_t& end,
+                                           const TouchNote* note) const noexcept {
   Lookup lookup(key, target, *this, hash);
+  lookup.note = note;
   for (std::uint32_t round = 0; round < kRounds; ++round) {
     lookup.change = header().change.load(kAcquire);  // [change.read] acquire; pairs with [change.turn], [fill.clear]
     const Step step = find_in_entries(lookup);
@@ -348,6 +361,7 @@ TableReader::Step TableReader::find_in_entries(Lookup& lookup) const noexcept {
             return is_unchanged_miss();
           }
         }
+        if (lookup.note != nullptr) lookup.note->of_entry(cell);
         return copy_value(lookup, primary, version, entry);
       }
       // [cell.load] acquire; pairs with [cell.link]

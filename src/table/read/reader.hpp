@@ -26,6 +26,7 @@
 #include "layout/table.hpp"
 #include "shm/region.hpp"
 #include "table/form/match.hpp"
+#include "table/read/touch_note.hpp"
 #include "table/read/value_target.hpp"
 #include "table/read/view.hpp"
 
@@ -71,18 +72,22 @@ class TableReader {
     return get_with_end(key, hash, target, end);
   }
   // The same, and of a hit the key's end, as it was when the value was its value: kNoEnd, or a moment.
-  Result get_with_end(std::span<const std::byte> key, std::uint64_t hash, const ValueTarget& target,
-                      std::uint64_t& end) const noexcept;
+  // `note`, if given: where a hit is noted.
+  Result get_with_end(std::span<const std::byte> key, std::uint64_t hash, const ValueTarget& target, std::uint64_t& end,
+                      const TouchNote* note = nullptr) const noexcept;
   std::uint64_t hash_of(std::span<const std::byte> key) const noexcept { return hash_(key); }
   std::uint64_t hash_of(std::uint64_t key) const noexcept { return hash_.of_word(key); }
 
   // The fast path of get_hashed(), to be called first (fast_path.hpp defines it: include that, too). kUnclear proves nothing:
-  // then get_hashed() decides. `size` is the value's, for kHit.
+  // then get_hashed() decides. `size` is the value's, for kHit. `note`: NoNote, or a TouchNote, in which a hit is noted.
   enum class FastResult : std::uint8_t { kHit, kMiss, kUnclear };
-  FastResult try_get(std::span<const std::byte> key, std::uint64_t hash, const ValueTarget& target,
-                     std::uint64_t& size) const noexcept;
+  template <typename Note = NoNote>
+  FastResult try_get(std::span<const std::byte> key, std::uint64_t hash, const ValueTarget& target, std::uint64_t& size,
+                     const Note& note = {}) const noexcept;
   // The same for a key of 8 bytes, if its value is a pair's.
-  FastResult try_get_pair(std::uint64_t key, std::uint64_t hash, std::uint64_t& value) const noexcept;
+  template <typename Note = NoNote>
+  FastResult try_get_pair(std::uint64_t key, std::uint64_t hash, std::uint64_t& value,
+                          const Note& note = {}) const noexcept;
 
   // For gets of several keys at once: the lookup of each, one step at a time, so that the cache misses of all keys at a step
   // overlap. A step prefetches what the next one reads. A cursor is a hint where to find the key, and nothing in it is
@@ -174,22 +179,26 @@ class TableReader {
   bool unchanged(const Word& bucket_header, std::uint64_t seen, std::uint64_t change) const noexcept;
 
   // fast_path.hpp
+  template <typename Note>
   FastResult try_get_entry(std::span<const std::byte> key, std::uint64_t hash, const ValueTarget& target,
-                           std::uint64_t& size) const noexcept;
+                           std::uint64_t& size, const Note& note) const noexcept;
+  template <typename Note>
   FastResult find_in_bucket(const PairBucket& bucket, std::uint64_t key, std::uint64_t change, std::uint64_t& seen,
-                            std::uint64_t& value) const noexcept;
+                            std::uint64_t& value, const Note& note, unsigned number) const noexcept;
+  template <typename Note>
   FastResult find_in_chain(const EntryBucket& primary, std::span<const std::byte> key, std::uint64_t hash,
-                           const ValueTarget& target, std::uint64_t change, std::uint64_t& seen,
-                           std::uint64_t& size) const noexcept;
+                           const ValueTarget& target, std::uint64_t change, std::uint64_t& seen, std::uint64_t& size,
+                           const Note& note) const noexcept;
   static void prefetch_lines(const void* begin, std::size_t bytes) noexcept;
-  std::optional<std::uint64_t> find_in_overflow(const PairBucket& primary, std::uint64_t key,
-                                                std::uint64_t change) const noexcept;
+  template <typename Note>
+  std::optional<std::uint64_t> find_in_overflow(const PairBucket& primary, std::uint64_t key, std::uint64_t change,
+                                                const Note& note) const noexcept;
   bool has_later_end(std::uint64_t meta, std::uint64_t place, std::uint64_t key_bytes,
                      std::uint64_t populated) const noexcept;
 
   // reader.cpp: the slow path.
-  Result get_entry(std::span<const std::byte> key, std::uint64_t hash, const ValueTarget& target,
-                   std::uint64_t& end) const noexcept;
+  Result get_entry(std::span<const std::byte> key, std::uint64_t hash, const ValueTarget& target, std::uint64_t& end,
+                   const TouchNote* note) const noexcept;
   Step find_in_pairs(Lookup& lookup) const noexcept;
   Step validate_miss_in_pairs(const Lookup& lookup) const noexcept;
   Step find_in_entries(Lookup& lookup) const noexcept;

@@ -18,12 +18,16 @@ constexpr auto kRelaxed = std::memory_order_relaxed;  // relaxed: as in writer.c
 }  // namespace
 
 // A bounded step towards `bytes` of the arena. False: no further step would help.
-bool ShardWriter::make_room(Effort& effort, std::uint64_t bytes) {
+bool ShardWriter::make_room(Effort& effort, std::uint64_t bytes, const HashedKey* spared) {
   constexpr unsigned kSweptBuckets = 256;
   constexpr unsigned kMovedEntries = 256;
   constexpr std::uint64_t kSlabsToSpare = 4;  // emptied beyond those that are needed
   if (bytes > kLargestBlock && blocks_.comes_later()) return true;
   if (sweep(kSweptBuckets) || collect(kSweptBuckets)) return true;
+  if (eviction_ != Eviction::kNone) {
+    if (shrink_for_room(pairs_) || shrink_for_room(entries_)) return true;
+    return bytes <= kLargestBlock ? evict_for(effort, bytes, spared) : evict_window(effort, bytes, spared);
+  }
   if (!effort.begun) {
     const std::uint64_t needed = round_up(bytes, kSlabBytes) / kSlabBytes;
     const bool can_fit = needed == 1 || needed <= pool_.slabs_within_reach() + blocks_.slabs_to_empty() +
@@ -41,15 +45,16 @@ bool ShardWriter::make_room(Effort& effort, std::uint64_t bytes) {
 }
 
 // Moves some entries of a slab. True: it is finished.
-bool ShardWriter::evacuate(unsigned entries) {
+bool ShardWriter::evacuate(unsigned entries, const HashedKey* spared) {
   constexpr std::uint64_t kMovedBytes = 256 * 1024;
   for (std::uint64_t bytes = 0; entries > 0 && bytes < kMovedBytes; --entries) {
     const std::uint64_t entry = blocks_.next_to_evacuate();
     if (entry == 0) {
+      evicts_from_slab_ = false;
       blocks_.end_evacuation();
       return true;
     }
-    bytes += move_entry(entry, 0);
+    bytes += evicts_from_slab_ ? evict_or_move(entry, spared) : move_entry(entry, 0);
   }
   return false;
 }
@@ -84,25 +89,41 @@ bool ShardWriter::move_run(const SlabPool::Move& move) {
   return moved;
 }
 
-// Leaves the entry in place if no cell leads there: a stream's pieces are still filling it, or its request is about to commit
-// it; or if there is no other block. `to`: the destination, or 0: any. Returns how many bytes were moved.
-std::uint64_t ShardWriter::move_entry(std::uint64_t entry, std::uint64_t to) {
+// The cell that leads to an entry; null: none does, as a stream's pieces are still filling it, or its request is about to commit it.
+ShardWriter::EntryPlace ShardWriter::place_of(std::uint64_t entry, EntryBucket*& primary) {
   const std::uint64_t meta = table_.at<Word>(entry)->load(kRelaxed);
   const HashedKey key = hashed({entry_payload(entry), static_cast<std::size_t>(meta_key_bytes(meta))});
-  EntryBucket* primary = fresh_entries(key);  // a clear may have emptied it: then the entry is released here
+  primary = fresh_entries(key);  // a clear may have emptied it: then the entry is released here
   const EntryPlace at = find_entry(primary, key, nullptr);
-  if (at.cell == nullptr || cell_offset(at.word) != entry) return 0;
-  const std::uint64_t size = entry_bytes(meta);
+  return at.cell != nullptr && cell_offset(at.word) == entry ? at : EntryPlace{};
+}
+
+// Leaves the entry in place if no cell leads there, or if there is no other block. `to`: the destination, or 0: any. Returns how
+// many bytes were moved.
+std::uint64_t ShardWriter::move_entry(std::uint64_t entry, std::uint64_t to) {
+  EntryBucket* primary;
+  const EntryPlace at = place_of(entry, primary);
+  if (at.cell == nullptr) return 0;
+  const std::uint64_t size = entry_size(at.word);
   const bool is_loan = to != 0;
-  if (!is_loan) to = blocks_.allocate_elsewhere(size);  // which fences: no reader reads these bytes any more
+  if (!is_loan) to = blocks_.allocate_elsewhere(size);
   if (to == 0) return 0;
+  move_to(primary, at, to);
+  if (!is_loan) blocks_.release(entry, size);
+  return size;
+}
+
+// Copies an entry to a block whose allocation has fenced: no reader reads its bytes any more. `at.word`: what its cell is to be, but
+// for the offset.
+void ShardWriter::move_to(EntryBucket* primary, const EntryPlace& at, std::uint64_t to) {
+  const std::uint64_t entry = cell_offset(at.word);
+  const std::uint64_t meta = table_.at<Word>(entry)->load(kRelaxed);
+  const std::uint64_t size = entry_bytes(meta);
   const std::uint64_t larger = blocks_.room_at(to, size) == block_bytes(size) ? 0 : kEntryInLargerBlock;
   // relaxed: published with the cell that will lead here
   table_.at<Word>(to)->store((meta & ~kEntryInLargerBlock) | larger, kRelaxed);
   copy_shared(entry_payload(to), entry_payload(entry), size - kEntryMetaBytes);
   swing_cell(primary, *at.cell, (at.word & ~kOffsetMask) | to);
-  if (!is_loan) blocks_.release(entry, size);
-  return size;
 }
 
 }  // namespace hostmap

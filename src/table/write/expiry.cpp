@@ -49,7 +49,7 @@ StatusCode ShardWriter::make_room_and_expire(const HashedKey& key, std::uint64_t
   effort.unfinished = false;
   if (chain_is_full_) return StatusCode::kFull;
   const std::uint64_t value_bytes = find(key).bytes().size();
-  if (!make_room(effort, new_entry_bytes(key.bytes.size(), value_bytes, end))) return StatusCode::kFull;
+  if (!make_room(effort, new_entry_bytes(key.bytes.size(), value_bytes, end), &key)) return StatusCode::kFull;
   const StatusCode code = try_expire(key, end);
   effort.unfinished = code == StatusCode::kFull && !chain_is_full_;
   return code;
@@ -108,11 +108,7 @@ bool ShardWriter::collect(unsigned buckets) {
 // Removes what has lapsed in a chain. Returns how many keys.
 unsigned ShardWriter::collect_in(EntryBucket* primary) {
   fresh(primary);
-  // Of a segment that was just split: what has moved may be in the old half, too.
-  const std::uint64_t number = number_in_segment(primary);
-  if (entries_.twin.published && lies_in(entries_.twin.from, primary) && number >= entries_.twin.progress) {
-    purge_bucket(entries_, number);
-  }
+  purge_before(primary);
   unsigned removed = 0;
   for (EntryBucket* bucket = primary; bucket != nullptr;) {
     EntryBucket* next = nullptr;
@@ -152,6 +148,7 @@ void ShardWriter::upkeep_without_rest(std::span<const std::byte> changed) {
 
 void ShardWriter::sweep_and_collect() {
   if (sweep(kSweptPerUpkeep)) return;
+  if (eviction_ != Eviction::kNone) evict_ahead();
   if (hand_.pause > 0) {
     --hand_.pause;
     return;

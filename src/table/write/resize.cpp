@@ -261,8 +261,10 @@ void ShardWriter::purge(PairBucket& old, PairBucket& /*half*/) noexcept {
 
 // Cells that are in the new half, too, have moved: that is changed only after this.
 void ShardWriter::purge(EntryBucket& old, EntryBucket& half) noexcept {
+  // Touched bits may differ.
   Contents<EntryBucket> moved;
   collect(&half, moved, [](std::uint64_t) { return true; });
+  for (unsigned i = 0; i < moved.count; ++i) moved.items[i] &= ~kCellTouched;
   std::sort(moved.items.begin(), moved.items.begin() + moved.count);
   bool changed = false;
   for (EntryBucket* bucket = &old; bucket != nullptr;) {
@@ -271,7 +273,8 @@ void ShardWriter::purge(EntryBucket& old, EntryBucket& half) noexcept {
       const std::uint64_t word = cell.load(kRelaxed);
       if (is_link(word)) {
         next = table_.at<EntryBucket>(cell_offset(word));
-      } else if (word != 0 && std::binary_search(moved.items.begin(), moved.items.begin() + moved.count, word)) {
+      } else if (word != 0 &&
+                 std::binary_search(moved.items.begin(), moved.items.begin() + moved.count, word & ~kCellTouched)) {
         cell.store(0, std::memory_order_release);  // [split.empty] release; pairs with [cell.load]
         changed = true;
       }
@@ -505,7 +508,16 @@ bool ShardWriter::resize_step(Form<Bucket>& form) {
   if (form.twin.to == 0) {
     if (halves > full) {
       if (postponed_ != 0 && !overdue) return false;
-      if (begin_split(form, overdue)) return true;
+      // In a full cache, the form that holds most does not grow: what is free is for the other one.
+      if (std::is_same_v<Bucket, PairBucket> && pool_.is_short() && pairs_hold_most()) return false;
+      const bool evicts = may_split_by_eviction<Bucket>();
+      const bool waits_for_slab = evicts && pool_.is_exhausted() && blocks_.evacuating();
+      if (!waits_for_slab && begin_split(form, overdue)) return true;
+      if (evicts) {
+        const Emptied emptied = evict_for_split();
+        if (emptied == Emptied::kSlab) begin_split(form, overdue);
+        if (emptied != Emptied::kNothing) return true;
+      }
       // Sparse slabs are emptied for it: a bucket that cannot be split would refuse keys while there is room elsewhere.
       if (blocks_.evacuating() || blocks_.begin_evacuation()) {
         evacuate(kMovedForASplit);

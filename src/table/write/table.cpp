@@ -229,6 +229,12 @@ void Table::wake_waiters() noexcept {
   }
 }
 
+void Table::set_eviction(Eviction policy) noexcept {
+  // relaxed: a number; nothing else is read because of it
+  header().eviction.store(static_cast<std::uint32_t>(policy), std::memory_order_relaxed);
+  for (const auto& shard : shards_) shard->set_eviction(policy);
+}
+
 void Table::close() noexcept {
   for (const auto& shard : shards_) shard->close();
 }

@@ -60,6 +60,9 @@ class Table {
   // Builds the hand-over summary. No worker runs any more; nothing grows from here on.
   std::vector<std::byte> make_summary();
 
+  // What this server does when memory is full. Before any worker runs; a restart begins with kNone.
+  void set_eviction(Eviction policy) noexcept;
+
   Region& region() noexcept { return region_; }
   // As of now: the server's user can change it at any time.
   std::uint64_t memory_limit() const noexcept { return budget_.limit(); }

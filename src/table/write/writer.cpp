@@ -165,6 +165,17 @@ ShardWriter::Found ShardWriter::find(const HashedKey& key) noexcept {
   return result;
 }
 
+void ShardWriter::touch(const HashedKey& key) noexcept {
+  if (eviction_ == Eviction::kNone) return;
+  if (key.is_word()) {
+    if (const PairPlace at = find_pair(fresh_pairs(key), key.word(), nullptr); at.bucket != nullptr) {
+      return touch_pair(*at.bucket, at.place);
+    }
+    if (!mixed()) return;
+  }
+  if (const EntryPlace at = find_entry(fresh_entries(key), key, nullptr); at.cell != nullptr) touch_cell(*at.cell);
+}
+
 std::uint64_t ShardWriter::entry_size(std::uint64_t cell) const noexcept {
   return entry_bytes(table_.at<Word>(cell_offset(cell))->load(kRelaxed));
 }
@@ -254,7 +265,7 @@ StatusCode ShardWriter::put_without_end(const HashedKey& key, std::span<const st
 StatusCode ShardWriter::make_room_and_put(const HashedKey& key, std::span<const std::byte> value, std::uint64_t end,
                                           Effort& effort) {
   effort.unfinished = false;
-  if (chain_is_full_ || !make_room(effort, new_entry_bytes(key.bytes.size(), value.size(), end))) {
+  if (chain_is_full_ || !make_room(effort, new_entry_bytes(key.bytes.size(), value.size(), end), &key)) {
     return StatusCode::kFull;
   }
   const StatusCode code = try_put(key, value, end);
@@ -266,7 +277,8 @@ StatusCode ShardWriter::make_room_and_append(const HashedKey& key, std::span<con
   effort.unfinished = false;
   const Found old = find(key);
   const std::uint64_t size = old.bytes_or_none().size() + more.size();
-  if (chain_is_full_ || !make_room(effort, new_entry_bytes(key.bytes.size(), size, old.end))) return StatusCode::kFull;
+  if (chain_is_full_ || !make_room(effort, new_entry_bytes(key.bytes.size(), size, old.end), &key))
+    return StatusCode::kFull;
   const StatusCode code = try_append(key, more);
   effort.unfinished = code == StatusCode::kFull && !chain_is_full_;
   return code;
@@ -280,6 +292,8 @@ StatusCode ShardWriter::put_pair(const HashedKey& key, std::uint64_t value) {
     intent_.seal({IntentKind::kValue, offset_of(&word), value});
     word.store(value, std::memory_order_release);  // [pair.value] release; pairs with [pair.check]
     changed(primary);
+    if (eviction_ != Eviction::kNone) [[unlikely]]
+      touch_pair(*at.bucket, at.place);
     return StatusCode::kOk;
   }
   EntryBucket* entry_primary = nullptr;
@@ -288,7 +302,7 @@ StatusCode ShardWriter::put_pair(const HashedKey& key, std::uint64_t value) {
     entry_primary = fresh_entries(key);
     entry = find_entry(entry_primary, key, nullptr);
   }
-  if (place.bucket == nullptr) place = link_pair_bucket(primary);
+  if (place.bucket == nullptr) place = find_room_for_pair(primary);
   if (place.bucket == nullptr) return StatusCode::kFull;
 
   PairBucket& bucket = *place.bucket;
@@ -392,6 +406,7 @@ StatusCode ShardWriter::put_entry(const HashedKey& key, std::span<const std::byt
       std::memcpy(&wanted, value.data(), sizeof wanted);
       intent_.seal({IntentKind::kValue, offset_of(&word), wanted});
       word.store(wanted, std::memory_order_release);  // [entry.value] release; pairs with [cell.check]
+      if (eviction_ != Eviction::kNone) touch_cell(*at.cell);
       return StatusCode::kOk;
     }
   }
@@ -469,7 +484,7 @@ StatusCode ShardWriter::commit_entry(const HashedKey& key, std::uint64_t entry, 
   StatusCode code = try_commit(key, entry, end);
   if (code == StatusCode::kOk) [[likely]]
     return code;
-  if (!chain_is_full_ && make_room(effort, sizeof(EntryBucket))) {
+  if (!chain_is_full_ && make_room(effort, sizeof(EntryBucket), &key)) {
     code = try_commit(key, entry, end);
     effort.unfinished = code == StatusCode::kFull && !chain_is_full_;
   }
@@ -482,7 +497,7 @@ StatusCode ShardWriter::try_commit(const HashedKey& key, std::uint64_t entry, st
   Word* free_cell = nullptr;
   EntryPlace old = find_entry(primary, key, &free_cell);
   Word* cell = old.cell != nullptr ? old.cell : free_cell;
-  if (cell == nullptr) cell = link_entry_bucket(primary);
+  if (cell == nullptr) cell = find_room_for_cell(primary, key);
   if (cell == nullptr) return StatusCode::kFull;
   PairPlace pair;
   PairBucket* pair_primary = nullptr;
@@ -497,6 +512,7 @@ StatusCode ShardWriter::try_commit(const HashedKey& key, std::uint64_t entry, st
     table_.at<Word>(entry + end_place(meta))->store(end != kNoEnd ? end : kNeverEnds, kRelaxed);
     if (end != kNoEnd && end != kNeverEnds) word |= kCellEnds;
   }
+  if (old.cell != nullptr && eviction_ != Eviction::kNone) word |= kCellTouched;
   const std::uint64_t old_size = old.cell != nullptr ? entry_size(old.word) : 0;
   if (pair.bucket == nullptr) {
     intent_.seal({IntentKind::kCell, offset_of(cell), word});

@@ -64,6 +64,10 @@ struct HashedKey {
 struct Effort {
   bool unfinished = false;  // the call ended at its limit: call again with the same effort
   bool begun = false;
+  // Of a large value in a cache: the slabs that are emptied for it.
+  std::uint64_t window = SlabPool::kNone;
+  std::uint64_t window_end = 0;
+  std::uint64_t segments = 0;    // of pairs that were given up for it
   std::uint64_t slabs_left = 0;  // that may be emptied for it: this bounds the request, however scattered the holes are
 };
 
@@ -105,6 +109,15 @@ class ShardWriter {
   bool sweep(unsigned buckets) noexcept;
   // When the hand has work next, as far as is known: a moment, or kNeverEnds.
   std::uint64_t next_end() const noexcept { return hand_.least_end; }
+  // Before any request: what is done when memory is full.
+  void set_eviction(Eviction policy) noexcept;
+  // The key of a request was read.
+  void touch(const HashedKey& key) noexcept;
+  // A key was read that a client has noted (layout/connection.hpp); whatever the note says.
+  void touch(std::uint64_t note) noexcept;
+  std::uint64_t evicted() const noexcept {
+    return stats_.evicted.load(std::memory_order_relaxed);  // relaxed: this thread's own
+  }
   // Upkeep while there are no requests: the same, then the hand's work, then a step of growth or shrinking. False: there is
   // none left.
   bool reclaim(unsigned buckets) {
@@ -393,7 +406,8 @@ class ShardWriter {
   void upkeep_without_rest(std::span<const std::byte> changed);
   void sweep_and_collect();
   void rest_if_idle() noexcept {
-    rests_ = swept_ && hand_.least_end == kNeverEnds && !hand_.walks && !wait_groups_.any();
+    rests_ =
+        swept_ && hand_.least_end == kNeverEnds && !hand_.walks && !wait_groups_.any() && eviction_ == Eviction::kNone;
   }
 
   // clear.cpp
@@ -408,6 +422,14 @@ class ShardWriter {
       if (number_in_segment(primary) >= form.twin.progress) purge_bucket(form, number_in_segment(primary));
     }
     return primary;
+  }
+  // Of a bucket that was just split: what has moved may be in the old half, too, until this.
+  template <typename Bucket>
+  void purge_before(Bucket* primary) noexcept {
+    Form<Bucket>& form = form_of(primary);
+    const std::uint64_t number = number_in_segment(primary);
+    if (form.twin.published && lies_in(form.twin.from, primary) && number >= form.twin.progress)
+      purge_bucket(form, number);
   }
   // After a bucket was changed.
   template <typename Bucket>
@@ -424,14 +446,46 @@ class ShardWriter {
   unsigned sweep(Form<Bucket>& form, unsigned buckets) noexcept;
 
   // compaction.cpp
-  bool make_room(Effort& effort, std::uint64_t bytes);
+  bool make_room(Effort& effort, std::uint64_t bytes, const HashedKey* spared = nullptr);
   template <typename Bucket>
   bool shrink_for_room(Form<Bucket>& form);
   template <typename Bucket>
   std::uint64_t segments_to_spare(const Form<Bucket>& form) const noexcept;
   void settle_blocks();
-  bool evacuate(unsigned entries);
+  bool evacuate(unsigned entries, const HashedKey* spared = nullptr);
+  EntryPlace place_of(std::uint64_t entry, EntryBucket*& primary);
   std::uint64_t move_entry(std::uint64_t entry, std::uint64_t to);
+  void move_to(EntryBucket* primary, const EntryPlace& at, std::uint64_t to);
+
+  // evict.cpp
+  //
+  // `spared`: the key of the present request, which is not evicted for it; null: it has none.
+  bool is_evictable(std::uint64_t cell, const HashedKey* spared) const noexcept;
+  void touch_pair(PairBucket& bucket, unsigned place) noexcept;
+  void touch_cell(Word& cell) noexcept;
+  void evict_cell(EntryBucket* primary, Word& cell) noexcept;
+  unsigned pass_hand_over(EntryBucket* primary, const HashedKey* spared) noexcept;
+  template <typename Enough>
+  unsigned evict_by_hand(unsigned chains, const HashedKey* spared, const Enough& enough) noexcept;
+  std::uint64_t kept_holes() const noexcept;
+  void evict_ahead() noexcept;
+  PairPlace evict_pair(PairBucket* primary, const HashedKey* spared) noexcept;
+  PairPlace find_room_for_pair(PairBucket* primary);
+  Word* find_room_for_cell(EntryBucket* primary, const HashedKey& key);
+  Word* evict_in_chain(EntryBucket* primary, const HashedKey& spared) noexcept;
+  bool evict_for(Effort& effort, std::uint64_t bytes, const HashedKey* spared);
+  enum class Emptied : std::uint8_t { kNothing, kPart, kSlab };
+  bool holes_abound() const noexcept;
+  bool pairs_hold_most() const noexcept;
+  Emptied empty_a_slab(unsigned entries, const HashedKey* spared);
+  Emptied evict_for_split();
+  bool evict_window(Effort& effort, std::uint64_t bytes, const HashedKey* spared);
+  bool empty_in_window(std::uint64_t slab, const HashedKey* spared);
+  bool halve_pairs(const HashedKey* spared);
+  std::uint64_t bytes_of_pairs() const noexcept { return pairs_.directory.segments() * kSlabBytes; }
+  template <typename Bucket>
+  bool may_split_by_eviction() const noexcept;
+  std::uint64_t evict_or_move(std::uint64_t entry, const HashedKey* spared);
 
   // resize.cpp
   // The pairs, or the cells of entries, of a chain or two.
@@ -530,10 +584,17 @@ class ShardWriter {
   bool chain_is_full_ = false;  // the last link…_bucket() failed for that, and not for lack of memory
   std::uint64_t fill_ = 0;
   bool swept_ = true;         // no bucket of this shard is older than fill_
-  bool rests_ = true;         // it is swept, no key has an end, and nobody waits for a change
+  bool rests_ = true;         // it is swept, no key has an end, nobody waits for a change, and none is evicted
   std::uint64_t moment_ = 0;  // when this request happens; 0: it has not asked yet
   Hand hand_;
   WaitGroups wait_groups_;
+  Eviction eviction_ = Eviction::kNone;
+  struct {
+    std::uint64_t fraction = 0;
+    unsigned bucket = 0;
+  } eviction_hand_;                // the chain that the hand of eviction comes to next
+  std::uint64_t next_window_ = 0;  // where the search for adjacent slabs continues
+  bool evicts_from_slab_ = false;  // the slab that is being emptied gives up what is not touched
 };
 
 }  // namespace hostmap

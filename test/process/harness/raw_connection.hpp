@@ -90,6 +90,7 @@ class RawConnection {
   std::byte* memory() const { return region_.data(); }
   std::uint64_t bytes() const { return region_.bytes(); }
   ConnectionHeader& header() const { return *region_.at<ConnectionHeader>(0); }
+  TouchPage& touch_page(std::uint32_t lane) { return *region_.at<TouchPage>(touch_page_offset(lane, lanes())); }
   ChannelControl& control(std::uint32_t channel = 0) const {
     return *region_.at<ChannelControl>(channel_control_offset(channel));
   }

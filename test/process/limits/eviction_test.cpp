@@ -1,0 +1,259 @@
+// A server that evicts: what its clients find, over shared memory and by message, and what cannot hurt it.
+#include <gtest/gtest.h>
+#include <string>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <vector>
+
+#include "layout/connection.hpp"
+#include "process/harness/raw_connection.hpp"
+#include "process/harness/server.hpp"
+#include "support/child.hpp"
+#include "table/cache_simulation.hpp"
+
+namespace hostmap::test {
+namespace {
+
+std::string key_of(std::uint64_t number) { return "key " + std::to_string(1'000'000'000 + number); }
+std::string text_of(std::uint64_t word) { return {reinterpret_cast<const char*>(&word), sizeof word}; }
+const std::string kValue(100, 'v');
+
+// Puts new keys until some were evicted. Returns how many keys the full cache holds.
+std::uint64_t fill(Server& server, Client& client) {
+  std::uint64_t next = 500'000'000;
+  while (server.stat("evicted") < 1000) {
+    for (int i = 0; i < 1000; ++i) EXPECT_TRUE(client.put_async(key_of(next++), kValue).ok());
+    EXPECT_TRUE(client.flush().ok());
+  }
+  return server.stat("entries");
+}
+
+struct HitCount {
+  std::uint64_t hits = 0;
+  std::uint64_t gets = 0;
+};
+
+// Many clients, each a process: each asks for keys of a trace of its own, and puts what it misses. The second half counts.
+HitCount ask(const Server& server, unsigned clients, std::uint64_t gets, const TraceSetup& setup) {
+  auto* const sums = static_cast<std::atomic<std::uint64_t>*>(
+      ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  std::vector<Child> children;
+  for (unsigned i = 0; i < clients; ++i) {
+    children.push_back(Child::fork([&, i] {
+      TraceSetup own = setup;
+      own.seed = i + 1;
+      Trace trace(own);
+      Client client = server.connect();
+      std::vector<std::byte> buffer(kValue.size());
+      for (std::uint64_t n = 0; n < gets / clients; ++n) {
+        const std::string key = key_of(trace.next());
+        const Result<std::size_t> found = client.get_into(key, buffer);
+        if (!found && !client.put(key, kValue).ok()) return 1;
+        if (2 * n < gets / clients) continue;
+        if (found) ++sums[0];
+        ++sums[1];
+      }
+      return 0;
+    }));
+  }
+  for (Child& child : children) EXPECT_EQ(child.wait(std::chrono::minutes(5)), kSuccess);
+  const HitCount count{sums[0], sums[1]};
+  ::munmap(sums, 4096);
+  return count;
+}
+
+class HitRatioOfServer : public ::testing::TestWithParam<unsigned> {};
+
+TEST_P(HitRatioOfServer, IsThatOfTheSimulation) {
+  const unsigned clients = GetParam();
+  for (const double exponent : {0.8, 1.0}) {
+    Server server({"10", "--memory", "4M", "--eviction", "clock"});
+    std::uint64_t capacity = 0;
+    {
+      Client client = server.connect();
+      capacity = fill(server, client);
+    }
+    constexpr std::uint64_t kGets = 400'000;
+    const TraceSetup setup{.exponent = exponent, .keys = capacity * 10};
+    const HitCount real = ask(server, clients, kGets, setup);
+    std::vector<Trace> traces;
+    for (unsigned i = 0; i < clients; ++i) {
+      TraceSetup own = setup;
+      own.seed = i + 1;
+      traces.emplace_back(own);
+    }
+    SimulatedClock clock(capacity);
+    SimulatedLru lru(capacity);
+    std::uint64_t hits[2] = {};
+    for (std::uint64_t n = 0; n < kGets; ++n) {
+      const std::uint64_t key = traces[n % clients].next();
+      const bool simulated = clock.ask(key);
+      const bool recent = lru.ask(key);
+      if (2 * n < kGets) continue;
+      hits[0] += simulated;
+      hits[1] += recent;
+    }
+    const double found = 100.0 * static_cast<double>(real.hits) / static_cast<double>(real.gets);
+    const double simulated = 200.0 * static_cast<double>(hits[0]) / kGets;
+    const double recent = 200.0 * static_cast<double>(hits[1]) / kGets;
+    std::printf("%u clients, exponent %.1f, %llu keys: hits %.2f %%, simulated %.2f, LRU %.2f\n", clients, exponent,
+                static_cast<unsigned long long>(capacity), found, simulated, recent);
+    EXPECT_NEAR(found, simulated, 2);
+    EXPECT_GT(found, recent - 1);
+    EXPECT_EQ(run({program("hostmap"), "--name", server.name(), "check"}).exit, kSuccess);
+    EXPECT_GE(server.stat("hits") + server.stat("misses"), kGets * 99 / 100);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Clients, HitRatioOfServer, ::testing::Values(1u, 4u, 64u));
+
+// Puts so many new keys that all that is not read would be gone.
+void flood(Client& client, std::uint64_t begin, std::uint64_t count) {
+  for (std::uint64_t i = begin; i < begin + count; ++i) ASSERT_TRUE(client.put_async(key_of(i), kValue).ok());
+  ASSERT_TRUE(client.flush().ok());
+}
+
+class ReadKeysStay : public ::testing::TestWithParam<std::tuple<Reads, const char*, const char*>> {};
+
+// Half of them entries, half pairs.
+std::string read_key(std::uint64_t number) { return number % 2 == 0 ? key_of(number) : text_of(number); }
+
+TEST_P(ReadKeysStay, WhileOthersAreEvicted) {
+  const auto [reads, workers, first_policy] = GetParam();
+  std::optional<Server> server;
+  server.emplace(std::vector<std::string>{"10", "--memory", "8M", "--eviction", first_policy, "--workers", workers});
+  Client reader = server->connect(kPatience, reads);
+  Client writer = server->connect();
+  constexpr std::uint64_t kRead = 200;
+  for (std::uint64_t i = 0; i < kRead; ++i) {
+    ASSERT_TRUE(reader.put(read_key(i), kValue.substr(0, 8)).ok());
+  }
+  if (std::string(first_policy) == "none") {
+    const std::string name = server->name();
+    server->kill();
+    server.emplace(std::vector<std::string>{"--eviction", "clock"}, ServerSetup{.name = name});
+  }
+  std::uint64_t lost = 0;
+  const std::uint64_t capacity = (std::uint64_t{8} << 20) / 150;
+  for (std::uint64_t round = 0; round < 100; ++round) {
+    flood(writer, 1'000'000 + round * capacity / 10, capacity / 10);
+    for (std::uint64_t i = 0; i < kRead; ++i) {
+      const Result<std::string> value = reader.get(read_key(i));
+      if (!value) {
+        ++lost;
+        ASSERT_TRUE(reader.put(read_key(i), kValue.substr(0, 8)).ok());
+      }
+    }
+  }
+  EXPECT_GT(server->stat("evicted"), 5 * capacity);
+  EXPECT_LT(lost, 100 * kRead / 100) << "more than one in a hundred reads found its key evicted";
+}
+
+INSTANTIATE_TEST_SUITE_P(Ways, ReadKeysStay,
+                         ::testing::Values(std::tuple(Reads::kDirect, "1", "clock"),
+                                           std::tuple(Reads::kRing, "1", "clock"),
+                                           std::tuple(Reads::kDirect, "4", "clock"),
+                                           std::tuple(Reads::kDirect, "1", "none")));
+
+TEST(Eviction, OnlyKeysWithAnEndAreEvictedIfThatIsThePolicy) {
+  Server server({"10", "--memory", "4M", "--eviction", "expiring"});
+  Client client = server.connect();
+  std::uint64_t kept = 0;
+  for (; kept < 5000; ++kept) ASSERT_TRUE(client.put(key_of(kept), kValue).ok());
+  for (std::uint64_t i = 0; i < 100'000; ++i) {
+    const Status status = client.put(key_of(1'000'000 + i), kValue, std::chrono::hours(1));
+    ASSERT_TRUE(status.ok()) << i << ": " << status.message();
+  }
+  EXPECT_GT(server.stat("evicted"), 50'000u);
+  for (std::uint64_t i = 0; i < kept; ++i) ASSERT_TRUE(client.exists(key_of(i)).ok()) << i;
+  // What has no end takes the place of what has one, and is refused when nothing of that is left.
+  Status status;
+  for (; status.ok(); ++kept) status = client.put(key_of(kept), kValue);
+  EXPECT_EQ(status.code(), StatusCode::kFull) << status.message();
+  EXPECT_GT(kept, 20'000u);
+  for (std::uint64_t i = 0; i + 1 < kept; ++i) ASSERT_TRUE(client.exists(key_of(i)).ok()) << i;
+}
+
+TEST(Eviction, WithoutAPolicyWritesAreRefused) {
+  Server server({"10", "--memory", "2M"});
+  Client client = server.connect();
+  Status status;
+  for (std::uint64_t i = 0; status.ok(); ++i) status = client.put(key_of(i), kValue);
+  EXPECT_EQ(status.code(), StatusCode::kFull);
+  EXPECT_EQ(server.stat("evicted"), 0u);
+}
+
+TEST(Eviction, AnUnknownPolicyIsRefused) {
+  const Ran ran = run({program("hostmap-server"), "--eviction", "lru"});
+  EXPECT_EQ(ran.exit, exited(2));
+  EXPECT_EQ(ran.errors,
+            "hostmap-server: --eviction lru is unknown; use none (refuse writes when memory is full), clock (remove "
+            "keys that "
+            "were not used lately) or expiring (only keys with a time to live)\n");
+}
+
+// What clients note is theirs to write.
+TEST(Eviction, FalseNotesHurtNobody) {
+  Server server({"10", "--memory", "4M", "--eviction", "clock"});
+  Client client = server.connect();
+  const auto hostile = RawConnection::connected(server.instance());
+  std::uint64_t random = 1;
+  for (int round = 0; round < 50; ++round) {
+    for (Word& word : hostile->touch_page(0).words) {
+      random = random * 6'364'136'223'846'793'005 + 1'442'695'040'888'963'407;
+      word.store(round % 2 == 0 ? random : random | kTouchOfPair | 7 << kTouchBucketShift);
+    }
+    for (std::uint64_t i = 0; i < 2000; ++i) {
+      ASSERT_TRUE(client.put_async(key_of(round * 2000ull + i), kValue).ok());
+      std::string word(8, 'w');
+      std::memcpy(word.data(), &random, 8);
+      random = random * 6'364'136'223'846'793'005 + 1'442'695'040'888'963'407;
+      ASSERT_TRUE(client.put_async(word, "12345678").ok());
+    }
+    ASSERT_TRUE(client.flush().ok());
+  }
+  EXPECT_GT(server.stat("evicted"), 10'000u);
+  EXPECT_EQ(server.stat("poisoned"), 0u);
+  EXPECT_EQ(run({program("hostmap"), "--name", server.name(), "check"}).exit, kSuccess);
+}
+
+// A server that is killed while it evicts continues; nothing that is there has another value than the one that was put.
+TEST(Eviction, AKilledServerContinues) {
+  for (const char* workers : {"1", "4"}) {
+    std::optional<Server> server;
+    server.emplace(std::vector<std::string>{"10", "--memory", "4M", "--eviction", "clock", "--workers", workers});
+    const std::string name = server->name();
+    Client client = server->connect();
+    std::uint64_t next = 0;
+    const auto value_of = [](std::uint64_t i) {
+      return std::string(20 + i * 7919 % 3000, static_cast<char>('a' + i % 26));
+    };
+    for (int round = 0; round < 6; ++round) {
+      Child writer = Child::fork([&] {
+        Client own = server->connect();
+        for (std::uint64_t i = next;; ++i) {
+          if (!own.put_async(key_of(i), value_of(i)).ok()) return 1;
+        }
+      });
+      ::usleep(200'000);
+      server->kill();
+      writer.kill_and_wait();
+      server.emplace(std::vector<std::string>{"--eviction", "clock"}, ServerSetup{.name = name});
+      EXPECT_EQ(run({program("hostmap"), "--name", name, "check"}).exit, kSuccess);
+      std::uint64_t there = 0;
+      for (std::uint64_t i = next; i < next + 200'000; ++i) {
+        const Result<std::string> value = client.get(key_of(i));
+        if (!value) continue;
+        ++there;
+        ASSERT_EQ(*value, value_of(i)) << i;
+      }
+      EXPECT_GT(there, 100u);
+      next += 1'000'000;
+      ASSERT_TRUE(client.put("after", "a restart").ok());
+    }
+    EXPECT_GT(server->stat("evicted"), 1000u);
+  }
+}
+
+}  // namespace
+}  // namespace hostmap::test

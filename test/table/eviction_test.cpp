@@ -1,0 +1,175 @@
+// A cache that is full evicts: what it keeps, and that it never refuses what fits.
+#include <gtest/gtest.h>
+
+#include "cache_simulation.hpp"
+#include "table_fixture.hpp"
+
+namespace hostmap::test {
+namespace {
+
+class EvictionTest : public ::testing::Test {
+ protected:
+  void make(std::uint64_t memory, Eviction policy = Eviction::kClock, std::uint32_t shards = 1) {
+    cache_.emplace(TableSetup{.buckets = 10, .memory = memory, .shards = shards});
+    cache_->table().set_eviction(policy);
+  }
+  bool get(std::string_view key) {
+    std::uint32_t shard;
+    const HashedKey hashed = cache_->table().hash(bytes_of(key), shard);
+    ShardWriter& writer = cache_->table().shard(shard);
+    writer.begin_request();
+    if (!writer.find(hashed).found) return false;
+    writer.touch(hashed);
+    return true;
+  }
+  std::uint64_t sum(Word LaneStats::*counter) {
+    std::uint64_t sum = 0;
+    for (std::uint32_t i = 0; i < cache_->table().shard_count(); ++i) {
+      sum += (cache_->header().lane_stats[i].*counter).load();
+    }
+    return sum;
+  }
+  std::uint64_t evicted() { return sum(&LaneStats::evicted); }
+  // Like a census: what the writers count is what the table holds.
+  void expect_whole() {
+    const std::uint64_t pairs = sum(&LaneStats::pair_keys);
+    const std::uint64_t entries = sum(&LaneStats::entry_keys);
+    cache_->restart();
+    std::vector<std::size_t> lost;
+    cache_->table().begin_restart();
+    for (std::uint32_t i = 0; i < cache_->table().shard_count(); ++i) cache_->table().shard(i).complete_resize();
+    EXPECT_EQ(cache_->table().rebuild({}, lost), 0u);
+    EXPECT_EQ(sum(&LaneStats::pair_keys), pairs);
+    EXPECT_EQ(sum(&LaneStats::entry_keys), entries);
+  }
+
+  std::optional<TestTable> cache_;
+};
+
+struct Ratios {
+  double cache = 0;
+  double rule = 0;
+  double lru = 0;
+};
+
+// Asks for keys of a trace, and adds those that are missing. The first half fills the cache.
+class HitRatio : public EvictionTest, public ::testing::WithParamInterface<TraceSetup> {
+ protected:
+  template <typename Rule, typename Key>
+  Ratios measure(const Key& key_of, const std::string& value) {
+    constexpr std::uint64_t kAsked = 400'000;
+    // The capacity is what the cache holds when it is full.
+    for (std::uint64_t i = 0; evicted() < 5'000; ++i) {
+      if (cache_->put(key_of(std::uint64_t{1} << 50 | i), value) != StatusCode::kOk) ADD_FAILURE() << "refused";
+      if (i > 10'000'000) ADD_FAILURE() << "never full";
+    }
+    const std::uint64_t capacity = cache_->keys();
+    TraceSetup setup = GetParam();
+    setup.keys = capacity * 10;
+    if (setup.drift != 0) setup.drift = 20;
+    Trace trace(setup);
+    Rule rule(capacity);
+    SimulatedLru lru(capacity);
+    std::uint64_t hits[3] = {};
+    for (std::uint64_t i = 0; i < 2 * kAsked; ++i) {
+      const std::uint64_t key = trace.next();
+      const bool hit = get(key_of(key));
+      if (!hit && cache_->put(key_of(key), value) != StatusCode::kOk) ADD_FAILURE() << "refused";
+      const bool simulated = rule.ask(key);
+      const bool recent = lru.ask(key);
+      if (i < kAsked) continue;
+      hits[0] += hit;
+      hits[1] += simulated;
+      hits[2] += recent;
+    }
+    const auto percent = [&](std::uint64_t count) { return 100.0 * static_cast<double>(count) / kAsked; };
+    const Ratios ratios{percent(hits[0]), percent(hits[1]), percent(hits[2])};
+    std::printf("%zu keys of %s, exponent %.1f%s%s%s: hits %.2f %%, simulated %.2f, LRU %.2f\n",
+                static_cast<std::size_t>(capacity), value.size() == 8 ? "pairs" : "entries", setup.exponent,
+                setup.drift != 0 ? ", drift" : "", setup.scan != 0 ? ", scans" : "", setup.once != 0 ? ", once" : "",
+                ratios.cache, ratios.rule, ratios.lru);
+    return ratios;
+  }
+};
+
+TEST_P(HitRatio, OfEntriesIsThatOfTheSimulation) {
+  make(std::uint64_t{4} << 20);
+  const Ratios ratios =
+      measure<SimulatedClock>([](std::uint64_t key) { return "entry " + std::to_string(key); }, std::string(100, 'v'));
+  EXPECT_NEAR(ratios.cache, ratios.rule, 2);
+  EXPECT_GT(ratios.cache, ratios.lru - 1);
+  expect_whole();
+}
+
+TEST_P(HitRatio, OfPairsIsThatOfTheSimulation) {
+  make(std::uint64_t{1} << 20);
+  const Ratios ratios = measure<SimulatedPlaces>([](std::uint64_t key) { return text_of(key); }, std::string(8, 'v'));
+  EXPECT_NEAR(ratios.cache, ratios.rule, 2);
+  EXPECT_GT(ratios.cache, ratios.lru - 1);
+  expect_whole();
+}
+
+INSTANTIATE_TEST_SUITE_P(Traces, HitRatio,
+                         ::testing::Values(TraceSetup{.exponent = 0.8}, TraceSetup{.exponent = 1.0},
+                                           TraceSetup{.exponent = 0.8, .drift = 1},
+                                           TraceSetup{.exponent = 1.0, .drift = 1},
+                                           TraceSetup{.exponent = 0.8, .scan = 4},
+                                           TraceSetup{.exponent = 1.0, .once = 4}));
+
+// Sizes that shift, back and forth: nothing is refused, and there is room for nearly as much as in a fresh cache.
+class ShiftingSizes : public EvictionTest,
+                      public ::testing::WithParamInterface<std::tuple<std::size_t, std::size_t, std::uint32_t>> {
+ protected:
+  static constexpr std::uint64_t kMemory = std::uint64_t{32} << 20;
+  std::uint64_t fill(std::uint64_t begin, std::size_t value_bytes) {
+    const std::string value(value_bytes, 'v');
+    const std::uint64_t count = 2 * kMemory / (value_bytes + 40);
+    const auto key_of = [&](std::uint64_t i) { return value_bytes == 8 ? text_of(i) : "key " + std::to_string(i); };
+    for (std::uint64_t i = begin; i < begin + count; ++i) {
+      const StatusCode code = cache_->put(key_of(i), value);
+      if (code != StatusCode::kOk) {
+        ADD_FAILURE() << "refused " << i - begin << " of " << count << " values of " << value_bytes;
+        break;
+      }
+    }
+    if (value_bytes == 8) return sum(&LaneStats::pair_keys);
+    std::uint64_t present = 0;
+    const TableReader reader = cache_->reader();
+    for (std::uint64_t i = begin; i < begin + count; ++i) {
+      if (reader.get(bytes_of(key_of(i)), ValueTarget::none()).outcome == ReadOutcome::kHit) ++present;
+    }
+    return present;
+  }
+};
+
+TEST_P(ShiftingSizes, AreNeverRefused) {
+  const auto [first, second, shards] = GetParam();
+  make(kMemory, Eviction::kClock, shards);
+  const std::uint64_t fresh_second = fill(1'000'000'000, second);
+  make(kMemory, Eviction::kClock, shards);
+  const std::uint64_t fresh_first = fill(1'000'000'000, first);
+  const std::uint64_t then_second = fill(2'000'000'000, second);
+  const std::uint64_t then_first = fill(3'000'000'000, first);
+  std::printf("%zu, then %zu, then %zu bytes: %.3f, then %.3f of a fresh cache\n", first, second, first,
+              static_cast<double>(then_second) / static_cast<double>(fresh_second),
+              static_cast<double>(then_first) / static_cast<double>(fresh_first));
+  // Pairs and entries share the memory half and half.
+  const std::uint64_t parts = (first == 8) != (second == 8) ? 20 : 10;
+  EXPECT_GE(then_second * parts, fresh_second * 9);
+  EXPECT_GE(then_first * parts, fresh_first * 9);
+  expect_whole();
+}
+
+INSTANTIATE_TEST_SUITE_P(Sizes, ShiftingSizes,
+                         ::testing::Combine(::testing::Values(8, 100, 1000), ::testing::Values(8, 100, 10'000),
+                                            ::testing::Values(1u, 4u)));
+// Adjacent slabs must not belong to several lanes.
+INSTANTIATE_TEST_SUITE_P(LongValues, ShiftingSizes,
+                         ::testing::Combine(::testing::Values(100, 10'000), ::testing::Values(50'000),
+                                            ::testing::Values(1u)));
+INSTANTIATE_TEST_SUITE_P(VeryLongValues, ShiftingSizes,
+                         ::testing::Combine(::testing::Values(10'000, 50'000), ::testing::Values(1'000'000),
+                                            ::testing::Values(1u)));
+
+}  // namespace
+}  // namespace hostmap::test
