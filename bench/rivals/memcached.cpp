@@ -24,15 +24,6 @@ constexpr std::string_view kMemory = "1024";
 constexpr int kLeastHashPower = 12;
 constexpr int kGreatestHashPower = 32;
 
-std::vector<std::string> server_arguments(const std::string& socket, std::uint64_t entries) {
-  const int hash_power = std::clamp(static_cast<int>(std::bit_width(entries)), kLeastHashPower, kGreatestHashPower);
-  std::vector<std::string> arguments{
-      "-s", socket, "-t", "1", "-M", "-m", std::string(kMemory), "-o", fmt::format("hashpower={}", hash_power)};
-  // As root it wants to be told which user to become.
-  if (geteuid() == 0) arguments.insert(arguments.end(), {"-u", "root"});
-  return arguments;
-}
-
 const char* chars_of(std::span<const std::byte> bytes) { return reinterpret_cast<const char*>(bytes.data()); }
 
 struct Free {
@@ -42,8 +33,18 @@ struct Free {
 }  // namespace
 
 MemcachedServer::MemcachedServer(std::uint64_t entries, std::optional<int> cpu) {
+  const int hash_power = std::clamp(static_cast<int>(std::bit_width(entries)), kLeastHashPower, kGreatestHashPower);
+  start({"-M", "-m", std::string(kMemory), "-o", fmt::format("hashpower={}", hash_power)}, cpu);
+}
+
+MemcachedServer::MemcachedServer(Cache cache) { start({"-m", std::to_string(cache.mebibytes)}, {}); }
+
+void MemcachedServer::start(std::vector<std::string> arguments, std::optional<int> cpu) {
+  arguments.insert(arguments.end(), {"-s", socket(), "-t", "1"});
+  // As root it wants to be told which user to become.
+  if (geteuid() == 0) arguments.insert(arguments.end(), {"-u", "root"});
   server_ = std::make_unique<Child>(Command{.program = "/usr/bin/memcached",
-                                            .arguments = server_arguments(socket(), entries),
+                                            .arguments = std::move(arguments),
                                             .cpu = cpu,
                                             .signal_when_parent_dies = SIGTERM});
   for (const auto end = Clock::now() + 10s; !std::filesystem::exists(socket());) {

@@ -13,6 +13,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "harness/process.hpp"
 
@@ -25,6 +26,8 @@ class MemcachedServer {
   /// Starts memcached for so many entries, bound to a CPU if one is given, with a socket in a temporary folder of its
   /// own; returns when it answers.
   explicit MemcachedServer(std::uint64_t entries, std::optional<int> cpu = {});
+  /// The same as a cache of so many MiB, which evicts.
+  static MemcachedServer cache(std::uint64_t mebibytes) { return MemcachedServer(Cache{mebibytes}); }
   ~MemcachedServer();
   MemcachedServer(const MemcachedServer&) = delete;
   MemcachedServer& operator=(const MemcachedServer&) = delete;
@@ -32,6 +35,12 @@ class MemcachedServer {
   [[nodiscard]] std::string socket() const { return folder_.path() / "memcached.sock"; }
 
  private:
+  struct Cache {
+    std::uint64_t mebibytes;
+  };
+  explicit MemcachedServer(Cache cache);
+  void start(std::vector<std::string> arguments, std::optional<int> cpu);
+
   TemporaryFolder folder_;
   std::unique_ptr<Child> server_;
 };

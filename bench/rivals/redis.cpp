@@ -31,13 +31,18 @@ void check_stored(const Reply& reply) {
 
 }  // namespace
 
-RedisServer::RedisServer(std::optional<int> cpu) {
-  server_ = std::make_unique<Child>(
-      Command{.program = "/usr/bin/redis-server",
-              .arguments = {"--port", "0", "--unixsocket", socket(), "--save", "", "--appendonly", "no", "--dir",
-                            folder_.path().string(), "--logfile", (folder_.path() / "log").string()},
-              .cpu = cpu,
-              .signal_when_parent_dies = SIGTERM});
+RedisServer::RedisServer(std::optional<int> cpu, const std::vector<std::string>& more) {
+  std::vector<std::string> arguments{"--port",       "0",
+                                     "--unixsocket", socket(),
+                                     "--save",       "",
+                                     "--appendonly", "no",
+                                     "--dir",        folder_.path().string(),
+                                     "--logfile",    (folder_.path() / "log").string()};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  server_ = std::make_unique<Child>(Command{.program = "/usr/bin/redis-server",
+                                            .arguments = std::move(arguments),
+                                            .cpu = cpu,
+                                            .signal_when_parent_dies = SIGTERM});
   for (const auto end = Clock::now() + 10s; !std::filesystem::exists(socket());) {
     if (Clock::now() > end)
       throw std::runtime_error("redis-server does not answer; is the package redis-server installed?");

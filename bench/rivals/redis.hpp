@@ -11,6 +11,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "harness/process.hpp"
 
@@ -19,8 +20,8 @@ namespace hostmap::bench {
 class RedisServer {
  public:
   /// Starts redis-server, bound to a CPU if one is given, with a socket in a temporary folder of its own; returns when
-  /// it answers.
-  explicit RedisServer(std::optional<int> cpu = {});
+  /// it answers. `more`: further options.
+  explicit RedisServer(std::optional<int> cpu = {}, const std::vector<std::string>& more = {});
   ~RedisServer();
   RedisServer(const RedisServer&) = delete;
   RedisServer& operator=(const RedisServer&) = delete;

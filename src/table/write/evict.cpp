@@ -126,7 +126,7 @@ unsigned ShardWriter::pass_hand_over(EntryBucket* primary, const HashedKey* spar
   return removed;
 }
 
-// Walks over at most `chains` chains, until `enough()`; one after a removal at least. Returns how many keys it has removed.
+// Walks over at most `chains` chains, until enough(removed). Returns how many keys it has removed.
 template <typename Enough>
 unsigned ShardWriter::evict_by_hand(unsigned chains, const HashedKey* spared, const Enough& enough) noexcept {
   unsigned removed = 0;
