@@ -45,8 +45,8 @@ file(GLOB server_program_parts CONFIGURE_DEPENDS apps/hostmap_server/*.cpp apps/
 foreach(part IN ITEMS intents guards)
   set(program "hostmap-server-without-${part}")
   string(TOUPPER "HOSTMAP_WITHOUT_${part}" without)
-  add_executable(${program} apps/hostmap_server.cpp ${server_program_parts} ${server_sources} ${client_sources}
-                 "${commit_source}")
+  add_executable(${program} apps/hostmap_server.cpp ${server_program_parts} ${server_sources} ${dump_sources}
+                 ${client_sources} "${commit_source}")
   add_dependencies(${program} hostmap_commit)
   set_target_properties(${program} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}")
   target_include_directories(${program} PRIVATE apps src include)

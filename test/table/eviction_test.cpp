@@ -171,5 +171,36 @@ INSTANTIATE_TEST_SUITE_P(VeryLongValues, ShiftingSizes,
                          ::testing::Combine(::testing::Values(10'000, 50'000), ::testing::Values(1'000'000),
                                             ::testing::Values(1u)));
 
+// Sizes at random, of many classes, in small caches, also one whose reserve a kill has left short: nothing is refused.
+class ManySizes : public EvictionTest,
+                  public ::testing::WithParamInterface<std::tuple<std::uint64_t, std::uint32_t, std::size_t>> {};
+
+TEST_P(ManySizes, AreNeverRefused) {
+  const auto [mebibytes, shards, largest] = GetParam();
+  make(mebibytes << 20, Eviction::kClock, shards);
+  std::mt19937_64 random(mebibytes * 100 + shards);
+  const auto size_up_to = [&](std::size_t most) { return static_cast<std::size_t>(random() % most); };
+  std::uint64_t refused = 0;
+  for (std::uint64_t i = 0; i < 60'000; ++i) {
+    // For some time only small ones, then only large ones, then all.
+    const std::size_t size = i / 5'000 % 3 == 0   ? size_up_to(100)
+                             : i / 5'000 % 3 == 1 ? largest / 2 + size_up_to(largest / 2)
+                                                  : size_up_to(largest);
+    const std::string key = random() % 4 == 0 ? text_of(random()) : "key " + std::to_string(random() % 100'000);
+    if (cache_->put(key, std::string(size, 'v')) != StatusCode::kOk) ++refused;
+    if (i % 20'000 == 10'000) {
+      expect_whole();
+      cache_->table().set_eviction(Eviction::kClock);
+    }
+  }
+  EXPECT_EQ(refused, 0u);
+  EXPECT_GT(evicted(), 1000u);
+  expect_whole();
+}
+
+INSTANTIATE_TEST_SUITE_P(Small, ManySizes,
+                         ::testing::Combine(::testing::Values(4, 16), ::testing::Values(1u, 4u),
+                                            ::testing::Values(std::size_t{3000}, std::size_t{10'000})));
+
 }  // namespace
 }  // namespace hostmap::test

@@ -964,16 +964,19 @@ unsigned BlockAllocator::sparsest_class() const noexcept {
   return sparsest;
 }
 
-unsigned BlockAllocator::largest_class() const noexcept {
-  return static_cast<unsigned>(std::max_element(owned_, owned_ + kSizeClasses) - owned_);
-}
-
 // A sparse one, or else the next one in the arena.
-bool BlockAllocator::begin_emptying_largest_class() noexcept {
+bool BlockAllocator::begin_emptying_any() noexcept {
   constexpr std::size_t kMostLooks = 32;
-  const unsigned largest = largest_class();
-  if (owned_[largest] == 0) return false;
-  const std::vector<Slab*>& partial = partial_[largest];
+  const auto by_holes = [this](unsigned one, unsigned other) {
+    return std::pair(free_blocks_[one] * class_bytes(one), owned_[one]) <
+           std::pair(free_blocks_[other] * class_bytes(other), owned_[other]);
+  };
+  unsigned chosen_class = 0;
+  for (unsigned size_class = 1; size_class < kSizeClasses; ++size_class) {
+    if (by_holes(chosen_class, size_class)) chosen_class = size_class;
+  }
+  if (owned_[chosen_class] == 0) return false;
+  const std::vector<Slab*>& partial = partial_[chosen_class];
   Slab* chosen = nullptr;
   for (std::size_t look = 0; look < std::min(kMostLooks, partial.size()); ++look) {
     Slab* slab = partial[next_candidate_++ % partial.size()];
@@ -985,7 +988,7 @@ bool BlockAllocator::begin_emptying_largest_class() noexcept {
     while (chosen == nullptr) {
       next_full_ = next_full_ + 1 < slabs_.size() ? next_full_ + 1 : 0;
       Slab* const slab = slabs_[next_full_].get();
-      if (slab != nullptr && slab->block_class == largest) chosen = slab;
+      if (slab != nullptr && slab->block_class == chosen_class) chosen = slab;
     }
   }
   set_evacuated(chosen, false);

@@ -327,8 +327,8 @@ class BlockAllocator {
   // Is there a free block for an entry of so many bytes, or a free overflow bucket, without another slab?
   bool has_room(std::uint64_t bytes) const noexcept { return !partial_[size_class(bytes)].empty(); }
   bool has_overflow(SlabKind kind) const noexcept { return !partial_[class_of_kind(kind)].empty(); }
-  // Begins to empty a slab of the class that has most. False: no class has one.
-  bool begin_emptying_largest_class() noexcept;
+  // Begins to empty a slab of entries, of the class with most holes, or else of the largest one. False: there is none.
+  bool begin_emptying_any() noexcept;
   // Begins to empty this slab of entries, which is the shard's.
   void begin_emptying(std::uint64_t slab) noexcept;
   // A free block that needs no other slab. 0: there is none.
@@ -406,7 +406,6 @@ class BlockAllocator {
   void unlist(Slab& slab) noexcept;
   void discard(Slab& slab) noexcept;
   unsigned sparsest_class() const noexcept;
-  unsigned largest_class() const noexcept;
 
   SlabPool& pool_;
   LaneStats& stats_;
@@ -416,7 +415,7 @@ class BlockAllocator {
   std::uint64_t free_blocks_[kBlockClasses] = {};
   std::uint64_t free_bytes_ = 0;    // in those of the size classes
   std::size_t next_candidate_ = 0;  // where begin_evacuation() continues its search
-  std::size_t next_full_ = 0;       // likewise begin_emptying_largest_class()
+  std::size_t next_full_ = 0;       // likewise begin_emptying_any()
   Slab* evacuated_ = nullptr;       // not listed
   bool into_larger_ = false;        // it is a slab of the reserve: its entries may move to larger blocks
   bool unsettled_ = false;

@@ -54,7 +54,10 @@ bool ShardWriter::evacuate(unsigned entries, const HashedKey* spared) {
       blocks_.end_evacuation();
       return true;
     }
-    bytes += evicts_from_slab_ ? evict_or_move(entry, spared) : move_entry(entry, 0);
+    std::uint64_t moved = evicts_from_slab_ ? 0 : move_entry(entry, 0);
+    // One that lies in a larger block may find no other of its own size.
+    if (moved == 0 && eviction_ != Eviction::kNone) moved = evict_or_move(entry, spared);
+    bytes += moved;
   }
   return false;
 }

@@ -266,14 +266,18 @@ bool ShardWriter::evict_for(Effort& effort, std::uint64_t bytes, const HashedKey
   constexpr unsigned kMostVictims = 64;
   constexpr unsigned kMostChains = 512;
   constexpr unsigned kMovedEntries = 256;
-  constexpr std::uint64_t kMostSlabs = 4;  // another lane may take what was emptied
+  constexpr std::uint64_t kMostSlabs = 4;  // another lane, or the reserve, may take what was emptied
   if (!effort.begun) {
     effort.begun = true;
-    effort.slabs_left = kMostSlabs;
+    effort.slabs_left = kMostSlabs + header_.shard_count;
   }
   if (effort.slabs_left == 0) return false;
   if (!pairs_hold_most() && !holes_abound()) {
-    const auto enough = [&](unsigned removed) { return removed >= kMostVictims || blocks_.has_room(bytes); };
+    // If it has a block already, what it lacks is an overflow bucket, which needs a slab.
+    const bool wants_block = !blocks_.has_room(bytes);
+    const auto enough = [&](unsigned removed) {
+      return removed >= kMostVictims || (wants_block && blocks_.has_room(bytes));
+    };
     if (evict_by_hand(kMostChains, spared, enough) != 0) return true;
   }
   const Emptied emptied = empty_a_slab(kMovedEntries, spared);
@@ -293,14 +297,14 @@ bool ShardWriter::pairs_hold_most() const noexcept {
   return eviction_ == Eviction::kClock && bytes_of_pairs() > stats_.entry_bytes.load(kRelaxed);
 }
 
-// Takes a slab from what holds most, in steps of some entries: its holes are filled with entries of another slab of their size; if
-// there are too few, entries of the size that holds most are evicted.
+// Takes a slab from what holds most, in steps of some entries: entries move from it into the holes of their size; if there are too
+// few, they are evicted.
 ShardWriter::Emptied ShardWriter::empty_a_slab(unsigned entries, const HashedKey* spared) {
   if (!blocks_.evacuating()) {
     const bool of_pairs = pairs_hold_most();
     if (of_pairs && halve_pairs(spared)) return Emptied::kSlab;
     if (!holes_abound() || !blocks_.begin_evacuation()) {
-      if (!blocks_.begin_emptying_largest_class()) {
+      if (!blocks_.begin_emptying_any()) {
         return !of_pairs && halve_pairs(spared) ? Emptied::kSlab : Emptied::kNothing;
       }
       evicts_from_slab_ = true;
@@ -429,7 +433,9 @@ std::uint64_t ShardWriter::evict_or_move(std::uint64_t entry, const HashedKey* s
     return 0;
   }
   const std::uint64_t size = entry_size(at.word);
-  if (const std::uint64_t to = blocks_.allocate_in_hole(size); to != 0) {
+  std::uint64_t to = blocks_.allocate_in_hole(size);
+  if (to == 0 && !may_go) to = blocks_.allocate_in_larger(size);
+  if (to != 0) {
     move_to(primary, {at.cell, at.word & ~kCellTouched}, to);
     blocks_.release(entry, size);
     return size;

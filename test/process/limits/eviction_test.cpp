@@ -170,7 +170,7 @@ TEST(Eviction, OnlyKeysWithAnEndAreEvictedIfThatIsThePolicy) {
   Status status;
   for (; status.ok(); ++kept) status = client.put(key_of(kept), kValue);
   EXPECT_EQ(status.code(), StatusCode::kFull) << status.message();
-  EXPECT_GT(kept, 20'000u);
+  EXPECT_GT(kept, 20'000u) << server.stat("expiring") << " keys with an end are left";
   for (std::uint64_t i = 0; i + 1 < kept; ++i) ASSERT_TRUE(client.exists(key_of(i)).ok()) << i;
 }
 
@@ -249,7 +249,8 @@ TEST(Eviction, AKilledServerContinues) {
       }
       EXPECT_GT(there, 100u);
       next += 1'000'000;
-      ASSERT_TRUE(client.put("after", "a restart").ok());
+      const Status after = client.put("after", "a restart");
+      ASSERT_TRUE(after.ok()) << after.message();
     }
     EXPECT_GT(server->stat("evicted"), 1000u);
   }
