@@ -130,7 +130,7 @@ class Loading {
 }  // namespace
 
 Status load_dump(Table& table, const CheckedOptions& options, const Log& log) {
-  const Status status = Loading(table, options, log).run();
+  Status status = Loading(table, options, log).run();
   if (status.ok()) return status;
   return {status.code(), "--load " + options.load + ": " + std::string(status.message())};
 }
