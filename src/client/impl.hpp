@@ -183,7 +183,7 @@ struct Client::Impl {
                      const Look& look) noexcept;
   Status release(const Bytes& key, std::uint64_t number, StatusCode failure) noexcept;
   bool differs(const Bytes& key, const std::optional<Bytes>& known, Deadline& limit,
-               Result<std::optional<std::string>>& result, std::uint64_t& end, bool first = false) noexcept;
+               Result<std::optional<std::string>>& result, std::uint64_t& end, bool once = false) noexcept;
   Result<std::size_t> entry_into(std::span<const std::byte> key, std::span<std::byte> buffer) noexcept;
   Result<std::uint64_t> read_by_ring(Session& session, const Bytes& key, const ValueTarget& target, std::uint64_t* end,
                                      Deadline& deadline) noexcept;

@@ -59,8 +59,7 @@ Status Watch::begin(const Bytes& key, Deadline& limit) noexcept {
   }
   return {StatusCode::kPermission,
           "this client is read_only and cannot register to be woken; connect another one to wait, or read again from "
-          "time to "
-          "time"};
+          "time to time"};
 }
 
 Watch::~Watch() {
@@ -119,14 +118,14 @@ bool Watch::is_valid() const noexcept {
 
 // Reads the value of `key`. True: it is another one than `known`, or the read failed: `result` says.
 bool Client::Impl::differs(const Bytes& key, const std::optional<Bytes>& known, Deadline& limit,
-                           Result<std::optional<std::string>>& result, std::uint64_t& end, bool first) noexcept {
+                           Result<std::optional<std::string>>& result, std::uint64_t& end, bool once) noexcept {
   std::string value;
   end = kNoEnd;
-  // A look takes the time of a get, if the server is to be asked: none would be left of a timeout of zero.
-  Deadline part = first ? deadline() : part_of(limit);
+  // A get by ring takes some time: none would be left of a timeout of zero, which looks once.
+  Deadline part = once ? deadline() : part_of(limit);
   const Result<std::uint64_t> size = read_within(part, key, ValueTarget::string(value), &end);
   if (!size && !(size.status() == StatusCode::kNotFound)) {
-    if (size.status() == StatusCode::kTimeout && !first) return false;
+    if (size.status() == StatusCode::kTimeout && !once) return false;
     result = size.status();
     return true;
   }

@@ -44,10 +44,13 @@ void ShardWriter::touch_pair(PairBucket& bucket, unsigned place) noexcept {
   if ((link & pair_touched(place)) == 0) bucket.link.store(link | pair_touched(place), kRelaxed);
 }
 
-void ShardWriter::touch_cell(Word& cell) noexcept {
-  const std::uint64_t word = cell.load(kRelaxed);
+void ShardWriter::touch_cell(Word& cell) noexcept { set_touched(cell, true); }
+
+void ShardWriter::set_touched(Word& cell, bool touched) noexcept {
+  const std::uint64_t before = cell.load(kRelaxed);
+  const std::uint64_t after = touched ? before | kCellTouched : before & ~kCellTouched;
   // [cell.touch] release; pairs with [cell.load]: the entry is the same
-  if ((word & kCellTouched) == 0) cell.store(word | kCellTouched, std::memory_order_release);
+  if (after != before) cell.store(after, std::memory_order_release);
 }
 
 void ShardWriter::touch(std::uint64_t note) noexcept {
@@ -114,8 +117,7 @@ unsigned ShardWriter::pass_hand_over(EntryBucket* primary, const HashedKey* spar
       if (is_link(word)) {
         next = table_.at<EntryBucket>(cell_offset(word));
       } else if ((word & kCellTouched) != 0) {
-        // [cell.touch] release; pairs with [cell.load]: the entry is the same
-        cell.store(word & ~kCellTouched, std::memory_order_release);
+        set_touched(cell, false);
       } else if (is_evictable(word, spared)) {
         evict_cell(primary, cell);
         ++removed;
@@ -252,8 +254,7 @@ Word* ShardWriter::evict_in_chain(EntryBucket* primary, const HashedKey& spared)
       victim = &cell;
       break;
     }
-    // [cell.touch] release; pairs with [cell.load]: the entry is the same
-    cell.store(word & ~kCellTouched, std::memory_order_release);
+    set_touched(cell, false);
   }
   evict_cell(primary, *victim);
   return victim;

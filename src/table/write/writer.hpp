@@ -463,6 +463,7 @@ class ShardWriter {
   bool is_evictable(std::uint64_t cell, const HashedKey* spared) const noexcept;
   void touch_pair(PairBucket& bucket, unsigned place) noexcept;
   void touch_cell(Word& cell) noexcept;
+  static void set_touched(Word& cell, bool touched) noexcept;
   void evict_cell(EntryBucket* primary, Word& cell) noexcept;
   unsigned pass_hand_over(EntryBucket* primary, const HashedKey* spared) noexcept;
   template <typename Enough>
