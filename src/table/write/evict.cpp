@@ -28,6 +28,17 @@ constexpr auto kRelaxed = std::memory_order_relaxed;  // relaxed: as in writer.c
 
 void count(Word& counter, std::uint64_t by) noexcept { counter.store(counter.load(kRelaxed) + by, kRelaxed); }
 
+// Which of the `size` keys of a chain goes: the first that is not touched. Begins at another one each time: the version of the chain,
+// which rises with each removal, chooses it. `take_mark(i)`: was the key touched? It is not from then on.
+template <typename TakeMark>
+unsigned choose_victim(unsigned size, std::uint64_t version, const TakeMark& take_mark) noexcept {
+  for (unsigned i = 0; i < size; ++i) {
+    const auto number = static_cast<unsigned>((version + i) % size);
+    if (!take_mark(number)) return number;
+  }
+  return static_cast<unsigned>(version % size);
+}
+
 }  // namespace
 
 void ShardWriter::set_eviction(Eviction policy) noexcept {
@@ -176,18 +187,14 @@ ShardWriter::PairPlace ShardWriter::evict_pair(PairBucket* primary, const Hashed
     }
   }
   if (size == 0) return {};
-  // From another place each time: the version, which rises with each removal, chooses it.
-  const std::uint64_t start = header_version(primary->header.load(kRelaxed));
-  PairPlace victim = pairs[start % size];
-  for (unsigned i = 0; i < size; ++i) {
-    const PairPlace& at = pairs[(start + i) % size];
-    const std::uint64_t link = at.bucket->link.load(kRelaxed);
-    if ((link & pair_touched(at.place)) == 0) {
-      victim = at;
-      break;
-    }
-    at.bucket->link.store(link & ~pair_touched(at.place), kRelaxed);  // relaxed: as in touch_pair()
-  }
+  const std::uint64_t version = header_version(primary->header.load(kRelaxed));
+  const PairPlace victim = pairs[choose_victim(size, version, [&](unsigned i) noexcept {
+    const std::uint64_t link = pairs[i].bucket->link.load(kRelaxed);
+    const std::uint64_t mark = pair_touched(pairs[i].place);
+    if ((link & mark) == 0) return false;
+    pairs[i].bucket->link.store(link & ~mark, kRelaxed);  // relaxed: as in touch_pair()
+    return true;
+  })];
   const std::uint64_t header =
       (victim.bucket->header.load(kRelaxed) + kVersionStep) & ~(std::uint64_t{1} << victim.place);
   victim.bucket->header.store(header, std::memory_order_release);  // [pair.evict] release; pairs with [pair.header]
@@ -245,17 +252,12 @@ Word* ShardWriter::evict_in_chain(EntryBucket* primary, const HashedKey& spared)
     bucket = next;
   }
   if (size == 0) return nullptr;
-  const std::uint64_t start = header_version(primary->header.load(kRelaxed));  // as in evict_pair()
-  Word* victim = cells[start % size];
-  for (unsigned i = 0; i < size; ++i) {
-    Word& cell = *cells[(start + i) % size];
-    const std::uint64_t word = cell.load(kRelaxed);
-    if ((word & kCellTouched) == 0) {
-      victim = &cell;
-      break;
-    }
-    set_touched(cell, false);
-  }
+  const std::uint64_t version = header_version(primary->header.load(kRelaxed));
+  Word* const victim = cells[choose_victim(size, version, [&](unsigned i) noexcept {
+    if ((cells[i]->load(kRelaxed) & kCellTouched) == 0) return false;
+    set_touched(*cells[i], false);
+    return true;
+  })];
   evict_cell(primary, *victim);
   return victim;
 }
