@@ -17,6 +17,14 @@ bool has_changed(const Status& status) noexcept {
   return status == StatusCode::kMismatch || status == StatusCode::kNotFound || status == StatusCode::kAlreadyExists;
 }
 
+// Returns what `send` returns, if there is time left. A change that is sent too late could time out with an unknown outcome; one
+// that is not sent has a known one.
+template <typename Send>
+Status in_time(Deadline& limit, const Send& send) noexcept {
+  if (limit.left() == 0) return {StatusCode::kTimeout, kChangedInEveryAttempt};
+  return send();
+}
+
 }  // namespace
 
 Result<ValueAndToken> Client::Impl::read_with_token(Deadline& limit, const Bytes& key) noexcept {
@@ -58,7 +66,8 @@ Status Client::erase_if(Bytes key, const Token& token) noexcept {
 }
 
 // Reads the value of `key` and calls `attempt(value, limit)`, until that does not return kMismatch, kNotFound or
-// kAlreadyExists. The value is a Result: of kNotFound if the key is absent, of other errors never.
+// kAlreadyExists. The value is a Result: of kNotFound if the key is absent, of other errors never. An attempt sends its change
+// by in_time.
 template <typename Attempt>
 Status Client::Impl::until_unchanged(const Bytes& key, const Attempt& attempt) {
   if (Status status = may_write(); !status.ok()) return status;
@@ -68,7 +77,6 @@ Status Client::Impl::until_unchanged(const Bytes& key, const Attempt& attempt) {
     if (!now && !(now.status() == StatusCode::kNotFound)) return now.status();
     Status status = attempt(now, limit);
     if (!has_changed(status)) return status;
-    if (limit.left() == 0) return {StatusCode::kTimeout, kChangedInEveryAttempt};
   }
 }
 
@@ -78,14 +86,14 @@ Status Client::update_with(Bytes key, ReviseOne revise, void* target) {
     if (now) value = now->value;
     const std::optional<std::string> next = revise(target, value);
     if (!next) return {};
-    return impl_->put_if(limit, key, *next, now ? now->token : Token{});
+    return in_time(limit, [&] { return impl_->put_if(limit, key, *next, now ? now->token : Token{}); });
   });
 }
 
 Result<std::optional<std::string>> Client::exchange(Bytes key, Bytes value) noexcept {
   std::optional<std::string> old;
   Status status = impl_->until_unchanged(key, [&](Result<ValueAndToken>& now, Deadline& limit) noexcept {
-    Status changed = impl_->put_if(limit, key, value, now ? now->token : Token{});
+    Status changed = in_time(limit, [&] { return impl_->put_if(limit, key, value, now ? now->token : Token{}); });
     if (changed.ok() && now) old = std::move(now->value);
     return changed;
   });
@@ -97,7 +105,7 @@ Result<std::string> Client::take(Bytes key) noexcept {
   std::optional<std::string> old;
   Status status = impl_->until_unchanged(key, [&](Result<ValueAndToken>& now, Deadline& limit) noexcept -> Status {
     if (!now) return {};
-    Status erased = impl_->erase_if(limit, key, now->token);
+    Status erased = in_time(limit, [&] { return impl_->erase_if(limit, key, now->token); });
     if (erased.ok()) old = std::move(now->value);
     return erased;
   });
@@ -109,7 +117,7 @@ Result<std::string> Client::take(Bytes key) noexcept {
 Result<std::optional<std::string>> Client::insert_or_get(Bytes key, Bytes value) noexcept {
   std::optional<std::string> present;
   Status status = impl_->until_unchanged(key, [&](Result<ValueAndToken>& now, Deadline& limit) noexcept -> Status {
-    if (!now) return impl_->put_if(limit, key, value, Token{});
+    if (!now) return in_time(limit, [&] { return impl_->put_if(limit, key, value, Token{}); });
     present = std::move(now->value);
     return {};
   });

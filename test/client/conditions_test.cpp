@@ -185,8 +185,8 @@ TEST_P(ConditionsTest, AnExceptionOfTheFunctionOfUpdateReachesTheCaller) {
   EXPECT_EQ(map_.put("key", "next"), StatusCode::kOk);
 }
 
-// Each change of the function's key by somebody else starts a new attempt: with one, two calls; with one in every attempt, none
-// succeeds.
+// Each change of the function's key by somebody else starts a new attempt: with two, three calls. With one in every attempt, none
+// succeeds, and what would be sent after the time limit is not sent.
 TEST_P(ConditionsTest, UpdateBeginsAgainWhenTheKeyWasChangedMeanwhile) {
   Client other = server_.connect();
   int calls = 0;
@@ -204,14 +204,19 @@ TEST_P(ConditionsTest, UpdateBeginsAgainWhenTheKeyWasChangedMeanwhile) {
             StatusCode::kOk);
   EXPECT_EQ(calls, 3);
   EXPECT_EQ(*map_.get("key"), "x");
-  Client hasty = server_.connect(std::chrono::milliseconds(50), GetParam());
+  constexpr std::chrono::seconds kTimeLimit(1);
+  Client hasty = server_.connect(kTimeLimit, GetParam());
+  const int before = calls;
   const Status status = hasty.update("key", [&](std::optional<std::string_view> now) {
     EXPECT_EQ(other.put("key", "change " + std::to_string(++calls)), StatusCode::kOk);
+    // The time begins with the first change that is sent, and is over before the second one.
+    if (calls == before + 2) std::this_thread::sleep_for(kTimeLimit);
     return add_x(now);
   });
+  EXPECT_EQ(calls, before + 2);
   EXPECT_EQ(status, StatusCode::kTimeout);
   EXPECT_TRUE(status.message().starts_with("timed out: ")) << status;
-  EXPECT_EQ(*map_.get("key"), "change " + std::to_string(calls)) << "nothing was changed by it";
+  EXPECT_EQ(*map_.get("key"), "change " + std::to_string(calls)) << "a change that comes too late is not sent";
 }
 
 TEST_P(ConditionsTest, UpdatesOfManyClientsAreAllApplied) {
