@@ -12,13 +12,14 @@
 #   scripts/check_client_library   -> library.client
 #   test/client/must_not_compile   -> library.misuse: what the public headers must refuse
 #   test/package/package_test      -> package.WAY: README's program, built by a user's project; needs the programs
+#   test/conformance             -> conformance.TESTEE, conformance.pairs: the cases for clients of all languages
 #   test/package/systemd_test      -> package.systemd: the unit under a real systemd; needs the programs
 #
 # Labels:   quick    all others
 #           slow     "Slow" in the suite's or test's name
 #           soak     "Soak" in it: hours, by hand
 #           process  all in test/process and test/client: they start hostmap's programs
-#           model, library, package, style   those of that name
+#           model, library, package, conformance, style   those of that name
 # and those that test/labels.txt gives, a line each: LABEL REGULAR-EXPRESSION [# why]. Of these,
 #           no_asan, no_tsan, no_infinite   keep a test out of that build of `./dev test all`
 #           serial                          nothing else runs beside it
@@ -115,6 +116,12 @@ foreach(source IN LISTS module_sources)
   target_link_libraries(${library} PRIVATE hostmap_client)
   add_dependencies(hostmap_process_programs ${library})
 endforeach()
+
+# Testees of the conformance suite, which its runner starts: test/conformance.
+add_executable(conformance_cpp test/conformance/testees/cpp.cpp)
+set_target_properties(conformance_cpp PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}")
+target_link_libraries(conformance_cpp PRIVATE hostmap_client)
+add_dependencies(hostmap_process_programs conformance_cpp)
 
 # The examples, which a process test runs: examples/NAME in the build folder.
 add_subdirectory(examples/cpp examples)
@@ -215,6 +222,17 @@ if(NOT HOSTMAP_SANITIZE AND NOT HOSTMAP_COVERAGE)
   set_tests_properties(package.systemd PROPERTIES SKIP_RETURN_CODE 77)
   hostmap_add_test(package canary slow "${script}" "${PROJECT_BINARY_DIR}" --self-test)
 endif()
+
+# The cases for clients of all languages. They wait more than they compute.
+set(script "${PROJECT_SOURCE_DIR}/test/conformance/runner")
+set(testees cpp command_line)
+set(all_testees)
+foreach(testee IN LISTS testees)
+  list(APPEND all_testees --testee ${testee})
+  hostmap_add_test(conformance ${testee} slow "${script}" --build "${PROJECT_BINARY_DIR}" --testee ${testee})
+endforeach()
+hostmap_add_test(conformance pairs slow "${script}" --build "${PROJECT_BINARY_DIR}" --pairs ${all_testees})
+hostmap_add_test(conformance canary slow "${script}" --build "${PROJECT_BINARY_DIR}" --self-test)
 
 # Style: fast enough to be quick tests.
 hostmap_add_test(style seeded_bugs quick "${PROJECT_SOURCE_DIR}/scripts/seeded_bugs" --check)
