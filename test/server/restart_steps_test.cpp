@@ -747,27 +747,65 @@ class RestartStepsSlow : public RestartSteps {};
 // which reads the summary of the old one instead of the table: another start must find everything.
 class TakeoverStepsSlow : public RestartSteps {
  protected:
-  static void every_kill_of_a_takeover_is_recovered_from(const Scenario& scenario, Random& random) {
-    Expected expected = expected_of(scenario);
+  // A server that stops now leaves a change of segments in progress.
+  static std::unique_ptr<Regions> at_the_end_of_an_old_server(const Scenario& scenario, Random& random,
+                                                              Expected& expected, std::uint64_t& steps_more) {
+    expected = expected_of(scenario);
     std::unique_ptr<Regions> old;
     prepare(old, scenario, expected);
     run_unwatched(scenario, expected);
     // Before a merge, its call is served; before the end of a split, it waits in the ring.
     const bool is_split = scenario.split_steps != 0;
     if (!is_split) old->work();
-    const std::uint64_t steps_more = random.below(is_split ? 6 : 300);
+    steps_more = random.below(is_split ? 6 : 300);
     for (std::uint64_t i = 0; i < steps_more; ++i) old->table().shard(0).reclaim(1);
     expected.end = expected_end(scenario, old->request_position());
     if (is_split) pretended_keys(*old, scenario) -= kManyKeys;  // prepare() has pretended these
+    return old;
+  }
+  static void every_kill_of_a_takeover_is_recovered_from(const Scenario& scenario, Random& random) {
+    Expected expected;
+    std::uint64_t steps_more;
+    const std::unique_ptr<Regions> old = at_the_end_of_an_old_server(scenario, random, expected, steps_more);
     write_summary(old->journal(), old->table());
     ASSERT_FALSE(read_summary(old->journal(), old->table().header()).empty());
     std::uint64_t steps = 0;
     const std::vector<Image> images = images_of_a_restart(Image(old->view()), steps);
     ASSERT_GT(steps, 0u);
+    report(scenario, "the next server", steps_more, steps, images, expected);
+  }
+  // The old server is killed while it ends its splits, and while it writes the summary. (What is stepped through changes the
+  // shared memory, but not the state of this process's writer: the second part begins anew.)
+  static void every_kill_of_the_old_server_is_recovered_from(const Scenario& scenario, Random& random) {
+    Expected expected;
+    std::uint64_t steps_more;
+    std::vector<Image> images;
+    {
+      const std::unique_ptr<Regions> old = at_the_end_of_an_old_server(scenario, random, expected, steps_more);
+      const std::uint64_t steps = step_through([&] { old->table().shard(0).end_upkeep(); },
+                                               [&](std::uint64_t) { Image::add(images, old->view()); });
+      ASSERT_GT(steps, 0u);
+      EXPECT_TRUE(scenario.split_steps == 0 || images.size() > 1u) << "a split was in progress";
+      report(scenario, "the end of its splits", steps_more, steps, images, expected);
+    }
+    images.clear();
+    const std::unique_ptr<Regions> old = at_the_end_of_an_old_server(scenario, random, expected, steps_more);
+    // The first summary also ends the helper thread, which a forked child does not have.
+    write_summary(old->journal(), old->table());
+    remove_summary(old->journal(), true);
+    const std::uint64_t steps = step_through([&] { write_summary(old->journal(), old->table()); },
+                                             [&](std::uint64_t) { Image::add(images, old->view()); });
+    EXPECT_GT(images.size(), 1u);
+    EXPECT_FALSE(read_summary(old->journal(), old->table().header()).empty());
+    report(scenario, "its summary", steps_more, steps, images, expected);
+  }
+  static void report(const Scenario& scenario, const char* what, std::uint64_t steps_more, std::uint64_t steps,
+                     const std::vector<Image>& images, const Expected& expected) {
     const std::size_t violations =
         count_violations(images, scenario.name, [&](const Image& image) { return violation(image, expected); });
-    std::printf("%s and %lu steps: %lu instructions, %zu distinct images, %zu violations\n", scenario.name,
-                static_cast<unsigned long>(steps_more), static_cast<unsigned long>(steps), images.size(), violations);
+    std::printf("%s and %lu steps, %s: %lu instructions, %zu distinct images, %zu violations\n", scenario.name,
+                static_cast<unsigned long>(steps_more), what, static_cast<unsigned long>(steps), images.size(),
+                violations);
   }
   // Where the request ring is empty.
   static std::uint64_t expected_end(const Scenario& scenario, std::uint64_t position) {
@@ -793,6 +831,10 @@ TEST_P(RestartStepsSlow, KillsAtAnyInstructionOfTwoRestartsInARowAreRecoveredFro
 TEST_P(TakeoverStepsSlow, AKillAtAnyInstructionIsRecoveredFrom) {
   Random random;
   every_kill_of_a_takeover_is_recovered_from(GetParam(), random);
+}
+TEST_P(TakeoverStepsSlow, AKillOfTheOldServerAtAnyInstructionIsRecoveredFrom) {
+  Random random;
+  every_kill_of_the_old_server_is_recovered_from(GetParam(), random);
 }
 
 class RestartCanary : public RestartSteps {
