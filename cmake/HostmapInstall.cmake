@@ -1,7 +1,8 @@
 # cmake --install: what another project needs to use hostmap (README: Using it from your project).
 #   include/hostmap/, libhostmap.a            the client library, which links nothing
-#   lib/cmake/hostmap/                        find_package(hostmap): the target hostmap::client
-#   lib/pkgconfig/hostmap.pc                  the same for everything that is not CMake
+#   include/hostmap/hostmap.h, libhostmap.so  the C interface
+#   lib/cmake/hostmap/                        find_package(hostmap): the targets hostmap::client and hostmap::c
+#   lib/pkgconfig/hostmap.pc, hostmap-c.pc    the same for everything that is not CMake
 #   bin/                                      the programs, if they were built
 # All of it finds itself by where it lies: the prefix may be moved.
 
@@ -14,6 +15,11 @@ set_target_properties(hostmap_client PROPERTIES EXPORT_NAME client)
 install(TARGETS hostmap_client
         EXPORT hostmap-targets
         ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}"
+        FILE_SET HEADERS DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
+set_target_properties(hostmap_c PROPERTIES EXPORT_NAME c)
+install(TARGETS hostmap_c
+        EXPORT hostmap-targets
+        LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}"
         FILE_SET HEADERS DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
 install(EXPORT hostmap-targets NAMESPACE hostmap:: DESTINATION "${package_dir}")
 
@@ -35,8 +41,19 @@ file(RELATIVE_PATH pc_to_prefix "${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig" "${CMAK
 file(RELATIVE_PATH pc_libdir "${CMAKE_INSTALL_PREFIX}" "${CMAKE_INSTALL_FULL_LIBDIR}")
 file(RELATIVE_PATH pc_includedir "${CMAKE_INSTALL_PREFIX}" "${CMAKE_INSTALL_FULL_INCLUDEDIR}")
 string(REGEX REPLACE "/$" "" pc_to_prefix "${pc_to_prefix}")
-configure_file(cmake/hostmap.pc.in hostmap.pc @ONLY)
-install(FILES "${CMAKE_CURRENT_BINARY_DIR}/hostmap.pc" DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
+# Both libraries are called hostmap: of two such files the linker takes the shared one, so C++ names the archive.
+foreach(pc_file hostmap hostmap-c)
+  if(pc_file STREQUAL "hostmap")
+    set(pc_library "-l:libhostmap.a")
+    set(pc_description "${PROJECT_DESCRIPTION}: the C++ interface")
+  else()
+    set(pc_library "-lhostmap")
+    set(pc_description "${PROJECT_DESCRIPTION}: the C interface")
+  endif()
+  configure_file(cmake/hostmap.pc.in ${pc_file}.pc @ONLY)
+endforeach()
+install(FILES "${CMAKE_CURRENT_BINARY_DIR}/hostmap.pc" "${CMAKE_CURRENT_BINARY_DIR}/hostmap-c.pc"
+        DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
 
 install(FILES LICENSE apps/systemd/hostmap@.service DESTINATION "${CMAKE_INSTALL_DOCDIR}")
 

@@ -1,5 +1,6 @@
 # The libraries:
 #   hostmap_client        all that a user's process links. It holds no code that changes the table. It links nothing.
+#   hostmap_c             libhostmap.so.0, the C interface of include/hostmap/hostmap.h, on the client.
 #   hostmap_dump          dumps, which hostmap and hostmap-server write and read: on the client, and no part of it.
 #   hostmap_server_parts  the rest: what the server, its tests and its benchmarks link.
 # Sources are found by folder; a new file needs no line here.
@@ -15,6 +16,8 @@ foreach(source IN LISTS all_sources)
   cmake_path(GET place PARENT_PATH folder)
   if(folder IN_LIST client_folders AND NOT place MATCHES "/server_")
     list(APPEND client_sources "${source}")
+  elseif(folder STREQUAL "c_abi")
+    list(APPEND c_sources "${source}")
   elseif(folder STREQUAL "dump")
     list(APPEND dump_sources "${source}")
   else()
@@ -72,6 +75,34 @@ target_sources(hostmap_client PUBLIC FILE_SET HEADERS BASE_DIRS include FILES ${
 target_include_directories(hostmap_client PRIVATE src)
 target_compile_definitions(hostmap_client PRIVATE HOSTMAP_LIBRARY)
 target_include_directories(hostmap_client SYSTEM PRIVATE "${HOSTMAP_XXHASH_INCLUDE}")
+
+# The C interface: a shared library whose C++ nobody sees, with the C++ runtime inside it, so that it needs libc and libgcc_s
+# alone. What its version script does not name stays inside.
+set(c_version_script "${PROJECT_SOURCE_DIR}/src/c_abi/hostmap.map")
+add_library(hostmap_c SHARED ${c_sources})
+add_library(hostmap::c ALIAS hostmap_c)
+set_target_properties(hostmap_c PROPERTIES
+                      OUTPUT_NAME hostmap
+                      VERSION "${PROJECT_VERSION}"
+                      SOVERSION 0
+                      CXX_VISIBILITY_PRESET hidden
+                      VISIBILITY_INLINES_HIDDEN ON
+                      LINK_DEPENDS "${c_version_script}")
+if(NOT c_sources)
+  target_sources(hostmap_c PRIVATE "${CMAKE_CURRENT_BINARY_DIR}/empty.cpp")
+  set_target_properties(hostmap_c PROPERTIES LINKER_LANGUAGE CXX)
+endif()
+target_sources(hostmap_c PUBLIC FILE_SET HEADERS BASE_DIRS include FILES include/hostmap/hostmap.h)
+target_include_directories(hostmap_c PRIVATE src)
+target_compile_definitions(hostmap_c PRIVATE HOSTMAP_LIBRARY)
+target_link_libraries(hostmap_c PRIVATE hostmap_client)
+target_link_options(hostmap_c PRIVATE "-Wl,--version-script=${c_version_script}" -Wl,--gc-sections)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  target_compile_options(hostmap_c PRIVATE -fno-gnu-unique)
+endif()
+if(NOT HOSTMAP_SANITIZE)
+  target_link_options(hostmap_c PRIVATE -static-libstdc++ -Wl,-z,defs)
+endif()
 
 if(HOSTMAP_APPS)
   find_package(fmt REQUIRED)

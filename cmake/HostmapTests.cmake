@@ -6,6 +6,7 @@
 #   test/process/programs/*.cpp    -> helper programs, each named as its file, beside hostmap-server
 #   test/process/preload/*.cpp     -> likewise NAME.so, for LD_PRELOAD
 #   test/process/modules/*.cpp     -> likewise NAME.so, which contains the client library, for dlopen
+#   test/c_abi/programs             -> programs that use libhostmap.so, in C and C++, beside hostmap-server
 #   test/models                    -> models of the protocols: model.NAME.quick and model.NAME.full (soak)
 #   scripts/check_*                -> style.NAME, and style.NAME.canary: the check must fail on a
 #                                     bad tree
@@ -18,7 +19,7 @@
 # Labels:   quick    all others
 #           slow     "Slow" in the suite's or test's name
 #           soak     "Soak" in it: hours, by hand
-#           process  all in test/process and test/client: they start hostmap's programs
+#           process  all in test/process, test/client and test/c_abi: they start hostmap's programs
 #           model, library, package, conformance, style   those of that name
 # and those that test/labels.txt gives, a line each: LABEL REGULAR-EXPRESSION [# why]. Of these,
 #           no_asan, no_tsan, no_infinite   keep a test out of that build of `./dev test all`
@@ -56,7 +57,7 @@ if(HOSTMAP_SANITIZE)
        "TSAN_OPTIONS=exitcode=86:halt_on_error=1:second_deadlock_stack=1:die_after_fork=0")
 endif()
 
-set(process_folders process client)
+set(process_folders process client c_abi)
 add_custom_target(hostmap_process_programs)
 add_custom_target(hostmap_unit_tests)
 add_custom_target(hostmap_tests)
@@ -123,6 +124,24 @@ set_target_properties(conformance_cpp PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PRO
 target_link_libraries(conformance_cpp PRIVATE hostmap_client)
 add_dependencies(hostmap_process_programs conformance_cpp)
 
+# Programs of the tests of the C interface. One of them is in strict C.
+enable_language(C)
+file(GLOB c_abi_sources CONFIGURE_DEPENDS test/c_abi/programs/*.c test/c_abi/programs/*.cpp)
+foreach(source IN LISTS c_abi_sources)
+  cmake_path(GET source STEM program)
+  add_executable(${program} "${source}")
+  set_target_properties(${program} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}"
+                                              C_STANDARD 99 C_STANDARD_REQUIRED ON C_EXTENSIONS OFF)
+  target_compile_options(${program} PRIVATE $<$<COMPILE_LANGUAGE:C>:-pedantic -Werror>)
+  add_dependencies(hostmap_process_programs ${program})
+  if(program STREQUAL "c_library_host")
+    target_include_directories(${program} PRIVATE include)  # it loads the library itself
+  else()
+    target_include_directories(${program} PRIVATE test)
+    target_link_libraries(${program} PRIVATE hostmap_c)
+  endif()
+endforeach()
+
 # The examples, which a process test runs: examples/NAME in the build folder.
 add_subdirectory(examples/cpp examples)
 get_property(examples DIRECTORY examples/cpp PROPERTY BUILDSYSTEM_TARGETS)
@@ -173,6 +192,8 @@ foreach(folder IN LISTS test_folders)
   hostmap_add_test_binary(${folder} ${folder_sources})
 endforeach()
 target_include_directories(test_apps PRIVATE apps)
+target_link_libraries(test_c_abi PRIVATE hostmap_c)
+target_compile_definitions(test_c_abi PRIVATE "HOSTMAP_C_LIBRARY=\"$<TARGET_FILE:hostmap_c>\"")
 
 # hostmap_add_test(KIND NAME TIER COMMAND…): a test that is no GoogleTest: its name is KIND.NAME,
 # its labels are KIND (model, library, package, style) and TIER (quick, slow).

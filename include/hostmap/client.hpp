@@ -14,7 +14,8 @@
 // would deadlock. Set a flag in the handler, and call the library where the flag is read.
 // The library starts no thread, installs no signal handler, never prints, exits or throws on the data path.
 //
-// Every call that blocks does so for at most Options::timeout, then returns kTimeout. A change that timed out, or that was in
+// Every call that blocks does so for at most Options::timeout (or what set_timeout or <hostmap/time_limit.hpp> has set), then
+// returns kTimeout. A change that timed out, or that was in
 // progress when the server ended (kClosed), may or may not have been applied, and may still be applied: the outcome is
 // unknown. The next call connects again if necessary, and returns kNoServer when there is no server. Every call may therefore
 // return what connect() returns, unless its comment says otherwise.
@@ -42,6 +43,7 @@
 #include <hostmap/number.hpp>
 #include <hostmap/options.hpp>
 #include <hostmap/status.hpp>
+#include <hostmap/task.hpp>
 #include <hostmap/token.hpp>
 #include <hostmap/ttl.hpp>
 
@@ -59,6 +61,10 @@ concept TtlVisitor = std::is_invocable_r_v<bool, Visit&, std::string_view, std::
 /// nothing to leave the key as it is.
 template <typename Revise>
 concept Reviser = std::is_invocable_r_v<std::optional<std::string>, Revise&, std::optional<std::string_view>>;
+
+/// A function that exchange and take call with the value that they are about to replace or remove (nothing: the key is absent).
+template <typename Keep>
+concept Keeper = std::is_void_v<std::invoke_result_t<Keep&, std::optional<std::string_view>>>;
 
 /// A function that get_or_compute calls for the value of an absent key.
 template <typename Compute>
@@ -118,6 +124,9 @@ class Client {
   /// Closes the connection and does not block. The server still applies queued writes; those that it refuses are not
   /// reported. In a child after fork: leaves the parent's connection untouched.
   ~Client();
+
+  /// Replaces Options::timeout for calls that begin later, of all threads. Does not block. kInvalid when it is not above zero.
+  Status set_timeout(std::chrono::nanoseconds timeout) noexcept;
 
   /// Sets `key` (1 to 65,536 bytes) to `value` (0 bytes to the server's --max-value) and blocks until the server has
   /// answered; the value is then visible to all processes. Spins for at most 50 us, then sleeps. Allocates only when it opens
@@ -200,6 +209,10 @@ class Client {
   /// the key is absent. Both values may have up to --max-value bytes. Blocks and fails like put.
   Status compare_exchange(Bytes key, Bytes expected, Bytes desired) noexcept;
 
+  /// Removes `key` if its value equals `expected`, byte for byte. kMismatch when the value differs, kNotFound when the key is
+  /// absent. Reads the value, and sends its token alone. Blocks, retries and fails like update.
+  Status compare_erase(Bytes key, Bytes expected) noexcept;
+
   /// The value of `key` and its token, for put_if and erase_if. Blocks and fails like get(); hashes the value.
   Result<ValueAndToken> get_with_token(Bytes key) noexcept;
 
@@ -233,9 +246,23 @@ class Client {
   /// once, each gets the value of the one before it. Blocks, retries and fails like update.
   Result<std::optional<std::string>> exchange(Bytes key, Bytes value) noexcept;
 
+  /// The same, but calls `keep(old)` before the change is sent, so that `keep` can copy the value to where it is needed. If `keep`
+  /// throws, nothing was changed, and its exception passes through. If another process changes the key meanwhile, `keep` is called
+  /// again with the new value: the last call counts, and only if exchange returns kOk.
+  template <Keeper Keep>
+  Status exchange(Bytes key, Bytes value, Keep&& keep) {
+    return exchange_with(key, value, keep_one_of<std::remove_reference_t<Keep>>(), address_of(keep));
+  }
+
   /// Removes `key` and returns the value that it had; kNotFound when it was absent. Of several calls at once, only one gets a
   /// value. Blocks, retries and fails like update.
   Result<std::string> take(Bytes key) noexcept;
+
+  /// The same, but calls `keep(old)` before the key is removed, as exchange does.
+  template <Keeper Keep>
+  Status take(Bytes key, Keep&& keep) {
+    return take_with(key, keep_one_of<std::remove_reference_t<Keep>>(), address_of(keep));
+  }
 
   /// Sets `key` if it is absent, and then returns std::nullopt; otherwise returns its value. Sends nothing if the key is
   /// present. Blocks, retries and fails like update.
@@ -305,8 +332,8 @@ class Client {
 
   /// Puts `entries` in their order, in batches of 64, and returns a status for each: that of put. Empty if the vector of results
   /// cannot be allocated. If a batch ends early, its status is also that of all later entries, which are not sent. Blocks for at
-  /// most one timeout altogether.
-  std::vector<Status> multi_put(std::span<const KeyValue> entries) noexcept;
+  /// most one timeout altogether. `ttl`: of each, as of put.
+  std::vector<Status> multi_put(std::span<const KeyValue> entries, std::chrono::milliseconds ttl = kForever) noexcept;
   std::vector<Status> multi_put(std::initializer_list<KeyValue> entries) noexcept {
     return multi_put(std::span<const KeyValue>(entries.begin(), entries.size()));
   }
@@ -343,6 +370,8 @@ class Client {
   /// meanwhile may remain. Takes time in proportion to the whole table. Errors: those of scan and of erase; the keys that were
   /// removed before, whose number the message contains, stay removed. Each batch of 64 may take one timeout.
   Result<std::uint64_t> erase_prefix(Bytes prefix) noexcept;
+  /// The same. `erased`: how many this call has removed, whatever it returns.
+  Status erase_prefix(Bytes prefix, std::uint64_t& erased) noexcept;
 
   /// The values of `keys`, each as get() would return it; faster than single calls, because the memory accesses overlap. Not
   /// a snapshot. Empty if the vector of results cannot be allocated. Blocks like get() for each key.
@@ -468,6 +497,21 @@ class Client {
     return get_or_compute_with(key, ttl, each, address_of(compute), lease);
   }
 
+  /// get_or_compute in parts, for callers that have no function to pass, such as bindings of other languages. Returns the value of
+  /// `key`; or, if it is absent and nobody else computes it, a task: the caller then computes the value, and ends the task by
+  /// compute_put or compute_fail, from any thread. While somebody else has the task, this sleeps; if that one fails, it returns its
+  /// status. Blocks at most for Options::timeout and `lease`. A second call for the key by a thread that has its task waits in vain.
+  /// Errors: kInvalid (`lease` not above zero, or kForever), kTimeout, those of get and lease.
+  Result<ValueOrTask> compute_begin(Bytes key, std::chrono::milliseconds lease = std::chrono::seconds(30)) noexcept;
+
+  /// Stores the value for `ttl` if the key is still absent, ends the task and wakes all who wait. kAlreadyExists: somebody else has
+  /// stored a value meanwhile. The task has ended, whatever this returns. Errors: kInvalid (a task of 0), and those of insert.
+  Status compute_put(Bytes key, Bytes value, std::uint64_t task, std::chrono::milliseconds ttl = kForever) noexcept;
+
+  /// Ends the task without a value: all who wait for it get `failure`. kInvalid if that is kOk. kNotFound when the lease of the task
+  /// has ended before. Blocks like put.
+  Status compute_fail(Bytes key, StatusCode failure, std::uint64_t task) noexcept;
+
   /// Removes every key, atomically for all readers. The memory is freed in steps afterwards. Blocks for this client's queued
   /// writes in every lane and for the answer. Errors: kTimeout and kClosed (outcome unknown), kFull (no memory for a
   /// channel), kNoServer.
@@ -507,6 +551,13 @@ class Client {
   Result<double> add_stored(Bytes key, double by, double initial, std::chrono::milliseconds ttl_if_new) noexcept;
   using ReviseOne = std::optional<std::string> (*)(void* target, std::optional<std::string_view> now);
   Status update_with(Bytes key, ReviseOne revise, void* target);
+  using KeepOne = void (*)(void* target, std::optional<std::string_view> old);
+  template <typename Target>
+  static constexpr KeepOne keep_one_of() noexcept {
+    return [](void* target, std::optional<std::string_view> old) { (*static_cast<Target*>(target))(old); };
+  }
+  Status exchange_with(Bytes key, Bytes value, KeepOne keep, void* target);
+  Status take_with(Bytes key, KeepOne keep, void* target);
   using ComputeOne = Result<std::string> (*)(void* target);
   Result<std::string> get_or_compute_with(Bytes key, std::chrono::milliseconds ttl, ComputeOne compute, void* target,
                                           std::chrono::milliseconds length);

@@ -333,10 +333,10 @@ std::vector<Status> apply_in_groups(Client::Impl& impl, std::size_t count, const
 
 }  // namespace
 
-std::vector<Status> Client::multi_put(std::span<const KeyValue> entries) noexcept {
+std::vector<Status> Client::multi_put(std::span<const KeyValue> entries, std::chrono::milliseconds ttl) noexcept {
   return apply_in_groups(*impl_, entries.size(), [&](std::size_t begin, std::span<Operation> operations) noexcept {
     for (Operation& operation : operations) {
-      operation = Operation::put(entries[begin].key, entries[begin].value);
+      operation = Operation::put(entries[begin].key, entries[begin].value, ttl);
       ++begin;
     }
   });
@@ -413,7 +413,14 @@ Status stopped_after(std::uint64_t erased, const Status& why) noexcept {
 }  // namespace
 
 Result<std::uint64_t> Client::erase_prefix(Bytes prefix) noexcept {
-  if (prefix.size() == 0) return Status(StatusCode::kInvalid, "the prefix is empty; call clear to remove every key");
+  std::uint64_t erased = 0;
+  if (Status status = erase_prefix(prefix, erased); !status.ok()) return status;
+  return erased;
+}
+
+Status Client::erase_prefix(Bytes prefix, std::uint64_t& erased) noexcept {
+  erased = 0;
+  if (prefix.size() == 0) return {StatusCode::kInvalid, "the prefix is empty; call clear to remove every key"};
   Impl& impl = *impl_;
   if (Status status = impl.may_write(); !status.ok()) return status;
   Deadline limit = impl.deadline();
@@ -432,8 +439,8 @@ Result<std::uint64_t> Client::erase_prefix(Bytes prefix) noexcept {
   // Keys that were found are erased, whatever ended the scan.
   if (eraser.status().ok()) eraser.finish();
   if (status.ok()) status = eraser.status();
-  if (!status.ok()) return eraser.erased() == 0 ? status : stopped_after(eraser.erased(), status);
-  return eraser.erased();
+  erased = eraser.erased();
+  return status.ok() || erased == 0 ? status : stopped_after(erased, status);
 }
 
 }  // namespace hostmap

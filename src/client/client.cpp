@@ -6,6 +6,15 @@
 
 namespace hostmap {
 
+namespace {
+
+Status check_timeout(std::chrono::nanoseconds timeout) noexcept {
+  if (timeout > std::chrono::nanoseconds::zero()) return {};
+  return {StatusCode::kInvalid, "the timeout is not above zero"};
+}
+
+}  // namespace
+
 Status Client::Impl::connect_first(Deadline& deadline) noexcept {
   for (;;) {
     const Result<Session*> session = renew(nullptr, deadline);
@@ -68,9 +77,7 @@ Result<Client> Client::connect(const Options& options) noexcept {
   try {
     Result<InstanceName> name = InstanceName::parse(options.name, options.dir, options.group, options.user);
     if (!name) return name.status();
-    if (options.timeout <= std::chrono::nanoseconds::zero()) {
-      return Status(StatusCode::kInvalid, "the timeout is not above zero");
-    }
+    if (Status status = check_timeout(options.timeout); !status.ok()) return status;
     if (options.read_only && options.reads == Reads::kRing) {
       return Status(StatusCode::kInvalid, "a client that is read_only has no ring; leave out Reads::kRing");
     }
@@ -89,6 +96,12 @@ Result<Client> Client::connect() noexcept {
   } catch (...) {
     return Status::out_of_memory();
   }
+}
+
+Status Client::set_timeout(std::chrono::nanoseconds timeout) noexcept {
+  if (Status status = check_timeout(timeout); !status.ok()) return status;
+  impl_->timeout_ns.store(timeout.count(), std::memory_order_relaxed);  // relaxed: a number
+  return {};
 }
 
 // For get_as: why `found` is not a value of `wanted` bytes.

@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <optional>
+#include <span>
 #include <string_view>
 #include <utility>
 
@@ -101,6 +103,15 @@ Result<std::optional<std::string>> Client::exchange(Bytes key, Bytes value) noex
   return old;
 }
 
+Status Client::exchange_with(Bytes key, Bytes value, KeepOne keep, void* target) {
+  return impl_->until_unchanged(key, [&](const Result<ValueAndToken>& now, Deadline& limit) {
+    std::optional<std::string_view> old;
+    if (now) old = now->value;
+    keep(target, old);
+    return in_time(limit, [&] { return impl_->put_if(limit, key, value, now ? now->token : Token{}); });
+  });
+}
+
 Result<std::string> Client::take(Bytes key) noexcept {
   std::optional<std::string> old;
   Status status = impl_->until_unchanged(key, [&](Result<ValueAndToken>& now, Deadline& limit) noexcept -> Status {
@@ -112,6 +123,35 @@ Result<std::string> Client::take(Bytes key) noexcept {
   if (!status.ok()) return status;
   if (!old) return StatusCode::kNotFound;
   return std::move(*old);
+}
+
+Status Client::take_with(Bytes key, KeepOne keep, void* target) {
+  bool absent = false;
+  Status status = impl_->until_unchanged(key, [&](const Result<ValueAndToken>& now, Deadline& limit) -> Status {
+    absent = !now;
+    if (absent) return {};
+    keep(target, now->value);
+    return in_time(limit, [&] { return impl_->erase_if(limit, key, now->token); });
+  });
+  return status.ok() && absent ? Status(StatusCode::kNotFound) : status;
+}
+
+Status Client::compare_erase(Bytes key, Bytes expected) noexcept {
+  // What the attempt itself decides; a status of the server's that says the same begins another attempt.
+  std::optional<StatusCode> decided;
+  Status status =
+      impl_->until_unchanged(key, [&](const Result<ValueAndToken>& now, Deadline& limit) noexcept -> Status {
+        if (!now) {
+          decided = StatusCode::kNotFound;
+          return {};
+        }
+        if (!std::ranges::equal(std::as_bytes(std::span(now->value)), span_of(expected))) {
+          decided = StatusCode::kMismatch;
+          return {};
+        }
+        return in_time(limit, [&] { return impl_->erase_if(limit, key, now->token); });
+      });
+  return status.ok() && decided ? Status(*decided) : status;
 }
 
 Result<std::optional<std::string>> Client::insert_or_get(Bytes key, Bytes value) noexcept {

@@ -11,6 +11,7 @@
 //   cursor.cpp     a scan in parts
 //   wait.cpp       waiting until a key changes
 //   leases.cpp     leases, and values that one process computes for all
+//   time_limit.cpp the limit of a thread's calls
 //
 // Threads: any number. Reads need no lock; a thread that writes holds own.turn, one thread at a time.
 #pragma once
@@ -30,6 +31,7 @@
 
 #include "client/read_countdown.hpp"
 #include "client/session.hpp"
+#include "client/thread_limit.hpp"
 #include "client/turn.hpp"
 #include "layout/region.hpp"
 
@@ -97,7 +99,8 @@ struct Client::Impl {
   }
   static void operator delete(void* pages, std::size_t size) noexcept { ::munmap(pages, round_up(size, kPageSize)); }
 
-  Impl(Options chosen, InstanceName instance) : options(std::move(chosen)), name(std::move(instance)) {
+  Impl(Options chosen, InstanceName instance)
+      : options(std::move(chosen)), timeout_ns(options.timeout.count()), name(std::move(instance)) {
     own.turn.allow_bias(WriteTurn::register_process());
   }
   ~Impl() {
@@ -106,7 +109,15 @@ struct Client::Impl {
     while (session != nullptr) session = std::move(session->previous);
   }
 
-  Deadline deadline() const noexcept { return Deadline(options.timeout); }
+  // Of a call without a time of its own.
+  std::chrono::nanoseconds time_of_a_call() const noexcept {
+    return thread_limit == std::chrono::nanoseconds::zero() ? own_timeout() : thread_limit;
+  }
+  // Whatever the limit of this thread is.
+  std::chrono::nanoseconds own_timeout() const noexcept {
+    return std::chrono::nanoseconds(timeout_ns.load(std::memory_order_relaxed));  // relaxed: a number
+  }
+  Deadline deadline() const noexcept { return Deadline(time_of_a_call()); }
 
   // The session to use now; connects again if the last one has ended, or belongs to a parent.
   Result<Session*> current(Deadline& deadline) noexcept {
@@ -182,6 +193,8 @@ struct Client::Impl {
   Status await_lease(const Bytes& key, std::chrono::milliseconds length, Deadline& limit, LeaseAnswer& answer,
                      const Look& look) noexcept;
   Status release(const Bytes& key, std::uint64_t number, StatusCode failure) noexcept;
+  Deadline deadline_of_task(std::chrono::milliseconds length) const noexcept;
+  Result<ValueOrTask> value_or_task(const Bytes& key, std::chrono::milliseconds length, Deadline& limit) noexcept;
   bool differs(const Bytes& key, const std::optional<Bytes>& known, Deadline& limit,
                Result<std::optional<std::string>>& result, std::uint64_t& end, bool once = false) noexcept;
   Result<std::size_t> entry_into(std::span<const std::byte> key, std::span<std::byte> buffer) noexcept;
@@ -193,6 +206,7 @@ struct Client::Impl {
 
   OwnPage own;  // first: reads use no other member
   Options options;
+  std::atomic<std::int64_t> timeout_ns;  // above 0; replaces options.timeout
   InstanceName name;
   // Guarded by own.turn: the session of the last write, whether queued writes of earlier sessions were never reported, and
   // what the next flush has to report.

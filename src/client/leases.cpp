@@ -27,6 +27,18 @@ Status too_many_leases() {
 
 Status length_status() { return {StatusCode::kInvalid, "the length of a lease must be above zero and have an end"}; }
 
+Status explain_release(Status status) {
+  if (!(status == StatusCode::kNotFound)) return status;
+  return {StatusCode::kNotFound,
+          "this client does not hold the lease, or not any more: it has ended, or the server was restarted"};
+}
+
+Status check_task(const Bytes& key, std::uint64_t task) {
+  if (!is_key(key)) return key_status(key);
+  if (task != 0) return {};
+  return {StatusCode::kInvalid, "0 is the number of no task; compute_begin has returned it beside a value"};
+}
+
 bool is_length(std::chrono::milliseconds length) noexcept { return is_ttl(length) && length != kForever; }
 
 // The keys whose values this thread computes at the moment, the innermost first.
@@ -35,7 +47,7 @@ struct Computation {
   Bytes key;
   const Computation* outer;
 };
-constinit thread_local const Computation* innermost = nullptr;
+constinit thread_local const Computation* innermost [[gnu::tls_model("initial-exec")]] = nullptr;
 
 bool is_computed_by_this_thread(const Client::Impl& client, const Bytes& key) noexcept {
   for (const Computation* at = innermost; at != nullptr; at = at->outer) {
@@ -138,10 +150,66 @@ Result<std::uint64_t> Client::lease(Bytes key, std::chrono::milliseconds length,
 
 Status Client::release(Bytes key, std::uint64_t number) noexcept {
   if (!is_key(key)) return key_status(key);
-  Status status = impl_->release(key, number, StatusCode::kOk);
-  if (!(status == StatusCode::kNotFound)) return status;
-  return {StatusCode::kNotFound,
-          "this client does not hold the lease, or not any more: it has ended, or the server was restarted"};
+  return explain_release(impl_->release(key, number, StatusCode::kOk));
+}
+
+// For how long a caller may sleep while somebody else has the task.
+Deadline Client::Impl::deadline_of_task(std::chrono::milliseconds length) const noexcept {
+  constexpr auto kMost = std::chrono::hours(24 * 365 * 100);
+  const std::chrono::nanoseconds time = time_of_a_call();
+  return Deadline(time < kMost && length < kMost ? time + length : Options::kForever);
+}
+
+// The value of `key`, or the lease to compute it; sleeps while somebody else holds that.
+Result<ValueOrTask> Client::Impl::value_or_task(const Bytes& key, std::chrono::milliseconds length,
+                                                Deadline& limit) noexcept {
+  ValueOrTask result;
+  const auto look = [&]() noexcept -> Status {
+    std::string value;
+    const Result<std::uint64_t> size = read(key, ValueTarget::string(value));
+    if (!size) return size.status() == StatusCode::kNotFound ? Status() : size.status();
+    result.value = std::move(value);
+    return StatusCode::kAlreadyExists;
+  };
+  LeaseAnswer answer{};
+  Status status = await_lease(key, length, limit, answer, look);
+  if (result.value) return result;
+  if (!status.ok()) return status;
+  if (answer.state() == LeaseState::kFailed) return Status(static_cast<StatusCode>(answer.end()), kFailedElsewhere);
+  // Whoever held it before may have put the value and released between the last look and the grant.
+  if (status = look(); !status.ok()) {
+    static_cast<void>(release(key, answer.number, StatusCode::kOk));  // if it fails, the lease ends by itself
+    if (result.value) return result;
+    return status;
+  }
+  result.task = answer.number;
+  return result;
+}
+
+Result<ValueOrTask> Client::compute_begin(Bytes key, std::chrono::milliseconds lease) noexcept {
+  if (!is_length(lease)) return length_status();
+  Result<std::string> value = get(key);
+  if (value) return ValueOrTask{std::move(*value), 0};
+  if (!(value.status() == StatusCode::kNotFound)) return value.status();
+  Deadline limit = impl_->deadline_of_task(lease);
+  return impl_->value_or_task(key, lease, limit);
+}
+
+Status Client::compute_put(Bytes key, Bytes value, std::uint64_t task, std::chrono::milliseconds ttl) noexcept {
+  if (Status status = check_task(key, task); !status.ok()) return status;
+  // Only if it is absent: a holder that was slower than its lease does not replace what the next one has put.
+  Status status = insert(key, value, ttl);
+  const StatusCode outcome = status == StatusCode::kAlreadyExists ? StatusCode::kOk : status.code();
+  static_cast<void>(impl_->release(key, task, outcome));  // if it fails, the lease ends by itself
+  return status;
+}
+
+Status Client::compute_fail(Bytes key, StatusCode failure, std::uint64_t task) noexcept {
+  if (Status status = check_task(key, task); !status.ok()) return status;
+  if (failure == StatusCode::kOk || failure > StatusCode::kInternal) {
+    return {StatusCode::kInvalid, "a task fails with one of the statuses that are errors"};
+  }
+  return explain_release(impl_->release(key, task, failure));
 }
 
 Result<std::string> Client::get_or_compute_with(Bytes key, std::chrono::milliseconds ttl, ComputeOne compute,
@@ -152,53 +220,32 @@ Result<std::string> Client::get_or_compute_with(Bytes key, std::chrono::millisec
   if (value || !(value.status() == StatusCode::kNotFound)) return value;
   Impl& impl = *impl_;
   if (is_computed_by_this_thread(impl, key)) return Status(StatusCode::kInvalid, kNested);
-  constexpr auto kMost = std::chrono::hours(24 * 365 * 100);
-  const auto patience =
-      impl.options.timeout < kMost && length < kMost ? impl.options.timeout + length : Options::kForever;
-  Deadline limit(patience);
+  Deadline limit = impl.deadline_of_task(length);
   for (;;) {
-    LeaseAnswer answer{};
-    const auto look = [&]() noexcept -> Status {
-      value = get(key);
-      if (value) return StatusCode::kAlreadyExists;
-      if (value.status() == StatusCode::kNotFound) return {};
-      return value.status();
-    };
-    Status status = impl.await_lease(key, length, limit, answer, look);
-    if (status == StatusCode::kAlreadyExists) return value;
-    if (!status.ok()) return status;
-    if (answer.state() == LeaseState::kFailed) return Status(static_cast<StatusCode>(answer.end()), kFailedElsewhere);
-    // Whoever held it before may have put the value and released between the last look and the grant.
-    if (status = look(); !status.ok()) {
-      static_cast<void>(impl.release(key, answer.number, StatusCode::kOk));
-      if (status == StatusCode::kAlreadyExists) return value;
-      return status;
-    }
-    struct Holder {  // releases, also if `compute` throws
+    Result<ValueOrTask> begun = impl.value_or_task(key, length, limit);
+    if (!begun) return begun.status();
+    if (begun->value) return std::move(*begun->value);
+    struct Holder {  // ends the task, also if `compute` throws
       ~Holder() {
         innermost = self.outer;
-        static_cast<void>(impl.release(self.key, number, outcome));  // if it fails, the lease ends by itself
+        if (failure != StatusCode::kOk) static_cast<void>(client.compute_fail(self.key, failure, task));
       }
-      Impl& impl;
-      std::uint64_t number;
+      Client& client;
+      std::uint64_t task;
       Computation self;
-      StatusCode outcome = StatusCode::kInternal;
+      StatusCode failure = StatusCode::kInternal;
     };
-    Holder holder{impl, answer.number, {&impl, key, innermost}};
+    Holder holder{*this, begun->task, {&impl, key, innermost}};
     innermost = &holder.self;
     value = compute(target);
     if (!value) {
-      holder.outcome = value.status().code();
+      holder.failure = value.status().code();
       return value;
     }
-    // Only if it is absent: a holder that was slower than its lease does not replace what the next one has put.
-    status = insert(key, *value, ttl);
-    const bool is_known = status == StatusCode::kAlreadyExists;
-    holder.outcome = is_known ? StatusCode::kOk : status.code();
+    holder.failure = StatusCode::kOk;
+    Status status = compute_put(key, *value, begun->task, ttl);
     if (status.ok()) return value;
-    if (!is_known) return status;
-    if (status = look(); status == StatusCode::kAlreadyExists) return value;
-    if (!status.ok()) return status;
+    if (!(status == StatusCode::kAlreadyExists)) return status;
   }
 }
 

@@ -72,7 +72,7 @@ Status Client::Impl::await_own_writes(Session& session, std::uint32_t lane, Dead
   if (!channel) return channel.status();
   // Any thread may wait for queued writes, but only the thread that writes may take answers, for which the worker may be
   // waiting. So that reads do not delay writes, the turn is taken only when the short wait was not enough.
-  Deadline brief(std::min(options.timeout, std::chrono::nanoseconds(std::chrono::milliseconds(1))));
+  Deadline brief(std::min(time_of_a_call(), std::chrono::nanoseconds(std::chrono::milliseconds(1))));
   Status status = (*channel)->await_consumed(position, brief);
   if (!(status == StatusCode::kTimeout)) return status;
   const Turn turn(own.turn, limit);

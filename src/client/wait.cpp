@@ -50,7 +50,7 @@ std::int64_t ns_until(std::uint64_t end_ms) noexcept {
 }
 
 Deadline Client::Impl::part_of(Deadline& limit) const noexcept {
-  return Deadline(std::min(options.timeout, std::chrono::nanoseconds(limit.left())));
+  return Deadline(std::min(own_timeout(), std::chrono::nanoseconds(limit.left())));
 }
 
 Status Watch::begin(const Bytes& key, Deadline& limit) noexcept {

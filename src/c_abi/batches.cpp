@@ -1,0 +1,178 @@
+// Several keys or operations at once.
+#include <algorithm>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "c_abi/common.hpp"
+
+using namespace hostmap::c_abi;
+using hostmap::Client;
+using hostmap::KeyValue;
+using hostmap::Operation;
+using hostmap::Outcome;
+using hostmap::Status;
+using hostmap::StatusCode;
+
+namespace {
+
+bool are_given(const hostmap_bytes& bytes) noexcept { return is_given(bytes.data, bytes.size); }
+bool are_given(const hostmap_pair& pair) noexcept { return are_given(pair.key) && are_given(pair.value); }
+
+// Are the map, the array `items` of the caller and all bytes in it valid?
+template <typename Item>
+bool is_valid(const hostmap_map* map, const Item* items, std::size_t count) noexcept {
+  return map != nullptr && is_given(items, count) &&
+         std::all_of(items, items + count, [](const Item& item) { return are_given(item); });
+}
+
+std::string_view view_of(const hostmap_bytes& bytes) noexcept {
+  return {static_cast<const char*>(bytes.data), bytes.data == nullptr ? 0 : bytes.size};
+}
+
+// Stores a status for each of `count` items; returns HOSTMAP_OK, or the first one that is an error of its own.
+int give_statuses(const std::vector<Status>& found, std::size_t count, std::int32_t* statuses) noexcept {
+  const bool no_memory = found.size() < count;
+  const Status* first = nullptr;
+  for (std::size_t i = 0; i < count && !no_memory; ++i) {
+    statuses[i] = static_cast<std::int32_t>(found[i].code());
+    if (first == nullptr && !found[i].ok() && !(found[i] == StatusCode::kNotFound)) first = &found[i];
+  }
+  if (no_memory) {
+    std::fill_n(statuses, count, std::int32_t{HOSTMAP_FULL});
+    return out_of_memory();
+  }
+  return first == nullptr ? static_cast<int>(HOSTMAP_OK) : report(*first);
+}
+
+// Runs `call`, which returns a status for each item. Without memory for it nothing was sent.
+template <typename Call>
+int with_statuses(std::size_t count, std::int32_t* statuses, const Call& call) noexcept {
+  std::vector<Status> found;
+  try {
+    found = call();
+  } catch (...) {
+    found.clear();
+  }
+  return give_statuses(found, count, statuses);
+}
+
+int multi_put(hostmap_map* map, const hostmap_pair* pairs, std::size_t count, std::chrono::milliseconds ttl,
+              std::int32_t* statuses) noexcept {
+  if (!is_given(statuses, count)) return refuse_result();
+  if (!is_valid(map, pairs, count)) return refuse_arguments(map);
+  return with_statuses(count, statuses, [&] {
+    std::vector<KeyValue> entries(count);
+    std::transform(pairs, pairs + count, entries.begin(), [](const hostmap_pair& pair) {
+      return KeyValue{bytes_of(pair.key), bytes_of(pair.value)};
+    });
+    return map->client.multi_put(entries, ttl);
+  });
+}
+
+bool has_ttl(Operation::Kind kind) noexcept {
+  switch (kind) {
+    case Operation::Kind::kPut:
+    case Operation::Kind::kInsert:
+    case Operation::Kind::kReplace:
+    case Operation::Kind::kExpire:
+    case Operation::Kind::kIncrement:
+    case Operation::Kind::kIncrementFraction:
+    case Operation::Kind::kIncrementStored:
+    case Operation::Kind::kIncrementStoredFraction:
+      return true;
+    default:
+      return false;
+  }
+}
+
+// The operation in the form of C++. One that is not valid becomes an operation that is refused without disturbing the others: a
+// put of the empty key.
+Operation operation_of(const hostmap_operation& given) noexcept {
+  Operation operation;
+  if (given.kind > HOSTMAP_OP_INCREMENT_STORED_DOUBLE || given.reserved != 0 || !are_given(given.key) ||
+      !are_given(given.value) || !are_given(given.expected)) {
+    return operation;
+  }
+  const auto kind = static_cast<Operation::Kind>(given.kind);
+  if (has_ttl(kind) && !read_ttl(given.ttl_ms, operation.ttl)) return Operation();
+  operation.kind = kind;
+  operation.key = bytes_of(given.key);
+  operation.value = bytes_of(given.value);
+  operation.expected = bytes_of(given.expected);
+  operation.by = given.by;
+  operation.initial = given.initial;
+  operation.token = {given.token.low, given.token.high};
+  return operation;
+}
+
+void give_outcome(const hostmap_operation& operation, const Outcome& found, hostmap_outcome& outcome) noexcept {
+  outcome = {static_cast<std::int32_t>(found.status.code()), 0, found.number, nullptr, 0};
+  if (operation.kind != HOSTMAP_OP_GET || !found.status.ok()) return;
+  outcome.value = copy_of(found.value);
+  if (outcome.value == nullptr) {
+    outcome.status = HOSTMAP_FULL;
+  } else {
+    outcome.value_size = found.value.size();
+  }
+}
+
+}  // namespace
+
+int hostmap_multi_get(hostmap_map* map, const hostmap_bytes* keys, size_t count, hostmap_value* values, void* buffer,
+                      size_t buffer_size, size_t* used) {
+  if (!is_given(values, count) || used == nullptr) return refuse_result();
+  if (!is_valid(map, keys, count) || !is_given(buffer, buffer_size)) return refuse_arguments(map);
+  return guarded([&]() noexcept {
+    const std::span<std::byte> room(static_cast<std::byte*>(buffer), buffer_size);
+    std::size_t stored = 0;
+    std::size_t needed = 0;
+    int result = HOSTMAP_OK;
+    for (std::size_t i = 0; i < count; ++i) {
+      const hostmap::Result<std::size_t> size = map->client.get_into(bytes_of(keys[i]), room.subspan(stored));
+      const std::size_t bytes = size ? *size : size.status().size();
+      values[i] = {static_cast<std::int32_t>(size.status().code()), 0, size ? stored : 0, bytes};
+      needed += bytes;
+      if (size) stored += bytes;
+      if (result == HOSTMAP_OK && !size && !(size.status() == StatusCode::kNotFound)) result = report(size.status());
+    }
+    *used = needed;
+    return result;
+  });
+}
+
+int hostmap_multi_put(hostmap_map* map, const hostmap_pair* pairs, size_t count, int32_t* statuses) {
+  return multi_put(map, pairs, count, hostmap::kForever, statuses);
+}
+
+int hostmap_multi_put_ttl(hostmap_map* map, const hostmap_pair* pairs, size_t count, int64_t ttl_ms,
+                          int32_t* statuses) {
+  std::chrono::milliseconds ttl;
+  if (!read_ttl(ttl_ms, ttl)) return refuse_ttl();
+  return multi_put(map, pairs, count, ttl, statuses);
+}
+
+int hostmap_multi_erase(hostmap_map* map, const hostmap_bytes* keys, size_t count, int32_t* statuses) {
+  if (!is_given(statuses, count)) return refuse_result();
+  if (!is_valid(map, keys, count)) return refuse_arguments(map);
+  return with_statuses(count, statuses, [&] {
+    std::vector<std::string_view> views(count);
+    std::transform(keys, keys + count, views.begin(), view_of);
+    return map->client.multi_erase(std::span<const std::string_view>(views));
+  });
+}
+
+int hostmap_apply(hostmap_map* map, const hostmap_operation* operations, size_t count, hostmap_outcome* outcomes) {
+  if (!is_given(outcomes, count)) return refuse_result();
+  std::fill_n(outcomes, count, hostmap_outcome{HOSTMAP_INVALID, 0, 0, nullptr, 0});
+  if (map == nullptr || !is_given(operations, count)) return refuse_arguments(map);
+  const int result = guarded([&] {
+    std::vector<Operation> sent(count);
+    std::vector<Outcome> found(count);
+    std::transform(operations, operations + count, sent.begin(), operation_of);
+    const int status = report(map->client.apply(sent, found));
+    for (std::size_t i = 0; i < count; ++i) give_outcome(operations[i], found[i], outcomes[i]);
+    return status;
+  });
+  return result;
+}

@@ -1,0 +1,21 @@
+#include <algorithm>
+#include <utility>
+
+#include <hostmap/time_limit.hpp>
+
+#include "client/thread_limit.hpp"
+
+namespace hostmap {
+
+constinit thread_local std::chrono::nanoseconds thread_limit{0};
+
+TimeLimit::TimeLimit(std::chrono::nanoseconds limit) noexcept
+    : outer_(exchange(std::max(limit, std::chrono::nanoseconds(1)))) {}
+
+TimeLimit::~TimeLimit() { exchange(outer_); }
+
+std::chrono::nanoseconds TimeLimit::exchange(std::chrono::nanoseconds limit) noexcept {
+  return std::exchange(thread_limit, limit);
+}
+
+}  // namespace hostmap

@@ -1,0 +1,220 @@
+// Arguments that are never valid are refused with a sentence, and messages belong to their thread.
+#include <cstdlib>
+#include <functional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <hostmap/status.hpp>
+
+#include "c_abi/connected.hpp"
+
+namespace hostmap::test {
+namespace {
+
+using CArguments = ConnectedInC;
+
+void expect_refused(int result, std::string_view words) {
+  EXPECT_EQ(result, HOSTMAP_INVALID);
+  EXPECT_NE(std::string_view(hostmap_message()).find(words), std::string_view::npos) << hostmap_message();
+}
+
+TEST_F(CArguments, ANullMapIsRefusedByEachFunction) {
+  void* value = nullptr;
+  std::size_t size = 0;
+  std::int64_t number = 0;
+  std::uint64_t count = 0;
+  std::int32_t status = 0;
+  double fraction = 0;
+  hostmap_token token{1, 1};
+  hostmap_value found{};
+  hostmap_operation operation{};
+  hostmap_outcome outcome{};
+  hostmap_scan* scan = nullptr;
+  const hostmap_bytes key{"k", 1};
+  const hostmap_pair pair{{"k", 1}, {"v", 1}};
+  const std::vector<int> results = {hostmap_set_timeout(nullptr, 1),
+                                    hostmap_get(nullptr, "k", 1, nullptr, 0, &size),
+                                    hostmap_get_copy(nullptr, "k", 1, &value, &size),
+                                    hostmap_exists(nullptr, "k", 1),
+                                    hostmap_ttl(nullptr, "k", 1, &number),
+                                    hostmap_multi_get(nullptr, &key, 1, &found, nullptr, 0, &size),
+                                    hostmap_size(nullptr, &count),
+                                    hostmap_put(nullptr, "k", 1, "v", 1),
+                                    hostmap_put_ttl(nullptr, "k", 1, "v", 1, 1),
+                                    hostmap_put_async(nullptr, "k", 1, "v", 1),
+                                    hostmap_put_async_ttl(nullptr, "k", 1, "v", 1, 1),
+                                    hostmap_flush(nullptr),
+                                    hostmap_insert(nullptr, "k", 1, "v", 1),
+                                    hostmap_insert_ttl(nullptr, "k", 1, "v", 1, 1),
+                                    hostmap_replace(nullptr, "k", 1, "v", 1),
+                                    hostmap_replace_ttl(nullptr, "k", 1, "v", 1, 1),
+                                    hostmap_erase(nullptr, "k", 1),
+                                    hostmap_expire(nullptr, "k", 1, 1),
+                                    hostmap_expire_async(nullptr, "k", 1, 1),
+                                    hostmap_append(nullptr, "k", 1, "v", 1, &count),
+                                    hostmap_erase_prefix(nullptr, "k", 1, &count),
+                                    hostmap_clear(nullptr),
+                                    hostmap_increment(nullptr, "k", 1, 1, &number),
+                                    hostmap_increment_from(nullptr, "k", 1, 1, 1, 1, &number),
+                                    hostmap_increment_double(nullptr, "k", 1, 1, 1, 1, &fraction),
+                                    hostmap_increment_stored(nullptr, "k", 1, 1, 1, 1, &number),
+                                    hostmap_increment_stored_double(nullptr, "k", 1, 1, 1, 1, &fraction),
+                                    hostmap_compare_exchange(nullptr, "k", 1, "v", 1, "w", 1),
+                                    hostmap_compare_erase(nullptr, "k", 1, "v", 1),
+                                    hostmap_get_with_token(nullptr, "k", 1, &value, &size, &token),
+                                    hostmap_put_if(nullptr, "k", 1, "v", 1, &token),
+                                    hostmap_erase_if(nullptr, "k", 1, &token),
+                                    hostmap_exchange(nullptr, "k", 1, "v", 1, &value, &size),
+                                    hostmap_take(nullptr, "k", 1, &value, &size),
+                                    hostmap_insert_or_get(nullptr, "k", 1, "v", 1, &value, &size),
+                                    hostmap_multi_put(nullptr, &pair, 1, &status),
+                                    hostmap_multi_put_ttl(nullptr, &pair, 1, 1, &status),
+                                    hostmap_multi_erase(nullptr, &key, 1, &status),
+                                    hostmap_apply(nullptr, &operation, 1, &outcome),
+                                    hostmap_scan_begin(nullptr, "k", 1, 0, &scan),
+                                    hostmap_wait(nullptr, "k", 1, "v", 1, 0, &value, &size),
+                                    hostmap_lease(nullptr, "k", 1, 1, 0, &count),
+                                    hostmap_release(nullptr, "k", 1, 1),
+                                    hostmap_compute_begin(nullptr, "k", 1, 1, &value, &size, &count),
+                                    hostmap_compute_put(nullptr, "k", 1, "v", 1, 1, 1),
+                                    hostmap_compute_fail(nullptr, "k", 1, HOSTMAP_FULL, 1)};
+  for (std::size_t i = 0; i < results.size(); ++i) EXPECT_EQ(results[i], HOSTMAP_INVALID) << "the call number " << i;
+  expect_refused(hostmap_flush(nullptr), "the map is a null pointer");
+  hostmap_close(nullptr);
+  hostmap_scan_end(nullptr);
+  hostmap_free(nullptr);
+}
+
+TEST_F(CArguments, ANullPointerWithASizeIsRefusedAndOneWithoutIsEmpty) {
+  const char* words = "null, but their size is not 0";
+  std::size_t size = 0;
+  expect_refused(hostmap_put(map_, nullptr, 1, "v", 1), words);
+  expect_refused(hostmap_put(map_, "k", 1, nullptr, 1), words);
+  expect_refused(hostmap_get(map_, "k", 1, nullptr, 1, &size), words);
+  expect_refused(hostmap_compare_exchange(map_, "k", 1, nullptr, 1, "v", 1), words);
+  expect_refused(hostmap_compare_exchange(map_, "k", 1, "v", 1, nullptr, 1), words);
+  const hostmap_bytes keys[] = {{"k", 1}, {nullptr, 1}};
+  std::int32_t statuses[2];
+  hostmap_value values[2];
+  expect_refused(hostmap_multi_erase(map_, keys, 2, statuses), words);
+  expect_refused(hostmap_multi_get(map_, keys, 2, values, nullptr, 0, &size), words);
+  expect_refused(hostmap_multi_erase(map_, nullptr, 2, statuses), words);
+  EXPECT_EQ(hostmap_put(map_, "k", 1, nullptr, 0), HOSTMAP_OK);
+  EXPECT_EQ(get("k"), "");
+  expect_refused(hostmap_put(map_, nullptr, 0, "v", 1), "the key is empty");
+  const std::string long_key(65'537, 'k');
+  EXPECT_EQ(put(long_key, "v"), HOSTMAP_TOO_LARGE);
+  EXPECT_EQ(put(long_key.substr(1), "v"), HOSTMAP_OK);
+}
+
+TEST_F(CArguments, AMissingPlaceForAResultIsRefused) {
+  const char* words = "a pointer to a result is null";
+  void* value = nullptr;
+  std::size_t size = 0;
+  EXPECT_EQ(put("k", "v"), HOSTMAP_OK);
+  expect_refused(hostmap_connect(nullptr, nullptr), words);
+  expect_refused(hostmap_get_copy(map_, "k", 1, nullptr, &size), words);
+  expect_refused(hostmap_get_copy(map_, "k", 1, &value, nullptr), words);
+  expect_refused(hostmap_ttl(map_, "k", 1, nullptr), words);
+  expect_refused(hostmap_size(map_, nullptr), words);
+  expect_refused(hostmap_take(map_, "k", 1, nullptr, &size), words);
+  expect_refused(hostmap_exchange(map_, "k", 1, "w", 1, &value, nullptr), words);
+  expect_refused(hostmap_get_with_token(map_, "k", 1, &value, &size, nullptr), words);
+  expect_refused(hostmap_put_if(map_, "k", 1, "w", 1, nullptr), "the token is a null pointer");
+  expect_refused(hostmap_scan_begin(map_, nullptr, 0, 0, nullptr), words);
+  expect_refused(hostmap_scan_next(nullptr, nullptr, nullptr, nullptr, nullptr), "the scan is a null pointer");
+  expect_refused(hostmap_lease(map_, "k", 1, 1000, 0, nullptr), words);
+  expect_refused(hostmap_apply(map_, nullptr, 1, nullptr), words);
+  EXPECT_EQ(get("k"), "v");
+}
+
+TEST_F(CArguments, TimesToLiveThatAreNeverValid) {
+  const char* words = "a time to live is above 0 ms";
+  const hostmap_pair pair{{"k", 1}, {"v", 1}};
+  std::int32_t status;
+  for (const std::int64_t ttl : {std::int64_t{0}, std::int64_t{-1}, INT64_MIN, std::int64_t{HOSTMAP_FOREVER} - 1}) {
+    expect_refused(hostmap_put_ttl(map_, "k", 1, "v", 1, ttl), words);
+    expect_refused(hostmap_put_async_ttl(map_, "k", 1, "v", 1, ttl), words);
+    expect_refused(hostmap_insert_ttl(map_, "k", 1, "v", 1, ttl), words);
+    expect_refused(hostmap_expire(map_, "k", 1, ttl), words);
+    expect_refused(hostmap_increment_from(map_, "k", 1, 1, 1, ttl, nullptr), words);
+    expect_refused(hostmap_multi_put_ttl(map_, &pair, 1, ttl, &status), words);
+  }
+  expect_refused(hostmap_insert_ttl(map_, "k", 1, "v", 1, HOSTMAP_KEEP_TTL), words);
+  expect_refused(hostmap_replace_ttl(map_, "k", 1, "v", 1, HOSTMAP_KEEP_TTL), words);
+  expect_refused(hostmap_expire(map_, "k", 1, HOSTMAP_KEEP_TTL), words);
+  EXPECT_EQ(get("k"), "HOSTMAP_NOT_FOUND");
+  expect_refused(hostmap_compute_fail(map_, "k", 1, HOSTMAP_OK, 1), "a task fails with one of the statuses");
+  expect_refused(hostmap_compute_fail(map_, "k", 1, 16, 1), "a task fails with one of the statuses");
+  expect_refused(hostmap_compute_put(map_, "k", 1, "v", 1, 1000, 0), "0 is the number of no task");
+}
+
+TEST_F(CArguments, OptionsOfAnotherVersion) {
+  hostmap_map* map = map_;
+  const auto refused = [&](const std::function<void(hostmap_options&)>& change, std::string_view words) {
+    hostmap_options chosen = options();
+    change(chosen);
+    expect_refused(hostmap_connect(&chosen, &map), words);
+    EXPECT_EQ(map, nullptr);
+  };
+  refused([](hostmap_options& chosen) { chosen.struct_size = 0; }, "struct_size");
+  refused([](hostmap_options& chosen) { chosen.struct_size -= 1; }, "struct_size");
+  refused([](hostmap_options& chosen) { chosen.struct_size = SIZE_MAX; }, "struct_size");
+  refused([](hostmap_options& chosen) { chosen.flags = 8; }, "flags");
+  refused([](hostmap_options& chosen) { chosen.reserved = 1; }, "reserved");
+  refused([](hostmap_options& chosen) { chosen.flags = HOSTMAP_READ_ONLY | HOSTMAP_READS_BY_RING; }, "has no ring");
+  refused([](hostmap_options& chosen) { chosen.name = ""; }, "name");
+  // Of a newer header: a field behind those that this library knows.
+  struct Newer {
+    hostmap_options known;
+    std::uint64_t more;
+  } newer{options(), 0};
+  newer.known.struct_size = sizeof newer;
+  EXPECT_EQ(hostmap_connect(&newer.known, &map), HOSTMAP_OK) << hostmap_message();
+  hostmap_close(map);
+  newer.more = 1;
+  expect_refused(hostmap_connect(&newer.known, &map), "upgrade libhostmap");
+  EXPECT_EQ(map, nullptr);
+}
+
+TEST_F(CArguments, MessagesBelongToTheirThreadAndAreCutAtACharacter) {
+  EXPECT_EQ(get("absent"), "HOSTMAP_NOT_FOUND");
+  EXPECT_STREQ(hostmap_message(), "no such key");
+  std::thread([] { EXPECT_STREQ(hostmap_message(), ""); }).join();
+  // A success leaves it as it is.
+  EXPECT_EQ(put("k", "v"), HOSTMAP_OK);
+  EXPECT_STREQ(hostmap_message(), "no such key");
+  for (const std::size_t pad : {0u, 1u, 2u}) {
+    std::string name = "/" + std::string(pad, 'x');
+    for (int i = 0; i < 300; ++i) name += "\u00e4\u20ac";
+    hostmap_options chosen = options();
+    chosen.dir = name.c_str();
+    hostmap_map* map = nullptr;
+    EXPECT_NE(hostmap_connect(&chosen, &map), HOSTMAP_OK);
+    const std::string message = hostmap_message();
+    EXPECT_GT(message.size(), 450u);
+    // Whole characters: each begins with a byte that says how many follow.
+    for (std::size_t at = 0; at < message.size();) {
+      const auto first = static_cast<unsigned char>(message[at]);
+      at += first < 0x80 ? 1 : first < 0xE0 ? 2 : 3;
+      EXPECT_LE(at, message.size());
+    }
+  }
+}
+
+TEST(CStatuses, EachHasItsNameAndItsSentence) {
+  for (int status = HOSTMAP_OK; status <= HOSTMAP_INTERNAL; ++status) {
+    EXPECT_EQ(hostmap_describe(status), std::string(describe(static_cast<StatusCode>(status))));
+    EXPECT_TRUE(std::string_view(hostmap_status_name(status)).starts_with("HOSTMAP_"));
+  }
+  EXPECT_STREQ(hostmap_status_name(HOSTMAP_NOT_FOUND), "HOSTMAP_NOT_FOUND");
+  EXPECT_STREQ(hostmap_status_name(HOSTMAP_OTHER_VERSION), "HOSTMAP_OTHER_VERSION");
+  for (const int unknown : {-1, 16, 256, INT_MAX}) {
+    EXPECT_STREQ(hostmap_status_name(unknown), "HOSTMAP_?");
+    EXPECT_STREQ(hostmap_describe(unknown), "unknown status");
+  }
+}
+
+}  // namespace
+}  // namespace hostmap::test
