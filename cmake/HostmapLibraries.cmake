@@ -88,6 +88,9 @@ set_target_properties(hostmap_c PROPERTIES
                       CXX_VISIBILITY_PRESET hidden
                       VISIBILITY_INLINES_HIDDEN ON
                       LINK_DEPENDS "${c_version_script}")
+if(NOT PROJECT_IS_TOP_LEVEL)
+  set_target_properties(hostmap_c PROPERTIES EXCLUDE_FROM_ALL ON)  # built by whoever links it
+endif()
 if(NOT c_sources)
   target_sources(hostmap_c PRIVATE "${CMAKE_CURRENT_BINARY_DIR}/empty.cpp")
   set_target_properties(hostmap_c PROPERTIES LINKER_LANGUAGE CXX)

@@ -11,6 +11,7 @@
 #   scripts/check_*                -> style.NAME, and style.NAME.canary: the check must fail on a
 #                                     bad tree
 #   scripts/check_client_library   -> library.client
+#   scripts/check_abi              -> library.abi
 #   test/client/must_not_compile   -> library.misuse: what the public headers must refuse
 #   test/package/package_test      -> package.WAY: README's program, built by a user's project; needs the programs
 #   test/conformance             -> conformance.TESTEE, conformance.pairs: the cases for clients of all languages
@@ -216,6 +217,10 @@ if(NOT HOSTMAP_SANITIZE AND NOT HOSTMAP_COVERAGE)
   set(script "${PROJECT_SOURCE_DIR}/scripts/check_client_library")
   hostmap_add_test(library client quick "${script}" "$<TARGET_FILE:hostmap_client>")
   hostmap_add_test(library client.canary quick "${script}" --self-test)
+  # What programs that were linked with an earlier libhostmap.so.0 rely on.
+  set(script "${PROJECT_SOURCE_DIR}/scripts/check_abi")
+  hostmap_add_test(library abi quick "${script}" "$<TARGET_FILE:hostmap_c>")
+  hostmap_add_test(library abi.canary quick "${script}" --self-test)
 endif()
 
 # How others use the library; what instruments a build is no part of that. Most of it is compiling: slow.
@@ -231,7 +236,7 @@ if(NOT HOSTMAP_SANITIZE AND NOT HOSTMAP_COVERAGE)
   hostmap_add_test(library headers.canary slow "${script}" --self-test)
 
   set(script "${PROJECT_SOURCE_DIR}/test/package/package_test")
-  foreach(way find_package add_subdirectory pkg_config)
+  foreach(way find_package add_subdirectory pkg_config c_find_package c_pkg_config)
     hostmap_add_test(package ${way} slow "${script}" "${PROJECT_BINARY_DIR}" ${way})
     set_tests_properties(package.${way} PROPERTIES SKIP_RETURN_CODE 77)
   endforeach()
