@@ -109,6 +109,10 @@ endif()
 
 if(HOSTMAP_APPS)
   find_package(fmt REQUIRED)
+  # fmt::fmt is a shared library; a package of programs that brings all with it sets fmt::fmt-header-only.
+  if(NOT HOSTMAP_FMT_TARGET)
+    set(HOSTMAP_FMT_TARGET fmt::fmt)
+  endif()
   find_package(Threads REQUIRED)
   add_library(hostmap_dump STATIC ${dump_sources})
   target_include_directories(hostmap_dump PUBLIC src)
@@ -116,5 +120,5 @@ if(HOSTMAP_APPS)
   add_library(hostmap_server_parts STATIC ${server_sources})
   # src/ is open to the project's own programs and tests, never to users of hostmap::client.
   target_include_directories(hostmap_server_parts PUBLIC src)
-  target_link_libraries(hostmap_server_parts PUBLIC hostmap_dump hostmap_client fmt::fmt Threads::Threads seccomp)
+  target_link_libraries(hostmap_server_parts PUBLIC hostmap_dump hostmap_client ${HOSTMAP_FMT_TARGET} Threads::Threads seccomp)
 endif()

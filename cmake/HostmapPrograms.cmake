@@ -13,7 +13,7 @@ foreach(source IN LISTS app_sources)
   add_executable(${program} "${source}" ${program_parts} ${common_parts})
   target_include_directories(${program} PRIVATE apps)
   set_target_properties(${program} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}")
-  target_link_libraries(${program} PRIVATE CLI11::CLI11 fmt::fmt)
+  target_link_libraries(${program} PRIVATE CLI11::CLI11 ${HOSTMAP_FMT_TARGET})
   # Only the server can change a table: the other programs do not even link the code for it.
   if(program STREQUAL "hostmap-server")
     target_link_libraries(${program} PRIVATE hostmap_server_parts)

@@ -1,0 +1,106 @@
+#include "module.h"
+
+/* The library calls sleeping_hook in the thread that sleeps, so what it needs is kept for each thread. */
+#define PER_THREAD static _Thread_local __attribute__((tls_model("initial-exec")))
+PER_THREAD PyThreadState *released;
+PER_THREAD bool handling_signals;
+PER_THREAD bool interrupted; /* a handler has raised in the call that is in progress */
+
+/* The GIL is released while the library sleeps, and signals are handled when it has slept. If a handler raises (Ctrl-C does), the
+ * call ends as if its time had passed, and the exception is what its caller gets (raise_status). */
+int sleeping_hook(void *context, int begins) {
+  (void)context;
+  if (begins) {
+    released = PyEval_SaveThread();
+    return 0;
+  }
+  PyEval_RestoreThread(released);
+  released = NULL;
+  if (PyErr_Occurred() != NULL) return -1;
+  /* The library is in the middle of a call and may hold a lock of the map: a handler must not call it. */
+  handling_signals = true;
+  int result = PyErr_CheckSignals();
+  handling_signals = false;
+  if (result < 0) interrupted = true;
+  return result;
+}
+
+bool call_interrupted(void) {
+  if (!interrupted) return false;
+  interrupted = false;
+  return true;
+}
+
+bool in_signal_handler(void) {
+  if (!handling_signals) return false;
+  PyErr_SetString(PyExc_RuntimeError,
+                  "a signal handler must not use a Map while its thread waits in a call of a Map: let the handler set a flag, or "
+                  "raise an exception, which ends that call");
+  return true;
+}
+
+bool call_begin(MapObject *self, int64_t *limit_before) {
+  Handle *handle = self->handle;
+  if (handle == NULL) {
+    PyErr_SetString(PyExc_RuntimeError, "this Map has not been made: a subclass must call Map.__init__");
+    return false;
+  }
+  if (handle->map == NULL || handle->closing || self->closed) {
+    raise_invalid(self->state, "this Map is closed: make another one by hostmap.connect()");
+    return false;
+  }
+  if (in_signal_handler()) return false;
+  ++handle->busy;
+  if (self->limit_ns != 0) *limit_before = hostmap_set_limit(self->limit_ns);
+  return true;
+}
+
+static void end_map(Handle *handle) {
+  while (handle->scans != NULL) scan_end(handle->scans);
+  hostmap_map *map = handle->map;
+  handle->map = NULL;
+  hostmap_close(map);
+  if (handle->previous != NULL) {
+    handle->previous->next = handle->next;
+  } else if (handle->state->handles == handle) {
+    handle->state->handles = handle->next;
+  }
+  if (handle->next != NULL) handle->next->previous = handle->previous;
+  handle->next = handle->previous = NULL;
+}
+
+void call_end(MapObject *self, int64_t limit_before) {
+  if (self->limit_ns != 0) hostmap_set_limit(limit_before);
+  Handle *handle = self->handle;
+  if (--handle->busy <= 0 && handle->closing && handle->map != NULL) end_map(handle);
+}
+
+Handle *handle_new(State *state) {
+  Handle *handle = PyMem_Calloc(1, sizeof *handle);
+  if (handle == NULL) {
+    PyErr_NoMemory();
+    return NULL;
+  }
+  handle->state = state;
+  handle->owners = 1;
+  return handle;
+}
+
+void handle_opened(Handle *handle, hostmap_map *map) {
+  handle->map = map;
+  handle->next = handle->state->handles;
+  if (handle->next != NULL) handle->next->previous = handle;
+  handle->state->handles = handle;
+}
+
+void handle_close(Handle *handle) {
+  handle->closing = true;
+  if (handle->busy <= 0 && handle->map != NULL) end_map(handle);
+}
+
+void handle_release(Handle *handle) {
+  if (--handle->owners > 0) return;
+  handle->busy = 0; /* each call keeps its Map, so none is in progress */
+  handle_close(handle);
+  PyMem_Free(handle);
+}

@@ -1,0 +1,135 @@
+#include "module.h"
+
+/* The iterator of a Map, of values() and of scan(). */
+struct ScanObject {
+  PyObject_HEAD
+  MapObject *owner;
+  hostmap_scan *scan; /* null: ended */
+  int kind;
+  bool running;       /* its thread may sleep without the GIL: no other thread may use the scan then */
+  ScanObject *next, *previous;
+};
+
+PyObject *scan_make(MapObject *self, PyObject *prefix, int kind) {
+  Key key;
+  hostmap_scan *scan = NULL;
+  int status;
+  if (prefix != NULL) {
+    if (!key_from(self, prefix, &key)) return NULL;
+    CALL(self, status, hostmap_scan_begin(map, key.data, key.size, kind == kScanKeys, &scan));
+    key_end(&key);
+  } else {
+    CALL(self, status, hostmap_scan_begin(map, self->prefix_data, self->prefix_size, kind == kScanKeys, &scan));
+  }
+  if (status != HOSTMAP_OK) return raise_status(self->state, status, false, NULL);
+  PyTypeObject *type = self->state->scan_type;
+  allocfunc allocate = PyType_GetSlot(type, Py_tp_alloc);
+  ScanObject *iterator = (ScanObject *)allocate(type, 0);
+  if (iterator == NULL || self->handle->map == NULL) { /* closed by another thread while this one slept */
+    if (iterator != NULL) {
+      Py_DECREF(iterator);
+      return raise_invalid(self->state, "this Map was closed while it was read");
+    }
+    hostmap_scan_end(scan);
+    return NULL;
+  }
+  iterator->owner = (MapObject *)Py_NewRef((PyObject *)self);
+  iterator->scan = scan;
+  iterator->kind = kind;
+  Handle *handle = self->handle;
+  iterator->next = handle->scans;
+  if (iterator->next != NULL) iterator->next->previous = iterator;
+  handle->scans = iterator;
+  return (PyObject *)iterator;
+}
+
+void scan_end(ScanObject *iterator) {
+  if (iterator->scan == NULL) return;
+  Handle *handle = iterator->owner->handle;
+  if (iterator->previous != NULL) {
+    iterator->previous->next = iterator->next;
+  } else {
+    handle->scans = iterator->next;
+  }
+  if (iterator->next != NULL) iterator->next->previous = iterator->previous;
+  iterator->next = iterator->previous = NULL;
+  hostmap_scan_end(iterator->scan);
+  iterator->scan = NULL;
+}
+
+static PyObject *scan_next(ScanObject *iterator) {
+  MapObject *self = iterator->owner;
+  if (iterator->running) {
+    PyErr_SetString(PyExc_ValueError, "another thread is reading from this iterator: each thread needs one of its own");
+    return NULL;
+  }
+  if (iterator->scan == NULL) {
+    if (self->handle->map == NULL) raise_invalid(self->state, "this Map is closed: make another one by hostmap.connect()");
+    return NULL; /* behind the last key */
+  }
+  const void *key = NULL, *value = NULL;
+  size_t key_size = 0, value_size = 0;
+  int64_t limit_before;
+  if (!call_begin(self, &limit_before)) return NULL;
+  iterator->running = true;
+  int status = hostmap_scan_next(iterator->scan, &key, &key_size, &value, &value_size);
+  iterator->running = false;
+  PyObject *key_object = NULL, *value_bytes = NULL;
+  if (status == HOSTMAP_OK) { /* before call_end, which may close the map and so end the scan */
+    if (iterator->kind != kScanValues) key_object = key_to(self, key, key_size);
+    if (iterator->kind != kScanKeys) value_bytes = PyBytes_FromStringAndSize(value, (Py_ssize_t)value_size);
+  }
+  if (status == HOSTMAP_NOT_FOUND) scan_end(iterator);
+  call_end(self, limit_before);
+  if (status == HOSTMAP_NOT_FOUND) return NULL;
+  if (status != HOSTMAP_OK) return raise_status(self->state, status, false, NULL);
+  if (iterator->kind == kScanKeys) return key_object;
+  PyObject *value_object = value_of_bytes(self, value_bytes);
+  if (iterator->kind == kScanValues) return value_object;
+  PyObject *pair = key_object == NULL || value_object == NULL ? NULL : PyTuple_Pack(2, key_object, value_object);
+  Py_XDECREF(key_object);
+  Py_XDECREF(value_object);
+  return pair;
+}
+
+static int scan_traverse(ScanObject *iterator, visitproc visit, void *arg) {
+  Py_VISIT(Py_TYPE((PyObject *)iterator));
+  Py_VISIT((PyObject *)iterator->owner);
+  return 0;
+}
+
+static void scan_dealloc(ScanObject *iterator) {
+  PyTypeObject *type = Py_TYPE((PyObject *)iterator);
+  PyObject_GC_UnTrack(iterator);
+  scan_end(iterator);
+  Py_XDECREF((PyObject *)iterator->owner);
+  freefunc release = PyType_GetSlot(type, Py_tp_free);
+  release(iterator);
+  Py_DECREF(type);
+}
+
+int scan_init_type(State *state, PyObject *module) {
+  PyType_Slot slots[] = {
+      {Py_tp_dealloc, scan_dealloc},       {Py_tp_traverse, scan_traverse},
+      {Py_tp_iter, PyObject_SelfIter},     {Py_tp_iternext, scan_next},
+      {Py_tp_doc, (void *)"An iterator over a Map."}, {0, NULL},
+  };
+  PyType_Spec spec = {"hostmap._hostmap.Scan", sizeof(ScanObject), 0,
+                      Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots};
+  state->scan_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, NULL);
+  return state->scan_type == NULL ? -1 : 0;
+}
+
+PyObject *map_iterate(MapObject *self) { return scan_make(self, NULL, kScanKeys); }
+
+METHOD(map_scan) {
+  static const char *const names[] = {"prefix", NULL};
+  PyObject *values[1];
+  if (!arguments_from("scan", arguments, count, keywords, names, 0, 1, values)) return NULL;
+  return scan_make(self, values[0] == Py_None ? NULL : values[0], kScanItems);
+}
+
+PyObject *map_values_scan(MapObject *self, PyObject *none) {
+  (void)none;
+  return scan_make(self, NULL, kScanValues);
+}

@@ -1,0 +1,95 @@
+"""What the tests share: servers of the package, each with a name of its own."""
+
+from __future__ import annotations
+
+import faulthandler
+import itertools
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hostmap
+import pytest
+
+PROGRAMS = Path(hostmap.__file__).parent / "bin"
+_numbers = itertools.count()
+
+# A test that hangs says where, and ends.
+faulthandler.dump_traceback_later(600, exit=True)
+
+
+class Server:
+    """A hostmap-server in a process of its own, which ends with the test."""
+
+    def __init__(self, *options: str) -> None:
+        self.name = f"pytest-{os.getpid()}-{next(_numbers)}"
+        self.options = options
+        self.start()
+
+    def start(self) -> None:
+        """Starts it and returns when clients can connect."""
+        command = [str(PROGRAMS / "hostmap-server"), "--name", self.name, "--memory", "64M", *self.options]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline().startswith("ready ")
+
+    def stop(self) -> None:
+        """Ends it; its files are removed."""
+        self.process.send_signal(signal.SIGCONT)
+        self.process.terminate()
+        self.process.wait(60)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+    def pause(self) -> None:
+        """It answers nobody until resume()."""
+        self.process.send_signal(signal.SIGSTOP)
+        for thread in Path(f"/proc/{self.process.pid}/task").iterdir():
+            while " T " not in (thread / "stat").read_text(encoding="ascii"):
+                time.sleep(0.001)
+
+    def resume(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+    def statistic(self, name: str) -> int:
+        """A number of `hostmap stat`."""
+        command = [str(PROGRAMS / "hostmap"), "--name", self.name, "stat", "--json"]
+        return int(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)[name])
+
+    def connect(self, **options: Any) -> Any:
+        return hostmap.connect(self.name, **options)
+
+
+@pytest.fixture(scope="session")
+def shared_server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def server(shared_server: Server) -> Iterator[Server]:
+    """A server with an empty map, which the test leaves running."""
+    with shared_server.connect() as m:
+        m.clear()
+    yield shared_server
+
+
+@pytest.fixture
+def own_server() -> Iterator[Server]:
+    """A server that the test may stop or pause."""
+    server = Server()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def m(server: Server) -> Iterator[Any]:
+    """An empty Map of str to bytes."""
+    with server.connect() as connected:
+        yield connected
