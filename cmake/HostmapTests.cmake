@@ -14,7 +14,8 @@
 #   scripts/check_abi              -> library.abi
 #   test/client/must_not_compile   -> library.misuse: what the public headers must refuse
 #   test/package/package_test      -> package.WAY: README's program, built by a user's project; needs the programs
-#   test/conformance             -> conformance.TESTEE, conformance.pairs: the cases for clients of all languages
+#   test/conformance             -> conformance.TESTEE, conformance.pairs: the cases for clients of all languages;
+#                                     conformance.random: random operations of pairs, beside a model
 #   test/package/systemd_test      -> package.systemd: the unit under a real systemd; needs the programs
 #
 # Labels:   quick    all others
@@ -119,12 +120,6 @@ foreach(source IN LISTS module_sources)
   add_dependencies(hostmap_process_programs ${library})
 endforeach()
 
-# Testees of the conformance suite, which its runner starts: test/conformance.
-add_executable(conformance_cpp test/conformance/testees/cpp.cpp)
-set_target_properties(conformance_cpp PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}")
-target_link_libraries(conformance_cpp PRIVATE hostmap_client)
-add_dependencies(hostmap_process_programs conformance_cpp)
-
 # Programs of the tests of the C interface. One of them is in strict C.
 enable_language(C)
 file(GLOB c_abi_sources CONFIGURE_DEPENDS test/c_abi/programs/*.c test/c_abi/programs/*.cpp)
@@ -142,6 +137,18 @@ foreach(source IN LISTS c_abi_sources)
     target_link_libraries(${program} PRIVATE hostmap_c)
   endif()
 endforeach()
+
+# Testees of the conformance suite, which its runner starts: test/conformance.
+add_executable(conformance_cpp test/conformance/testees/cpp.cpp)
+set_target_properties(conformance_cpp PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}")
+target_link_libraries(conformance_cpp PRIVATE hostmap_client)
+add_dependencies(hostmap_process_programs conformance_cpp)
+add_executable(conformance_c test/conformance/testees/c.c)
+set_target_properties(conformance_c PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}"
+                                               C_STANDARD 99 C_STANDARD_REQUIRED ON C_EXTENSIONS OFF)
+find_package(Threads REQUIRED)
+target_link_libraries(conformance_c PRIVATE hostmap_c Threads::Threads)
+add_dependencies(hostmap_process_programs conformance_c)
 
 # The examples, which a process test runs: examples/NAME in the build folder.
 add_subdirectory(examples/cpp examples)
@@ -251,13 +258,14 @@ endif()
 
 # The cases for clients of all languages. They wait more than they compute.
 set(script "${PROJECT_SOURCE_DIR}/test/conformance/runner")
-set(testees cpp command_line)
+set(testees cpp c command_line)
 set(all_testees)
 foreach(testee IN LISTS testees)
   list(APPEND all_testees --testee ${testee})
   hostmap_add_test(conformance ${testee} slow "${script}" --build "${PROJECT_BINARY_DIR}" --testee ${testee})
 endforeach()
 hostmap_add_test(conformance pairs slow "${script}" --build "${PROJECT_BINARY_DIR}" --pairs ${all_testees})
+hostmap_add_test(conformance random slow "${script}" --build "${PROJECT_BINARY_DIR}" --random 30 ${all_testees})
 hostmap_add_test(conformance canary slow "${script}" --build "${PROJECT_BINARY_DIR}" --self-test)
 
 # Style: fast enough to be quick tests.

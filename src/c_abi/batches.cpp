@@ -57,9 +57,15 @@ int with_statuses(std::size_t count, std::int32_t* statuses, const Call& call) n
   return give_statuses(found, count, statuses);
 }
 
+// A call that is refused as a whole refuses each of its items.
+void refuse_each(std::size_t count, std::int32_t* statuses) noexcept {
+  std::fill_n(statuses, count, std::int32_t{HOSTMAP_INVALID});
+}
+
 int multi_put(hostmap_map* map, const hostmap_pair* pairs, std::size_t count, std::chrono::milliseconds ttl,
               std::int32_t* statuses) noexcept {
   if (!is_given(statuses, count)) return refuse_result();
+  refuse_each(count, statuses);
   if (!is_valid(map, pairs, count)) return refuse_arguments(map);
   return with_statuses(count, statuses, [&] {
     std::vector<KeyValue> entries(count);
@@ -122,6 +128,7 @@ void give_outcome(const hostmap_operation& operation, const Outcome& found, host
 int hostmap_multi_get(hostmap_map* map, const hostmap_bytes* keys, size_t count, hostmap_value* values, void* buffer,
                       size_t buffer_size, size_t* used) {
   if (!is_given(values, count) || used == nullptr) return refuse_result();
+  std::fill_n(values, count, hostmap_value{HOSTMAP_INVALID, 0, 0, 0});
   if (!is_valid(map, keys, count) || !is_given(buffer, buffer_size)) return refuse_arguments(map);
   return guarded([&]() noexcept {
     const std::span<std::byte> room(static_cast<std::byte*>(buffer), buffer_size);
@@ -148,12 +155,16 @@ int hostmap_multi_put(hostmap_map* map, const hostmap_pair* pairs, size_t count,
 int hostmap_multi_put_ttl(hostmap_map* map, const hostmap_pair* pairs, size_t count, int64_t ttl_ms,
                           int32_t* statuses) {
   std::chrono::milliseconds ttl;
-  if (!read_ttl(ttl_ms, ttl)) return refuse_ttl();
+  if (!read_ttl(ttl_ms, ttl)) {
+    if (is_given(statuses, count)) refuse_each(count, statuses);
+    return refuse_ttl();
+  }
   return multi_put(map, pairs, count, ttl, statuses);
 }
 
 int hostmap_multi_erase(hostmap_map* map, const hostmap_bytes* keys, size_t count, int32_t* statuses) {
   if (!is_given(statuses, count)) return refuse_result();
+  refuse_each(count, statuses);
   if (!is_valid(map, keys, count)) return refuse_arguments(map);
   return with_statuses(count, statuses, [&] {
     std::vector<std::string_view> views(count);

@@ -132,14 +132,15 @@ TEST_F(CArguments, AMissingPlaceForAResultIsRefused) {
 TEST_F(CArguments, TimesToLiveThatAreNeverValid) {
   const char* words = "a time to live is above 0 ms";
   const hostmap_pair pair{{"k", 1}, {"v", 1}};
-  std::int32_t status;
   for (const std::int64_t ttl : {std::int64_t{0}, std::int64_t{-1}, INT64_MIN, std::int64_t{HOSTMAP_FOREVER} - 1}) {
     expect_refused(hostmap_put_ttl(map_, "k", 1, "v", 1, ttl), words);
     expect_refused(hostmap_put_async_ttl(map_, "k", 1, "v", 1, ttl), words);
     expect_refused(hostmap_insert_ttl(map_, "k", 1, "v", 1, ttl), words);
     expect_refused(hostmap_expire(map_, "k", 1, ttl), words);
     expect_refused(hostmap_increment_from(map_, "k", 1, 1, 1, ttl, nullptr), words);
+    std::int32_t status = 99;
     expect_refused(hostmap_multi_put_ttl(map_, &pair, 1, ttl, &status), words);
+    EXPECT_EQ(status, HOSTMAP_INVALID) << "of the pair itself";
   }
   expect_refused(hostmap_insert_ttl(map_, "k", 1, "v", 1, HOSTMAP_KEEP_TTL), words);
   expect_refused(hostmap_replace_ttl(map_, "k", 1, "v", 1, HOSTMAP_KEEP_TTL), words);

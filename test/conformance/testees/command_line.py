@@ -177,6 +177,11 @@ class Testee:
         self.increment(key, fraction, initial, ttl)
         return "ok %.17g" % float(self.output) if self.status == "ok" else self.status
 
+    def version(self) -> str:
+        printed = subprocess.run([self.program, "--version"], capture_output=True, text=True).stdout
+        match = re.search(r"(\d+\.\d+\.\d+).*layout(?: version)? (\d+)", printed)
+        return f"ok {match[1]} {match[2]}" if match else f"ok {encode(printed.encode())}"
+
     def clear(self) -> str:
         return self.call("clear")
 
@@ -254,7 +259,7 @@ class Testee:
 
 OPERATIONS = frozenset(
     "connect close put insert replace put_if get get_with_token exists ttl expire erase erase_if erase_prefix append exchange "
-    "take increment increment_double clear size scan scan_keys scan_from scan_parts wait fill".split())
+    "version take increment increment_double clear size scan scan_keys scan_from scan_parts wait fill".split())
 
 
 def main() -> None:

@@ -23,6 +23,9 @@
 #include <vector>
 
 #include <hostmap/client.hpp>
+#include <hostmap/scan.hpp>
+#include <hostmap/time_limit.hpp>
+#include <hostmap/version.hpp>
 
 namespace {
 
@@ -176,8 +179,10 @@ class Testee {
     const std::string& operation = words.at(0);
     if (operation == "message") return "ok " + encode(message_);
     if (operation == "fork") return in_child({words.begin() + 1, words.end()});
+    if (operation == "describe") return "ok " + encode(hostmap::describe(code_of(words.at(1))));
+    if (operation == "limit") return limit(integer(words.at(1)));
     if (operation == "close") {
-      client_.reset();
+      close();
       return "ok";
     }
     if (operation == "connect") return connect({words.begin() + 1, words.end()});
@@ -211,6 +216,19 @@ class Testee {
     return say(number, [](double n) { return text_of(n); });
   }
 
+  void close() {
+    scan_.reset();
+    client_.reset();
+  }
+
+  // Both limits in milliseconds: 0 is none of this thread's own, -1 is no limit.
+  static std::string limit(std::int64_t limit) {
+    const std::chrono::nanoseconds before =
+        hostmap::TimeLimit::exchange(limit < 0 ? hostmap::Options::kForever : milliseconds(limit));
+    if (before == hostmap::Options::kForever) return "ok -1";
+    return "ok " + std::to_string(std::chrono::duration_cast<milliseconds>(before).count());
+  }
+
   Status open() {
     Result<Client> client = Client::connect(options_);
     if (!client) return client.status();
@@ -240,7 +258,7 @@ class Testee {
         return "unsupported";
       }
     }
-    client_.reset();
+    close();
     Result<Client> client = Client::connect(options);
     if (client) client_.emplace(std::move(*client));
     return say(client.status());
@@ -502,6 +520,8 @@ class Testee {
 
   hostmap::Options options_;
   std::optional<Client> client_;
+  std::optional<hostmap::Scan> scan_;
+  bool scans_values_ = false;
   std::string message_;
 };
 
@@ -600,6 +620,8 @@ const std::map<std::string, Testee::Handler>& Testee::table() {
        [](Testee& t, const Words& w) {
          return t.say(t.client_->compare_exchange(decode(w.at(1)), decode(w.at(2)), decode(w.at(3))));
        }},
+      {"compare_erase",
+       [](Testee& t, const Words& w) { return t.say(t.client_->compare_erase(decode(w.at(1)), decode(w.at(2)))); }},
       {"get_with_token",
        [](Testee& t, const Words& w) {
          return t.say(t.client_->get_with_token(decode(w.at(1))), [](const hostmap::ValueAndToken& found) {
@@ -630,6 +652,17 @@ const std::map<std::string, Testee::Handler>& Testee::table() {
          for (std::size_t i = 1; i + 1 < w.size(); i += 2) entries.emplace_back(decode(w[i]), decode(w[i + 1]));
          return t.say_all(t.client_->multi_put(entries));
        }},
+      {"multi_put_ttl",
+       [](Testee& t, const Words& w) {
+         Words memory;
+         memory.reserve(w.size());
+         std::vector<hostmap::KeyValue> entries;
+         for (std::size_t i = 2; i + 1 < w.size(); i += 2) {
+           const std::string& key = memory.emplace_back(decode(w[i]));
+           entries.push_back({key, memory.emplace_back(decode(w[i + 1]))});
+         }
+         return t.say_all(t.client_->multi_put(entries, ttl_of(w.at(1))));
+       }},
       {"multi_erase",
        [](Testee& t, const Words& w) {
          Words keys;
@@ -639,6 +672,24 @@ const std::map<std::string, Testee::Handler>& Testee::table() {
       {"apply", [](Testee& t, const Words& w) { return t.apply(w); }},
       {"scan", [](Testee& t, const Words& w) { return t.scan(decode(w.at(1)), true); }},
       {"scan_keys", [](Testee& t, const Words& w) { return t.scan(decode(w.at(1)), false); }},
+      {"scan_begin",
+       [](Testee& t, const Words& w) {
+         const bool keys_only = w.size() > 2;
+         t.scan_.emplace(*t.client_, decode(w.at(1)),
+                         keys_only ? hostmap::Scan::What::kKeys : hostmap::Scan::What::kKeysAndValues);
+         t.scans_values_ = !keys_only;
+         return std::string("ok");
+       }},
+      {"scan_next",
+       [](Testee& t, const Words&) {
+         if (!t.scan_->next()) return t.scan_->status().ok() ? std::string("not_found") : t.say(t.scan_->status());
+         return "ok " + encode(t.scan_->key()) + " " + (t.scans_values_ ? encode(t.scan_->value()) : "-");
+       }},
+      {"scan_end",
+       [](Testee& t, const Words&) {
+         t.scan_.reset();
+         return std::string("ok");
+       }},
       {"scan_from", [](Testee& t, const Words& w) { return t.scan_from(w); }},
       {"scan_parts", [](Testee& t, const Words& w) { return t.scan_parts(w); }},
       {"wait", [](Testee& t, const Words& w) { return t.wait(w); }},
@@ -649,6 +700,27 @@ const std::map<std::string, Testee::Handler>& Testee::table() {
        }},
       {"release", [](Testee& t, const Words& w) { return t.say(t.client_->release(decode(w.at(1)), whole(w.at(2)))); }},
       {"compute", [](Testee& t, const Words& w) { return t.compute(w); }},
+      {"compute_begin",
+       [](Testee& t, const Words& w) {
+         const Result<hostmap::ValueOrTask> begun =
+             t.client_->compute_begin(decode(w.at(1)), milliseconds(integer(w.at(2))));
+         if (!begun) return t.say(begun.status());
+         return begun->value ? "ok " + encode(*begun->value) : "not_found " + std::to_string(begun->task);
+       }},
+      {"compute_put",
+       [](Testee& t, const Words& w) {
+         return t.say(t.client_->compute_put(decode(w.at(1)), decode(w.at(2)), whole(w.at(4)), ttl_of(w.at(3))));
+       }},
+      {"compute_fail",
+       [](Testee& t, const Words& w) {
+         return t.say(t.client_->compute_fail(decode(w.at(1)), code_of(w.at(2)), whole(w.at(3))));
+       }},
+      {"timeout",
+       [](Testee& t, const Words& w) { return t.say(t.client_->set_timeout(milliseconds(integer(w.at(1))))); }},
+      {"version",
+       [](Testee&, const Words&) {
+         return "ok " + encode(hostmap::kVersion) + " " + std::to_string(hostmap::kLayoutVersion);
+       }},
       {"modify", [](Testee& t, const Words& w) { return t.modify(w); }},
       {"threads", [](Testee& t, const Words& w) { return t.threads(w); }},
       {"fill", [](Testee& t, const Words& w) { return t.fill(w); }},
