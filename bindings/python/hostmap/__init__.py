@@ -51,6 +51,9 @@ except ImportError as error:
         "package with this interpreter's own pip: python -m pip install --force-reinstall hostmap"
     ) from error
 
+from hostmap import codecs
+from hostmap._serve import serve
+
 __all__ = [
     "AlreadyExists",
     "BufferTooSmall",
@@ -70,9 +73,11 @@ __all__ = [
     "Timeout",
     "TooLarge",
     "__version__",
+    "codecs",
     "commit",
     "connect",
     "layout",
+    "serve",
 ]
 
 MutableMapping.register(Map)
