@@ -142,13 +142,14 @@ endforeach()
 add_executable(conformance_cpp test/conformance/testees/cpp.cpp)
 set_target_properties(conformance_cpp PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}")
 target_link_libraries(conformance_cpp PRIVATE hostmap_client)
-add_dependencies(hostmap_process_programs conformance_cpp)
 add_executable(conformance_c test/conformance/testees/c.c)
 set_target_properties(conformance_c PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}"
                                                C_STANDARD 99 C_STANDARD_REQUIRED ON C_EXTENSIONS OFF)
 find_package(Threads REQUIRED)
 target_link_libraries(conformance_c PRIVATE hostmap_c Threads::Threads)
-add_dependencies(hostmap_process_programs conformance_c)
+add_custom_target(conformance_testees)
+add_dependencies(conformance_testees hostmap_programs conformance_cpp conformance_c)
+add_dependencies(hostmap_process_programs conformance_testees)
 
 # The examples, which a process test runs: examples/NAME in the build folder.
 add_subdirectory(examples/cpp examples)

@@ -1,7 +1,8 @@
-"""What a map must answer: each key has a list of states that are possible, and each answer rules some of them out.
+"""What a map must answer: each key has a list of possible states, and each answer rules some out.
 
-A key has several possible states while its end may or may not have come, and after a change whose outcome is unknown. The model
-reads requests and answers of the suite as they are, so it can follow any sequence of them.
+A key has several possible states while its end may or may not have come, and after a change whose
+outcome is unknown. The model reads requests and answers of the suite as they are, so it can follow
+any sequence of them.
 """
 
 import dataclasses
@@ -15,8 +16,11 @@ from words import decode, encode
 TICK_SECONDS = 0.05
 MOST_KEY_BYTES = 65536
 INT64 = range(-(1 << 63), 1 << 63)
-CHANGES = frozenset("put insert replace erase expire append compare_exchange compare_erase increment increment_double "
-                    "increment_stored exchange take insert_or_get modify compute put_if erase_if".split())
+CHANGES = frozenset(
+    "put insert replace erase expire append compare_exchange compare_erase increment "
+    "increment_double increment_stored exchange take insert_or_get modify compute put_if "
+    "erase_if".split()
+)
 SINGLE = CHANGES | {"get", "get_into", "exists", "ttl", "wait", "get_with_token"}
 
 
@@ -95,7 +99,9 @@ def single(words: list[str], state: State, moment: Moment, tokens: dict[str, Ent
     return change(operation, arguments, state, moment, tokens)
 
 
-def change(operation: str, arguments: list[str], state: State, moment: Moment, tokens: dict[str, Entry]) -> Step:
+def change(
+    operation: str, arguments: list[str], state: State, moment: Moment, tokens: dict[str, Entry]
+) -> Step:
     """The same for operations that change the key."""
     value = state.value if state else None
     if operation in ("put", "insert", "replace"):
@@ -112,7 +118,9 @@ def change(operation: str, arguments: list[str], state: State, moment: Moment, t
         return f"ok {encode(made)} computed", moment.with_ttl(made, arguments[0])
     if operation == "exchange":
         made = decode(arguments[0])
-        return f"ok {encode(value) if value is not None else '-'}", state.with_value(made) if state else Entry(made)
+        return f"ok {encode(value) if value is not None else '-'}", (
+            state.with_value(made) if state else Entry(made)
+        )
     if operation == "insert_or_get":
         if value is not None:
             return f"already_exists {encode(value)}", state
@@ -170,20 +178,28 @@ def increment(operation: str, arguments: list[str], state: State, moment: Moment
     def result(answer: str, made: bytes) -> Step:
         if state:
             return f"ok {answer}", state.with_value(made)
-        return f"ok {answer}", moment.with_ttl(made, arguments[2] if len(arguments) > 2 else "forever")
+        return f"ok {answer}", moment.with_ttl(
+            made, arguments[2] if len(arguments) > 2 else "forever"
+        )
 
     if operation == "increment_double":
         before = fraction_of(state.value) if state else float(initial)
         if before is None:
             return "not_a_number", state
         total = before + float(arguments[0])
-        return result("%.17g" % total, b"%d" % total if total == int(total) else repr(total).encode())
+        return result(
+            "%.17g" % total, b"%d" % total if total == int(total) else repr(total).encode()
+        )
     if operation == "increment_stored":
         if state and len(state.value) != 8:
             return "mismatch", state
         stored = int.from_bytes(state.value, "little", signed=True) if state else int(initial)
         total = stored + int(arguments[0])
-        return result(str(total), total.to_bytes(8, "little", signed=True)) if total in INT64 else ("overflow", state)
+        return (
+            result(str(total), total.to_bytes(8, "little", signed=True))
+            if total in INT64
+            else ("overflow", state)
+        )
     number = integer_of(state.value) if state else int(initial)
     if number is None:
         return "not_a_number", state
@@ -196,10 +212,12 @@ class Model:
 
     def __init__(self) -> None:
         self.states: dict[bytes, list[State]] = {}
-        # A token is of a value and its end. (Ends of two writes in the same millisecond may be equal.)
+        # A token is of a value and its end. (Two writes in one millisecond may have equal ends.)
         self.entries_of: dict[str, Entry] = {}
         self.tokens_of: dict[Entry, str] = {}
-        self.lapsed: set[bytes] = set()  # keys that have ended, and that the server may not have removed yet
+        self.lapsed: set[bytes] = (
+            set()
+        )  # keys that have ended, and that the server may not have removed yet
 
     def lose_all(self) -> None:
         """The server has ended without keeping its map."""
@@ -236,7 +254,9 @@ class Model:
             if answer.split()[0] != expected:
                 raise Wrong(expected)
             return
-        results = [single(words, state, moment, self.entries_of) for state in moment.possible(self.of(key))]
+        results = [
+            single(words, state, moment, self.entries_of) for state in moment.possible(self.of(key))
+        ]
         fitting = [after for expected, after in results if steps.matches(expected, answer, {})]
         if not fitting:
             raise Wrong(" | ".join(dict.fromkeys(expected for expected, _ in results)))
@@ -248,16 +268,25 @@ class Model:
 
     def learn_token(self, entry: Entry, token: str) -> None:
         if self.tokens_of.setdefault(entry, token) != token:
-            raise Wrong(f"ok {encode(entry.value)} {self.tokens_of[entry]}, the token of this value before")
+            raise Wrong(
+                f"ok {encode(entry.value)} {self.tokens_of[entry]}, the token of this value before"
+            )
         before = self.entries_of.setdefault(token, entry)
-        if before != entry and (before.value != entry.value or math.inf in (before.earliest, entry.earliest)):
+        if before != entry and (
+            before.value != entry.value or math.inf in (before.earliest, entry.earliest)
+        ):
             raise Wrong(f"another token than that of {encode(before.value)}")
 
     def knows_result(self, key: bytes, token: str) -> bool:
         """Whether the model can compare the token with all possible states of the key."""
         entry = self.entries_of[token]
-        return all(not state or state == entry or state.value != entry.value or math.inf in (state.earliest, entry.earliest)
-                   for state in self.of(key))
+        return all(
+            not state
+            or state == entry
+            or state.value != entry.value
+            or math.inf in (state.earliest, entry.earliest)
+            for state in self.of(key)
+        )
 
     def forget(self, request: str, moment: Moment) -> None:
         """The request has failed, and may or may not have been applied."""
@@ -268,7 +297,7 @@ class Model:
         self.states[key] = list(dict.fromkeys(before + after))
 
     def lose_queued(self, before: dict[bytes, list[State]]) -> None:
-        """Queued writes may or may not have been applied: the states of their keys may be those of before, too."""
+        """Queued writes may or may not have been applied: `before` is what their keys had."""
         for key, states in before.items():
             self.states[key] = list(dict.fromkeys(states + self.of(key)))
 

@@ -1,4 +1,4 @@
-"""The processes of a run: servers and testees. Each has files and a name of its own, and ends with its owner."""
+"""The processes of a run: servers and testees. Each has its own name, and ends with its owner."""
 
 import dataclasses
 import fnmatch
@@ -15,9 +15,18 @@ import threading
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
+SOURCE = HERE.parent.parent
 # A watchdog: whoever is silent for so long has a bug.
 WATCHDOG_SECONDS = 60
 DEFAULT_SERVER = ["--memory", "16M", "--workers", "1", "64"]
+
+
+def hostmap_python() -> str:
+    """An interpreter that has the package hostmap: $HOSTMAP_PYTHON, or that of its tests."""
+    built = sorted(SOURCE.glob("build-python/test-3.*/bin/python"))
+    return os.environ.get("HOSTMAP_PYTHON") or str(
+        built[0] if built else SOURCE / "build-python/test-3.11/bin/python"
+    )
 
 
 class Failure(Exception):
@@ -41,9 +50,19 @@ class Server:
         """Starts it and blocks until it is ready."""
         if self.process:
             raise Failure("the server runs already: a case can only stop or kill it")
-        command = [str(self.programs / "hostmap-server"), "--name", self.name, *(options or DEFAULT_SERVER)]
-        self.process = subprocess.Popen(with_owner(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                        stderr=self.errors, text=True)
+        command = [
+            str(self.programs / "hostmap-server"),
+            "--name",
+            self.name,
+            *(options or DEFAULT_SERVER),
+        ]
+        self.process = subprocess.Popen(
+            with_owner(command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            text=True,
+        )
         assert self.process.stdout
         ready, _, _ = select.select([self.process.stdout], [], [], WATCHDOG_SECONDS)
         line = self.process.stdout.readline() if ready else ""
@@ -136,7 +155,13 @@ class Language:
         self.name = path.stem
         self.command: list[str] = []
         self.unsupported: list[Unsupported] = []
-        places = {"build": str(programs), "here": str(HERE), "source": str(HERE.parent.parent), "python": sys.executable}
+        places = {
+            "build": str(programs),
+            "here": str(HERE),
+            "source": str(SOURCE),
+            "python": sys.executable,
+            "hostmap_python": hostmap_python(),
+        }
         for number, line in enumerate(path.read_text().splitlines(), 1):
             word, _, rest = line.strip().partition(" ")
             if not word or word.startswith("#"):
@@ -147,7 +172,10 @@ class Language:
                 pattern, _, why = rest.partition(" # ")
                 self.unsupported.append(Unsupported(pattern.strip(), why.strip()))
             else:
-                raise Failure(f"{path.name}:{number}: write 'command WORDS' or 'unsupported PATTERN # why': {line}")
+                raise Failure(
+                    f"{path.name}:{number}: write 'command WORDS' or "
+                    f"'unsupported PATTERN # why': {line}"
+                )
         if not self.command:
             raise Failure(f"{path.name}: it has no line 'command WORDS'")
 
@@ -172,8 +200,9 @@ class Testee:
 
     def __init__(self, language: Language, server: str) -> None:
         self.language = language
-        self.process = subprocess.Popen(with_owner([*language.command, server]), stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE)
+        self.process = subprocess.Popen(
+            with_owner([*language.command, server]), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
         self.rest = b""
         self.is_asked = False
 
@@ -190,6 +219,7 @@ class Testee:
             pass  # receive() reports how it ended
 
     def has_answer(self) -> bool:
+        assert self.process.stdout
         return b"\n" in self.rest or bool(select.select([self.process.stdout], [], [], 0)[0])
 
     def receive(self) -> str:
@@ -201,10 +231,15 @@ class Testee:
         while b"\n" not in self.rest:
             left = max(0.0, deadline - time.monotonic())
             if not select.select([self.process.stdout], [], [], left)[0]:
-                raise Failure(f"the testee {self.language.name} has not answered for {WATCHDOG_SECONDS} s")
+                raise Failure(
+                    f"the testee {self.language.name} has not answered for {WATCHDOG_SECONDS} s"
+                )
             part = os.read(self.process.stdout.fileno(), 1 << 16)
             if not part:
-                raise Failure(f"the testee {self.language.name} ended with {self.process.wait()} instead of an answer")
+                raise Failure(
+                    f"the testee {self.language.name} ended with {self.process.wait()} "
+                    "instead of an answer"
+                )
             self.rest += part
         line, _, self.rest = self.rest.partition(b"\n")
         self.is_asked = False
@@ -231,7 +266,9 @@ class Testee:
             self.process.kill()
             self.process.wait()
             if not self.is_asked:
-                raise Failure(f"the testee {self.language.name} did not end with its input") from None
+                raise Failure(
+                    f"the testee {self.language.name} did not end with its input"
+                ) from None
         finally:
             if self.process.stdout:
                 self.process.stdout.close()

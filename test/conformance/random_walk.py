@@ -1,7 +1,8 @@
-"""Operations that a seed draws, by two clients on one server that dies between them; the model checks each answer.
+"""Random operations of two clients on one server that dies between them, beside the model.
 
-A walk is a list of acts: (client, request), or a step of the server. It is drawn first and executed then, so that a shorter list
-can be executed again: after a failure, acts are left out as long as it still fails.
+A walk is a list of acts: (client, request), or a step of the server. It is drawn first and executed
+then, so that a shorter list can be executed again: after a failure, acts are left out as long as it
+still fails.
 """
 
 import dataclasses
@@ -17,7 +18,20 @@ from processes import Failure, Language, Server, Testee
 
 ACTS = 250
 KEYS = ["k", "key.2", "p:1", "p:2", "p:%00%FF", "12345678", "p:345678", "@1000:6C"]
-TEXTS = ["a", "%", "abc", "12345678", "5", "-17", "05", "9223372036854775807", "$100:1", "$3000:2", "$70000:3", "2.5"]
+TEXTS = [
+    "a",
+    "%",
+    "abc",
+    "12345678",
+    "5",
+    "-17",
+    "05",
+    "9223372036854775807",
+    "$100:1",
+    "$3000:2",
+    "$70000:3",
+    "2.5",
+]
 NUMBERS = ["1", "-1", "41", "9223372036854775807", "-9223372036854775808"]
 FRACTIONS = ["0.5", "-0.25", "1.5"]
 TTLS = ["30", "60", "100000"]
@@ -26,8 +40,8 @@ SHRINK_SECONDS = 60
 
 @dataclasses.dataclass(frozen=True)
 class Act:
-    """One step of a walk. Kinds: ask; queue (asks, and the answer is that it is queued); cut (asks while the server is paused,
-    and kills it); restart, stop, sleep."""
+    """One step of a walk. Kinds: ask; queue (asks, and the answer is that it is queued); cut (asks
+    while the server is paused, and kills it); restart, stop, sleep."""
 
     kind: str
     client: str = ""
@@ -42,8 +56,13 @@ class Act:
         if self.kind == "sleep":
             return ["sleep 120"]
         if self.kind == "cut":
-            return ["server pause", f"{self.client}: start {self.request}", "server kill", "server start",
-                    f"{self.client}: result"]
+            return [
+                "server pause",
+                f"{self.client}: start {self.request}",
+                "server kill",
+                "server start",
+                f"{self.client}: result",
+            ]
         return [f"{self.client}: {self.request}"]
 
 
@@ -74,20 +93,32 @@ class Drawer:
             return [Act("cut", client, self.supported(client, self.change))]
         if number < 14 and self.supports(client, "flush"):
             return self.queued(client)
-        return [Act("ask", client, self.supported(client, self.request))]
+        acts = [Act("ask", client, self.supported(client, self.request))]
+        if self.random.randrange(2) == 0:  # the other client sees what this one has done
+            other = "A" if client == "B" else "B"
+            keys = [word for word in acts[0].request.split() if word in KEYS] or [self.key()]
+            acts.append(Act("ask", other, f"get {self.random.choice(keys)}"))
+        return acts
 
     def supports(self, client: str, request: str) -> bool:
-        return not self.languages[ord(client) - ord("A")].declaration(request)
+        return not self.languages[ord(client) - ord("A")].declaration(
+            request.replace("_known ", " ")
+        )
 
     def supported(self, client: str, draw: Callable[[], str]) -> str:
         while True:
             request = draw()
-            if all(self.supports(client, part) for part in (request, request.removeprefix("fork "))):
+            if all(
+                self.supports(client, part) for part in (request, request.removeprefix("fork "))
+            ):
                 return request
 
     def queued(self, client: str) -> list[Act]:
         """Queued writes, which nobody else interrupts until they are flushed."""
-        acts = [Act("queue", client, f"put_async {self.key()} {self.text()}") for _ in range(self.random.randrange(1, 4))]
+        acts = [
+            Act("queue", client, f"put_async {self.key()} {self.text()}")
+            for _ in range(self.random.randrange(1, 4))
+        ]
         acts.append(Act("ask", client, f"get {acts[-1].request.split()[1]}"))
         if self.random.randrange(3) == 0:
             acts.append(Act("restart"))
@@ -106,20 +137,45 @@ class Drawer:
         """A change of one key."""
         key, text = self.key(), self.text()
         choose = self.random.choice
-        return choose([
-            f"put {key} {text}{self.ttl()}", f"put {key} {text} keep", f"insert {key} {text}{self.ttl()}",
-            f"replace {key} {text}{self.ttl()}", f"erase {key}", f"expire {key} {choose(TTLS)}", f"expire {key} forever",
-            f"append {key} {text}", f"compare_exchange {key} {self.text()} {text}", f"compare_erase {key} {text}",
-            f"increment {key} {choose(NUMBERS)}", f"increment {key} 1 {choose(['5', '-5'])} {choose(TTLS)}",
-            f"increment_double {key} {choose(FRACTIONS)}", f"increment_stored {key} {choose(NUMBERS)}",
-            f"exchange {key} {text}", f"take {key}", f"insert_or_get {key} {text}", f"modify {key} {text}",
-            f"compute {key} {choose(['forever', *TTLS])} 60000 - {text}", f"put_if {key} {text} -"])
+        return choose(
+            [
+                f"put {key} {text}{self.ttl()}",
+                f"put {key} {text} keep",
+                f"insert {key} {text}{self.ttl()}",
+                f"replace {key} {text}{self.ttl()}",
+                f"erase {key}",
+                f"expire {key} {choose(TTLS)}",
+                f"expire {key} forever",
+                f"append {key} {text}",
+                f"compare_exchange {key} {self.text()} {text}",
+                f"compare_erase {key} {text}",
+                f"increment {key} {choose(NUMBERS)}",
+                f"increment {key} 1 {choose(['5', '-5'])} {choose(TTLS)}",
+                f"increment_double {key} {choose(FRACTIONS)}",
+                f"increment_stored {key} {choose(NUMBERS)}",
+                f"exchange {key} {text}",
+                f"take {key}",
+                f"insert_or_get {key} {text}",
+                f"modify {key} {text}",
+                f"compute {key} {choose(['forever', *TTLS])} 60000 - {text}",
+                f"put_if {key} {text} -",
+            ]
+        )
 
     def read(self) -> str:
         key = self.key()
-        return self.random.choice([
-            f"get {key}", f"get {key}", f"exists {key}", f"ttl {key}", f"get_with_token {key}", f"wait {key} {self.text()} 0",
-            f"wait {key} - 0", f"get_into {key} {self.random.choice([0, 1, 8, 100, 100_000])}"])
+        return self.random.choice(
+            [
+                f"get {key}",
+                f"get {key}",
+                f"exists {key}",
+                f"ttl {key}",
+                f"get_with_token {key}",
+                f"wait {key} {self.text()} 0",
+                f"wait {key} - 0",
+                f"get_into {key} {self.random.choice([0, 1, 8, 100, 100_000])}",
+            ]
+        )
 
     def request(self) -> str:
         number = self.random.randrange(100)
@@ -130,16 +186,27 @@ class Drawer:
         if number < 80:
             return f"fork {self.random.choice([self.read, self.change])()}"
         if number < 84:
-            return "put_if_known " + f"{self.key()} {self.text()}"
+            return f"put_if_known {self.key()} {self.text()}"
         if number < 86:
-            return "erase_if_known " + self.key()
+            return f"erase_if_known {self.key()}"
         keys = self.random.sample(KEYS, 3)
-        return self.random.choice([
-            f"multi_get {' '.join(keys)}", f"multi_put {' '.join(f'{key} {self.text()}' for key in keys)}",
-            f"multi_erase {' '.join(keys)}", "scan %", "scan p:", "size", "size", f"erase_prefix {self.random.choice(['p:', 'k'])}",
-            self.random.choice(["clear", "size"]), f"get {self.random.choice(['%', '@65537:61'])}",
-            f"apply put {keys[0]} {self.text()} ; get {keys[0]} ; erase {keys[1]} ; increment {keys[2]} 1 ; "
-            f"append {keys[0]} {self.text()} ; replace {keys[1]} {self.text()} ; expire {keys[2]} 100000"])
+        return self.random.choice(
+            [
+                f"multi_get {' '.join(keys)}",
+                f"multi_put {' '.join(f'{key} {self.text()}' for key in keys)}",
+                f"multi_erase {' '.join(keys)}",
+                "scan %",
+                "scan p:",
+                "size",
+                "size",
+                f"erase_prefix {self.random.choice(['p:', 'k'])}",
+                self.random.choice(["clear", "size"]),
+                f"get {self.random.choice(['%', '@65537:61'])}",
+                f"apply put {keys[0]} {self.text()} ; get {keys[0]} ; erase {keys[1]} ; "
+                f"increment {keys[2]} 1 ; append {keys[0]} {self.text()} ; "
+                f"replace {keys[1]} {self.text()} ; expire {keys[2]} 100000",
+            ]
+        )
 
 
 class Walk:
@@ -174,20 +241,36 @@ class Walk:
         return ""
 
     def concrete(self, request: str) -> str | None:
-        """The request, with a token that is known in place of one that is to be; None: the model does not know the result."""
+        """The request with a token, if it is to have one. None: the result is unknown."""
         parts = request.split()
         if parts[0] in ("put_if_known", "erase_if_known"):
             key = words.decode(parts[1])
-            of_key = [self.model.tokens_of[state] for state in self.model.of(key) if state in self.model.tokens_of]
-            tokens = [token for token in [*of_key, *self.model.entries_of] if self.model.knows_result(key, token)]
-            return " ".join([parts[0].removesuffix("_known"), *parts[1:], tokens[0]]) if tokens else None
+            of_key = [
+                self.model.tokens_of[state]
+                for state in self.model.of(key)
+                if state in self.model.tokens_of
+            ]
+            tokens = [
+                token
+                for token in [*of_key, *self.model.entries_of]
+                if self.model.knows_result(key, token)
+            ]
+            return (
+                " ".join([parts[0].removesuffix("_known"), *parts[1:], tokens[0]])
+                if tokens
+                else None
+            )
         if "increment_double" in parts:
             # The model writes small numbers as the map does, and no others.
             states = self.model.of(words.decode(parts[parts.index("increment_double") + 1]))
             numbers = [fraction_of(state.value) for state in states if state]
             if any(number is not None and abs(number) > 1000 for number in numbers):
                 return None
-        if any(state and len(state.value) > 500_000 for key in self.model.states for state in self.model.of(key)):
+        if any(
+            state and len(state.value) > 500_000
+            for key in self.model.states
+            for state in self.model.of(key)
+        ):
             return "clear"
         return request
 
@@ -225,10 +308,12 @@ class Walk:
         self.history[-1] += f" -> {answer}"
         if act.kind == "cut" and answer in ("timeout", "closed"):
             self.model.forget(act.request, moment)
-            if not testee.language.declaration("flush"):  # what has timed out can be applied until then
+            if not testee.language.declaration(
+                "flush"
+            ):  # what has timed out can be applied until then
                 self.history.append(f"{act.client}: flush -> {testee.ask('flush')}")
-        elif act.kind == "cut" and answer == "no_server" and testee.language.declaration("open"):
-            pass  # it began to connect when the server was dead: nothing was changed
+        elif act.kind == "cut" and answer == "no_server":
+            pass  # it had to connect when the server was dead: nothing was changed
         elif act.request == "flush" and answer == "closed":
             self.model.lose_queued(self.queued)
             self.queued = {}
@@ -241,11 +326,14 @@ class Walk:
 def concerns(act: Act, keys: set[str]) -> bool:
     """Whether an act may have to do with these keys."""
     parts = act.request.split()
-    return not parts or parts[0] == "flush" or not keys.isdisjoint(parts) or not set(KEYS) & set(parts)
+    return (
+        not parts or parts[0] == "flush" or not keys.isdisjoint(parts) or not set(KEYS) & set(parts)
+    )
 
 
 def shrink(acts: list[Act], fails: Callable[[list[Act]], bool]) -> list[Act]:
-    """A part of the acts that still fails: first what concerns the keys of the last one, then without halves, quarters, …"""
+    """A part of the acts that still fails: what concerns the keys of the last one, and of that what
+    remains without halves, quarters, …"""
     deadline = time.monotonic() + SHRINK_SECONDS
     keys = set(KEYS) & set(acts[-1].request.split())
     related = [act for act in acts if concerns(act, keys)]
@@ -255,7 +343,7 @@ def shrink(acts: list[Act], fails: Callable[[list[Act]], bool]) -> list[Act]:
     while size and time.monotonic() < deadline:
         begin = 0
         while begin < len(acts) and time.monotonic() < deadline:
-            fewer = acts[:begin] + acts[begin + size:]
+            fewer = acts[:begin] + acts[begin + size :]
             if fewer and fails(fewer):
                 acts = fewer
             else:
@@ -271,7 +359,7 @@ def walk(seed: int, languages: list[Language], programs: pathlib.Path) -> str:
     wrong = first.run(acts)
     if not wrong:
         return ""
-    shorter = shrink(acts[:first.done], lambda fewer: bool(Walk(languages, programs).run(fewer)))
+    shorter = shrink(acts[: first.done], lambda fewer: bool(Walk(languages, programs).run(fewer)))
     last = Walk(languages, programs)
     again = last.run(shorter)
     if not again:  # it does not fail each time: the whole history is what there is

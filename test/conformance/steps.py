@@ -1,4 +1,4 @@
-"""The cases: what a line means, and whether an answer is the expected one. README.md describes the language."""
+"""The cases: what a line means, and whether an answer is the expected one. See README.md."""
 
 import dataclasses
 import pathlib
@@ -9,8 +9,20 @@ import words
 
 CLIENT = re.compile(r"([A-Z]): +(.*)")
 SERVER_VERBS = ("start", "kill", "stop", "pause", "continue", "patch")
-ERRORS = ("not_a_number", "overflow", "buffer_too_small", "timeout", "no_server", "full", "too_large", "invalid",
-          "permission", "other_version", "closed", "internal")
+ERRORS = (
+    "not_a_number",
+    "overflow",
+    "buffer_too_small",
+    "timeout",
+    "no_server",
+    "full",
+    "too_large",
+    "invalid",
+    "permission",
+    "other_version",
+    "closed",
+    "internal",
+)
 STATUSES = ("ok", "not_found", "already_exists", "mismatch") + ERRORS
 
 
@@ -110,7 +122,7 @@ def substitute(request: str, variables: dict[str, str]) -> str:
 
 
 def matches_word(expected: str, got: str, captured: dict[str, str]) -> bool:
-    """Whether one word of an answer is as expected; what =NAME stands for is added to `captured`."""
+    """Whether one word of an answer is as expected; `captured` gets what =NAME stands for."""
     if expected == "*":
         return True
     if expected.startswith("="):
@@ -120,7 +132,9 @@ def matches_word(expected: str, got: str, captured: dict[str, str]) -> bool:
     if span:
         if not re.fullmatch(r"-?\d+", got):
             return False
-        return (not span[1] or int(span[1]) <= int(got)) and (not span[2] or int(got) <= int(span[2]))
+        return (not span[1] or int(span[1]) <= int(got)) and (
+            not span[2] or int(got) <= int(span[2])
+        )
     if expected.startswith("~"):
         return words.decode(expected[1:]) in words.decode(got)
     key, equals, value = expected.partition("=")
@@ -135,15 +149,17 @@ def canonical(word: str) -> str:
 
 
 def matches(expected: str, got: str, variables: dict[str, str]) -> bool:
-    """Whether an answer is one of the expected ones; then `variables` get what it has in the places of =NAME."""
+    """Whether an answer is an expected one; then `variables` get what it has in place of =NAME."""
     for alternative in expected.split(" | "):
         pattern = substitute(alternative, variables).split()
         answer = got.split()
         if pattern[-1] == "...":
             pattern.pop()
-            answer = answer[:len(pattern)]
+            answer = answer[: len(pattern)]
         captured: dict[str, str] = {}
-        if len(pattern) == len(answer) and all(matches_word(*pair, captured) for pair in zip(pattern, answer)):
+        if len(pattern) == len(answer) and all(
+            matches_word(*pair, captured) for pair in zip(pattern, answer)
+        ):
             variables.update(captured)
             return True
     return False

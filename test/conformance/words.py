@@ -5,9 +5,9 @@
     @100:61      the byte 61 (hexadecimal), 100 times
     $5000:7      the pattern 7 of 5,000 bytes: byte i is (167 * i + 13 * (i / 256) + 7) mod 256
 
-A testee reads all four. It writes (`encode`) the first two; the third for more than 64 equal bytes; and #SIZE:CRC, with the
-CRC-32 of zlib as 8 hexadecimal digits, for more than 1,024 bytes that are not all equal. A word that would be "-" alone is
-written %2D, because "-" says that there is no value.
+A testee reads all four. It writes (`encode`) the first two; the third for more than 64 equal bytes;
+and #SIZE:CRC, with the CRC-32 of zlib as 8 hexadecimal digits, for more than 1,024 bytes that are
+not all equal. A word of "-" alone is written %2D, because "-" says that there is no value.
 """
 
 import functools

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""A testee with the fault that only a second client shows: it keeps what it has read, and does not notice changes by others.
+"""A testee that keeps what it has read, and does not notice changes by others.
 
     caching.py PROGRAM NAME
 
@@ -13,17 +13,23 @@ READS = ("get", "exists")
 
 
 def main() -> None:
-    testee = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    testee = subprocess.Popen(
+        sys.argv[1:], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     assert testee.stdin and testee.stdout
     known: dict[str, str] = {}
     for line in sys.stdin:
-        if line.split()[0] not in (*READS, "message"):
-            known.clear()
-        if line not in known:
+        operation, *words = line.split()
+        answer = known.get(line)
+        if answer is None:
             testee.stdin.write(line)
             testee.stdin.flush()
-            known[line] = testee.stdout.readline()
-        print(known[line], end="", flush=True)
+            answer = testee.stdout.readline()
+        if operation in READS:
+            known[line] = answer
+        else:  # it does know what it has changed itself
+            known = {read: old for read, old in known.items() if read.split()[1] not in words}
+        print(answer, end="", flush=True)
     testee.stdin.close()
     testee.wait()
 

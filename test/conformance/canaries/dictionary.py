@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""A testee without a map: it answers from a dictionary, with one fault, which the runner must notice.
+"""A testee without a map: it answers from a dictionary, with one fault.
 
     dictionary.py FAULT NAME
 """
@@ -48,10 +48,16 @@ class Dictionary:
             return f"ok {len(self.values[key])}"
         if operation == "increment":
             number = int(value or b"0") + int(arguments[1])
-            self.values[key] = b"%d" % (number + (1 if self.fault == "miscounting" and number > 40 else 0))
+            self.values[key] = b"%d" % (
+                number + (1 if self.fault == "miscounting" and number > 40 else 0)
+            )
             return f"ok {number}"
         if operation == "erase":
-            return "ok" if self.values.pop(key, None) is not None or self.fault == "careless" else "not_found"
+            return (
+                "ok"
+                if self.values.pop(key, None) is not None or self.fault == "careless"
+                else "not_found"
+            )
         return "unsupported"
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""A testee of the conformance suite over the command line: each operation is a call of the program `hostmap`.
+"""A testee of the conformance suite over the command line: each operation is a call of `hostmap`.
 
     command_line.py PROGRAM NAME
 """
@@ -46,14 +46,23 @@ class Testee:
         self.output = b""
         self.errors = b""
 
-    def call(self, command: str, *arguments: bytes, options: tuple[str, ...] = (), value: bytes = b"") -> str:
+    def call(
+        self, command: str, *arguments: bytes, options: tuple[str, ...] = (), value: bytes = b""
+    ) -> str:
         """Calls the program. Returns the status, and keeps what it has printed."""
         name = [] if b"--name" in self.options else [b"--name", self.name.encode()]
-        words = [self.program.encode(), *name, *self.options, command.encode(),
-                 *(option.encode() for option in options)]
+        words = [
+            self.program.encode(),
+            *name,
+            *self.options,
+            command.encode(),
+            *(option.encode() for option in options),
+        ]
         if any(b"\0" in argument for argument in arguments):
             words.append(b"-x")
-            arguments = tuple(argument.replace(b"\\", rb"\x5c").replace(b"\0", rb"\x00") for argument in arguments)
+            arguments = tuple(
+                argument.replace(b"\\", rb"\x5c").replace(b"\0", rb"\x00") for argument in arguments
+            )
         words += [b"--", *arguments]
         done = subprocess.run(words, input=value, capture_output=True)
         self.output, self.errors = done.stdout, done.stderr
@@ -70,8 +79,13 @@ class Testee:
         if code == 3:
             return "closed" if b"closed the connection" in self.errors else "no_server"
         if code == 4:
-            return next((status for text, status in REFUSALS if text in self.errors), "refused " + encode(self.errors))
-        return {0: "ok", 2: "invalid", 5: "timeout", 6: "other_version"}.get(code, f"exit_code_{code}")
+            return next(
+                (status for text, status in REFUSALS if text in self.errors),
+                "refused " + encode(self.errors),
+            )
+        return {0: "ok", 2: "invalid", 5: "timeout", 6: "other_version"}.get(
+            code, f"exit_code_{code}"
+        )
 
     def line(self) -> str:
         """`ok` and the line that was printed; the status alone after an error."""
@@ -111,7 +125,13 @@ class Testee:
         return ("--keep-ttl",) if ttl == "keep" else (f"--ttl={ttl}ms",)
 
     def put(self, key: str, value: str, ttl: str = "", *options: str) -> str:
-        return self.call("put", decode(key), b"-", options=(*options, *self.ttl_options(ttl)), value=decode(value))
+        return self.call(
+            "put",
+            decode(key),
+            b"-",
+            options=(*options, *self.ttl_options(ttl)),
+            value=decode(value),
+        )
 
     def insert(self, key: str, value: str, ttl: str = "") -> str:
         return self.put(key, value, ttl, "--if-absent")
@@ -128,7 +148,9 @@ class Testee:
 
     def get_with_token(self, key: str) -> str:
         self.call("get", decode(key), options=("--token",))
-        return f"{self.value()} {self.errors.decode().strip()}" if self.status == "ok" else self.status
+        return (
+            f"{self.value()} {self.errors.decode().strip()}" if self.status == "ok" else self.status
+        )
 
     def exists(self, key: str) -> str:
         return self.call("exists", decode(key))
@@ -146,11 +168,15 @@ class Testee:
         return self.call("erase", decode(key))
 
     def erase_if(self, key: str, token: str) -> str:
-        return self.call("erase", decode(key), options=(f"--if-token={'0' * 32 if token == '-' else token}",))
+        return self.call(
+            "erase", decode(key), options=(f"--if-token={'0' * 32 if token == '-' else token}",)
+        )
 
     def erase_prefix(self, prefix: str) -> str:
         bytes_of = decode(prefix)
-        self.call("erase", options=("-x", "--prefix=" + "".join(f"\\x{byte:02x}" for byte in bytes_of)))
+        self.call(
+            "erase", options=("-x", "--prefix=" + "".join(f"\\x{byte:02x}" for byte in bytes_of))
+        )
         return self.line()
 
     def append(self, key: str, value: str) -> str:
@@ -158,7 +184,9 @@ class Testee:
         return self.line()
 
     def exchange(self, key: str, value: str) -> str:
-        was_there = self.exists(key) == "ok"  # the program prints nothing for an absent key and for an empty value
+        was_there = (
+            self.exists(key) == "ok"
+        )  # the program prints nothing for an absent key and for an empty value
         self.call("exchange", decode(key), b"-", value=decode(value))
         return "ok -" if self.status == "ok" and not was_there else self.value()
 
@@ -167,7 +195,12 @@ class Testee:
         return self.value()
 
     def increment(self, key: str, by: str, initial: str = "0", ttl: str = "") -> str:
-        self.call("incr", decode(key), by.encode(), options=(f"--initial={initial}", *self.ttl_options(ttl)))
+        self.call(
+            "incr",
+            decode(key),
+            by.encode(),
+            options=(f"--initial={initial}", *self.ttl_options(ttl)),
+        )
         return self.line()
 
     def increment_double(self, key: str, by: str, initial: str = "0", ttl: str = "") -> str:
@@ -191,9 +224,11 @@ class Testee:
 
     @staticmethod
     def scanned(line: str) -> str:
-        """A line of a scan as a word: the program prints some bytes as \\xNN, and a tab before the value."""
-        return "=".join(encode(re.sub(rb"\\x(..)", lambda match: bytes([int(match[1], 16)]), part.encode()))
-                        for part in line.split("\t"))
+        """A line of a scan as a word: some bytes are \\xNN, and a tab is before the value."""
+        return "=".join(
+            encode(re.sub(rb"\\x(..)", lambda match: bytes([int(match[1], 16)]), part.encode()))
+            for part in line.split("\t")
+        )
 
     def scan(self, prefix: str, options: tuple[str, ...] = ("--values",)) -> str:
         self.call("scan", decode(prefix), options=options)
@@ -203,9 +238,13 @@ class Testee:
     def scan_keys(self, prefix: str) -> str:
         return self.scan(prefix, ())
 
-    def scan_part(self, cursor: str, limit: str, prefix: str, *options: str) -> tuple[str, list[str]]:
+    def scan_part(
+        self, cursor: str, limit: str, prefix: str, *options: str
+    ) -> tuple[str, list[str]]:
         """The next cursor (empty after an error), and the words of what was found."""
-        self.call("scan", decode(prefix), options=(*options, f"--cursor={cursor}", f"--limit={limit}"))
+        self.call(
+            "scan", decode(prefix), options=(*options, f"--cursor={cursor}", f"--limit={limit}")
+        )
         if self.status != "ok":
             return "", []
         *lines, after = self.output.decode().splitlines()
@@ -228,15 +267,24 @@ class Testee:
 
     def wait(self, key: str, known: str, milliseconds: str) -> str:
         if known == "-" or milliseconds == "0":
-            raise Unsupported  # the program waits for a change of what it has read itself, and for some time
+            raise Unsupported  # the program waits for a change of what it has read, and not 0 s
         timeout = () if milliseconds == "forever" else (f"--timeout={int(milliseconds) / 1000}",)
-        status = self.call("wait", decode(key), options=("-x", *timeout, "--not=" + "".join(
-            f"\\x{byte:02x}" for byte in decode(known))))
+        status = self.call(
+            "wait",
+            decode(key),
+            options=(
+                "-x",
+                *timeout,
+                "--not=" + "".join(f"\\x{byte:02x}" for byte in decode(known)),
+            ),
+        )
         return self.get(key) if status == "ok" else status
 
     def fill(self, prefix: str, size: str, most: str) -> str:
         for count in range(int(most)):
-            status = self.call("put", decode(prefix) + str(count).encode(), b"-", value=b"f" * int(size))
+            status = self.call(
+                "put", decode(prefix) + str(count).encode(), b"-", value=b"f" * int(size)
+            )
             if status != "ok":
                 return f"{status} {count}"
         return f"ok {most}"
@@ -244,7 +292,9 @@ class Testee:
     def answer(self, operation: str, *arguments: str) -> str:
         if operation == "message":
             return f"ok {encode(self.message)}"
-        method: Callable[..., str] | None = getattr(self, operation, None) if operation in OPERATIONS else None
+        method: Callable[..., str] | None = (
+            getattr(self, operation, None) if operation in OPERATIONS else None
+        )
         if not method:
             return "unsupported"
         try:
@@ -258,8 +308,10 @@ class Testee:
 
 
 OPERATIONS = frozenset(
-    "connect close put insert replace put_if get get_with_token exists ttl expire erase erase_if erase_prefix append exchange "
-    "version take increment increment_double clear size scan scan_keys scan_from scan_parts wait fill".split())
+    "connect close put insert replace put_if get get_with_token exists ttl expire erase erase_if "
+    "erase_prefix append exchange version take increment increment_double clear size scan "
+    "scan_keys scan_from scan_parts wait fill".split()
+)
 
 
 def main() -> None:
