@@ -16,7 +16,6 @@ import atexit
 import os
 import sys
 from collections.abc import MutableMapping
-from typing import Any
 
 from hostmap._codec import Codec
 
@@ -83,9 +82,7 @@ __all__ = [
 MutableMapping.register(Map)
 
 
-def connect(name: str | None = None, **options: Any) -> Any:
-    """A Map that is connected to the server `name` (None: "distributed-memory"); the options are those of Map. Blocks."""
-    return Map(name, **options)
+connect = Map  # connect("name") reads better where no class is meant
 
 
 # ---- the end of a process ----

@@ -1,16 +1,16 @@
 """The C extension: Map, its exceptions, the numbers of hostmap.h. Import them from `hostmap`."""
 
 from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, MutableMapping, ValuesView
-from types import TracebackType
+from types import GenericAlias, TracebackType
 from typing import Any, Final, Generic, Literal, TypeVar, overload
 
-from typing_extensions import Buffer, Self
+from typing_extensions import Buffer, Self, disjoint_base
 
 from hostmap._codec import Codec
 
-K = TypeVar("K")
-V = TypeVar("V")
-D = TypeVar("D")
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+_D = TypeVar("_D")
 
 __version__: Final[str]  # of the client in this module: "0.1.0"
 layout: Final[int]  # of memory; the server's must be the same
@@ -39,7 +39,8 @@ class OtherVersion(Error, ConnectionError): ...  # code 13
 class Closed(Error, ConnectionError): ...  # code 14
 class Internal(Error): ...  # code 15
 
-class Map(MutableMapping[K, V], Generic[K, V]):
+@disjoint_base
+class Map(MutableMapping[_K, _V], Generic[_K, _V]):
     """A map that all processes of this host share. Like a dict, but for these differences.
 
     Keys are str, stored as UTF-8 (bytes with encoding=None), of 1 to 65,536 bytes with the prefix. Values are bytes (any
@@ -58,7 +59,7 @@ class Map(MutableMapping[K, V], Generic[K, V]):
                  timeout: float | None = 5.0, dir: str | None = None, group: str | None = None, user: str | None = None,
                  read_only: bool = False, wait_for_server: bool = False, encoding: Literal["utf-8"] = "utf-8") -> None: ...
     @overload
-    def __init__(self: Map[str, V], name: str | None = None, *, codec: Codec[V], prefix: str | None = None,
+    def __init__(self: Map[str, _V], name: str | None = None, *, codec: Codec[_V], prefix: str | None = None,
                  timeout: float | None = 5.0, dir: str | None = None, group: str | None = None, user: str | None = None,
                  read_only: bool = False, wait_for_server: bool = False, encoding: Literal["utf-8"] = "utf-8") -> None: ...
     @overload
@@ -66,7 +67,7 @@ class Map(MutableMapping[K, V], Generic[K, V]):
                  timeout: float | None = 5.0, dir: str | None = None, group: str | None = None, user: str | None = None,
                  read_only: bool = False, wait_for_server: bool = False, encoding: None) -> None: ...
     @overload
-    def __init__(self: Map[bytes, V], name: str | None = None, *, codec: Codec[V], prefix: bytes | None = None,
+    def __init__(self: Map[bytes, _V], name: str | None = None, *, codec: Codec[_V], prefix: bytes | None = None,
                  timeout: float | None = 5.0, dir: str | None = None, group: str | None = None, user: str | None = None,
                  read_only: bool = False, wait_for_server: bool = False, encoding: None) -> None:
         """Connects to the server `name` (None: "distributed-memory"). Blocks.
@@ -78,30 +79,31 @@ class Map(MutableMapping[K, V], Generic[K, V]):
         """
 
     # ---- as a dict ----
-    def __getitem__(self, key: K, /) -> V: ...
-    def __setitem__(self, key: K, value: V, /) -> None: ...
-    def __delitem__(self, key: K, /) -> None: ...
+    def __class_getitem__(cls, item: Any, /) -> GenericAlias: ...
+    def __getitem__(self, key: _K, /) -> _V: ...
+    def __setitem__(self, key: _K, value: _V, /) -> None: ...
+    def __delitem__(self, key: _K, /) -> None: ...
     def __contains__(self, key: object, /) -> bool: ...
-    def __iter__(self) -> Iterator[K]: ...
+    def __iter__(self) -> Iterator[_K]: ...
     def __len__(self) -> int:
         """The number of keys; with a prefix, by a scan of the whole table."""
     def __eq__(self, other: object, /) -> bool: ...
-    def keys(self) -> KeysView[K]: ...
-    def values(self) -> ValuesView[V]: ...
-    def items(self) -> ItemsView[K, V]: ...
+    def keys(self) -> KeysView[_K]: ...
+    def values(self) -> ValuesView[_V]: ...
+    def items(self) -> ItemsView[_K, _V]: ...
     @overload
-    def get(self, key: K, default: None = None, /) -> V | None: ...
+    def get(self, key: _K, default: None = None) -> _V | None: ...
     @overload
-    def get(self, key: K, default: V | D, /) -> V | D: ...
+    def get(self, key: _K, default: _V | _D) -> _V | _D: ...
     @overload
-    def pop(self, key: K, /) -> V: ...
+    def pop(self, key: _K, /) -> _V: ...
     @overload
-    def pop(self, key: K, default: V | D, /) -> V | D:
+    def pop(self, key: _K, default: _V | _D, /) -> _V | _D:
         """Removes the key and returns its value: atomic, one process gets it."""
-    def popitem(self) -> tuple[K, V]: ...
-    def setdefault(self, key: K, default: V, /) -> V:  # type: ignore[override]
+    def popitem(self) -> tuple[_K, _V]: ...
+    def setdefault(self, key: _K, default: _V) -> _V:
         """The value of the key; an absent key gets `default` first: atomic, all callers get the same value."""
-    def update(self, *args: Any, **kwargs: V) -> None: ...
+    def update(self, *args: Any, **kwargs: _V) -> None: ...
     def clear(self) -> None:
         """Removes every key, atomically for all readers; with a prefix: those that begin with it, one after the other."""
 
@@ -116,9 +118,9 @@ class Map(MutableMapping[K, V], Generic[K, V]):
     @property
     def name(self) -> str: ...
     @property
-    def prefix(self) -> K | None: ...
+    def prefix(self) -> _K | None: ...
     @property
-    def codec(self) -> Codec[V] | None: ...
+    def codec(self) -> Codec[_V] | None: ...
     @property
     def options(self) -> dict[str, Any]:
         """What Map(**options) needs to make the same connection again; also what a Map pickles as."""
@@ -126,80 +128,80 @@ class Map(MutableMapping[K, V], Generic[K, V]):
         """The same map with another timeout, on the same connection: `with m.within(0.05) as quick: quick["k"]`."""
 
     # ---- writing ----
-    def put(self, key: K, value: V, ttl: float | None = None, *, keep_ttl: bool = False) -> None:
+    def put(self, key: _K, value: _V, ttl: float | None = None, *, keep_ttl: bool = False) -> None:
         """Sets the key. ttl: seconds until it ends, above 0, rounded up to milliseconds; None: it stays until it is deleted.
         keep_ttl: it ends when it would have; an absent key stays."""
-    def put_async(self, key: K, value: V, ttl: float | None = None) -> None:
+    def put_async(self, key: _K, value: _V, ttl: float | None = None) -> None:
         """Queues a put and blocks only while the ring is full. This Map sees the value at once, others soon after. What the
         server refuses, the next flush() raises."""
     def flush(self) -> None:
         """Blocks until the server has applied all queued writes of this Map, and raises their first error."""
-    def add(self, key: K, value: V, ttl: float | None = None) -> bool:
+    def add(self, key: _K, value: _V, ttl: float | None = None) -> bool:
         """Sets the key only if it is absent; False: it was present."""
-    def replace(self, key: K, expected: V, desired: V) -> bool:
+    def replace(self, key: _K, expected: _V, desired: _V) -> bool:
         """Sets the key to `desired` if its value equals `expected`, as bytes. It keeps its ttl."""
-    def replace_existing(self, key: K, value: V, ttl: float | None = None) -> bool:
+    def replace_existing(self, key: _K, value: _V, ttl: float | None = None) -> bool:
         """Sets the key only if it is present; False: it was absent."""
-    def exchange(self, key: K, value: V) -> V | None:
+    def exchange(self, key: _K, value: _V) -> _V | None:
         """Sets the key and returns the value that this replaced; None: it was absent."""
     @overload
-    def incr(self, key: K, by: int = 1, initial: int = 0, ttl: float | None = None) -> int: ...
+    def incr(self, key: _K, by: int = 1, initial: int = 0, ttl: float | None = None) -> int: ...
     @overload
-    def incr(self, key: K, by: float, initial: float = 0, ttl: float | None = None) -> float:
+    def incr(self, key: _K, by: float, initial: float = 0, ttl: float | None = None) -> float:
         """Adds `by` to a number that is stored as decimal text, whatever the codec; an absent key counts as `initial`, and
         the key that is then made lives for `ttl`. A present key keeps its ttl. Whole numbers have 64 bits. NotANumber,
         Overflow."""
-    def append(self, key: K, more: Buffer) -> int:
+    def append(self, key: _K, more: Buffer) -> int:
         """Appends bytes to the stored bytes, whatever the codec; returns the new size. An absent key counts as empty."""
-    def expire(self, key: K, ttl: float | None) -> bool:
+    def expire(self, key: _K, ttl: float | None) -> bool:
         """Lets a present key end in `ttl` seconds; None: never. False: it is absent."""
-    def persist(self, key: K) -> bool:
+    def persist(self, key: _K, /) -> bool:
         """The same as expire(key, None)."""
-    def delete_if(self, key: K, expected: V) -> bool:
+    def delete_if(self, key: _K, expected: _V) -> bool:
         """Removes the key if its value equals `expected`, as bytes."""
-    def modify(self, key: K, function: Callable[[V | None], V]) -> V:
+    def modify(self, key: _K, function: Callable[[_V | None], _V]) -> _V:
         """Sets the key to function(its value, or None) and returns that. Atomic: if others have changed the key meanwhile,
         the function is called again, with the newer value."""
 
     # ---- several at once ----
-    def get_many(self, keys: Iterable[K]) -> dict[K, V]:
+    def get_many(self, keys: Iterable[_K], /) -> dict[_K, _V]:
         """The values of the keys that are present. Faster than single gets; not a snapshot."""
     def put_many(self, items: Any, ttl: float | None = None) -> None:
         """Sets all keys of a mapping, or of an iterable of pairs. Raises the first error; the other keys are set."""
-    def delete_many(self, keys: Iterable[K]) -> int:
+    def delete_many(self, keys: Iterable[_K], /) -> int:
         """Removes the keys; returns how many were present."""
-    def delete_prefix(self, prefix: K) -> int:
+    def delete_prefix(self, prefix: _K, /) -> int:
         """Removes each key that begins with `prefix`; returns how many. Takes time in proportion to the whole table."""
-    def scan(self, prefix: K | None = None) -> Iterator[tuple[K, V]]:
+    def scan(self, prefix: _K | None = None) -> Iterator[tuple[_K, _V]]:
         """All keys that begin with `prefix`, and their values, as in an iteration."""
 
     # ---- reading otherwise ----
-    def get_into(self, key: K, buffer: Buffer) -> int:
+    def get_into(self, key: _K, buffer: Buffer) -> int:
         """Copies the stored bytes into a writable buffer (bytearray, memoryview, numpy array) and returns their number.
         KeyError; BufferTooSmall: `size` of the exception says what is needed."""
-    def ttl(self, key: K) -> float | None:
+    def ttl(self, key: _K, /) -> float | None:
         """Seconds that the key still lives; None: until it is deleted. KeyError: it is absent."""
 
     # ---- waiting, leases, values that one process computes for all ----
-    def wait(self, key: K, known: V | None = None, timeout: float | None = None) -> V | None:
+    def wait(self, key: _K, known: _V | None = None, timeout: float | None = None) -> _V | None:
         """Sleeps until the value of the key is another one than `known` (None: known to be absent), and returns it; None: the
         key has become absent. timeout: seconds; None: no bound; the timeout of the Map has no effect. Timeout: no change."""
-    def watch(self, key: K) -> Iterator[V | None]:
+    def watch(self, key: _K, /) -> Iterator[_V | None]:
         """Yields the value of the key now (None: it is absent), then each other value that it gets. Changes that follow each
         other quickly may be seen as one. next() sleeps without bound; Ctrl-C ends it."""
-    def lease(self, key: K, length: float, wait: float | None = 0) -> int | None:
+    def lease(self, key: _K, length: float, wait: float | None = 0) -> int | None:
         """Takes the lease of a key for `length` seconds, a permission that one holder at a time has; the number that it
         returns is larger than all before and is for release(). Sleeps for at most `wait` seconds (None: without bound) until
         it is free, then returns None. It ends also when this Map is closed or its process dies."""
-    def release(self, key: K, number: int) -> bool:
+    def release(self, key: _K, number: int) -> bool:
         """Gives a lease back. False: this Map does not hold it any more."""
-    def compute_begin(self, key: K, lease: float) -> tuple[V | None, int]:
+    def compute_begin(self, key: _K, lease: float) -> tuple[_V | None, int]:
         """(value, 0) if the key is present. (None, number) if this caller alone is to compute it within `lease` seconds and
         then to call compute_put or compute_fail. Other callers sleep until then; if the computation fails, they get the
         exception whose code was given to compute_fail (KeyError for 1)."""
-    def compute_put(self, key: K, value: V, number: int, ttl: float | None = None) -> None:
+    def compute_put(self, key: _K, value: _V, number: int, ttl: float | None = None) -> None:
         """Stores the value if the key is still absent, and wakes all waiting callers. AlreadyExists: another caller has stored one."""
-    def compute_fail(self, key: K, number: int, code: int = 15) -> None:
+    def compute_fail(self, key: _K, number: int, code: int = 15) -> None:
         """Ends the computation without a value: all waiting callers get the exception of this code (of hostmap.h, not 0)."""
 
 def _close_all() -> None:

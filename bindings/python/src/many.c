@@ -6,32 +6,56 @@
 typedef struct {
   PyObject *objects; /* a list */
   size_t count;
-  Key *keys;
   hostmap_bytes *bytes;
+  Key *composed; /* null if the keys are used as they are: there is no prefix, and all are UTF-8 */
 } Keys;
 
 static void keys_end(Keys *keys) {
-  for (size_t i = 0; i < keys->count; ++i) key_end(&keys->keys[i]);
-  PyMem_Free(keys->keys);
+  for (size_t i = 0; keys->composed != NULL && i < keys->count; ++i) key_end(&keys->composed[i]);
+  PyMem_Free(keys->composed);
   PyMem_Free(keys->bytes);
   Py_XDECREF(keys->objects);
 }
 
-/* A Key has room for a composed key; several at once need none without a prefix, but are not many. */
+/* Keys that need no memory of their own: false, without an exception, if one does. */
+static bool plain_keys(MapObject *self, Keys *keys, Py_ssize_t count) {
+  if (self->prefix_size > 0 || self->bytes_keys) return false;
+  for (Py_ssize_t i = 0; i < count; ++i) {
+    PyObject *object = PyList_GetItem(keys->objects, i);
+    Py_ssize_t size;
+    const char *data = PyUnicode_Check(object) ? PyUnicode_AsUTF8AndSize(object, &size) : NULL;
+    if (data == NULL) {
+      PyErr_Clear();
+      return false;
+    }
+    keys->bytes[i] = (hostmap_bytes){data, (size_t)size};
+  }
+  keys->count = (size_t)count;
+  return true;
+}
+
 static bool keys_from(MapObject *self, PyObject *iterable, Keys *keys) {
   memset(keys, 0, sizeof *keys);
+  if (PyList_Check(iterable)) { /* strings that lie far from each other are fetched from memory together, too */
+    for (Py_ssize_t i = 0; i < PyList_Size(iterable); ++i) {
+      const char *object = (const char *)PyList_GetItem(iterable, i);
+      __builtin_prefetch(object, 1);
+      __builtin_prefetch(object + 64);
+    }
+  }
   keys->objects = PySequence_List(iterable);
   if (keys->objects == NULL) return false;
   Py_ssize_t count = PyList_Size(keys->objects);
-  keys->keys = PyMem_Malloc((size_t)count * sizeof *keys->keys + 1);
   keys->bytes = PyMem_Malloc((size_t)count * sizeof *keys->bytes + 1);
-  if (keys->keys == NULL || keys->bytes == NULL) {
+  if (keys->bytes != NULL && plain_keys(self, keys, count)) return true;
+  keys->composed = keys->bytes == NULL ? NULL : PyMem_Malloc((size_t)count * sizeof *keys->composed + 1);
+  if (keys->composed == NULL) {
     PyErr_NoMemory();
     keys_end(keys);
     return false;
   }
   for (Py_ssize_t i = 0; i < count; ++i) {
-    Key *key = &keys->keys[i];
+    Key *key = &keys->composed[i];
     if (!key_from(self, PyList_GetItem(keys->objects, i), key)) {
       keys_end(keys);
       return false;
