@@ -51,6 +51,7 @@ class Dispatcher {
   void drop_leases() noexcept;
 
   const BatchCounts& counts() const noexcept { return counts_; }
+  bool evicts() const noexcept { return shard_.evicts(); }
 
  private:
   enum class Effect : std::uint8_t { kNone, kSealed };  // kSealed: the table changed, by the request's sealed intent

@@ -412,7 +412,8 @@ bool Worker::serve(ServerChannel& channel) {
   }
   if (counts.clears != 0) [[unlikely]]
     ring_others();  // they have buckets to reclaim
-  touch_pages_.take_notes(around_.table->shard(channel.lane), channel.lane);
+  if (dispatcher.evicts()) [[unlikely]]
+    take_notes(channel.lane);
   if (applied != 0) channel.consumed = items_[applied - 1].request.next_position;
   // [consumed.publish] release; pairs with [consumed.load]: the requests are done, and their bytes may be written again
   channel.control->requests_consumed.store(channel.consumed, std::memory_order_release);
@@ -421,6 +422,11 @@ bool Worker::serve(ServerChannel& channel) {
   channel.debt = kGuarded ? bytes - std::min(bytes, kShareBytes) : 0;
   if (malformed) poison(channel);
   return true;
+}
+
+// Out of line: serve() is shorter and keeps more in registers without it.
+[[gnu::noinline]] void Worker::take_notes(std::uint32_t lane) noexcept {
+  touch_pages_.take_notes(around_.table->shard(lane), lane);
 }
 
 // Serves the requests that the channel's ring held at the first call, and wakes the client. For a client that continues to

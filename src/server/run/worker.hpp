@@ -88,6 +88,7 @@ class Worker {
   void wait_for_work();
   bool wait_a_moment(unsigned polls) noexcept;
   bool serve(ServerChannel& channel);
+  void take_notes(std::uint32_t lane) noexcept;
   bool sweep_all();
   bool reclaim(unsigned buckets);
   std::int64_t ns_to_next_end() const noexcept;

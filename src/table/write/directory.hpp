@@ -29,7 +29,7 @@ class Directory {
   // Of a new table: these segments in the order of their prefixes.
   void fill(const std::vector<std::uint64_t>& segments) noexcept;
 
-  std::uint64_t segment(std::uint64_t fraction) const noexcept {
+  [[gnu::always_inline]] inline std::uint64_t segment(std::uint64_t fraction) const noexcept {
     // relaxed, both: this thread is the only writer of all these words, here and below
     const std::uint64_t state = state_.load(std::memory_order_relaxed);
     return words_[directory_index(state, fraction)].load(std::memory_order_relaxed);

@@ -70,11 +70,6 @@ HashedKey ShardWriter::hashed(std::span<const std::byte> key) const noexcept {
   return hashed;
 }
 
-PairBucket* ShardWriter::pair_home(const HashedKey& key) const noexcept {
-  if (key.home != nullptr && key.home_moves == moves_) return key.home;
-  return bucket_of<PairBucket>(pairs_.directory.segment(key.fraction), segment_bucket<PairBucket>(key.hash));
-}
-
 EntryBucket* ShardWriter::entry_home(const HashedKey& key) const noexcept {
   return bucket_of<EntryBucket>(entries_.directory.segment(key.fraction), segment_bucket<EntryBucket>(key.hash));
 }
@@ -88,7 +83,7 @@ bool ShardWriter::mixed() const noexcept { return (shard_.pair_state.load(kRelax
 
 void ShardWriter::prefetch(HashedKey& key) const noexcept {
   if (key.is_word()) {
-    key.home = pair_home(key);
+    key.home = pair_home_by_directory(key);
     key.home_moves = moves_;
     __builtin_prefetch(&key.home->header, 1);
     __builtin_prefetch(&key.home->link, 1);

@@ -115,6 +115,7 @@ class ShardWriter {
   void touch(const HashedKey& key) noexcept;
   // A key was read that a client has noted (layout/connection.hpp); whatever the note says.
   void touch(std::uint64_t note) noexcept;
+  bool evicts() const noexcept { return eviction_ != Eviction::kNone; }
   std::uint64_t evicted() const noexcept {
     return stats_.evicted.load(std::memory_order_relaxed);  // relaxed: this thread's own
   }
@@ -325,7 +326,15 @@ class ShardWriter {
   static constexpr unsigned kSweptPerUpkeep = 16;
   static constexpr unsigned kMovedPerUpkeep = 4;
   HashedKey hashed(std::span<const std::byte> key) const noexcept;  // of a key that lies in the table
-  PairBucket* pair_home(const HashedKey& key) const noexcept;
+  // In line, as each put pays for it.
+  [[gnu::always_inline]] inline PairBucket* pair_home_by_directory(const HashedKey& key) const noexcept {
+    return bucket_of<PairBucket>(pairs_.directory.segment(key.fraction), segment_bucket<PairBucket>(key.hash));
+  }
+  [[gnu::always_inline]] inline PairBucket* pair_home(const HashedKey& key) const noexcept {
+    if (key.home != nullptr && key.home_moves == moves_) [[likely]]
+      return key.home;
+    return pair_home_by_directory(key);
+  }
   EntryBucket* entry_home(const HashedKey& key) const noexcept;
   template <typename Bucket>
   bool open(Form<Bucket>& form);
@@ -414,14 +423,18 @@ class ShardWriter {
   bool is_stale(const Word& header) const noexcept;
   // Before a bucket is read or changed: brings it up to date with the last clear and the last split.
   template <typename Bucket>
-  Bucket* fresh(Bucket* primary) noexcept {
+  [[gnu::always_inline]] inline Bucket* fresh(Bucket* primary) noexcept {
     if (is_stale(primary->header)) [[unlikely]]
       reset(*primary);
-    Form<Bucket>& form = form_of(primary);
-    if (form.twin.published && lies_in(form.twin.to, primary)) [[unlikely]] {
-      if (number_in_segment(primary) >= form.twin.progress) purge_bucket(form, number_in_segment(primary));
-    }
+    if (form_of(primary).twin.published) [[unlikely]]
+      purge_after_split(primary);
     return primary;
+  }
+  template <typename Bucket>
+  [[gnu::noinline]] void purge_after_split(Bucket* primary) noexcept {
+    Form<Bucket>& form = form_of(primary);
+    const std::uint64_t number = number_in_segment(primary);
+    if (lies_in(form.twin.to, primary) && number >= form.twin.progress) purge_bucket(form, number);
   }
   // Of a bucket that was just split: what has moved may be in the old half, too, until this.
   template <typename Bucket>
