@@ -266,6 +266,23 @@ class Model:
             if len(states) == 1:
                 self.learn_token(states[0], answer.split()[2])
 
+    def check_both(self, asked: list[tuple[str, str]], moment: Moment) -> None:
+        """Two requests for one key at one time: one of the two orders must explain both answers."""
+        key = decode(asked[0][0].split()[1])
+        fitting: list[State] = []
+        for (first, one), (second, two) in (asked, asked[::-1]):
+            for state in moment.possible(self.of(key)):
+                expected, between = single(first.split(), state, moment, self.entries_of)
+                if not steps.matches(expected, one, {}):
+                    continue
+                for state_between in moment.possible([between]):
+                    expected, after = single(second.split(), state_between, moment, self.entries_of)
+                    if steps.matches(expected, two, {}):
+                        fitting.append(after)
+        if not fitting:
+            raise Wrong("answers that one of the two orders explains")
+        self.settle(key, fitting, moment)
+
     def learn_token(self, entry: Entry, token: str) -> None:
         if self.tokens_of.setdefault(entry, token) != token:
             raise Wrong(

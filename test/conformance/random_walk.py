@@ -41,11 +41,13 @@ SHRINK_SECONDS = 60
 @dataclasses.dataclass(frozen=True)
 class Act:
     """One step of a walk. Kinds: ask; queue (asks, and the answer is that it is queued); cut (asks
-    while the server is paused, and kills it); restart, stop, sleep."""
+    while the server is paused, and kills it); both (A asks this, and B the other request for the
+    same key at the same time); restart, stop, sleep."""
 
     kind: str
     client: str = ""
     request: str = ""
+    other: str = ""
 
     def lines(self) -> list[str]:
         """The act as lines of a case, without the answer."""
@@ -91,7 +93,9 @@ class Drawer:
             return [Act("sleep")]
         if number < 10:
             return [Act("cut", client, self.supported(client, self.change))]
-        if number < 14 and self.supports(client, "flush"):
+        if number < 20:
+            return [self.both()]
+        if number < 24 and self.supports(client, "flush"):
             return self.queued(client)
         acts = [Act("ask", client, self.supported(client, self.request))]
         if self.random.randrange(2) == 0:  # the other client sees what this one has done
@@ -112,6 +116,28 @@ class Drawer:
                 self.supports(client, part) for part in (request, request.removeprefix("fork "))
             ):
                 return request
+
+    def both(self) -> Act:
+        """Requests for one key at one time. Each testee does these by one call."""
+        key = self.key()
+
+        def one() -> str:
+            text, number = self.text(), self.random.choice(NUMBERS)
+            return self.random.choice(
+                [
+                    f"put {key} {text}{self.ttl()}",
+                    f"insert {key} {text}",
+                    f"replace {key} {text}",
+                    f"erase {key}",
+                    f"take {key}",
+                    f"append {key} {text}",
+                    f"increment {key} {number}",
+                    f"modify {key} {text}",
+                    f"get {key}",
+                ]
+            )
+
+        return Act("both", "A", self.supported("A", one), self.supported("B", one))
 
     def queued(self, client: str) -> list[Act]:
         """Queued writes, which nobody else interrupts until they are flushed."""
@@ -284,10 +310,26 @@ class Walk:
         elif act.kind == "sleep":
             self.history += act.lines()
             time.sleep(0.12)
+        elif act.kind == "both":
+            self.ask_both(act)
         else:
             request = self.concrete(act.request)
             if request:
                 self.ask(dataclasses.replace(act, request=request))
+
+    def ask_both(self, act: Act) -> None:
+        sent = time.monotonic()
+        requests = [act.request, act.other]
+        for testee, request in zip(self.testees, requests):
+            testee.send(request)
+        answers = [testee.receive() for testee in self.testees]
+        moment = Moment(sent, time.monotonic())
+        self.history += [
+            f"A: start {act.request}",
+            f"B: {act.other} -> {answers[1]}",
+            f"A: result -> {answers[0]}",
+        ]
+        self.model.check_both(list(zip(requests, answers)), moment)
 
     def ask(self, act: Act) -> None:
         testee = self.testees[ord(act.client) - ord("A")]
@@ -308,9 +350,8 @@ class Walk:
         self.history[-1] += f" -> {answer}"
         if act.kind == "cut" and answer in ("timeout", "closed"):
             self.model.forget(act.request, moment)
-            if not testee.language.declaration(
-                "flush"
-            ):  # what has timed out can be applied until then
+            # What has timed out can be applied until a flush.
+            if not testee.language.declaration("flush"):
                 self.history.append(f"{act.client}: flush -> {testee.ask('flush')}")
         elif act.kind == "cut" and answer == "no_server":
             pass  # it had to connect when the server was dead: nothing was changed

@@ -195,6 +195,20 @@ class Testee {
   }
 
  private:
+  // What Options::sleeping calls.
+  struct Hook {
+    std::atomic<std::uint64_t> sleeps = 0;
+    std::atomic<bool> ends_sleep = false;
+    std::atomic<bool> is_balanced = true;
+    std::atomic<int> in_sleep = 0;
+
+    int call(int begins) {
+      if (in_sleep.exchange(begins) == begins) is_balanced = false;
+      if (begins != 0) ++sleeps;
+      return begins == 0 && ends_sleep ? 1 : 0;
+    }
+  };
+
   using Handler = std::string (*)(Testee&, const Words&);
 
   std::string say(const Status& status) {
@@ -247,13 +261,17 @@ class Testee {
       } else if (name == "dir") {
         options.dir = value;
       } else if (name == "timeout") {
-        options.timeout = milliseconds(integer(value));
+        options.timeout = value == "-1" ? hostmap::Options::kForever : milliseconds(integer(value));
       } else if (name == "read_only") {
         options.read_only = true;
       } else if (name == "wait_for_server") {
         options.wait_for_server = true;
       } else if (name == "reads_by_ring") {
         options.reads = hostmap::Reads::kRing;
+      } else if (name == "hook" || name == "hook_ends_sleep") {
+        options.sleeping = [](void* hook, int begins) { return static_cast<Hook*>(hook)->call(begins); };
+        options.context = &hook_;
+        hook_.ends_sleep = name == "hook_ends_sleep";
       } else {
         return "unsupported";
       }
@@ -475,6 +493,32 @@ class Testee {
     return text;
   }
 
+  // multi_get_into SIZE KEY...
+  std::string multi_get_into(const Words& w) {
+    Words keys;
+    for (std::size_t i = 2; i < w.size(); ++i) keys.push_back(decode(w[i]));
+    std::vector<std::byte> buffer(whole(w.at(1)));
+    Words found(keys.size());
+    Status first;
+    std::uint64_t used = 0;
+    client_->multi_get_into(keys, buffer, [&](std::size_t index, const Result<std::span<std::byte>>& value) {
+      const Status& status = value.status();
+      if (first.ok() && !value && !(status == StatusCode::kNotFound)) first = status;
+      used += value ? value->size() : status.size();
+      if (value) {
+        found[index] = encode({reinterpret_cast<const char*>(value->data()), value->size()});
+      } else if (status == StatusCode::kNotFound) {
+        found[index] = "-";
+      } else {
+        found[index] = "!" + word_of(status.code());
+        if (status == StatusCode::kBufferTooSmall) found[index] += ":" + std::to_string(status.size());
+      }
+    });
+    std::string text = say(first) + " " + std::to_string(used);
+    for (const std::string& word : found) text += " " + word;
+    return text;
+  }
+
   // compute KEY TTL LEASE GATE VALUE: the value, and whether this call has computed it. A VALUE of !STATUS fails. While it
   // computes, the key GATE (-: none) has the value "begun"; it continues when that changes.
   std::string compute(const Words& w) {
@@ -522,6 +566,7 @@ class Testee {
   std::optional<Client> client_;
   std::optional<hostmap::Scan> scan_;
   bool scans_values_ = false;
+  Hook hook_;
   std::string message_;
 };
 
@@ -559,6 +604,12 @@ const std::map<std::string, Testee::Handler>& Testee::table() {
            text += value ? " " + encode(*value) : is_absent ? " -" : " !" + word_of(value.status().code());
          }
          return t.say(first) + text;
+       }},
+      {"multi_get_into", [](Testee& t, const Words& w) { return t.multi_get_into(w); }},
+      {"sleeps",
+       [](Testee& t, const Words&) {
+         const bool is_right = t.hook_.is_balanced && t.hook_.in_sleep == 0;
+         return (is_right ? "ok " : "unbalanced ") + std::to_string(t.hook_.sleeps);
        }},
       {"size", [](Testee& t, const Words&) { return t.say_whole(t.client_->size()); }},
       {"put",
