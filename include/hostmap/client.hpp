@@ -80,6 +80,12 @@ concept PageVisitor = std::is_void_v<std::invoke_result_t<Visit&, std::string_vi
 template <typename Visit>
 concept KeyPageVisitor = std::is_void_v<std::invoke_result_t<Visit&, std::string_view>>;
 
+/// A function that multi_get_into calls with the index of a key, and its value or the status that says why there is none.
+template <typename Take>
+concept ValueTaker = std::invocable < Take&,
+        std::size_t, const Result<std::span<std::byte>>
+& > ;
+
 /// A reference whose memory stays valid while other elements of its range are visited: to an element that is stored in the
 /// range, or to one that only refers to memory elsewhere.
 template <typename Reference>
@@ -374,7 +380,7 @@ class Client {
   Status erase_prefix(Bytes prefix, std::uint64_t& erased) noexcept;
 
   /// The values of `keys`, each as get() would return it; faster than single calls, because the memory accesses overlap. Not
-  /// a snapshot. Empty if the vector of results cannot be allocated. Blocks like get() for each key.
+  /// a snapshot. Empty if the vector of results cannot be allocated. Blocks like get(), for at most one timeout altogether.
   std::vector<Result<std::string>> multi_get(std::span<const std::string_view> keys) noexcept;
   std::vector<Result<std::string>> multi_get(std::initializer_list<std::string_view> keys) noexcept {
     return multi_get(std::span<const std::string_view>(keys.begin(), keys.size()));
@@ -386,6 +392,20 @@ class Client {
     auto at = std::ranges::begin(keys);
     const auto count = static_cast<std::size_t>(std::ranges::distance(keys));
     return multi_get_from(count, next_keys_of<decltype(at)>(), std::addressof(at));
+  }
+
+  /// The same without allocations: stores the values one behind the other in `buffer`, in any order, and calls `take(index, value)`
+  /// once for each key, also in any order: with the bytes of its value in the buffer, or its status. A value that does not fit has
+  /// kBufferTooSmall, with its size; smaller ones behind it may fit. Exceptions of `take` pass through.
+  template <KeyRange Keys, ValueTaker Take>
+  void multi_get_into(Keys&& keys, std::span<std::byte> buffer, Take&& take) {
+    using Target = std::remove_reference_t<Take>;
+    const TakeOne each = [](void* to, std::size_t index, const Result<std::span<std::byte>>& value) {
+      (*static_cast<Target*>(to))(index, value);
+    };
+    auto at = std::ranges::begin(keys);
+    const auto count = static_cast<std::size_t>(std::ranges::distance(keys));
+    multi_get_into_from(count, next_keys_of<decltype(at)>(), std::addressof(at), buffer, each, address_of(take));
   }
 
   /// Calls `visit(key, value)` for each key that begins with `prefix` (empty: every key), in no order, until it returns
@@ -569,6 +589,9 @@ class Client {
     return const_cast<void*>(static_cast<const void*>(std::addressof(target)));
   }
   std::vector<Result<std::string>> multi_get_from(std::size_t count, NextKeys next, void* from);
+  using TakeOne = void (*)(void* to, std::size_t index, const Result<std::span<std::byte>>& value);
+  void multi_get_into_from(std::size_t count, NextKeys next, void* from, std::span<std::byte> buffer, TakeOne take,
+                           void* to);
   static Status not_as_wanted(const Result<std::size_t>& found, std::size_t wanted) noexcept;
 
   explicit Client(std::unique_ptr<Impl> impl) noexcept;

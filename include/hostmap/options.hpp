@@ -31,6 +31,13 @@ struct Options {
   /// and size work; calls that change the map return kPermission.
   bool read_only = false;
   bool wait_for_server = false;  ///< connect waits for a server to appear; kNoServer when the timeout has passed
+  /// For bindings of other languages; null: none. A thread calls it when it is about to sleep (begins = 1), and again when it has
+  /// slept (begins = 0): a language whose threads share a lock releases it in between, and checks for signals afterwards. A result
+  /// other than 0 after the sleep ends the call as if its time had passed (kTimeout); that of begins = 1 is ignored. A sleep lasts
+  /// 0.5 s at most (0.1 s if it waits for another thread of the same Client), and any signal ends it earlier. It must not throw, and
+  /// must call no function of this library.
+  int (*sleeping)(void* context, int begins) = nullptr;
+  void* context = nullptr;  ///< of `sleeping`
 };
 
 }  // namespace hostmap

@@ -1,5 +1,6 @@
 // Several keys or operations at once.
 #include <algorithm>
+#include <ranges>
 #include <span>
 #include <string>
 #include <vector>
@@ -130,21 +131,25 @@ int hostmap_multi_get(hostmap_map* map, const hostmap_bytes* keys, size_t count,
   if (!is_given(values, count) || used == nullptr) return refuse_result();
   std::fill_n(values, count, hostmap_value{HOSTMAP_INVALID, 0, 0, 0});
   if (!is_valid(map, keys, count) || !is_given(buffer, buffer_size)) return refuse_arguments(map);
-  return guarded([&]() noexcept {
+  return guarded([&] {
     const std::span<std::byte> room(static_cast<std::byte*>(buffer), buffer_size);
-    std::size_t stored = 0;
+    const auto as_bytes = [](const hostmap_bytes& key) { return bytes_of(key); };
     std::size_t needed = 0;
-    int result = HOSTMAP_OK;
-    for (std::size_t i = 0; i < count; ++i) {
-      const hostmap::Result<std::size_t> size = map->client.get_into(bytes_of(keys[i]), room.subspan(stored));
-      const std::size_t bytes = size ? *size : size.status().size();
-      values[i] = {static_cast<std::int32_t>(size.status().code()), 0, size ? stored : 0, bytes};
-      needed += bytes;
-      if (size) stored += bytes;
-      if (result == HOSTMAP_OK && !size && !(size.status() == StatusCode::kNotFound)) result = report(size.status());
-    }
+    std::size_t first = count;  // of the errors of their own
+    Status why;
+    map->client.multi_get_into(std::span(keys, count) | std::views::transform(as_bytes), room,
+                               [&](std::size_t i, const hostmap::Result<std::span<std::byte>>& value) {
+                                 const std::size_t bytes = value ? value->size() : value.status().size();
+                                 const std::size_t offset =
+                                     value ? static_cast<std::size_t>(value->data() - room.data()) : 0;
+                                 values[i] = {static_cast<std::int32_t>(value.status().code()), 0, offset, bytes};
+                                 needed += bytes;
+                                 if (value || value.status() == StatusCode::kNotFound || i > first) return;
+                                 first = i;
+                                 why = value.status();
+                               });
     *used = needed;
-    return result;
+    return report(why);
   });
 }
 

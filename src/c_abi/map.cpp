@@ -71,6 +71,8 @@ Options options_of(const hostmap_options& own) {
   if (own.group != nullptr) options.group = own.group;
   if (own.user != nullptr) options.user = own.user;
   options.timeout = timeout_of(own.timeout_ns);
+  options.sleeping = own.sleeping;
+  options.context = own.context;
   options.read_only = (own.flags & HOSTMAP_READ_ONLY) != 0;
   options.wait_for_server = (own.flags & HOSTMAP_WAIT_FOR_SERVER) != 0;
   if ((own.flags & HOSTMAP_READS_BY_RING) != 0) options.reads = Reads::kRing;

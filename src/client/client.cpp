@@ -100,7 +100,7 @@ Result<Client> Client::connect() noexcept {
 
 Status Client::set_timeout(std::chrono::nanoseconds timeout) noexcept {
   if (Status status = check_timeout(timeout); !status.ok()) return status;
-  impl_->timeout_ns.store(timeout.count(), std::memory_order_relaxed);  // relaxed: a number
+  impl_->policy.timeout_ns.store(timeout.count(), std::memory_order_relaxed);  // relaxed: a number
   return {};
 }
 

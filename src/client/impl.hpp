@@ -31,7 +31,6 @@
 
 #include "client/read_countdown.hpp"
 #include "client/session.hpp"
-#include "client/thread_limit.hpp"
 #include "client/turn.hpp"
 #include "layout/region.hpp"
 
@@ -100,7 +99,9 @@ struct Client::Impl {
   static void operator delete(void* pages, std::size_t size) noexcept { ::munmap(pages, round_up(size, kPageSize)); }
 
   Impl(Options chosen, InstanceName instance)
-      : options(std::move(chosen)), timeout_ns(options.timeout.count()), name(std::move(instance)) {
+      : options(std::move(chosen)),
+        policy{options.timeout.count(), options.sleeping, options.context},
+        name(std::move(instance)) {
     own.turn.allow_bias(WriteTurn::register_process());
   }
   ~Impl() {
@@ -109,15 +110,7 @@ struct Client::Impl {
     while (session != nullptr) session = std::move(session->previous);
   }
 
-  // Of a call without a time of its own.
-  std::chrono::nanoseconds time_of_a_call() const noexcept {
-    return thread_limit == std::chrono::nanoseconds::zero() ? own_timeout() : thread_limit;
-  }
-  // Whatever the limit of this thread is.
-  std::chrono::nanoseconds own_timeout() const noexcept {
-    return std::chrono::nanoseconds(timeout_ns.load(std::memory_order_relaxed));  // relaxed: a number
-  }
-  Deadline deadline() const noexcept { return Deadline(time_of_a_call()); }
+  Deadline deadline() const noexcept { return Deadline(policy); }
 
   // The session to use now; connects again if the last one has ended, or belongs to a parent.
   Result<Session*> current(Deadline& deadline) noexcept {
@@ -151,8 +144,8 @@ struct Client::Impl {
   void write_to(Session* session) noexcept;
   Status mutate(Op op, const Bytes& key, const ValueParts& value, std::uint64_t largest, std::int64_t* number = nullptr,
                 std::uint64_t end = kNoEnd) noexcept;
-  Status mutate_within(Deadline& limit, Op op, const Bytes& key, const ValueParts& value,
-                       std::uint64_t largest) noexcept;
+  Status mutate_within(Deadline& limit, Op op, const Bytes& key, const ValueParts& value, std::uint64_t largest,
+                       std::uint64_t end = kNoEnd) noexcept;
   Status mutate_in_line(Op op, const Bytes& key, const ValueParts& value, std::uint64_t largest, std::int64_t* number,
                         std::uint64_t end, Deadline& limit) noexcept;
   template <typename Write>
@@ -170,7 +163,8 @@ struct Client::Impl {
                                 const MakeTarget& make_target) noexcept;
   template <typename MakeTarget>
   Result<std::uint64_t> look_up(std::span<const std::byte> key, const MakeTarget& make_target) noexcept;
-  void look_up_into(Result<std::string>& result, const Session* session, const Bytes& key, std::uint64_t hash) noexcept;
+  Result<std::uint64_t> look_up_within(Deadline& limit, const Session* session, const Bytes& key, std::uint64_t hash,
+                                       const ValueTarget& target) noexcept;
   Result<std::string> get_with_care(std::span<const std::byte> key) noexcept;
   // `end`: if given, receives that of a key that is found: kNoEnd, or a moment.
   Result<std::uint64_t> read(const Bytes& key, const ValueTarget& target, std::uint64_t* end = nullptr) noexcept;
@@ -192,7 +186,7 @@ struct Client::Impl {
   template <typename Look>
   Status await_lease(const Bytes& key, std::chrono::milliseconds length, Deadline& limit, LeaseAnswer& answer,
                      const Look& look) noexcept;
-  Status release(const Bytes& key, std::uint64_t number, StatusCode failure) noexcept;
+  Status release(const Bytes& key, std::uint64_t number, StatusCode failure, Deadline& limit) noexcept;
   Deadline deadline_of_task(std::chrono::milliseconds length) const noexcept;
   Result<ValueOrTask> value_or_task(const Bytes& key, std::chrono::milliseconds length, Deadline& limit) noexcept;
   bool differs(const Bytes& key, const std::optional<Bytes>& known, Deadline& limit,
@@ -206,7 +200,7 @@ struct Client::Impl {
 
   OwnPage own;  // first: reads use no other member
   Options options;
-  std::atomic<std::int64_t> timeout_ns;  // above 0; replaces options.timeout
+  WaitPolicy policy;  // replaces options.timeout, which set_timeout does not change
   InstanceName name;
   // Guarded by own.turn: the session of the last write, whether queued writes of earlier sessions were never reported, and
   // what the next flush has to report.

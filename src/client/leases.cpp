@@ -105,19 +105,18 @@ Status Client::Impl::await_lease(const Bytes& key, std::chrono::milliseconds len
     if (limit.left() == 0) return {StatusCode::kTimeout, kStillComputed};
     awaited = answer.number;
     if (!watch) {
-      watch.emplace(*this);
+      watch.emplace(*this, limit);
       if (Status status = watch->begin(key, part); !status.ok()) {
         if (!again(status)) return status;
         watch.reset();
       }
-    } else if (watch->sleep(seen, std::min(limit.left(), ns_until(answer.end()))) == Watch::Woken::kRegisterAgain) {
+    } else if (watch->sleep(seen, ns_until(answer.end())) == Watch::Woken::kRegisterAgain) {
       watch.reset();
     }
   }
 }
 
-Status Client::Impl::release(const Bytes& key, std::uint64_t number, StatusCode failure) noexcept {
-  Deadline limit = deadline();
+Status Client::Impl::release(const Bytes& key, std::uint64_t number, StatusCode failure, Deadline& limit) noexcept {
   return with_turn(limit, [&](Session& session) noexcept -> Status {
     const LeaseRelease request{session.reader().hash_of(span_of(key)), number, static_cast<std::uint64_t>(failure)};
     return send_and_await(session, session.reader().shard_of(span_of(key)), Op::kRelease, {},
@@ -137,7 +136,7 @@ Result<std::uint64_t> Client::lease(Bytes key, std::chrono::milliseconds length,
     Deadline limit = impl_->deadline();
     if (Status status = impl_->ask_for_lease(key, length, 0, answer, limit); !status.ok()) return status;
   } else {
-    Deadline limit(patience);
+    Deadline limit(impl_->policy, patience);
     const Status status = impl_->await_lease(key, length, limit, answer, [] { return Status(); });
     if (!status.ok() && answer.state() == LeaseState::kHeld && status == StatusCode::kTimeout) {
       return Status(StatusCode::kAlreadyExists, kHeld);
@@ -150,14 +149,15 @@ Result<std::uint64_t> Client::lease(Bytes key, std::chrono::milliseconds length,
 
 Status Client::release(Bytes key, std::uint64_t number) noexcept {
   if (!is_key(key)) return key_status(key);
-  return explain_release(impl_->release(key, number, StatusCode::kOk));
+  Deadline limit = impl_->deadline();
+  return explain_release(impl_->release(key, number, StatusCode::kOk, limit));
 }
 
 // For how long a caller may sleep while somebody else has the task.
 Deadline Client::Impl::deadline_of_task(std::chrono::milliseconds length) const noexcept {
   constexpr auto kMost = std::chrono::hours(24 * 365 * 100);
-  const std::chrono::nanoseconds time = time_of_a_call();
-  return Deadline(time < kMost && length < kMost ? time + length : Options::kForever);
+  const std::chrono::nanoseconds time = policy.time_of_a_call();
+  return Deadline(policy, time < kMost && length < kMost ? time + length : Options::kForever);
 }
 
 // The value of `key`, or the lease to compute it; sleeps while somebody else holds that.
@@ -178,7 +178,8 @@ Result<ValueOrTask> Client::Impl::value_or_task(const Bytes& key, std::chrono::m
   if (answer.state() == LeaseState::kFailed) return Status(static_cast<StatusCode>(answer.end()), kFailedElsewhere);
   // Whoever held it before may have put the value and released between the last look and the grant.
   if (status = look(); !status.ok()) {
-    static_cast<void>(release(key, answer.number, StatusCode::kOk));  // if it fails, the lease ends by itself
+    Deadline part = deadline();
+    static_cast<void>(release(key, answer.number, StatusCode::kOk, part));  // if it fails, the lease ends by itself
     if (result.value) return result;
     return status;
   }
@@ -198,9 +199,13 @@ Result<ValueOrTask> Client::compute_begin(Bytes key, std::chrono::milliseconds l
 Status Client::compute_put(Bytes key, Bytes value, std::uint64_t task, std::chrono::milliseconds ttl) noexcept {
   if (Status status = check_task(key, task); !status.ok()) return status;
   // Only if it is absent: a holder that was slower than its lease does not replace what the next one has put.
-  Status status = insert(key, value, ttl);
+  Deadline limit = impl_->deadline();
+  Status status = !is_ttl(ttl)
+                      ? ttl_status(ttl)
+                      : impl_->mutate_within(limit, Op::kInsert, key, span_of(value), value.size(), end_of_put(ttl));
   const StatusCode outcome = status == StatusCode::kAlreadyExists ? StatusCode::kOk : status.code();
-  static_cast<void>(impl_->release(key, task, outcome));  // if it fails, the lease ends by itself
+  // Sent also if no time is left; if it fails, the lease ends by itself.
+  static_cast<void>(impl_->release(key, task, outcome, limit));
   return status;
 }
 
@@ -209,7 +214,8 @@ Status Client::compute_fail(Bytes key, StatusCode failure, std::uint64_t task) n
   if (failure == StatusCode::kOk || failure > StatusCode::kInternal) {
     return {StatusCode::kInvalid, "a task fails with one of the statuses that are errors"};
   }
-  return explain_release(impl_->release(key, task, failure));
+  Deadline limit = impl_->deadline();
+  return explain_release(impl_->release(key, task, failure, limit));
 }
 
 Result<std::string> Client::get_or_compute_with(Bytes key, std::chrono::milliseconds ttl, ComputeOne compute,

@@ -9,6 +9,8 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <optional>
+#include <utility>
 
 #include "client/impl.hpp"
 #include "layout/table.hpp"
@@ -26,19 +28,70 @@ using Keys = std::uint32_t;
 static_assert(kGroup <= 32);
 
 template <typename Act>
-void for_each_of(Keys set, const Act& act) noexcept {
+void for_each_of(Keys set, const Act& act) {
   for (; set != 0; set &= set - 1) act(static_cast<std::size_t>(std::countr_zero(set)));
 }
+
+// Where the values go. A sink first gets the number of the next group's first key; then, for each of its keys in order, put() or
+// open(); then, for those that were open and in any order, target() and finish().
+
+// Each into a string of its own.
+class Strings {
+ public:
+  // At most `count`. Throws if there is no memory for them.
+  explicit Strings(std::size_t count) { results_.reserve(count); }
+  void begin_group(std::size_t first) noexcept { first_ = first; }
+  void put(std::size_t, std::uint64_t value) noexcept {
+    results_.emplace_back(std::in_place, reinterpret_cast<const char*>(&value), sizeof value);
+  }
+  void open(std::size_t) noexcept { results_.emplace_back(std::in_place); }
+  ValueTarget target(std::size_t i) noexcept { return ValueTarget::string(*results_[first_ + i]); }
+  void finish(std::size_t i, const Result<std::uint64_t>& size) noexcept {
+    if (!size) results_[first_ + i] = size.status();
+  }
+  std::vector<Result<std::string>> take() noexcept { return std::move(results_); }
+
+ private:
+  std::vector<Result<std::string>> results_;
+  std::size_t first_ = 0;
+};
+
+// One behind the other into a buffer.
+template <typename Take>
+class Buffer {
+ public:
+  Buffer(std::span<std::byte> buffer, const Take& take) noexcept : rest_(buffer), take_(take) {}
+  void begin_group(std::size_t first) noexcept { first_ = first; }
+  void put(std::size_t i, std::uint64_t value) {
+    if (rest_.size() < sizeof value) return take_(first_ + i, Status::buffer_too_small(sizeof value));
+    std::memcpy(rest_.data(), &value, sizeof value);
+    finish(i, sizeof value);
+  }
+  void open(std::size_t) noexcept {}
+  ValueTarget target(std::size_t) noexcept { return ValueTarget::buffer(rest_); }
+  void finish(std::size_t i, const Result<std::uint64_t>& size) {
+    if (!size) return take_(first_ + i, size.status());
+    take_(first_ + i, rest_.first(*size));
+    rest_ = rest_.subspan(*size);
+  }
+
+ private:
+  std::span<std::byte> rest_;
+  const Take& take_;
+  std::size_t first_ = 0;
+};
 
 class Group {
  public:
   // At most kGroup keys.
   void set_out(Client::Impl& impl, std::span<const std::string_view> keys) noexcept;
-  // Appends the results.
-  void arrive(Client::Impl& impl, std::vector<Result<std::string>>& results) noexcept;
+  // Gives the values to the sink. `limit`: of all that has to wait.
+  template <typename Sink>
+  void arrive(Client::Impl& impl, Sink& sink, Deadline& limit);
 
  private:
-  void look_up(Client::Impl& impl, std::size_t i, Result<std::string>& result) noexcept;
+  template <typename Sink>
+  void look_up(Client::Impl& impl, std::size_t i, Sink& sink, Deadline& limit);
 
   std::span<const std::string_view> keys_;
   const Session* session_;  // from session_to_read()
@@ -64,7 +117,8 @@ void Group::set_out(Client::Impl& impl, std::span<const std::string_view> keys) 
   }
 }
 
-void Group::arrive(Client::Impl& impl, std::vector<Result<std::string>>& results) noexcept {
+template <typename Sink>
+void Group::arrive(Client::Impl& impl, Sink& sink, Deadline& limit) {
   Keys open = 0;  // without a result
   for (std::size_t i = 0; i < keys_.size(); ++i) {
     if (cursors_[i].pairs != nullptr) [[likely]] {
@@ -72,11 +126,11 @@ void Group::arrive(Client::Impl& impl, std::vector<Result<std::string>>& results
       std::uint64_t value;
       std::memcpy(&word, keys_[i].data(), sizeof word);
       if (session_->reader().try_get_at(cursors_[i], change_, word, value) && impl.still_current(session_)) [[likely]] {
-        results.emplace_back(std::in_place, reinterpret_cast<const char*>(&value), sizeof value);
+        sink.put(i, value);
         continue;
       }
     }
-    results.emplace_back(std::in_place);
+    sink.open(i);
     open |= Keys{1} << i;
   }
   if (open == 0) [[likely]]
@@ -94,9 +148,8 @@ void Group::arrive(Client::Impl& impl, std::vector<Result<std::string>>& results
   // Half of the remaining keys are looked up while the later buckets arrive, and half while what those buckets refer to
   // arrives.
   constexpr Keys kHalf = (Keys{1} << kGroup / 2) - 1;
-  const std::span<Result<std::string>> mine = std::span(results).last(keys_.size());
-  const auto look_up_each_of = [&](Keys set) noexcept {
-    for_each_of(set, [&](std::size_t i) noexcept { look_up(impl, i, mine[i]); });
+  const auto look_up_each_of = [&](Keys set) {
+    for_each_of(set, [&](std::size_t i) { look_up(impl, i, sink, limit); });
   };
   look_up_each_of(open & ~later & kHalf);
   for_each_of(later, continue_prefetch);
@@ -105,53 +158,84 @@ void Group::arrive(Client::Impl& impl, std::vector<Result<std::string>>& results
 }
 
 // Not inlined: otherwise its caller would save registers for it.
-[[gnu::noinline]] void Group::look_up(Client::Impl& impl, std::size_t i, Result<std::string>& result) noexcept {
+template <typename Sink>
+[[gnu::noinline]] void Group::look_up(Client::Impl& impl, std::size_t i, Sink& sink, Deadline& limit) {
   if (cursors_[i].entries != nullptr) {
     std::uint64_t size;
-    if (session_->reader().try_get_at(cursors_[i], change_, span_of(keys_[i]), hashes_[i], ValueTarget::string(*result),
-                                      size) &&
+    if (session_->reader().try_get_at(cursors_[i], change_, span_of(keys_[i]), hashes_[i], sink.target(i), size) &&
         impl.still_current(session_)) {
+      sink.finish(i, size);
       return;
     }
   }
-  impl.look_up_into(result, session_, keys_[i], hashes_[i]);
+  sink.finish(i, impl.look_up_within(limit, session_, keys_[i], hashes_[i], sink.target(i)));
 }
 
 // `group_of(number)`: the keys of this group, which stay valid until the group after the next one is set out.
-template <typename GroupOf>
-std::vector<Result<std::string>> get_in_groups(Client::Impl& impl, std::size_t count, const GroupOf& group_of) {
-  std::vector<Result<std::string>> results;
-  try {
-    results.reserve(count);
-  } catch (...) {
-    return {};
-  }
+template <typename GroupOf, typename Sink>
+void get_in_groups(Client::Impl& impl, std::size_t count, const GroupOf& group_of, Sink& sink) {
+  Deadline limit = impl.deadline();
   Group groups[2];
   groups[0].set_out(impl, group_of(0));
   for (std::size_t number = 0; number * kGroup < count; ++number) {
     groups[(number + 1) % 2].set_out(impl, group_of(number + 1));
-    groups[number % 2].arrive(impl, results);
+    sink.begin_group(number * kGroup);
+    groups[number % 2].arrive(impl, sink, limit);
   }
-  return results;
 }
+
+// Their strings; none if there is no memory for the vector.
+template <typename GroupOf>
+std::vector<Result<std::string>> strings_in_groups(Client::Impl& impl, std::size_t count, const GroupOf& group_of) {
+  std::optional<Strings> sink;
+  try {
+    sink.emplace(count);
+  } catch (...) {
+    return {};
+  }
+  get_in_groups(impl, count, group_of, *sink);
+  return sink->take();
+}
+
+// The groups of `count` keys that `next` stores one after the other.
+class NextGroups {
+ public:
+  NextGroups(std::size_t count, void (*next)(void* from, std::span<std::string_view> group), void* from) noexcept
+      : count_(count), next_(next), from_(from) {}
+  std::span<const std::string_view> operator()(std::size_t number) const {
+    const std::size_t begin = std::min(number * kGroup, count_);
+    const std::span<std::string_view> group(keys_[number % 2].data(), std::min(kGroup, count_ - begin));
+    next_(from_, group);
+    return group;
+  }
+
+ private:
+  std::size_t count_;
+  void (*next_)(void* from, std::span<std::string_view> group);
+  void* from_;
+  mutable std::array<std::array<std::string_view, kGroup>, 2> keys_;
+};
 
 }  // namespace
 
 std::vector<Result<std::string>> Client::multi_get(std::span<const std::string_view> keys) noexcept {
-  return get_in_groups(*impl_, keys.size(), [keys](std::size_t number) noexcept {
+  return strings_in_groups(*impl_, keys.size(), [keys](std::size_t number) noexcept {
     const std::size_t begin = std::min(number * kGroup, keys.size());
     return keys.subspan(begin, std::min(kGroup, keys.size() - begin));
   });
 }
 
 std::vector<Result<std::string>> Client::multi_get_from(std::size_t count, NextKeys next, void* from) {
-  std::array<std::array<std::string_view, kGroup>, 2> keys;
-  return get_in_groups(*impl_, count, [&](std::size_t number) {
-    const std::size_t begin = std::min(number * kGroup, count);
-    const std::span<std::string_view> group(keys[number % 2].data(), std::min(kGroup, count - begin));
-    next(from, group);
-    return group;
-  });
+  return strings_in_groups(*impl_, count, NextGroups(count, next, from));
+}
+
+void Client::multi_get_into_from(std::size_t count, NextKeys next, void* from, std::span<std::byte> buffer,
+                                 TakeOne take_each, void* to) {
+  const auto take_one = [take_each, to](std::size_t index, const Result<std::span<std::byte>>& value) {
+    take_each(to, index, value);
+  };
+  Buffer sink(buffer, take_one);
+  get_in_groups(*impl_, count, NextGroups(count, next, from), sink);
 }
 
 }  // namespace hostmap

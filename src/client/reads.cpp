@@ -72,7 +72,7 @@ Status Client::Impl::await_own_writes(Session& session, std::uint32_t lane, Dead
   if (!channel) return channel.status();
   // Any thread may wait for queued writes, but only the thread that writes may take answers, for which the worker may be
   // waiting. So that reads do not delay writes, the turn is taken only when the short wait was not enough.
-  Deadline brief(std::min(time_of_a_call(), std::chrono::nanoseconds(std::chrono::milliseconds(1))));
+  Deadline brief(limit, std::chrono::milliseconds(1));
   Status status = (*channel)->await_consumed(position, brief);
   if (!(status == StatusCode::kTimeout)) return status;
   const Turn turn(own.turn, limit);
@@ -160,7 +160,7 @@ Result<std::uint64_t> Client::Impl::read_within(Deadline& limit, const Bytes& ke
         return Status::out_of_memory();
       case ReadOutcome::kContended: {
         if (options.read_only) {  // no ring: retry until the deadline
-          ::sched_yield();
+          limit.yield();
           break;
         }
         session.end().counters().read_fallbacks.fetch_add(1, std::memory_order_relaxed);  // relaxed: a counter
@@ -254,12 +254,22 @@ template <typename MakeTarget>
   return look_up(session, key, session != nullptr ? session->reader().hash_of(key) : 0, make_target);
 }
 
-// Not inlined, so that the code of 8-byte keys has all registers in `get` and `multi_get`.
-[[gnu::noinline]] void Client::Impl::look_up_into(Result<std::string>& result, const Session* session, const Bytes& key,
-                                                  std::uint64_t hash) noexcept {
-  const Result<std::uint64_t> size = look_up(is_key(key) ? session : nullptr, span_of(key), hash,
-                                             [&]() noexcept { return ValueTarget::string(*result); });
-  if (!size) result = size.status();
+// A get as a part of a call for several keys, which have one deadline. Not inlined, so that the code of 8-byte keys has all
+// registers in `multi_get`.
+[[gnu::noinline]] Result<std::uint64_t> Client::Impl::look_up_within(Deadline& limit, const Session* session,
+                                                                     const Bytes& key, std::uint64_t hash,
+                                                                     const ValueTarget& target) noexcept {
+  if (session != nullptr && is_key(key)) [[likely]] {
+    std::uint64_t size;
+    const TableReader::FastResult seen = session->reader().try_get(span_of(key), hash, target, size);
+    if (seen != TableReader::FastResult::kUnclear && still_current(session)) [[likely]] {
+      if (seen == TableReader::FastResult::kHit) return size;
+      return StatusCode::kNotFound;
+    }
+  }
+  Result<std::uint64_t> noted = StatusCode::kInternal;
+  if (read_and_note(span_of(key), target, noted)) return noted;
+  return read_within(limit, key, target);
 }
 // Slow path of a get: keys of any length, those of 8 bytes after their fast path has failed. Not inlined for the same reason.
 [[gnu::noinline]] Result<std::string> Client::Impl::get_with_care(std::span<const std::byte> key) noexcept {

@@ -136,7 +136,7 @@ Result<std::unique_ptr<Session>> Session::open(const InstanceName& name, Deadlin
       return Status(StatusCode::kTimeout, "the server '" + name.name() + "' gave no connection in time (" + why +
                                               "); try again with a longer timeout, and see its state: hostmap ls");
     }
-    std::this_thread::sleep_for(kBeforeNextTry);
+    deadline.pause(kBeforeNextTry);
   }
 }
 
@@ -258,14 +258,15 @@ void await_change_of_folder(const InstanceName& name, Deadline& deadline) noexce
   const UniqueFd watch(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
   if (!watch || ::inotify_add_watch(watch.get(), name.dir().c_str(), IN_CREATE | IN_ATTRIB | IN_MOVED_TO) < 0) {
     // No instance of inotify left, or no folder yet: poll twice a second.
-    constexpr std::int64_t kPause = 500;
-    ::poll(nullptr, 0, static_cast<int>(std::min(deadline.left() / 1'000'000 + 1, kPause)));
+    deadline.pause(std::chrono::milliseconds(500));
     return;
   }
   // The server may have appeared before the watch was added: the caller checks again first, and then at least once a second.
-  const std::int64_t milliseconds = std::min<std::int64_t>(deadline.left() / 1'000'000, 1000);
-  pollfd event{watch.get(), POLLIN, 0};
-  ::poll(&event, 1, static_cast<int>(milliseconds));
+  deadline.sleep(1'000'000'000, [&](std::int64_t ns) noexcept {
+    pollfd event{watch.get(), POLLIN, 0};
+    ::poll(&event, 1, static_cast<int>((ns + 999'999) / 1'000'000));
+    return WaitOutcome::kWoken;
+  });
 }
 
 }  // namespace hostmap

@@ -3,11 +3,9 @@
 
 #include <hostmap/time_limit.hpp>
 
-#include "client/thread_limit.hpp"
+#include "wait/thread_limit.hpp"
 
 namespace hostmap {
-
-constinit thread_local std::chrono::nanoseconds thread_limit{0};
 
 TimeLimit::TimeLimit(std::chrono::nanoseconds limit) noexcept
     : outer_(exchange(std::max(limit, std::chrono::nanoseconds(1)))) {}

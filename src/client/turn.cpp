@@ -36,7 +36,7 @@ bool WriteTurn::end_bias(Deadline& deadline) noexcept {
     if (polls < kYields) {
       std::this_thread::yield();
     } else {
-      std::this_thread::sleep_for(std::chrono::microseconds(100));  // the owner is in a call that waits
+      deadline.pause(std::chrono::microseconds(100));  // the owner is in a call that waits
     }
   }
   ended_.store(true, std::memory_order_release);  // [turn.ended] release; pairs with [turn.seen]

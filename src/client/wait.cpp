@@ -49,13 +49,11 @@ std::int64_t ns_until(std::uint64_t end_ms) noexcept {
   return std::max(static_cast<std::int64_t>(end - std::min(end, now)), kShortestNs);
 }
 
-Deadline Client::Impl::part_of(Deadline& limit) const noexcept {
-  return Deadline(std::min(own_timeout(), std::chrono::nanoseconds(limit.left())));
-}
+Deadline Client::Impl::part_of(Deadline& limit) const noexcept { return Deadline(limit, policy.own_timeout()); }
 
-Status Watch::begin(const Bytes& key, Deadline& limit) noexcept {
+Status Watch::begin(const Bytes& key, Deadline& part) noexcept {
   if (!impl_.options.read_only) [[likely]] {
-    return impl_.begin_watch(*this, key, limit);
+    return impl_.begin_watch(*this, key, part);
   }
   return {StatusCode::kPermission,
           "this client is read_only and cannot register to be woken; connect another one to wait, or read again from "
@@ -91,7 +89,8 @@ Status Client::Impl::begin_watch(Watch& watch, const Bytes& key, Deadline& limit
 // waits there tries again; it costs the server a little until then.
 void Client::Impl::end_watch(const Watch& watch) noexcept {
   Session& session = *watch.session_;
-  Deadline limit = deadline();
+  // After the end of the call it waits for nobody.
+  Deadline limit = watch.limit_.is_given_up() ? Deadline(std::chrono::nanoseconds::zero()) : deadline();
   const Turn turn(own.turn, limit);
   if (!turn || session.note_waiter(watch.lane_, watch.group_, -1) != 0 || session.closed()) return;
   ClientChannel* const channel = session.end().open_channel(watch.lane_);
@@ -102,10 +101,17 @@ void Client::Impl::end_watch(const Watch& watch) noexcept {
 // W4 and W5.
 Watch::Woken Watch::sleep(std::uint32_t seen, std::int64_t ns) noexcept {
   const std::int64_t patience = patience_ns(kPatienceNs);
+  const std::int64_t most = std::min(ns, limit_.left());
   Session& session = *session_;
-  const Session::Sleeper sleeper(session);
-  if (!is_valid()) return Woken::kRegisterAgain;
-  if (futex_wait(*word_, seen, std::min(ns, patience)) == WaitOutcome::kTimedOut && patience < ns) {
+  bool valid = true;
+  // A Sleeper ends before the hook is called: the thread that retires the session waits for all of them.
+  const WaitOutcome outcome = limit_.sleep(std::min(most, patience), [&](std::int64_t slice) noexcept {
+    const Session::Sleeper sleeper(session);
+    valid = is_valid();
+    return valid ? futex_wait(*word_, seen, slice) : WaitOutcome::kChanged;
+  });
+  if (!valid) return Woken::kRegisterAgain;
+  if (outcome == WaitOutcome::kTimedOut && patience < most) {
     if (look() != seen) session.count_rescue();
     session.check_for_successor(coarse_monotonic_ns());
   }
@@ -143,14 +149,14 @@ Result<std::optional<std::string>> Client::wait(Bytes key, std::optional<Bytes> 
     return Status(StatusCode::kInvalid,
                   "the timeout is below zero; zero looks once, Options::kForever waits without end");
   }
-  Deadline limit(timeout);
+  Deadline limit(impl.policy, timeout);
   Result<std::optional<std::string>> result(std::nullopt);
   std::uint64_t end;
   if (impl.differs(key, known, limit, result, end, timeout == std::chrono::nanoseconds::zero())) return result;
   const auto timed_out = [] { return Status(StatusCode::kTimeout, kUnchanged); };
   for (;;) {
     if (limit.left() == 0) return timed_out();
-    Watch watch(impl);
+    Watch watch(impl, limit);
     Deadline part = impl.part_of(limit);
     if (Status status = watch.begin(key, part); !status.ok()) {
       if (status == StatusCode::kTimeout || status == StatusCode::kClosed) continue;
@@ -161,7 +167,7 @@ Result<std::optional<std::string>> Client::wait(Bytes key, std::optional<Bytes> 
       if (impl.differs(key, known, limit, result, end)) return result;
       if (limit.left() == 0) return timed_out();
       // The end of a key changes no word: whoever waits sleeps no longer than the key lives.
-      if (watch.sleep(seen, std::min(limit.left(), ns_until(end))) == Watch::Woken::kRegisterAgain) break;
+      if (watch.sleep(seen, ns_until(end)) == Watch::Woken::kRegisterAgain) break;
     } while (true);
   }
 }

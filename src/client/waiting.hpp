@@ -15,19 +15,20 @@ std::int64_t ns_until(std::uint64_t end_ms) noexcept;
 
 class Watch {
  public:
-  explicit Watch(Client::Impl& impl) noexcept : impl_(impl) {}
+  // `limit`: of the whole call.
+  Watch(Client::Impl& impl, Deadline& limit) noexcept : impl_(impl), limit_(limit) {}
   ~Watch();
   Watch(const Watch&) = delete;
   Watch& operator=(const Watch&) = delete;
 
-  // W0 and W1: registers. Blocks until `limit`; once.
-  Status begin(const Bytes& key, Deadline& limit) noexcept;
+  // W0 and W1: registers. Blocks until `part`; once.
+  Status begin(const Bytes& key, Deadline& part) noexcept;
   // W2: to be called before the key is read; its result is for sleep().
   std::uint32_t look() const noexcept {
     return word_->load(std::memory_order_acquire);  // [group.look] acquire; pairs with [group.raise]
   }
   enum class Woken { kLookAgain, kRegisterAgain };
-  // W4 and W5: sleeps until the word is another one than `seen`, at most so long.
+  // W4 and W5: sleeps until the word is another one than `seen`, at most so long, and not beyond the limit.
   Woken sleep(std::uint32_t seen, std::int64_t ns) noexcept;
 
  private:
@@ -35,6 +36,7 @@ class Watch {
   bool is_valid() const noexcept;
 
   Client::Impl& impl_;
+  Deadline& limit_;
   Session* session_ = nullptr;
   const HalfWord* word_ = nullptr;
   std::uint64_t generation_ = 0;

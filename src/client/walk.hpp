@@ -25,7 +25,7 @@ Status walk(Client::Impl& impl, const Session* session, TableScan& scan, const V
     if (step == TableScan::Step::kDone) return {};
     if (step == TableScan::Step::kContended) {
       if (patience.left() == 0) return StatusCode::kTimeout;
-      ::sched_yield();
+      patience.yield();
       continue;
     }
     if (!visit(scan)) return {};

@@ -27,8 +27,8 @@ Status Client::Impl::mutate(Op op, const Bytes& key, const ValueParts& value, st
 
 // The same as a part of a call with several requests, which have one deadline.
 Status Client::Impl::mutate_within(Deadline& limit, Op op, const Bytes& key, const ValueParts& value,
-                                   std::uint64_t largest) noexcept {
-  return mutate_in_line(op, key, value, largest, nullptr, kNoEnd, limit);
+                                   std::uint64_t largest, std::uint64_t end) noexcept {
+  return mutate_in_line(op, key, value, largest, nullptr, end, limit);
 }
 
 Status Client::Impl::send_and_await(Session& session, std::uint32_t lane, Op op, std::span<const std::byte> key,

@@ -81,7 +81,7 @@ Status ClientChannel::wait(WaitWord why, std::uint64_t wake_at, Ready&& ready, D
       return done ? Status() : Status(StatusCode::kClosed);
     }
     const std::int64_t patience = patience_ns(SuccessorCheck::kEveryNs);
-    const WaitOutcome outcome = futex_wait(control_->waiting, why, std::min(deadline.left(), patience));
+    const WaitOutcome outcome = deadline.sleep_on(control_->waiting, why, patience);
     if (outcome == WaitOutcome::kTimedOut) {
       if (!ready()) {
         if (!end_.closed() && !end_.break_off_if_succeeded() && deadline.left() > 0) continue;
@@ -419,8 +419,7 @@ Result<ClientChannel*> ClientEnd::channel(std::uint32_t channel, WorkerView work
       if (closed()) return StatusCode::kClosed;
       if (deadline.left() == 0) return StatusCode::kTimeout;
       const std::int64_t patience = patience_ns(SuccessorCheck::kEveryNs);
-      if (futex_wait(server.opened, seen, std::min(deadline.left(), patience)) == WaitOutcome::kTimedOut &&
-          break_off_if_succeeded()) {
+      if (deadline.sleep_on(server.opened, seen, patience) == WaitOutcome::kTimedOut && break_off_if_succeeded()) {
         return StatusCode::kClosed;
       }
     }

@@ -21,9 +21,8 @@ constexpr std::int64_t kLookAgainNs = 1'000'000'000;
 
 // Sleeps until the mailbox's word is not `seen` any more, or for a while. False: the deadline has passed.
 bool wait_for_change(const Mailbox& mailbox, std::uint64_t seen, Deadline& deadline) noexcept {
-  const std::int64_t left = deadline.left();
-  if (left <= 0) return false;
-  futex_wait(low_half(mailbox.word), static_cast<std::uint32_t>(seen), std::min(left, patience_ns(kLookAgainNs)));
+  if (deadline.left() <= 0) return false;
+  deadline.sleep_on(low_half(mailbox.word), static_cast<std::uint32_t>(seen), patience_ns(kLookAgainNs));
   return true;
 }
 

@@ -224,6 +224,40 @@ TEST_F(CCalls, SeveralKeysAtOnceHaveAStatusEach) {
   EXPECT_EQ(values[2].status, HOSTMAP_BUFFER_TOO_SMALL);
   EXPECT_EQ(values[2].size, 3u);
   EXPECT_EQ(hostmap_multi_get(map_, keys, 0, nullptr, nullptr, 0, &used), HOSTMAP_OK);
+  // Many keys, of all forms; the buffer has exactly the room that is needed, or one byte less.
+  std::vector<std::string> names;
+  std::vector<hostmap_bytes> many;
+  std::size_t sum = 0;
+  for (std::size_t i = 0; i < 100; ++i)
+    names.push_back(i % 3 == 0 ? "8 bytes" + std::to_string(i % 10) : std::string(i + 1, 'n'));
+  for (const std::string& name : names) {
+    const std::string value = name.size() == 8 ? "8 values" : "value of " + name;
+    if (name.size() % 5 != 4) {
+      ASSERT_EQ(put(name, value), HOSTMAP_OK);
+      sum += value.size();
+    }
+    many.push_back(bytes(name));
+  }
+  std::vector<hostmap_value> slices(many.size());
+  for (const std::size_t missing : {std::size_t{0}, std::size_t{1}, sum}) {
+    std::vector<char> room(sum - missing);
+    const int result =
+        hostmap_multi_get(map_, many.data(), many.size(), slices.data(), room.data(), room.size(), &used);
+    EXPECT_EQ(result, missing == 0 ? HOSTMAP_OK : HOSTMAP_BUFFER_TOO_SMALL);
+    EXPECT_EQ(used, sum);
+    for (std::size_t i = 0; i < many.size(); ++i) {
+      const std::string value = names[i].size() == 8 ? "8 values" : "value of " + names[i];
+      if (slices[i].status == HOSTMAP_OK) {
+        EXPECT_EQ(std::string_view(room.data() + slices[i].offset, slices[i].size), value);
+      } else if (slices[i].status == HOSTMAP_BUFFER_TOO_SMALL) {
+        EXPECT_EQ(slices[i].size, value.size());
+        EXPECT_NE(missing, 0u);
+      } else {
+        EXPECT_EQ(slices[i].status, HOSTMAP_NOT_FOUND);
+        EXPECT_EQ(names[i].size() % 5, 4u);
+      }
+    }
+  }
 
   EXPECT_EQ(hostmap_multi_erase(map_, keys, 3, statuses), HOSTMAP_OK);
   EXPECT_EQ(std::vector<std::int32_t>(statuses, statuses + 3),
@@ -408,6 +442,29 @@ TEST_F(CCalls, TimeoutsAreOfTheMapOrOfTheThread) {
   server_.send(SIGCONT);
   EXPECT_EQ(put("k", "w"), HOSTMAP_OK);
   EXPECT_EQ(get("k"), "w");
+}
+
+TEST_F(CCalls, ASleepCallsTheHookWhichEndsTheCall) {
+  struct Calls {
+    int begins = 0;
+    int ends = 0;
+  } calls;
+  hostmap_options chosen = options();
+  chosen.timeout_ns = -1;
+  chosen.sleeping = [](void* context, int begins) {
+    ++(begins != 0 ? static_cast<Calls*>(context)->begins : static_cast<Calls*>(context)->ends);
+    return 1;
+  };
+  chosen.context = &calls;
+  hostmap_map* map = connect(chosen);
+  ASSERT_EQ(hostmap_put(map, "k", 1, "v", 1), HOSTMAP_OK);
+  server_.pause();
+  calls = {};
+  EXPECT_EQ(hostmap_put(map, "k", 1, "w", 1), HOSTMAP_TIMEOUT);
+  EXPECT_EQ(calls.begins, 1);
+  EXPECT_EQ(calls.ends, 1);
+  hostmap_close(map);
+  server_.send(SIGCONT);
 }
 
 TEST_F(CCalls, AChildOfForkConnectsAnew) {

@@ -46,6 +46,101 @@ TEST(DeadlineTest, NoTimeOrLessHasPassedAtOnce) {
   }
 }
 
+// Counts its calls, and says no at the end of the sleep number `no_at`.
+struct Hook {
+  static int call(void* context, int begins) noexcept {
+    Hook& hook = *static_cast<Hook*>(context);
+    EXPECT_EQ(hook.sleeps, begins == 0) << "each beginning has an end";
+    hook.sleeps = begins != 0;
+    if (begins != 0) return 1;  // ignored
+    return ++hook.ends == hook.no_at ? 1 : 0;
+  }
+  explicit Hook(std::chrono::nanoseconds timeout, int no = 0) : policy{timeout.count(), call, this}, no_at(no) {}
+  ~Hook() { EXPECT_FALSE(sleeps); }
+
+  WaitPolicy policy;
+  int no_at;
+  int ends = 0;
+  bool sleeps = false;
+};
+
+TEST(SleepingHookTest, ItIsCalledAroundASleepThatTheDeadlineEnds) {
+  Hook hook(20ms);
+  Deadline deadline(hook.policy);
+  const HalfWord word{7};
+  EXPECT_EQ(deadline.sleep_on(word, 7, kNoTimeout), WaitOutcome::kTimedOut);
+  EXPECT_EQ(deadline.left(), 0);
+  EXPECT_EQ(hook.ends, 1);
+  // No time: no sleep.
+  EXPECT_EQ(deadline.sleep_on(word, 7, kNoTimeout), WaitOutcome::kTimedOut);
+  EXPECT_EQ(hook.ends, 1);
+  EXPECT_FALSE(deadline.is_given_up());
+}
+
+TEST(SleepingHookTest, ANoGivesUpTheDeadlineAndTheWholeThatItIsAPartOf) {
+  Hook hook(std::chrono::nanoseconds::max(), 2);
+  Deadline whole(hook.policy);
+  Deadline part(whole, 3600s);
+  const HalfWord word{7};
+  // In slices of half a second.
+  EXPECT_EQ(part.sleep_on(word, 7, kNoTimeout), WaitOutcome::kTimedOut);
+  EXPECT_EQ(hook.ends, 2);
+  EXPECT_EQ(part.left(), 0);
+  EXPECT_EQ(whole.left(), 0);
+  EXPECT_TRUE(part.is_given_up());
+  EXPECT_TRUE(whole.is_given_up());
+}
+
+TEST(SleepingHookTest, AWordThatHasChangedEndsTheSleep) {
+  Hook hook(std::chrono::nanoseconds::max());
+  Deadline deadline(hook.policy);
+  HalfWord word{7};
+  EXPECT_EQ(deadline.sleep_on(word, 8, kNoTimeout), WaitOutcome::kChanged);
+  std::thread wakes([&word] {
+    std::this_thread::sleep_for(20ms);
+    word = 8;
+    futex_wake(word, 1);
+  });
+  deadline.sleep_on(word, 7, kNoTimeout);
+  EXPECT_EQ(word, 8u);
+  wakes.join();
+  EXPECT_EQ(deadline.left(), kNoTimeout);
+}
+
+TEST(SleepingHookTest, AWaitForAMutexEndsWithTheFirstNo) {
+  std::timed_mutex mutex;
+  mutex.lock();
+  std::thread([&mutex] {
+    Hook hook(std::chrono::nanoseconds::max(), 2);
+    Deadline deadline(hook.policy);
+    EXPECT_FALSE(lock_within(mutex, deadline));
+    EXPECT_EQ(hook.ends, 2);
+    EXPECT_EQ(deadline.left(), 0);
+  }).join();
+  std::thread waits([&mutex] {
+    Hook hook(std::chrono::nanoseconds::max());
+    Deadline deadline(hook.policy);
+    EXPECT_TRUE(lock_within(mutex, deadline));
+    EXPECT_GE(hook.ends, 1);
+    mutex.unlock();
+  });
+  std::this_thread::sleep_for(150ms);
+  mutex.unlock();
+  waits.join();
+}
+
+TEST(SleepingHookTest, AnotherTimeOrTheLimitOfTheThreadReplaceThePolicys) {
+  Hook hook(10s);
+  Deadline own(hook.policy, 1s);
+  EXPECT_LE(own.left(), std::chrono::nanoseconds(1s).count());
+  thread_limit = 2s;
+  Deadline limited(hook.policy);
+  EXPECT_EQ(limited.left(), std::chrono::nanoseconds(2s).count());
+  thread_limit = 0ns;
+  Deadline unlimited(hook.policy);
+  EXPECT_EQ(unlimited.left(), std::chrono::nanoseconds(10s).count());
+}
+
 TEST(LockWithinTest, AFreeMutexIsLockedWhateverTheDeadline) {
   for (const auto timeout : {0ns, 1ns, std::chrono::nanoseconds(1h), std::chrono::nanoseconds::max()}) {
     std::timed_mutex mutex;
