@@ -51,6 +51,7 @@ except ImportError as error:
     ) from error
 
 from hostmap import codecs
+from hostmap._cache import cache
 from hostmap._serve import serve
 
 __all__ = [
@@ -72,6 +73,7 @@ __all__ = [
     "Timeout",
     "TooLarge",
     "__version__",
+    "cache",
     "codecs",
     "commit",
     "connect",

@@ -1,4 +1,5 @@
-"""`python -m hostmap …` is the program hostmap, `python -m hostmap server …` is hostmap-server: those of this package."""
+"""The programs of this package: `python -m hostmap …` is hostmap, `python -m hostmap server …`
+is hostmap-server."""
 
 from __future__ import annotations
 

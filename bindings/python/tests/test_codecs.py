@@ -27,7 +27,9 @@ def test_str_is_stored_as_utf_8(value: str) -> None:
     assert roundtrip(codecs.STR, value) == value
 
 
-@pytest.mark.parametrize("value", [None, True, 0, -1, 2**70, 1.5, "Größe", [], [1, [2]], {}, {"a": {"b": [None]}}])
+@pytest.mark.parametrize(
+    "value", [None, True, 0, -1, 2**70, 1.5, "Größe", [], [1, [2]], {}, {"a": {"b": [None]}}]
+)
 def test_json_reads_what_it_stored(value: Any) -> None:
     assert roundtrip(codecs.JSON, value) == value
 
@@ -38,11 +40,24 @@ def test_json_is_compact_and_reads_json_of_other_programs() -> None:
     assert codecs.JSON.loads(b"[1] ") == [1]
 
 
-@pytest.mark.parametrize("array", [
-    numpy.arange(6.0).reshape(2, 3), numpy.arange(6).reshape(2, 3).T, numpy.arange(10)[::3], numpy.array(3), numpy.zeros((0, 3)),
-    numpy.array(["a", "bcd"]), numpy.array([1, 2], "M8[ns]"), numpy.array([1], ">i2"), numpy.array([True]),
-    numpy.array([(1, 2.5)], [("a", "i4"), ("b", "f8")]), numpy.float32(2.5), numpy.arange(24).reshape(2, 3, 4).transpose(1, 0, 2),
-], ids=lambda array: f"{array.dtype}{array.shape}")
+@pytest.mark.parametrize(
+    "array",
+    [
+        numpy.arange(6.0).reshape(2, 3),
+        numpy.arange(6).reshape(2, 3).T,
+        numpy.arange(10)[::3],
+        numpy.array(3),
+        numpy.zeros((0, 3)),
+        numpy.array(["a", "bcd"]),
+        numpy.array([1, 2], "M8[ns]"),
+        numpy.array([1], ">i2"),
+        numpy.array([True]),
+        numpy.array([(1, 2.5)], [("a", "i4"), ("b", "f8")]),
+        numpy.float32(2.5),
+        numpy.arange(24).reshape(2, 3, 4).transpose(1, 0, 2),
+    ],
+    ids=lambda array: f"{array.dtype}{array.shape}",
+)
 def test_numpy_keeps_dtype_shape_and_elements(array: Any) -> None:
     read = roundtrip(codecs.NUMPY, array)
     assert read.dtype == array.dtype
@@ -64,16 +79,29 @@ def test_pickle_reads_what_it_stored() -> None:
     assert roundtrip(codecs.PICKLE, {1: {2, 3}, None: (4,)}) == {1: {2, 3}, None: (4,)}
 
 
-@pytest.mark.parametrize(("codec", "value", "message"), [
-    (codecs.BYTES, "text", "stores bytes, bytearray or memoryview, not str"),
-    (codecs.STR, b"bytes", "stores str, not bytes"),
-    (codecs.JSON, {1, 2}, "set is not JSON serializable"),
-    (codecs.NUMPY, [1, 2], "stores numpy arrays and scalars, not list; convert it with numpy.asarray"),
-    (codecs.NUMPY, numpy.array([None]), "stores no arrays of Python objects"),
-    (codecs.NUMPY, numpy.array([(None, 1)], [("a", "O"), ("b", "i4")]), "stores no arrays of Python objects"),
-    (codecs.NUMPY, numpy.ma.array([1, 2], mask=[0, 1]), "not MaskedArray"),
-])
-def test_a_value_that_a_codec_cannot_store_is_a_type_error(codec: Any, value: Any, message: str) -> None:
+@pytest.mark.parametrize(
+    ("codec", "value", "message"),
+    [
+        (codecs.BYTES, "text", "stores bytes, bytearray or memoryview, not str"),
+        (codecs.STR, b"bytes", "stores str, not bytes"),
+        (codecs.JSON, {1, 2}, "set is not JSON serializable"),
+        (
+            codecs.NUMPY,
+            [1, 2],
+            "stores numpy arrays and scalars, not list; convert it with numpy.asarray",
+        ),
+        (codecs.NUMPY, numpy.array([None]), "stores no arrays of Python objects"),
+        (
+            codecs.NUMPY,
+            numpy.array([(None, 1)], [("a", "O"), ("b", "i4")]),
+            "stores no arrays of Python objects",
+        ),
+        (codecs.NUMPY, numpy.ma.array([1, 2], mask=[0, 1]), "not MaskedArray"),
+    ],
+)
+def test_a_value_that_a_codec_cannot_store_is_a_type_error(
+    codec: Any, value: Any, message: str
+) -> None:
     with pytest.raises(TypeError, match=message):
         codec.dumps(value)
 
@@ -87,21 +115,40 @@ ARRAY = bytes(codecs.NUMPY.dumps(numpy.arange(4, dtype="i2")))
 OBJECTS = ARRAY.replace(b"'<i2'", b"'|O' ")
 
 
-@pytest.mark.parametrize(("codec", "data"), [
-    (codecs.STR, b"\xff"), (codecs.JSON, b""), (codecs.JSON, b"{"), (codecs.JSON, b"1 2"), (codecs.JSON, b"\xff"),
-    (codecs.JSON, b"[" * 100_000), (codecs.PICKLE, b""), (codecs.PICKLE, b"text"), (codecs.PICKLE, b"cno_such_module\nname\n."),
-    (codecs.NUMPY, b""), (codecs.NUMPY, b"text"), (codecs.NUMPY, ARRAY[:-1]), (codecs.NUMPY, ARRAY + b"\0"),
-    (codecs.NUMPY, ARRAY[:20]), (codecs.NUMPY, OBJECTS), (codecs.NUMPY, ARRAY.replace(b"(4,)", b"(-4,)")),
-    (codecs.NUMPY, ARRAY.replace(b"'<i2'", b"'<q9'")), (codecs.NUMPY, ARRAY.replace(b"\x01\x00v", b"\x07\x00v")),
-])
+@pytest.mark.parametrize(
+    ("codec", "data"),
+    [
+        (codecs.STR, b"\xff"),
+        (codecs.JSON, b""),
+        (codecs.JSON, b"{"),
+        (codecs.JSON, b"1 2"),
+        (codecs.JSON, b"\xff"),
+        (codecs.JSON, b"[" * 100_000),
+        (codecs.PICKLE, b""),
+        (codecs.PICKLE, b"text"),
+        (codecs.PICKLE, b"cno_such_module\nname\n."),
+        (codecs.NUMPY, b""),
+        (codecs.NUMPY, b"text"),
+        (codecs.NUMPY, ARRAY[:-1]),
+        (codecs.NUMPY, ARRAY + b"\0"),
+        (codecs.NUMPY, ARRAY[:20]),
+        (codecs.NUMPY, OBJECTS),
+        (codecs.NUMPY, ARRAY.replace(b"(4,)", b"(-4,)")),
+        (codecs.NUMPY, ARRAY.replace(b"'<i2'", b"'<q9'")),
+        (codecs.NUMPY, ARRAY.replace(b"\x01\x00v", b"\x07\x00v")),
+    ],
+)
 def test_a_corrupt_value_is_an_error_that_says_what_to_do(codec: Any, data: bytes) -> None:
-    with pytest.raises(codecs.CorruptValue, match=r"are no value of hostmap\.codecs\.\w+: .*Read the key with the codec"):
+    with pytest.raises(
+        codecs.CorruptValue,
+        match=r"are no value of hostmap\.codecs\.\w+: .*Read the key with the codec",
+    ):
         codec.loads(data)
 
 
 def test_no_cut_or_changed_byte_of_an_array_is_anything_but_an_array_or_a_corrupt_value() -> None:
     for position in range(len(ARRAY)):
-        for changed in (ARRAY[:position], ARRAY[:position] + b"\xff" + ARRAY[position + 1:]):
+        for changed in (ARRAY[:position], ARRAY[:position] + b"\xff" + ARRAY[position + 1 :]):
             try:
                 assert isinstance(codecs.NUMPY.loads(changed), numpy.ndarray)
             except codecs.CorruptValue:
@@ -115,7 +162,9 @@ def test_codecs_pickle_and_print_by_their_names(name: str) -> None:
     assert repr(codec) == f"hostmap.codecs.{name}"
 
 
-@pytest.mark.parametrize(("name", "value"), [("BYTES", b"1"), ("STR", "ä"), ("JSON", {"a": [1]}), ("PICKLE", {1, 2})])
+@pytest.mark.parametrize(
+    ("name", "value"), [("BYTES", b"1"), ("STR", "ä"), ("JSON", {"a": [1]}), ("PICKLE", {1, 2})]
+)
 def test_a_map_stores_and_reads_by_its_codec(server: Any, name: str, value: Any) -> None:
     with server.connect(codec=getattr(codecs, name)) as m:
         m["key"] = value

@@ -69,8 +69,14 @@ def test_an_exception_ends_the_server_and_passes_through() -> None:
 
 def test_options_are_those_of_the_server_and_of_the_map(tmp_path: Path) -> None:
     name = f"options-{os.getpid()}"
-    with hostmap.serve(name, memory="8M", buckets=2048, arguments=["--max-value", "1000"], codec=hostmap.codecs.STR,
-                       prefix="p:") as m:
+    with hostmap.serve(
+        name,
+        memory="8M",
+        buckets=2048,
+        arguments=["--max-value", "1000"],
+        codec=hostmap.codecs.STR,
+        prefix="p:",
+    ) as m:
         assert m.name == name
         m["key"] = "text"
         with hostmap.connect(name) as plain:
@@ -91,12 +97,23 @@ def test_keep_keeps_the_map_for_the_next_server() -> None:
 
 def test_a_server_that_cannot_start_is_an_error_with_its_message() -> None:
     with hostmap.serve() as m:
-        with pytest.raises(RuntimeError, match="did not start: .*a server with this name is running"), hostmap.serve(m.name):
+        with (
+            pytest.raises(
+                RuntimeError, match="did not start: .*a server with this name is running"
+            ),
+            hostmap.serve(m.name),
+        ):
             pass
         m["still"] = b"there"
-    with pytest.raises(RuntimeError, match="did not start: .*--memory"), hostmap.serve(memory="no size"):
+    with (
+        pytest.raises(RuntimeError, match="did not start: .*--memory"),
+        hostmap.serve(memory="no size"),
+    ):
         pass
-    with pytest.raises(RuntimeError, match="did not start: .*no/such/folder"), hostmap.serve(dir="/no/such/folder"):
+    with (
+        pytest.raises(RuntimeError, match="did not start: .*no/such/folder"),
+        hostmap.serve(dir="/no/such/folder"),
+    ):
         pass
 
 
@@ -149,10 +166,22 @@ def test_ctrl_c_in_the_terminal_reaches_python_and_not_the_server() -> None:
         m["key"] = b"value"
 
 
-@pytest.mark.parametrize("end", ["os.kill(os.getpid(), signal.SIGKILL)", "os._exit(0)", "sys.exit(3)", "raise KeyboardInterrupt"])
+@pytest.mark.parametrize(
+    "end",
+    [
+        "os.kill(os.getpid(), signal.SIGKILL)",
+        "os._exit(0)",
+        "sys.exit(3)",
+        "raise KeyboardInterrupt",
+    ],
+)
 @pytest.mark.parametrize("where", ["in the main thread", "in a thread that has ended"])
 def test_the_server_ends_with_its_parent_however_that_ends(end: str, where: str) -> None:
-    start = "start()" if where == "in the main thread" else "t = threading.Thread(target=start); t.start(); t.join()"
+    start = (
+        "start()"
+        if where == "in the main thread"
+        else "t = threading.Thread(target=start); t.start(); t.join()"
+    )
     program = f"""
 import hostmap, os, signal, sys, threading
 def start():
@@ -165,8 +194,13 @@ print(server.pid, server.name, flush=True)
 sys.stdin.readline()
 {end}
 """
-    parent = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                              stderr=subprocess.DEVNULL, text=True)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
     assert parent.stdout is not None
     pid, name = parent.stdout.readline().split()
     assert files_of(name)
@@ -180,7 +214,12 @@ sys.stdin.readline()
 
 def test_the_module_runs_the_programs_of_the_package() -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-m", "hostmap", *arguments], capture_output=True, text=True, timeout=SECONDS)
+        return subprocess.run(
+            [sys.executable, "-m", "hostmap", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+        )
 
     with hostmap.serve() as m:
         assert run("--name", m.name, "put", "key", "value").returncode == 0
@@ -190,7 +229,12 @@ def test_the_module_runs_the_programs_of_the_package() -> None:
     assert hostmap.__version__ in run("--version").stdout
 
 
-def test_a_missing_program_is_an_error_that_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_program_is_an_error_that_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(FileNotFoundError, match="there is no hostmap-none, neither in this package .* install the wheel"):
+    with pytest.raises(
+        FileNotFoundError,
+        match="there is no hostmap-none, neither in this package .* install the wheel",
+    ):
         hostmap._serve.program("hostmap-none")
