@@ -1,8 +1,12 @@
 // A server that evicts: what its clients find, over shared memory and by message, and what cannot hurt it.
+#include <cstdlib>
+#include <fstream>
 #include <gtest/gtest.h>
+#include <sstream>
 #include <string>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <unordered_set>
 #include <vector>
 
 #include "layout/connection.hpp"
@@ -106,6 +110,87 @@ TEST_P(HitRatioOfServer, IsThatOfTheSimulation) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Clients, HitRatioOfServer, ::testing::Values(1u, 4u, 64u));
+
+// Traces of real caches, which scripts/cache_traces fetches: a key a line, as a number. The cache is empty at first and has room
+// for a tenth of the keys.
+class HitRatioOfTraces : public ::testing::TestWithParam<unsigned> {
+ protected:
+  static constexpr std::uint64_t kMemory = std::uint64_t{8} << 20;
+
+  static std::vector<std::uint64_t> read(const std::string& path) {
+    std::ifstream file(path);
+    std::vector<std::uint64_t> keys;
+    for (std::uint64_t key; file >> key;) keys.push_back(key);
+    return keys;
+  }
+  // Hits of clients, each a process, who take the next request from a common counter: a client that is slow falls back no further
+  // than one request, so the trace keeps its order.
+  static std::uint64_t play(const Server& server, unsigned clients, const std::vector<std::uint64_t>& keys,
+                            const std::string& value) {
+    auto* const counts = static_cast<std::atomic<std::uint64_t>*>(
+        ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+    std::vector<Child> children;
+    for (unsigned i = 0; i < clients; ++i) {
+      children.push_back(Child::fork([&] {
+        Client client = server.connect();
+        for (std::uint64_t n; (n = counts[0]++) < keys.size();) {
+          const std::string key = key_of(keys[n]);
+          const Status found = client.exists(key);
+          if (found.ok()) ++counts[1];
+          if (found == StatusCode::kNotFound && !client.put(key, value).ok()) return 1;
+        }
+        return 0;
+      }));
+    }
+    for (Child& child : children) EXPECT_EQ(child.wait(std::chrono::minutes(5)), kSuccess);
+    const std::uint64_t hits = counts[1];
+    ::munmap(counts, 4096);
+    return hits;
+  }
+};
+
+TEST_P(HitRatioOfTraces, AreThoseOfTheSimulation) {
+  const char* const paths = std::getenv("HOSTMAP_TRACES");
+  if (paths == nullptr) GTEST_SKIP() << "needs traces: run scripts/cache_traces";
+  std::istringstream list(paths);
+  for (std::string path; std::getline(list, path, ':');) {
+    const std::vector<std::uint64_t> keys = read(path);
+    ASSERT_GT(keys.size(), 0u) << path;
+    const std::size_t distinct = std::unordered_set<std::uint64_t>(keys.begin(), keys.end()).size();
+    const std::string value(kMemory / (distinct / 10 + 1) - 64, 'v');
+    const std::vector<std::string> options{"10", "--memory", std::to_string(kMemory), "--eviction", "clock"};
+    std::uint64_t capacity = 0;
+    {
+      Server full(options);
+      Client client = full.connect();
+      for (std::uint64_t next = 0; full.stat("evicted") < 1000; ++next)
+        ASSERT_TRUE(client.put(key_of(next), value).ok());
+      capacity = full.stat("entries");
+    }
+    Server server(options);
+    const std::uint64_t hits = play(server, GetParam(), keys, value);
+    SimulatedClock clock(capacity);
+    SimulatedLru lru(capacity);
+    std::uint64_t simulated = 0;
+    std::uint64_t recent = 0;
+    for (const std::uint64_t key : keys) {
+      simulated += clock.ask(key);
+      recent += lru.ask(key);
+    }
+    const auto percent = [&](std::uint64_t count) {
+      return 100.0 * static_cast<double>(count) / static_cast<double>(keys.size());
+    };
+    std::printf(
+        "%s: %zu requests of %zu keys, room for %llu of %zu bytes, %u clients: hits %.2f %%, simulated %.2f, LRU "
+        "%.2f\n",
+        path.substr(path.rfind('/') + 1).c_str(), keys.size(), distinct, static_cast<unsigned long long>(capacity),
+        value.size(), GetParam(), percent(hits), percent(simulated), percent(recent));
+    EXPECT_NEAR(percent(hits), percent(simulated), 2);
+    EXPECT_GT(percent(hits), percent(recent) - 1);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Clients, HitRatioOfTraces, ::testing::Values(1u, 4u));
 
 // Puts so many new keys that all that is not read would be gone.
 void flood(Client& client, std::uint64_t begin, std::uint64_t count) {
