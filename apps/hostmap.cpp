@@ -244,19 +244,32 @@ void describe_options(CLI::App& app, Arguments& arguments) {
                               ->type_name("TOKEN")
                               ->excludes(if_absent)
                               ->excludes(if_present);
+  CLI::Option* if_value =
+      put->add_option("--if-value", arguments.condition.value, "only if the value of KEY is OLD, byte for byte")
+          ->type_name("OLD")
+          ->excludes(if_absent)
+          ->excludes(if_present)
+          ->excludes(if_token);
   CLI::Option* lives =
       put->add_option("--ttl", arguments.ttl, "how long KEY lives: 1500ms, 30s, 5m, 2h, 7d (default: forever)")
           ->type_name("TTL")
-          ->excludes(if_token);
-  put->add_flag("--keep-ttl", arguments.keep_ttl, "KEY lives as long as it would have; with --if-token it always does")
+          ->excludes(if_token)
+          ->excludes(if_value);
+  put->add_flag("--keep-ttl", arguments.keep_ttl,
+                "KEY lives as long as it would have; with --if-token and --if-value it always does")
       ->excludes(lives)
       ->excludes(if_absent);
   expire->add_option("TTL", arguments.ttl, "1500ms, 30s, 5m, 2h, 7d, or forever")->required();
-  erase
-      ->add_option("--if-token", arguments.condition.token,
-                   "only if the value of KEY still has this token, which get --token printed")
-      ->type_name("TOKEN")
-      ->excludes(erased_prefix);
+  CLI::Option* erased_token =
+      erase
+          ->add_option("--if-token", arguments.condition.token,
+                       "only if the value of KEY still has this token, which get --token printed")
+          ->type_name("TOKEN")
+          ->excludes(erased_prefix);
+  erase->add_option("--if-value", arguments.condition.value, "only if the value of KEY is OLD, byte for byte")
+      ->type_name("OLD")
+      ->excludes(erased_prefix)
+      ->excludes(erased_token);
   CLI::Option* awaited =
       wait->add_option("--is", arguments.awaited.value, "until the value of KEY is VALUE")->type_name("VALUE");
   CLI::Option* other =
@@ -341,7 +354,7 @@ int run(const std::string& command, Arguments& arguments) {
   const bool from_input = value == "-";  // as written: \x2d is a value
   Awaited& awaited = arguments.awaited;
   std::vector<std::string*> words{&key, &value, &prefix};
-  for (std::optional<std::string>* word : {&awaited.value, &awaited.other_than}) {
+  for (std::optional<std::string>* word : {&awaited.value, &awaited.other_than, &arguments.condition.value}) {
     if (!*word) continue;
     *word = unmarked(**word);
     words.push_back(&**word);
@@ -393,7 +406,7 @@ int run(const std::string& command, Arguments& arguments) {
     return hostmap::apps::wait(options, key, awaited,
                                arguments.timeout_option->count() != 0 ? options.timeout : Options::kForever);
   }
-  if (command == "erase") return erase(options, key, condition.token);
+  if (command == "erase") return erase(options, key, condition);
   if (command == "exists") return exists(options, key);
   if (command == "incr") {
     return increment(options, key, unmarked(arguments.by), unmarked(arguments.initial), ttl);

@@ -2,6 +2,7 @@
 #   test/FOLDER/*_test.cpp and     -> one GoogleTest binary, test_FOLDER; ctest knows each test as
 #   test/FOLDER/*/*_test.cpp          FOLDER.Suite.Name
 #   examples/cpp/*.cpp             -> examples/NAME, which test/process/clients/examples_test.cpp runs
+#   examples/c/*.c                 -> likewise examples/c/NAME
 #   test/process/harness           -> what the process tests share: starting programs, raw connections
 #   test/process/programs/*.cpp    -> helper programs, each named as its file, beside hostmap-server
 #   test/process/preload/*.cpp     -> likewise NAME.so, for LD_PRELOAD
@@ -155,6 +156,9 @@ add_dependencies(hostmap_process_programs conformance_testees)
 add_subdirectory(examples/cpp examples)
 get_property(examples DIRECTORY examples/cpp PROPERTY BUILDSYSTEM_TARGETS)
 add_dependencies(hostmap_process_programs ${examples})
+add_subdirectory(examples/c examples/c)
+get_property(examples DIRECTORY examples/c PROPERTY BUILDSYSTEM_TARGETS)
+add_dependencies(hostmap_process_programs ${examples})
 
 # hostmap_add_test_binary(FOLDER SOURCE…)
 function(hostmap_add_test_binary folder)
@@ -277,6 +281,8 @@ if(readme)
   hostmap_add_test(style headlines quick "${script}" --check)
   hostmap_add_test(style headlines.canary quick "${script}" --self-test)
 endif()
+hostmap_add_test(style c_reference quick "${PROJECT_SOURCE_DIR}/scripts/c_reference" --check)
+hostmap_add_test(style c_reference.canary quick "${PROJECT_SOURCE_DIR}/scripts/c_reference" --self-test)
 foreach(check include_order sync_tags descriptors documents wording)
   set(script "${PROJECT_SOURCE_DIR}/scripts/check_${check}")
   hostmap_add_test(style ${check}.canary quick "${script}" --self-test)

@@ -17,8 +17,9 @@ namespace hostmap::apps {
 
 // As it was given; nothing: it is read from standard input.
 using Value = std::optional<std::string>;
-// When a put applies: always, or in one of these cases.
+// When a put or an erase applies: always, or in one of these cases.
 struct Condition {
+  std::optional<std::string> value;  // the key has this one
   std::optional<std::string> token;  // the key's value has this one; text
   bool absent = false;
   bool present = false;
@@ -40,7 +41,7 @@ struct Awaited {
 };
 // Without one of these, prints the new value.
 int wait(const Options& options, std::string_view key, const Awaited& awaited, std::chrono::nanoseconds timeout);
-int erase(const Options& options, std::string_view key, const std::optional<std::string>& token);
+int erase(const Options& options, std::string_view key, const Condition& condition);
 int erase_prefix(const Options& options, std::string_view prefix);  // prints how many keys it has removed
 int exists(const Options& options, std::string_view key);
 // `ttl`: how long KEY lives if it is new.

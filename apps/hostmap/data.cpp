@@ -152,6 +152,7 @@ int put(const Options& options, std::string_view key, const Value& value, const 
         std::chrono::milliseconds ttl) {
   return with_token(condition.token, [&](const Token& token) {
     return with_value(options, key, value, [&](Client& client, std::string_view bytes) {
+      if (condition.value) return finish(client.compare_exchange(key, *condition.value, bytes));
       if (condition.token) return finish(client.put_if(key, bytes, token));
       if (condition.absent) return finish(client.insert(key, bytes, ttl));
       if (condition.present) return finish(client.replace(key, bytes, ttl));
@@ -240,10 +241,11 @@ int wait(const Options& options, std::string_view key, const Awaited& awaited, s
   });
 }
 
-int erase(const Options& options, std::string_view key, const std::optional<std::string>& token_text) {
-  return with_token(token_text, [&](const Token& token) {
+int erase(const Options& options, std::string_view key, const Condition& condition) {
+  return with_token(condition.token, [&](const Token& token) {
     return with_key(options, key, [&](Client& client) {
-      return finish(token_text ? client.erase_if(key, token) : client.erase(key));
+      if (condition.value) return finish(client.compare_erase(key, *condition.value));
+      return finish(condition.token ? client.erase_if(key, token) : client.erase(key));
     });
   });
 }

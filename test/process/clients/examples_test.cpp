@@ -63,13 +63,18 @@ TEST_F(Examples, TheLockGuardsALedgerOutsideOfTheMapAndFencesASlowHolder) {
 
 TEST_F(Examples, TypedMapLosesNoUpdate) { expect_twice("typed_map", "3000 changes, all accounts together hold 1000"); }
 
+TEST_F(Examples, SessionsInCBeginAndEnd) { expect_twice("c/sessions", "1000 sessions, 1000 ended"); }
+
+TEST_F(Examples, APageIsRenderedByOneOfTheWorkersInC) { expect_twice("c/computed_once", "8 workers, 1 render"); }
+
 TEST(ExamplesAlone, SayThatNoServerRuns) {
   for (const char* which : {"shared_counter", "cache", "prefork_cache", "producer_consumer", "price_board",
-                            "rate_limiter", "lock", "typed_map"}) {
+                            "rate_limiter", "lock", "typed_map", "c/sessions", "c/computed_once"}) {
     const Ran ran = example(which, unique_name());
     EXPECT_EQ(ran.exit, exited(1));
     EXPECT_EQ(ran.output, "");
-    EXPECT_TRUE(ran.errors.starts_with(std::string(which) + ": no server ")) << ran.errors;
+    const std::string name = which;
+    EXPECT_TRUE(ran.errors.starts_with(name.substr(name.find('/') + 1) + ": no server ")) << ran.errors;
   }
 }
 

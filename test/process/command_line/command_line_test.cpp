@@ -103,6 +103,20 @@ TEST(CommandLine, PutIfAbsentAndIfPresentSetOnlyThen) {
   expect_output(hostmap(server, {"get", "key"}), "d");
 }
 
+TEST(CommandLine, PutAndEraseApplyOnlyIfTheValueIsAsGiven) {
+  const Server server;
+  expect_refusal(hostmap(server, {"put", "key", "b", "--if-value", "a"}), 1, {"hostmap: no such key"});
+  expect_silence(hostmap(server, {"put", "key", "a"}));
+  expect_silence(hostmap(server, {"put", "--if-value", "a", "--", "key", "-b"}));
+  expect_refusal(hostmap(server, {"put", "key", "c", "--if-value", "a"}), 1, {"not the expected one"});
+  expect_refusal(hostmap(server, {"erase", "key", "--if-value", "a"}), 1, {"not the expected one"});
+  expect_output(hostmap(server, {"get", "key"}), "-b");
+  expect_silence(hostmap(server, {"erase", "-x", "key", "--if-value", "\\x2db"}));
+  expect_refusal(hostmap(server, {"erase", "key", "--if-value", "-b"}), 1, {"hostmap: no such key"});
+  expect_silence(hostmap(server, {"put", "key", ""}));
+  expect_silence(hostmap(server, {"erase", "key", "--if-value", ""}));
+}
+
 TEST(CommandLine, ATokenFromGetAllowsOnePutOrErase) {
   const Server server;
   expect_silence(hostmap(server, {"put", "key", "a"}));
@@ -466,6 +480,10 @@ TEST(CommandLine, BadInputIsRefusedWithTheReason) {
       {{"put", "k", "v", "--if-absent", "--if-token", std::string(32, 'a')}, {"--if-absent", "--if-token"}},
       {{"put", "k", "v", "--if-present", "--if-token", std::string(32, 'a')}, {"--if-present", "--if-token"}},
       {{"put", "k", "v", "--if-token"}, {"--if-token"}},
+      {{"put", "k", "v", "--if-value", "a", "--ttl", "1s"}, {"--if-value", "--ttl"}},
+      {{"put", "k", "v", "--if-value", "a", "--if-absent"}, {"--if-value", "--if-absent"}},
+      {{"erase", "k", "--if-value", "a", "--if-token", std::string(32, 'a')}, {"--if-value", "--if-token"}},
+      {{"erase", "--prefix", "k", "--if-value", "a"}, {"--if-value", "--prefix"}},
       {{"put", "k", "v", "--if-token", "abc"}, {"token 'abc' has 3 characters", "32 hexadecimal digits"}},
       {{"put", "k", "v", "--if-token", std::string(33, 'a')}, {"33 characters", "get --token"}},
       {{"put", "k", "v", "--if-token", std::string(31, 'a') + "g"}, {"not hexadecimal", "get --token"}},
