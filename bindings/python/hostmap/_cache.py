@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import datetime
 import decimal
 import enum
@@ -15,11 +16,11 @@ import pathlib
 import threading
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar, cast, overload
 
 from . import codecs
-from ._hostmap import AlreadyExists, Error, Map, Mismatch, Timeout
+from ._hostmap import AlreadyExists, Error, Full, Map, Mismatch, Timeout
 from ._thread import in_own_thread
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -28,6 +29,12 @@ _MISSING: Any = object()
 # What waiters get when the computation of another process has failed; no other event gives them
 # this code.
 _FAILED = 3
+# In place of the number of a computation that is done without the others' knowledge.
+_ALONE = -1
+# The keys that this thread or task computes, one within the other.
+_computing: contextvars.ContextVar[frozenset[tuple[int, str]]] = contextvars.ContextVar(
+    "hostmap.cache", default=frozenset()
+)
 # Longer arguments become a digest: a key may have 65,536 bytes at most, and a long one makes every
 # hit slow.
 _LONGEST_ARGUMENTS = 512
@@ -147,6 +154,18 @@ class _Results:
                     self._map = Map(self._server, codec=codecs.JSON)
         return self._map
 
+    @contextlib.contextmanager
+    def computation(self, key: str) -> Iterator[None]:
+        """Around all of a miss: one that waits for itself would do so for ever."""
+        outer = _computing.get()
+        if (id(self), key) in outer:
+            raise RecursionError(f"the computation of {key} has called itself with these arguments")
+        token = _computing.set(outer | {(id(self), key)})
+        try:
+            yield
+        finally:
+            _computing.reset(token)
+
     def begin(self, key: str) -> tuple[Any, int]:
         """(value, 0), or (None, the number of the computation that this caller has to do). Sleeps
         while another caller computes, for as long as a computation may take, whatever the timeout
@@ -158,6 +177,11 @@ class _Results:
                 return map.compute_begin(key, self._lease)
             except Mismatch:  # the other computation failed: its exception belongs to its caller
                 pass
+            except Full:
+                # A process can hold 64 leases or more at once, and calls that are nested deeper
+                # than that, or as many at the same time, compute without one: perhaps twice, which
+                # is better than not at all.
+                return None, _ALONE
             except Timeout:
                 if time.monotonic() >= end:
                     raise
@@ -166,7 +190,11 @@ class _Results:
         """Stores the value that was computed, and returns what a hit returns from now on."""
         map = self.map()
         try:
-            map.compute_put(key, value, number, self._ttl)
+            if number == _ALONE:
+                if not map.add(key, value, self._ttl):
+                    return map.get(key, value)
+            else:
+                map.compute_put(key, value, number, self._ttl)
         except AlreadyExists:  # somebody else has stored one meanwhile: all callers return the same
             return map.get(key, value)
         except BaseException:  # such as a value that the codec cannot store
@@ -178,7 +206,8 @@ class _Results:
         return bytes(value) if codec is None else codec.loads(bytes(codec.dumps(value)))
 
     def fail(self, key: str, number: int) -> None:
-        self.map().compute_fail(key, number, _FAILED)
+        if number != _ALONE:
+            self.map().compute_fail(key, number, _FAILED)
 
 
 def _wrap(
@@ -203,15 +232,16 @@ def _wrap(
     get = connect
 
     def compute(key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        value, number = results.begin(key)
-        if not number:
-            return value
-        try:
-            value = function(*args, **kwargs)
-        except BaseException:
-            results.fail(key, number)
-            raise
-        return results.put(key, value, number)
+        with results.computation(key):
+            value, number = results.begin(key)
+            if not number:
+                return value
+            try:
+                value = function(*args, **kwargs)
+            except BaseException:
+                results.fail(key, number)
+                raise
+            return results.put(key, value, number)
 
     @functools.wraps(function)
     def cached(*args: Any, **kwargs: Any) -> Any:
@@ -246,6 +276,8 @@ def _wrap_async(
             value = results.map().get(key, _MISSING)
             if value is not _MISSING:
                 return value
+            with results.computation(key):
+                pass  # no call may wait for one that waits for it
             loop = asyncio.get_running_loop()
             other = computing.get((loop, key))
             if other is None:
@@ -253,7 +285,8 @@ def _wrap_async(
             await asyncio.wait([other])  # of the calls in this loop one alone needs a thread
         ended = computing[loop, key] = loop.create_future()
         try:
-            return await compute(key, args, kwargs)
+            with results.computation(key):
+                return await compute(key, args, kwargs)
         finally:
             del computing[loop, key]
             ended.set_result(None)

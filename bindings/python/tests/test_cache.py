@@ -390,6 +390,35 @@ def test_a_process_that_dies_while_it_computes_leaves_the_task_to_another(
     assert compute() == 5
 
 
+def test_computations_may_nest_deeper_than_a_process_can_hold_leases(results: Any) -> None:
+    calls = []
+
+    @hostmap.cache(results)
+    def fibonacci(n: int) -> int:
+        calls.append(n)
+        return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)
+
+    assert fibonacci(150) == 9969216677189303386214405760200
+    assert sorted(calls) == list(range(151))
+    assert fibonacci.cache_clear() == 151
+
+
+def test_a_computation_that_calls_itself_is_a_recursion_error(results: Any) -> None:
+    @hostmap.cache(results)
+    def compute(x: int) -> int:
+        return compute(x)
+
+    @hostmap.cache(results)
+    async def compute_later(x: int) -> int:
+        return await compute_later(x)
+
+    with pytest.raises(RecursionError, match="has called itself with these arguments"):
+        compute(1)
+    with pytest.raises(RecursionError, match="has called itself with these arguments"):
+        asyncio.run(asyncio.wait_for(compute_later(1), SECONDS))
+    assert len(results) == 0
+
+
 def test_names_of_servers_connect_at_the_first_call(server: Any) -> None:
     @hostmap.cache("no-such-server")
     def nowhere() -> int:
@@ -498,6 +527,22 @@ def test_a_coroutine_does_not_block_the_loop_while_another_process_computes(resu
         return await waits
 
     assert asyncio.run(asyncio.wait_for(main(), SECONDS)) == 1
+
+
+def test_more_coroutines_compute_at_once_than_a_process_can_hold_leases(results: Any) -> None:
+    calls = []
+
+    @hostmap.cache(results)
+    async def compute(x: int) -> int:
+        calls.append(x)
+        await asyncio.sleep(0.1)
+        return x
+
+    async def main() -> list[int]:
+        return await asyncio.gather(*(compute(n % 300) for n in range(600)))
+
+    assert asyncio.run(asyncio.wait_for(main(), SECONDS)) == list(range(300)) * 2
+    assert sorted(calls) == list(range(300))
 
 
 def test_an_exception_of_a_coroutine_passes_through_and_the_next_computes(results: Any) -> None:
