@@ -36,7 +36,8 @@ def program(name: str) -> str:
     if packaged.is_file():
         return str(packaged)
     found = shutil.which(name)
-    if found is None:
+    # The script that pip has installed under this name runs this function, too.
+    if found is None or os.path.realpath(found) == os.path.realpath(sys.argv[0]):
         raise FileNotFoundError(
             f"there is no {name}, neither in this package ({packaged}) nor in PATH: "
             "install the wheel of hostmap, or build the programs and add their folder to PATH"

@@ -229,6 +229,29 @@ def test_the_module_runs_the_programs_of_the_package() -> None:
     assert hostmap.__version__ in run("--version").stdout
 
 
+@pytest.mark.parametrize("name", ["hostmap", "hostmap-server"])
+def test_pip_installs_the_programs_under_their_own_names(name: str) -> None:
+    script = Path(sys.executable).parent / name
+    result = subprocess.run([script, "--version"], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0 and result.stdout.startswith(f"{name} "), result
+
+
+def test_a_script_without_its_program_ends_with_an_error(tmp_path: Path) -> None:
+    script = tmp_path / "hostmap-server"
+    script.write_text(
+        f"#!{sys.executable}\n"
+        "import hostmap._serve, hostmap.__main__\n"
+        "hostmap._serve.__file__ = '/nowhere/_serve.py'\n"
+        "hostmap.__main__.hostmap_server()\n"
+    )
+    script.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    result = subprocess.run(
+        [script], capture_output=True, text=True, timeout=60, env={**os.environ, "PATH": path}
+    )
+    assert result.returncode == 1 and "there is no hostmap-server" in result.stderr, result
+
+
 def test_a_missing_program_is_an_error_that_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
