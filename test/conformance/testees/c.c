@@ -40,7 +40,7 @@ static void *keep(void *pointer) {
   return memory[memories++] = pointer;
 }
 
-static void *take(size_t size) { return keep(malloc(size ? size : 1)); }
+static void *take(size_t size) { return keep(calloc(1, size ? size : 1)); }
 
 static void free_all(void) {
   while (memories) free(memory[--memories]);
