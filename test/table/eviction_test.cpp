@@ -171,6 +171,33 @@ INSTANTIATE_TEST_SUITE_P(VeryLongValues, ShiftingSizes,
                          ::testing::Combine(::testing::Values(10'000, 50'000), ::testing::Values(1'000'000),
                                             ::testing::Values(1u)));
 
+// The blocks of values that are being received cannot be moved, and their slabs have many holes, so that one of them after the other is
+// emptied in vain: a value of more than half a slab, for which adjacent slabs are emptied, does not wait for the end of that.
+TEST_F(EvictionTest, LargeValueFindsRoomOrIsRefusedBesideSlabsThatCannotBeEmptied) {
+  for (const Eviction policy : {Eviction::kClock, Eviction::kExpiring}) {
+    make(std::uint64_t{4} << 20, policy);
+    const auto key_of = [](int number) { return "key " + std::to_string(number); };
+    int keys = 0;
+    std::vector<std::uint64_t> received;
+    ShardWriter& shard = cache_->table().shard(0);
+    for (; evicted() == 0 && cache_->put(key_of(keys), std::string(1000, 'v')) == StatusCode::kOk; ++keys) {
+      if (keys % 30 == 0) received.push_back(shard.begin_entry(8, 1000));
+    }
+    for (int i = 0; i < keys; ++i) {
+      if (i % 4 != 0) static_cast<void>(cache_->erase(key_of(i)));
+    }
+    unsigned stored = 0;
+    for (int i = 0; i < 100; ++i) {
+      stored += cache_->put("large " + std::to_string(i), std::string(27'000, 'l')) == StatusCode::kOk;
+    }
+    EXPECT_GT(stored, 0u);
+    for (const std::uint64_t entry : received) {
+      if (entry != 0) shard.drop_entry(entry);
+    }
+    expect_whole();
+  }
+}
+
 // Sizes at random, of many classes, in small caches, also one whose reserve a kill has left short: nothing is refused.
 class ManySizes : public EvictionTest,
                   public ::testing::WithParamInterface<std::tuple<std::uint64_t, std::uint32_t, std::size_t>> {};

@@ -67,13 +67,25 @@ TEST(HandoverSummaryTest, SummaryOfAnotherLengthOrLaneCountIsRefused) {
   EXPECT_EQ(table.entry_bytes(), held);
 }
 
+void touch(TestTable& table, std::string_view key) {
+  std::uint32_t shard;
+  const HashedKey hashed = table.table().hash(bytes_of(key), shard);
+  table.table().shard(shard).begin_request();
+  table.table().shard(shard).touch(hashed);
+}
+
 // Both kinds of start must build the same writers: by the hand-over summary (a kept stop, a takeover) and by a count of the
 // table (after a crash). One random history: pairs, entries of many sizes, keys that end or have lapsed, runs of slabs, erases, clears that some lanes have
 // not noticed, growth, segments that are split, merged and moved, a split in progress at the stop, slabs that are being emptied,
 // streams that hold blocks, and starts in between.
-void compare_starts(std::uint32_t shards, std::uint64_t seed) {
-  SCOPED_TRACE("shards " + std::to_string(shards) + ", seed " + std::to_string(seed));
-  TestTable table({.memory = std::uint64_t{32} << 20, .shards = shards, .seed = seed});
+//
+// With an eviction policy, memory is so small that keys are evicted all the time.
+void compare_starts(std::uint32_t shards, std::uint64_t seed, Eviction eviction = Eviction::kNone) {
+  SCOPED_TRACE("shards " + std::to_string(shards) + ", seed " + std::to_string(seed) + ", eviction " +
+               std::to_string(static_cast<int>(eviction)));
+  const bool evicts = eviction != Eviction::kNone;
+  TestTable table({.memory = std::uint64_t{evicts ? 4u : 32u} << 20, .shards = shards, .seed = seed});
+  table.table().set_eviction(eviction);
   std::mt19937_64 random(seed);
   std::vector<Table::Stream> streams;
   for (int round = 0; round < 6; ++round) {
@@ -81,23 +93,25 @@ void compare_starts(std::uint32_t shards, std::uint64_t seed) {
       const std::uint64_t number = random() % 3000;
       const std::string key = number % 2 == 0 ? text_of(number) : "entry " + std::to_string(number);
       const std::uint64_t what = random() % 1000;
+      if (evicts && what % 4 == 0) touch(table, key);
       if (what < 300) {
         static_cast<void>(table.erase(key));
       } else if (what < 302) {
-        table.clear();
+        if (!evicts || random() % 8 == 0) table.clear();
       } else if (what < 303) {
         const std::uint32_t shard = static_cast<std::uint32_t>(random() % shards);
         const std::uint64_t bytes = random() % 2 == 0 ? 1000 : 100'000;
         const std::uint64_t block = table.table().shard(shard).begin_entry(8, bytes);
         if (block != 0) streams.push_back({shard, block, ShardWriter::new_entry_bytes(8, bytes, kNoEnd)});
       } else {
-        const std::uint64_t sizes[] = {8, random() % 300, random() % 5000, random() % 50 == 0 ? 90'000u : 8u};
+        const std::uint64_t sizes[] = {8, random() % 300, random() % (evicts ? 30'000 : 5000),
+                                       random() % 50 == 0 ? 90'000u : 8u};
         const std::uint64_t ends[] = {kNoEnd, kNoEnd, 5, std::uint64_t{1} << 50};  // long ago, and long after this test
         static_cast<void>(table.put(key, std::string(sizes[random() % 4], 'v'), ends[random() % 4]));
       }
     }
     for (std::uint32_t shard = 0; shard < shards; ++shard) {
-      if (random() % 2 == 0) table.force_splits(shard);
+      if (random() % 2 == 0 && !evicts) table.force_splits(shard);  // there is no memory for more than upkeep makes
     }
     if (round % 2 == 0) table.reclaim_all();
     table.begin_splits(static_cast<int>(random() % 1500));
@@ -107,17 +121,31 @@ void compare_starts(std::uint32_t shards, std::uint64_t seed) {
     std::vector<std::size_t> lost;
     ASSERT_TRUE(table.table().rebuild_from_summary(summary, streams, lost));
     EXPECT_TRUE(lost.empty());
+    table.table().set_eviction(eviction);
     const WriterState read = table.table().state();
     ASSERT_EQ(table.table().rebuild(streams, lost), 0u);
     EXPECT_TRUE(lost.empty());
+    table.table().set_eviction(eviction);
     ASSERT_EQ(read.differences(table.table().state()), "");
   }
+  std::uint64_t evicted = 0;
+  for (std::uint32_t shard = 0; shard < shards; ++shard) evicted += table.table().shard(shard).evicted();
+  EXPECT_TRUE(evicts ? evicted > 500 : evicted == 0) << evicted;
 }
 
 TEST(WriterStateAfterAStart, IsTheSameByTheSummaryAsByACountOfTheTable) {
   for (std::uint64_t seed = 1; seed <= 6; ++seed) {
     compare_starts(1, seed);
     compare_starts(4, seed);
+  }
+}
+
+TEST(WriterStateAfterAStart, IsTheSameWhileKeysAreEvicted) {
+  for (const Eviction eviction : {Eviction::kClock, Eviction::kExpiring}) {
+    for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+      compare_starts(1, seed, eviction);
+      compare_starts(4, seed, eviction);
+    }
   }
 }
 

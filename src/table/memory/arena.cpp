@@ -1045,7 +1045,7 @@ std::uint64_t BlockAllocator::next_to_evacuate() noexcept {
   return 0;
 }
 
-bool BlockAllocator::end_evacuation() noexcept {
+bool BlockAllocator::end_evacuation(bool begins_another) noexcept {
   Slab& slab = *evacuated_;
   set_evacuated(nullptr, false);
   const bool emptied = slab.used == 0;
@@ -1054,7 +1054,7 @@ bool BlockAllocator::end_evacuation() noexcept {
   } else if (slab.used < slab.blocks) {
     list(slab);
   }
-  consider_evacuation();
+  if (begins_another) consider_evacuation();
   return emptied;
 }
 

@@ -361,7 +361,7 @@ class BlockAllocator {
   // The used blocks of the slab, one after the other; 0: no more.
   std::uint64_t next_to_evacuate() noexcept;
   // True: it was empty, and was returned to the pool. Another one may have begun.
-  bool end_evacuation() noexcept;
+  bool end_evacuation(bool begins_another = true) noexcept;
 
   // An overflow bucket of 128 or 64 bytes: its words have the last owner's values; the caller must give it a higher
   // version. 0: no memory.

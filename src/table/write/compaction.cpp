@@ -45,13 +45,13 @@ bool ShardWriter::make_room(Effort& effort, std::uint64_t bytes, const HashedKey
 }
 
 // Moves some entries of a slab. True: it is finished.
-bool ShardWriter::evacuate(unsigned entries, const HashedKey* spared) {
+bool ShardWriter::evacuate(unsigned entries, const HashedKey* spared, bool begins_another) {
   constexpr std::uint64_t kMovedBytes = 256 * 1024;
   for (std::uint64_t bytes = 0; entries > 0 && bytes < kMovedBytes; --entries) {
     const std::uint64_t entry = blocks_.next_to_evacuate();
     if (entry == 0) {
       evicts_from_slab_ = false;
-      blocks_.end_evacuation();
+      blocks_.end_evacuation(begins_another);
       return true;
     }
     std::uint64_t moved = evicts_from_slab_ ? 0 : move_entry(entry, 0);

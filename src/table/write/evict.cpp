@@ -371,9 +371,10 @@ bool ShardWriter::empty_in_window(std::uint64_t slab, const HashedKey* spared) {
     blocks_.begin_emptying(slab);
     evicts_from_slab_ = true;
   }
-  // What is being emptied may be another slab: that is finished first.
+  // What is being emptied may be another slab: that is finished first, and then this one is begun. A slab with a block that cannot be
+  // moved, as it is being received, would be begun again and again.
   const bool is_this = blocks_.evacuated_slab() == slab;
-  return evacuate(kMovedEntries, spared) && is_this;
+  return evacuate(kMovedEntries, spared, false) && is_this;
 }
 
 // The same for a split, in the steps of an upkeep.

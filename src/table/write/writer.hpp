@@ -465,7 +465,7 @@ class ShardWriter {
   template <typename Bucket>
   std::uint64_t segments_to_spare(const Form<Bucket>& form) const noexcept;
   void settle_blocks();
-  bool evacuate(unsigned entries, const HashedKey* spared = nullptr);
+  bool evacuate(unsigned entries, const HashedKey* spared = nullptr, bool begins_another = true);
   EntryPlace place_of(std::uint64_t entry, EntryBucket*& primary);
   std::uint64_t move_entry(std::uint64_t entry, std::uint64_t to);
   void move_to(EntryBucket* primary, const EntryPlace& at, std::uint64_t to);
