@@ -20,6 +20,7 @@
 //   split      new bucket filled; twin word = purge; the directory's word (release); the change word is turned (release),
 //              fence; moved cells = 0, the link of an emptied overflow bucket = 0 (release each); version + 1; twin word =
 //              none
+//   touch      the cell of an entry with its touched bit set or cleared (release): eviction by CLOCK, and no bump
 //   clear      fill + 1, one store; a bucket of another fill is empty, and its entries are free
 //              only after its reset on first touch
 //   memory     whoever takes it raises its page generation (release), then a release fence
@@ -68,6 +69,7 @@ constexpr Bucket kOld{3, "old"};
 constexpr Bucket kNew{6, "new"};
 constexpr Bucket kOverflow{9, "overflow"};
 constexpr Word kLink = 15;
+constexpr Word kTouched = 16;  // in the cell of an entry
 
 // Where an entry's words lie: key, two halves of a value, the generation of its page.
 constexpr int kEntries = 4;
@@ -79,6 +81,7 @@ struct Entry {
   int second_half() const { return key() + 2; }
   int generation() const { return key() + 3; }
 };
+constexpr Entry entry_of(Word cell) { return {cell & ~kTouched}; }
 constexpr int kTwin = 12 + kEntries * 4;  // 1: something may have to be purged
 constexpr std::size_t kWords = kTwin + 1;
 
@@ -107,6 +110,7 @@ enum class Access {
   kGenerationStore,
   kPublishStore,
   kTurnStore,
+  kTouchStore,
 };
 
 enum class Bump { kAfterCell, kBeforeCell, kNever };
@@ -120,6 +124,7 @@ struct Rules {
   bool erases_k = true;
   bool overwrites_in_place = false;
   bool has_long_values = false;
+  bool touches = false;
   bool loads_cells_backwards = false;  // in C++ order they are loaded in any order anyway
   int clears = 0;                      // by this worker, as requests
   // The protocol; another value is a broken variant.
@@ -178,7 +183,7 @@ class EntriesModel {
   Word content(const SharedWords& memory) const {
     const auto load = [&](int where) { return memory[static_cast<std::size_t>(where)]; };
     const int cell = find(load, kK);
-    return cell == kNowhere ? Word{0} : load(Entry{load(cell)}.first_half());
+    return cell == kNowhere ? Word{0} : load(entry_of(load(cell)).first_half());
   }
 
   Word seen_content(SharedWords memory, Word fill) const {
@@ -193,6 +198,7 @@ class EntriesModel {
       if (key != kK || rules_.erases_k) offer_erase(server, key, offer);
     }
     if (rules_.overwrites_in_place) offer_overwrite(server, offer);
+    if (rules_.touches) offer_touch(server, offer);
     offer_split(server, offer);
     if (rules_.clears > 0) {
       offer_clear(server, offer);
@@ -218,7 +224,7 @@ class EntriesModel {
       if (is_stale && !rules_.recovery_marks_stale_buckets) continue;
       for (const int cell : cells_of_chain(load, primary)) {
         if (load(cell) == 0) continue;
-        const Word mark = bit(Entry{load(cell)});
+        const Word mark = bit(entry_of(load(cell)));
         if ((server.own[0] & mark) != 0) return "after recovery an entry hangs in two cells";
         server.own[0] = static_cast<Word>(server.own[0] | mark);
       }
@@ -250,8 +256,8 @@ class EntriesModel {
         if (!is_candidate[static_cast<std::size_t>(index)]) continue;
         const Word cell = load_acquire(bucket.cell(index), Access::kCandidateLoad);
         if (!rules_.header_before_cells) header = load.acquire(primary.header);
-        if (cell == 0 || cell > kEntries) return ReadResult::again();  // no tag, or out of bounds
-        const Entry entry{cell};
+        const Entry entry = entry_of(cell);
+        if (entry.number == 0 || entry.number > kEntries) return ReadResult::again();  // no tag, or out of bounds
         if (load.relaxed(entry.key()) != kK) continue;
         const bool own = !rules_.version_covers_chain && visits_overflow;
         return read_value(load, entry, own ? kOverflow : primary, own ? overflow_header : header, change);
@@ -285,9 +291,10 @@ class EntriesModel {
                "}";
       }
       return name + ".cell" + std::to_string(where - bucket.cell(0)) + " = " +
-             (value == 0       ? "0"
-              : value == kLink ? "link to overflow"
-                               : "entry " + std::to_string(value));
+             (value == 0 ? "0"
+              : value == kLink
+                  ? "link to overflow"
+                  : "entry " + std::to_string(entry_of(value).number) + ((value & kTouched) != 0 ? ", touched" : ""));
     }
     const Entry entry{(where - 12) / 4 + 1};
     const std::string name = "entry " + std::to_string(entry.number);
@@ -353,7 +360,7 @@ class EntriesModel {
     const Bucket primary = home(load(kDirectory), key);
     if (Header(load(primary.header)).fill != (load(kFillNumber) & 3)) return kNowhere;
     for (const int cell : cells_of_chain(load, primary)) {
-      if (load(cell) != 0 && load(Entry{load(cell)}.key()) == key) return cell;
+      if (load(cell) != 0 && load(entry_of(load(cell)).key()) == key) return cell;
     }
     return kNowhere;
   }
@@ -384,7 +391,7 @@ class EntriesModel {
     request.store(cell, word, release(Access::kCellStore));
     if (before == 0) return;
     if (rules_.bump == Bump::kAfterCell) bump(request, covering);
-    request.own(0) = static_cast<Word>(request.own(0) & ~bit(Entry{before}));
+    request.own(0) = static_cast<Word>(request.own(0) & ~bit(entry_of(before)));
   }
 
   // The first touch of a bucket of an earlier fill: all is unlinked, then one header store makes it
@@ -393,7 +400,7 @@ class EntriesModel {
     if (!is_stale(request, primary)) return;
     for (const int cell : cells_of_chain(loader(request), primary)) {
       if (request.load(cell) == 0) continue;
-      const Word mark = bit(Entry{request.load(cell)});
+      const Word mark = bit(entry_of(request.load(cell)));
       request.own(0) = static_cast<Word>(request.own(0) & ~mark);
       request.store(cell, 0);
     }
@@ -472,8 +479,18 @@ class EntriesModel {
     const int cell = find(loader(request), kK);
     if (cell == kNowhere) return;
     const Word value = request.new_value();
-    request.store(Entry{request.load(cell)}.first_half(), value);
+    request.store(entry_of(request.load(cell)).first_half(), value);
     request.sets_content(value);
+    offer(request);
+  }
+
+  // A get or put of K, or the hand of the eviction.
+  template <typename Offer>
+  void offer_touch(const Server& server, Offer& offer) const {
+    Request<Server> request(server);
+    const int cell = find(loader(request), kK);
+    if (cell == kNowhere) return;
+    request.store(cell, request.load(cell) ^ kTouched, release(Access::kTouchStore));
     offer(request);
   }
 
@@ -485,7 +502,7 @@ class EntriesModel {
     std::vector<Word> moved;
     for (const int cell : cells_of_chain(loader(request), kOld)) {
       const Word word = request.load(cell);
-      if (word != 0 && moves(request.load(Entry{word}.key()))) moved.push_back(word);
+      if (word != 0 && moves(request.load(entry_of(word).key()))) moved.push_back(word);
     }
     if (moved.size() > 2) return;  // the new bucket has no room for more
     moved.resize(2);
@@ -504,7 +521,7 @@ class EntriesModel {
     bool changes = false;
     for (const int cell : cells_of_chain(loader(request), kOld)) {
       const Word word = request.load(cell);
-      if (word == 0 || !moves(request.load(Entry{word}.key()))) continue;
+      if (word == 0 || !moves(request.load(entry_of(word).key()))) continue;
       request.store(cell, 0, release(Access::kRemovalStore));
       changes = true;
     }
@@ -565,6 +582,8 @@ std::vector<Case> cases() {
       holds("program order, long values, a kill", kProgram, {{2, 3}, 1},
             {.starts_full = true, .has_long_values = true}),
       holds("program order, overwrites in place, a kill", kProgram, {{3, 4}, 1}, {.overwrites_in_place = true}),
+      holds("program order, touched bits, a kill", kProgram, {{2, 3}, 1}, {.starts_full = true, .touches = true}),
+      holds("C++ order, touched bits", kCpp, {{3, 4}}, {.starts_full = true, .touches = true}),
       holds("C++ order, K and L move", kCpp, {{3, 5}}, {}),
       holds("C++ order, bucket full, K in its last cell", kCpp, {{3, 5}}, {.starts_full = true}),
       holds("C++ order, bucket full, K stays", kCpp, {{3, 5}}, {.moving = kKStays, .starts_full = true}),
@@ -608,6 +627,7 @@ std::vector<Case> cases() {
       broken("the link is not loaded again with acquire", kCpp, {{4, 4}},
              {.starts_full = true, .relaxed = Access::kLinkLoad}),
       broken("cell stored relaxed", kCpp, {{4, 4}}, {.relaxed = Access::kCellStore}),
+      broken("a touched bit is stored relaxed", kCpp, {{4, 4}}, {.touches = true, .relaxed = Access::kTouchStore}),
       broken("link stored relaxed", kCpp, {{4, 4}}, {.starts_full = true, .relaxed = Access::kLinkStore}),
       broken("version stored relaxed", kCpp, {{4, 4}}, {.relaxed = Access::kBumpStore}),
       broken("long values: generation stored relaxed", kCpp, {{4, 4}},

@@ -57,7 +57,7 @@ struct View {
     std::span<const std::byte> bytes;
   };
   std::uint64_t sizes[4] = {};
-  std::array<Part, 10> parts = {};
+  std::array<Part, 11> parts = {};
 };
 
 // The size of a missing file.
@@ -199,6 +199,7 @@ class Regions {
     journal_ = std::move(left_.journal);
     table_ = std::move(left_.table);
     master_ = std::move(left_.master);
+    introduce();
     make_worker();
     if (!serves || left_.connections.empty()) return;
     end_ = std::move(left_.connections[0]);
@@ -364,6 +365,7 @@ class Regions {
          part(1, table, header.generations_offset, header.generations_allocated.load()),
          part(1, table, header.arena_offset, header.arena_allocated.load()), part(2, master, 0, sizeof(RegionHeader)),
          part(3, connection, 0, std::min(connection.bytes(), request_ring_offset(1, 1, kRing))),
+         part(1, table, kWaitGroupsOffset, sizeof(WaitGroupWords)),
          View::Part{0, journal.header().bytes,
                     std::span(summary).first(summary_bytes > 0 ? static_cast<std::size_t>(summary_bytes) : 0)},
          View::Part{0, place_of_pieces(journal),
@@ -391,6 +393,11 @@ class Regions {
   }
   static std::string path_of(const InstanceName& name, int file) {
     return file == 0 ? name.journal() : file == 1 ? name.table() : file == 2 ? name.master() : name.connection(kId);
+  }
+  // As each server does before its workers run.
+  void introduce() {
+    table_->header().server_generation.fetch_add(1);
+    table_->wake_waiters();
   }
   Bell* bells() { return master_.at<MasterHeader>(0)->worker_bells; }
   IdleHints* hints() { return master_.at<IdleHints>(kIdleHintsOffset); }

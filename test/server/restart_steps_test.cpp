@@ -837,6 +837,118 @@ TEST_P(TakeoverStepsSlow, AKillOfTheOldServerAtAnyInstructionIsRecoveredFrom) {
   every_kill_of_the_old_server_is_recovered_from(GetParam(), random);
 }
 
+// What only a server's memory knows: that a client waits for a key, and leases. Whatever a kill leaves, the change of the key raises
+// the word on which the client may sleep; a lease is held if the server that granted it runs, and is free otherwise; numbers of
+// leases grow; and each request has one answer.
+class RestartStepsOfLeases : public RestartSteps {
+ protected:
+  static constexpr std::size_t kCalls = 7;
+  enum : std::size_t { kWatches, kLeases, kPuts, kReleases, kLeasesOther, kLeasesAgain, kLeasesOtherAgain };
+
+  RestartStepsOfLeases() {
+    std::uint32_t shard;
+    const std::uint64_t hash = regions_.table().hash(bytes_of("key"), shard).hash;
+    group_ = wait_group_of(hash);
+    const auto lease = [&](std::string_view key) {
+      return Call{.op = Op::kLease,
+                  .value = stored(regions_.table().hash(bytes_of(key), shard).hash) + stored(kLater) + stored(0l)};
+    };
+    regions_.call({.key = "key", .value = "old"});
+    first_answer_ = regions_.answer_position();
+    const Call release{.op = Op::kRelease,
+                       .value = stored(regions_.table().hash(bytes_of("lock"), shard).hash) + stored(1l) + stored(0l)};
+    for (const Call& call :
+         {Call{.op = Op::kWatch, .value = stored(std::uint64_t{group_})}, lease("lock"),
+          Call{.key = "key", .value = "new"}, release, lease("other"), lease("lock"), lease("other")}) {
+      regions_.send(call);
+    }
+  }
+
+  std::vector<Image> all_images() {
+    std::vector<Image> images;
+    EXPECT_GT(step_through([&] { regions_.work(); }, [&](std::uint64_t) { Image::add(images, regions_.view()); }), 0u);
+    end_ = regions_.request_position();
+    return images;
+  }
+
+  std::uint32_t word(const Region& table) const {
+    return table.at<WaitGroupWords>(kWaitGroupsOffset)->words[group_].load();
+  }
+
+  std::string violation(const Image& image) const {
+    const InstanceName name = Regions::lay_out(image);
+    // How many requests the killed server has answered.
+    const std::size_t answered = Regions::answers_in(Regions::connection_of(name), first_answer_).size();
+    const Region table = Regions::table_of(name);
+    const std::uint32_t word_before = word(table);
+    const bool was_changed = get_with_end(TableReader(table.data(), table.bytes()), "key").value == "new";
+    Regions next(name);
+    const std::uint32_t word_started = word(table);
+    next.work();
+    if (!next.findings().empty()) return "the table is broken: " + next.findings().front();
+    if (next.request_position() != end_) return "the ring is not empty";
+    if (next.content({"key"}) != Content{{"key", "new"}}) return "the change is lost";
+    if (!was_changed && word(table) == word_before) return "a client that waits is not woken";
+    if (answered <= kWatches && word(table) == word_started) return "the new server does not know who waits";
+    return violation(next.whole_answers_from(first_answer_), answered);
+  }
+
+  static std::string violation(const std::vector<Regions::Answer>& answers, std::size_t answered) {
+    if (answers.size() != kCalls) return std::to_string(answers.size()) + " answers";
+    const auto old_server = [&](std::size_t call) { return answered > call; };
+    std::uint64_t last_number = 0;
+    std::array<LeaseAnswer, kCalls> leases{};
+    for (std::size_t call = 0; call < kCalls; ++call) {
+      const auto& [code, value] = answers[call];
+      const std::string which = "call " + std::to_string(call) + " after " + std::to_string(answered) + " answers: ";
+      if (call == kReleases) {
+        const bool is_held = old_server(kReleases);  // by this number
+        if (code != (is_held ? StatusCode::kOk : StatusCode::kNotFound)) return which + "the release is answered wrong";
+        continue;
+      }
+      if (code != StatusCode::kOk) return which + "it has failed";
+      if (call == kWatches || call == kPuts) continue;
+      if (value.size() != sizeof(LeaseAnswer)) return which + "it is too short";
+      std::memcpy(&leases[call], value.data(), sizeof leases[call]);
+      const std::size_t former = call == kLeasesAgain ? kLeases : call == kLeasesOtherAgain ? kLeasesOther : kCalls;
+      const bool is_held =
+          former != kCalls && old_server(former) == old_server(call) && !(former == kLeases && old_server(kReleases));
+      if (leases[call].state() != (is_held ? LeaseState::kHeld : LeaseState::kGranted)) return which + "wrong state";
+      if (is_held) {
+        if (leases[call].number != leases[former].number) return which + "another lease is held";
+        continue;
+      }
+      if (leases[call].number <= last_number) return which + "the number does not grow";
+      last_number = leases[call].number;
+    }
+    return {};
+  }
+
+  Regions regions_;
+  std::uint32_t group_ = 0;
+  std::uint64_t first_answer_ = 0;
+  std::uint64_t end_ = 0;
+};
+
+TEST_F(RestartStepsOfLeases, AKillAtAnyInstructionIsRecoveredFrom) {
+  const std::vector<Image> images = all_images();
+  EXPECT_GT(images.size(), kCalls);
+  const std::size_t violations =
+      count_violations(images, "leases", [&](const Image& image) { return violation(image); });
+  std::printf("%zu distinct images, %zu violations\n", images.size(), violations);
+}
+
+TEST_F(RestartStepsOfLeases, AKillAtAnyInstructionOfTheRestartIsRecoveredFrom) {
+  Random random;
+  const std::vector<Image> images = all_images();
+  const std::size_t chosen = random.below(images.size());
+  std::uint64_t steps = 0;
+  const std::vector<Image> later = images_of_a_restart(images[chosen], steps);
+  ASSERT_GT(steps, 0u);
+  count_violations(later, "restart from image " + std::to_string(chosen),
+                   [&](const Image& image) { return violation(image); });
+}
+
 class RestartCanary : public RestartSteps {
  protected:
   // Is some image a violation once `spoil` has changed its journal?
