@@ -311,6 +311,15 @@ class Map {
     return count;
   }
 
+  /// Removes all keys. Without a name: Client::clear, which empties the instance at one moment. With one: Client::erase_prefix, so the
+  /// keys go one after the other, those that are added meanwhile may remain, and it takes time in proportion to the whole instance;
+  /// after an error some of them are removed: call it again. Errors and blocking: those of these two.
+  Status clear() noexcept {
+    if (prefix_ == nullptr) return client_->clear();
+    std::uint64_t erased = 0;
+    return client_->erase_prefix(prefix(), erased);
+  }
+
  private:
   // A longer key with its prefix is joined in memory from the heap.
   static constexpr std::size_t kJoinedBytes = 512;

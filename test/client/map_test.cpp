@@ -210,6 +210,43 @@ TEST_P(MapTest, NamesAndTypesKeepMapsApart) {
   EXPECT_EQ(sum(unnamed), 70) << "other keys do not have the size of this map's";
 }
 
+TEST_P(MapTest, ClearOfANamedMapLeavesTheOtherMaps) {
+  constexpr std::uint32_t kKeys = 200;  // several batches
+  auto numbers = map_of<std::uint32_t, std::uint32_t>(client_, "map");
+  auto signs = map_of<std::int32_t, std::uint32_t>(client_, "map");
+  auto longer = map_of<std::uint32_t, std::uint32_t>(client_, "map2");
+  Map<std::uint32_t, std::uint32_t> unnamed(client_);
+  for (std::uint32_t i = 0; i < kKeys; ++i) ASSERT_EQ(numbers.insert(i, i), StatusCode::kOk);
+  ASSERT_EQ(signs.insert(1, 20), StatusCode::kOk);
+  ASSERT_EQ(longer.insert(1, 60), StatusCode::kOk);
+  ASSERT_EQ(unnamed.insert(1, 70), StatusCode::kOk);
+  EXPECT_EQ(numbers.clear(), StatusCode::kOk);
+  EXPECT_EQ(numbers.size().value_or(kKeys), 0u);
+  EXPECT_EQ(numbers.find(1).status(), StatusCode::kNotFound);
+  EXPECT_EQ(numbers.clear(), StatusCode::kOk) << "of an empty map";
+  EXPECT_EQ(signs.find(1).value_or(0), 20u);
+  EXPECT_EQ(longer.find(1).value_or(0), 60u);
+  EXPECT_EQ(unnamed.find(1).value_or(0), 70u);
+  EXPECT_EQ(numbers.insert(1, 11), StatusCode::kOk);
+  EXPECT_EQ(numbers.size().value_or(0), 1u);
+
+  EXPECT_EQ(unnamed.clear(), StatusCode::kOk);
+  EXPECT_EQ(unnamed.size().value_or(kKeys), 0u);
+  EXPECT_EQ(signs.find(1).status(), StatusCode::kNotFound) << "without a name: all of the instance";
+}
+
+TEST_P(MapTest, ClearOfANamedMapReportsThatTheServerDoesNotAnswer) {
+  Client brief = server_.connect(std::chrono::milliseconds(200), GetParam().reads);
+  auto numbers = map_of<std::uint32_t, std::uint32_t>(brief, "map");
+  ASSERT_EQ(numbers.insert(1, 10), StatusCode::kOk);
+  server_.pause();
+  EXPECT_EQ(numbers.clear(), StatusCode::kTimeout);
+  server_.send(SIGCONT);
+  while (numbers.clear() == StatusCode::kTimeout) {
+  }
+  EXPECT_EQ(numbers.size().value_or(1), 0u) << "a later call removes them";
+}
+
 TEST_P(MapTest, BytesOfAnotherTypeAreAMismatchAndStay) {
   Map<std::uint64_t, std::uint64_t> map(client_);
   ASSERT_EQ(client_.put(word_key(1), "seven b"), StatusCode::kOk);
