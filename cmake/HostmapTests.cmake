@@ -211,7 +211,7 @@ target_compile_definitions(test_c_abi PRIVATE "HOSTMAP_C_LIBRARY=\"$<TARGET_FILE
 # hostmap_add_test(KIND NAME TIER COMMAND…): a test that is no GoogleTest: its name is KIND.NAME,
 # its labels are KIND (model, library, package, style) and TIER (quick, slow).
 function(hostmap_add_test kind name tier)
-  add_test(NAME ${kind}.${name} COMMAND ${ARGN})
+  add_test(NAME ${kind}.${name} COMMAND ${ARGN} COMMAND_EXPAND_LISTS)
   set_tests_properties(${kind}.${name} PROPERTIES
                        LABELS "${kind};${tier}"
                        TIMEOUT ${${tier}_timeout_seconds}
@@ -227,7 +227,7 @@ add_dependencies(hostmap_tests ${model_programs})
 # What the client library may not call; what instruments a build does.
 if(NOT HOSTMAP_SANITIZE AND NOT HOSTMAP_COVERAGE)
   set(script "${PROJECT_SOURCE_DIR}/scripts/check_client_library")
-  hostmap_add_test(library client quick "${script}" "$<TARGET_FILE:hostmap_client>")
+  hostmap_add_test(library client quick "${script}" "$<TARGET_FILE:hostmap_client>" "$<TARGET_OBJECTS:hostmap_c>")
   hostmap_add_test(library client.canary quick "${script}" --self-test)
   # What programs that were linked with an earlier libhostmap.so.0 rely on.
   set(script "${PROJECT_SOURCE_DIR}/scripts/check_abi")

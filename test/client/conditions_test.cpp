@@ -1,6 +1,7 @@
 // Changes that depend on the value of a key, by its token, through a real server: by direct reads and by ring.
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <gtest/gtest.h>
 #include <optional>
 #include <set>
@@ -359,6 +360,58 @@ TEST_P(ConditionsTest, OfManyInsertsAtOnceOneIsMadeAndTheOthersGetItsValue) {
     ASSERT_EQ(inserted, 1);
     for (const std::string& value : values) ASSERT_EQ(value, *map_.get(key));
   }
+}
+
+TEST_P(ConditionsTest, ExchangeAndTakeShowTheOldValueBeforeTheyChangeTheKey) {
+  std::vector<std::optional<std::string>> seen;
+  const auto keep = [&seen](std::optional<std::string_view> old) {
+    seen.emplace_back();
+    if (old) seen.back() = *old;
+  };
+  EXPECT_EQ(map_.take("key", keep), StatusCode::kNotFound);
+  EXPECT_TRUE(seen.empty());
+  EXPECT_EQ(map_.exchange("key", "a", keep), StatusCode::kOk);
+  EXPECT_EQ(map_.exchange("key", "b", keep), StatusCode::kOk);
+  const auto refuses = [](std::optional<std::string_view>) { throw std::runtime_error("no memory"); };
+  EXPECT_THROW(static_cast<void>(map_.exchange("key", "c", refuses)), std::runtime_error);
+  EXPECT_THROW(static_cast<void>(map_.take("key", refuses)), std::runtime_error);
+  EXPECT_EQ(*map_.get("key"), "b") << "nothing was changed";
+  EXPECT_EQ(map_.take("key", keep), StatusCode::kOk);
+  EXPECT_EQ(seen, (std::vector<std::optional<std::string>>{std::nullopt, "a", "b"}));
+  EXPECT_EQ(map_.exists("key"), StatusCode::kNotFound);
+}
+
+TEST_P(ConditionsTest, CompareEraseRemovesTheKeyOnlyWithItsValue) {
+  for (const std::string& key : kKeys) {
+    EXPECT_EQ(map_.compare_erase(key, "v"), StatusCode::kNotFound);
+    for (const std::string& value : kValues) {
+      ASSERT_EQ(map_.put(key, value), StatusCode::kOk);
+      EXPECT_EQ(map_.compare_erase(key, value + "x"), StatusCode::kMismatch);
+      ASSERT_EQ(map_.expire(key, std::chrono::hours(1)), StatusCode::kOk);
+      EXPECT_EQ(map_.compare_erase(key, value), StatusCode::kOk) << "a key with an end, too";
+      EXPECT_EQ(map_.exists(key), StatusCode::kNotFound);
+    }
+  }
+  EXPECT_EQ(map_.compare_erase("", "v"), StatusCode::kInvalid);
+}
+
+TEST_P(ConditionsTest, OfManyThatEraseAValueOneSucceeds) {
+  std::atomic<int> erased{0};
+  std::atomic<int> absent{0};
+  for (int round = 0; round < 50; ++round) {
+    ASSERT_EQ(map_.put("key", "v"), StatusCode::kOk);
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 3; ++i) {
+      threads.emplace_back([&] {
+        const Status status = map_.compare_erase("key", "v");
+        if (status.ok()) ++erased;
+        if (status == StatusCode::kNotFound) ++absent;
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+  }
+  EXPECT_EQ(erased, 50);
+  EXPECT_EQ(absent, 100);
 }
 
 TEST_P(ConditionsTest, ChangesOnTopOfTokensRefuseAnInvalidKeyAndWhatAClientThatOnlyReadsMayNot) {
