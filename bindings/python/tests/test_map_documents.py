@@ -19,7 +19,9 @@ def test_the_blocks_of_a_document(server: Any, document: str) -> None:
     blocks = BLOCK.findall((ROOT / document).read_text(encoding="utf-8"))
     assert blocks
     program = "\n".join(blocks)
-    named = re.sub(r'connect\("(guide|sessions|distributed-memory)"', f'connect("{server.name}"', program)
+    named = re.sub(
+        r'(connect|aio\.Map)\("(guide|sessions|distributed-memory)"', rf'\1("{server.name}"', program
+    )
     assert named != program
     done = subprocess.run([sys.executable, "-P", "-c", named], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
