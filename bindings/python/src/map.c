@@ -138,6 +138,10 @@ static int map_init(MapObject *self, PyObject *arguments, PyObject *keywords) {
   if (handle != NULL) {
     hostmap_map *map = NULL;
     int status = hostmap_connect(&options, &map);
+    if (call_interrupted()) {
+      hostmap_close(map);
+      status = kNotCalled;
+    }
     if (status == HOSTMAP_OK) {
       handle_opened(handle, map);
       self->handle = handle;

@@ -137,6 +137,7 @@ static Py_ssize_t count_prefix(MapObject *self) {
   if (status != HOSTMAP_OK && status != HOSTMAP_NOT_FOUND) raise_status(self->state, status, false, NULL);
   hostmap_scan_end(scan);
   call_end(self, limit_before);
+  call_interrupted(); /* the exception is set */
   return PyErr_Occurred() == NULL ? keys : -1;
 }
 

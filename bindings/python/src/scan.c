@@ -81,6 +81,11 @@ static PyObject *scan_next(ScanObject *iterator) {
   }
   if (status == HOSTMAP_NOT_FOUND) scan_end(iterator);
   call_end(self, limit_before);
+  if (call_interrupted()) {
+    Py_XDECREF(key_object);
+    Py_XDECREF(value_bytes);
+    return NULL;
+  }
   if (status == HOSTMAP_NOT_FOUND) return NULL;
   if (status != HOSTMAP_OK) return raise_status(self->state, status, false, NULL);
   if (iterator->kind == kScanKeys) return key_object;

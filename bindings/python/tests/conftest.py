@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faulthandler
 import itertools
 import json
 import os
@@ -18,9 +17,6 @@ import pytest
 
 PROGRAMS = Path(hostmap.__file__).parent / "bin"
 _numbers = itertools.count()
-
-# A test that hangs says where, and ends.
-faulthandler.dump_traceback_later(600, exit=True)
 
 
 class Server:
