@@ -90,7 +90,7 @@ typedef struct hostmap_options {
   const char *name;   /* of the server; null: "distributed-memory" */
   const char *dir;    /* the folder of its files; null: /dev/shm */
   const char *group;  /* trusts servers that share their files with this group alone; null: none */
-  const char *user;   /* trusts the servers of this user; null: those of this process's user, and of root */
+  const char *user;   /* trusts the servers of this user, too, besides those of this process's user and of root */
   int64_t timeout_ns; /* bound of every call that blocks; 0: 5 seconds; below 0: none */
   uint32_t flags;
   uint32_t reserved; /* 0 */

@@ -24,8 +24,8 @@ struct Options {
   /// Trusts servers of other users if their regions are shared with this group (their --group) and with nobody outside it;
   /// its name or number. Empty: only servers of this process's user or of root.
   std::string group;
-  /// Trusts the servers of this user, by name or number. Empty: only those of this process's user and of root. A process of
-  /// root trusts only root's servers, and names another user here.
+  /// Trusts the servers of this user, too, by name or number. Those of this process's user and of root are trusted in any case,
+  /// and by a process of root only root's.
   std::string user;
   /// Creates no connection and writes nothing: read permission on the table is enough. get, get_into, exists, multi_get, scan
   /// and size work; calls that change the map return kPermission.

@@ -1,8 +1,6 @@
 /* A testee of the conformance suite over the C interface, hostmap/hostmap.h. See test/conformance/README.md: it reads operations
  * from standard input, a line each, and writes an answer for each, also a line. C99 and POSIX. */
 #define _POSIX_C_SOURCE 200809L
-#include <hostmap/hostmap.h>
-
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
@@ -15,24 +13,27 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <hostmap/hostmap.h>
+
 #define MILLION INT64_C(1000000)
 #define LONGEST_WAIT_NS (60000 * MILLION)
 
-static const char *const status_words[] = {
-    "ok",      "not_found", "already_exists", "mismatch",  "not_a_number", "overflow",   "buffer_too_small", "timeout",
-    "no_server", "full",    "too_large",      "invalid",   "permission",   "other_version", "closed",        "internal"};
+static const char* const status_words[] = {"ok",           "not_found",     "already_exists",   "mismatch",
+                                           "not_a_number", "overflow",      "buffer_too_small", "timeout",
+                                           "no_server",    "full",          "too_large",        "invalid",
+                                           "permission",   "other_version", "closed",           "internal"};
 
-static const char *server_name;
-static hostmap_map *map;
-static hostmap_scan *scan;
+static const char* server_name;
+static hostmap_map* map;
+static hostmap_scan* scan;
 static char message[4096];
 
 /* ---- Memory and text: whatever an operation needs lives until it has been answered ---- */
 
-static void *memory[100000];
+static void* memory[100000];
 static size_t memories;
 
-static void *keep(void *pointer) {
+static void* keep(void* pointer) {
   if (!pointer || memories == sizeof memory / sizeof *memory) {
     fputs("conformance_c: out of memory\n", stderr);
     exit(1);
@@ -40,20 +41,20 @@ static void *keep(void *pointer) {
   return memory[memories++] = pointer;
 }
 
-static void *take(size_t size) { return keep(calloc(1, size ? size : 1)); }
+static void* take(size_t size) { return keep(calloc(1, size ? size : 1)); }
 
 static void free_all(void) {
   while (memories) free(memory[--memories]);
 }
 
 typedef struct {
-  char *text;
+  char* text;
   size_t size, capacity;
 } answer_text;
 
 static answer_text answer;
 
-__attribute__((format(printf, 1, 2))) static void say(const char *format, ...) {
+__attribute__((format(printf, 1, 2))) static void say(const char* format, ...) {
   va_list arguments;
   size_t needed;
   va_start(arguments, format);
@@ -76,48 +77,48 @@ static jmp_buf malformed;
 /* ---- Words ---- */
 
 typedef struct {
-  char **words;
+  char** words;
   size_t count;
 } request;
 
-static const char *word_at(const request *r, size_t i) {
+static const char* word_at(const request* r, size_t i) {
   if (i >= r->count) longjmp(malformed, 1);
   return r->words[i];
 }
 
-static int64_t integer(const char *word) {
-  char *end;
+static int64_t integer(const char* word) {
+  char* end;
   errno = 0;
   long long number = strtoll(word, &end, 10);
   if (errno || *end || end == word) longjmp(malformed, 1);
   return number;
 }
 
-static uint64_t natural(const char *word, int base) {
-  char *end;
+static uint64_t natural(const char* word, int base) {
+  char* end;
   errno = 0;
   unsigned long long number = strtoull(word, &end, base);
   if (errno || *end || end == word) longjmp(malformed, 1);
   return number;
 }
 
-static double fraction(const char *word) {
-  char *end;
+static double fraction(const char* word) {
+  char* end;
   double number = strtod(word, &end);
   if (*end || end == word) longjmp(malformed, 1);
   return number;
 }
 
-static unsigned hex_byte(const char *digits) {
+static unsigned hex_byte(const char* digits) {
   char text[3] = {digits[0], digits[0] ? digits[1] : '\0', '\0'};
   return (unsigned)natural(text, 16);
 }
 
-static hostmap_bytes decode(const char *word) {
+static hostmap_bytes decode(const char* word) {
   hostmap_bytes bytes;
-  const char *colon = strchr(word, ':');
+  const char* colon = strchr(word, ':');
   size_t size = 0, i;
-  char *data;
+  char* data;
   if ((*word == '@' || *word == '$') && colon) {
     char number[32] = {0};
     size_t digits = (size_t)(colon - word) - 1;
@@ -149,17 +150,17 @@ static hostmap_bytes decode(const char *word) {
   return bytes;
 }
 
-static hostmap_bytes bytes_at(const request *r, size_t i) { return decode(word_at(r, i)); }
+static hostmap_bytes bytes_at(const request* r, size_t i) { return decode(word_at(r, i)); }
 
-static char *text_at(const char *word) {
+static char* text_at(const char* word) {
   hostmap_bytes bytes = decode(word);
-  char *text = take(bytes.size + 1);
+  char* text = take(bytes.size + 1);
   memcpy(text, bytes.data, bytes.size);
   text[bytes.size] = '\0';
   return text;
 }
 
-static uint32_t crc32_of(const unsigned char *data, size_t size) {
+static uint32_t crc32_of(const unsigned char* data, size_t size) {
   uint32_t crc = ~UINT32_C(0);
   size_t i;
   int bit;
@@ -176,8 +177,8 @@ static int is_plain(unsigned char byte) {
 }
 
 /* The word for some bytes, in memory that lives until the answer. */
-static char *encode(const void *bytes, size_t size) {
-  const unsigned char *data = bytes;
+static char* encode(const void* bytes, size_t size) {
+  const unsigned char* data = bytes;
   char *word = take(size <= 1024 ? 3 * size + 40 : 40), *end = word;
   size_t i, equal = 0;
   while (equal < size && data[equal] == data[0]) ++equal;
@@ -195,15 +196,15 @@ static char *encode(const void *bytes, size_t size) {
   return word;
 }
 
-static int64_t ttl_of(const char *word) {
+static int64_t ttl_of(const char* word) {
   if (!strcmp(word, "forever")) return HOSTMAP_FOREVER;
   if (!strcmp(word, "keep")) return HOSTMAP_KEEP_TTL;
   return integer(word);
 }
 
-static int64_t ttl_at(const request *r, size_t i) { return i < r->count ? ttl_of(r->words[i]) : HOSTMAP_FOREVER; }
+static int64_t ttl_at(const request* r, size_t i) { return i < r->count ? ttl_of(r->words[i]) : HOSTMAP_FOREVER; }
 
-static hostmap_token token_of(const char *word) {
+static hostmap_token token_of(const char* word) {
   hostmap_token token = {0, 0};
   char high[17] = {0};
   if (!strcmp(word, "-")) return token;
@@ -226,11 +227,11 @@ static double double_of(int64_t bits) {
   return number;
 }
 
-static const char *word_of(int status) {
+static const char* word_of(int status) {
   return status >= 0 && status <= HOSTMAP_INTERNAL ? status_words[status] : "unknown_status";
 }
 
-static int status_of(const char *word) {
+static int status_of(const char* word) {
   int status;
   for (status = 0; status <= HOSTMAP_INTERNAL; ++status)
     if (!strcmp(word, status_words[status])) return status;
@@ -245,20 +246,20 @@ static int say_status(int status) {
 }
 
 /* The results are read after the call whose status this is: C evaluates arguments in any order. */
-static void say_integer(int status, const int64_t *number) {
+static void say_integer(int status, const int64_t* number) {
   if (say_status(status)) say(" %" PRId64, *number);
 }
 
-static void say_natural(int status, const uint64_t *number) {
+static void say_natural(int status, const uint64_t* number) {
   if (say_status(status)) say(" %" PRIu64, *number);
 }
 
-static void say_double(int status, const double *number) {
+static void say_double(int status, const double* number) {
   if (say_status(status)) say(" %.17g", *number);
 }
 
 /* Says a value that the library has allocated, and frees it. */
-static int say_value(int status, void *value, size_t size) {
+static int say_value(int status, void* value, size_t size) {
   if (say_status(status)) say(" %s", encode(value, size));
   if (status != HOSTMAP_OK && status != HOSTMAP_ALREADY_EXISTS && value) say(" and_a_value_after_an_error");
   hostmap_free(value);
@@ -270,14 +271,14 @@ static int say_value(int status, void *value, size_t size) {
 static uint64_t sleeps;
 static int hook_is_balanced = 1, hook_ends_sleep, in_sleep;
 
-static int sleeping(void *context, int begins) {
+static int sleeping(void* context, int begins) {
   if (context != &sleeps || begins == in_sleep) hook_is_balanced = 0;
   in_sleep = begins;
   if (begins) ++sleeps;
   return begins ? 0 : hook_ends_sleep;
 }
 
-static int open_map(const hostmap_options *options) {
+static int open_map(const hostmap_options* options) {
   hostmap_options own = HOSTMAP_OPTIONS_INIT;
   own.name = server_name;
   return hostmap_connect(options ? options : &own, &map);
@@ -290,17 +291,21 @@ static void close_map(void) {
   map = NULL;
 }
 
-static void do_connect(const request *r) {
+static void do_connect(const request* r) {
   hostmap_options options = HOSTMAP_OPTIONS_INIT;
   size_t i;
   options.name = server_name;
   hook_ends_sleep = 0;
   for (i = 1; i < r->count; ++i) {
-    const char *word = r->words[i];
+    const char* word = r->words[i];
     if (!strncmp(word, "name=", 5)) {
       options.name = text_at(word + 5);
     } else if (!strncmp(word, "dir=", 4)) {
       options.dir = text_at(word + 4);
+    } else if (!strncmp(word, "group=", 6)) {
+      options.group = text_at(word + 6);
+    } else if (!strncmp(word, "user=", 5)) {
+      options.user = text_at(word + 5);
     } else if (!strncmp(word, "timeout=", 8)) {
       options.timeout_ns = integer(word + 8) * MILLION;
     } else if (!strcmp(word, "read_only")) {
@@ -327,11 +332,11 @@ static void do_connect(const request *r) {
   if (!map == !strcmp(answer.text, "ok")) say(" and_a_map_that_does_not_fit");
 }
 
-static void do_multi_get(const request *r, size_t first, size_t buffer_size, int may_grow) {
+static void do_multi_get(const request* r, size_t first, size_t buffer_size, int may_grow) {
   size_t count = r->count - first, used = 0, i;
-  hostmap_bytes *keys = take(count * sizeof *keys);
-  hostmap_value *values = take(count * sizeof *values);
-  char *buffer = take(buffer_size);
+  hostmap_bytes* keys = take(count * sizeof *keys);
+  hostmap_value* values = take(count * sizeof *values);
+  char* buffer = take(buffer_size);
   int status;
   for (i = 0; i < count; ++i) keys[i] = bytes_at(r, first + i);
   status = hostmap_multi_get(map, keys, count, values, buffer, buffer_size, &used);
@@ -354,10 +359,10 @@ static void do_multi_get(const request *r, size_t first, size_t buffer_size, int
   }
 }
 
-static void do_multi_put(const request *r, size_t first) {
+static void do_multi_put(const request* r, size_t first) {
   size_t count = (r->count - first) / 2, i;
-  hostmap_pair *pairs = take(count * sizeof *pairs);
-  int32_t *statuses = take(count * sizeof *statuses);
+  hostmap_pair* pairs = take(count * sizeof *pairs);
+  int32_t* statuses = take(count * sizeof *statuses);
   for (i = 0; i < count; ++i) {
     pairs[i].key = bytes_at(r, first + 2 * i);
     pairs[i].value = bytes_at(r, first + 2 * i + 1);
@@ -367,17 +372,17 @@ static void do_multi_put(const request *r, size_t first) {
   for (i = 0; i < count; ++i) say(" %s", word_of(statuses[i]));
 }
 
-static void do_multi_erase(const request *r) {
+static void do_multi_erase(const request* r) {
   size_t count = r->count - 1, i;
-  hostmap_bytes *keys = take(count * sizeof *keys);
-  int32_t *statuses = take(count * sizeof *statuses);
+  hostmap_bytes* keys = take(count * sizeof *keys);
+  int32_t* statuses = take(count * sizeof *statuses);
   for (i = 0; i < count; ++i) keys[i] = bytes_at(r, 1 + i);
   say_status(hostmap_multi_erase(map, keys, count, statuses));
   for (i = 0; i < count; ++i) say(" %s", word_of(statuses[i]));
 }
 
 static const struct {
-  const char *name;
+  const char* name;
   uint32_t kind;
 } kinds[] = {{"put", HOSTMAP_OP_PUT},
              {"insert", HOSTMAP_OP_INSERT},
@@ -394,7 +399,7 @@ static const struct {
              {"increment_stored", HOSTMAP_OP_INCREMENT_STORED},
              {"increment_stored_double", HOSTMAP_OP_INCREMENT_STORED_DOUBLE}};
 
-static hostmap_operation operation_of(const request *r) {
+static hostmap_operation operation_of(const request* r) {
   hostmap_operation o;
   size_t i = 0;
   memset(&o, 0, sizeof o);
@@ -445,9 +450,9 @@ static hostmap_operation operation_of(const request *r) {
   return o;
 }
 
-static void do_apply(const request *r) {
-  hostmap_operation *operations = take(r->count * sizeof *operations);
-  hostmap_outcome *outcomes = take(r->count * sizeof *outcomes);
+static void do_apply(const request* r) {
+  hostmap_operation* operations = take(r->count * sizeof *operations);
+  hostmap_outcome* outcomes = take(r->count * sizeof *outcomes);
   size_t count = 0, i = 1, begin;
   memset(outcomes, 0, r->count * sizeof *outcomes);
   while (i < r->count) {
@@ -483,21 +488,21 @@ static void do_apply(const request *r) {
   }
 }
 
-static int compare_words(const void *left, const void *right) {
-  return strcmp(*(char *const *)left, *(char *const *)right);
+static int compare_words(const void* left, const void* right) {
+  return strcmp(*(char* const*)left, *(char* const*)right);
 }
 
-static void do_scan(const request *r, int keys_only) {
+static void do_scan(const request* r, int keys_only) {
   hostmap_bytes prefix = bytes_at(r, 1);
-  hostmap_scan *own = NULL;
+  hostmap_scan* own = NULL;
   size_t count = 0, capacity = 64, key_size, value_size, i;
-  char **found = malloc(capacity * sizeof *found);
+  char** found = malloc(capacity * sizeof *found);
   const void *key, *value;
   int status = hostmap_scan_begin(map, prefix.data, prefix.size, keys_only, &own);
   while (found && status == HOSTMAP_OK &&
-         (status = hostmap_scan_next(own, &key, &key_size, keys_only ? NULL : &value, keys_only ? NULL : &value_size)) ==
-             HOSTMAP_OK) {
-    char *word = encode(key, key_size);
+         (status = hostmap_scan_next(own, &key, &key_size, keys_only ? NULL : &value,
+                                     keys_only ? NULL : &value_size)) == HOSTMAP_OK) {
+    char* word = encode(key, key_size);
     if (!keys_only) {
       char *value_word = encode(value, value_size), *pair = take(strlen(word) + strlen(value_word) + 2);
       sprintf(pair, "%s=%s", word, value_word);
@@ -514,10 +519,10 @@ static void do_scan(const request *r, int keys_only) {
   }
 }
 
-static void do_compute(const request *r) {
+static void do_compute(const request* r) {
   hostmap_bytes key = bytes_at(r, 1), gate = bytes_at(r, 4);
-  const char *result = word_at(r, 5);
-  void *value = NULL;
+  const char* result = word_at(r, 5);
+  void* value = NULL;
   size_t size = 0;
   uint64_t number = 0;
   int status = hostmap_compute_begin(map, key.data, key.size, integer(word_at(r, 3)), &value, &size, &number);
@@ -543,9 +548,9 @@ static void do_compute(const request *r) {
   say(has_computed ? " computed" : " found");
 }
 
-static void do_compute_begin(const request *r) {
+static void do_compute_begin(const request* r) {
   hostmap_bytes key = bytes_at(r, 1);
-  void *value = NULL;
+  void* value = NULL;
   size_t size = 0;
   uint64_t number = 0;
   int status = hostmap_compute_begin(map, key.data, key.size, integer(word_at(r, 2)), &value, &size, &number);
@@ -562,11 +567,11 @@ typedef struct {
   char text[200];
 } worker;
 
-static void *work(void *argument) {
-  worker *w = argument;
+static void* work(void* argument) {
+  worker* w = argument;
   int64_t i, sum;
   char own[300];
-  void *value;
+  void* value;
   size_t size, key_size = strlen(w->key);
   for (i = 0; i < w->times && w->status == HOSTMAP_OK; ++i) {
     size_t own_size = (size_t)snprintf(own, sizeof own, "%s%zu.%" PRId64, w->key, w->number, i);
@@ -591,9 +596,9 @@ static void *work(void *argument) {
   return NULL;
 }
 
-static void do_threads(const request *r) {
+static void do_threads(const request* r) {
   size_t count = natural(word_at(r, 1), 10), i;
-  worker *workers = take(count * sizeof *workers);
+  worker* workers = take(count * sizeof *workers);
   int status = HOSTMAP_OK;
   memset(workers, 0, count * sizeof *workers);
   for (i = 0; i < count; ++i) {
@@ -613,7 +618,7 @@ static void do_threads(const request *r) {
   say("%s", word_of(status));
 }
 
-static void do_fill(const request *r) {
+static void do_fill(const request* r) {
   hostmap_bytes prefix = bytes_at(r, 1);
   size_t size = natural(word_at(r, 2), 10), most = natural(word_at(r, 3), 10), i;
   char *value = take(size), *key = take(prefix.size + 32);
@@ -631,9 +636,9 @@ static void do_fill(const request *r) {
 
 /* Each function without a map, and with pointers that are null. */
 static void do_null_map(void) {
-  const char *key = "k";
+  const char* key = "k";
   char buffer[8];
-  void *value = NULL;
+  void* value = NULL;
   size_t size = 0;
   uint64_t number = 0;
   int64_t signed_number = 0;
@@ -645,11 +650,11 @@ static void do_null_map(void) {
   int32_t status;
   hostmap_operation operation;
   hostmap_outcome outcome;
-  hostmap_scan *own = NULL;
+  hostmap_scan* own = NULL;
   size_t i;
   memset(&operation, 0, sizeof operation);
   const struct {
-    const char *name;
+    const char* name;
     int status;
   } calls[] = {
       {"set_timeout", hostmap_set_timeout(NULL, 1)},
@@ -692,7 +697,7 @@ static void do_null_map(void) {
       {"multi_erase", hostmap_multi_erase(NULL, &bytes, 1, &status)},
       {"apply", hostmap_apply(NULL, &operation, 1, &outcome)},
       {"scan_begin", hostmap_scan_begin(NULL, key, 1, 0, &own)},
-      {"scan_next", hostmap_scan_next(NULL, (const void **)&value, &size, NULL, NULL)},
+      {"scan_next", hostmap_scan_next(NULL, (const void**)&value, &size, NULL, NULL)},
       {"wait", hostmap_wait(NULL, key, 1, NULL, 0, 0, &value, &size)},
       {"lease", hostmap_lease(NULL, key, 1, 1000, 0, &number)},
       {"release", hostmap_release(NULL, key, 1, 1)},
@@ -731,7 +736,7 @@ static void do_null_map(void) {
 #define BYTES(i) bytes_at(r, i).data, bytes_at(r, i).size
 #define IS(name) (!strcmp(operation, name))
 
-static int do_writes(const request *r, const char *operation) {
+static int do_writes(const request* r, const char* operation) {
   uint64_t count = 0;
   if (IS("put")) {
     say_status(r->count > 3 ? hostmap_put_ttl(map, KEY, BYTES(2), ttl_at(r, 3)) : hostmap_put(map, KEY, BYTES(2)));
@@ -739,7 +744,8 @@ static int do_writes(const request *r, const char *operation) {
     say_status(r->count > 3 ? hostmap_put_async_ttl(map, KEY, BYTES(2), ttl_at(r, 3))
                             : hostmap_put_async(map, KEY, BYTES(2)));
   } else if (IS("insert")) {
-    say_status(r->count > 3 ? hostmap_insert_ttl(map, KEY, BYTES(2), ttl_at(r, 3)) : hostmap_insert(map, KEY, BYTES(2)));
+    say_status(r->count > 3 ? hostmap_insert_ttl(map, KEY, BYTES(2), ttl_at(r, 3))
+                            : hostmap_insert(map, KEY, BYTES(2)));
   } else if (IS("replace")) {
     say_status(r->count > 3 ? hostmap_replace_ttl(map, KEY, BYTES(2), ttl_at(r, 3))
                             : hostmap_replace(map, KEY, BYTES(2)));
@@ -763,31 +769,35 @@ static int do_writes(const request *r, const char *operation) {
   return 1;
 }
 
-static int do_numbers(const request *r, const char *operation) {
+static int do_numbers(const request* r, const char* operation) {
   int64_t number = 0;
   double real = 0;
-  const char *initial = r->count > 3 ? r->words[3] : "0";
+  const char* initial = r->count > 3 ? r->words[3] : "0";
   if (IS("increment")) {
     if (r->count > 3) {
-      say_integer(hostmap_increment_from(map, KEY, integer(word_at(r, 2)), integer(initial), ttl_at(r, 4), &number), &number);
+      say_integer(hostmap_increment_from(map, KEY, integer(word_at(r, 2)), integer(initial), ttl_at(r, 4), &number),
+                  &number);
     } else {
       say_integer(hostmap_increment(map, KEY, integer(word_at(r, 2)), &number), &number);
     }
   } else if (IS("increment_double")) {
-    say_double(hostmap_increment_double(map, KEY, fraction(word_at(r, 2)), fraction(initial), ttl_at(r, 4), &real), &real);
-  } else if (IS("increment_stored")) {
-    say_integer(hostmap_increment_stored(map, KEY, integer(word_at(r, 2)), integer(initial), ttl_at(r, 4), &number), &number);
-  } else if (IS("increment_stored_double")) {
-    say_double(hostmap_increment_stored_double(map, KEY, fraction(word_at(r, 2)), fraction(initial), ttl_at(r, 4), &real),
+    say_double(hostmap_increment_double(map, KEY, fraction(word_at(r, 2)), fraction(initial), ttl_at(r, 4), &real),
                &real);
+  } else if (IS("increment_stored")) {
+    say_integer(hostmap_increment_stored(map, KEY, integer(word_at(r, 2)), integer(initial), ttl_at(r, 4), &number),
+                &number);
+  } else if (IS("increment_stored_double")) {
+    say_double(
+        hostmap_increment_stored_double(map, KEY, fraction(word_at(r, 2)), fraction(initial), ttl_at(r, 4), &real),
+        &real);
   } else {
     return 0;
   }
   return 1;
 }
 
-static int do_conditions(const request *r, const char *operation) {
-  void *value = NULL;
+static int do_conditions(const request* r, const char* operation) {
+  void* value = NULL;
   size_t size = 0;
   int status;
   hostmap_token token = {0, 0};
@@ -826,19 +836,19 @@ static int do_conditions(const request *r, const char *operation) {
   return 1;
 }
 
-static int do_reads(const request *r, const char *operation) {
-  void *value = NULL;
+static int do_reads(const request* r, const char* operation) {
+  void* value = NULL;
   size_t size = 0;
   uint64_t count = 0;
   int64_t left = 0;
   int status;
   if (IS("get")) {
     status = hostmap_get_copy(map, KEY, &value, &size);
-    if (value && ((const char *)value)[size] != '\0') say("no_zero_byte_behind ");
+    if (value && ((const char*)value)[size] != '\0') say("no_zero_byte_behind ");
     say_value(status, value, size);
   } else if (IS("get_into")) {
     size_t buffer_size = natural(word_at(r, 2), 10);
-    char *buffer = take(buffer_size);
+    char* buffer = take(buffer_size);
     status = hostmap_get(map, KEY, buffer, buffer_size, &size);
     say_status(status);
     if (status == HOSTMAP_OK) say(" %s", encode(buffer, size));
@@ -870,7 +880,8 @@ static int do_reads(const request *r, const char *operation) {
     const void *key = NULL, *seen = NULL;
     size_t key_size = 0;
     status = hostmap_scan_next(scan, &key, &key_size, &seen, &size);
-    if (say_status(status)) say(" %s %s", encode(key, key_size), seen ? encode(seen, size) : size ? "size_without_value" : "-");
+    if (say_status(status))
+      say(" %s %s", encode(key, key_size), seen ? encode(seen, size) : size ? "size_without_value" : "-");
   } else if (IS("scan_end")) {
     hostmap_scan_end(scan);
     scan = NULL;
@@ -881,8 +892,8 @@ static int do_reads(const request *r, const char *operation) {
   return 1;
 }
 
-static int do_others(const request *r, const char *operation) {
-  void *value = NULL;
+static int do_others(const request* r, const char* operation) {
+  void* value = NULL;
   size_t size = 0;
   uint64_t number = 0;
   int status;
@@ -927,17 +938,18 @@ static int do_others(const request *r, const char *operation) {
   } else if (IS("sleeps")) {
     say(hook_is_balanced && !in_sleep ? "ok %" PRIu64 : "unbalanced %" PRIu64, sleeps);
   } else if (IS("status_name")) {
-    say("ok %s", encode(hostmap_status_name((int)integer(word_at(r, 1))), strlen(hostmap_status_name((int)integer(word_at(r, 1))))));
+    say("ok %s", encode(hostmap_status_name((int)integer(word_at(r, 1))),
+                        strlen(hostmap_status_name((int)integer(word_at(r, 1))))));
   } else {
     return 0;
   }
   return 1;
 }
 
-static void respond(const request *r);
+static void respond(const request* r);
 
 /* Says the answer of a child of fork. */
-static void in_child(const request *r) {
+static void in_child(const request* r) {
   request rest = {r->words + 1, r->count - 1};
   int ends[2], status = 0;
   pid_t child;
@@ -965,7 +977,7 @@ static void in_child(const request *r) {
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
     say(" and_the_child_died");
   } else if (answer.size > begin) {
-    char *end = strchr(answer.text + begin, '\n');
+    char* end = strchr(answer.text + begin, '\n');
     if (end) {
       snprintf(message, sizeof message, "%s", end + 1);
       *end = '\0';
@@ -974,14 +986,14 @@ static void in_child(const request *r) {
   }
 }
 
-static int needs_map(const char *operation) { return !IS("limit") && !IS("sleeps") && !IS("status_name"); }
+static int needs_map(const char* operation) { return !IS("limit") && !IS("sleeps") && !IS("status_name"); }
 
-static void respond(const request *r) {
-  const char *operation = word_at(r, 0);
+static void respond(const request* r) {
+  const char* operation = word_at(r, 0);
   if (IS("message")) {
     say("ok %s", encode(message, strlen(message)));
   } else if (IS("describe")) {
-    const char *text = hostmap_describe(status_of(word_at(r, 1)));
+    const char* text = hostmap_describe(status_of(word_at(r, 1)));
     say("ok %s", encode(text, strlen(text)));
   } else if (IS("version")) {
     say("ok %s", encode(hostmap_version(), strlen(hostmap_version())));
@@ -1006,8 +1018,8 @@ static void respond(const request *r) {
   }
 }
 
-int main(int count, char **arguments) {
-  char *line = NULL;
+int main(int count, char** arguments) {
+  char* line = NULL;
   size_t capacity = 0;
   if (count != 2) {
     fputs("usage: conformance_c NAME, the name of a server; operations come from standard input\n", stderr);

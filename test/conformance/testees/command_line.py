@@ -100,7 +100,7 @@ class Testee:
         options: list[bytes] = []
         for setting in settings:
             name, _, value = setting.partition("=")
-            if name in ("name", "dir"):
+            if name in ("name", "dir", "group", "user"):
                 options += [b"--" + name.encode(), decode(value)]
             elif name == "timeout":
                 options += [b"--timeout", str(int(value) / 1000).encode()]

@@ -260,6 +260,10 @@ class Testee {
         options.name = value;
       } else if (name == "dir") {
         options.dir = value;
+      } else if (name == "group") {
+        options.group = value;
+      } else if (name == "user") {
+        options.user = value;
       } else if (name == "timeout") {
         options.timeout = value == "-1" ? hostmap::Options::kForever : milliseconds(integer(value));
       } else if (name == "read_only") {

@@ -78,7 +78,7 @@ class Testee:
         options: dict[str, Any] = {"name": self.name, "encoding": None}
         for setting in settings:
             name, _, value = setting.partition("=")
-            if name in ("name", "dir"):
+            if name in ("name", "dir", "group", "user"):
                 options[name] = decode(value).decode()
             elif name == "timeout":
                 options[name] = None if value == "-1" else int(value) / 1000
