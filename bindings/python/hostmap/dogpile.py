@@ -12,7 +12,7 @@ from typing import Any
 
 from dogpile.cache.api import NO_VALUE, BytesBackend, CacheMutex
 
-from ._hostmap import Map
+from ._hostmap import Full, Map
 
 __all__ = ["HostmapBackend"]
 
@@ -82,7 +82,13 @@ class _LeaseMutex(CacheMutex):
         self._number: int | None = None
 
     def acquire(self, wait: bool = True) -> bool:
-        number = self._map.lease(self._name, self._length, None if wait else 0)
+        try:
+            number = self._map.lease(self._name, self._length, None if wait else 0)
+        except Full:
+            # A process can hold 64 leases or more at once; beyond them a value may be computed
+            # twice, which is better than not at all.
+            self._number = None
+            return True
         if number is None:
             return False
         self._number = number
@@ -95,7 +101,10 @@ class _LeaseMutex(CacheMutex):
             self._map.release(self._name, number)
 
     def locked(self) -> bool:
-        number = self._map.lease(self._name, self._length)
+        try:
+            number = self._map.lease(self._name, self._length)
+        except Full:  # acquire() would succeed
+            return False
         if number is None:
             return True
         self._map.release(self._name, number)

@@ -301,6 +301,19 @@ def test_dogpile_a_mutex_whose_time_is_over_is_free_and_its_release_does_nothing
     assert not first.locked()
 
 
+def test_dogpile_computes_more_values_at_once_than_a_process_can_hold_leases(server: Any) -> None:
+    backend = region(server, distributed_lock=True).backend
+    mutexes = [backend.get_mutex(f"key {number}") for number in range(1000)]
+    for mutex in mutexes:
+        assert mutex.acquire(False)
+    assert backend.get_mutex("key 0").locked()
+    assert not all(mutex.locked() for mutex in mutexes)
+    assert not backend.get_mutex("key 0").acquire(False)
+    for mutex in mutexes:
+        mutex.release()
+    assert backend.get_mutex("key 0").acquire(False)
+
+
 # ---- aiocache ----
 
 
