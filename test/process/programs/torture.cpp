@@ -9,6 +9,8 @@
 //             keys of their own, whose values they know; values prove that they are whole. Their calls and answers are
 //             recorded in files that outlive them. A killed client is replaced by another one. Some read by ring; some have
 //             short timeouts, and do not know the outcome of calls that timed out
+//             Two clients more wait until a shared key changes, which counts as a get, and compete for a lease, for longer than
+//             it lasts: its numbers must grow, and none may be given twice
 //   crowd     connections that put a key at the beginning, do nothing meanwhile, and must still work at the end
 //   server    is killed and started again, with another number of workers each time; stops with --keep and is started;
 //             hands over to another one, which is sometimes killed before it serves; is stopped and continued
@@ -26,6 +28,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <fcntl.h>
 #include <filesystem>
 #include <iterator>
 #include <map>
@@ -62,6 +65,7 @@ constexpr unsigned kLapsing = 12;    // the registers after these, whose keys ma
 constexpr unsigned kCounters = 8;    // of each form of numbers, two
 constexpr unsigned kLogs = 2;        // numbered after the counters
 constexpr unsigned kClients = 5;
+constexpr unsigned kCoordinating = 2;              // clients beside these
 constexpr std::chrono::seconds kLongestCall{120};  // a watchdog: the deadline of each call is 60 s
 constexpr unsigned kCrowd = 40;
 constexpr std::size_t kLongestInOneRecord = 16'000;  // with the rings of the default size
@@ -107,8 +111,9 @@ enum class Role : std::uint8_t {
   kPlays,
   kPlaysCleared,  // while the map is cleared
   kClears,
+  kCoordinates,
 };
-constexpr const char* kRoles[] = {"plays", "plays-cleared", "clears"};
+constexpr const char* kRoles[] = {"plays", "plays-cleared", "clears", "coordinates"};
 
 // --- In a client's process -----------------------------------------------------------------------------------------------
 
@@ -120,6 +125,7 @@ class Player {
         round_(round),
         history_(file, false),
         random_(number),
+        file_(file),
         is_hasty_(number % 4 == 1 && role != Role::kClears),
         may_be_full_(may_be_full),
         role_(role) {
@@ -144,6 +150,10 @@ class Player {
         continue;
       }
       const auto key = static_cast<unsigned>(random_.below(kRegisters));
+      if (role_ == Role::kCoordinates) {
+        random_.below(4) == 0 ? lease() : await_change(key);
+        continue;
+      }
       switch (random_.below(18)) {
         case 10:
         case 11:
@@ -511,6 +521,44 @@ class Player {
       fault(kLost, Status(StatusCode::kInternal, "another value in a batch"));
     }
   }
+  // What it returns was the key's value at some moment of the call.
+  void await_change(unsigned key) {
+    const std::optional<std::string> known = get(key);
+    const std::uint64_t operation = start(Operation::kGet, key);
+    const auto changed = client_->wait(key_of(round_, key), known ? std::optional<Bytes>(*known) : std::nullopt,
+                                       std::chrono::milliseconds(random_.below(200)));
+    if (!changed) {
+      if (!(changed.status() == StatusCode::kTimeout)) return end_without_success(operation, changed.status());
+      return history_.forget(operation);
+    }
+    const std::optional<std::uint64_t> seen = *changed ? unseal(**changed, key) : 0;
+    if (!seen) return fault(kTorn);
+    end(operation, *seen);
+    // (What get() has not returned because of an error is unknown.)
+    if (known && *changed == known) fault(kLost, Status(StatusCode::kInternal, "a wait ended without a change"));
+  }
+  void lease() {
+    const std::string key = "lease of round " + std::to_string(round_);
+    const Result<std::uint64_t> number = client_->lease(key, 100ms, std::chrono::milliseconds(random_.below(300)));
+    if (!number) {
+      if (!(number.status() == StatusCode::kAlreadyExists) && !is_unknown(number.status().code()))
+        fault(kFailed, number.status());
+      return;
+    }
+    // One file for each number, in the folder of the histories.
+    const std::string file = std::filesystem::path(file_).parent_path() /
+                             ("lease-" + std::to_string(round_) + "-" + std::to_string(*number));
+    const int made = ::open(file.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
+    if (made == -1 || *number <= last_lease_)
+      return fault(kDoubled, Status(StatusCode::kInternal, "the number of a lease"));
+    ::close(made);
+    last_lease_ = *number;
+    ::usleep(static_cast<useconds_t>(random_.below(4) == 0 ? 120'000 : random_.below(20'000)));
+    if (random_.below(8) == 0) return;  // it ends by itself
+    const Status released = client_->release(key, *number);
+    if (!released.ok() && !(released == StatusCode::kNotFound) && !is_unknown(released.code()))
+      fault(kFailed, released);
+  }
   void clear() {
     const std::uint64_t operation = start(Operation::kClear, 0);
     if (const Status status = client_->clear(); !status.ok()) return end_without_success(operation, status);
@@ -583,8 +631,10 @@ class Player {
   std::uint64_t round_;
   History history_;
   Random random_;
+  std::string file_;
   std::unique_ptr<Client> client_;
   std::uint64_t written_ = 0;
+  std::uint64_t last_lease_ = 0;
   bool is_hasty_;
   bool may_be_full_;
   Role role_;
@@ -641,10 +691,12 @@ class Torture {
     for (unsigned i = 0; i < kCrowd; ++i) put_in_crowd(crowd[i], i);
     const Role role = is_cleared ? Role::kPlaysCleared : Role::kPlays;
     while (clients.size() < kClients) clients.push_back(start_client(role));
+    while (clients.size() < kClients + kCoordinating) clients.push_back(start_client(Role::kCoordinates));
     if (is_cleared) clients.push_back(start_client(Role::kClears));  // the last one: it is not killed
     while (monotonic_ns() < until_ns) {
       ::usleep(static_cast<useconds_t>(2'000 + random_.below(120'000)));
-      Program& victim = clients[random_.below(kClients)];
+      const std::uint64_t chosen = random_.below(kClients + kCoordinating);
+      Program& victim = clients[chosen];
       switch (random_.below(8)) {
         case 0:
         case 1:
@@ -662,7 +714,7 @@ class Torture {
           victim.kill();
           repeat_errors(victim);
           ++totals_.kills_client;
-          victim = start_client(role);
+          victim = start_client(chosen < kClients ? role : Role::kCoordinates);
       }
     }
     for (Program& client : clients) client.close_input();
