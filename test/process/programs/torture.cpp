@@ -15,7 +15,8 @@
 //   server    is killed and started again, with another number of workers each time; stops with --keep and is started;
 //             hands over to another one, which is sometimes killed before it serves; is stopped and continued
 //   map       has little memory with one seed of three, and a limit that rises and falls: a refused change must not have been
-//             applied. In every second round another client clears it all the time
+//             applied; with every second of these seeds its server evicts keys instead, so that any key may become absent, but its
+//             former value does not return. In every second round another client clears it all the time
 //
 // After a round: each register's history must be linearizable (history.hpp), no value may have been seen after its end, each
 // counter's numbers must occur once, and each log must have each record where its append was told. Then
@@ -109,7 +110,7 @@ enum Fault : std::uint64_t { kTorn = 1, kLost = 2, kDoubled = 3, kFailed = 4 };
 // What the clients of a round do.
 enum class Role : std::uint8_t {
   kPlays,
-  kPlaysCleared,  // while the map is cleared
+  kPlaysCleared,  // while the map is cleared, or keys are evicted
   kClears,
   kCoordinates,
 };
@@ -212,6 +213,10 @@ class Player {
   // request in pieces closes the connection, and the call reports that.)
   bool is_unknown(StatusCode code) const {
     return is_hasty_ && (code == StatusCode::kTimeout || code == StatusCode::kNoServer || code == StatusCode::kClosed);
+  }
+  // The same of a call that has a short time of its own, whatever the client's timeout is: no server may run meanwhile.
+  bool is_late(StatusCode code) const {
+    return code == StatusCode::kTimeout || code == StatusCode::kNoServer || is_unknown(code);
   }
   bool is_refused(StatusCode code) const { return may_be_full_ && code == StatusCode::kFull; }
   // Ends an operation whose call did not succeed.
@@ -528,7 +533,7 @@ class Player {
     const auto changed = client_->wait(key_of(round_, key), known ? std::optional<Bytes>(*known) : std::nullopt,
                                        std::chrono::milliseconds(random_.below(200)));
     if (!changed) {
-      if (!(changed.status() == StatusCode::kTimeout)) return end_without_success(operation, changed.status());
+      if (!is_late(changed.status().code())) return end_without_success(operation, changed.status());
       return history_.forget(operation);
     }
     const std::optional<std::uint64_t> seen = *changed ? unseal(**changed, key) : 0;
@@ -541,8 +546,8 @@ class Player {
     const std::string key = "lease of round " + std::to_string(round_);
     const Result<std::uint64_t> number = client_->lease(key, 100ms, std::chrono::milliseconds(random_.below(300)));
     if (!number) {
-      if (!(number.status() == StatusCode::kAlreadyExists) && !is_unknown(number.status().code()))
-        fault(kFailed, number.status());
+      const StatusCode code = number.status().code();
+      if (code != StatusCode::kAlreadyExists && !is_late(code)) fault(kFailed, number.status());
       return;
     }
     // One file for each number, in the folder of the histories.
@@ -668,10 +673,11 @@ class Torture {
         name_("torture-" + std::to_string(::getpid())),
         histories_(std::filesystem::temp_directory_path() / name_),
         random_(seed),
-        memory_(random_.below(3) == 0 ? "24M" : "1G") {
+        memory_(random_.below(3) == 0 ? "24M" : "1G"),
+        evicts_(may_be_full() && random_.below(2) == 0) {
     std::filesystem::create_directory(histories_);
     start_server("4");
-    std::fprintf(stderr, "torture: a map of %s\n", memory_.c_str());
+    std::fprintf(stderr, "torture: a map of %s%s\n", memory_.c_str(), evicts_ ? " that evicts" : "");
   }
   ~Torture() { std::filesystem::remove_all(histories_); }
 
@@ -689,7 +695,8 @@ class Torture {
     std::vector<Client> crowd;
     while (crowd.size() < kCrowd) crowd.push_back(connect());
     for (unsigned i = 0; i < kCrowd; ++i) put_in_crowd(crowd[i], i);
-    const Role role = is_cleared ? Role::kPlaysCleared : Role::kPlays;
+    const Role role = is_cleared || evicts_ ? Role::kPlaysCleared : Role::kPlays;
+    const std::int64_t begin_ns = monotonic_ns();
     while (clients.size() < kClients) clients.push_back(start_client(role));
     while (clients.size() < kClients + kCoordinating) clients.push_back(start_client(Role::kCoordinates));
     if (is_cleared) clients.push_back(start_client(Role::kClears));  // the last one: it is not killed
@@ -724,7 +731,7 @@ class Torture {
       }
       repeat_errors(client);
     }
-    judge(files);
+    judge(files, begin_ns);
     for (unsigned i = 0; i < kCrowd; ++i) put_in_crowd(crowd[i], i);
     clear_all();
     for (const std::string& file : files) std::filesystem::remove(file);
@@ -735,6 +742,8 @@ class Torture {
     const Ran stat = run({folder_ / "hostmap", "--name", name_, "stat", "--json"});
     const auto figures = figures_of(stat.output);
     if (figures.at("poisoned") != 0) fail("a server has closed connections because of what they sent");
+    if (evicts_)
+      std::fprintf(stderr, "torture: %lu keys were evicted\n", static_cast<unsigned long>(figures.at("evicted")));
     const std::uint64_t rescues = figures.at("timeout_rescues") + figures.at("client_timeout_rescues");
     server_->send(SIGTERM);
     if (!(server_->wait() == kSuccess)) ++totals_.failed;
@@ -759,6 +768,7 @@ class Torture {
  private:
   Program server_program(std::vector<std::string> arguments) const {
     arguments.insert(arguments.begin(), {folder_ / "hostmap-server", "16", "--name", name_, "--memory", memory_});
+    if (evicts_) arguments.insert(arguments.end(), {"--eviction", "clock"});
     return Program(arguments);
   }
   static void await_ready(Program& server) {
@@ -809,11 +819,12 @@ class Torture {
     const Status status = client.put(key, value);
     if (status == StatusCode::kFull && may_be_full()) return;
     const Result<std::string> found = client.get(key);
+    if (status.ok() && evicts_ && found.status() == StatusCode::kNotFound) return;
     if (!status.ok() || !found || *found != value) fail("one of the crowd: " + std::string(status.message()));
   }
   // Only where writes may be refused.
   void change_limit() {
-    const std::string size = std::to_string(1 + random_.below(48)) + "M";
+    const std::string size = std::to_string(1 + random_.below(evicts_ ? 8 : 48)) + "M";
     const Ran ran = run({folder_ / "hostmap", "--name", name_, "limit", size});
     if (!(ran.exit == kSuccess)) fail("limit " + size + ": " + ran.errors);
   }
@@ -888,11 +899,13 @@ class Torture {
     program.send(SIGCONT);
   }
 
-  void judge(const std::vector<std::string>& files) {
+  void judge(const std::vector<std::string>& files, std::int64_t begin_ns) {
     std::map<unsigned, std::vector<Operation>> registers;
     std::map<unsigned, std::vector<Operation>> counters;
     std::map<unsigned, std::vector<Operation>> logs;
     std::vector<Operation> clears;
+    // A key that is evicted is absent from some moment on, which is not known.
+    if (evicts_) clears.push_back({begin_ns, kOpen, 0, Operation::kClear, 0, 0});
     std::uint64_t operations = 0;
     for (const std::string& file : files) {
       for (const Operation& operation : History(file, false).read()) {
@@ -994,6 +1007,7 @@ class Torture {
   std::filesystem::path histories_;
   Random random_;
   std::string memory_;
+  bool evicts_;
   std::optional<Program> server_;
   Totals totals_;
   std::uint64_t round_ = 0;
