@@ -59,6 +59,15 @@ class Case:
         return sorted({step.client for step in self.steps if step.client})
 
 
+def repeat(text: str) -> str:
+    """The text with each <COUNT:WORDS> written out: the words COUNT times, with 0, 1, ... as #."""
+    return re.sub(
+        r"<(\d+):([^>]*)>",
+        lambda match: " ".join(match[2].replace("#", str(i)) for i in range(int(match[1]))),
+        text,
+    )
+
+
 def parse_step(place: str, text: str) -> Step:
     """The step that a line describes. Malformed if it describes none."""
 
@@ -78,7 +87,7 @@ def parse_step(place: str, text: str) -> Step:
         return Step(place, text, rest, client)
     if rest.startswith("start "):
         return Step(place, text, "start", client, rest.removeprefix("start ").strip())
-    request, arrow, expected = (part.strip() for part in rest.partition("->"))
+    request, arrow, expected = (repeat(part.strip()) for part in rest.partition("->"))
     if not arrow or not request or not expected:
         raise malformed("write OPERATION -> ANSWER")
     for alternative in expected.split(" | "):
@@ -87,6 +96,9 @@ def parse_step(place: str, text: str) -> Step:
                 raise malformed(f"'{status.split()[0]}' is no status")
     if request == "result":
         return Step(place, text, "result", client, expected=expected)
+    if request.split()[0] in ("scan", "scan_keys", "scan_parts"):
+        status, *found = expected.split()  # testees sort what they find
+        expected = " ".join([status, *sorted(found)])
     kind = "until" if request.startswith("until ") else "ask"
     return Step(place, text, kind, client, request.removeprefix("until ").strip(), expected)
 
