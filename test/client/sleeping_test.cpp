@@ -218,6 +218,34 @@ TEST_F(Sleeping, ConnectingEndsWithTheFirstNo) {
   EXPECT_TRUE(hook.said_no());
 }
 
+TEST_F(Sleeping, ASignalCallsTheHookAtOnce) {
+  // 40 signals take 0.8 s, in which the hook would be called twice without them.
+  struct Counter {
+    int ends = 0;
+    int until = 0;
+  } counter;
+  Options options = server_.options(Options::kForever);
+  options.sleeping = [](void* context, int begins) {
+    auto& counted = *static_cast<Counter*>(context);
+    counted.ends += begins == 0 ? 1 : 0;
+    return begins == 0 && alarms.load() >= counted.until ? 1 : 0;
+  };
+  options.context = &counter;
+  Client client = std::move(Client::connect(options).value());
+  ASSERT_EQ(client.put("k", "v"), StatusCode::kOk);
+  const Alarms signals;
+  const auto expect_calls = [&](const std::function<Status()>& call) {
+    counter = {0, alarms.load() + 40};
+    EXPECT_EQ(call(), StatusCode::kTimeout);
+    EXPECT_GE(counter.ends, 10);
+  };
+  expect_calls([&] { return client.wait("k", "v", Options::kForever).status(); });
+  server_.pause();
+  expect_calls([&] { return client.put("k", "w"); });
+  expect_calls([&] { return Client::connect(options).status(); });
+  server_.send(SIGCONT);
+}
+
 TEST_F(Sleeping, WithoutSignalsTheHookIsCalledFromTimeToTime) {
   Hook hook;
   Client client = connect(hook);
