@@ -108,6 +108,24 @@ class Server:
         if code != 0:
             raise Failure(f"the server ended with {code}: {self.last_errors()}")
 
+    def takeover(self) -> None:
+        """Starts another server that takes map and clients over from this one, which then ends."""
+        if not self.process:
+            raise Failure("no server runs")
+        before, self.process = self.process, None
+        try:
+            self.start([*DEFAULT_SERVER, "--takeover"])
+            code = before.wait(WATCHDOG_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise Failure("the server before the takeover did not end") from None
+        finally:
+            before.kill()
+            before.wait()
+            if before.stdout:
+                before.stdout.close()
+        if code != 0:
+            raise Failure(f"the server before the takeover ended with {code}: {self.last_errors()}")
+
     def patch(self, region: str, offset: int, data: bytes) -> None:
         """Writes bytes into one of its files."""
         with open(f"/dev/shm/{self.name}-{region}", "r+b") as file:

@@ -42,7 +42,7 @@ SHRINK_SECONDS = 60
 class Act:
     """One step of a walk. Kinds: ask; queue (asks, and the answer is that it is queued); cut (asks
     while the server is paused, and kills it); both (A asks this, and B the other request for the
-    same key at the same time); restart, stop, sleep."""
+    same key at the same time); restart, takeover, stop, sleep."""
 
     kind: str
     client: str = ""
@@ -53,6 +53,8 @@ class Act:
         """The act as lines of a case, without the answer."""
         if self.kind == "restart":
             return ["server kill", "server start"]
+        if self.kind == "takeover":
+            return ["server takeover"]
         if self.kind == "stop":
             return ["server stop", "server start"]
         if self.kind == "sleep":
@@ -89,7 +91,9 @@ class Drawer:
             return [Act("restart")]
         if number < 4:
             return [Act("stop")]
-        if number < 7:
+        if number < 6:
+            return [Act("takeover")]
+        if number < 8:
             return [Act("sleep")]
         if number < 10:
             return [Act("cut", client, self.supported(client, self.change))]
@@ -146,8 +150,9 @@ class Drawer:
             for _ in range(self.random.randrange(1, 4))
         ]
         acts.append(Act("ask", client, f"get {acts[-1].request.split()[1]}"))
-        if self.random.randrange(3) == 0:
-            acts.append(Act("restart"))
+        between = self.random.randrange(6)
+        if between < 3:
+            acts.append(Act("restart" if between else "takeover"))
         return [*acts, Act("ask", client, "flush")]
 
     def key(self) -> str:
@@ -301,7 +306,10 @@ class Walk:
         return request
 
     def do(self, act: Act) -> None:
-        if act.kind in ("restart", "stop"):
+        if act.kind == "takeover":
+            self.history += act.lines()
+            self.server.takeover()
+        elif act.kind in ("restart", "stop"):
             self.history += act.lines()
             self.server.kill() if act.kind == "restart" else self.server.stop()
             self.server.start([])

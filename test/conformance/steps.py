@@ -8,7 +8,7 @@ import shlex
 import words
 
 CLIENT = re.compile(r"([A-Z]): +(.*)")
-SERVER_VERBS = ("start", "kill", "stop", "pause", "continue", "patch")
+SERVER_VERBS = ("start", "kill", "stop", "takeover", "pause", "continue", "patch")
 ERRORS = (
     "not_a_number",
     "overflow",
