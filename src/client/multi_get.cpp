@@ -90,42 +90,64 @@ class Group {
   void arrive(Client::Impl& impl, Sink& sink, Deadline& limit);
 
  private:
-  template <typename Sink>
+  // `kNotes`: a table that evicts keys, in whose touch page each hit is noted and counted.
+  template <bool kNotes, typename Sink>
+  void arrive_at(Client::Impl& impl, Sink& sink, Deadline& limit);
+  template <bool kNotes, typename Sink>
   void look_up(Client::Impl& impl, std::size_t i, Sink& sink, Deadline& limit);
+  template <bool kNotes>
+  auto note_of(std::size_t i) const noexcept {
+    if constexpr (kNotes) {
+      return session_->note_of(hashes_[i]);
+    } else {
+      return NoNote();
+    }
+  }
 
   std::span<const std::string_view> keys_;
-  const Session* session_;  // from session_to_read()
-  std::uint64_t change_;    // the reader's, from before the first step
+  Session* session_;  // from session_to_read(), or, if notes_, from session_to_note()
+  bool notes_;
+  std::uint64_t change_;  // the reader's, from before the first step
   // For each key. Zero and empty if there is no session, or if it is not a valid key.
   std::array<std::uint64_t, kGroup> hashes_;
   std::array<TableReader::PrefetchCursor, kGroup> cursors_;
 };
 
 void Group::set_out(Client::Impl& impl, std::span<const std::string_view> keys) noexcept {
-  const Session* const session = impl.session_to_read();
+  Session* session = impl.session_to_read();
+  notes_ = false;
+  if (session == nullptr) [[unlikely]] {
+    session = impl.session_to_note();
+    notes_ = session != nullptr;
+  }
   session_ = session;
-  const Session* const noting = session == nullptr ? impl.session_to_note() : nullptr;
   change_ = session != nullptr ? session->reader().load_change_first() : 0;
   keys_ = keys;
   for (std::size_t i = 0; i < keys.size(); ++i) {
     const bool way = session != nullptr && is_key(keys[i]);
     hashes_[i] = way ? session->reader().hash_of(span_of(keys[i])) : 0;
     cursors_[i] = way ? session->reader().begin_prefetch(span_of(keys[i]), hashes_[i]) : TableReader::PrefetchCursor{};
-    // Keys of a table that evicts are read by get(), which notes them: only their buckets are prefetched.
-    if (noting != nullptr && is_key(keys[i])) [[unlikely]]
-      noting->reader().begin_prefetch(span_of(keys[i]), noting->reader().hash_of(span_of(keys[i])));
   }
 }
 
 template <typename Sink>
 void Group::arrive(Client::Impl& impl, Sink& sink, Deadline& limit) {
+  if (notes_) [[unlikely]]
+    return arrive_at<true>(impl, sink, limit);
+  arrive_at<false>(impl, sink, limit);
+}
+
+template <bool kNotes, typename Sink>
+void Group::arrive_at(Client::Impl& impl, Sink& sink, Deadline& limit) {
   Keys open = 0;  // without a result
   for (std::size_t i = 0; i < keys_.size(); ++i) {
     if (cursors_[i].pairs != nullptr) [[likely]] {
       std::uint64_t word;
       std::uint64_t value;
       std::memcpy(&word, keys_[i].data(), sizeof word);
-      if (session_->reader().try_get_at(cursors_[i], change_, word, value) && impl.still_current(session_)) [[likely]] {
+      if (session_->reader().try_get_at(cursors_[i], change_, word, value, note_of<kNotes>(i)) &&
+          impl.still_current(session_)) [[likely]] {
+        if constexpr (kNotes) session_->count_read(true);
         sink.put(i, value);
         continue;
       }
@@ -149,7 +171,7 @@ void Group::arrive(Client::Impl& impl, Sink& sink, Deadline& limit) {
   // arrives.
   constexpr Keys kHalf = (Keys{1} << kGroup / 2) - 1;
   const auto look_up_each_of = [&](Keys set) {
-    for_each_of(set, [&](std::size_t i) { look_up(impl, i, sink, limit); });
+    for_each_of(set, [&](std::size_t i) { look_up<kNotes>(impl, i, sink, limit); });
   };
   look_up_each_of(open & ~later & kHalf);
   for_each_of(later, continue_prefetch);
@@ -158,17 +180,20 @@ void Group::arrive(Client::Impl& impl, Sink& sink, Deadline& limit) {
 }
 
 // Not inlined: otherwise its caller would save registers for it.
-template <typename Sink>
+template <bool kNotes, typename Sink>
 [[gnu::noinline]] void Group::look_up(Client::Impl& impl, std::size_t i, Sink& sink, Deadline& limit) {
   if (cursors_[i].entries != nullptr) {
     std::uint64_t size;
-    if (session_->reader().try_get_at(cursors_[i], change_, span_of(keys_[i]), hashes_[i], sink.target(i), size) &&
+    if (session_->reader().try_get_at(cursors_[i], change_, span_of(keys_[i]), hashes_[i], sink.target(i), size,
+                                      note_of<kNotes>(i)) &&
         impl.still_current(session_)) {
+      if constexpr (kNotes) session_->count_read(true);
       sink.finish(i, size);
       return;
     }
   }
-  sink.finish(i, impl.look_up_within(limit, session_, keys_[i], hashes_[i], sink.target(i)));
+  // Of a table that evicts keys, look_up_within() notes and counts what it finds without a session.
+  sink.finish(i, impl.look_up_within(limit, kNotes ? nullptr : session_, keys_[i], hashes_[i], sink.target(i)));
 }
 
 // `group_of(number)`: the keys of this group, which stay valid until the group after the next one is set out.

@@ -217,18 +217,21 @@ template <typename Note>
   return cursor;
 }
 
+template <typename Note>
 [[gnu::always_inline]] inline bool TableReader::try_get_at(const PrefetchCursor& cursor, std::uint64_t change,
-                                                           std::uint64_t key, std::uint64_t& value) const noexcept {
+                                                           std::uint64_t key, std::uint64_t& value,
+                                                           const Note& note) const noexcept {
   std::uint64_t seen;
-  return find_in_bucket(*cursor.pairs, key, change, seen, value, NoNote(), 0) == FastResult::kHit;
+  return find_in_bucket(*cursor.pairs, key, change, seen, value, note, 0) == FastResult::kHit;
 }
 
+template <typename Note>
 [[gnu::always_inline]] inline bool TableReader::try_get_at(const PrefetchCursor& cursor, std::uint64_t change,
                                                            std::span<const std::byte> key, std::uint64_t hash,
-                                                           const ValueTarget& target,
-                                                           std::uint64_t& size) const noexcept {
+                                                           const ValueTarget& target, std::uint64_t& size,
+                                                           const Note& note) const noexcept {
   std::uint64_t seen;
-  return find_in_chain(*cursor.entries, key, hash, target, change, seen, size, NoNote()) == FastResult::kHit;
+  return find_in_chain(*cursor.entries, key, hash, target, change, seen, size, note) == FastResult::kHit;
 }
 
 }  // namespace hostmap

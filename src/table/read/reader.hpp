@@ -104,11 +104,14 @@ class TableReader {
   // The next step, from a bucket that is in the cache: to the entry, or the next bucket.
   void continue_prefetch(PrefetchCursor& cursor, std::span<const std::byte> key, std::uint64_t hash) const noexcept;
   // Last step: the fast path from the cursor's bucket, which exists; of entries with its chain. True: a hit. False if
-  // `change`, loaded first, has changed since: the bucket's memory may have another use by now.
-  bool try_get_at(const PrefetchCursor& cursor, std::uint64_t change, std::uint64_t key,
-                  std::uint64_t& value) const noexcept;
+  // `change`, loaded first, has changed since: the bucket's memory may have another use by now. `note`: as for try_get().
+  template <typename Note = NoNote>
+  bool try_get_at(const PrefetchCursor& cursor, std::uint64_t change, std::uint64_t key, std::uint64_t& value,
+                  const Note& note = {}) const noexcept;
+  template <typename Note = NoNote>
   bool try_get_at(const PrefetchCursor& cursor, std::uint64_t change, std::span<const std::byte> key,
-                  std::uint64_t hash, const ValueTarget& target, std::uint64_t& size) const noexcept;
+                  std::uint64_t hash, const ValueTarget& target, std::uint64_t& size,
+                  const Note& note = {}) const noexcept;
 
   // The number of keys. Exact when no thread writes.
   std::uint64_t count_keys() const noexcept;
