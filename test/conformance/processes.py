@@ -269,17 +269,19 @@ class Testee:
 
     def kill(self) -> None:
         self.process.kill()
-        self.end()
+        self.end(was_killed=True)
 
-    def end(self) -> None:
-        """Closes its input, which ends it."""
+    def end(self, was_killed: bool = False) -> None:
+        """Closes its input, which ends it. Failure if it then reports one by its exit code."""
         try:
             if self.process.stdin:
                 self.process.stdin.close()
         except BrokenPipeError:
             pass
         try:
-            self.process.wait(1 if self.is_asked else WATCHDOG_SECONDS)
+            code = self.process.wait(1 if self.is_asked else WATCHDOG_SECONDS)
+            if code != 0 and not was_killed:
+                raise Failure(f"the testee {self.language.name} ended with {code}")
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
