@@ -78,6 +78,14 @@ PyObject *raise_status(State *state, int status, bool change, PyObject *key) {
     return NULL;
   }
   const char *message = hostmap_message();
+  char longer[1024];
+  if (status == HOSTMAP_OTHER_VERSION) { /* which package that is for this client, only this module knows */
+    PyOS_snprintf(longer, sizeof longer,
+                  "%s (this program is the Python package hostmap %s: upgrade it by pip if its version is the lower one, or upgrade the "
+                  "server; `python -m hostmap server` is the server of this package)",
+                  message, hostmap_version());
+    message = longer;
+  }
   return raise_message(state, status, message, strlen(message),
                        change && (status == HOSTMAP_TIMEOUT || status == HOSTMAP_CLOSED));
 }

@@ -398,6 +398,22 @@ def test_no_server() -> None:
         hostmap.connect("nobody-runs-this", wait_for_server=True, timeout=0.05)
 
 
+def test_a_server_with_another_layout_of_memory(own_server: Any) -> None:
+    with open(f"/dev/shm/{own_server.name}-table", "r+b") as file:
+        file.seek(8)  # layout_version, in docs/reference/memory-layout.md
+        before = file.read(4)
+        assert int.from_bytes(before, "little") == hostmap.layout
+        for other in (hostmap.layout - 1, hostmap.layout + 1):
+            file.seek(8)
+            file.write(other.to_bytes(4, "little"))
+            file.flush()
+            with pytest.raises(hostmap.OtherVersion, match=f"layout version {other}, .* {hostmap.layout}; .*upgrade") as caught:
+                own_server.connect()
+            assert isinstance(caught.value, ConnectionError) and hostmap.__version__ in str(caught.value)
+        file.seek(8)
+        file.write(before)
+
+
 def test_a_map_follows_a_server_that_restarts(own_server: Any) -> None:
     with own_server.connect() as m:
         m["a"] = b"1"
