@@ -1,5 +1,10 @@
 // A cache that is full evicts: what it keeps, and that it never refuses what fits.
 #include <gtest/gtest.h>
+#include <iterator>
+#include <map>
+#include <random>
+#include <string>
+#include <vector>
 
 #include "cache_simulation.hpp"
 #include "table_fixture.hpp"
@@ -170,6 +175,47 @@ INSTANTIATE_TEST_SUITE_P(LongValues, ShiftingSizes,
 INSTANTIATE_TEST_SUITE_P(VeryLongValues, ShiftingSizes,
                          ::testing::Combine(::testing::Values(10'000, 50'000), ::testing::Values(1'000'000),
                                             ::testing::Values(1u)));
+
+// The key of a put is not evicted for it, whether it is new, becomes larger, or changes its form; and whatever else is found has the
+// value that was put last.
+TEST_F(EvictionTest, KeyOfAPutStaysAndOthersHaveTheirOwnValues) {
+  for (const std::uint32_t shards : {1u, 4u}) {
+    make(std::uint64_t{4} << 20, Eviction::kClock, shards);
+    std::mt19937_64 random(shards);
+    const std::size_t largest = shards == 1 ? 40'000 : 10'000;  // slabs of several lanes are not adjacent
+    std::map<std::string, std::string> last;
+    const auto key_of = [](std::uint64_t number) {
+      return number % 2 == 0 ? text_of(number) : "key " + std::to_string(number);
+    };
+    std::uint64_t found = 0;
+    for (std::uint64_t i = 0; i < 40'000; ++i) {
+      const std::string key = key_of(random() % 20'000);
+      const std::size_t sizes[] = {8, 8, random() % 300, random() % 3'000, random() % 200 == 0 ? largest : 20};
+      std::string value = text_of(random());
+      value.resize(sizes[random() % std::size(sizes)], 'v');
+      std::uint32_t number;
+      const HashedKey hashed = cache_->table().hash(bytes_of(key), number);
+      ShardWriter& writer = cache_->table().shard(number);
+      writer.begin_request();
+      ASSERT_EQ(writer.put(hashed, bytes_of(value)), StatusCode::kOk) << i;
+      const Found own = get_with_end(cache_->reader(), key);
+      ASSERT_EQ(own.outcome, ReadOutcome::kHit)
+          << "put " << i << " of " << value.size() << " bytes has evicted its key";
+      ASSERT_EQ(own.value, value);
+      writer.upkeep({});  // may evict it: a new key is not touched
+      last[key] = value;
+      const std::string other = key_of(random() % 20'000);
+      if (random() % 2 == 0) get(other);  // touches it
+      if (const Found seen = get_with_end(cache_->reader(), other); seen.outcome == ReadOutcome::kHit) {
+        ASSERT_EQ(seen.value, last.at(other));
+        ++found;
+      }
+    }
+    EXPECT_GT(evicted(), 5'000u);
+    EXPECT_GT(found, 2'000u);
+    expect_whole();
+  }
+}
 
 // The blocks of values that are being received cannot be moved, and their slabs have many holes, so that one of them after the other is
 // emptied in vain: a value of more than half a slab, for which adjacent slabs are emptied, does not wait for the end of that.
