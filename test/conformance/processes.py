@@ -173,6 +173,7 @@ class Language:
         self.name = path.stem
         self.command: list[str] = []
         self.unsupported: list[Unsupported] = []
+        self.several_calls: list[str] = []  # patterns
         places = {
             "build": str(programs),
             "here": str(HERE),
@@ -186,13 +187,15 @@ class Language:
                 continue
             if word == "command":
                 self.command = [part.format(**places) for part in rest.split()]
+            elif word == "several_calls" and " # " in rest:
+                self.several_calls.append(rest.partition(" # ")[0].strip())
             elif word == "unsupported" and " # " in rest:
                 pattern, _, why = rest.partition(" # ")
                 self.unsupported.append(Unsupported(pattern.strip(), why.strip()))
             else:
                 raise Failure(
-                    f"{path.name}:{number}: write 'command WORDS' or "
-                    f"'unsupported PATTERN # why': {line}"
+                    f"{path.name}:{number}: write 'command WORDS', 'unsupported PATTERN # why' or "
+                    f"'several_calls PATTERN # why': {line}"
                 )
         if not self.command:
             raise Failure(f"{path.name}: it has no line 'command WORDS'")
@@ -203,6 +206,10 @@ class Language:
             if "/" in part and not pathlib.Path(part).exists():
                 return part
         return "" if shutil.which(self.command[0]) else self.command[0]
+
+    def is_one_call(self, request: str) -> bool:
+        """Whether the testee does this by one call, so that nothing comes in between."""
+        return not any(fnmatch.fnmatchcase(request, pattern) for pattern in self.several_calls)
 
     def declaration(self, request: str) -> Unsupported | None:
         """The declaration that this request is not supported."""

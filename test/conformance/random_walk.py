@@ -109,9 +109,8 @@ class Drawer:
         return acts
 
     def supports(self, client: str, request: str) -> bool:
-        return not self.languages[ord(client) - ord("A")].declaration(
-            request.replace("_known ", " ")
-        )
+        language, request = self.languages[ord(client) - ord("A")], request.replace("_known ", " ")
+        return not language.declaration(request) and language.is_one_call(request)
 
     def supported(self, client: str, draw: Callable[[], str]) -> str:
         while True:

@@ -540,8 +540,11 @@ static void do_compute(const request* r) {
     } else {
       hostmap_bytes computed = decode(result);
       status = hostmap_compute_put(map, key.data, key.size, computed.data, computed.size, ttl_at(r, 2), number);
-      if (status == HOSTMAP_OK || status == HOSTMAP_ALREADY_EXISTS)
-        status = hostmap_get_copy(map, key.data, key.size, &value, &size);
+      if (status == HOSTMAP_OK) {
+        say("ok %s computed", encode(computed.data, computed.size));
+        return;
+      }
+      if (status == HOSTMAP_ALREADY_EXISTS) status = hostmap_get_copy(map, key.data, key.size, &value, &size);
     }
   }
   say_value(status, value, size);

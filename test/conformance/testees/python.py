@@ -278,7 +278,7 @@ class Testee:
                     self.last_message = f"the computation has failed: {result[1:]}"
                     return f"{result[1:]} computed"
                 self.map.compute_put(decode(key), decode(result), number, seconds(ttl))
-                value = self.map[decode(key)]
+                value = decode(result)
             return f"ok {encode(value)} {'computed' if number else 'found'}"
         except hostmap.Error as error:
             self.last_message = str(error)
