@@ -747,9 +747,9 @@ class RestartStepsSlow : public RestartSteps {};
 // which reads the summary of the old one instead of the table: another start must find everything.
 class TakeoverStepsSlow : public RestartSteps {
  protected:
-  // A server that stops now leaves a change of segments in progress.
-  static std::unique_ptr<Regions> at_the_end_of_an_old_server(const Scenario& scenario, Random& random,
-                                                              Expected& expected, std::uint64_t& steps_more) {
+  // A server that stops now leaves a change of segments in progress, unless it has been completed by `steps_more`.
+  static std::unique_ptr<Regions> at_the_end_of_an_old_server(const Scenario& scenario, std::uint64_t steps_more,
+                                                              Expected& expected) {
     expected = expected_of(scenario);
     std::unique_ptr<Regions> old;
     prepare(old, scenario, expected);
@@ -757,16 +757,18 @@ class TakeoverStepsSlow : public RestartSteps {
     // Before a merge, its call is served; before the end of a split, it waits in the ring.
     const bool is_split = scenario.split_steps != 0;
     if (!is_split) old->work();
-    steps_more = random.below(is_split ? 6 : 300);
     for (std::uint64_t i = 0; i < steps_more; ++i) old->table().shard(0).reclaim(1);
     expected.end = expected_end(scenario, old->request_position());
     if (is_split) pretended_keys(*old, scenario) -= kManyKeys;  // prepare() has pretended these
     return old;
   }
+  static std::uint64_t steps_before_the_stop(const Scenario& scenario, Random& random) {
+    return random.below(scenario.split_steps != 0 ? 6 : 300);
+  }
   static void every_kill_of_a_takeover_is_recovered_from(const Scenario& scenario, Random& random) {
     Expected expected;
-    std::uint64_t steps_more;
-    const std::unique_ptr<Regions> old = at_the_end_of_an_old_server(scenario, random, expected, steps_more);
+    const std::uint64_t steps_more = steps_before_the_stop(scenario, random);
+    const std::unique_ptr<Regions> old = at_the_end_of_an_old_server(scenario, steps_more, expected);
     write_summary(old->journal(), old->table());
     ASSERT_FALSE(read_summary(old->journal(), old->table().header()).empty());
     std::uint64_t steps = 0;
@@ -778,18 +780,19 @@ class TakeoverStepsSlow : public RestartSteps {
   // shared memory, but not the state of this process's writer: the second part begins anew.)
   static void every_kill_of_the_old_server_is_recovered_from(const Scenario& scenario, Random& random) {
     Expected expected;
-    std::uint64_t steps_more;
     std::vector<Image> images;
-    {
-      const std::unique_ptr<Regions> old = at_the_end_of_an_old_server(scenario, random, expected, steps_more);
+    for (const std::uint64_t steps_more : {std::uint64_t{0}, steps_before_the_stop(scenario, random)}) {
+      images.clear();
+      const std::unique_ptr<Regions> old = at_the_end_of_an_old_server(scenario, steps_more, expected);
       const std::uint64_t steps = step_through([&] { old->table().shard(0).end_upkeep(); },
                                                [&](std::uint64_t) { Image::add(images, old->view()); });
       ASSERT_GT(steps, 0u);
-      EXPECT_TRUE(scenario.split_steps == 0 || images.size() > 1u) << "a split was in progress";
+      EXPECT_TRUE(scenario.split_steps == 0 || steps_more != 0 || images.size() > 1u) << "a split was in progress";
       report(scenario, "the end of its splits", steps_more, steps, images, expected);
     }
     images.clear();
-    const std::unique_ptr<Regions> old = at_the_end_of_an_old_server(scenario, random, expected, steps_more);
+    const std::uint64_t steps_more = steps_before_the_stop(scenario, random);
+    const std::unique_ptr<Regions> old = at_the_end_of_an_old_server(scenario, steps_more, expected);
     // The first summary also ends the helper thread, which a forked child does not have.
     write_summary(old->journal(), old->table());
     remove_summary(old->journal(), true);
