@@ -1,6 +1,6 @@
 // Several keys or operations at once.
 #include <algorithm>
-#include <ranges>
+#include <cstddef>
 #include <span>
 #include <string>
 #include <vector>
@@ -8,6 +8,7 @@
 #include "c_abi/common.hpp"
 
 using namespace hostmap::c_abi;
+using hostmap::Bytes;
 using hostmap::Client;
 using hostmap::KeyValue;
 using hostmap::Operation;
@@ -124,6 +125,35 @@ void give_outcome(const hostmap_operation& operation, const Outcome& found, host
   }
 }
 
+// The keys of C as a range of keys for C++, without a copy. (clang 14 cannot compile libstdc++'s views::transform.)
+class Keys {
+ public:
+  class Iterator {
+   public:
+    using value_type = Bytes;
+    using difference_type = std::ptrdiff_t;
+    Iterator() = default;
+    explicit Iterator(const hostmap_bytes* at) noexcept : at_(at) {}
+    Bytes operator*() const noexcept { return bytes_of(*at_); }
+    Iterator& operator++() noexcept {
+      ++at_;
+      return *this;
+    }
+    Iterator operator++(int) noexcept { return Iterator(at_++); }
+    friend bool operator==(const Iterator&, const Iterator&) noexcept = default;
+
+   private:
+    const hostmap_bytes* at_ = nullptr;
+  };
+  Keys(const hostmap_bytes* keys, std::size_t count) noexcept : begin_(keys), end_(keys + count) {}
+  Iterator begin() const noexcept { return Iterator(begin_); }
+  Iterator end() const noexcept { return Iterator(end_); }
+
+ private:
+  const hostmap_bytes* begin_;
+  const hostmap_bytes* end_;
+};
+
 }  // namespace
 
 int hostmap_multi_get(hostmap_map* map, const hostmap_bytes* keys, size_t count, hostmap_value* values, void* buffer,
@@ -133,21 +163,19 @@ int hostmap_multi_get(hostmap_map* map, const hostmap_bytes* keys, size_t count,
   if (!is_valid(map, keys, count) || !is_given(buffer, buffer_size)) return refuse_arguments(map);
   return guarded([&] {
     const std::span<std::byte> room(static_cast<std::byte*>(buffer), buffer_size);
-    const auto as_bytes = [](const hostmap_bytes& key) { return bytes_of(key); };
     std::size_t needed = 0;
     std::size_t first = count;  // of the errors of their own
     Status why;
-    map->client.multi_get_into(std::span(keys, count) | std::views::transform(as_bytes), room,
-                               [&](std::size_t i, const hostmap::Result<std::span<std::byte>>& value) {
-                                 const std::size_t bytes = value ? value->size() : value.status().size();
-                                 const std::size_t offset =
-                                     value ? static_cast<std::size_t>(value->data() - room.data()) : 0;
-                                 values[i] = {static_cast<std::int32_t>(value.status().code()), 0, offset, bytes};
-                                 needed += bytes;
-                                 if (value || value.status() == StatusCode::kNotFound || i > first) return;
-                                 first = i;
-                                 why = value.status();
-                               });
+    map->client.multi_get_into(
+        Keys(keys, count), room, [&](std::size_t i, const hostmap::Result<std::span<std::byte>>& value) {
+          const std::size_t bytes = value ? value->size() : value.status().size();
+          const std::size_t offset = value ? static_cast<std::size_t>(value->data() - room.data()) : 0;
+          values[i] = {static_cast<std::int32_t>(value.status().code()), 0, offset, bytes};
+          needed += bytes;
+          if (value || value.status() == StatusCode::kNotFound || i > first) return;
+          first = i;
+          why = value.status();
+        });
     *used = needed;
     return report(why);
   });

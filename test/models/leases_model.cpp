@@ -71,8 +71,7 @@ constexpr std::size_t kOther = 2;  // the thread of the second client
 
 class Explorer {
  public:
-  Explorer(const Rules& rules, Effort effort)
-      : rules_(rules), most_rounds_(2), most_kills_(Depth{1, 2}.at(effort)) {}
+  Explorer(const Rules& rules, Effort effort) : rules_(rules), most_rounds_(2), most_kills_(Depth{1, 2}.at(effort)) {}
 
   Verdict explore() {
     search_.run(Moment{}, [this](const Moment& now) {
