@@ -10,9 +10,20 @@
 
 #include "c_abi/common.hpp"
 
+#if defined(HOSTMAP_OWN_CXX_LIBRARY)
+namespace __gnu_cxx {
+void __freeres();  // NOLINT(bugprone-reserved-identifier): of libstdc++
+}
+#endif
+
 namespace hostmap::c_abi {
 
 namespace {
+
+#if defined(HOSTMAP_OWN_CXX_LIBRARY)
+// The C++ library within this one keeps memory for exceptions. A program that loads and unloads the library must not lose it.
+[[gnu::destructor]] void free_memory_of_exceptions() { __gnu_cxx::__freeres(); }
+#endif
 
 // What the last call of this thread that failed has to say: a sentence that is never freed, or a text of its own. initial-exec:
 // memory that is reserved with the thread, since the dynamic kind ends the process if there is none.

@@ -186,7 +186,11 @@ Ran run_server(const std::vector<std::string>& arguments, const std::string& nam
 void expect_refusal(const Ran& ran, int code, const std::vector<std::string>& words) {
   EXPECT_EQ(ran.exit, exited(code)) << ran.errors;
   EXPECT_EQ(ran.output, "");
-  EXPECT_EQ(lines_of(ran.errors).size(), 1u) << ran.errors;
+  // The leak sanitizer prints a line of its own if a thread ends just then.
+  std::vector<std::string> lines = lines_of(ran.errors);
+  std::erase_if(lines,
+                [](const std::string& line) { return line.ends_with("was not suspended. False leaks are possible."); });
+  EXPECT_EQ(lines.size(), 1u) << ran.errors;
   for (const std::string& word : words) {
     EXPECT_TRUE(ran.errors.find(word) != std::string::npos) << "'" << word << "' is not in: " << ran.errors;
   }
