@@ -15,6 +15,9 @@ from typing import Any
 import hostmap
 import pytest
 
+# A shell lets what it starts in the background ignore Ctrl-C, and the programs of the tests would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 PROGRAMS = Path(hostmap.__file__).parent / "bin"
 _numbers = itertools.count()
 
