@@ -98,8 +98,8 @@ typedef struct hostmap_options {
   /* Null, or called by a thread that is about to sleep (begins = 1), and again when it has slept (begins = 0). In between it
      uses nothing that belongs to the caller but what was passed to the call, so that a host language can release its lock, and
      see afterwards whether a signal has arrived. A result other than 0 after the sleep ends the call as if its time had passed
-     (HOSTMAP_TIMEOUT); the result of begins = 1 is ignored. A sleep lasts 0.1 s at most if the thread waits for another thread
-     of the same map, and is otherwise ended early by any signal. It must call no function of this library. */
+     (HOSTMAP_TIMEOUT); the result of begins = 1 is ignored. A sleep lasts 0.5 s at most (0.1 s if the thread waits for another
+     thread of the same map), and any signal ends it earlier. It must call no function of this library. */
   int (*sleeping)(void* context, int begins);
   void* context; /* of `sleeping` */
 } hostmap_options;
