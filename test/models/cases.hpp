@@ -36,6 +36,14 @@ struct Verdict {
   std::function<std::vector<std::string>()> way;
 };
 
+// What a search has found; `lines` makes the lines of the states that led to a failure.
+template <typename Search, typename Lines>
+Verdict verdict_of(const Search& search, Lines lines) {
+  Verdict verdict{search.states(), search.exhausted(), search.failure(), {}};
+  if (search.failed()) verdict.way = [lines, ways = search.way()] { return lines(ways); };
+  return verdict;
+}
+
 struct Case {
   bool must_hold;
   std::string name;

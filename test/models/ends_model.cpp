@@ -96,9 +96,7 @@ class Explorer {
       write(now);
       read(now);
     });
-    Verdict verdict{search_.states(), search_.exhausted(), search_.failure(), {}};
-    if (search_.failed()) verdict.way = [this, ways = search_.way()] { return lines(ways); };
-    return verdict;
+    return verdict_of(search_, [this](const std::vector<Moment>& way) { return lines(way); });
   }
 
  private:

@@ -83,9 +83,7 @@ class Explorer {
         act(now, i);
       }
     });
-    Verdict verdict{search_.states(), search_.exhausted(), search_.failure(), {}};
-    if (search_.failed()) verdict.way = [ways = search_.way()] { return lines(ways); };
-    return verdict;
+    return verdict_of(search_, lines);
   }
 
  private:
