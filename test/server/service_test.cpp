@@ -147,5 +147,31 @@ TEST(Service, ClientsThatGiveUpHoldNoPlace) {
   EXPECT_EQ(host.remains(), "");
 }
 
+// The only place is being freed when the next client asks for it: the client waits for it, and is not refused.
+TEST(Service, ARequestAfterTheLastClientLeftGetsItsPlace) {
+  ServiceByHand host(1);
+  const MasterView master = host.master();
+  const auto ask = [&](std::uint64_t id) { master.mailbox(id).word.store(mailbox_word(id, kMailboxAsked)); };
+  ask(1);
+  host.service.round(host.now);
+  ASSERT_EQ(master.mailbox(1).word.load(), mailbox_word(1, kMailboxReady));
+  ask(2);
+  host.service.round(host.now);
+  EXPECT_EQ(master.mailbox(2).word.load(), mailbox_word(2, kMailboxFull)) << "its place is not free, and nobody leaves";
+
+  MasterView clients = master;
+  withdraw(clients, 1);
+  ask(3);
+  host.service.round(host.now);
+  EXPECT_EQ(master.mailbox(3).word.load(), mailbox_word(3, kMailboxAsked)) << "the worker has not released the place";
+  host.round();
+  host.round();
+  EXPECT_EQ(master.mailbox(3).word.load(), mailbox_word(3, kMailboxReady));
+  withdraw(clients, 3);
+  host.round();
+  host.round();
+  EXPECT_EQ(host.service.connections(), 0u);
+}
+
 }  // namespace
 }  // namespace hostmap::test

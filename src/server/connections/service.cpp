@@ -130,7 +130,10 @@ void Service::run() {
 void Service::round(std::int64_t now) {
   deferred_ = false;
   visible_tests_left_ = kMostVisibleTests;
-  for (const Rendezvous::Event& event : rendezvous_.collect(now)) handle(event, now);
+  const std::span<const Rendezvous::Event> events = rendezvous_.collect(now);
+  for (const Rendezvous::Event& event : events) {
+    if (event.kind != Rendezvous::Event::kRequested) handle(event, now);
+  }
   const Reaper::Noticed& noticed = reaper_.fetch();
   for (const std::uint64_t id : noticed.dead) {
     Connection* const connection = find(id);
@@ -143,6 +146,10 @@ void Service::round(std::int64_t now) {
   check_table_size(now);
   examine_later_ = now < examine_at_ns_;
   if (!examine_later_) examine_all(now);
+  // After the examination: a connection that was closed before the request was made does not count any more.
+  for (const Rendezvous::Event& event : events) {
+    if (event.kind == Rendezvous::Event::kRequested) accept(event.id, now);
+  }
   count_connections();
 }
 
@@ -157,14 +164,13 @@ void Service::examine_all(std::int64_t now) {
 
 // A short timer is needed only while a client may die, or the master may be truncated, without an event.
 std::int64_t Service::next_wait() {
-  if (deferred_ && waiting_ < kMostWaiting) return 0;
+  if (deferred_ && waiting_ < kMostWaiting && !free_indices_.empty()) return 0;
   if (examine_later_) return std::max(std::int64_t{0}, examine_at_ns_ - monotonic_ns());
   if (!reaper_.watches_files() || has_private_pages() || visible_tests_left_ == 0) return patience_ns(kTimerNs);
   return unwatched_ != 0 || rendezvous_.waiting() ? kTimerNs : patience_ns(kRarelyNs);
 }
 
 void Service::handle(const Rendezvous::Event& event, std::int64_t now) {
-  if (event.kind == Rendezvous::Event::kRequested) return accept(event.id, now);
   Connection* connection = find(event.id);
   if (connection == nullptr || connection->life != Life::kWaiting) return;
   if (event.kind == Rendezvous::Event::kAttached) {
@@ -193,6 +199,7 @@ Service::Connection* Service::find(std::uint64_t id) noexcept {
 // Adds a connection to the counts, or, with -1, removes it from them.
 void Service::count(const Connection& connection, std::size_t by) noexcept {
   if (connection.life == Life::kWaiting) waiting_ += by;
+  if (connection.life == Life::kDropping) dropping_ += by;
   if (connection.life != Life::kDropping && !connection.visible) unwatched_ += by;
 }
 
@@ -204,7 +211,10 @@ void Service::set_state(Connection& connection, Life life, bool visible) noexcep
 }
 
 void Service::accept(std::uint64_t id, std::int64_t now) {
-  if (waiting_ >= kMostWaiting) {
+  // One that is being dropped, or was closed and not examined yet, is free soon; the workers and the examination wake this
+  // thread.
+  const bool frees_soon = dropping_ != 0 || examine_later_;
+  if (waiting_ >= kMostWaiting || (free_indices_.empty() && frees_soon)) {
     deferred_ = true;
     return rendezvous_.defer(id);
   }
@@ -420,6 +430,7 @@ bool Service::free_if_released(Connection& connection) {
   around_.journal.connection(end.identity().index)
       .serial.store(0, std::memory_order_release);  // [serial.record] release; pairs with [serial.give]
   free_indices_.push_back(end.identity().index);
+  count(connection, -std::size_t{1});
   return true;
 }
 

@@ -117,13 +117,14 @@ class Service {
   Reaper reaper_;
   std::unordered_map<std::uint64_t, Connection> connections_;  // by id
   std::size_t waiting_ = 0;                                    // connections that no client has locked yet
+  std::size_t dropping_ = 0;
   std::size_t unwatched_ = 0;       // connections that may die without an event: neither visible nor being dropped
   std::int64_t examine_at_ns_ = 0;  // not before this time
   bool examine_later_ = false;      // a round has left it to a later one
   std::uint64_t examined_ = 0;
   std::vector<std::uint32_t> free_indices_;  // in the journal
   std::uint32_t visible_tests_left_ = 0;     // in this round
-  bool deferred_ = false;                    // a client's request waits until fewer connections are waiting
+  bool deferred_ = false;  // a client's request waits until fewer connections are waiting, or until one is free
   bool removed_ = false;
   std::int64_t remap_at_ns_ = 0;  // not before this time
   std::int64_t check_table_at_ns_ = 0;

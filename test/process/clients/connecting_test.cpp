@@ -183,6 +183,12 @@ void connect_at_once(int count) {
 TEST(Connecting, TwoHundredClientsAtOnceAreAllServed) { connect_at_once(200); }
 TEST(ConnectingSlow, AThousandClientsAtOnceAreAllServed) { connect_at_once(1000); }
 
+// One command after the other, with a place for one only: none is refused because the one before it has just ended.
+TEST(Connecting, OneConnectionIsEnoughForManyClientsInTurn) {
+  Server server({"10", "--max-connections", "1"});
+  for (int i = 0; i < 100; ++i) ASSERT_EQ(Client::connect(server.options()).status().code(), StatusCode::kOk) << i;
+}
+
 TEST(Connecting, WithoutAConnectionLeftAClientIsRefusedClearly) {
   Server server({"10", "--max-connections", "3"});
   std::vector<Peer> peers;
