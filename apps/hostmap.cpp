@@ -138,7 +138,7 @@ void describe_options(CLI::App& app, Arguments& arguments) {
                  "trust servers of this user; without it, only those of root and of your own user")
       ->type_name("USER");
   app.add_flag("--read-only", arguments.options.read_only,
-               "read the table only and open no connection (get, exists, scan)");
+               "read the table only and open no connection (get, exists, ttl, scan, dump, save)");
   app.add_flag("--wait", arguments.options.wait_for_server, "if no server runs, wait for one until the timeout");
   arguments.timeout_option =
       app.add_option("--timeout", arguments.timeout, "longest time to wait (default: 5; of wait: without end)")
@@ -342,6 +342,16 @@ int complain(const CLI::App& app, const CLI::ParseError& error) {
   return fail(fmt::format("{}; see {}", what, help), kExitUsage);
 }
 
+// What --read-only excludes of a command that is no call of a Client; a read-only Client refuses its calls by itself.
+std::string excluded_by_read_only(const std::string& command, const Arguments& arguments) {
+  if (!arguments.options.read_only) return {};
+  if (command == "ping") return "ping sends a request";
+  if (command == "load") return "load changes the map";
+  if (command == "limit" && !arguments.size.empty()) return "limit SIZE changes the map";
+  if (command == "stop") return "stop ends the server";
+  return {};
+}
+
 int run(const std::string& command, Arguments& arguments) {
   Options& options = arguments.options;
   options.name = unmarked(options.name);
@@ -375,16 +385,8 @@ int run(const std::string& command, Arguments& arguments) {
   }
   const Result<InstanceName> instance = InstanceName::parse(options.name, options.dir, options.group, options.user);
   if (!instance) return fail(instance.status().message(), kExitUsage);
-  if (options.read_only && command == "ping") {
-    return fail("ping sends a request, which --read-only does not allow; leave --read-only out, or use hostmap ls",
-                kExitUsage);
-  }
-
-  if (options.read_only && command == "limit" && !arguments.size.empty()) {
-    return fail("limit SIZE changes the map, which --read-only does not allow; leave one of them out", kExitUsage);
-  }
-  if (options.read_only && command == "load") {
-    return fail("load changes the map, which --read-only does not allow; leave --read-only out", kExitUsage);
+  if (const std::string excluded = excluded_by_read_only(command, arguments); !excluded.empty()) {
+    return fail(fmt::format("{}, which --read-only does not allow; leave --read-only out", excluded), kExitUsage);
   }
   std::chrono::milliseconds ttl{};
   if (const Status status = parse_ttl(unmarked(arguments.ttl), ttl); !status.ok()) {

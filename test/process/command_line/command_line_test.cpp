@@ -803,6 +803,29 @@ TEST(CommandLine, StopWaitsUntilTheServerHasEnded) {
   expect_silence(hostmap(next, {"ping"}));
 }
 
+TEST(CommandLine, ReadOnlyCommandsNeitherChangeTheMapNorEndItsServer) {
+  const Server server({"10"});
+  const auto reader = [&](std::vector<std::string> words) {
+    words.insert(words.begin(), "--read-only");
+    return hostmap(server, words);
+  };
+  ASSERT_EQ(server.connect().put("number", "1"), StatusCode::kOk);
+  const std::vector<std::vector<std::string>> excluded = {{"stop"}, {"stop", "--keep"}, {"stop", "--drop"},
+                                                          {"ping"}, {"limit", "4M"},    {"load", "/dev/null"}};
+  for (const auto& words : excluded) {
+    expect_refusal(reader(words), 2, {words.front(), "which --read-only does not allow"});
+  }
+  const std::vector<std::vector<std::string>> changes = {{"put", "number", "2"},      {"append", "number", "2"},
+                                                         {"exchange", "number", "2"}, {"take", "number"},
+                                                         {"erase", "number"},         {"erase", "--prefix", "n"},
+                                                         {"incr", "number"},          {"expire", "number", "1ms"},
+                                                         {"persist", "number"},       {"clear"}};
+  for (const auto& words : changes) expect_refusal(reader(words), 4, {"read_only"});
+  for (const char* command : {"get", "take"}) {
+    EXPECT_EQ(hostmap(server, {command, "number"}).output, "1") << command;
+  }
+}
+
 TEST(CommandLine, StopGivesUpAfterItsTimeout) {
   Server server;
   server.pause();
