@@ -14,11 +14,11 @@ from typing import Any
 
 import hostmap
 import pytest
+from hostmap._serve import _Process, program
 
 # A shell lets what it starts in the background ignore Ctrl-C, and the programs of the tests would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-PROGRAMS = Path(hostmap.__file__).parent / "bin"
 _numbers = itertools.count()
 
 
@@ -31,33 +31,28 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        """Starts it and returns when clients can connect."""
-        command = [str(PROGRAMS / "hostmap-server"), "--name", self.name, "--memory", "64M", *self.options]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        assert self.process.stdout is not None
-        assert self.process.stdout.readline().startswith("ready ")
+        """Starts it and returns when clients can connect. It ends with the process of the tests, whatever ends that."""
+        self._process = _Process(["--name", self.name, "--memory", "64M", *self.options])
+        self._process.wait_until_ready()
 
     def stop(self) -> None:
         """Ends it; its files are removed."""
-        self.process.send_signal(signal.SIGCONT)
-        self.process.terminate()
-        self.process.wait(60)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
+        self.resume()
+        self._process.stop()
 
     def pause(self) -> None:
         """It answers nobody until resume()."""
-        self.process.send_signal(signal.SIGSTOP)
-        for thread in Path(f"/proc/{self.process.pid}/task").iterdir():
+        os.kill(self._process.pid, signal.SIGSTOP)
+        for thread in Path(f"/proc/{self._process.pid}/task").iterdir():
             while " T " not in (thread / "stat").read_text(encoding="ascii"):
                 time.sleep(0.001)
 
     def resume(self) -> None:
-        self.process.send_signal(signal.SIGCONT)
+        os.kill(self._process.pid, signal.SIGCONT)
 
     def statistic(self, name: str) -> int:
         """A number of `hostmap stat`."""
-        command = [str(PROGRAMS / "hostmap"), "--name", self.name, "stat", "--json"]
+        command = [program("hostmap"), "--name", self.name, "stat", "--json"]
         return int(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)[name])
 
     def connect(self, **options: Any) -> Any:

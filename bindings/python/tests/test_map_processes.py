@@ -282,6 +282,48 @@ def test_a_child_that_just_ends_is_counted_as_died(own_server: Any) -> None:
     assert own_server.statistic("reaped") == 1
 
 
+@pytest.mark.parametrize("call", ["put", "flush", "wait", "watch", "lease", "compute", "wait_for_server"])
+def test_a_program_ends_while_its_threads_are_in_calls(own_server: Any, call: str) -> None:
+    """Python begins to end while the threads sleep, and is not done before each has wanted the GIL back."""
+    code = f"""
+        import hostmap, sys, threading, time
+        name = sys.argv[1]
+        m = hostmap.connect(name, timeout=None)
+        holder = hostmap.connect(name)
+        if {call!r} == "lease":
+            holder.lease("held", 100)
+        if {call!r} == "compute":
+            holder.compute_begin("held", 100)
+
+        def run():
+            begun.release()
+            {BLOCKING[call]}
+
+        print("ready", flush=True)
+        sys.stdin.readline()
+        begun = threading.Semaphore(0)
+        for _ in range(3):
+            threading.Thread(target=run, daemon=True).start()
+            begun.acquire()
+        time.sleep(0.2)
+
+        class EndsSlowly:
+            def __del__(self, sleep=time.sleep):
+                sleep(1.5)  # longer than a sleep of the library
+
+        sys.kept_until_the_end = EndsSlowly()
+    """
+    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(code), own_server.name], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        if call in ("put", "flush"):
+            own_server.pause()
+        _, errors = process.communicate("go\n", timeout=60)
+        own_server.resume()
+    assert (process.returncode, errors) == (0, "")
+
+
 def test_children_of_a_thread_that_waits(m: Any) -> None:
     """A child forked while another thread is in a call can use and close the Map."""
     thread = threading.Thread(target=lambda: m.wait("a"))
