@@ -198,16 +198,18 @@ class _Results:
         except AlreadyExists:  # somebody else has stored one meanwhile: all callers return the same
             return map.get(key, value)
         except BaseException:  # such as a value that the codec cannot store
-            with contextlib.suppress(Error):  # the task may have ended
-                self.fail(key, number)
+            self.fail(key, number)
             raise
         # Through the codec: a result must not change its type from the first call to the second.
         codec = map.codec
         return bytes(value) if codec is None else codec.loads(bytes(codec.dumps(value)))
 
     def fail(self, key: str, number: int) -> None:
+        """Leaves the task to another caller. The caller gets the exception of the computation: what
+        happens here does not matter, since the lease ends by itself."""
         if number != _ALONE:
-            self.map().compute_fail(key, number, _FAILED)
+            with contextlib.suppress(Error):
+                self.map().compute_fail(key, number, _FAILED)
 
 
 def _wrap(
@@ -402,7 +404,7 @@ def cache(
                 f"{function.__qualname__} is a generator, whose result cannot be stored: "
                 "let it return a list, and decorate that"
             )
-        if not hasattr(function, "__qualname__"):
+        if not callable(function) or not hasattr(function, "__qualname__"):
             raise TypeError(f"@hostmap.cache decorates functions, not {type(function).__name__}")
         results = _Results(map, _name_of(function) if prefix is None else prefix, ttl, lease)
         make_key = _key_maker(function, results.prefix, key)

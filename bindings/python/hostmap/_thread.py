@@ -19,6 +19,10 @@ async def in_own_thread(call: Callable[[], T]) -> T:
     def resolve(value: T | None, error: BaseException | None) -> None:
         if outcome.cancelled():
             return
+        if isinstance(error, StopIteration):  # which no future takes
+            raised = RuntimeError("the call raised StopIteration")
+            raised.__cause__ = error
+            error = raised
         if error is None:
             outcome.set_result(value)  # type: ignore[arg-type]
         else:

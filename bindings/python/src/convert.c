@@ -1,3 +1,4 @@
+#include <math.h>
 #include <string.h>
 
 #include "module.h"
@@ -118,6 +119,15 @@ PyObject *value_of_bytes(MapObject *self, PyObject *bytes) {
   return value;
 }
 
+PyObject *value_yielded(MapObject *self, PyObject *bytes) {
+  PyObject *value = value_of_bytes(self, bytes);
+  if (value == NULL && PyErr_ExceptionMatches(PyExc_StopIteration)) {
+    PyErr_Clear();
+    PyErr_SetString(PyExc_RuntimeError, "loads() of the codec raised StopIteration");
+  }
+  return value;
+}
+
 PyObject *value_to(MapObject *self, const char *data, size_t size) {
   return value_of_bytes(self, PyBytes_FromStringAndSize(data, (Py_ssize_t)size));
 }
@@ -130,13 +140,21 @@ PyObject *value_taken(MapObject *self, void *data, size_t size) {
 
 /* ---- times ---- */
 
+/* An int that no double can hold counts as infinity of its sign. */
 static bool seconds_from(PyObject *object, const char *what, double *seconds) {
   if (!PyFloat_Check(object) && !PyLong_Check(object)) {
     PyErr_Format(PyExc_TypeError, "%s must be seconds (int or float) or None, not %R", what, (PyObject *)Py_TYPE(object));
     return false;
   }
   *seconds = PyFloat_AsDouble(object);
-  return PyErr_Occurred() == NULL;
+  if (PyErr_Occurred() == NULL) return true;
+  if (!PyErr_ExceptionMatches(PyExc_OverflowError)) return false;
+  PyErr_Clear();
+  PyObject *zero = PyLong_FromLong(0);
+  int negative = zero == NULL ? -1 : PyObject_RichCompareBool(object, zero, Py_LT);
+  Py_XDECREF(zero);
+  *seconds = negative == 1 ? -HUGE_VAL : HUGE_VAL;
+  return negative >= 0;
 }
 
 bool ttl_from(State *state, PyObject *object, const char *what, int64_t none, int64_t *ttl_ms) {
@@ -149,7 +167,7 @@ bool ttl_from(State *state, PyObject *object, const char *what, int64_t none, in
     return false;
   }
   if (seconds >= 9e12) { /* 285,000 years; also infinity */
-    raise_invalid(state, "%s of %R seconds is too long (None: without end)", what, object);
+    raise_invalid(state, "%s of so many seconds is too long, 9e12 or more (None: without end)", what);
     return false;
   }
   double milliseconds = seconds * 1000 - 1e-6; /* 1.1 * 1000 is a little more than 1100 */

@@ -36,6 +36,10 @@ static bool plain_keys(MapObject *self, Keys *keys, Py_ssize_t count) {
 
 static bool keys_from(MapObject *self, PyObject *iterable, Keys *keys) {
   memset(keys, 0, sizeof *keys);
+  if (PyUnicode_Check(iterable) || PyBytes_Check(iterable)) { /* each character of a key would be one */
+    PyErr_Format(PyExc_TypeError, "the keys must be several, as in a list, not one %R", (PyObject *)Py_TYPE(iterable));
+    return false;
+  }
   if (PyList_Check(iterable)) { /* strings that lie far from each other are fetched from memory together, too */
     for (Py_ssize_t i = 0; i < PyList_Size(iterable); ++i) {
       const char *object = (const char *)PyList_GetItem(iterable, i);

@@ -130,6 +130,8 @@ PyObject *value_to(MapObject *self, const char *data, size_t size);
 PyObject *value_of_bytes(MapObject *self, PyObject *bytes); /* steals `bytes` */
 /* The same for what the library allocated, which this frees. */
 PyObject *value_taken(MapObject *self, void *data, size_t size);
+/* The same for an iterator: a StopIteration of the codec, which would end it, becomes a RuntimeError, as in a generator. */
+PyObject *value_yielded(MapObject *self, PyObject *bytes);
 
 /* Seconds to milliseconds, rounded up. None, or null: `none`. */
 bool ttl_from(State *state, PyObject *object, const char *what, int64_t none, int64_t *ttl_ms);

@@ -89,7 +89,7 @@ static PyObject *scan_next(ScanObject *iterator) {
   if (status == HOSTMAP_NOT_FOUND) return NULL;
   if (status != HOSTMAP_OK) return raise_status(self->state, status, false, NULL);
   if (iterator->kind == kScanKeys) return key_object;
-  PyObject *value_object = value_of_bytes(self, value_bytes);
+  PyObject *value_object = value_yielded(self, value_bytes);
   if (iterator->kind == kScanValues) return value_object;
   PyObject *pair = key_object == NULL || value_object == NULL ? NULL : PyTuple_Pack(2, key_object, value_object);
   Py_XDECREF(key_object);

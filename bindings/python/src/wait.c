@@ -90,7 +90,7 @@ static PyObject *watch_next(WatchObject *watch) {
   watch->known_size = status == HOSTMAP_OK ? size : 0;
   watch->begun = true;
   if (status == HOSTMAP_NOT_FOUND) Py_RETURN_NONE;
-  return value_to(self, value, size);
+  return value_yielded(self, PyBytes_FromStringAndSize(value, (Py_ssize_t)size));
 }
 
 static int watch_traverse(WatchObject *watch, visitproc visit, void *arg) {
@@ -239,10 +239,11 @@ METHOD(map_compute_fail) {
   PyObject *values[3];
   uint64_t number;
   if (!arguments_from("compute_fail", arguments, count, keywords, names, 2, 3, values) || !number_of(values[1], &number)) return NULL;
-  long code = values[2] == NULL ? HOSTMAP_INTERNAL : PyLong_AsLong(values[2]);
+  int overflow; /* gives -1 */
+  long code = values[2] == NULL ? HOSTMAP_INTERNAL : PyLong_AsLongAndOverflow(values[2], &overflow);
   if (PyErr_Occurred() != NULL) return NULL;
   if (code <= HOSTMAP_OK || code >= kStatuses) {
-    return raise_invalid(self->state, "code must be one of the numbers of hostmap.h, from 1 to %d, not %R", kStatuses - 1, values[2]);
+    return raise_invalid(self->state, "code must be one of the numbers of hostmap.h, from 1 to %d", kStatuses - 1);
   }
   Key key;
   if (!key_from(self, values[0], &key)) return NULL;

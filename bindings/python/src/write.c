@@ -175,6 +175,7 @@ PyObject *map_clear(MapObject *self, PyObject *none) {
 static bool whole_from(PyObject *object, const char *what, int64_t *number, State *state) {
   PyObject *whole = PyNumber_Index(object);
   if (whole == NULL) {
+    if (!PyErr_ExceptionMatches(PyExc_TypeError)) return false;
     PyErr_Clear();
     PyErr_Format(PyExc_TypeError, "%s must be int or float, not %R", what, (PyObject *)Py_TYPE(object));
     return false;
@@ -183,16 +184,19 @@ static bool whole_from(PyObject *object, const char *what, int64_t *number, Stat
   Py_DECREF(whole);
   if (PyErr_Occurred() == NULL) return true;
   PyErr_Clear();
-  PyErr_Format(state->errors[HOSTMAP_OVERFLOW], "%s must fit into 64 bits, from -2**63 to 2**63 - 1; %R does not", what, object);
+  PyErr_Format(state->errors[HOSTMAP_OVERFLOW], "%s must fit into 64 bits, from -2**63 to 2**63 - 1", what);
   return false;
 }
 
-static bool number_from(PyObject *object, const char *what, double *number) {
+static bool number_from(PyObject *object, const char *what, double *number, State *state) {
   *number = PyFloat_AsDouble(object);
   if (PyErr_Occurred() == NULL) return true;
   if (PyErr_ExceptionMatches(PyExc_TypeError)) {
     PyErr_Clear();
     PyErr_Format(PyExc_TypeError, "%s must be int or float, not %R", what, (PyObject *)Py_TYPE(object));
+  } else if (PyErr_ExceptionMatches(PyExc_OverflowError)) {
+    PyErr_Clear();
+    PyErr_Format(state->errors[HOSTMAP_OVERFLOW], "%s is beyond the range of a float", what);
   }
   return false;
 }
@@ -209,7 +213,8 @@ METHOD(map_incr) {
   bool floats = (by != NULL && PyFloat_Check(by)) || (initial != NULL && PyFloat_Check(initial));
   int64_t whole_by = 1, whole_initial = 0, whole = 0;
   double float_by = 1, float_initial = 0, number = 0;
-  if (floats ? (by != NULL && !number_from(by, "by", &float_by)) || (initial != NULL && !number_from(initial, "initial", &float_initial))
+  if (floats ? (by != NULL && !number_from(by, "by", &float_by, self->state)) ||
+                   (initial != NULL && !number_from(initial, "initial", &float_initial, self->state))
              : (by != NULL && !whole_from(by, "by", &whole_by, self->state)) ||
                    (initial != NULL && !whole_from(initial, "initial", &whole_initial, self->state))) {
     return NULL;

@@ -322,6 +322,21 @@ def test_processes_that_miss_at_once_compute_once(server: Any, m: Any, method: s
     assert m["computed"] == b"1"
 
 
+def test_an_exception_passes_through_where_the_server_is_gone(own_server: Any) -> None:
+    with own_server.connect(codec=hostmap.codecs.JSON, timeout=1) as results:
+
+        @hostmap.cache(results)
+        def compute() -> int:
+            own_server.stop()
+            raise ValueError("the reason")
+
+        try:
+            with pytest.raises(ValueError, match="the reason"):
+                compute()
+        finally:
+            own_server.start()
+
+
 def test_those_who_wait_for_a_computation_that_fails_compute_themselves(results: Any) -> None:
     calls: list[int] = []
     begun = threading.Event()
@@ -476,6 +491,8 @@ def test_a_wrong_use_is_refused_at_once(server: Any, m: Any) -> None:
 
     with pytest.raises(TypeError, match="decorates functions, not int"):
         hostmap.cache(m)(3)
+    with pytest.raises(TypeError, match="decorates functions, not classmethod"):
+        hostmap.cache(m)(classmethod(len))
 
 
 def test_a_closed_map_is_an_error(server: Any) -> None:

@@ -147,6 +147,25 @@ def test_codec(server: Any) -> None:
             objects["a"]
 
 
+class Ends:
+    """A codec whose mistake is to let a StopIteration out."""
+
+    def dumps(self, value: bytes) -> bytes:
+        return value
+
+    def loads(self, data: bytes) -> bytes:
+        return next(iter(()))
+
+
+@pytest.mark.parametrize("read", ["scan", "items", "values", "watch"])
+def test_a_stop_iteration_of_a_codec_does_not_end_an_iterator(server: Any, read: str) -> None:
+    with server.connect(codec=Ends()) as m:
+        m["key"] = b"value"
+        iterator = iter(m.watch("key") if read == "watch" else getattr(m, read)())
+        with pytest.raises(RuntimeError, match="codec raised StopIteration"):
+            list(iterator)
+
+
 def test_codec_that_returns_no_bytes(server: Any) -> None:
     class Wrong:
         dumps = staticmethod(str)

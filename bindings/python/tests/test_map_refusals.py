@@ -18,6 +18,11 @@ def assign(key: Any, value: Any) -> Call:
     return call
 
 
+class Raises:
+    def __index__(self) -> int:
+        raise LookupError("raised on purpose")
+
+
 REFUSALS: list[tuple[Call, type[Exception], str]] = [
     (lambda m: m[b"a"], TypeError, "must be str, not <class 'bytes'>"),
     (lambda m: m[1], TypeError, "must be str, not <class 'int'>"),
@@ -35,6 +40,8 @@ REFUSALS: list[tuple[Call, type[Exception], str]] = [
     (lambda m: m.put("a", b"", ttl=-1.5), hostmap.Invalid, "ttl must be above 0 seconds, not -1.5"),
     (lambda m: m.put("a", b"", ttl=float("nan")), hostmap.Invalid, "not nan"),
     (lambda m: m.put("a", b"", ttl=float("inf")), hostmap.Invalid, "too long"),
+    (lambda m: m.put("a", b"", ttl=10**5000), hostmap.Invalid, "too long"),
+    (lambda m: m.put("a", b"", ttl=-(10**400)), hostmap.Invalid, "ttl must be above 0 seconds"),
     (lambda m: m.put("a", b"", ttl="5"), TypeError, "ttl must be seconds"),
     (lambda m: m.put("a", b"", ttl=5, keep_ttl=True), hostmap.Invalid, "either ttl or keep_ttl"),
     (lambda m: m.put("a"), TypeError, "needs the argument 'value'"),
@@ -45,6 +52,9 @@ REFUSALS: list[tuple[Call, type[Exception], str]] = [
     (lambda m: m.incr("a", "1"), TypeError, "by must be int or float, not <class 'str'>"),
     (lambda m: m.incr("a", 1, "1"), TypeError, "initial must be int or float"),
     (lambda m: m.incr("a", -(2**63) - 1), hostmap.Overflow, "64 bits"),
+    (lambda m: m.incr("a", 10**5000), hostmap.Overflow, "64 bits"),
+    (lambda m: m.incr("a", 10**400, 0.5), hostmap.Overflow, "beyond the range of a float"),
+    (lambda m: m.incr("a", Raises()), LookupError, "raised on purpose"),
     (lambda m: m.incr("a", float("nan")), hostmap.Error, ""),
     (lambda m: m.append("a", "text"), TypeError, "what is appended must be bytes"),
     (lambda m: m.modify("a", 5), TypeError, "needs a function"),
@@ -52,6 +62,9 @@ REFUSALS: list[tuple[Call, type[Exception], str]] = [
     (lambda m: m.get_many(5), TypeError, "not iterable"),
     (lambda m: m.get_many(["a", 5]), TypeError, "must be str"),
     (lambda m: m.delete_many(["a", 5]), TypeError, "must be str"),
+    (lambda m: m.get_many("before"), TypeError, "must be several, as in a list, not one <class 'str'>"),
+    (lambda m: m.delete_many("before"), TypeError, "must be several, as in a list, not one <class 'str'>"),
+    (lambda m: m.delete_many(b"before"), TypeError, "must be several, as in a list, not one <class 'bytes'>"),
     (lambda m: m.put_many(5), TypeError, "not iterable"),
     (lambda m: m.put_many([("a", b""), 5]), TypeError, "item 1 is no pair"),
     (lambda m: m.put_many([("a", b"", 1)]), TypeError, "item 0 is no pair"),
@@ -73,6 +86,7 @@ REFUSALS: list[tuple[Call, type[Exception], str]] = [
     (lambda m: m.compute_begin("a", -1), hostmap.Invalid, "lease must be above 0"),
     (lambda m: m.compute_put("a", b"", None), TypeError, "number must be the int"),
     (lambda m: m.compute_fail("a", 1, 0), hostmap.Invalid, "code must be one of the numbers"),
+    (lambda m: m.compute_fail("a", 1, 10**30), hostmap.Invalid, "code must be one of the numbers"),
     (lambda m: m.compute_fail("a", 1, 99), hostmap.Invalid, "code must be one of the numbers"),
     (lambda m: m.within(-1), hostmap.Invalid, "timeout must be 0 seconds or more"),
     (lambda m: m.within("1"), TypeError, "timeout must be seconds"),
