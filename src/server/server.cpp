@@ -12,6 +12,7 @@
 
 #include "base/random.hpp"
 #include "base/time_namespace.hpp"
+#include "layout/connection.hpp"
 #include "layout/counter.hpp"
 #include "layout/journal.hpp"
 #include "layout/master.hpp"
@@ -19,6 +20,7 @@
 #include "server/environment/notify.hpp"
 #include "server/start/left_over.hpp"
 #include "server/start/loading.hpp"
+#include "server/start/rehearsal.hpp"
 #include "shm/owner_lock.hpp"
 #include "signal/nudge.hpp"
 #include "signal/termination.hpp"
@@ -124,6 +126,8 @@ Status Server::begin(std::function<void()> fatal) {
   if (left_over_) {
     status = check_clock(options_, left_over_.table->header());
     if (status.ok()) status = check_limit(options_, left_over_.table->header());
+    const JournalHeader& kept = *left_over_.journal.at<JournalHeader>(0);
+    if (status.ok()) status = check_file_size_limit(connection_bytes(kept.lane_count, kept.ring_bytes));
     if (!status.ok()) return status;
     // If anything fails here, the regions stay for the next attempt, made by the server that has handed over.
     HalfWord& phase = left_over_.table->header().phase;
@@ -146,6 +150,9 @@ Status Server::begin(std::function<void()> fatal) {
 Status Server::create(UniqueFd lock, std::function<void()> fatal) {
   const NewJournal journal(options_.name.journal(), lock);
   if (Status status = check_memory(options_); !status.ok()) return status;
+  if (Status status = check_file_size_limit(connection_bytes(options_.workers, options_.ring_bytes)); !status.ok()) {
+    return status;
+  }
   if (Status status = discard_left_over(lock); !status.ok()) return status;
   // From here on this process owns the names, as it holds the journal's lock.
   Status status = guarded([&] {

@@ -6,6 +6,7 @@
 #include <string>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <system_error>
 #include <thread>
 #include <unistd.h>
@@ -80,7 +81,15 @@ Status too_little(const std::string& what) { return {StatusCode::kFull, what}; }
 
 }  // namespace
 
+Status check_file_size_limit(std::uint64_t connection_bytes) {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur >= connection_bytes) return {};
+  return too_little("this process cannot create files of " + std::to_string(connection_bytes) +
+                    " bytes, which each client needs; raise the limit (ulimit -f, LimitFSIZE)");
+}
+
 Status rehearse(const Needs& needs) {
+  if (Status status = check_file_size_limit(needs.connection_bytes); !status.ok()) return status;
   // A connection needs its region's file and its client's process.
   const std::uint64_t wanted = 2 * needs.connections + kOtherDescriptors;
   std::vector<UniqueFd> descriptors;

@@ -1,4 +1,5 @@
-// Before a takeover: can this process get the resources that it will need? Only then does it send the request to the server.
+// Before a start or a takeover: can this process get the resources that it will need? Only then does it change anything, or
+// send the request to the running server.
 #pragma once
 
 #include <cstdint>
@@ -19,5 +20,8 @@ struct Needs {
 
 // Acquires all of it at the same time and frees it. kFull: the sentence names the limit.
 Status rehearse(const Needs& needs);
+
+// kFull if this process may not make a file of the size of a connection's region: it would refuse every new client.
+Status check_file_size_limit(std::uint64_t connection_bytes);
 
 }  // namespace hostmap

@@ -172,6 +172,30 @@ TEST(Limits, AServerWhoseFilesMayNotGrowServesOrSaysWhy) {
   EXPECT_GT(refused, 0);
 }
 
+// Its table was created without the limit, and is large enough.
+TEST(Limits, AServerWhoseConnectionsExceedTheFileSizeLimitDoesNotStartAndKeepsTheMap) {
+  Server server({"10", "--memory", "4M", "--ring-size", "1M"});
+  ASSERT_EQ(server.connect().put("key", "value"), StatusCode::kOk);
+  server.kill();
+  ProcessSetup setup;
+  setup.limits = {{RLIMIT_FSIZE, rlim_t{2} << 20}};
+  Program limited({program("hostmap-server"), "10", "--name", server.name()}, setup);
+  EXPECT_EQ(limited.wait(), exited(1));
+  EXPECT_NE(limited.errors().find("ulimit -f"), std::string::npos) << limited.errors();
+  setup.limits = {{RLIMIT_FSIZE, rlim_t{16} << 20}};
+  Program unlimited({program("hostmap-server"), "10", "--name", server.name()}, setup);
+  ASSERT_TRUE(unlimited.next_line(kPatience)) << unlimited.errors();
+  EXPECT_EQ(*server.connect().get("key"), "value");
+  // A new map has its own limit: that of the table suffices, that of the connections does not.
+  setup.limits = {{RLIMIT_FSIZE, rlim_t{64} << 20}};
+  Program large_rings({program("hostmap-server"), "--name", unique_name(), "--memory", "4M", "--ring-size", "64M"},
+                      setup);
+  EXPECT_EQ(large_rings.wait(), exited(1));
+  EXPECT_NE(large_rings.errors().find("which each client needs"), std::string::npos) << large_rings.errors();
+  unlimited.send(SIGTERM);
+  EXPECT_EQ(unlimited.wait(), kSuccess);
+}
+
 TEST(Limits, AServerThatMayStartFewThreadsServesOrSaysWhy) {
   if (!can_change_users()) GTEST_SKIP() << "the limit does not bind root";
   int served = 0;

@@ -249,6 +249,7 @@ class TakeoverWithLimits : public testing::Test {
       EXPECT_EQ(wait_for_current(), kSuccess) << current().errors();
       taker_ = std::move(taker);
     }
+    EXPECT_EQ(server_->connect().get("absent").status(), StatusCode::kNotFound) << "a new client is served, too";
     for (Client& client : clients_) {
       ASSERT_EQ(*client.increment("sum"), static_cast<std::int64_t>(++sum_)) << current().errors();
     }
@@ -284,6 +285,11 @@ TEST_F(TakeoverWithLimits, OfAddressSpaceItWorksOrTheServerContinues) {
   for (rlim_t megabytes = 20; megabytes <= 400; megabytes += megabytes < 140 ? 5 : 40) {
     take_over_with(RLIMIT_AS, megabytes << 20);
   }
+  expect_both();
+}
+
+TEST_F(TakeoverWithLimits, OfFileSizesItWorksOrTheServerContinues) {
+  for (rlim_t kilobytes = 1; kilobytes <= 16'384; kilobytes *= 2) take_over_with(RLIMIT_FSIZE, kilobytes << 10);
   expect_both();
 }
 
