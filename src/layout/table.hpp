@@ -19,7 +19,7 @@ namespace hostmap {
 //
 //           word 0                                              words 1 to 7
 //   line 0  header {version:48 | fill:8 | occupied:7 | overflow:1}   keys
-//   line 1  link {touched:7 at bit 48 | offset:48}                   values
+//   line 1  link {gathers:1 at bit 55 | touched:7 at bit 48 | offset:44}   values
 //
 // Place i (1 to 7) is word i of both lines, and bit i of the header says that it is occupied: so a SIMD compare of line 0
 // with the key, ANDed with the header, is the answer. `overflow` (bit 0) says that `link` leads to a further bucket.
@@ -121,6 +121,10 @@ enum class Eviction : std::uint32_t {
   kExpiring = 2,  // only keys that have an end
 };
 inline constexpr std::uint64_t pair_touched(unsigned place) noexcept { return std::uint64_t{1} << (47 + place); }
+inline constexpr std::uint64_t kPairTouchedMask = std::uint64_t{0x7f} << 48;
+// In the link word of a pair bucket that has an overflow bucket: pairs of that one are being moved into earlier buckets of the chain,
+// so some may be in both. The earlier one counts.
+inline constexpr std::uint64_t kLinkGathers = std::uint64_t{1} << 55;
 
 // Entries.
 inline constexpr std::uint64_t kEntryMetaBytes = 8;

@@ -4,8 +4,8 @@
 // emptied, unlinked, linked again into another chain), the split of a bucket, clear by the fill
 // number (by this worker or by another one in the middle of a request), kills, and recovery, which
 // is killed, too. The old bucket has two places, the new one (which the split makes) and the
-// overflow bucket one each; either may own the overflow bucket. Key K is read; L and J come and go
-// beside it. The entries, behind the pairs, are forms_model.cpp; the steps of a split, and memory that is given to other uses,
+// overflow bucket one each; either may own the overflow bucket. In some cases there is a second overflow bucket, so that a chain
+// may have three. Key K is read; L and J come and go beside it. The entries, behind the pairs, are forms_model.cpp; the steps of a split, and memory that is given to other uses,
 // segments_model.cpp.
 //
 // The writer's rules (each can be broken, see Rules and the cases at the end):
@@ -17,11 +17,14 @@
 //   split      new bucket filled; twin word = purge; the directory's word (release); the change word is turned (release),
 //              fence; then one header store per old bucket takes away what moved (the overflow
 //              bucket's first) and unlinks it where it is empty; twin word = none
-//   gather     after a split: what is left in the overflow bucket is copied into free places of its
-//              owner (release fence before), whose header then {version + 1, bits on, no overflow}
-//              (release): one store; the overflow bucket's own header stays until it is linked again
+//   gather     after a split or an erase, while the places of a chain without its last bucket suffice: what is in the last
+//              bucket is copied into free places (release fence before), those of the chain's first buckets before others.
+//              If they are in other buckets than its owner, the owner's link gets a mark, and then
+//              each of these buckets a header {version + 1, bits on} (release). At the end the owner's header becomes
+//              {version + 1, bits on, no overflow} (release); the last bucket's own header stays until it is linked again
 //   clear      fill + 1, one store; a bucket of another fill is empty, and is reset on first touch
-//   recovery   the change word is turned, fence; twin word: the removal is done again, whatever the bucket's fill
+//   recovery   the change word is turned, fence; behind a link with a mark: what an earlier bucket has, too, is removed; twin
+//              word: the removal is done again, whatever the bucket's fill
 // The reader's:
 //   change word, directory, header (acquire) before anything else of the bucket; keys and occupancy; value;
 //   acquire fence; hit: the header of *this* bucket is what it was (acquire), then the change word; miss: the headers are,
@@ -61,10 +64,13 @@ constexpr int kDirectory = 0;  // 1: the keys that move have a segment of their 
 constexpr int kFillNumber = 1;
 constexpr Bucket kOld{2, 2, "old"};
 constexpr Bucket kNew{8, 1, "new"};
-constexpr Bucket kOverflow{12, 1, "overflow"};  // its own link is never used
+constexpr Bucket kOverflow{12, 1, "overflow"};
 constexpr int kTurns = 16;
-constexpr int kTwin = 17;  // 1: something may have to be purged
-constexpr std::size_t kWords = 18;
+constexpr int kTwin = 17;                      // 1: something may have to be purged
+constexpr Bucket kSecond{18, 1, "overflow2"};  // used if Rules::long_chains is set
+constexpr std::size_t kWords = 22;
+// A link is the number of the next bucket's header, and while a gathering moves what is in that bucket, this mark.
+constexpr Word kMark = 0x40;
 
 // {version | fill:2 | occupancy:2 | has-overflow:1}
 struct Header {
@@ -101,6 +107,7 @@ enum class Access {
   kEraseHeaderStore,
   kRemovalHeaderStore,
   kGatherHeaderStore,
+  kGatherOtherHeaderStore,
   kPublishStore,
   kTurnStore,
 };
@@ -109,6 +116,7 @@ struct Rules {
   // The situation.
   unsigned moving = bit_of(kK) | bit_of(kL);  // the keys that the split moves
   bool starts_full = false;                   // K in the overflow bucket of a full chain
+  bool long_chains = false;                   // J, nothing | L | K in a chain of three: one more than they need
   bool erases_k = true;
   int clears = 0;       // by this worker, as requests
   int fill_values = 4;  // a header has room for so many fill numbers; 2: the second clear wraps
@@ -118,7 +126,11 @@ struct Rules {
   bool clears_only_what_is_swept = true;
   bool recovery_repeats_removal = true;
   bool recovery_turns = true;
-  bool gathers = true;  // after a split; false holds, too
+  bool gathers = true;  // false holds, too
+  bool gathering_marks = true;
+  bool gathering_marks_first = true;  // else after the first header
+  bool gathering_shows_first = true;  // else it unlinks first
+  bool recovery_ends_gathering = true;
   bool reader_checks_header = true;
   bool reader_checks_header_of_place = true;  // else the primary's
   bool reader_checks_headers_on_miss = true;
@@ -149,6 +161,15 @@ class PairsModel {
       set(kOld.link(), kOverflow.header);
       set(kOverflow.header, Header(1, 0, 0b1, false).word());
       set_pair(server, kOverflow, 0, kK);
+    } else if (rules_.long_chains) {
+      set(kOld.header, Header(3, 0, 0b1, true).word());
+      set_pair(server, kOld, 0, kJ);
+      set(kOld.link(), kOverflow.header);
+      set(kOverflow.header, Header(2, 0, 0b1, true).word());
+      set_pair(server, kOverflow, 0, kL);
+      set(kOverflow.link(), kSecond.header);
+      set(kSecond.header, Header(1, 0, 0b1, false).word());
+      set_pair(server, kSecond, 0, kK);
     } else {
       set(kOld.header, Header(1, 0, 0b1, false).word());
       set_pair(server, kOld, 0, kK);
@@ -174,6 +195,7 @@ class PairsModel {
       offer_erase(server, key, offer);
     }
     offer_split(server, offer);
+    if (rules_.long_chains) offer_gather(server, offer);
     if (rules_.clears > 0) {
       offer_clear(server, offer);
       offer_reset(server, offer);
@@ -182,6 +204,9 @@ class PairsModel {
 
   void recover(Request<Server>& request) const {
     if (rules_.recovery_turns) turn(request);
+    if (rules_.recovery_ends_gathering) {
+      for (const Bucket& primary : {kOld, kNew}) end_gathering(request, primary);
+    }
     if (request.load(kTwin) == 0) return;
     if (request.load(kDirectory) != 0 && rules_.recovery_repeats_removal) remove_moved(request);
     request.store(kTwin, 0);
@@ -212,12 +237,16 @@ class PairsModel {
       return (!rules_.reader_checks_turns || load.relaxed(kTurns) == turns) && load.relaxed(kFillNumber) == fill;
     };
     const Word first_header = load_acquire(primary.header, Access::kHeaderLoad);
-    Word last_header = 0;
-    bool visits_overflow = false;
+    struct Seen {
+      int where;
+      Word header;
+    };
+    std::array<Seen, kLongestChain> overflow{};
+    std::size_t overflows = 0;
     for (Bucket bucket = primary;;) {
       const bool is_primary = bucket == primary;
       const Word header_word = is_primary ? first_header : load_acquire(bucket.header, Access::kOverflowHeaderLoad);
-      if (!is_primary) last_header = header_word;
+      if (!is_primary) overflow[overflows++] = {bucket.header, header_word};
       const Header header(header_word);
       const bool is_live = !rules_.reader_compares_fill || header.fill == low(fill);
       if (!is_live && !is_primary) return ReadResult::again();
@@ -232,15 +261,17 @@ class PairsModel {
         }
         return change_is_same() ? ReadResult::hit(value) : ReadResult::again();
       }
-      if (!is_live || !header.has_overflow || visits_overflow) break;
-      if (load.relaxed(bucket.link()) == 0) return ReadResult::again();
-      bucket = kOverflow;
-      visits_overflow = true;
+      if (!is_live || !header.has_overflow) break;
+      const Word link = load.relaxed(bucket.link());
+      if (link == 0 || overflows + 1 == kLongestChain) return ReadResult::again();
+      bucket = bucket_of(link);
     }
     if (rules_.reader_fences) load.acquire_fence();
     if (rules_.reader_checks_headers_on_miss) {
       if (load.acquire(primary.header) != first_header) return ReadResult::again();
-      if (visits_overflow && load.acquire(kOverflow.header) != last_header) return ReadResult::again();
+      for (std::size_t i = 0; i < overflows; ++i) {
+        if (load.acquire(overflow[i].where) != overflow[i].header) return ReadResult::again();
+      }
     }
     return change_is_same() ? ReadResult::miss() : ReadResult::again();
   }
@@ -250,7 +281,7 @@ class PairsModel {
     if (where == kTurns) return "turns = " + std::to_string(value);
     if (where == kTwin) return std::string("twin word = ") + (value != 0 ? "purge" : "none");
     if (where == kFillNumber) return "fill = " + std::to_string(value);
-    for (const Bucket& bucket : {kOld, kNew, kOverflow}) {
+    for (const Bucket& bucket : {kOld, kNew, kOverflow, kSecond}) {
       if (!bucket.contains(where)) continue;
       const std::string name = bucket.name;
       if (where == bucket.header) {
@@ -262,7 +293,10 @@ class PairsModel {
         }
         return text + (header.has_overflow ? ", has overflow}" : "}");
       }
-      if (where == bucket.link()) return name + ".link = " + (value != 0 ? "overflow" : "none");
+      if (where == bucket.link()) {
+        const std::string to = value == 0 ? "none" : bucket_of(value).name;
+        return name + ".link = " + to + ((value & kMark) != 0 ? ", mark" : "");
+      }
       const bool is_key = where < bucket.value(0);
       const int place = where - (is_key ? bucket.key(0) : bucket.value(0));
       return name + (is_key ? ".key" : ".value") + std::to_string(place) + " = " +
@@ -272,6 +306,8 @@ class PairsModel {
   }
 
  private:
+  static constexpr std::size_t kLongestChain = 3;
+
   struct Place {
     bool is_found;
     Bucket bucket;
@@ -292,30 +328,42 @@ class PairsModel {
     request.release_fence();
   }
 
+  static Bucket bucket_of(Word link) { return (link & ~kMark) == kSecond.header ? kSecond : kOverflow; }
+
+  template <typename Load>
+  static std::vector<Bucket> chain_of(const Load& load, const Bucket& primary) {
+    std::vector<Bucket> chain = {primary};
+    while (Header(load(chain.back().header)).has_overflow) chain.push_back(bucket_of(load(chain.back().link())));
+    return chain;
+  }
+  static std::vector<Bucket> chain_of(const Request<Server>& request, const Bucket& primary) {
+    return chain_of([&](int where) { return request.load(where); }, primary);
+  }
+
   template <typename Load>
   Place find(const Load& load, Key key) const {
     const Bucket primary = home(load(kDirectory), key);
     if (Header(load(primary.header)).fill != low(load(kFillNumber))) return {false, primary, 0};
-    for (Bucket bucket = primary;; bucket = kOverflow) {
+    for (const Bucket& bucket : chain_of(load, primary)) {
       const Header header(load(bucket.header));
       for (int place = 0; place < bucket.places; ++place) {
         if (header.holds(place) && load(bucket.key(place)) == key) return {true, bucket, place};
       }
-      if (!header.has_overflow || bucket == kOverflow) return {false, primary, 0};
     }
+    return {false, primary, 0};
   }
 
   template <typename Load>
   int places_in_chain(const Load& load, const Bucket& primary, Key key) const {
     if (Header(load(primary.header)).fill != low(load(kFillNumber))) return 0;
     int places = 0;
-    for (Bucket bucket = primary;; bucket = kOverflow) {
+    for (const Bucket& bucket : chain_of(load, primary)) {
       const Header header(load(bucket.header));
       for (int place = 0; place < bucket.places; ++place) {
         if (header.holds(place) && load(bucket.key(place)) == key) ++places;
       }
-      if (!header.has_overflow || bucket == kOverflow) return places;
     }
+    return places;
   }
 
   static Header header_of(const Request<Server>& request, const Bucket& bucket) {
@@ -334,17 +382,25 @@ class PairsModel {
     request.release_fence();
   }
 
-  // The overflow bucket belongs to a chain, or to a cleared one that is not reset yet.
-  static bool overflow_is_used(const Request<Server>& request) {
-    return header_of(request, kOld).has_overflow || header_of(request, kNew).has_overflow;
+  // An overflow bucket that belongs to no chain, not even to a cleared one that is not reset yet; null: there is none.
+  const Bucket* free_overflow(const Request<Server>& request) const {
+    for (const Bucket* bucket : {&kOverflow, &kSecond}) {
+      if (*bucket == kSecond && !rules_.long_chains) continue;
+      bool is_used = false;
+      for (const Bucket& primary : {kOld, kNew}) {
+        for (const Bucket& used : chain_of(request, primary)) is_used = is_used || used == *bucket;
+      }
+      if (!is_used) return bucket;
+    }
+    return nullptr;
   }
 
-  void link_overflow(Request<Server>& request, const Bucket& owner) const {
-    const int version = rules_.version_survives_reuse ? header_of(request, kOverflow).version : -1;
-    request.store(kOverflow.header, Header(version + 1, low(request.load(kFillNumber)), 0, false).word(),
+  void link_overflow(Request<Server>& request, const Bucket& owner, const Bucket& overflow) const {
+    const int version = rules_.version_survives_reuse ? header_of(request, overflow).version : -1;
+    request.store(overflow.header, Header(version + 1, low(request.load(kFillNumber)), 0, false).word(),
                   release(Access::kLinkedHeaderStore));
     if (rules_.release_fence_before_reuse) request.release_fence();
-    request.store(owner.link(), kOverflow.header, Order::kRelaxed);
+    request.store(owner.link(), overflow.header, Order::kRelaxed);
     request.store(owner.header, header_of(request, owner).next().linked(true).word());
   }
 
@@ -358,18 +414,19 @@ class PairsModel {
 
   // Into a free place of the chain; false when it has none.
   bool insert_into_chain(Request<Server>& request, const Bucket& primary, Key key, Word value) const {
-    for (Bucket bucket = primary;; bucket = kOverflow) {
+    const std::vector<Bucket> chain = chain_of(request, primary);
+    for (const Bucket& bucket : chain) {
       for (int place = 0; place < bucket.places; ++place) {
         if (header_of(request, bucket).holds(place)) continue;
         insert(request, bucket, place, key, value);
         return true;
       }
-      if (bucket == kOverflow) return false;
-      if (!header_of(request, bucket).has_overflow) {
-        if (overflow_is_used(request)) return false;
-        link_overflow(request, bucket);
-      }
     }
+    const Bucket* const overflow = free_overflow(request);
+    if (overflow == nullptr || chain.size() == kLongestChain) return false;
+    link_overflow(request, chain.back(), *overflow);
+    insert(request, *overflow, 0, key, value);
+    return true;
   }
 
   template <typename Offer>
@@ -408,7 +465,7 @@ class PairsModel {
     if (request.load(kDirectory) != 0) return;
     reset_if_stale(request, kOld);
     int moved = 0;
-    for (Bucket bucket = kOld;; bucket = kOverflow) {
+    for (const Bucket& bucket : chain_of(request, kOld)) {
       const Header header = header_of(request, bucket);
       for (int place = 0; place < bucket.places; ++place) {
         if (!header.holds(place) || !moves(request.load(bucket.key(place)))) continue;
@@ -417,7 +474,6 @@ class PairsModel {
         request.store(kNew.value(moved), request.load(bucket.value(place)), Order::kRelaxed);
         ++moved;
       }
-      if (!header.has_overflow || bucket == kOverflow) break;
     }
     request.store(kNew.header, Header(1, low(request.load(kFillNumber)), moved, false).word());
     request.store(kTwin, 1);
@@ -425,44 +481,120 @@ class PairsModel {
     if (rules_.turns_after_split) turn(request);
     remove_moved(request);
     request.store(kTwin, 0);
-    if (rules_.gathers) gather(request);
+    if (rules_.gathers) gather(request, kOld);
     offer(request);
   }
 
-  void gather(Request<Server>& request) const {
-    const Header header = header_of(request, kOld);
-    if (!header.has_overflow) return;
-    Header gathered = header.next().linked(false);
-    for (int from = 0; from < kOverflow.places; ++from) {
-      if (!header_of(request, kOverflow).holds(from)) continue;
-      int to = 0;
-      while (to < kOld.places && gathered.holds(to)) ++to;
-      if (to == kOld.places) return;
-      if (rules_.release_fence_before_reuse) request.release_fence();
-      request.store(kOld.key(to), request.load(kOverflow.key(from)), Order::kRelaxed);
-      request.store(kOld.value(to), request.load(kOverflow.value(from)), Order::kRelaxed);
-      gathered = gathered.with(to);
-    }
-    request.store(kOld.header, gathered.word(), release(Access::kGatherHeaderStore));
+  // Of a chain that an erase has left with more buckets than its keys need.
+  template <typename Offer>
+  void offer_gather(const Server& server, Offer& offer) const {
+    Request<Server> request(server);
+    if (!rules_.gathers || is_stale(request, kOld)) return;
+    gather(request, kOld);
+    if (!request.stores().empty()) offer(request);
   }
 
+  void gather(Request<Server>& request, const Bucket& primary) const {
+    std::vector<Bucket> chain = chain_of(request, primary);
+    for (; chain.size() > 1; chain.pop_back()) {
+      int keys = 0;
+      int places = 0;
+      for (const Bucket& bucket : chain) {
+        if (!(bucket == chain.back())) places += bucket.places;
+        for (int place = 0; place < bucket.places; ++place) keys += header_of(request, bucket).holds(place) ? 1 : 0;
+      }
+      if (keys > places) return;
+      empty_last(request, chain);
+    }
+  }
+
+  void empty_last(Request<Server>& request, const std::vector<Bucket>& chain) const {
+    const Bucket last = chain.back();
+    const Bucket owner = chain[chain.size() - 2];
+    std::vector<Header> headers;
+    for (const Bucket& bucket : chain) headers.push_back(header_of(request, bucket));
+    std::vector<bool> takes(chain.size());
+    if (rules_.release_fence_before_reuse) request.release_fence();
+    for (int from = 0; from < last.places; ++from) {
+      if (!headers.back().holds(from)) continue;
+      std::size_t number = 0;
+      int to = 0;
+      while (headers[number].holds(to)) {
+        if (++to < chain[number].places) continue;
+        to = 0;
+        ++number;
+      }
+      request.store(chain[number].key(to), request.load(last.key(from)), Order::kRelaxed);
+      request.store(chain[number].value(to), request.load(last.value(from)), Order::kRelaxed);
+      headers[number] = headers[number].with(to);
+      takes[number] = true;
+    }
+    const auto unlink = [&] {
+      request.store(owner.header, headers[chain.size() - 2].next().linked(false).word(),
+                    release(Access::kGatherHeaderStore));
+    };
+    if (!rules_.gathering_shows_first) unlink();
+    bool is_marked = !rules_.gathering_marks;
+    const auto mark = [&] {
+      if (!is_marked) request.store(owner.link(), request.load(owner.link()) | kMark, Order::kRelaxed);
+      is_marked = true;
+    };
+    for (std::size_t number = 0; number + 2 < chain.size(); ++number) {
+      if (!takes[number]) continue;
+      if (rules_.gathering_marks_first) mark();
+      request.store(chain[number].header, headers[number].next().word(), release(Access::kGatherOtherHeaderStore));
+      mark();
+    }
+    if (rules_.gathering_shows_first) unlink();
+  }
+
+  void end_gathering(Request<Server>& request, const Bucket& primary) const {
+    const std::vector<Bucket> chain = chain_of(request, primary);
+    for (std::size_t number = 0; number + 1 < chain.size(); ++number) {
+      const Bucket& owner = chain[number];
+      const Word link = request.load(owner.link());
+      if ((link & kMark) == 0) continue;
+      const Bucket& next = chain[number + 1];
+      Header header = header_of(request, next);
+      const Header before = header;
+      for (int place = 0; place < next.places; ++place) {
+        if (header.holds(place) && is_before(request, chain, number, request.load(next.key(place)))) {
+          header = header.without(place);
+        }
+      }
+      if (header.occupancy != before.occupancy) request.store(next.header, header.next().word());
+      request.store(owner.link(), link & ~kMark, Order::kRelaxed);
+    }
+  }
+
+  // Is the key in one of a chain's buckets up to this one?
+  static bool is_before(const Request<Server>& request, const std::vector<Bucket>& chain, std::size_t last, Word key) {
+    for (std::size_t number = 0; number <= last; ++number) {
+      const Bucket& bucket = chain[number];
+      for (int place = 0; place < bucket.places; ++place) {
+        if (header_of(request, bucket).holds(place) && request.load(bucket.key(place)) == key) return true;
+      }
+    }
+    return false;
+  }
+
+  // The chain's end first: the store that removes the last pairs of a bucket also unlinks its emptied successor.
   void remove_moved(Request<Server>& request) const {
-    const auto without_moved = [&](const Bucket& bucket) {
-      Header header = header_of(request, bucket).next();
+    const std::vector<Bucket> chain = chain_of(request, kOld);
+    bool drop_next = false;
+    for (std::size_t number = chain.size(); number-- > 0;) {
+      const Bucket& bucket = chain[number];
+      const Header before = header_of(request, bucket);
+      Header header = before.next();
       for (int place = 0; place < bucket.places; ++place) {
         if (moves(request.load(bucket.key(place)))) header = header.without(place);
       }
-      return header;
-    };
-    Header header = without_moved(kOld);
-    if (header.has_overflow) {
-      const Header overflow = without_moved(kOverflow);
-      if (overflow.occupancy != header_of(request, kOverflow).occupancy) {
-        request.store(kOverflow.header, overflow.word(), release(Access::kRemovalHeaderStore));
+      if (drop_next) header = header.linked(false);
+      if (number == 0 || header.occupancy != before.occupancy || drop_next) {
+        request.store(bucket.header, header.word(), release(Access::kRemovalHeaderStore));
       }
-      header = header.linked(overflow.occupancy != 0);
+      drop_next = number != 0 && header.occupancy == 0 && !header.has_overflow;
     }
-    request.store(kOld.header, header.word(), release(Access::kRemovalHeaderStore));
   }
 
   template <typename Offer>
@@ -536,6 +668,29 @@ std::vector<Case> cases() {
             {.starts_full = true, .reader_checks_headers_on_miss = false}),
       holds("C++ order, the headers that a split leaves may be stored relaxed, after the turn and its fence", kCpp,
             {{4, 5}}, {.relaxed = Access::kRemovalHeaderStore}),
+      holds("program order, a chain of three, two kills", kProgram, {{3, 4}, 2}, {.long_chains = true}),
+      holds("program order, a chain of three, two kills, K stays", kProgram, {{3, 3}, 2},
+            {.moving = kKStays, .long_chains = true}),
+      holds("program order, a chain of three, two kills, nothing moves", kProgram, {{3, 3}, 2},
+            {.moving = 0, .long_chains = true}),
+      holds("program order, a chain of three, clear by another worker, a kill", kProgram, {{2, 3}, 1, 1},
+            {.moving = 0, .long_chains = true}),
+      holds("C++ order, a chain of three", kCpp, {{4, 5}}, {.moving = kKStays, .long_chains = true}),
+      holds("C++ order, a chain of three, a kill, clear", kCpp, {{3, 4}, 1},
+            {.moving = 0, .long_chains = true, .clears = 1}),
+      broken("a gathering marks no link", kProgram, {{3, 3}, 1}, {.long_chains = true, .gathering_marks = false}),
+      broken("a gathering marks the link after the first header", kProgram, {{3, 3}, 1},
+             {.long_chains = true, .gathering_marks_first = false}),
+      broken("recovery does not end a gathering", kProgram, {{3, 3}, 1},
+             {.long_chains = true, .recovery_ends_gathering = false}),
+      broken("a gathering unlinks a bucket before its keys are elsewhere", kProgram, {{3, 3}},
+             {.long_chains = true, .gathering_shows_first = false}),
+      broken("header of a chain's first bucket stored relaxed by a gathering", kCpp, {{3, 3}},
+             {.moving = 0, .long_chains = true, .relaxed = Access::kGatherOtherHeaderStore}),
+      broken("no release fence before a gathering", kCpp, {{4, 4}},
+             {.moving = 0, .long_chains = true, .erases_k = false, .release_fence_before_reuse = false}),
+      broken("K is gathered in a chain of three, and a miss without the headers again", kProgram, {{3, 3}},
+             {.moving = 0, .long_chains = true, .reader_checks_headers_on_miss = false}),
       broken("no header check", kProgram, {{3, 3}}, {.reader_checks_header = false}),
       broken("a place in an overflow bucket checked by the primary's header", kProgram, {{4, 4}},
              {.starts_full = true, .reader_checks_header_of_place = false}),

@@ -30,6 +30,7 @@ struct Scenario {
   int splits = 0;
   int idle_steps = 0;
   bool overflow = false;  // it must have linked an overflow bucket
+  bool gathers = false;   // it must have returned one
   // After this many of the earlier calls, memory is filled completely: only the reserve of slabs remains.
   std::size_t full_after = 0;
   // Then these are erased without upkeep, which would empty sparse slabs.
@@ -388,7 +389,7 @@ std::vector<Scenario> scenarios() {
     scenario.overflow = true;
     Regions probe;
     std::vector<Call> same;
-    for (std::uint64_t i = 0; same.size() < 9; ++i) {
+    for (std::uint64_t i = 0; same.size() < 2 * kPlaces + 1; ++i) {
       Call call{.key = pairs ? text_of(i) : "key " + std::to_string(i),
                 .value = pairs ? text_of(i) : std::string("value")};
       std::uint32_t shard;
@@ -399,6 +400,12 @@ std::vector<Scenario> scenarios() {
     scenario.before.assign(same.begin(), same.begin() + 7);
     scenario.calls = {same[7], same[8]};
     all.push_back(scenario);
+    if (!pairs) continue;
+    // A chain of three buckets loses a pair of its first one, which then takes that of the last one.
+    Scenario gathering{"GatheringOfPairs", same};
+    gathering.gathers = true;
+    gathering.calls = {{.op = Op::kErase, .key = same[0].key}, {.key = same.back().key, .value = text_of(~0ul)}};
+    all.push_back(gathering);
   }
   // Memory is full of entries, and every second one is erased: a value of another size fits only into a slab that is
   // emptied.
@@ -695,6 +702,7 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
     EXPECT_EQ(scenario.evicts, lane.evicted.load() != 0);
     EXPECT_TRUE(scenario.idle_steps == 0 || regions->table().shard(0).segments() != places);
     EXPECT_TRUE(!scenario.overflow || lane.overflow_bytes.load() > overflow);
+    EXPECT_TRUE(!scenario.gathers || lane.overflow_bytes.load() < overflow);
     expected.refused = regions->refused();
   }
 

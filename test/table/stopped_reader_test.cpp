@@ -31,6 +31,9 @@ struct Rewriting {
   bool absent_between = false;        // the key is erased, and put again after its neighbour
   bool change_places = false;         // key and neighbour are present from the start, and swap their places
   bool splits = false;                // none of that: the key's segment is split, and the key moves
+  // Nor that: the key lies in the third bucket of its chain, another one is erased, so it is moved into the first; then its value
+  // changes.
+  bool gathers = false;
 };
 
 std::ostream& operator<<(std::ostream& out, const Rewriting& rewriting) { return out << rewriting.name; }
@@ -62,6 +65,11 @@ class StoppedReader : public testing::TestWithParam<Rewriting> {
     ASSERT_TRUE(moves(of_one[0]));
     key_ = of_one[0];
     neighbour_ = of_one[1];
+    if (GetParam().gathers) {
+      for (unsigned i = 1; i <= 2 * kPlaces; ++i) {
+        ASSERT_EQ(table_->put(of_one[i], GetParam().neighbours_value), StatusCode::kOk);
+      }
+    }
     ASSERT_EQ(table_->put(key_, GetParam().value), StatusCode::kOk);
     if (GetParam().change_places) {
       ASSERT_EQ(table_->put(neighbour_, GetParam().neighbours_value), StatusCode::kOk);
@@ -71,6 +79,13 @@ class StoppedReader : public testing::TestWithParam<Rewriting> {
   void rewrite() {
     const Rewriting& how = GetParam();
     if (how.splits) return table_->force_splits();
+    if (how.gathers) {
+      const std::uint64_t overflow = table_->header().lane_stats[0].overflow_bytes.load();
+      ASSERT_EQ(table_->erase(neighbour_), StatusCode::kOk);
+      ASSERT_EQ(table_->put(key_, how.newer), StatusCode::kOk);
+      ASSERT_LT(table_->header().lane_stats[0].overflow_bytes.load(), overflow);
+      return;
+    }
     if (how.change_places) {
       ASSERT_EQ(table_->erase(neighbour_), StatusCode::kOk);
     }
@@ -81,7 +96,7 @@ class StoppedReader : public testing::TestWithParam<Rewriting> {
   // Restores the original state.
   void restore() {
     const Rewriting& how = GetParam();
-    if (how.splits || how.change_places) return SetUp();
+    if (how.splits || how.gathers || how.change_places) return SetUp();
     ASSERT_EQ(table_->erase(neighbour_), StatusCode::kOk);
     ASSERT_EQ(table_->erase(key_), StatusCode::kOk);
     ASSERT_EQ(table_->put(key_, how.value), StatusCode::kOk);
@@ -239,6 +254,12 @@ const auto kRewritingsOfANewTable = testing::Values(
     Rewriting{"PairsThatChangePlaces", true, text_of(100), text_of(200), text_of(300), true, true},
     Rewriting{"EntriesThatChangePlaces", false, letters(40, 'o'), letters(40, 'n'), letters(40, 'f'), true, true},
     Rewriting{.name = "PairWhileItSplits", .pairs = true, .value = text_of(100), .splits = true},
+    Rewriting{.name = "PairThatIsGathered",
+              .pairs = true,
+              .value = text_of(100),
+              .newer = text_of(200),
+              .neighbours_value = text_of(300),
+              .gathers = true},
     Rewriting{.name = "EntryWhileItSplits", .pairs = false, .value = letters(40, 'o'), .splits = true});
 const auto kNameOf = [](const auto& test) { return std::string(test.param.name); };
 INSTANTIATE_TEST_SUITE_P(Of, StoppedReader, kRewritings, kNameOf);

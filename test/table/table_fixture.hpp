@@ -87,7 +87,9 @@ class TestTable {
     std::uint32_t shard;
     const HashedKey hashed = table_->hash(bytes_of(key), shard);
     table_->shard(shard).begin_request();
-    return table_->shard(shard).erase(hashed);
+    const StatusCode code = table_->shard(shard).erase(hashed);
+    if (code == StatusCode::kOk) table_->shard(shard).upkeep({});
+    return code;
   }
   void clear() {
     while (!table_->shard(0).may_clear()) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 #include <string_view>
 
 #include "base/shared_copy.hpp"
@@ -117,6 +118,7 @@ void TableScan::advance(std::uint64_t last) noexcept {
 bool TableScan::read_pairs(std::uint64_t segment, std::uint64_t last, std::uint64_t change) {
   if (segment == 0) return false;
   const PairBucket* bucket = reader_.at<PairBucket>(segment) + bucket_;
+  bool gathers = false;  // what is in this bucket may have been read in an earlier one
   for (unsigned length = 0; length < kMaxChain; ++length) {
     // [pair.header-scan] acquire; pairs with [pair.insert]
     const std::uint64_t header = bucket->header.load(kAcquire);
@@ -126,16 +128,24 @@ bool TableScan::read_pairs(std::uint64_t segment, std::uint64_t last, std::uint6
       const auto place = static_cast<unsigned>(std::countr_zero(left));
       const std::uint64_t key = bucket->keys[place - 1].load(kRelaxed);
       if (!within(reader_.hash_.of_word(key), last)) continue;
+      if (gathers && has_word(key)) continue;
       Item& item = items_.emplace_back();
       item.key.assign(reinterpret_cast<const char*>(&key), sizeof key);
       item.is_pair = true;
       item.value = bucket->values[place - 1].load(kRelaxed);
     }
     if ((header & kOverflowBit) == 0) return true;
+    // relaxed: it is as new as each header that was read, by [pair.header-scan]
+    gathers = (bucket->link.load(kRelaxed) & kLinkGathers) != 0;
     bucket = reader_.overflow_of(*bucket);
     if (bucket == nullptr) return false;
   }
   return false;
+}
+
+bool TableScan::has_word(std::uint64_t word) const noexcept {
+  return std::ranges::any_of(
+      items_, [word](const Item& item) { return std::memcmp(item.key.data(), &word, sizeof word) == 0; });
 }
 
 bool TableScan::read_entries(std::uint64_t segment, std::uint64_t number, std::uint64_t last, std::uint64_t change) {

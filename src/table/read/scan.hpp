@@ -66,6 +66,7 @@ class TableScan {
   bool within(std::uint64_t hash, std::uint64_t last) const noexcept;
   bool has_prefix(const std::string& key) const noexcept;
   bool read_pairs(std::uint64_t segment, std::uint64_t last, std::uint64_t change);
+  bool has_word(std::uint64_t word) const noexcept;
   bool read_entries(std::uint64_t segment, std::uint64_t number, std::uint64_t last, std::uint64_t change);
   void drop_halves_of_moves();
   bool unchanged() const noexcept;

@@ -145,8 +145,9 @@ std::uint64_t ShardWriter::survey_pairs(ArenaCensus& census) {
   const std::vector<std::uint64_t> segments = pairs_.directory.all();
   for (const std::uint64_t segment : segments) census.count_segment(number(), kSlabPairBuckets, segment);
   for (std::uint64_t i = 0; i < segments.size() * kSegmentBuckets<PairBucket>; ++i) {
-    PairBucket* bucket =
+    PairBucket* const primary =
         bucket_of<PairBucket>(segments[i / kSegmentBuckets<PairBucket>], i % kSegmentBuckets<PairBucket>);
+    PairBucket* bucket = primary;
     const bool live = !is_stale(bucket->header);  // a cleared chain's buckets are used until it is reset
     for (unsigned length = 1;; ++length) {
       const std::uint64_t header = bucket->header.load(kRelaxed);
@@ -154,6 +155,7 @@ std::uint64_t ShardWriter::survey_pairs(ArenaCensus& census) {
       if ((header & kOverflowBit) == 0) break;
       const std::uint64_t link = bucket->link.load(kRelaxed) & kOffsetMask;
       if (length < kMaxChain && census.count_overflow(number(), kSlabPairOverflow, link)) {
+        end_gathering(*primary, *bucket);
         bucket = table_.at<PairBucket>(link);
         continue;
       }

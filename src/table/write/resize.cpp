@@ -14,6 +14,8 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <span>
+#include <utility>
 
 #include "layout/table.hpp"
 #include "table/write/writer.hpp"
@@ -365,32 +367,55 @@ bool ShardWriter::words_ready(Form<Bucket>& form, bool overdue) {
   return (overdue || needed <= kPageSize) && area.extend_to(needed);
 }
 
-// Moves the pairs in a chain's overflow buckets back into its first one, if they fit: half of an overfull bucket has
-// just moved away, and a get that needs a second bucket takes three times as long. One store of the header shows the pairs in
-// their new places and unlinks the old ones, so a kill leaves one of the two states.
+// Leaves a chain no more buckets than its pairs need: half of an overfull bucket has just moved away, or a pair was erased. A
+// get that needs a second bucket takes three times as long, and in a full table another chain needs the bucket.
 void ShardWriter::gather(PairBucket& primary) noexcept {
-  std::uint64_t header = primary.header.load(kRelaxed);
-  if ((header & kOverflowBit) == 0) return;
-  std::uint64_t left = 0;
-  for (const PairBucket* bucket = &primary; bucket != nullptr; bucket = pair_next(*bucket)) {
-    left += static_cast<unsigned>(std::popcount(bucket->header.load(kRelaxed) & kOccupiedMask));
+  std::array<PairBucket*, kMaxChain> chain;
+  unsigned length = 0;
+  unsigned pairs = 0;
+  for (PairBucket* bucket = &primary; bucket != nullptr && length < kMaxChain; bucket = pair_next(*bucket)) {
+    chain[length++] = bucket;
+    pairs += static_cast<unsigned>(std::popcount(bucket->header.load(kRelaxed) & kOccupiedMask));
   }
-  if (left > kPlaces) return;
-  PairBucket* const overflow = pair_next(primary);
-  // The free places have held other pairs: the header that removed those must be visible before these words are.
+  for (; length > 1 && pairs <= (length - 1) * kPlaces; --length) empty_last(std::span(chain).first(length));
+}
+
+// Moves the pairs of a chain's last bucket into free places of the others, of which there are enough, the first buckets first.
+// Its own header stays until it is linked elsewhere. The last store shows the pairs in places of its owner and unlinks it, so
+// if they are all there a kill leaves one of the two states. If not, pairs are in two places for some stores, and a mark says so.
+void ShardWriter::empty_last(std::span<PairBucket* const> chain) noexcept {
+  PairBucket& last = *chain.back();
+  PairBucket& owner = *chain[chain.size() - 2];
+  std::array<std::uint64_t, kMaxChain> headers;
+  for (std::size_t i = 0; i + 1 < chain.size(); ++i) headers[i] = chain[i]->header.load(kRelaxed);
+  // The free places have held other pairs: the headers that removed those must be visible before these words are.
   std::atomic_thread_fence(std::memory_order_release);  // [pair.gather-fence] release; pairs with [pair.check]
-  for (const PairBucket* bucket = overflow; bucket != nullptr; bucket = pair_next(*bucket)) {
-    for (std::uint64_t from = bucket->header.load(kRelaxed) & kOccupiedMask; from != 0; from &= from - 1) {
-      const auto source = static_cast<unsigned>(std::countr_zero(from));
-      const auto place = static_cast<unsigned>(std::countr_zero(~header & kOccupiedMask));
-      primary.keys[place - 1].store(bucket->keys[source - 1].load(kRelaxed), kRelaxed);
-      primary.values[place - 1].store(bucket->values[source - 1].load(kRelaxed), kRelaxed);
-      header |= std::uint64_t{1} << place;
-    }
+  std::size_t to = 0;
+  for (std::uint64_t from = last.header.load(kRelaxed) & kOccupiedMask; from != 0; from &= from - 1) {
+    while ((headers[to] & kOccupiedMask) == kOccupiedMask) ++to;
+    const auto source = static_cast<unsigned>(std::countr_zero(from));
+    const auto place = static_cast<unsigned>(std::countr_zero(~headers[to] & kOccupiedMask));
+    chain[to]->keys[place - 1].store(last.keys[source - 1].load(kRelaxed), kRelaxed);
+    chain[to]->values[place - 1].store(last.values[source - 1].load(kRelaxed), kRelaxed);
+    headers[to] |= std::uint64_t{1} << place;
+  }
+  bool marked = false;
+  for (std::size_t i = 0; i + 2 < chain.size(); ++i) {
+    if (chain[i]->header.load(kRelaxed) == headers[i]) continue;
+    // relaxed: who sees the header sees the mark
+    if (!marked) owner.link.store(owner.link.load(kRelaxed) | kLinkGathers, kRelaxed);
+    marked = true;
+    // [pair.gather-first] release; pairs with [pair.header], [pair.header-scan]
+    chain[i]->header.store(headers[i] + kVersionStep, std::memory_order_release);
   }
   // [pair.gather] release; pairs with [pair.header]
-  primary.header.store((header & ~kOverflowBit) + kVersionStep, std::memory_order_release);
-  release_pair_overflow(overflow);
+  owner.header.store((headers[chain.size() - 2] & ~kOverflowBit) + kVersionStep, std::memory_order_release);
+  release_overflow(kSlabPairOverflow, offset_of(&last));
+}
+
+void ShardWriter::gather_loose() noexcept {
+  PairBucket* const primary = std::exchange(loose_, nullptr);
+  if (loose_moves_ == moves_) gather(*fresh(primary));
 }
 
 // --- Merge -----------------------------------------------------------------------------------------------------------
@@ -552,6 +577,8 @@ bool ShardWriter::resize_step(Form<Bucket>& form) {
 
 // Some steps of what growth or shrinking needs, if keys were added or removed.
 void ShardWriter::resize() {
+  if (loose_ != nullptr) [[unlikely]]
+    gather_loose();
   if (postponed_ != 0) --postponed_;
   if (merge_pause_ != 0) --merge_pause_;
   if (pool_.is_tight() && !blocks_.evacuating()) blocks_.consider_evacuation();
@@ -596,6 +623,34 @@ template bool ShardWriter::shrink_for_room(Form<EntryBucket>& form);
 
 // --- After a kill ----------------------------------------------------------------------------------------------------
 
+// Of a chain that may be walked: a kill may have interrupted its gathering.
+void ShardWriter::end_gathering(PairBucket& primary) noexcept {
+  for (PairBucket* bucket = &primary; bucket != nullptr; bucket = pair_next(*bucket)) end_gathering(primary, *bucket);
+}
+
+// Removes from the bucket that follows `owner` what a gathering has moved into an earlier one.
+void ShardWriter::end_gathering(PairBucket& primary, PairBucket& owner) noexcept {
+  const std::uint64_t link = owner.link.load(kRelaxed);
+  PairBucket* const next = pair_next(owner);
+  if (next == nullptr || (link & kLinkGathers) == 0) return;
+  const std::uint64_t header = next->header.load(kRelaxed);
+  std::uint64_t moved = 0;
+  for (std::uint64_t left = header & kOccupiedMask; left != 0; left &= left - 1) {
+    const auto place = static_cast<unsigned>(std::countr_zero(left));
+    const std::uint64_t key = next->keys[place - 1].load(kRelaxed);
+    for (PairBucket* bucket = &primary; bucket != next; bucket = pair_next(*bucket)) {
+      if ((match_keys(*bucket, key, width_) & bucket->header.load(kRelaxed) & kOccupiedMask) != 0) {
+        moved |= std::uint64_t{1} << place;
+      }
+    }
+  }
+  if (moved != 0) {
+    // [recovery.gather] release; pairs with [pair.header]
+    next->header.store((header & ~moved) + kVersionStep, std::memory_order_release);
+  }
+  owner.link.store(link & ~kLinkGathers, kRelaxed);
+}
+
 // Nothing is released: the census that follows counts what is reachable.
 template <typename Bucket>
 void ShardWriter::recover(Form<Bucket>& form) noexcept {
@@ -605,7 +660,9 @@ void ShardWriter::recover(Form<Bucket>& form) noexcept {
   for (std::uint64_t number = 0; number < kSegmentBuckets<Bucket>; ++number) {
     Bucket& old = *bucket_of<Bucket>(from, number);
     Bucket& half = *bucket_of<Bucket>(to, number);
-    if (may_be_walked(old) && may_be_walked(half)) purge(old, half);
+    if (!may_be_walked(old) || !may_be_walked(half)) continue;
+    if constexpr (std::is_same_v<Bucket, PairBucket>) end_gathering(old);
+    purge(old, half);
   }
   recovering_ = false;
   form.directory.end_purge();

@@ -194,8 +194,8 @@ ShardWriter::PairPlace ShardWriter::link_pair_bucket(PairBucket* primary) {
   // [pair.adopt] release; pairs with [pair.header]
   bucket->header.store(version << kVersionShift | fill_bits(), std::memory_order_release);
   std::atomic_thread_fence(std::memory_order_release);  // [pair.adopt-fence] release; pairs with [pair.check]
-  const std::uint64_t visited = last->link.load(kRelaxed) & ~kOffsetMask;
-  last->link.store(visited | offset, kRelaxed);
+  const std::uint64_t touched = last->link.load(kRelaxed) & kPairTouchedMask;
+  last->link.store(touched | offset, kRelaxed);
   // [pair.link] release; pairs with [pair.header]
   last->header.store((last->header.load(kRelaxed) + kVersionStep) | kOverflowBit, std::memory_order_release);
   return {bucket, 1};
@@ -521,6 +521,7 @@ StatusCode ShardWriter::try_commit(const HashedKey& key, std::uint64_t entry, st
         (pair.bucket->header.load(kRelaxed) + kVersionStep) & ~(std::uint64_t{1} << pair.place);
     pair.bucket->header.store(header, std::memory_order_release);  // [pair.move] release; pairs with [pair.header]
     changed(pair_primary);
+    gather_later(*pair_primary);
     count(stats_.pair_keys, -std::uint64_t{1});
   }
   if (old.cell != nullptr) {
@@ -542,6 +543,7 @@ StatusCode ShardWriter::erase(const HashedKey& key) {
       const std::uint64_t header = (at.bucket->header.load(kRelaxed) + kVersionStep) & ~(std::uint64_t{1} << at.place);
       at.bucket->header.store(header, std::memory_order_release);  // [pair.erase] release; pairs with [pair.header]
       changed(primary);
+      gather_later(*primary);
       count(stats_.pair_keys, -std::uint64_t{1});
       resize_due_ = true;
       ++removed_;

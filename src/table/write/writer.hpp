@@ -525,6 +525,14 @@ class ShardWriter {
   void purge(PairBucket& old, PairBucket& half) noexcept;
   void purge(EntryBucket& old, EntryBucket& half) noexcept;
   void gather(PairBucket& primary) noexcept;
+  void empty_last(std::span<PairBucket* const> chain) noexcept;
+  // Of a chain that has lost a pair: not before the request is answered, as its record names a place.
+  void gather_later(PairBucket& primary) noexcept {
+    if ((primary.header.load(std::memory_order_relaxed) & kOverflowBit) == 0) return;  // relaxed: this thread's own
+    loose_ = &primary;
+    loose_moves_ = moves_;
+  }
+  void gather_loose() noexcept;
   void gather(EntryBucket& primary) noexcept;
   void prefetch_keys(const EntryBucket& bucket) const noexcept;
   template <typename Bucket>
@@ -559,6 +567,8 @@ class ShardWriter {
   void resize();
   template <typename Bucket>
   void recover(Form<Bucket>& form) noexcept;
+  void end_gathering(PairBucket& primary) noexcept;
+  void end_gathering(PairBucket& primary, PairBucket& owner) noexcept;
 
   // recovery.cpp
   std::uint32_t number() const noexcept { return static_cast<std::uint32_t>(&shard_ - header_.shards); }
@@ -588,14 +598,17 @@ class ShardWriter {
   Form<EntryBucket> entries_;
   VectorWidth width_;
   IntentWriter intent_;
-  bool recovering_ = false;     // after a kill, and before rebuild(): the blocks are not known yet
-  bool resize_due_ = false;     // keys were added or removed since the last upkeep, or it has left work
-  unsigned postponed_ = 0;      // upkeeps until memory for growth or shrinking is requested again
-  unsigned merge_pause_ = 0;    // upkeeps until the next merge
-  std::uint64_t moves_ = 0;     // of segments: splits, merges and moves that were published
-  bool lowered_ = true;         // no segment was merged since lower_step() last began to examine all of them
-  std::uint64_t removed_ = 0;   // keys, since then
-  bool chain_is_full_ = false;  // the last link…_bucket() failed for that, and not for lack of memory
+  bool recovering_ = false;   // after a kill, and before rebuild(): the blocks are not known yet
+  bool resize_due_ = false;   // keys were added or removed since the last upkeep, or it has left work
+  unsigned postponed_ = 0;    // upkeeps until memory for growth or shrinking is requested again
+  unsigned merge_pause_ = 0;  // upkeeps until the next merge
+  std::uint64_t moves_ = 0;   // of segments: splits, merges and moves that were published
+  PairBucket* loose_ =
+      nullptr;  // a chain that the last request may have left with more buckets than it needs; valid for:
+  std::uint64_t loose_moves_ = 0;  // a value of moves_
+  bool lowered_ = true;            // no segment was merged since lower_step() last began to examine all of them
+  std::uint64_t removed_ = 0;      // keys, since then
+  bool chain_is_full_ = false;     // the last link…_bucket() failed for that, and not for lack of memory
   std::uint64_t fill_ = 0;
   bool swept_ = true;         // no bucket of this shard is older than fill_
   bool rests_ = true;         // it is swept, no key has an end, nobody waits for a change, and none is evicted
