@@ -1,9 +1,9 @@
-#include <algorithm>
 #include <optional>
 #include <span>
 #include <string_view>
 #include <utility>
 
+#include "base/same_bytes.hpp"
 #include "base/token.hpp"
 #include "client/impl.hpp"
 
@@ -145,7 +145,7 @@ Status Client::compare_erase(Bytes key, Bytes expected) noexcept {
           decided = StatusCode::kNotFound;
           return {};
         }
-        if (!std::ranges::equal(std::as_bytes(std::span(now->value)), span_of(expected))) {
+        if (!same_bytes(std::as_bytes(std::span(now->value)), span_of(expected))) {
           decided = StatusCode::kMismatch;
           return {};
         }

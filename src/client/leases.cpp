@@ -1,11 +1,11 @@
 // Leases, and values that one process computes for all.
-#include <algorithm>
 #include <cstring>
 #include <optional>
 #include <span>
 #include <string>
 #include <utility>
 
+#include "base/same_bytes.hpp"
 #include "client/ends.hpp"
 #include "client/impl.hpp"
 #include "client/waiting.hpp"
@@ -51,7 +51,7 @@ constinit thread_local const Computation* innermost [[gnu::tls_model("initial-ex
 
 bool is_computed_by_this_thread(const Client::Impl& client, const Bytes& key) noexcept {
   for (const Computation* at = innermost; at != nullptr; at = at->outer) {
-    if (at->client == &client && std::ranges::equal(span_of(at->key), span_of(key))) return true;
+    if (at->client == &client && same_bytes(span_of(at->key), span_of(key))) return true;
   }
   return false;
 }

@@ -19,6 +19,7 @@
 #include <string>
 #include <utility>
 
+#include "base/same_bytes.hpp"
 #include "client/impl.hpp"
 #include "client/waiting.hpp"
 
@@ -135,7 +136,7 @@ bool Client::Impl::differs(const Bytes& key, const std::optional<Bytes>& known, 
     result = size.status();
     return true;
   }
-  const bool same = size ? known && std::ranges::equal(std::as_bytes(std::span(value)), span_of(*known)) : !known;
+  const bool same = size ? known && same_bytes(std::as_bytes(std::span(value)), span_of(*known)) : !known;
   if (same) return false;
   result = size ? std::optional<std::string>(std::move(value)) : std::nullopt;
   return true;

@@ -20,6 +20,7 @@
 #include "message/codec.hpp"
 #include "server/run/idle_channels.hpp"
 #include "server/run/leases.hpp"
+#include "server/run/long_work.hpp"
 #include "table/write/table.hpp"
 #include "wait/park.hpp"
 
@@ -136,6 +137,7 @@ struct ServerChannel {
       if (held) entry = 0;
     }
   } stream;
+  LongWork long_work;  // of the request at the ring's position
   // The groups of keys for which this client waits, each once.
   class Watches {
    public:

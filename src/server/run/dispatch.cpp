@@ -8,6 +8,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "base/same_bytes.hpp"
 #include "base/shared_copy.hpp"
 #include "base/token.hpp"
 #include "layout/connection.hpp"
@@ -43,7 +44,7 @@ bool parse_decimal(std::span<const std::byte> bytes, std::int64_t& number) noexc
   const char* begin = reinterpret_cast<const char*>(bytes.data());
   const auto [end, error] = std::from_chars(begin, begin + bytes.size(), number);
   if (error != std::errc() || end != begin + bytes.size()) return false;
-  return std::ranges::equal(Decimal(number).bytes(), bytes);
+  return same_bytes(Decimal(number).bytes(), bytes);
 }
 
 StatusCode parse_integer(std::span<const std::byte> bytes, std::int64_t& number) noexcept {
@@ -147,6 +148,13 @@ Applied Dispatcher::apply(const Request& request, const HashedKey& key) {
 
 // A request with a key, received in one record or in pieces.
 [[gnu::noinline]] Applied Dispatcher::apply_keyed(const Request& request, const HashedKey& key) {
+  const Applied outcome = apply_to_value(request, key);
+  if (outcome == Applied::kDone && channel_.long_work.is_begun()) [[unlikely]]
+    drop_long_work();
+  return outcome;
+}
+
+Applied Dispatcher::apply_to_value(const Request& request, const HashedKey& key) {
   switch (request.op) {
     case Op::kPut:
       return store(request, key);
@@ -237,27 +245,136 @@ Applied Dispatcher::expire(const Request& request, const HashedKey& key) {
 Applied Dispatcher::compare_exchange(const Request& request, const HashedKey& key) {
   const ShardWriter::Found found = shard_.find(key);
   if (!found.found) return refuse(request, StatusCode::kNotFound);
-  if (!std::ranges::equal(found.bytes(), request.expected)) return refuse(request, StatusCode::kMismatch);
-  return put_and_keep_end(request, key);
+  const std::span<const std::byte> value = found.bytes();
+  if (value.size() != request.expected.size()) return refuse(request, StatusCode::kMismatch);
+  if (value.size() <= kLongWorkAtOnce) {
+    if (!same_bytes(value, request.expected)) return refuse(request, StatusCode::kMismatch);
+  } else if (LongWork& work = long_work(request, found); work.examined < value.size()) {
+    const std::span<const std::byte> part = work.rest(value);
+    if (!same_bytes(part, request.expected.subspan(work.examined, part.size()))) {
+      return refuse(request, StatusCode::kMismatch);
+    }
+    work.examined += part.size();
+    channel_.debt += part.size();
+    return Applied::kNotYet;
+  }
+  return put_and_keep_end(request, key, found);
 }
 
-Applied Dispatcher::put_and_keep_end(Request request, const HashedKey& key) {
+Applied Dispatcher::put_and_keep_end(Request request, const HashedKey& key, const ShardWriter::Found& old) {
   request.flags |= kHasEnd;
   request.end = kKeepEnd;
+  if (request.value.size() > kLongWorkAtOnce && request.value.size() <= table_.header().max_value_bytes) {
+    StatusCode code = StatusCode::kFull;
+    if (put_in_steps(request, key, old, {}, kKeepEnd, code) != Applied::kDone) return Applied::kNotYet;
+    if (code == StatusCode::kOk) {
+      ++counts_.puts;
+      finish(request, code, Effect::kSealed);
+      return Applied::kDone;
+    }
+  }
   return put(request, key);
 }
 
-// Reads all of the value, however long it is, to compute its token: that counts as bytes served.
+// The work that was begun for this request, if its key still has the same value; else it begins now.
+LongWork& Dispatcher::long_work(const Request& request, const ShardWriter::Found& old) noexcept {
+  LongWork& work = channel_.long_work;
+  const LongWork::Subject subject{request.position, request.op,     request.key.size(),        request.value.size(),
+                                  old.entry,        old.generation, old.bytes_or_none().size()};
+  if (work.subject == subject) return work;
+  drop_long_work();
+  work.subject = subject;
+  work.digest.begin();
+  return work;
+}
+
+void Dispatcher::drop_long_work() noexcept {
+  LongWork& work = channel_.long_work;
+  drop_block(work);
+  work.subject = {};
+  work.examined = 0;
+}
+
+void Dispatcher::drop_block(LongWork& work) noexcept {
+  if (work.block != 0) shard_.drop_entry(work.block);
+  streams_.release(channel_.end->streamed, work.charged);
+  work.block = work.charged = work.copied = 0;
+}
+
+// Takes a block for the new value. False: there is no memory yet, or none at all but the reserve.
+bool Dispatcher::hold_block(const HashedKey& key, LongWork& work, std::uint64_t value_bytes, std::uint64_t end,
+                            Effort& effort) {
+  effort.unfinished = false;
+  if (!streams_.take_beside(channel_.end->streamed, value_bytes, table_.memory_limit())) return false;
+  work.charged = value_bytes;
+  work.block = shard_.begin_entry(key.bytes.size(), value_bytes, end, effort, &key);
+  if (work.block == 0) streams_.release(channel_.end->streamed, std::exchange(work.charged, 0));
+  return work.block != 0;
+}
+
+// Gives `key` the value `head` and then the request's value, in steps. kDone: `code` is kOk, and it is committed; or kFull, and it has
+// not been possible in this way: a block of the reserve is not held from one step to the next, as no other request could have it.
+Applied Dispatcher::put_in_steps(const Request& request, const HashedKey& key, const ShardWriter::Found& old,
+                                 std::span<const std::byte> head, std::uint64_t end, StatusCode& code) {
+  LongWork& work = long_work(request, old);
+  Effort& effort = channel_.effort_for(request.position);
+  const std::span<const std::byte> tail = request.value;
+  if (work.block == 0) {
+    // To take it may move the old value, or remove it.
+    if (hold_block(key, work, head.size() + tail.size(), end, effort) || effort.unfinished) {
+      return Applied::kNotYet;
+    }
+    code = StatusCode::kFull;
+    return Applied::kDone;
+  }
+  std::byte* const to = shard_.entry_payload(work.block) + key.bytes.size();
+  const std::uint64_t before = work.copied;
+  const auto copy_more = [&](std::span<const std::byte> from, std::uint64_t place) {
+    const std::uint64_t done = work.copied - place;
+    const std::uint64_t size = std::min(from.size() - done, kLongWorkAtOnce - (work.copied - before));
+    copy_shared(to + work.copied, from.data() + done, size);
+    work.copied += size;
+  };
+  if (work.copied < head.size()) copy_more(head, 0);
+  if (work.copied >= head.size()) copy_more(tail, head.size());
+  channel_.debt += work.copied - before;
+  if (work.copied < head.size() + tail.size()) return Applied::kNotYet;
+  // The key only now, as the client may have replaced the request since the last step. And a value of 8 bytes may have been
+  // overwritten in place.
+  copy_shared(shard_.entry_payload(work.block), key.bytes.data(), key.bytes.size());
+  if (head.size() == sizeof(Word)) copy_shared(to, head.data(), head.size());
+  code = shard_.commit_entry(key, work.block, end, effort);
+  if (effort.unfinished) return Applied::kNotYet;
+  if (code == StatusCode::kOk) work.block = 0;  // the table owns it
+  drop_block(work);
+  return Applied::kDone;
+}
+
+// Reads all of the value to compute its token: that counts as bytes served.
 Applied Dispatcher::change_if(const Request& request, const HashedKey& key) {
   const ShardWriter::Found found = shard_.find(key);
   if (!found.found) return refuse(request, StatusCode::kNotFound);
   if (is_in_debt()) return Applied::kNotYet;
   const std::span<const std::byte> value = found.bytes();
-  channel_.debt += value.size();
+  Token token;
+  if (value.size() <= kLongWorkAtOnce) {
+    channel_.debt += value.size();
+    token = token_of(value, found.end);
+  } else {
+    LongWork& work = long_work(request, found);
+    if (work.examined < value.size()) {
+      const std::span<const std::byte> part = work.rest(value);
+      work.digest.add(part);
+      work.examined += part.size();
+      channel_.debt += part.size();
+      return Applied::kNotYet;
+    }
+    token = work.digest.token(found.end);
+  }
   Token expected;
   std::memcpy(&expected, request.expected.data(), sizeof expected);
-  if (token_of(value, found.end) != expected) return refuse(request, StatusCode::kMismatch);
-  if (request.op == Op::kPutIf) return put_and_keep_end(request, key);
+  if (token != expected) return refuse(request, StatusCode::kMismatch);
+  if (request.op == Op::kPutIf) return put_and_keep_end(request, key, found);
   erase(request, key);
   return Applied::kDone;
 }
@@ -324,15 +441,22 @@ Applied Dispatcher::add(const Request& request, const HashedKey& key) {
   return Applied::kMalformed;
 }
 
-// Copies all of the old value, however long it is: that counts as bytes served.
+// Copies all of the old value: that counts as bytes served.
 Applied Dispatcher::append(const Request& request, const HashedKey& key) {
-  const std::uint64_t old_bytes = shard_.find(key).bytes_or_none().size();
+  const ShardWriter::Found old = shard_.find(key);
+  const std::uint64_t old_bytes = old.bytes_or_none().size();
   const std::uint64_t size = old_bytes + request.value.size();
   if (size > table_.header().max_value_bytes) return refuse(request, StatusCode::kTooLarge);
   if (is_in_debt()) return Applied::kNotYet;
-  channel_.debt += old_bytes;
   begin(request, StatusCode::kOk, sizeof size, size);
-  StatusCode code = shard_.try_append(key, request.value);
+  StatusCode code = StatusCode::kFull;
+  if (size > kLongWorkAtOnce && put_in_steps(request, key, old, old.bytes_or_none(), old.end, code) != Applied::kDone) {
+    return Applied::kNotYet;
+  }
+  if (code == StatusCode::kFull) {
+    channel_.debt += old_bytes;
+    code = shard_.try_append(key, request.value);
+  }
   if (code == StatusCode::kFull) {
     Effort& effort = channel_.effort_for(request.position);
     code = shard_.make_room_and_append(key, request.value, effort);
@@ -627,6 +751,7 @@ Applied Dispatcher::refuse_stream(const Request& request, StatusCode code) {
 
 // Call only when its request counts as done: if killed before that, the next server needs all received pieces.
 void Dispatcher::drop_stream() noexcept {
+  drop_long_work();
   ServerChannel::Stream& stream = channel_.stream;
   // If the connection ends in mid-stream, no request records that: the next server must not attribute the block to the stream
   // when it belongs to another entry.

@@ -44,6 +44,8 @@ class Dispatcher {
   Applied apply(const Request& request, const HashedKey& key);
   // Drops a stream that will not be finished.
   void drop_stream() noexcept;
+  // Drops what was done for a request that is not finished. Nothing of it is in the table.
+  void drop_long_work() noexcept;
   // Of a connection that ends: ends its registrations, and wakes whoever sleeps there. Before this, the connection is closed:
   // its threads must not sleep again.
   void drop_watches() noexcept;
@@ -62,7 +64,13 @@ class Dispatcher {
   Applied store(const Request& request, const HashedKey& key);
   [[gnu::always_inline]] inline Applied put(const Request& request, const HashedKey& key);
   Applied compare_exchange(const Request& request, const HashedKey& key);
-  Applied put_and_keep_end(Request request, const HashedKey& key);
+  Applied put_and_keep_end(Request request, const HashedKey& key, const ShardWriter::Found& old);
+  Applied apply_to_value(const Request& request, const HashedKey& key);
+  LongWork& long_work(const Request& request, const ShardWriter::Found& old) noexcept;
+  bool hold_block(const HashedKey& key, LongWork& work, std::uint64_t value_bytes, std::uint64_t end, Effort& effort);
+  void drop_block(LongWork& work) noexcept;
+  Applied put_in_steps(const Request& request, const HashedKey& key, const ShardWriter::Found& old,
+                       std::span<const std::byte> head, std::uint64_t end, StatusCode& code);
   Applied change_if(const Request& request, const HashedKey& key);
   // Has this batch served so much beyond the channel's share that a request whose work its size does not show must wait? Not
   // at the beginning of a batch.

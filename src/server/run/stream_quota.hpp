@@ -26,6 +26,12 @@ class StreamQuota {
     give(held, bytes);
     return false;
   }
+  // For what is held only until a request is done, besides the connection's streams: within the limit of all.
+  bool take_beside(Held& held, std::uint64_t bytes, std::uint64_t memory_limit) noexcept {
+    if (!add_within(held_by_all_, bytes, kGuarded ? memory_limit / 2 : ~std::uint64_t{0})) return false;
+    held.fetch_add(bytes, std::memory_order_relaxed);  // relaxed: as in add_within()
+    return true;
+  }
   // Without a limit: for a stream that a dead server had accepted.
   void charge(Held& held, std::uint64_t bytes) noexcept {
     held.fetch_add(bytes, std::memory_order_relaxed);          // relaxed: as in add_within()

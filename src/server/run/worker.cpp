@@ -197,7 +197,11 @@ void Worker::run() {
   }
   take_orders();
   activate_all();
-  for (const auto& channel : active_) drain(*channel, true);
+  for (const auto& channel : active_) {
+    drain(*channel, true);
+    // A client that has withdrawn its request leaves it unfinished.
+    Dispatcher(*around_.table, *around_.streams, around_.pieces, *channel).drop_long_work();
+  }
   ended_.store(true, std::memory_order_relaxed);  // relaxed: see join_nudged()
 }
 

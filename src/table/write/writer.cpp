@@ -339,12 +339,12 @@ void ShardWriter::swing_cell(EntryBucket* primary, Word& cell, std::uint64_t wor
 }
 
 std::uint64_t ShardWriter::begin_entry(std::uint64_t key_bytes, std::uint64_t value_bytes, std::uint64_t end,
-                                       Effort& effort) {
+                                       Effort& effort, const HashedKey* spared) {
   effort.unfinished = false;
   const std::uint64_t meta = new_meta(key_bytes, value_bytes, end);
   const std::uint64_t size = entry_bytes(meta);
   std::uint64_t entry = blocks_.allocate(size);
-  if (entry == 0 && make_room(effort, size)) {
+  if (entry == 0 && make_room(effort, size, spared)) {
     entry = blocks_.allocate(size);
     effort.unfinished = entry == 0;
   }

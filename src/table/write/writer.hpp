@@ -172,7 +172,9 @@ class ShardWriter {
   // A put in two steps, for values that arrive in pieces: a block is allocated, the caller writes key and value from
   // entry_payload() on, and then it is committed or dropped. 0: no memory.
   // `end`: as for put; commit it with the same one.
-  std::uint64_t begin_entry(std::uint64_t key_bytes, std::uint64_t value_bytes, std::uint64_t end, Effort& effort);
+  // `spared`: a key that is not evicted for it.
+  std::uint64_t begin_entry(std::uint64_t key_bytes, std::uint64_t value_bytes, std::uint64_t end, Effort& effort,
+                            const HashedKey* spared = nullptr);
   std::uint64_t begin_entry(std::uint64_t key_bytes, std::uint64_t value_bytes, std::uint64_t end = kNoEnd) {
     return call_until_finished([&](Effort& effort) { return begin_entry(key_bytes, value_bytes, end, effort); });
   }
