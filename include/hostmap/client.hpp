@@ -506,9 +506,11 @@ class Client {
   /// not for the same key.
   /// `lease`: how long one process may take. If it dies, another one computes at once; if it is stopped or slower than this, then;
   /// what the slower one has computed is stored only if the key is still absent, and both return what is stored.
+  /// If this client has 64 leases in the key's lane, it computes without one: another caller may compute the same value at the same
+  /// time; all return the one that is stored first.
   /// A hit costs what get costs. On a miss it blocks at most for Options::timeout and `lease`, without the time that `compute`
   /// takes. Errors: kInvalid (`ttl` or `lease` not above zero, a call for this key by its own `compute`), kTimeout, what `compute`
-  /// returns, and those of get, insert and lease.
+  /// returns, and those of get, insert and lease, except kFull for too many leases.
   template <Computer Compute>
   Result<std::string> get_or_compute(Bytes key, std::chrono::milliseconds ttl, Compute&& compute,
                                      std::chrono::milliseconds lease = std::chrono::seconds(30)) {
@@ -521,7 +523,8 @@ class Client {
   /// `key`; or, if it is absent and nobody else computes it, a task: the caller then computes the value, and ends the task by
   /// compute_put or compute_fail, from any thread. While somebody else has the task, this sleeps; if that one fails, it returns its
   /// status. Blocks at most for Options::timeout and `lease`. A second call for the key by a thread that has its task waits in vain.
-  /// Errors: kInvalid (`lease` not above zero, or kForever), kTimeout, those of get and lease.
+  /// Errors: kInvalid (`lease` not above zero, or kForever), kTimeout, those of get and lease. kFull for too many leases: compute
+  /// the value without a task and store it by insert, as get_or_compute does.
   Result<ValueOrTask> compute_begin(Bytes key, std::chrono::milliseconds lease = std::chrono::seconds(30)) noexcept;
 
   /// Stores the value for `ttl` if the key is still absent, ends the task and wakes all who wait. kAlreadyExists: somebody else has

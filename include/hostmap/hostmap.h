@@ -337,7 +337,8 @@ int hostmap_release(hostmap_map* map, const void* key, size_t key_size, uint64_t
 /* The value of a key, or the task to compute it for everybody. HOSTMAP_OK: *value is the value, as hostmap_get_copy returns it,
    and *number is 0. HOSTMAP_NOT_FOUND: it is absent and this caller alone is to compute it within `lease_ms`; *number is not 0:
    call hostmap_compute_put or hostmap_compute_fail with it. Whoever else asks meanwhile sleeps until then, for at most the map's
-   timeout and `lease_ms`; if the computation fails, it gets the status of that failure. */
+   timeout and `lease_ms`; if the computation fails, it gets the status of that failure. HOSTMAP_FULL: this map has too many
+   leases, or the server has no room for another client; in the first case compute the value and store it by hostmap_insert. */
 int hostmap_compute_begin(hostmap_map* map, const void* key, size_t key_size, int64_t lease_ms, void** value,
                           size_t* value_size, uint64_t* number);
 /* Stores the value that was computed, if the key is still absent, and wakes all who wait. HOSTMAP_ALREADY_EXISTS: somebody else

@@ -21,6 +21,9 @@ constexpr std::string_view kFailedElsewhere =
     "the process or thread that computed the value of this key failed with this status";
 constexpr std::string_view kNested = "get_or_compute was called for this key by its own function";
 
+// In place of the number of a lease: this client has all the leases of the lane that it may have. The server never grants it.
+constexpr std::uint64_t kNoneLeft = ~std::uint64_t{0};
+
 Status too_many_leases() {
   return {StatusCode::kFull, "this client holds too many leases (64 in a lane); release some, or let them end"};
 }
@@ -78,7 +81,9 @@ Status Client::Impl::ask_for_lease(const Bytes& key, std::chrono::milliseconds l
       session.end().break_off();
       return {StatusCode::kInternal, kInvalidAnswer};
     }
-    return code == StatusCode::kFull ? too_many_leases() : Status(code);
+    if (code != StatusCode::kFull) return code;
+    answer.number = kNoneLeft;
+    return too_many_leases();
   });
 }
 
@@ -160,7 +165,8 @@ Deadline Client::Impl::deadline_of_task(std::chrono::milliseconds length) const 
   return Deadline(policy, time < kMost && length < kMost ? time + length : Options::kForever);
 }
 
-// The value of `key`, or the lease to compute it; sleeps while somebody else holds that.
+// The value of `key`, or the lease to compute it; sleeps while somebody else holds that. Neither a value nor a task (0): this
+// client has no lease left in the lane.
 Result<ValueOrTask> Client::Impl::value_or_task(const Bytes& key, std::chrono::milliseconds length,
                                                 Deadline& limit) noexcept {
   ValueOrTask result;
@@ -174,6 +180,7 @@ Result<ValueOrTask> Client::Impl::value_or_task(const Bytes& key, std::chrono::m
   LeaseAnswer answer{};
   Status status = await_lease(key, length, limit, answer, look);
   if (result.value) return result;
+  if (status == StatusCode::kFull && answer.number == kNoneLeft) return result;
   if (!status.ok()) return status;
   if (answer.state() == LeaseState::kFailed) return Status(static_cast<StatusCode>(answer.end()), kFailedElsewhere);
   // Whoever held it before may have put the value and released between the last look and the grant.
@@ -193,7 +200,9 @@ Result<ValueOrTask> Client::compute_begin(Bytes key, std::chrono::milliseconds l
   if (value) return ValueOrTask{std::move(*value), 0};
   if (!(value.status() == StatusCode::kNotFound)) return value.status();
   Deadline limit = impl_->deadline_of_task(lease);
-  return impl_->value_or_task(key, lease, limit);
+  Result<ValueOrTask> begun = impl_->value_or_task(key, lease, limit);
+  if (begun && !begun->value && begun->task == 0) return too_many_leases();
+  return begun;
 }
 
 Status Client::compute_put(Bytes key, Bytes value, std::uint64_t task, std::chrono::milliseconds ttl) noexcept {
@@ -234,7 +243,7 @@ Result<std::string> Client::get_or_compute_with(Bytes key, std::chrono::millisec
     struct Holder {  // ends the task, also if `compute` throws
       ~Holder() {
         innermost = self.outer;
-        if (failure != StatusCode::kOk) static_cast<void>(client.compute_fail(self.key, failure, task));
+        if (failure != StatusCode::kOk && task != 0) static_cast<void>(client.compute_fail(self.key, failure, task));
       }
       Client& client;
       std::uint64_t task;
@@ -249,7 +258,8 @@ Result<std::string> Client::get_or_compute_with(Bytes key, std::chrono::millisec
       return value;
     }
     holder.failure = StatusCode::kOk;
-    Status status = compute_put(key, *value, begun->task, ttl);
+    // Without a lease another caller may compute the same value meanwhile: all return the one that was stored first.
+    Status status = begun->task == 0 ? insert(key, *value, ttl) : compute_put(key, *value, begun->task, ttl);
     if (status.ok()) return value;
     if (!(status == StatusCode::kAlreadyExists)) return status;
   }

@@ -1,6 +1,7 @@
 // get_or_compute and leases, in the test's own process: by direct reads and by ring, with one worker and with four.
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <gtest/gtest.h>
 #include <stdexcept>
 #include <string>
@@ -90,6 +91,42 @@ TEST_P(LeasesOfThreads, AFunctionMayComputeAnotherKeyButNotItsOwn) {
   });
   EXPECT_EQ(*outer, "inner");
   EXPECT_EQ(*map_.get("outer"), "inner");
+}
+
+TEST_P(LeasesOfThreads, AClientWithoutALeaseLeftComputesAllTheSame) {
+  Server server({"10", "--workers", "1"});
+  Client map = server.connect(kPatience, GetParam().reads);
+  for (int i = 0; i < 64; ++i) ASSERT_TRUE(map.lease("held " + std::to_string(i), 10min));
+  EXPECT_EQ(map.compute_begin("key").status(), StatusCode::kFull);
+
+  const auto fail = []() -> Result<std::string> { return Status(StatusCode::kNotANumber, "no"); };
+  EXPECT_EQ(map.get_or_compute("key", 1h, fail).status(), StatusCode::kNotANumber);
+  EXPECT_EQ(map.exists("key"), StatusCode::kNotFound);
+
+  int calls = 0;
+  const auto compute = [&] { return "value " + std::to_string(++calls); };
+  EXPECT_EQ(*map.get_or_compute("key", 1h, compute), "value 1");
+  EXPECT_EQ(*map.get_or_compute("key", 1h, compute), "value 1");
+  EXPECT_EQ(calls, 1);
+  EXPECT_LE(*map.ttl("key"), 1h);
+
+  const auto late = [&] {
+    EXPECT_EQ(map.insert("other", "first"), StatusCode::kOk);
+    return std::string("second");
+  };
+  EXPECT_EQ(*map.get_or_compute("other", 1h, late), "first");
+}
+
+TEST_P(LeasesOfThreads, ComputationsNestedDeeperThanThereAreLeasesReturnTheirValues) {
+  Server server({"10", "--workers", "1"});
+  Client map = server.connect(kPatience, GetParam().reads);
+  std::function<Result<std::string>(int)> nested = [&](int depth) {
+    return map.get_or_compute("depth " + std::to_string(depth), kForever, [&, depth]() -> Result<std::string> {
+      return depth == 100 ? std::string("innermost") : nested(depth + 1);
+    });
+  };
+  EXPECT_EQ(*nested(1), "innermost");
+  EXPECT_EQ(*map.size(), 100u);
 }
 
 TEST_P(LeasesOfThreads, AValueThatCannotBeStoredIsAnError) {
