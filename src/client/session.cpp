@@ -45,7 +45,7 @@ Status check_server_lives(const InstanceName& name, uid_t owner) {
                               : "its files are of user " + user_text(owner) +
                                     ", and only this user can start it again or remove them; choose another --name";
   return {StatusCode::kNoServer, "the server '" + name.name() + "' has died, or has stopped and kept its map; " + who +
-                                     ", or wait for it (Options::wait_for_server, --wait)"};
+                                     ", or wait for it (option wait_for_server, --wait)"};
 }
 
 Status no_server(const InstanceName& name, const Status& why) {
@@ -53,7 +53,7 @@ Status no_server(const InstanceName& name, const Status& why) {
   const std::string dir = name.dir() == kDefaultDir ? "" : " --dir " + name.dir();
   return {StatusCode::kNoServer, "no server '" + name.name() + "' in " + name.dir() +
                                      "; start one: hostmap-server --name " + name.name() + dir +
-                                     ", or wait for one (Options::wait_for_server, --wait)"};
+                                     ", or wait for one (option wait_for_server, --wait)"};
 }
 
 // Readable as far as its header; the reader makes the rest readable.
