@@ -225,6 +225,7 @@ Status Server::recover() {
     log_("not applied: --load " + options_.load + ": the map that this server continues keeps its keys");
   }
   take_memory_limit();
+  report_other_eviction();
   // relaxed: a dead server's figure
   const std::uint64_t populated = table.server_stats.memory_bytes.load(std::memory_order_relaxed);
   options_.warning = warning_of_room(options_.name, options_.memory - std::min(populated, options_.memory));
@@ -282,6 +283,17 @@ void Server::take_memory_limit() {
     log_("the memory limit is that of the map, " + size_text(limit));
   }
   options_.memory = limit;
+}
+
+// The policy is of each server, not of the map: a start that was given another one by mistake begins to refuse writes, or to
+// remove keys.
+void Server::report_other_eviction() {
+  // relaxed: a dead server's setting; introduce() stores this one's
+  const auto before = static_cast<Eviction>(table_->header().eviction.load(std::memory_order_relaxed));
+  const std::string_view name = name_of(before);
+  if (before == options_.eviction || name.empty()) return;
+  log_("the eviction policy is " + std::string(name_of(options_.eviction)) + "; the map was served with --eviction " +
+       std::string(name) + ", which is to be given with each start");
 }
 
 // `hostmap limit` may have set another one meanwhile: it is overwritten only for a reason.

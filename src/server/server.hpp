@@ -60,6 +60,7 @@ class Server {
   Status attach_left_over(UniqueFd& lock, Prepared prepared);
   Status recover();
   void take_memory_limit();
+  void report_other_eviction();
   void store_memory_limit() noexcept;
   Status create_journal(UniqueFd lock);
   Status create_table(bool membarrier);

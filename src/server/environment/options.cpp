@@ -37,14 +37,26 @@ std::uint32_t default_workers(std::uint64_t buckets) noexcept {
   return static_cast<std::uint32_t>(std::min({std::max<std::uint64_t>(1, cpus / 4), buckets, std::uint64_t{16}}));
 }
 
-std::optional<Eviction> eviction_of(const std::string& policy) noexcept {
-  if (policy == "none") return Eviction::kNone;
-  if (policy == "clock") return Eviction::kClock;
-  if (policy == "expiring") return Eviction::kExpiring;
+constexpr struct {
+  std::string_view name;
+  Eviction policy;
+} kPolicies[] = {{"none", Eviction::kNone}, {"clock", Eviction::kClock}, {"expiring", Eviction::kExpiring}};
+
+std::optional<Eviction> eviction_of(const std::string& name) noexcept {
+  for (const auto& policy : kPolicies) {
+    if (policy.name == name) return policy.policy;
+  }
   return std::nullopt;
 }
 
 }  // namespace
+
+std::string_view name_of(Eviction policy) noexcept {
+  for (const auto& known : kPolicies) {
+    if (known.policy == policy) return known.name;
+  }
+  return {};
+}
 
 std::string size_text(std::uint64_t bytes) {
   constexpr const char* kUnits[] = {"", "K", "M", "G"};

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include <hostmap/status.hpp>
 
@@ -54,6 +55,8 @@ struct CheckedOptions {
 Result<CheckedOptions> check_options(const ServerOptions& options);
 // "1G", "1536": a size in the form of the options.
 std::string size_text(std::uint64_t bytes);
+// As in --eviction; empty: there is no such policy.
+std::string_view name_of(Eviction policy) noexcept;
 // The log's warning about room in the file system, where a map may still grow by `bytes`. Empty: there is enough.
 std::string warning_of_room(const InstanceName& name, std::uint64_t bytes);
 // kFull when the file system cannot hold the minimum that a new map needs. (A map that is taken over may fill it.)

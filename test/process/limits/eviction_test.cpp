@@ -316,6 +316,30 @@ TEST(Eviction, FalseNotesHurtNobody) {
   EXPECT_EQ(run({program("hostmap"), "--name", server.name(), "check"}).exit, kSuccess);
 }
 
+TEST(Eviction, AStartWithAnotherPolicyReportsIt) {
+  const std::vector<std::string> none{"10"};
+  const std::vector<std::string> clock{"10", "--eviction", "clock"};
+  std::optional<Server> server;
+  const auto line_of = [&](const std::vector<std::string>& options, const ServerSetup& setup) {
+    server.emplace(options, setup);
+    const std::string& errors = server->errors();
+    const std::size_t at = errors.find("the eviction policy is ");
+    return at == std::string::npos ? "" : errors.substr(at, errors.find('\n', at) - at);
+  };
+  EXPECT_EQ(line_of(clock, {}), "") << "a new map was served with no other policy";
+  const ServerSetup setup{server->name()};
+  server->kill();
+  EXPECT_EQ(line_of(clock, setup), "");
+  server->kill();
+  EXPECT_EQ(
+      line_of(none, setup),
+      "the eviction policy is none; the map was served with --eviction clock, which is to be given with each start");
+  server->kill();
+  EXPECT_EQ(
+      line_of(clock, setup),
+      "the eviction policy is clock; the map was served with --eviction none, which is to be given with each start");
+}
+
 // A server that is killed while it evicts continues; nothing that is there has another value than the one that was put.
 TEST(Eviction, AKilledServerContinues) {
   for (const char* workers : {"1", "4"}) {
