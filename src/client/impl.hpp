@@ -185,7 +185,7 @@ struct Client::Impl {
                        Deadline& limit) noexcept;
   template <typename Look>
   Status await_lease(const Bytes& key, std::chrono::milliseconds length, Deadline& limit, LeaseAnswer& answer,
-                     const Look& look) noexcept;
+                     bool wants_failure, const Look& look) noexcept;
   Status release(const Bytes& key, std::uint64_t number, StatusCode failure, Deadline& limit) noexcept;
   Deadline deadline_of_task(std::chrono::milliseconds length) const noexcept;
   Result<ValueOrTask> value_or_task(const Bytes& key, std::chrono::milliseconds length, Deadline& limit) noexcept;

@@ -87,11 +87,11 @@ Status Client::Impl::ask_for_lease(const Bytes& key, std::chrono::milliseconds l
   });
 }
 
-// Asks for the lease of `key` until it is granted or has failed, or `look()` or something else returns an error. Sleeps while
-// somebody else holds it: the end of a lease raises the word of the key's group.
+// Asks for the lease of `key` until it is granted, or has failed while this waited and `wants_failure`, or `look()` or something
+// else returns an error. Sleeps while somebody else holds it: the end of a lease raises the word of the key's group.
 template <typename Look>
 Status Client::Impl::await_lease(const Bytes& key, std::chrono::milliseconds length, Deadline& limit,
-                                 LeaseAnswer& answer, const Look& look) noexcept {
+                                 LeaseAnswer& answer, bool wants_failure, const Look& look) noexcept {
   std::optional<Watch> watch;
   std::uint64_t awaited = 0;
   for (;;) {
@@ -108,7 +108,7 @@ Status Client::Impl::await_lease(const Bytes& key, std::chrono::milliseconds len
     }
     if (answer.state() != LeaseState::kHeld) return {};
     if (limit.left() == 0) return {StatusCode::kTimeout, kStillComputed};
-    awaited = answer.number;
+    if (wants_failure) awaited = answer.number;
     if (!watch) {
       watch.emplace(*this, limit);
       if (Status status = watch->begin(key, part); !status.ok()) {
@@ -142,7 +142,7 @@ Result<std::uint64_t> Client::lease(Bytes key, std::chrono::milliseconds length,
     if (Status status = impl_->ask_for_lease(key, length, 0, answer, limit); !status.ok()) return status;
   } else {
     Deadline limit(impl_->policy, patience);
-    const Status status = impl_->await_lease(key, length, limit, answer, [] { return Status(); });
+    const Status status = impl_->await_lease(key, length, limit, answer, false, [] { return Status(); });
     if (!status.ok() && answer.state() == LeaseState::kHeld && status == StatusCode::kTimeout) {
       return Status(StatusCode::kAlreadyExists, kHeld);
     }
@@ -178,7 +178,7 @@ Result<ValueOrTask> Client::Impl::value_or_task(const Bytes& key, std::chrono::m
     return StatusCode::kAlreadyExists;
   };
   LeaseAnswer answer{};
-  Status status = await_lease(key, length, limit, answer, look);
+  Status status = await_lease(key, length, limit, answer, true, look);
   if (result.value) return result;
   if (status == StatusCode::kFull && answer.number == kNoneLeft) return result;
   if (!status.ok()) return status;

@@ -388,9 +388,14 @@ void Server::introduce() noexcept {
   // [master.made] release; pairs with [master.inode]: the region and how many mailboxes it has
   header.master_inode.store(master_.inode(), std::memory_order_release);
   header.server_stats.workers.store(options_.workers, kRelaxed);
+  // By the clock, so that the first server of a new map also has a larger one than the servers of the map before: numbers of
+  // leases begin with it. The one of a server before counts if the clock was set back.
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  const auto now_ms = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
   // [generation.raise] release; pairs with [generation.read]: before the words, as a client that finds its word raised must find
   // that its registration was with another server
-  header.server_generation.store(header.server_generation.load(kRelaxed) + 1, std::memory_order_release);
+  header.server_generation.store(std::max(header.server_generation.load(kRelaxed) + 1, now_ms),
+                                 std::memory_order_release);
   table_->wake_waiters();
 }
 

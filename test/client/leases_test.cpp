@@ -169,7 +169,31 @@ TEST_P(LeasesOfThreads, ALeaseThatIsHeldIsWaitedForOrNot) {
   EXPECT_GT(*map_.lease("key", 1h, kPatience), *second);
 }
 
+TEST_P(LeasesOfThreads, ATaskThatFailsFreesTheLeaseForWhoeverWaitsForIt) {
+  const Result<ValueOrTask> begun = map_.compute_begin("key", 1h);
+  ASSERT_TRUE(begun.has_value()) << begun.status().message();
+  Result<std::uint64_t> second = Status(StatusCode::kInternal);
+  std::thread waiting([&] { second = map_.lease("key", 1h, kPatience); });
+  std::this_thread::sleep_for(20ms);
+  EXPECT_EQ(map_.compute_fail("key", StatusCode::kMismatch, begun->task), StatusCode::kOk);
+  waiting.join();
+  ASSERT_TRUE(second.has_value()) << second.status().message();
+  EXPECT_GT(*second, begun->task);
+}
+
 INSTANTIATE_TEST_SUITE_P(Ways, LeasesOfThreads, testing::ValuesIn(kWays), way_name);
+
+TEST(LeasesOfServers, NumbersGrowFromOneServerToTheNextAlsoWhenTheMapIsNew) {
+  Server first({"10"});
+  Client map = first.connect();
+  const Result<std::uint64_t> before = map.lease("key", 1h);
+  ASSERT_TRUE(before.has_value()) << before.status().message();
+  first.stop_cleanly();
+  Server second({"10"}, {first.name()});
+  const Result<std::uint64_t> after = map.lease("key", 1h);
+  ASSERT_TRUE(after.has_value()) << after.status().message();
+  EXPECT_GT(*after, *before);
+}
 
 TEST(LeasesOfReaders, AReadOnlyClientGetsWhatIsThereAndComputesNothing) {
   Server server({"10"});

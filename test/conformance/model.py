@@ -16,11 +16,16 @@ from words import decode, encode
 TICK_SECONDS = 0.05
 MOST_KEY_BYTES = 65536
 INT64 = range(-(1 << 63), 1 << 63)
+# While all keys together take less of the memory than this, none is evicted and no write is refused.
+# The rest is for size classes, which waste up to half, and for the other form of keys.
+SHARE_THAT_FITS = 1 / 4
+BYTES_BESIDE_VALUE = 64  # of an entry and its place in a bucket, at most
 CHANGES = frozenset(
     "put insert replace erase expire append compare_exchange compare_erase increment "
     "increment_double increment_stored exchange take insert_or_get modify compute put_if "
     "erase_if".split()
 )
+LEASES = frozenset("lease release compute_begin compute_put compute_fail close".split())
 SINGLE = CHANGES | {"get", "get_into", "exists", "ttl", "wait", "get_with_token"}
 
 
@@ -34,6 +39,16 @@ class Entry:
 
     def with_value(self, value: bytes) -> "Entry":
         return dataclasses.replace(self, value=value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Lease:
+    """Its holder, its number, and between which two times it ends by itself."""
+
+    holder: str  # empty: a client that has ended, which the server may not have noticed yet
+    number: int
+    earliest: float
+    latest: float
 
 
 State = Entry | None
@@ -208,9 +223,10 @@ def increment(operation: str, arguments: list[str], state: State, moment: Moment
 
 
 class Model:
-    """A map, as far as its answers have shown it."""
+    """A map, as far as its answers have shown it. `memory` has its bytes; `eviction` is its policy."""
 
-    def __init__(self) -> None:
+    def __init__(self, memory: float = math.inf, eviction: str = "none") -> None:
+        self.memory, self.eviction = memory, eviction
         self.states: dict[bytes, list[State]] = {}
         # A token is of a value and its end. (Two writes in one millisecond may have equal ends.)
         self.entries_of: dict[str, Entry] = {}
@@ -218,11 +234,47 @@ class Model:
         self.lapsed: set[bytes] = (
             set()
         )  # keys that have ended, and that the server may not have removed yet
+        # The bytes that each key may have. A smaller value in a full map keeps the place of the old one.
+        self.room: dict[bytes, int] = {}
+        self.leases: dict[bytes, list[Lease | None]] = {}  # that a key may have (None: that it has none)
+        self.last_numbers: dict[bytes, int] = {}  # of the leases of a key
 
     def lose_all(self) -> None:
-        """The server has ended without keeping its map."""
+        """The map has become empty."""
         self.states = {key: [None] for key in self.states}
         self.lapsed.clear()
+        self.room.clear()
+
+    # ---- a map that is full ----
+
+    def is_nearly_full(self, more: int = 0) -> bool:
+        """Whether the keys that may be there, and so many bytes more, can need memory that others have."""
+        return more + sum(self.room.values()) > self.memory * SHARE_THAT_FITS
+
+    def store(self, key: bytes, states: list[State]) -> None:
+        """The key has one of these states now, or loses it if the map is nearly full."""
+        self.states[key] = list(dict.fromkeys(states))
+        if states == [None]:
+            self.room.pop(key, None)
+        else:
+            sizes = [len(state.value) for state in states if state]
+            self.room[key] = max(
+                self.room.get(key, 0), len(key) + BYTES_BESIDE_VALUE + max(sizes, default=0)
+            )
+        self.evict()
+
+    def can_be_evicted(self, state: State) -> bool:
+        if not state or self.eviction == "none":
+            return False
+        return self.eviction == "clock" or state.earliest < math.inf
+
+    def evict(self) -> None:
+        """Whatever the policy allows to remove may be absent from now on, if the map is nearly full."""
+        if self.eviction == "none" or not self.is_nearly_full():
+            return
+        for states in self.states.values():
+            if None not in states and any(self.can_be_evicted(state) for state in states):
+                states.append(None)
 
     def settle(self, key: bytes, states: list[State], moment: Moment) -> None:
         """The key has one of these states now."""
@@ -230,20 +282,27 @@ class Model:
             self.lapsed.discard(key)
         elif any(state and state.earliest <= moment.answered for state in self.of(key)):
             self.lapsed.add(key)
-        self.states[key] = list(dict.fromkeys(states))
+        self.store(key, states)
 
     def of(self, key: bytes) -> list[State]:
         return self.states.setdefault(key, [None])
 
-    def check(self, request: str, answer: str, moment: Moment) -> None:
+    def check(self, request: str, answer: str, moment: Moment, client: str = "A") -> None:
         """Follows one request. Wrong if no possible state explains the answer."""
         words = request.split()
         if words[0] == "fork":
-            words = words[1:]
-        if words[0] in SINGLE:
+            words, client = words[1:], ""  # a child, which has ended when its answer is there
+        if words[0] == "compute":
+            self.check_compute(words, answer, moment)
+        elif words[0] in SINGLE:
             self.check_single(words, answer, moment)
         elif words[0] == "put_async":
+            before = list(self.of(decode(words[1])))
             self.check_single(["put", *words[1:]], answer, moment)
+            if self.is_nearly_full():  # the server may refuse it, which the next flush reports
+                self.lose_queued({decode(words[1]): before})
+        elif words[0] in LEASES:
+            getattr(self, f"check_{words[0]}")(words, answer, moment, client)
         else:
             getattr(self, f"check_{words[0]}")(words, answer, moment)
 
@@ -254,17 +313,26 @@ class Model:
             if answer.split()[0] != expected:
                 raise Wrong(expected)
             return
-        results = [
-            single(words, state, moment, self.entries_of) for state in moment.possible(self.of(key))
-        ]
-        fitting = [after for expected, after in results if steps.matches(expected, answer, {})]
+        states = moment.possible(self.of(key))
+        fitting = [after for state in states for after in self.after(words, answer, state, moment)]
         if not fitting:
-            raise Wrong(" | ".join(dict.fromkeys(expected for expected, _ in results)))
+            expected = (single(words, state, moment, self.entries_of)[0] for state in states)
+            raise Wrong(" | ".join(dict.fromkeys(expected)))
         self.settle(key, fitting, moment)
         if words[0] == "get_with_token" and answer.startswith("ok "):
             states = [state for state in self.states[key] if state]
             if len(states) == 1:
                 self.learn_token(states[0], answer.split()[2])
+
+    def after(self, words: list[str], answer: str, state: State, moment: Moment) -> list[State]:
+        """The states that the key of a request can have after this answer, if it was in this state."""
+        expected, made = single(words, state, moment, self.entries_of)
+        is_tight = self.is_nearly_full(len(made.value) if made else 0)
+        if words[0] in CHANGES and answer.split()[0] == "full" and is_tight:
+            return [state]  # nothing was changed
+        if not steps.matches(expected, answer, {}):
+            return []
+        return [made, None] if is_tight and self.can_be_evicted(made) else [made]
 
     def check_both(self, asked: list[tuple[str, str]], moment: Moment) -> None:
         """Two requests for one key at one time: one of the two orders must explain both answers."""
@@ -272,13 +340,9 @@ class Model:
         fitting: list[State] = []
         for (first, one), (second, two) in (asked, asked[::-1]):
             for state in moment.possible(self.of(key)):
-                expected, between = single(first.split(), state, moment, self.entries_of)
-                if not steps.matches(expected, one, {}):
-                    continue
-                for state_between in moment.possible([between]):
-                    expected, after = single(second.split(), state_between, moment, self.entries_of)
-                    if steps.matches(expected, two, {}):
-                        fitting.append(after)
+                for between in self.after(first.split(), one, state, moment):
+                    for state_between in moment.possible([between]):
+                        fitting += self.after(second.split(), two, state_between, moment)
         if not fitting:
             raise Wrong("answers that one of the two orders explains")
         self.settle(key, fitting, moment)
@@ -311,12 +375,152 @@ class Model:
         key = decode(words[1])
         before = moment.possible(self.of(key))
         after = [single(words, state, moment, self.entries_of)[1] for state in before]
-        self.states[key] = list(dict.fromkeys(before + after))
+        self.store(key, before + after)
 
     def lose_queued(self, before: dict[bytes, list[State]]) -> None:
         """Queued writes may or may not have been applied: `before` is what their keys had."""
         for key, states in before.items():
-            self.states[key] = list(dict.fromkeys(states + self.of(key)))
+            self.store(key, states + self.of(key))
+
+    # ---- leases ----
+
+    def leases_of(self, key: bytes, moment: Moment) -> list[Lease | None]:
+        """The leases that the key may have now."""
+        found: list[Lease | None] = []
+        for lease in self.leases.get(key, [None]):
+            if lease and (not lease.holder or moment.answered >= lease.earliest):
+                found.append(None)
+            if not lease or moment.sent <= lease.latest + TICK_SECONDS:
+                found.append(lease)
+        return list(dict.fromkeys(found))
+
+    def end_client(self, client: str) -> None:
+        """Its leases end as soon as the server notices."""
+        for key, leases in self.leases.items():
+            self.leases[key] = [
+                dataclasses.replace(lease, holder="") if lease and lease.holder == client else lease
+                for lease in leases
+            ]
+
+    def end_server(self) -> None:
+        """A server does not know the leases of the one before it."""
+        self.leases.clear()
+
+    def can_block(self, key: bytes, moment: Moment) -> bool:
+        """Whether a request that waits for the lease of the key may have to wait for long."""
+        return any(
+            lease and lease.holder and lease.latest > moment.answered + 1
+            for lease in self.leases_of(key, moment)
+        )
+
+    def has_task(self, key: bytes, client: str, moment: Moment) -> bool:
+        """Whether the client surely holds the lease of the key, and for long, and nothing but requests
+        changes the key meanwhile."""
+        leases = self.leases_of(key, moment)
+        return (
+            len(leases) == 1
+            and leases[0] is not None
+            and leases[0].holder == client
+            and leases[0].earliest > moment.answered + 10
+            and all(not state or state.earliest == math.inf for state in self.of(key))
+        )
+
+    def grant(self, key: bytes, number: str, length: str, client: str, moment: Moment) -> None:
+        """A lease was given out."""
+        if None not in self.leases_of(key, moment):
+            raise Wrong("no lease while another one has not ended")
+        least = self.last_numbers.get(key, 0) + 1
+        if not number.isdecimal() or int(number) < least:
+            raise Wrong(f"a number of {least} or more")
+        seconds = int(length) / 1000
+        self.last_numbers[key] = int(number)
+        self.leases[key] = [
+            Lease(client, int(number), moment.sent + seconds, moment.answered + seconds)
+        ]
+
+    def give_back(
+        self, key: bytes, number: str, answer: str, client: str, moment: Moment
+    ) -> None:
+        """The answer to whoever ends a lease."""
+        leases = self.leases_of(key, moment)
+        others = [
+            lease
+            for lease in leases
+            if not lease or not client or (lease.holder, lease.number) != (client, int(number))
+        ]
+        expected = ["not_found"] * bool(others) + ["ok"] * (len(others) < len(leases))
+        if answer not in expected:
+            raise Wrong(" | ".join(expected))
+        self.leases[key] = [None] if answer == "ok" else others
+
+    def check_lease(self, words: list[str], answer: str, moment: Moment, client: str) -> None:
+        key = decode(words[1])
+        held = [lease for lease in self.leases_of(key, moment) if lease]
+        if answer == "already_exists" and held and len(words) == 3:  # no patience
+            self.leases[key] = list(held)
+        elif answer.startswith("ok "):
+            self.grant(key, answer.split()[1], words[2], client, moment)
+        else:
+            raise Wrong("already_exists" if held and len(words) == 3 else "ok *")
+
+    def check_release(self, words: list[str], answer: str, moment: Moment, client: str) -> None:
+        self.give_back(decode(words[1]), words[2], answer, client, moment)
+
+    def check_compute_fail(
+        self, words: list[str], answer: str, moment: Moment, client: str
+    ) -> None:
+        self.give_back(decode(words[1]), words[3], answer, client, moment)
+
+    def check_compute_begin(
+        self, words: list[str], answer: str, moment: Moment, client: str
+    ) -> None:
+        key, found = decode(words[1]), answer.split()
+        if len(found) != 2 or found[0] not in ("ok", "not_found"):
+            raise Wrong("ok and the value, or not_found and the number of a task")
+        self.resolve(key, found[1] if found[0] == "ok" else None, moment)
+        if found[0] == "not_found":
+            self.grant(key, found[1], words[2], client, moment)
+
+    def check_compute_put(self, words: list[str], answer: str, moment: Moment, client: str) -> None:
+        key = decode(words[1])
+        self.check_single(["insert", *words[1:4]], answer, moment)
+        self.leases[key] = list(
+            dict.fromkeys(
+                None if lease and (lease.holder, lease.number) == (client, int(words[4])) else lease
+                for lease in self.leases_of(key, moment)
+            )
+        )
+
+    def check_compute(self, words: list[str], answer: str, moment: Moment) -> None:
+        self.check_single(words, answer, moment)
+        if answer.endswith(" computed"):
+            key = decode(words[1])
+            if None not in self.leases_of(key, moment):
+                raise Wrong("no computation while somebody holds the lease")
+            self.leases[key] = [None]
+
+    def check_close(self, words: list[str], answer: str, moment: Moment, client: str) -> None:
+        if answer != "ok":
+            raise Wrong("ok")
+        self.end_client(client)
+
+    def check_handover(
+        self, ended: tuple[str, str, str], waited: tuple[str, str, str], moment: Moment
+    ) -> None:
+        """A client has ended its task while another one waited for that: requests, answers, clients.
+        Whoever waits for a value gets the status of the failure, if there is one."""
+        request, answer, client = ended
+        if request != "kill":
+            self.check(request, answer, moment, client)
+        else:
+            self.end_client(client)
+        failure = ""
+        if request.startswith("compute_fail") and answer == "ok":
+            failure = request.split()[2]
+        elif request.startswith("compute_put") and answer == "full":
+            failure = answer
+        if not waited[0].startswith("compute") or waited[1].split()[0] != failure:
+            self.check(*waited[:2], moment, waited[2])
 
     # ---- several keys ----
 
@@ -363,10 +567,27 @@ class Model:
         for key, word in zip(words[1:], found[1:]):
             self.resolve(decode(key), None if word == "-" else word, moment)
 
+    def check_fill(self, words: list[str], answer: str, moment: Moment) -> None:
+        prefix, value, most = decode(words[1]), b"f" * int(words[2]), int(words[3])
+        status, _, count = answer.partition(" ")
+        if status not in ("ok", "full") or not count.isdecimal() or not 0 <= int(count) <= most:
+            raise Wrong(f"ok {most} | full 0..{most}")
+        for i in range(int(count)):
+            self.settle(prefix + b"%d" % i, [Entry(value)], moment)
+        if (status == "ok") != (int(count) == most) or (
+            status == "full" and not self.is_nearly_full(len(value))
+        ):
+            raise Wrong(f"ok {most}")
+
     def check_each(self, requests: list[list[str]], answer: str, moment: Moment) -> None:
         found = answer.split()
-        if found[0] != "ok" or len(found) != len(requests) + 1:
-            raise Wrong("ok and a status for each")
+        if found == ["full"] and self.is_nearly_full():  # of a function that raises its first error
+            for request in requests:
+                self.forget(" ".join(request), moment)
+            return
+        refused = [status for status in found[1:] if status not in ("ok", "not_found")]
+        if found[0] != (refused or ["ok"])[0] or len(found) != len(requests) + 1:
+            raise Wrong("a status for all, and one for each")
         for request, status in zip(requests, found[1:]):
             self.check_single(request, status, moment)
 

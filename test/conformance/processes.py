@@ -39,10 +39,13 @@ def with_owner(command: list[str]) -> list[str]:
 
 
 class Server:
-    """A server under a name of its own. Starts and stops as the steps say."""
+    """A server under a name of its own. Starts and stops as the steps say; `options` are those of a
+    start that names none."""
 
-    def __init__(self, programs: pathlib.Path, name: str) -> None:
-        self.programs, self.name = programs, name
+    def __init__(
+        self, programs: pathlib.Path, name: str, options: list[str] = DEFAULT_SERVER
+    ) -> None:
+        self.programs, self.name, self.options = programs, name, options
         self.process: subprocess.Popen[str] | None = None
         self.errors = tempfile.TemporaryFile("w+")
 
@@ -54,7 +57,7 @@ class Server:
             str(self.programs / "hostmap-server"),
             "--name",
             self.name,
-            *(options or DEFAULT_SERVER),
+            *(options or self.options),
         ]
         self.process = subprocess.Popen(
             with_owner(command),
@@ -114,7 +117,7 @@ class Server:
             raise Failure("no server runs")
         before, self.process = self.process, None
         try:
-            self.start([*DEFAULT_SERVER, "--takeover"])
+            self.start([*self.options, "--takeover"])
             code = before.wait(WATCHDOG_SECONDS)
         except subprocess.TimeoutExpired:
             raise Failure("the server before the takeover did not end") from None

@@ -35,14 +35,27 @@ TEXTS = [
 NUMBERS = ["1", "-1", "41", "9223372036854775807", "-9223372036854775808"]
 FRACTIONS = ["0.5", "-0.25", "1.5"]
 TTLS = ["30", "60", "100000"]
+LEASES = ["30", "60", "60000", "60000"]
+LONG = "60000"
+# Most walks have room for all their keys; the others have a map that is full in between.
+SERVERS = [processes.DEFAULT_SERVER] * 5 + [
+    ["--memory", "2M", "--eviction", policy, "--workers", "1", "64"]
+    for policy in ("clock", "expiring", "none")
+]
 SHRINK_SECONDS = 60
+
+
+def servers() -> list[list[str]]:
+    """The options of each server once."""
+    return SERVERS[-4:]
 
 
 @dataclasses.dataclass(frozen=True)
 class Act:
     """One step of a walk. Kinds: ask; queue (asks, and the answer is that it is queued); cut (asks
     while the server is paused, and kills it); both (A asks this, and B the other request for the
-    same key at the same time); restart, takeover, stop, sleep."""
+    same key at the same time); handover (the other client waits by `other` for the task that this one
+    ends by `request`); restart, takeover, stop, sleep."""
 
     kind: str
     client: str = ""
@@ -73,9 +86,12 @@ class Act:
 class Drawer:
     """Draws the acts of a walk."""
 
-    def __init__(self, seed: int, languages: list[Language]) -> None:
+    def __init__(
+        self, seed: int, languages: list[Language], server: list[str] | None = None
+    ) -> None:
         self.random = random.Random(seed)
         self.languages = languages
+        self.server = server or self.random.choice(SERVERS)
 
     def draw(self) -> list[Act]:
         acts: list[Act] = []
@@ -101,6 +117,12 @@ class Drawer:
             return [self.both()]
         if number < 24 and self.supports(client, "flush"):
             return self.queued(client)
+        if number < 29 and all(self.supports(each, "lease k 1") for each in "AB"):
+            return self.handover(client)
+        if number < 34 and self.server != processes.DEFAULT_SERVER:
+            prefix, size = self.random.choice(["f:", "p:f"]), self.random.choice([300, 15000, 40000])
+            most = {300: 100, 15000: 80, 40000: 30}[size]
+            return [Act("ask", client, f"fill {prefix} {size} {most}")]
         acts = [Act("ask", client, self.supported(client, self.request))]
         if self.random.randrange(2) == 0:  # the other client sees what this one has done
             other = "A" if client == "B" else "B"
@@ -153,6 +175,61 @@ class Drawer:
         if between < 3:
             acts.append(Act("restart" if between else "takeover"))
         return [*acts, Act("ask", client, "flush")]
+
+    def handover(self, client: str) -> list[Act]:
+        """A client takes a lease or a task, and ends it while the other one waits for that."""
+        key, choose = self.key(), self.random.choice
+        other = "A" if client == "B" else "B"
+        between = [
+            Act("ask", other, f"put {key} {self.text()}"),
+            Act("ask", choose("AB"), f"lease {key} {choose(LEASES)}"),
+        ]
+        return [
+            Act("ask", client, f"erase {key}"),
+            Act("ask", client, choose([f"lease {key} {LONG}", f"compute_begin {key} {LONG}"])),
+            *(act for act in between if self.random.randrange(4) == 0),
+            Act(
+                "handover",
+                client,
+                choose(
+                    [
+                        f"release_known {key}",
+                        f"compute_put_known {key} {self.text()} {choose(['forever', *TTLS])}",
+                        f"compute_fail_known {key} mismatch",
+                        f"compute_fail_known {key} overflow",
+                        f"close {key}",
+                        f"kill {key}",
+                    ]
+                ),
+                choose(
+                    [
+                        f"lease {key} {LONG} {LONG}",
+                        f"compute_begin {key} {LONG}",
+                        f"compute {key} forever {LONG} - {self.text()}",
+                    ]
+                ),
+            ),
+        ]
+
+    def lease(self) -> str:
+        """A step of one who has a lease or a task, or wants it."""
+        key, text = self.random.choice(KEYS[:2]), self.text()
+        choose = self.random.choice
+        return choose(
+            [
+                f"lease {key} {choose(LEASES)}",
+                f"lease {key} {choose(LEASES)}",
+                f"lease {key} {choose(LEASES)} {LONG}",
+                f"fork lease {key} {choose(LEASES)}",
+                f"release_known {key}",
+                f"release_known {key}",
+                f"fork release_known {key}",
+                f"compute_begin {key} {choose(LEASES)}",
+                f"compute_put_known {key} {text} {choose(['forever', *TTLS])}",
+                f"compute_fail_known {key} {choose(['mismatch', 'timeout', 'internal'])}",
+                "close",
+            ]
+        )
 
     def key(self) -> str:
         return self.random.choice(KEYS)
@@ -213,12 +290,14 @@ class Drawer:
             return self.read()
         if number < 75:
             return self.change()
-        if number < 80:
+        if number < 78:
             return f"fork {self.random.choice([self.read, self.change])()}"
-        if number < 84:
+        if number < 81:
             return f"put_if_known {self.key()} {self.text()}"
-        if number < 86:
+        if number < 83:
             return f"erase_if_known {self.key()}"
+        if number < 89:
+            return self.lease()
         keys = self.random.sample(KEYS, 3)
         return self.random.choice(
             [
@@ -239,17 +318,27 @@ class Drawer:
         )
 
 
+def memory_and_eviction(server: list[str]) -> tuple[int, str]:
+    """Of the options of a server: its bytes, and what it evicts."""
+    memory = int(server[server.index("--memory") + 1].removesuffix("M")) << 20
+    return memory, server[server.index("--eviction") + 1] if "--eviction" in server else "none"
+
+
 class Walk:
     """Executes acts with two testees on one server, and the model beside them."""
 
-    def __init__(self, languages: list[Language], programs: pathlib.Path) -> None:
+    def __init__(
+        self, languages: list[Language], programs: pathlib.Path, server: list[str]
+    ) -> None:
         self.languages = languages
-        self.server = Server(programs, processes.private_name())
+        self.server = Server(programs, processes.private_name(), server)
         self.testees: list[Testee] = []
-        self.model = Model()
+        self.model = Model(*memory_and_eviction(server))
         self.queued: dict[bytes, list[State]] = {}  # what the keys of queued writes had before
         self.history: list[str] = []
         self.done = 0  # acts
+        if server != processes.DEFAULT_SERVER:
+            self.history.append(f"server start {' '.join(server)}")
 
     def run(self, acts: list[Act]) -> str:
         """What is wrong with the last answer of the history; empty if nothing is."""
@@ -270,9 +359,29 @@ class Walk:
             self.server.end()
         return ""
 
+    def concrete_lease(self, request: str) -> str | None:
+        """A request that has to do with the lease of a key, with a number, if it is to have one. None:
+        there is no number, or it may have to wait."""
+        now = time.monotonic()
+        parts = request.split()
+        at = parts.index("fork") + 1 if parts[0] == "fork" else 0
+        operation, key = parts[at], words.decode(parts[at + 1])
+        if operation.endswith("_known"):
+            numbers = [
+                lease.number for lease in self.model.leases_of(key, Moment(now, now)) if lease
+            ]
+            if not numbers and key not in self.model.last_numbers:
+                return None
+            number = str([*numbers, self.model.last_numbers[key]][0])
+            return " ".join([*parts, number]).replace("_known ", " ")
+        waits = operation != "lease" or len(parts) > at + 3
+        return None if waits and self.model.can_block(key, Moment(now, now)) else request
+
     def concrete(self, request: str) -> str | None:
         """The request with a token, if it is to have one. None: the result is unknown."""
         parts = request.split()
+        if any(part.startswith(("lease", "release", "compute")) for part in parts[:2]):
+            return self.concrete_lease(request)
         if parts[0] in ("put_if_known", "erase_if_known"):
             key = words.decode(parts[1])
             of_key = [
@@ -308,10 +417,12 @@ class Walk:
         if act.kind == "takeover":
             self.history += act.lines()
             self.server.takeover()
+            self.model.end_server()
         elif act.kind in ("restart", "stop"):
             self.history += act.lines()
             self.server.kill() if act.kind == "restart" else self.server.stop()
             self.server.start([])
+            self.model.end_server()
             if act.kind == "stop":
                 self.model.lose_all()
         elif act.kind == "sleep":
@@ -319,6 +430,8 @@ class Walk:
             time.sleep(0.12)
         elif act.kind == "both":
             self.ask_both(act)
+        elif act.kind == "handover":
+            self.hand_over(act)
         else:
             request = self.concrete(act.request)
             if request:
@@ -338,6 +451,33 @@ class Walk:
         ]
         self.model.check_both(list(zip(requests, answers)), moment)
 
+    def hand_over(self, act: Act) -> None:
+        now = time.monotonic()
+        key = words.decode(act.request.split()[1])
+        if not self.model.has_task(key, act.client, Moment(now, now)):
+            return
+        index = ord(act.client) - ord("A")
+        holder, waiting = self.testees[index], self.testees[1 - index]
+        request = act.request.split()[0]
+        if request not in ("close", "kill"):
+            request = self.concrete_lease(act.request) or ""
+        other = "A" if act.client == "B" else "B"
+        self.history += [f"{other}: start {act.other}", "sleep 5", f"{act.client}: {request}"]
+        waiting.send(act.other)
+        time.sleep(0.005)
+        if request == "kill":
+            holder.kill()
+            self.testees[index] = Testee(self.languages[index], self.server.name)
+            answer = "ok"
+        else:
+            answer = holder.ask(request)
+            self.history[-1] += f" -> {answer}"
+        got = waiting.receive()
+        self.history.append(f"{other}: result -> {got}")
+        self.model.check_handover(
+            (request, answer, act.client), (act.other, got, other), Moment(now, time.monotonic())
+        )
+
     def ask(self, act: Act) -> None:
         testee = self.testees[ord(act.client) - ord("A")]
         if act.kind == "queue":
@@ -351,6 +491,7 @@ class Walk:
             time.sleep(0.01)
             self.server.kill()
             self.server.start([])
+            self.model.end_server()
         answer = testee.receive()
         moment = Moment(sent, time.monotonic())
         self.history += act.lines()
@@ -362,11 +503,13 @@ class Walk:
                 self.history.append(f"{act.client}: flush -> {testee.ask('flush')}")
         elif act.kind == "cut" and answer == "no_server":
             pass  # it had to connect when the server was dead: nothing was changed
-        elif act.request == "flush" and answer == "closed":
+        elif act.request == "flush" and (
+            answer == "closed" or (answer == "full" and self.model.is_nearly_full())
+        ):
             self.model.lose_queued(self.queued)
             self.queued = {}
         else:
-            self.model.check(act.request, answer, moment)
+            self.model.check(act.request, answer, moment, act.client)
         if act.request == "flush":
             self.queued = {}
 
@@ -402,13 +545,18 @@ def shrink(acts: list[Act], fails: Callable[[list[Act]], bool]) -> list[Act]:
 
 def walk(seed: int, languages: list[Language], programs: pathlib.Path) -> str:
     """One walk. What is wrong, with the history that leads to it; empty if nothing is."""
-    acts = Drawer(seed, languages).draw()
-    first = Walk(languages, programs)
+    drawer = Drawer(seed, languages)
+    acts = drawer.draw()
+
+    def new_walk() -> Walk:
+        return Walk(languages, programs, drawer.server)
+
+    first = new_walk()
     wrong = first.run(acts)
     if not wrong:
         return ""
-    shorter = shrink(acts[: first.done], lambda fewer: bool(Walk(languages, programs).run(fewer)))
-    last = Walk(languages, programs)
+    shorter = shrink(acts[: first.done], lambda fewer: bool(new_walk().run(fewer)))
+    last = new_walk()
     again = last.run(shorter)
     if not again:  # it does not fail each time: the whole history is what there is
         last, again = first, wrong

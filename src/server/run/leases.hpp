@@ -31,8 +31,8 @@ class Leases {
     StatusCode failure = StatusCode::kOk;  // else: it was released with this, and is kept for those that wait for it
   };
 
-  // `generation`: of the server.
-  void begin(std::uint64_t generation) noexcept { last_number_ = generation << 40; }
+  // `generation`: of the server, at least the milliseconds since 1970 at which it started.
+  void begin(std::uint64_t generation) noexcept { last_number_ = generation << kBitsOfCount; }
 
   // Null: there is none, or it has ended. By hash: two keys of one hash have one lease.
   const Lease* find(std::uint64_t hash, std::uint64_t now) const noexcept {
@@ -95,6 +95,9 @@ class Leases {
       if (lease.end <= now || lease.failure != StatusCode::kOk) remove(holder[i]);
     }
   }
+
+  // 4 million leases a millisecond, so that no server reaches the numbers of the next one; enough until the year 2109.
+  static constexpr unsigned kBitsOfCount = 22;
 
   std::unordered_map<std::uint64_t, Lease> leases_;
   std::uint64_t last_number_ = 0;
