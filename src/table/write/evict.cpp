@@ -94,7 +94,11 @@ void ShardWriter::touch(std::uint64_t note) noexcept {
 
 // May this entry go? Not the one that the present request is about.
 bool ShardWriter::is_evictable(std::uint64_t cell, const HashedKey* spared) const noexcept {
-  if (eviction_ == Eviction::kExpiring && (cell & kCellEnds) == 0) return false;
+  if (eviction_ == Eviction::kExpiring) {
+    if ((cell & kCellEnds) == 0) return false;
+    // A key that stays again keeps the bit until the hand of expiry has passed.
+    if (end_of(cell_offset(cell), table_.at<Word>(cell_offset(cell))->load(kRelaxed)) == kNoEnd) return false;
+  }
   if (spared == nullptr || cell_tag(cell) != tag_of(spared->hash)) return true;
   const std::uint64_t meta = table_.at<Word>(cell_offset(cell))->load(kRelaxed);
   return meta_key_bytes(meta) != spared->bytes.size() ||
