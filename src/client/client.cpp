@@ -79,7 +79,8 @@ Result<Client> Client::connect(const Options& options) noexcept {
     if (!name) return name.status();
     if (Status status = check_timeout(options.timeout); !status.ok()) return status;
     if (options.read_only && options.reads == Reads::kRing) {
-      return Status(StatusCode::kInvalid, "a client that is read_only has no ring; leave out Reads::kRing");
+      return Status(StatusCode::kInvalid,
+                    "a client that is read_only has no ring to read by; leave out one of the two options");
     }
     auto impl = std::make_unique<Impl>(options, std::move(*name));
     Deadline limit = impl->deadline();

@@ -9,9 +9,8 @@ namespace hostmap {
 
 Status ttl_status(std::chrono::milliseconds ttl) noexcept {
   try {
-    return {StatusCode::kInvalid,
-            "the time to live is " + std::to_string(ttl.count()) +
-                " ms, which is not above zero; erase removes a key at once, persist lets it stay"};
+    return {StatusCode::kInvalid, "the time to live is " + std::to_string(ttl.count()) +
+                                      " ms, which is not above zero; to remove the key at once, erase it"};
   } catch (...) {
     return StatusCode::kInvalid;
   }

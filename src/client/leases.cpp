@@ -19,7 +19,7 @@ constexpr std::string_view kHeld = "another process or thread holds the lease of
 constexpr std::string_view kStillComputed = "timed out: another process or thread still computes the value of this key";
 constexpr std::string_view kFailedElsewhere =
     "the process or thread that computed the value of this key failed with this status";
-constexpr std::string_view kNested = "get_or_compute was called for this key by its own function";
+constexpr std::string_view kNested = "this value was requested by the function that computes it";
 
 // In place of the number of a lease: this client has all the leases of the lane that it may have. The server never grants it.
 constexpr std::uint64_t kNoneLeft = ~std::uint64_t{0};

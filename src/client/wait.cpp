@@ -147,8 +147,7 @@ Result<std::optional<std::string>> Client::wait(Bytes key, std::optional<Bytes> 
   Impl& impl = *impl_;
   if (!is_key(key)) return key_status(key);
   if (timeout < std::chrono::nanoseconds::zero()) {
-    return Status(StatusCode::kInvalid,
-                  "the timeout is below zero; zero looks once, Options::kForever waits without end");
+    return Status(StatusCode::kInvalid, "the timeout is below zero; give zero to check once, or a longer time");
   }
   Deadline limit(impl.policy, timeout);
   Result<std::optional<std::string>> result(std::nullopt);

@@ -60,7 +60,7 @@ Status obstacle(const std::string& action, const std::string& path, int error) {
       return {StatusCode::kNoServer, path + " does not exist"};
     case EROFS:
       return {StatusCode::kPermission,
-              path + " is on a read-only mount: it can only be read (Options::read_only, --read-only)"};
+              path + " is on a read-only mount: it can only be read (option read_only, --read-only)"};
     case EEXIST:
       return {StatusCode::kInvalid, path + " exists already"};
     case EMFILE:

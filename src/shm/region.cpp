@@ -254,8 +254,8 @@ Result<RegionFile> open_region_file(const std::string& path, Access access, cons
   if (owner != ::geteuid() && owner != 0 && owner != trust.user && !shared && !trust.everybody) {
     const std::string me = ::geteuid() == 0 ? ", who is not you (root)" : ", who is neither you nor root";
     return Status(StatusCode::kPermission, path + " belongs to user " + user_text(owner) + me +
-                                               "; if you trust that user, name it (--user " + user_name(owner) +
-                                               ", Options::user)" +
+                                               "; if you trust that user, name it (option user, --user " +
+                                               user_name(owner) + ")" +
                                                (trust.group == kNoGroup ? ", or name a group that shares it (--group)"
                                                                         : "; it is not shared by that group alone"));
   }

@@ -86,7 +86,7 @@ TEST_P(LeasesOfThreads, AFunctionMayComputeAnotherKeyButNotItsOwn) {
   const Result<std::string> outer = map_.get_or_compute("outer", kForever, [&]() -> Result<std::string> {
     const Status own = map_.get_or_compute("outer", kForever, value).status();
     EXPECT_EQ(own, StatusCode::kInvalid);
-    EXPECT_EQ(own.message(), "get_or_compute was called for this key by its own function");
+    EXPECT_EQ(own.message(), "this value was requested by the function that computes it");
     return map_.get_or_compute("inner", kForever, value);
   });
   EXPECT_EQ(*outer, "inner");
