@@ -1,7 +1,9 @@
 // The hand-over summary of the arena, which a server that stops writes for the next one: rebuilding from it gives the same state, and
 // an invalid one is refused.
+#include <bit>
 #include <gtest/gtest.h>
 #include <random>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -179,6 +181,119 @@ TEST(WriterStateAfterAStart, ChargesEachRunToItsOwnShard) {
   for (std::uint32_t shard = 0; shard < 2; ++shard) {
     EXPECT_EQ(table.header().lane_stats[shard].entry_bytes.load(), 0u) << "shard " << shard;
   }
+}
+
+// Few segments of pairs in each shard, which one thread counts, or so many that several do; in all of them chains of several
+// buckets.
+struct Counted {
+  std::uint32_t shards;
+  std::uint64_t segments;
+};
+class WriterStateAfterACount : public testing::TestWithParam<Counted> {
+ protected:
+  static constexpr std::uint64_t kKeysOfAChain = 12;
+
+  WriterStateAfterACount() {
+    for (std::uint32_t shard = 0; shard < shards(); ++shard) {
+      segments_ += table_.segments_of<PairBucket>(shard).size();
+    }
+    if (segments_ < shards() * GetParam().segments) throw std::runtime_error("few segments");
+    const std::vector<std::string> chained = table_.keys_of_one_bucket<PairBucket>(segments_ * kKeysOfAChain, text_of);
+    std::mt19937_64 random(segments_);
+    const auto put_some = [&] {
+      for (const std::string& key : chained) {
+        if (random() % 8 != 0) put(key);
+      }
+      for (std::uint64_t i = 0; i < segments_ * 20; ++i) put(text_of(random() % (segments_ * 50)));
+      for (std::uint64_t i = 0; i < segments_; ++i) put("entry " + std::to_string(random() % (segments_ * 2)));
+      for (const std::string& key : chained) {
+        if (random() % 8 == 0) static_cast<void>(table_.erase(key));
+      }
+    };
+    put_some();
+    table_.clear();
+    put_some();  // some chains are still of before it
+  }
+  static std::uint32_t shards() { return GetParam().shards; }
+  void put(const std::string& key) {
+    if (table_.put(key, "12345678") != StatusCode::kOk) throw std::runtime_error("no room");
+  }
+  // Counts the table. Returns how many links were dropped.
+  std::uint64_t count() {
+    std::vector<std::size_t> lost;
+    return table_.table().rebuild({}, lost);
+  }
+  // The first buckets, not cleared, of chains of several.
+  std::vector<PairBucket*> chains() {
+    std::vector<PairBucket*> found;
+    const std::uint64_t fill = fill_of(table_.header().change.load());
+    for (std::uint32_t shard = 0; shard < shards(); ++shard) {
+      for (const std::uint64_t segment : table_.segments_of<PairBucket>(shard)) {
+        for (std::uint64_t i = 0; i < kSegmentBuckets<PairBucket>; ++i) {
+          PairBucket* bucket = table_.table().region().at<PairBucket>(segment) + i;
+          const std::uint64_t header = bucket->header.load();
+          if (is_of_fill(header, fill) && (header & kOverflowBit) != 0) found.push_back(bucket);
+        }
+      }
+    }
+    return found;
+  }
+  PairBucket& second_of(const PairBucket& bucket) {
+    return *table_.table().region().at<PairBucket>(bucket.link.load() & kOffsetMask);
+  }
+
+  TestTable table_{{.buckets = shards() * GetParam().segments * kSegmentBuckets<PairBucket>,
+                    .memory = std::uint64_t{512} << 20,
+                    .shards = shards()}};
+  std::uint64_t segments_ = 0;
+};
+INSTANTIATE_TEST_SUITE_P(Sizes, WriterStateAfterACount,
+                         testing::Values(Counted{1, 50}, Counted{1, 500}, Counted{4, 50}, Counted{4, 420}));
+
+TEST_P(WriterStateAfterACount, IsTheSameAsByTheSummary) {
+  ASSERT_GT(chains().size(), segments_ / 2);
+  const std::vector<std::byte> summary = table_.table().make_summary();
+  table_.restart();
+  std::vector<std::size_t> lost;
+  ASSERT_TRUE(table_.table().rebuild_from_summary(summary, {}, lost));
+  const WriterState read = table_.table().state();
+  table_.restart();
+  ASSERT_EQ(count(), 0u);
+  EXPECT_EQ(read.differences(table_.table().state()), "");
+}
+
+// Every third chain was being gathered: a pair is in two of its buckets. Every third leads nowhere, so that the pairs beyond are
+// lost. They lie in the parts of all threads.
+TEST_P(WriterStateAfterACount, LacksWhatInterruptedGatheringsAndInvalidLinksHaveLeft) {
+  ASSERT_EQ(count(), 0u);
+  std::uint64_t expected = table_.keys();
+  std::uint64_t gathered = 0;
+  std::uint64_t cut = 0;
+  const std::vector<PairBucket*> all = chains();
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    PairBucket& first = *all[i];
+    const PairBucket& second = second_of(first);
+    const std::uint64_t held = second.header.load() & kOccupiedMask;
+    if (i % 3 == 0 && held != 0 && (first.header.load() & 2) != 0) {
+      first.keys[0] = second.keys[std::countr_zero(held) - 1].load();
+      first.link |= kLinkGathers;
+      ++gathered;
+    } else if (i % 3 == 1) {
+      for (const PairBucket* bucket = &first; (bucket->header.load() & kOverflowBit) != 0;) {
+        bucket = &second_of(*bucket);
+        expected -= static_cast<unsigned>(std::popcount(bucket->header.load() & kOccupiedMask));
+      }
+      first.link = table_.header().arena_offset - kSlabBytes;
+      ++cut;
+    }
+  }
+  ASSERT_GT(gathered, segments_ / 10);
+  ASSERT_GT(cut, segments_ / 10);
+  expected -= gathered;
+  EXPECT_EQ(count(), cut);
+  EXPECT_EQ(table_.keys(), expected);
+  EXPECT_EQ(count(), 0u);
+  EXPECT_EQ(table_.keys(), expected);
 }
 
 }  // namespace

@@ -4,9 +4,9 @@
 #include <atomic>
 #include <bit>
 #include <cstring>
-#include <thread>
 
 #include "layout/table.hpp"
+#include "table/memory/parts.hpp"
 
 namespace hostmap {
 
@@ -72,18 +72,10 @@ bool ArenaCensus::count_block(std::uint32_t shard, std::uint64_t offset) {
 
 std::vector<std::uint64_t> ArenaCensus::uncount_misfits(const std::byte* table) {
   constexpr std::uint64_t kSlabsWorthAThread = 1000;
-  const std::uint64_t threads =
-      std::clamp<std::uint64_t>(slabs() / kSlabsWorthAThread, 1, std::max(1u, std::thread::hardware_concurrency()));
-  std::vector<std::vector<std::uint64_t>> parts(threads);
-  {
-    std::vector<std::jthread> others;
-    for (std::uint64_t i = 1; i < threads; ++i) {
-      others.emplace_back([this, table, i, threads, &part = parts[i]] {
-        uncount_misfits(table, slabs() * i / threads, slabs() * (i + 1) / threads, part);
+  const auto parts = do_in_parts<std::vector<std::uint64_t>>(
+      slabs(), kSlabsWorthAThread, [this, table](std::uint64_t first, std::uint64_t last, auto& misfits) {
+        uncount_misfits(table, first, last, misfits);
       });
-    }
-    uncount_misfits(table, 0, slabs() / threads, parts[0]);
-  }
   std::vector<std::uint64_t> all;
   for (const auto& part : parts) all.insert(all.end(), part.begin(), part.end());
   return all;

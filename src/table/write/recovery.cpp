@@ -11,11 +11,12 @@
 // pairs, entries and forms simulate the kills.
 #include <algorithm>
 #include <bit>
-#include <thread>
+#include <span>
 
 #include "layout/journal.hpp"
 #include "layout/table.hpp"
 #include "table/memory/census.hpp"
+#include "table/memory/parts.hpp"
 #include "table/write/writer.hpp"
 
 namespace hostmap {
@@ -140,57 +141,75 @@ std::uint64_t ShardWriter::survey(ArenaCensus& census) {
 }
 
 std::uint64_t ShardWriter::survey_pairs(ArenaCensus& census) {
-  std::uint64_t keys = 0;
-  std::uint64_t dropped = 0;
   const std::vector<std::uint64_t> segments = pairs_.directory.all();
   for (const std::uint64_t segment : segments) census.count_segment(number(), kSlabPairBuckets, segment);
-  for (std::uint64_t i = 0; i < segments.size() * kSegmentBuckets<PairBucket>; ++i) {
-    PairBucket* const primary =
-        bucket_of<PairBucket>(segments[i / kSegmentBuckets<PairBucket>], i % kSegmentBuckets<PairBucket>);
-    PairBucket* bucket = primary;
-    const bool live = !is_stale(bucket->header);  // a cleared chain's buckets are used until it is reset
-    for (unsigned length = 1;; ++length) {
-      const std::uint64_t header = bucket->header.load(kRelaxed);
-      if (live) keys += static_cast<unsigned>(std::popcount(header & kOccupiedMask));
-      if ((header & kOverflowBit) == 0) break;
-      const std::uint64_t link = bucket->link.load(kRelaxed) & kOffsetMask;
-      if (length < kMaxChain && census.count_overflow(number(), kSlabPairOverflow, link)) {
-        end_gathering(*primary, *bucket);
-        bucket = table_.at<PairBucket>(link);
-        continue;
-      }
-      // [recovery.drop] release; pairs with [pair.header]
-      bucket->header.store((header & ~kOverflowBit) + kVersionStep, std::memory_order_release);
-      ++dropped;
-      break;
-    }
+  const auto parts = do_in_parts<PairSurvey>(
+      segments.size(), kSegmentsWorthAThread, [&](std::uint64_t first, std::uint64_t last, PairSurvey& found) {
+        survey_pairs(census, std::span(segments).subspan(first, last - first), found);
+      });
+  std::uint64_t keys = 0;
+  std::uint64_t dropped = 0;
+  for (const PairSurvey& part : parts) {
+    keys += part.keys;
+    dropped += part.dropped;
   }
   stats_.pair_keys.store(keys, kRelaxed);
   return dropped;
 }
 
+// Changes only chains of these segments: a bucket to which two chains lead belongs to the one that has counted it.
+void ShardWriter::survey_pairs(ArenaCensus& census, std::span<const std::uint64_t> segments, PairSurvey& found) {
+  constexpr std::uint64_t kBuckets = kSegmentBuckets<PairBucket>;
+  const std::uint64_t buckets = segments.size() * kBuckets;
+  const auto bucket_at = [&](std::uint64_t i) { return bucket_of<PairBucket>(segments[i / kBuckets], i % kBuckets); };
+  std::uint64_t keys = 0;
+  for (std::uint64_t i = 0; i < buckets; ++i) {
+    // The line of a header, then the line of its link if there is one, then where that leads.
+    if (i + 3 * kAhead < buckets) __builtin_prefetch(&bucket_at(i + 3 * kAhead)->header);
+    if (i + 2 * kAhead < buckets) {
+      const PairBucket& later = *bucket_at(i + 2 * kAhead);
+      if ((later.header.load(kRelaxed) & kOverflowBit) != 0) __builtin_prefetch(&later.link);
+    }
+    if (i + kAhead < buckets) {
+      const PairBucket& soon = *bucket_at(i + kAhead);
+      if ((soon.header.load(kRelaxed) & kOverflowBit) != 0) {
+        const std::uint64_t link = soon.link.load(kRelaxed) & kOffsetMask;
+        if (census.may_be_entry(link)) __builtin_prefetch(table_.at<std::byte>(link));
+      }
+    }
+    PairBucket* const primary = bucket_at(i);
+    PairBucket* bucket = primary;
+    std::uint64_t header = bucket->header.load(kRelaxed);
+    const bool live = is_of_fill(header, fill_);  // a cleared chain's buckets are used until it is reset
+    for (unsigned length = 1;; ++length) {
+      if (live) keys += static_cast<unsigned>(std::popcount(header & kOccupiedMask));
+      if ((header & kOverflowBit) == 0) break;
+      const std::uint64_t link = bucket->link.load(kRelaxed) & kOffsetMask;
+      if (length == kMaxChain || !census.count_overflow(number(), kSlabPairOverflow, link)) {
+        // [recovery.drop] release; pairs with [pair.header]
+        bucket->header.store((header & ~kOverflowBit) + kVersionStep, std::memory_order_release);
+        ++found.dropped;
+        break;
+      }
+      end_gathering(*primary, *bucket);
+      bucket = table_.at<PairBucket>(link);
+      header = bucket->header.load(kRelaxed);
+    }
+  }
+  found.keys = keys;
+}
+
 std::uint64_t ShardWriter::survey_entries(ArenaCensus& census) {
   const std::vector<std::uint64_t> segments = entries_.directory.all();
   for (const std::uint64_t segment : segments) census.count_segment(number(), kSlabEntryBuckets, segment);
-  const std::uint64_t threads = std::clamp<std::uint64_t>(segments.size() / kSegmentsWorthAThread, 1,
-                                                          std::max(1u, std::thread::hardware_concurrency()));
-  std::vector<EntrySurvey> parts(threads);
-  {
-    std::vector<std::jthread> others;
-    for (std::uint64_t i = 0; i < threads; ++i) {
-      const std::uint64_t first = segments.size() * i / threads;
-      const auto mine = std::span(segments).subspan(first, segments.size() * (i + 1) / threads - first);
-      if (i + 1 == threads) {
-        survey_entries(census, mine, parts[i]);
-      } else {
-        others.emplace_back([this, &census, mine, &part = parts[i]] { survey_entries(census, mine, part); });
-      }
-    }
-  }
+  const auto parts = do_in_parts<EntrySurvey>(
+      segments.size(), kSegmentsWorthAThread, [&](std::uint64_t first, std::uint64_t last, EntrySurvey& found) {
+        survey_entries(census, std::span(segments).subspan(first, last - first), found);
+      });
   std::uint64_t keys = 0;
   std::uint64_t ends = 0;
   std::uint64_t dropped = 0;
-  for (EntrySurvey& part : parts) {
+  for (const EntrySurvey& part : parts) {
     keys += part.keys;
     ends += part.ends;
     dropped += part.nowhere.size();

@@ -578,7 +578,12 @@ class ShardWriter {
   bool may_be_walked(const PairBucket& primary) const noexcept;
   bool may_be_walked(const EntryBucket& primary) const noexcept;
   void unlink_cell(std::uint64_t cell, std::uint64_t word) noexcept;
+  struct PairSurvey {
+    std::uint64_t keys = 0;
+    std::uint64_t dropped = 0;  // links
+  };
   std::uint64_t survey_pairs(ArenaCensus& census);
+  void survey_pairs(ArenaCensus& census, std::span<const std::uint64_t> segments, PairSurvey& found);
   struct EntrySurvey {
     std::uint64_t keys = 0;
     std::uint64_t ends = 0;                               // of them
