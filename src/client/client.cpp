@@ -15,17 +15,17 @@ Status check_timeout(std::chrono::nanoseconds timeout) noexcept {
 
 }  // namespace
 
-Status Client::Impl::connect_first(Deadline& deadline) noexcept {
+// With wait_for_server this waits for a server, at the first connection and whenever the last one has ended.
+Result<Session*> Client::Impl::renew(Session* ended, Deadline& deadline) noexcept {
   for (;;) {
-    const Result<Session*> session = renew(nullptr, deadline);
-    if (session) return {};
-    if (!options.wait_for_server || !(session.status() == StatusCode::kNoServer)) return session.status();
-    if (deadline.left() == 0) return session.status();
+    const Result<Session*> session = try_to_renew(ended, deadline);
+    if (session || !options.wait_for_server || !(session.status() == StatusCode::kNoServer)) return session;
+    if (deadline.left() == 0) return session;
     await_change_of_folder(name, deadline);
   }
 }
 
-Result<Session*> Client::Impl::renew(Session* ended, Deadline& deadline) noexcept {
+Result<Session*> Client::Impl::try_to_renew(Session* ended, Deadline& deadline) noexcept {
   if (!lock_within(renew_mutex, deadline)) return Status(StatusCode::kTimeout);
   const std::lock_guard<std::timed_mutex> lock(renew_mutex, std::adopt_lock);
   // relaxed: under the mutex that its writers hold
@@ -84,7 +84,7 @@ Result<Client> Client::connect(const Options& options) noexcept {
     }
     auto impl = std::make_unique<Impl>(options, std::move(*name));
     Deadline limit = impl->deadline();
-    if (Status status = impl->connect_first(limit); !status.ok()) return status;
+    if (const Result<Session*> first = impl->renew(nullptr, limit); !first) return first.status();
     return Client(std::move(impl));
   } catch (...) {
     return Status::out_of_memory();

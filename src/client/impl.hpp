@@ -130,7 +130,7 @@ struct Client::Impl {
   }
 
   Result<Session*> renew(Session* ended, Deadline& deadline) noexcept;
-  Status connect_first(Deadline& deadline) noexcept;
+  Result<Session*> try_to_renew(Session* ended, Deadline& deadline) noexcept;
   void become_child() noexcept;
   void disown_all() noexcept;
 

@@ -2,6 +2,7 @@
 // (fault cases 1 and 3 in docs/internals/failure-model.md).
 #include <chrono>
 #include <gtest/gtest.h>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -182,6 +183,27 @@ void connect_at_once(int count) {
 
 TEST(Connecting, TwoHundredClientsAtOnceAreAllServed) { connect_at_once(200); }
 TEST(ConnectingSlow, AThousandClientsAtOnceAreAllServed) { connect_at_once(1000); }
+
+// The map of a client is gone: a call that must connect again waits for the next server as the first connection did.
+TEST(Connecting, ACallThatMustConnectAgainWaitsForAServerIfItsClientWaits) {
+  std::optional<Server> server{std::in_place, std::vector<std::string>{"10"}};
+  const ServerSetup setup{server->name()};
+  Options options = server->options();
+  Client impatient = server->connect();
+  options.wait_for_server = true;
+  options.timeout = std::chrono::seconds(60);
+  Result<Client> patient = Client::connect(options);
+  ASSERT_TRUE(patient) << patient.status();
+  server.reset();
+  EXPECT_EQ(impatient.put("key", "value"), StatusCode::kNoServer);
+  Status put = StatusCode::kInternal;
+  std::thread caller([&] { put = patient->put("key", "value"); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  server.emplace(std::vector<std::string>{"10"}, setup);
+  caller.join();
+  EXPECT_EQ(put, StatusCode::kOk) << put;
+  EXPECT_EQ(*server->connect().get("key"), "value");
+}
 
 // One command after the other, with a place for one only: none is refused because the one before it has just ended.
 TEST(Connecting, OneConnectionIsEnoughForManyClientsInTurn) {
