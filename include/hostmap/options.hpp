@@ -30,8 +30,8 @@ struct Options {
   /// Creates no connection and writes nothing: read permission on the table is enough. get, get_into, exists, multi_get, scan
   /// and size work; calls that change the map return kPermission.
   bool read_only = false;
-  bool wait_for_server =
-      false;  ///< connect, and calls that must connect again, wait for one; kNoServer after the timeout
+  /// connect, and a call that must connect again, wait for a server; kNoServer when the timeout has passed.
+  bool wait_for_server = false;
   /// For bindings of other languages; null: none. A thread calls it when it is about to sleep (begins = 1), and again when it has
   /// slept (begins = 0): a language whose threads share a lock releases it in between, and checks for signals afterwards. A result
   /// other than 0 after the sleep ends the call as if its time had passed (kTimeout); that of begins = 1 is ignored. A sleep lasts
