@@ -18,7 +18,7 @@ Status check_timeout(std::chrono::nanoseconds timeout) noexcept {
 // With wait_for_server this waits for a server, at the first connection and whenever the last one has ended.
 Result<Session*> Client::Impl::renew(Session* ended, Deadline& deadline) noexcept {
   for (;;) {
-    const Result<Session*> session = try_to_renew(ended, deadline);
+    Result<Session*> session = try_to_renew(ended, deadline);
     if (session || !options.wait_for_server || !(session.status() == StatusCode::kNoServer)) return session;
     if (deadline.left() == 0) return session;
     await_change_of_folder(name, deadline);
