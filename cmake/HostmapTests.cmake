@@ -50,6 +50,8 @@ set(soak_cost 200)
 set(quick_timeout_seconds 120)
 set(slow_timeout_seconds 600)
 set(soak_timeout_seconds 43200)
+# Of tests that compile what others build: how long that takes depends on what else the machine does.
+set(compiling_timeout_seconds 7200)
 if(HOSTMAP_SANITIZE)
   set(quick_timeout_seconds 300)
   set(slow_timeout_seconds 1200)
@@ -208,13 +210,17 @@ target_include_directories(test_apps PRIVATE apps)
 target_link_libraries(test_c_abi PRIVATE hostmap_c)
 target_compile_definitions(test_c_abi PRIVATE "HOSTMAP_C_LIBRARY=\"$<TARGET_FILE:hostmap_c>\"")
 
-# hostmap_add_test(KIND NAME TIER COMMAND…): a test that is no GoogleTest: its name is KIND.NAME,
+# hostmap_add_test(KIND NAME TIER COMMAND…): a test that is not of GoogleTest: its name is KIND.NAME,
 # its labels are KIND (model, library, package, style) and TIER (quick, slow).
 function(hostmap_add_test kind name tier)
+  set(watchdog ${tier})
+  if(kind STREQUAL "library" OR kind STREQUAL "package")
+    set(watchdog compiling)
+  endif()
   add_test(NAME ${kind}.${name} COMMAND ${ARGN} COMMAND_EXPAND_LISTS)
   set_tests_properties(${kind}.${name} PROPERTIES
                        LABELS "${kind};${tier}"
-                       TIMEOUT ${${tier}_timeout_seconds}
+                       TIMEOUT ${${watchdog}_timeout_seconds}
                        COST ${${tier}_cost}
                        ENVIRONMENT "${test_environment}")
 endfunction()
@@ -224,7 +230,7 @@ add_subdirectory(test/models)
 get_property(model_programs DIRECTORY test/models PROPERTY BUILDSYSTEM_TARGETS)
 add_dependencies(hostmap_tests ${model_programs})
 
-# What the client library may not call; what instruments a build does.
+# What the client library may not call. Instruments call more.
 if(NOT HOSTMAP_SANITIZE AND NOT HOSTMAP_COVERAGE)
   set(script "${PROJECT_SOURCE_DIR}/scripts/check_client_library")
   hostmap_add_test(library client quick "${script}" "$<TARGET_FILE:hostmap_client>" "$<TARGET_OBJECTS:hostmap_c>")
@@ -235,7 +241,7 @@ if(NOT HOSTMAP_SANITIZE AND NOT HOSTMAP_COVERAGE)
   hostmap_add_test(library abi.canary quick "${script}" --self-test)
 endif()
 
-# How others use the library; what instruments a build is no part of that. Most of it is compiling: slow.
+# How others use the library; builds with instruments are not part of that. Most of it is compiling: slow.
 if(NOT HOSTMAP_SANITIZE AND NOT HOSTMAP_COVERAGE)
   set(script "${PROJECT_SOURCE_DIR}/test/client/must_not_compile/check_misuse")
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
