@@ -2,9 +2,14 @@
 // a server that ends.
 #include <atomic>
 #include <chrono>
+#include <cstddef>
+#include <functional>
 #include <gtest/gtest.h>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "process/harness/server.hpp"
@@ -38,6 +43,73 @@ TEST(Deadlines, AGetByRingOfAValueThatKeepsChangingEnds) {
       EXPECT_EQ(value->find_first_not_of(value->front()), std::string::npos) << "a torn value";
     } else {
       EXPECT_EQ(value.status(), StatusCode::kTimeout) << value.status().message();
+    }
+  }
+  stop = true;
+}
+
+// Each call that reads a value reads again when the value has changed meanwhile, in the way of its client.
+TEST(Deadlines, EachCallThatReadsAValueThatKeepsChangingEnds) {
+  Server server({"10", "--ring-size", "4K", "--memory", "64M"});
+  std::atomic<bool> stop{false};
+  std::vector<std::jthread> writers;
+  for (int i = 0; i < 2; ++i) {
+    writers.emplace_back([&, i] {
+      Client writer = server.connect();
+      const std::string value(100'000, static_cast<char>('a' + i));
+      while (!stop) ASSERT_EQ(writer.put("key", value), StatusCode::kOk);
+    });
+  }
+  for (const Reads reads : {Reads::kDirect, Reads::kRing}) {
+    Client map = server.connect(std::chrono::milliseconds(200), reads);
+    ASSERT_TRUE(eventually([&] { return map.exists("key").ok(); }));
+    std::vector<std::byte> buffer(100'000);
+    const auto is_whole = [](std::string_view value) { return value.find_first_not_of(value.front()) == value.npos; };
+    const std::pair<const char*, std::function<Status()>> calls[] = {
+        {"get", [&] { return map.get("key").status(); }},
+        {"get_into", [&] { return map.get_into("key", buffer).status(); }},
+        {"get_with_token", [&] { return map.get_with_token("key").status(); }},
+        {"multi_get",
+         [&] {
+           return map.multi_get({"other", "key"})[1].status();
+         }},
+        {"apply",
+         [&] {
+           const Operation get = Operation::get("key");
+           Outcome outcome;
+           const Status status = map.apply({&get, 1}, {&outcome, 1});
+           return status.ok() ? outcome.status : status;
+         }},
+        {"update",
+         [&] {
+           return map.update("key", [](std::optional<std::string_view> now) -> std::optional<std::string> {
+             return now ? std::string(*now) : std::string();
+           });
+         }},
+        {"exchange", [&] { return map.exchange("key", std::string(100'000, 'x')).status(); }},
+        {"take", [&] { return map.take("key").status(); }},
+        {"insert_or_get", [&] { return map.insert_or_get("key", std::string(100'000, 'y')).status(); }},
+        {"wait", [&] { return map.wait("key", "another", std::chrono::milliseconds(200)).status(); }},
+        {"scan",
+         [&] {
+           return map.scan("key", [&](std::string_view, std::string_view value) {
+             EXPECT_TRUE(is_whole(value)) << "a torn value";
+             return true;
+           });
+         }},
+    };
+    for (const auto& [name, call] : calls) {
+      SCOPED_TRACE(name);
+      for (int i = 0; i < 5; ++i) {
+        const Clock::time_point begin = Clock::now();
+        const Status status = call();
+        EXPECT_LT(Clock::now() - begin, kWatchdog);
+        // A take removes the key for a moment.
+        EXPECT_TRUE(status.ok() || status == StatusCode::kTimeout || status == StatusCode::kNotFound)
+            << status.message();
+        // And it holds no lock of the client.
+        EXPECT_TRUE(eventually([&] { return map.put("other", "value").ok(); }));
+      }
     }
   }
   stop = true;

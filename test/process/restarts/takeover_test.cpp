@@ -104,6 +104,61 @@ TEST(Takeover, TheNextServerKnowsTheArenaAsTheOldOneDid) {
   EXPECT_EQ(run({program("hostmap"), "--name", last.name(), "check"}).exit, kSuccess);
 }
 
+// Counts that a start did not rebuild after a clear once wrapped around, and the table grew without end.
+TEST(Takeover, AMapThatWasClearedKeepsItsCountsThroughEachKindOfStart) {
+  for (const char* workers : {"1", "4"}) {
+    SCOPED_TRACE(workers);
+    const std::string name = unique_name();
+    const std::vector<std::string> options{"10", "--keep", "--memory", "32M", "--workers", workers};
+    auto server = std::make_unique<Server>(options, ServerSetup{name});
+    Client client = server->connect();
+    for (const std::string kind : {"kill", "kept stop", "takeover", "takeover", "kept stop", "kill"}) {
+      SCOPED_TRACE(kind);
+      for (std::uint64_t i = 0; i < 3000; ++i) {
+        ASSERT_TRUE(client.put_async(word_key(i), word_key(i)).ok());
+        ASSERT_TRUE(client.put_async("key " + std::to_string(i), pattern(i % 700, i)).ok());
+      }
+      ASSERT_TRUE(client.flush().ok());
+      ASSERT_TRUE(client.clear().ok());
+      for (std::uint64_t i = 0; i < 200; ++i) {
+        ASSERT_TRUE(client.put(word_key(i), word_key(i)).ok());
+        ASSERT_TRUE(client.put("key " + std::to_string(i), pattern(i, i)).ok());
+      }
+      std::uint64_t entries = 400;
+      if (kind == "takeover") {
+        std::vector<std::string> next = options;
+        next.push_back("--takeover");
+        auto following = std::make_unique<Server>(next, ServerSetup{name});
+        EXPECT_EQ(server->wait(), kSuccess) << server->errors();
+        server = std::move(following);
+      } else {
+        if (kind == "kill") {
+          server->kill();
+        } else {
+          EXPECT_EQ(server->stop(), kSuccess);
+        }
+        server = std::make_unique<Server>(options, ServerSetup{name});
+      }
+      EXPECT_EQ(server->stat("entries"), entries);
+      for (std::uint64_t i = 0; i < 200; i += 2) {
+        ASSERT_TRUE(client.erase(word_key(i)).ok());
+        ASSERT_TRUE(client.erase("key " + std::to_string(i)).ok());
+        entries -= 2;
+      }
+      EXPECT_EQ(server->stat("entries"), entries);
+      EXPECT_EQ(*client.size(), entries);
+      const std::uint64_t buckets = server->stat("buckets");
+      for (std::uint64_t i = 0; i < 5000; ++i) ASSERT_TRUE(client.put_async(word_key(1), word_key(i)).ok());
+      ASSERT_TRUE(client.flush().ok());
+      EXPECT_LE(server->stat("buckets"), buckets) << "no key was added";
+      const Ran check = run({program("hostmap"), "--name", name, "check"});
+      EXPECT_EQ(check.exit, kSuccess) << check.output << check.errors;
+    }
+    EXPECT_EQ(server->stop(), kSuccess);
+    server->remove_regions();
+  }
+}
+
 TEST(Takeover, TheSummaryIsUsedOnceAndNotAfterAKill) {
   auto old = std::make_unique<Server>(std::vector<std::string>{"10", "--keep"});
   const std::string name = old->name();

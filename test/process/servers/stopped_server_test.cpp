@@ -4,6 +4,7 @@
 #include <chrono>
 #include <gtest/gtest.h>
 #include <thread>
+#include <vector>
 
 #include "process/harness/peer.hpp"
 #include "process/harness/server.hpp"
@@ -167,6 +168,45 @@ TEST(StoppedServer, AnInterruptedStreamEndsItsConnectionAndTheNextCallConnectsAn
   EXPECT_EQ(again_until_in_time(writer, "put large #100000:2"), StatusCode::kOk);
   EXPECT_EQ(writer.get("large").text, Peer::told_of(pattern(100'000, 2)));
   EXPECT_EQ(server.stat("poisoned"), 0u);
+}
+
+// Requests that wait in the rings together must each find the state that the ones before them leave: a clear, too, has room
+// for so many clears before it only.
+TEST(StoppedServer, ClearsThatWaitByTheHundredBringNothingBack) {
+  for (const char* workers : {"1", "4"}) {
+    SCOPED_TRACE(workers);
+    Server server({"64", "--workers", workers, "--memory", "64M"});
+    Client map = server.connect();
+    for (std::uint64_t i = 0; i < 1000; ++i) {
+      ASSERT_TRUE(map.put_async("key " + std::to_string(i), "secret").ok());
+      ASSERT_TRUE(map.put_async(word_key(i), word_key(i)).ok());
+    }
+    ASSERT_TRUE(map.flush().ok());
+    std::vector<Client> hasty;
+    for (int i = 0; i < 6; ++i) {
+      hasty.push_back(server.connect());
+      ASSERT_TRUE(hasty.back().put("key", "value").ok());  // opens the channel
+      ASSERT_TRUE(hasty.back().set_timeout(std::chrono::milliseconds(1)).ok());
+    }
+    server.pause();
+    for (Client& client : hasty) {
+      for (int i = 0; i < 60; ++i) ASSERT_EQ(client.clear(), StatusCode::kTimeout) << i;
+    }
+    server.send(SIGCONT);
+    // Each client's own requests are applied in their order, and these after all of its clears.
+    for (Client& client : hasty) {
+      ASSERT_TRUE(client.set_timeout(kPatience).ok());
+      ASSERT_TRUE(client.clear().ok());
+    }
+    for (std::uint64_t i = 0; i < 1000; ++i) {
+      ASSERT_EQ(map.exists("key " + std::to_string(i)), StatusCode::kNotFound) << i;
+      ASSERT_EQ(map.exists(word_key(i)), StatusCode::kNotFound) << i;
+    }
+    EXPECT_EQ(*map.size(), 0u);
+    ASSERT_TRUE(map.put("key", "value").ok());
+    EXPECT_EQ(server.stat("entries"), 1u);
+    EXPECT_EQ(run({program("hostmap"), "--name", server.name(), "check"}).exit, kSuccess);
+  }
 }
 
 TEST(StoppedServer, MoreCallsThanTheClientKeepsCountOfAreRefusedUntilTheServerContinues) {
