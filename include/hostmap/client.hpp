@@ -150,8 +150,8 @@ class Client {
 
   /// Like put, but blocks only until the ring has room. Later calls of this client see the value. If the server refuses the
   /// write, the next flush() reports it.
-  /// Errors: kTooLarge, kInvalid, and kTimeout when there was no room: not queued. (A value that needs several records and
-  /// finds no room for the later ones ends the connection.) kFull (no memory for a channel), kClosed, kNoServer.
+  /// Errors: kTooLarge, kInvalid, and kTimeout when there was no room: not queued. kFull (no memory for a channel), kClosed,
+  /// kNoServer.
   Status put_async(Bytes key, Bytes value) noexcept;
 
   Status put_async(Bytes key, Bytes value, std::chrono::milliseconds ttl) noexcept;

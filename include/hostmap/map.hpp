@@ -225,12 +225,16 @@ class Map {
     return with(key, [&](Bytes stored) -> Result<std::optional<V>> {
       std::optional<Bytes> bytes;
       if (known) bytes = bytes_of(*known);
-      const Result<std::optional<std::string>> now = client_->wait(stored, bytes, timeout);
-      if (!now) return now.status();
-      if (!*now) return std::optional<V>();
-      std::optional<V> value = decode<V>(**now);
-      if (!value) return mismatch();
-      return value;
+      Result<std::optional<std::string>> now = client_->wait(stored, bytes, timeout);
+      if constexpr (kValueIsText) {
+        return now;  // not copied: that allocates, and may fail
+      } else {
+        if (!now) return now.status();
+        if (!*now) return std::optional<V>();
+        const std::optional<V> value = decode<V>(**now);
+        if (!value) return mismatch();
+        return value;
+      }
     });
   }
 

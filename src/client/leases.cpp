@@ -21,9 +21,6 @@ constexpr std::string_view kFailedElsewhere =
     "the process or thread that computed the value of this key failed with this status";
 constexpr std::string_view kNested = "this value was requested by the function that computes it";
 
-// In place of the number of a lease: this client has all the leases of the lane that it may have. The server never grants it.
-constexpr std::uint64_t kNoneLeft = ~std::uint64_t{0};
-
 Status too_many_leases() {
   return {StatusCode::kFull, "this client holds too many leases (64 in a lane); release some, or let them end"};
 }
@@ -61,6 +58,7 @@ bool is_computed_by_this_thread(const Client::Impl& client, const Bytes& key) no
 
 }  // namespace
 
+// The answer's state is kNone if this client has all the leases of the lane that it may have.
 Status Client::Impl::ask_for_lease(const Bytes& key, std::chrono::milliseconds length, std::uint64_t awaited,
                                    LeaseAnswer& answer, Deadline& limit) noexcept {
   return with_turn(limit, [&](Session& session) noexcept -> Status {
@@ -70,20 +68,32 @@ Status Client::Impl::ask_for_lease(const Bytes& key, std::chrono::milliseconds l
     if (!opened) return opened.status();
     ClientChannel& channel = **opened;
     const auto bytes = std::as_bytes(std::span(&request, 1));
-    if (Status status = channel.send_any(Op::kLease, true, {}, bytes, limit); !status.ok()) return status;
-    if (Status status = channel.await_answer(limit); !status.ok()) return status;
-    const StatusCode code = channel.answer().code;
-    const bool valid = code != StatusCode::kOk || channel.answer().value.size() == sizeof answer;
-    if (valid && code == StatusCode::kOk) std::memcpy(&answer, channel.answer().value.data(), sizeof answer);
-    channel.release();
-    session.note_applied(lane);
-    if (!valid) {
-      session.end().break_off();
-      return {StatusCode::kInternal, kInvalidAnswer};
+    for (;;) {
+      if (Status status = channel.release_late_leases(limit); !status.ok()) return status;
+      const std::uint64_t late = channel.late_leases();
+      if (Status status = channel.send_any(Op::kLease, true, {}, bytes, limit); !status.ok()) return status;
+      channel.note_lease(request.hash);
+      if (Status status = channel.await_answer(limit); !status.ok()) return status;
+      const StatusCode code = channel.answer().code;
+      LeaseAnswer received{};
+      if (channel.answer().value.size() == sizeof received) {
+        std::memcpy(&received, channel.answer().value.data(), sizeof received);
+      }
+      channel.release();
+      session.note_applied(lane);
+      const LeaseState state = received.state();
+      const bool granted_or_not =
+          state == LeaseState::kGranted || state == LeaseState::kHeld || state == LeaseState::kFailed;
+      if (code == StatusCode::kOk ? !granted_or_not : code != StatusCode::kFull) {
+        session.end().break_off();
+        return {StatusCode::kInternal, kInvalidAnswer};
+      }
+      // What is in the way may have been granted to calls of this client that had timed out: their answers came before this one.
+      const bool refused = state == LeaseState::kHeld || state == LeaseState::kNone;
+      if (refused && channel.late_leases() != late) continue;
+      answer = received;
+      return {};
     }
-    if (code != StatusCode::kFull) return code;
-    answer.number = kNoneLeft;
-    return too_many_leases();
   });
 }
 
@@ -148,6 +158,7 @@ Result<std::uint64_t> Client::lease(Bytes key, std::chrono::milliseconds length,
     }
     if (!status.ok()) return status;
   }
+  if (answer.state() == LeaseState::kNone) return too_many_leases();
   if (answer.state() != LeaseState::kGranted) return Status(StatusCode::kAlreadyExists, kHeld);
   return answer.number;
 }
@@ -180,8 +191,8 @@ Result<ValueOrTask> Client::Impl::value_or_task(const Bytes& key, std::chrono::m
   LeaseAnswer answer{};
   Status status = await_lease(key, length, limit, answer, true, look);
   if (result.value) return result;
-  if (status == StatusCode::kFull && answer.number == kNoneLeft) return result;
   if (!status.ok()) return status;
+  if (answer.state() == LeaseState::kNone) return result;
   if (answer.state() == LeaseState::kFailed) return Status(static_cast<StatusCode>(answer.end()), kFailedElsewhere);
   // Whoever held it before may have put the value and released between the last look and the grant.
   if (status = look(); !status.ok()) {

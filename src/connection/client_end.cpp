@@ -175,13 +175,19 @@ Status ClientChannel::send_any(Op op, bool wants_answer, std::span<const std::by
     publish(record_bytes(whole));
     return {};
   }
-  if (Status status = await_room(kStreamPayloadBytes, deadline); !status.ok()) return status;
+  // Behind each of its records there is room for an empty piece, which withdraws the request: the next request would be taken for a
+  // piece of it.
+  constexpr std::uint64_t kEmptyPieceBytes = record_bytes(0);
+  if (Status status = await_room(kStreamPayloadBytes + kEmptyPieceBytes, deadline); !status.ok()) return status;
   encode_stream(requests_.begin(record_bytes(kStreamPayloadBytes)), op, key.size(), value.size(), end);
   publish(record_bytes(kStreamPayloadBytes));
   for (std::uint64_t sent = 0; sent < payload;) {
     const std::uint64_t size = std::min(largest_payload(), payload - sent);
-    if (Status status = await_room(size, deadline); !status.ok()) {
-      end_.break_off();  // the server would take the next request for a piece of this one
+    if (Status status = await_room(size + kEmptyPieceBytes, deadline); !status.ok()) {
+      if (status == StatusCode::kTimeout) {
+        encode_piece(requests_.begin(kEmptyPieceBytes), 0, key, value, sent, 0);
+        publish(kEmptyPieceBytes);
+      }
       return status;
     }
     const bool answer = wants_answer && sent + size == payload;
@@ -223,10 +229,35 @@ Status ClientChannel::next_answer(Deadline& deadline) {
 }
 
 Status ClientChannel::await_answer(Deadline& deadline) {
-  for (;;) {
-    if (Status status = next_answer(deadline); !status.ok() || awaited_count_ == 0) return status;
+  if (Status status = next_answer(deadline); !status.ok() || awaited_count_ == 0) [[likely]]
+    return status;
+  do {
     skip_answer();
+    if (Status status = next_answer(deadline); !status.ok()) return status;
+  } while (awaited_count_ != 0);
+  while (release_count_ != 0 && requests_.has_room(record_bytes(sizeof(LeaseRelease)), consumed_)) send_release();
+  return {};
+}
+
+// The answer to a lease request that is skipped.
+void ClientChannel::note_late_lease(std::uint64_t hash) noexcept {
+  LeaseAnswer lease{};
+  if (answer_.value.size() == sizeof lease) std::memcpy(&lease, answer_.value.data(), sizeof lease);
+  if (answer_.code != StatusCode::kOk || lease.state() != LeaseState::kGranted) return;
+  ++late_leases_;
+  releases_[release_count_++] = {hash, lease.number, static_cast<std::uint64_t>(StatusCode::kOk)};
+}
+
+void ClientChannel::send_release() noexcept {
+  send(Op::kRelease, false, {}, std::as_bytes(std::span(&releases_[--release_count_], 1)));
+}
+
+Status ClientChannel::release_late_leases(Deadline& deadline) {
+  while (release_count_ != 0) {
+    if (Status status = await_room(sizeof(LeaseRelease), deadline); !status.ok()) return status;
+    send_release();
   }
+  return {};
 }
 
 Status ClientChannel::send_in_batch(Op op, bool quiet, std::span<const std::byte> key, const ValueParts& value,
@@ -316,6 +347,7 @@ void ClientChannel::skip_answer() noexcept {
     wake_worker();  // it may have waited for this room
     return;
   }
+  if (answered_ == Op::kLease) note_late_lease(hashes_[slot]);
   const OpFacts& facts = facts_of(answered_);
   std::uint64_t failed = answer_.code != StatusCode::kOk && facts.mutates ? 1 : 0;
   if (facts.answer == AnswerForm::kReport) failed = refused_writes(answer_.value);

@@ -141,6 +141,14 @@ class ClientChannel {
     StatusCode first = StatusCode::kOk;
   };
   LateOutcomes take_late_outcomes() noexcept { return std::exchange(late_, {}); }
+
+  // A lease that is granted to a call which has timed out belongs to nobody: it is released once a later call has taken the answer.
+  // Names the key of the lease request that was sent last.
+  void note_lease(std::uint64_t hash) noexcept { hashes_[(first_awaited_ + awaited_count_ - 1) % kMostAwaited] = hash; }
+  // Sends the releases that are due. Blocks until there is room. Errors: kTimeout, kClosed, kInternal.
+  Status release_late_leases(Deadline& deadline);
+  // How many such leases there have been.
+  std::uint64_t late_leases() const noexcept { return late_leases_; }
   bool owes_outcomes() const noexcept { return awaited_count_ != 0 || late_.failed != 0; }
 
   // Has the server consumed everything that was sent up to `position`? (acquire: its effects are then visible)
@@ -237,10 +245,18 @@ class ClientChannel {
   Status settle(Deadline& deadline);
   Status invalid_answer() noexcept;
   void skip_answer() noexcept;
+  void note_late_lease(std::uint64_t hash) noexcept;
+  void send_release() noexcept;
   std::array<Awaited, kMostAwaited> awaited_{};
   std::uint32_t first_awaited_ = 0;
   std::uint32_t awaited_count_ = 0;
   LateOutcomes late_;
+  std::array<std::uint64_t, kMostAwaited> hashes_{};  // of lease requests: their keys'
+  // Leases to be released. Before each request for one they are: so there are no more than outstanding requests, and the one whose
+  // answer makes room for the request.
+  std::array<LeaseRelease, kMostAwaited + 1> releases_{};
+  std::uint32_t release_count_ = 0;
+  std::uint64_t late_leases_ = 0;
   // Of the outstanding requests, the last `batched_` are those of the current batch. Those with a bit in `quiet_` are answered
   // only if they are refused; each is so short that no two of them in a row have the same mark.
   static constexpr std::uint64_t kMostQuietBytes = 4096;

@@ -93,7 +93,7 @@ struct LeaseRelease {
 static_assert(sizeof(LeaseRelease) == sizeof(LeaseRequest));
 
 enum class LeaseState : std::uint8_t {
-  kUnknown = 0,
+  kNone = 0,  // in no answer: the client has as many leases as it may have
   kGranted = 1,
   kHeld = 2,    // by another one, or by this client
   kFailed = 3,  // the lease that the client has waited for was released with a failure
@@ -120,7 +120,7 @@ enum class Payload : std::uint8_t {
   kAddition,  // an Addition
   kLease,     // a LeaseRequest or a LeaseRelease
   kCursor,    // nothing, or a PieceCursor
-  kPiece,     // a part of another request; at least one byte
+  kPiece,     // a part of another request; nothing: that request is withdrawn
   kInnerOp,   // a stream's head: the sizes are those of the inner request
   // From here on the codec divides it into what the key is expected to have, and the new value.
   kComparison,     // a Comparison, the expected value, the new value
@@ -186,6 +186,7 @@ inline constexpr bool payload_fits(const OpFacts& facts, std::uint64_t bytes) no
   switch (facts.payload) {
     case Payload::kValue:
     case Payload::kInnerOp:
+    case Payload::kPiece:
       return true;
     case Payload::kNone:
       return bytes == 0;
@@ -199,8 +200,6 @@ inline constexpr bool payload_fits(const OpFacts& facts, std::uint64_t bytes) no
       return bytes == 0 || bytes == sizeof(PieceCursor);
     case Payload::kComparison:
       return bytes >= sizeof(Comparison);
-    case Payload::kPiece:
-      return bytes != 0;
     case Payload::kToken:
       return bytes == kTokenBytes;
     case Payload::kTokenAndValue:

@@ -30,6 +30,8 @@
 //   stream            sizes  8 bytes: the inner op,       none; what follows in `piece` records is the inner request's
 //                            8 bytes: the end             key and value, without an end
 //   piece             none   the next bytes               none until the last piece; then that of the inner request
+//                            none: the inner request is   none
+//                            withdrawn
 //
 // An end is kNoEnd, kKeepEnd, kNeverEnds, or a moment in milliseconds of CLOCK_MONOTONIC: the client counts from the call, so that
 // a request that waits for a restart does not make its key live longer.

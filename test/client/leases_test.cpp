@@ -1,6 +1,7 @@
 // get_or_compute and leases, in the test's own process: by direct reads and by ring, with one worker and with four.
 #include <atomic>
 #include <chrono>
+#include <csignal>
 #include <functional>
 #include <gtest/gtest.h>
 #include <stdexcept>
@@ -181,6 +182,72 @@ TEST_P(LeasesOfThreads, ATaskThatFailsFreesTheLeaseForWhoeverWaitsForIt) {
   EXPECT_GT(*second, begun->task);
 }
 
+// The server serves what a call has sent also if the call has timed out meanwhile.
+class LeasesGrantedTooLate : public LeasesOfThreads {
+ protected:
+  void SetUp() override { ASSERT_EQ(map_.exists("key"), StatusCode::kNotFound); }
+  // Its calls for the leases of `count` keys time out, and only then the server serves them.
+  void ask_in_vain(int count) {
+    ASSERT_EQ(map_.set_timeout(30ms), StatusCode::kOk);
+    server_.pause();
+    for (int i = 0; i < count; ++i) EXPECT_EQ(map_.lease(key_of(i), 1h).status(), StatusCode::kTimeout);
+    server_.send(SIGCONT);
+    ASSERT_EQ(map_.set_timeout(kPatience), StatusCode::kOk);
+  }
+  static std::string key_of(int i) { return i == 0 ? "key" : "key " + std::to_string(i); }
+
+  void expect_free_for_others(int count) {
+    Client other = server_.connect();
+    for (int i = 0; i < count; ++i) {
+      const Result<std::uint64_t> lease = other.lease(key_of(i), 1h, kPatience);
+      EXPECT_TRUE(lease.has_value()) << i << ": " << lease.status().message();
+    }
+  }
+};
+
+TEST_P(LeasesGrantedTooLate, TheNextCallOfTheClientIsGrantedTheLease) {
+  const Result<std::uint64_t> before = map_.lease("another", 1h);
+  ask_in_vain(1);
+  const Result<std::uint64_t> lease = map_.lease("key", 1h);
+  ASSERT_TRUE(lease.has_value()) << lease.status().message();
+  EXPECT_EQ(map_.lease("key", 1h).status(), StatusCode::kAlreadyExists) << "now it is held";
+  EXPECT_EQ(map_.release("key", *lease), StatusCode::kOk);
+  EXPECT_EQ(map_.release("another", *before), StatusCode::kOk) << "what it held is not touched";
+}
+
+TEST_P(LeasesGrantedTooLate, ACallWithPatienceAsksAgainAndIsGrantedTheLease) {
+  ASSERT_EQ(map_.set_timeout(30ms), StatusCode::kOk);
+  server_.pause();
+  std::thread resume([&] {
+    std::this_thread::sleep_for(200ms);
+    server_.send(SIGCONT);
+  });
+  const Result<std::uint64_t> lease = map_.lease("key", 1h, kPatience);
+  resume.join();
+  ASSERT_TRUE(lease.has_value()) << lease.status().message();
+}
+
+TEST_P(LeasesGrantedTooLate, AValueIsComputedWithoutWaitingForTheEndOfTheLease) {
+  ask_in_vain(1);
+  EXPECT_EQ(*map_.get_or_compute("key", kForever, [] { return std::string("value"); }), "value");
+}
+
+TEST_P(LeasesGrantedTooLate, AnyLaterCallOfTheClientInTheLaneFreesThemForOthers) {
+  ask_in_vain(1);
+  EXPECT_EQ(map_.put("key", "value"), StatusCode::kOk);
+  expect_free_for_others(1);
+}
+
+TEST_P(LeasesGrantedTooLate, AsManyAsAClientMayHoldAreReleased) {
+  constexpr int kMost = 64;
+  ask_in_vain(kMost);
+  const Result<std::uint64_t> lease = map_.lease("one more", 1h);
+  ASSERT_TRUE(lease.has_value()) << lease.status().message();
+  for (int i = 0; i < kMost; ++i) EXPECT_EQ(map_.put(key_of(i), "value"), StatusCode::kOk) << "in each lane";
+  expect_free_for_others(kMost);
+}
+
+INSTANTIATE_TEST_SUITE_P(Ways, LeasesGrantedTooLate, testing::ValuesIn(kWays), way_name);
 INSTANTIATE_TEST_SUITE_P(Ways, LeasesOfThreads, testing::ValuesIn(kWays), way_name);
 
 TEST(LeasesOfServers, NumbersGrowFromOneServerToTheNextAlsoWhenTheMapIsNew) {

@@ -72,8 +72,8 @@ std::optional<std::uint64_t> honest_payload(const Fields& f, std::uint64_t inner
       return honest_value(inner, f.value) && f.flags == 0 && (end == 0 || may_end(inner))
                  ? std::optional<std::uint64_t>(16)
                  : std::nullopt;
-    case 6:  // piece: never empty
-      return f.key == 0 && f.value != 0 ? std::optional(f.value) : std::nullopt;
+    case 6:  // piece
+      return f.key == 0 ? std::optional(f.value) : std::nullopt;
     default:
       return honest_value(f.op, f.value - end_bytes) ? std::optional(key_bytes + f.value) : std::nullopt;
   }

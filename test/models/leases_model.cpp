@@ -9,12 +9,15 @@
 //   L5  a connection that ends frees the leases of its list
 //   L6  a new server knows no lease; its numbers begin above all those of earlier ones. A request that a kill interrupts, or that
 //       is still in the ring, is served by the new one; an answer in the ring stays there
+//   L7  a call that gives up leaves its request in the ring. A lease that is granted to it is released by the client, by its number,
+//       and a call that finds it in its way asks again
 //
 // Explored: every interleaving, with a kill of the server before and after each request is served, with the end of a lease and the
-// death of the second client at any moment, and with releases of any number by the second client, which holds no lease.
+// death of the second client at any moment, with a call of the first thread that gives up, and with releases of any number by the
+// second client, which holds no lease.
 // Checked: of one server's leases one at most is held; numbers of grants grow, across servers, too; a lease that is held is freed by
 // nobody but its holder; a release that is answered with success was in time, by its holder; a connection that has ended holds
-// none; who has not waited for a lease is not answered with its failure.
+// none; who has not waited for a lease is not answered with its failure; nobody waits for a lease that was granted to itself.
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -38,11 +41,14 @@ struct Rules {
   bool failure_only_for_who_waited = true;  // L4
   bool ended_connection_frees = true;       // L5
   bool numbers_continue = true;             // L6
+  bool late_ones_are_released = true;       // L7
+  bool late_ones_by_number = true;          // L7
 };
 
 enum Step : Byte { kIdle, kAsks, kGranted, kReleases, kFails, kReleased, kGone };
 
 constexpr Byte kFirstOfServer = 16;  // numbers of one server, at most
+constexpr Byte kUnserved = 255;
 
 struct Thread {
   Byte step;
@@ -50,6 +56,8 @@ struct Thread {
   Byte awaited;  // of the lease that another one was seen to hold
   Byte rounds;   // begun
   Byte holds;    // it was granted the lease by the server that runs, and neither ended nor released it
+  Byte
+      late;  // kUnserved: the request of a call that gave up is in the ring; else the number that was granted to it, or 0
 };
 
 struct Moment {
@@ -67,11 +75,16 @@ struct Moment {
   std::array<Thread, 3> threads;
 };
 
+constexpr std::size_t kHasty = 0;  // the thread whose calls may give up
 constexpr std::size_t kOther = 2;  // the thread of the second client
 
 class Explorer {
  public:
-  Explorer(const Rules& rules, Effort effort) : rules_(rules), most_rounds_(2), most_kills_(Depth{1, 2}.at(effort)) {}
+  Explorer(const Rules& rules, bool gives_up, Effort effort)
+      : rules_(rules), gives_up_(gives_up), most_kills_(gives_up ? 1 : Depth{1, 2}.at(effort)) {
+    most_rounds_.fill(2);
+    if (gives_up_ && effort == Effort::kQuick) most_rounds_[1] = most_rounds_[kOther] = 1;
+  }
 
   Verdict explore() {
     search_.run(Moment{}, [this](const Moment& now) {
@@ -82,6 +95,7 @@ class Explorer {
         serve(now, i);
         act(now, i);
       }
+      serve_late(now);
     });
     return verdict_of(search_, lines);
   }
@@ -95,7 +109,8 @@ class Explorer {
                          (moment.ended != 0 ? ", ended" : "") + (moment.failed != 0 ? ", failed" : "");
       for (const Thread& thread : moment.threads) {
         line += "; thread at " + std::to_string(thread.step) + " with " + std::to_string(thread.number) +
-                (thread.holds != 0 ? ", holds" : "");
+                (thread.holds != 0 ? ", holds" : "") +
+                (thread.late != 0 ? ", late " + std::to_string(thread.late) : "");
       }
       all.push_back(line);
     }
@@ -156,6 +171,7 @@ class Explorer {
   void serve(const Moment& now, std::size_t i) {
     Moment next = now;
     Thread& thread = next.threads[i];
+    if (thread.late == kUnserved) return;  // requests are served in their order
     if (thread.step == kAsks) {
       serve_lease(next, i);
     } else if (thread.step == kReleases || thread.step == kFails) {
@@ -167,6 +183,9 @@ class Explorer {
     Thread& thread = next.threads[i];
     const bool counts = next.number != 0 && next.ended == 0;
     if (counts && next.failed == 0 && rules_.refuses_while_held) {
+      if (thread.late == next.number && !rules_.late_ones_are_released) {
+        return search_.fail(next, "a thread waits for a lease that was granted to itself");
+      }
       thread.awaited = next.number;
       return add(next);  // it asks again
     }
@@ -177,16 +196,7 @@ class Explorer {
       thread.step = kIdle;
       return add(next);
     }
-    for (const Thread& other : next.threads) {
-      if (other.holds != 0) return search_.fail(next, "two hold the lease");
-    }
-    if (next.number != 0 && rules_.grant_leaves_list) next.lists[next.holder - 1] = 0;
-    forget(next);
-    next.number = ++next.last_number;
-    next.holder = client_of(i);
-    next.lists[next.holder - 1] = 1;
-    if (next.number <= next.greatest) return search_.fail(next, "the number of a lease is not above those before it");
-    next.greatest = next.number;
+    if (!grant(next, i)) return;
     Moment lost = next;  // a kill before the answer is sealed
     thread.step = kGranted;
     thread.number = next.number;
@@ -194,6 +204,47 @@ class Explorer {
     add(next);
     lost.threads[i].step = kAsks;
     kill(lost);
+  }
+
+  // False: that is a fault.
+  bool grant(Moment& next, std::size_t i) {
+    for (const Thread& other : next.threads) {
+      if (other.holds != 0) return search_.fail(next, "two hold the lease"), false;
+    }
+    if (next.number != 0 && rules_.grant_leaves_list) next.lists[next.holder - 1] = 0;
+    forget(next);
+    next.number = ++next.last_number;
+    next.holder = client_of(i);
+    next.lists[next.holder - 1] = 1;
+    if (next.number <= next.greatest) {
+      return search_.fail(next, "the number of a lease is not above those before it"), false;
+    }
+    next.greatest = next.number;
+    return true;
+  }
+
+  // The request of the call that gave up, and then the release of what was granted to it: a later call, of whichever thread of the
+  // client, has found the answer.
+  void serve_late(const Moment& now) {
+    Moment next = now;
+    Byte& late = next.threads[kHasty].late;
+    if (late == 0) return;
+    if (late == kUnserved) {
+      late = 0;
+      if (next.number != 0 && next.ended == 0 && next.failed == 0) return add(next);
+      if (!grant(next, kHasty)) return;
+      late = next.number;
+      return add(next);
+    }
+    if (!rules_.late_ones_are_released) return;
+    const bool is_its = next.number != 0 && next.failed == 0 && next.holder == client_of(kHasty) &&
+                        (next.number == late || !rules_.late_ones_by_number);
+    late = 0;
+    if (is_its) {
+      next.lists[next.holder - 1] = 0;
+      forget(next);
+    }
+    add(next);
   }
 
   void serve_release(Moment& next, std::size_t i) {
@@ -234,8 +285,11 @@ class Explorer {
     switch (thread.step) {
       case kIdle:
       case kReleased:
-        if (thread.rounds < most_rounds_) go(kAsks);
+        if (thread.rounds < most_rounds_[i]) go(kAsks);
         if (i == kOther && thread.step == kIdle) forge(now);
+        return;
+      case kAsks:
+        if (gives_up_ && i == kHasty && thread.late == 0) give_up(now);
         return;
       case kGranted:
         go(kReleases);
@@ -244,6 +298,14 @@ class Explorer {
       default:
         return;
     }
+  }
+
+  // The call of the first thread returns, and its request stays in the ring.
+  void give_up(const Moment& now) {
+    Moment next = now;
+    next.threads[kHasty].late = kUnserved;
+    next.threads[kHasty].step = kIdle;
+    add(next);
   }
 
   // A hostile client releases a lease that it was never granted.
@@ -256,18 +318,20 @@ class Explorer {
   }
 
   Rules rules_;
-  int most_rounds_;  // of each thread
+  bool gives_up_;
+  std::array<int, 3> most_rounds_{};
   int most_kills_;
   Search<Moment> search_;
 };
 
-Case make_case(const char* name, const Rules& rules, bool holds = false) {
-  return {holds, name, [rules](Effort effort) { return Explorer(rules, effort).explore(); }};
+Case make_case(const char* name, const Rules& rules, bool gives_up = false, bool holds = false) {
+  return {holds, name, [=](Effort effort) { return Explorer(rules, gives_up, effort).explore(); }};
 }
 
 std::vector<Case> cases() {
   return {
-      make_case("ends, failures, kills, a client that dies, forged releases", {}, true),
+      make_case("ends, failures, kills, a client that dies, forged releases", {}, false, true),
+      make_case("the same, and a thread whose calls give up", {}, true, true),
       make_case("a lease is granted while another one is held", {.refuses_while_held = false}),
       make_case("a grant leaves the lease in the list of the former holder", {.grant_leaves_list = false}),
       make_case("a release does not compare the number", {.release_compares_number = false}),
@@ -276,6 +340,8 @@ std::vector<Case> cases() {
       make_case("a failure is the answer for whoever asks", {.failure_only_for_who_waited = false}),
       make_case("a connection that ends keeps its leases", {.ended_connection_frees = false}),
       make_case("the numbers of a new server begin anew", {.numbers_continue = false}),
+      make_case("a lease that was granted to a call that gave up is kept", {.late_ones_are_released = false}, true),
+      make_case("such a lease is released whatever its number", {.late_ones_by_number = false}, true),
   };
 }
 

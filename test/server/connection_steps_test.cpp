@@ -11,6 +11,7 @@
 
 #include "layout/connection.hpp"
 #include "layout/master.hpp"
+#include "server/part_of_a_put.hpp"
 #include "server/service_by_hand.hpp"
 #include "slot/client_reservation.hpp"
 #include "support/aligned_memory.hpp"
@@ -65,9 +66,8 @@ int be_client(ServiceByHand& host, std::uint64_t asked, Progress& progress) {
   progress.put.store(1);
   while (progress.may_end.load() == 0) std::this_thread::yield();
   if (progress.may_end.load() == kLeaveInMidRequest) {
-    Deadline none(std::chrono::nanoseconds(0));
-    const std::string value(20'000, 'l');  // the ring has room for a small part of it
-    if ((*channel)->send_any(Op::kPut, true, bytes_of("long"), bytes_of(value), none).ok()) return kNotAnswered;
+    std::byte* const region = reinterpret_cast<std::byte*>(&end->counters()) - offsetof(ConnectionHeader, client);
+    send_part_of_a_put(region, (*channel)->sent(), "long", std::string(20'000, 'l'));
   }
   end->close();
   return kInside;

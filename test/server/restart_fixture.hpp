@@ -24,6 +24,7 @@
 #include "layout/journal.hpp"
 #include "layout/master.hpp"
 #include "layout/table.hpp"
+#include "server/part_of_a_put.hpp"
 #include "server/run/worker.hpp"
 #include "server/start/restart.hpp"
 #include "support/instance.hpp"
@@ -42,6 +43,7 @@ struct Call {
   bool answered = true;
   StatusCode code = StatusCode::kOk;
   bool quiet = false;          // it is answered only if it is refused
+  bool withdrawn = false;      // longer than the ring, and its client has no time to wait for room
   std::uint64_t end = kNoEnd;  // of put and insert: when the key ends; expire has it as its value
 
   bool has_answer() const { return quiet ? code != StatusCode::kOk : answered; }
@@ -239,7 +241,7 @@ class Regions {
   bool has_connection() const { return end_ != nullptr; }
 
   void send(const Call& call) {
-    Deadline deadline(std::chrono::seconds(60));
+    Deadline deadline(call.withdrawn ? std::chrono::seconds(0) : std::chrono::seconds(60));
     const Comparison comparison{call.expected.size()};
     const Token token = token_of(bytes_of(call.expected), kNoEnd);
     const Payload form = facts_of(call.op).payload;
@@ -251,16 +253,14 @@ class Regions {
     const Status sent = call.quiet
                             ? channel_->send_in_batch(call.op, true, bytes_of(call.key), value, nullptr, deadline)
                             : channel_->send_any(call.op, call.answered, bytes_of(call.key), value, deadline, call.end);
-    if (!sent.ok()) {
-      throw std::runtime_error("a request cannot be sent");
+    if (sent.code() != (call.withdrawn ? StatusCode::kTimeout : StatusCode::kOk)) {
+      throw std::runtime_error(call.withdrawn ? "all of the request has room" : "a request cannot be sent");
     }
   }
-  // A client without time to wait for room: its request is interrupted, and its connection ends.
+  // A client that ends in the middle of its first request.
   void send_a_part_and_leave(const Call& call) {
-    Deadline none(std::chrono::nanoseconds(0));
-    if (channel_->send_any(call.op, call.answered, bytes_of(call.key), bytes_of(call.value), none).ok()) {
-      throw std::runtime_error("all of the request has room");
-    }
+    send_part_of_a_put(end_->region().data(), 0, call.key, call.value);
+    client_->close();
     work();
   }
   // The worker's part of that end. The journal's record of the connection, which the service removes, does not change.

@@ -82,7 +82,7 @@ std::string end_text(const std::string& content) {
 // Applies calls to a map, according to their expected answers.
 Content apply(Content content, const std::vector<Call>& calls) {
   for (const Call& call : calls) {
-    if (call.code != StatusCode::kOk) continue;
+    if (call.code != StatusCode::kOk || call.withdrawn) continue;
     switch (call.op) {
       case Op::kPut:
       case Op::kInsert:
@@ -311,6 +311,9 @@ std::vector<Scenario> scenarios() {
       {"ClearPairsAndEntries", puts(0, 4, true), {{.op = Op::kClear}}},
       {"AfterAClear", puts(0, 4, false), {{.op = Op::kClear}, {.key = "key 1", .value = "new"}}},
       {"StreamedPut", {{.key = "key", .value = forty}}, {{.key = "key", .value = letters(2500, 's')}}},
+      {"WithdrawnPut",
+       {{.key = "key", .value = forty}},
+       {{.key = "key", .value = letters(20'000, 's'), .answered = false, .withdrawn = true}}},
       {"Batch",
        {{.key = "key", .value = forty}},
        {{.key = pair, .value = text_of(1), .answered = false},

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "layout/connection.hpp"
+#include "server/part_of_a_put.hpp"
 #include "worker_by_hand.hpp"
 
 namespace hostmap::test {
@@ -130,10 +131,8 @@ TEST_F(WorkerByHand, ThreeHundredClearsInOneBatchRemoveEverything) {
 // overwrite it with another one.
 TEST_F(WorkerByHand, AStreamThatWaitsForMemoryIsChargedWhenItGetsIt) {
   TestChannel& client = connect();
-  const std::vector<std::byte> value(std::size_t{32} << 20);
-  Deadline none(std::chrono::nanoseconds(0));
-  EXPECT_EQ(client.channel->send_any(Op::kPut, false, client.key(), std::span<const std::byte>(value), none).code(),
-            StatusCode::kTimeout);
+  const std::string value(std::size_t{32} << 20, 'v');
+  send_part_of_a_put(client.memory.data(), 0, "k", value);
   worker_.sweep();
   ASSERT_EQ(client.consumed(), 0u) << "it waits";
   EXPECT_EQ(client.server->streamed.load(), 0u);

@@ -660,6 +660,12 @@ Applied Dispatcher::take_piece(const Request& request) {
   if (stream.op == Op::kPadding || piece.size() > stream.total() - stream.received) return Applied::kMalformed;
   const bool last = stream.received + piece.size() == stream.total();
   if (request.flags != 0 && !last) return Applied::kMalformed;
+  if (piece.empty()) {
+    channel_.memos.set_received(kNoStream, request.next_position);
+    finish(request, StatusCode::kOk, Effect::kNone);
+    drop_stream();
+    return Applied::kDone;
+  }
   if (last) {
     channel_.memos.set_received(kNoStream, request.next_position);
     return finish_stream(request);

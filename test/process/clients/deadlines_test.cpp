@@ -153,6 +153,45 @@ TEST(Deadlines, ACallThatWaitsForRoomTakesTheAnswersThatBlockIt) {
   }
 }
 
+// A request in pieces whose deadline passes between two of them is withdrawn. With the connection the client would lose its leases
+// and queued writes.
+TEST(Deadlines, ARequestInPiecesThatRunsOutOfTimeIsWithdrawnAndTheConnectionStays) {
+  for (const char* ring : {"4K", "8K"}) {
+    for (const Reads reads : {Reads::kDirect, Reads::kRing}) {
+      Server server({"10", "--ring-size", ring, "--memory", "64M", "--workers", "1"});
+      Client map = server.connect(kPatience, reads);
+      const std::string long_key(30'000, 'k');
+      const std::string large(100'000, 'v');
+      ASSERT_EQ(map.put("large", "old"), StatusCode::kOk);
+      ASSERT_EQ(map.put(long_key, large), StatusCode::kOk);
+      ASSERT_EQ(*map.get(long_key), large);
+      const Result<std::uint64_t> lease = map.lease("lease", std::chrono::hours(1));
+      ASSERT_TRUE(lease.has_value()) << lease.status().message();
+      ASSERT_EQ(map.set_timeout(std::chrono::milliseconds(30)), StatusCode::kOk);
+      server.pause();
+      for (int i = 0; i < 3; ++i) {
+        EXPECT_EQ(map.put("large", large), StatusCode::kTimeout);
+        EXPECT_EQ(map.put_async("large", large), StatusCode::kTimeout);
+        EXPECT_EQ(map.append(long_key, large).status(), StatusCode::kTimeout);
+        // A direct read of the value is the same as the one that is known; it is one by ring that has no time.
+        EXPECT_EQ(map.wait(long_key, large, std::chrono::milliseconds(20)).status(), StatusCode::kTimeout);
+        EXPECT_EQ(map.lease(long_key, std::chrono::hours(1), std::chrono::milliseconds(20)).status(),
+                  StatusCode::kTimeout);
+      }
+      server.send(SIGCONT);
+      ASSERT_EQ(map.set_timeout(kPatience), StatusCode::kOk);
+      EXPECT_EQ(*map.get("large"), "old") << "nothing of what was withdrawn is applied";
+      EXPECT_EQ(*map.get(long_key), large);
+      EXPECT_EQ(map.flush(), StatusCode::kOk);
+      EXPECT_EQ(map.put("large", large), StatusCode::kOk);
+      EXPECT_EQ(*map.get("large"), large);
+      EXPECT_EQ(map.release("lease", *lease), StatusCode::kOk) << "the connection is the same";
+      EXPECT_EQ(server.stat("connected"), 1u);
+      EXPECT_EQ(run({program("hostmap"), "--name", server.name(), "check"}).exit, kSuccess);
+    }
+  }
+}
+
 // A stop that keeps the map answers what its clients have sent, and wakes them.
 TEST(Deadlines, AKeptStopWakesTheClientsWhoseRequestsItServes) {
   for (int round = 0; round < 5; ++round) {

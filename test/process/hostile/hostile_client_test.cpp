@@ -164,9 +164,16 @@ TEST_F(HostileClient, MalformedStreamsCloseTheConnection) {
   const auto op_word = [](std::uint64_t op) { return word_key(op); };  // the stream's payload: 8 bytes
   expect_closed("a piece without a stream",
                 [](RawConnection& c) { c.send_forged(forged_word(kPiece, 0, 0, 8), "12345678"); });
-  expect_closed("an empty piece", [&](RawConnection& c) {
+  for (const std::uint64_t flag : {1u, 2u}) {
+    expect_closed("an empty piece with a flag", [&](RawConnection& c) {
+      c.send_forged(forged_word(kStream, 0, 2, 100'000), op_word(kPut));
+      c.send_forged(forged_word(kPiece, flag, 0, 0));
+    });
+  }
+  expect_closed("a piece after an empty one", [&](RawConnection& c) {
     c.send_forged(forged_word(kStream, 0, 2, 100'000), op_word(kPut));
     c.send_forged(forged_word(kPiece, 0, 0, 0));
+    c.send_forged(forged_word(kPiece, 0, 0, 8), "12345678");
   });
   expect_closed("a stream that fits a record",
                 [&](RawConnection& c) { c.send_forged(forged_word(kStream, 0, 2, 100), op_word(kPut)); });

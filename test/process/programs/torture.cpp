@@ -209,8 +209,7 @@ class Player {
     std::fprintf(stderr, "client %lu, fault %lu: %s\n", static_cast<unsigned long>(number_),
                  static_cast<unsigned long>(which), std::string(status.message()).c_str());
   }
-  // Did the call time out? Then its change may still be applied, and its operation stays open. (A timeout in the middle of a
-  // request in pieces closes the connection, and the call reports that.)
+  // Did the call time out? Then its change may still be applied, and its operation stays open.
   bool is_unknown(StatusCode code) const {
     return is_hasty_ && (code == StatusCode::kTimeout || code == StatusCode::kNoServer || code == StatusCode::kClosed);
   }
