@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "layout/connection.hpp"
@@ -50,6 +51,26 @@ class Stream {
       const std::string next = piece_bytes.substr(0, std::min<std::uint64_t>(left_, piece_bytes.size()));
       piece(next, next.size() == left_);
     }
+    return answer();
+  }
+  // A request that has a key alone: all of it but its last bytes, which the server has taken when this returns.
+  void begin_with(Op op, std::string_view key, std::size_t last) {
+    constexpr std::size_t kPieceBytes = 16'000;
+    left_ = key.size();
+    encode_stream(room_for(8), op, key.size(), 0);
+    publish(8);
+    for (key.remove_suffix(last); !key.empty(); key.remove_prefix(std::min(key.size(), kPieceBytes))) {
+      piece(std::string(key.substr(0, kPieceBytes)), false);
+    }
+    EXPECT_TRUE(eventually([&] { return connection_.control(channel_).requests_consumed.load() == producer_.head(); }));
+  }
+  StatusCode finish_with(const std::string& last) {
+    piece(last, true);
+    return answer();
+  }
+
+ private:
+  StatusCode answer() {
     Deadline deadline(std::chrono::seconds(30));
     while (!answers_.poll()) {
       if (deadline.left() == 0) return StatusCode::kTimeout;
@@ -62,8 +83,6 @@ class Stream {
     connection_.control(channel_).answers_consumed.store(answers_.position());
     return static_cast<StatusCode>(head.code);
   }
-
- private:
   std::byte* room_for(std::uint64_t payload) {
     Deadline deadline(std::chrono::seconds(30));
     const std::uint64_t most = connection_.ring_bytes() / 2;
@@ -212,6 +231,47 @@ TEST_P(HeldStreams, ContinueAfterAKillAKeptStopAndATakeover) {
 
 INSTANTIATE_TEST_SUITE_P(Of, HeldStreams, testing::Values(std::pair(20'000, "1M"), std::pair(1'500'000, "16M")),
                          [](const auto& size) { return std::to_string(size.param.first) + "Bytes"; });
+
+// An erase and a get need no memory in the table, so their keys, however long, are held outside of it; a server that dies leaves
+// them to the next one.
+TEST(LongKeysInAFullMap, AnEraseAndAGetContinueAfterAKillAKeptStopAndATakeover) {
+  const std::string key(kMaxKeyBytes, 'k');
+  const std::string last(100, 'k');
+  for (const Op op : {Op::kErase, Op::kGet}) {
+    for (const std::string way : {"kill", "keep", "takeover"}) {
+      SCOPED_TRACE((op == Op::kErase ? "erase, " : "get, ") + way);
+      std::vector<std::string> arguments{"10", "--memory", "2M", "--workers", "1"};
+      if (way == "keep") arguments.push_back("--keep");
+      Server server(arguments);
+      Client client = server.connect();
+      ASSERT_TRUE(client.put(key, "value").ok());
+      for (std::size_t bytes = 60'000; bytes > 0; bytes /= 8) {
+        const std::string name = "fill " + std::to_string(bytes) + " ";
+        for (int i = 0; client.put(name + std::to_string(i), std::string(bytes, 'f')).ok(); ++i) {
+        }
+      }
+      const std::uint64_t entries = server.stat("entries");
+      Stalled stalled(server);
+      Stream& stream = stalled.stream(0);
+      stream.begin_with(op, key, last.size());
+      std::vector<std::string> again{"10"};
+      if (way == "kill") server.kill();
+      if (way == "keep") {
+        EXPECT_EQ(server.stop(), kSuccess);
+      }
+      if (way == "takeover") again.push_back("--takeover");
+      Server next(again, {server.name()});
+      if (way == "takeover") {
+        EXPECT_EQ(server.wait(), kSuccess) << server.errors();
+      }
+      EXPECT_EQ(stream.finish_with(last), StatusCode::kOk);
+      EXPECT_EQ(client.exists(key), op == Op::kErase ? StatusCode::kNotFound : StatusCode::kOk);
+      EXPECT_EQ(next.stat("entries"), op == Op::kErase ? entries - 1 : entries);
+      EXPECT_EQ(next.stat("connected"), 2u) << "nobody has connected anew";
+      EXPECT_EQ(run({program("hostmap"), "--name", next.name(), "check"}).exit, kSuccess);
+    }
+  }
+}
 
 // A request in pieces whose head waits in the ring, while memory for its value is being populated, is charged nothing yet. A
 // server that ends in that moment leaves the head to the next one, which charges it once.
