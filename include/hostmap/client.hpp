@@ -222,15 +222,15 @@ class Client {
   /// The value of `key` and its token, for put_if and erase_if. Blocks and fails like get(); hashes the value.
   Result<ValueAndToken> get_with_token(Bytes key) noexcept;
 
-  /// Sets `key` to `value` if the key still has the value of which `token` is the token. kMismatch when it has another one,
-  /// kNotFound when it is absent. With the zero token: sets `key` only if it is absent, and otherwise returns kAlreadyExists,
+  /// Sets `key` to `value` if the key still has the value and the end of which `token` is the token; it keeps the end. kMismatch
+  /// when it has another one, kNotFound when it is absent. With the zero token: sets `key` only if it is absent, and otherwise returns kAlreadyExists,
   /// as insert does. A value that was replaced by others and then put again is the same value: that the key was changed
   /// meanwhile is not noticed. Sends only the token and the new value, whatever the size of the old one. Blocks and fails
   /// like put.
   Status put_if(Bytes key, Bytes value, const Token& token) noexcept;
 
-  /// Removes `key` if it still has the value of which `token` is the token. kMismatch when it has another one, kNotFound when
-  /// it is absent, kInvalid for the zero token. Notices changes as put_if does. Blocks and fails like erase.
+  /// Removes `key` if it still has the value and the end of which `token` is the token. kMismatch when it has another one,
+  /// kNotFound when it is absent, kInvalid for the zero token. Notices changes as put_if does. Blocks and fails like erase.
   Status erase_if(Bytes key, const Token& token) noexcept;
 
   /// Changes the value of `key` to what `revise` makes of it, as one step: no change of another process comes between. Reads

@@ -234,11 +234,11 @@ int hostmap_compare_exchange(hostmap_map* map, const void* key, size_t key_size,
 /* Removes the key if its value equals `expected`; else as above. */
 int hostmap_compare_erase(hostmap_map* map, const void* key, size_t key_size, const void* expected,
                           size_t expected_size);
-/* The value as hostmap_get_copy returns it, and its token. */
+/* The value as hostmap_get_copy returns it, and its token: a digest of the value and of the moment when the key ends. */
 int hostmap_get_with_token(hostmap_map* map, const void* key, size_t key_size, void** value, size_t* value_size,
                            hostmap_token* token);
-/* Sets or removes the key if it still has the value that the token is of; else HOSTMAP_MISMATCH, or HOSTMAP_NOT_FOUND if it is
-   absent. With a token of zeroes, put_if sets the key only if it is absent (else HOSTMAP_ALREADY_EXISTS). */
+/* Sets or removes the key if it still has the value and the end that the token is of; else HOSTMAP_MISMATCH, or HOSTMAP_NOT_FOUND
+   if it is absent. With a token of zeroes, put_if sets the key only if it is absent (else HOSTMAP_ALREADY_EXISTS). */
 int hostmap_put_if(hostmap_map* map, const void* key, size_t key_size, const void* value, size_t value_size,
                    const hostmap_token* token);
 int hostmap_erase_if(hostmap_map* map, const void* key, size_t key_size, const hostmap_token* token);

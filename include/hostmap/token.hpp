@@ -15,8 +15,8 @@
 
 namespace hostmap {
 
-/// A digest of a value, 16 bytes: equal values have equal tokens, in every process and every map. The zero token (`Token{}`)
-/// stands for an absent key; no value has it. Two different values have the same token with a probability of 2^-128, unless
+/// A digest of a value and of the moment when its key ends, 16 bytes: equal values whose keys have no end have equal tokens, in
+/// every process and every map. The zero token (`Token{}`) stands for an absent key; no value has it. Two different values have the same token with a probability of 2^-128, unless
 /// somebody constructs them for that purpose: it protects from accidents, not from those who may write to the map anyway.
 struct Token {
   std::uint64_t low = 0;

@@ -14,6 +14,7 @@ TEST(TokenTest, NeverChanges) {
   EXPECT_EQ(token("C++"), (Token{0x7f689ad2e9b2fb1d, 0x77c47d2e6b3d5f81}));
   EXPECT_EQ(token(""), (Token{0x97ceb870bc44874d, 0x63f1713155bbe706}));
   EXPECT_EQ(token(std::string(1000, 'v')), (Token{0x4509fc09de31c513, 0x40d94bcae351cac1}));
+  EXPECT_EQ(token("C++", 1'000'000), (Token{0x7e1e54d7960e6f92, 0x8dff9d6b43aee214}));
   EXPECT_EQ(token("C++", 1), (Token{0x71d038caf54ad6cc, 0x272c56394e1ae948}));
 }
 

@@ -136,7 +136,9 @@ TEST_F(CArguments, TimesToLiveThatAreNeverValid) {
     expect_refused(hostmap_put_ttl(map_, "k", 1, "v", 1, ttl), words);
     expect_refused(hostmap_put_async_ttl(map_, "k", 1, "v", 1, ttl), words);
     expect_refused(hostmap_insert_ttl(map_, "k", 1, "v", 1, ttl), words);
+    expect_refused(hostmap_replace_ttl(map_, "k", 1, "v", 1, ttl), words);
     expect_refused(hostmap_expire(map_, "k", 1, ttl), words);
+    expect_refused(hostmap_expire_async(map_, "k", 1, ttl), words);
     expect_refused(hostmap_increment_from(map_, "k", 1, 1, 1, ttl, nullptr), words);
     std::int32_t status = 99;
     expect_refused(hostmap_multi_put_ttl(map_, &pair, 1, ttl, &status), words);

@@ -1,10 +1,13 @@
 // Client and server compared with std::unordered_map: random calls, keys and values of all kinds, a replayable seed.
+#include <cstring>
 #include <gtest/gtest.h>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "base/token.hpp"
+#include "process/harness/sealed.hpp"
 #include "process/harness/server.hpp"
 #include "support/seed.hpp"
 
@@ -17,6 +20,12 @@ struct Case {
   Reads reads;
 };
 class ClientModelTest : public testing::TestWithParam<Case> {};
+
+std::int64_t word_of(const std::string& bytes) {
+  std::int64_t word = 0;
+  std::memcpy(&word, bytes.data(), sizeof word);
+  return word;
+}
 
 TEST_P(ClientModelTest, AgreesWithAMap) {
   Random random;
@@ -38,7 +47,7 @@ TEST_P(ClientModelTest, AgreesWithAMap) {
   for (int call = 0; call < 6'000; ++call) {
     const std::string key = any_key();
     const auto expected = model.find(key);
-    switch (random.below(15)) {
+    switch (random.below(18)) {
       case 10: {
         const std::string value = any_value();
         ASSERT_EQ(map.insert(key, value), expected == model.end() ? StatusCode::kOk : StatusCode::kAlreadyExists)
@@ -107,6 +116,94 @@ TEST_P(ClientModelTest, AgreesWithAMap) {
           ASSERT_EQ(*map.size(), model.size()) << call;
         }
         break;
+      case 15: {
+        const std::string value = any_value();
+        switch (random.below(4)) {
+          case 0: {
+            const Result<std::optional<std::string>> old = map.exchange(key, value);
+            ASSERT_TRUE(old) << call << ": " << old.status().message();
+            ASSERT_EQ(*old, expected == model.end() ? std::nullopt : std::optional(expected->second)) << call;
+            model[key] = value;
+            break;
+          }
+          case 1: {
+            const Result<std::optional<std::string>> present = map.insert_or_get(key, value);
+            ASSERT_TRUE(present) << call << ": " << present.status().message();
+            ASSERT_EQ(*present, expected == model.end() ? std::nullopt : std::optional(expected->second)) << call;
+            model.emplace(key, value);
+            break;
+          }
+          case 2: {
+            const Result<std::string> taken = map.take(key);
+            ASSERT_EQ(taken.status(), expected == model.end() ? StatusCode::kNotFound : StatusCode::kOk) << call;
+            if (taken) {
+              ASSERT_EQ(*taken, expected->second) << call;
+            }
+            model.erase(key);
+            break;
+          }
+          default: {
+            const bool right = expected != model.end() && random.one_in(2);
+            const std::string guess = right ? expected->second : value;
+            const StatusCode code = expected == model.end()     ? StatusCode::kNotFound
+                                    : guess == expected->second ? StatusCode::kOk
+                                                                : StatusCode::kMismatch;
+            ASSERT_EQ(map.compare_erase(key, guess), code) << call;
+            if (code == StatusCode::kOk) model.erase(key);
+          }
+        }
+        break;
+      }
+      case 16: {  // several at once, of which a later one may have the key of an earlier one
+        std::vector<std::string> texts(2 * random.below(80));
+        std::vector<KeyValue> pairs(texts.size() / 2);
+        std::vector<std::string_view> keys(pairs.size());
+        for (std::size_t i = 0; i < pairs.size(); ++i) {
+          texts[2 * i] = any_key();
+          texts[2 * i + 1] = any_value();
+          pairs[i] = {texts[2 * i], texts[2 * i + 1]};
+          keys[i] = texts[2 * i];
+        }
+        if (random.one_in(20)) {
+          std::uint64_t erased = 0;
+          const std::string prefix = random.one_in(2) ? key : "key kkk";
+          ASSERT_EQ(map.erase_prefix(prefix, erased), StatusCode::kOk) << call;
+          ASSERT_EQ(erased, std::erase_if(model, [&](const auto& item) { return item.first.starts_with(prefix); }))
+              << call;
+        } else if (random.one_in(2)) {
+          for (const Status& status : map.multi_put(pairs)) ASSERT_EQ(status, StatusCode::kOk) << call;
+          for (std::size_t i = 0; i < pairs.size(); ++i) model[texts[2 * i]] = texts[2 * i + 1];
+        } else {
+          const std::vector<Status> statuses = map.multi_erase(keys);
+          ASSERT_EQ(statuses.size(), keys.size()) << call;
+          for (std::size_t i = 0; i < keys.size(); ++i) {
+            ASSERT_EQ(statuses[i], model.erase(texts[2 * i]) == 1 ? StatusCode::kOk : StatusCode::kNotFound) << call;
+          }
+        }
+        break;
+      }
+      case 17: {  // keys of their own, as above
+        const auto by = static_cast<std::int64_t>(random.below(2'000)) - 1'000;
+        const std::string stored = random.one_in(2) ? word_key(1'000'000) : std::string("stored");
+        const std::int64_t sum = (model.contains(stored) ? word_of(model[stored]) : 40) + by;
+        ASSERT_EQ(map.increment_as<std::int64_t>(stored, by, 40).value_or(~sum), sum) << call;
+        model[stored] = word_key(static_cast<std::uint64_t>(sum));
+        const double fraction = (model.contains("fraction") ? std::stod(model["fraction"]) : 0.5) + 0.25;
+        ASSERT_EQ(map.increment("fraction", 0.25, 0.5).value_or(-1), fraction) << call;
+        model["fraction"] = *map.get("fraction");
+        ASSERT_EQ(std::stod(model["fraction"]), fraction) << call;
+        if (!random.one_in(20)) break;
+        std::unordered_map<std::string, std::string> all;
+        std::uint64_t cursor = 0;
+        do {
+          const Result<std::uint64_t> next = map.scan_from(
+              cursor, 1 + random.below(50), "", [&](std::string_view k, std::string_view v) { all.emplace(k, v); });
+          ASSERT_TRUE(next) << call << ": " << next.status().message();
+          cursor = *next;
+        } while (cursor != 0);
+        ASSERT_EQ(all, model) << call;
+        break;
+      }
       case 0: {
         const std::string value = any_value();
         if (random.one_in(2)) {

@@ -40,6 +40,7 @@ struct Call {
   std::string value = {};
   // Of compare_exchange, put_if and erase_if: the value that the key is to have. Of add: the new value.
   std::string expected = {};
+  std::uint64_t expected_end = kNoEnd;  // of put_if and erase_if: the end that the key is to have
   bool answered = true;
   StatusCode code = StatusCode::kOk;
   bool quiet = false;          // it is answered only if it is refused
@@ -243,7 +244,7 @@ class Regions {
   void send(const Call& call) {
     Deadline deadline(call.withdrawn ? std::chrono::seconds(0) : std::chrono::seconds(60));
     const Comparison comparison{call.expected.size()};
-    const Token token = token_of(bytes_of(call.expected), kNoEnd);
+    const Token token = token_of(bytes_of(call.expected), call.expected_end);
     const Payload form = facts_of(call.op).payload;
     const ValueParts value =
         form == Payload::kComparison

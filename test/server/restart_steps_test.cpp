@@ -35,6 +35,8 @@ struct Scenario {
   std::size_t full_after = 0;
   // Then these are erased without upkeep, which would empty sparse slabs.
   std::vector<std::string> erased = {};
+  // Or these lapse without upkeep: the hand must remove them in that of the calls.
+  std::vector<std::string> lapsed = {};
   bool held = false;  // the pieces of a request must have been held in the journal's file
   // Then the server begins to evict: the calls must evict keys, but not their own.
   bool evicts = false;
@@ -87,7 +89,8 @@ Content apply(Content content, const std::vector<Call>& calls) {
       case Op::kPut:
       case Op::kInsert:
       case Op::kReplace:
-        content[call.key] = with_end(call.value, call.end);
+        content[call.key] =
+            call.end == kKeepEnd ? call.value + end_text(content[call.key]) : with_end(call.value, call.end);
         if (call.end == kEarlier) content.erase(call.key);
         break;
       case Op::kCompareExchange:
@@ -301,9 +304,47 @@ std::vector<Scenario> scenarios() {
       {"StreamedPutWithAnEnd",
        {{.key = "key", .value = forty, .end = kLater}},
        {{.key = "key", .value = letters(2500, 's'), .end = kLater + 1}}},
-      {"TheHandRemovesOne",
-       {{.key = "key", .value = forty}, {.key = "lapsed", .value = forty, .end = kEarlier}},
-       {{.key = "key", .value = letters(40, 'n')}, {.key = "key", .value = letters(40, 'm')}}},
+      {"PutThatKeepsTheEnd",
+       {{.key = "key", .value = forty, .end = kLater}},
+       {{.key = "key", .value = letters(40, 'n'), .end = kKeepEnd},
+        {.key = "key", .value = letters(900, 'm'), .end = kKeepEnd}}},
+      {"PutOverAPairThatKeepsItsEnd",
+       {{.key = pair, .value = text_of(1)}},
+       {{.key = pair, .value = text_of(2), .end = kKeepEnd},
+        {.op = Op::kExpire, .key = pair, .value = text_of(kLater)},
+        {.key = pair, .value = text_of(3), .end = kKeepEnd}}},
+      {"StreamedPutThatKeepsTheEnd",
+       {{.key = "key", .value = forty, .end = kLater}},
+       {{.key = "key", .value = letters(2500, 's'), .end = kKeepEnd}}},
+      {"InsertWithAnEnd", {}, {{.op = Op::kInsert, .key = "key", .value = forty, .end = kLater}}},
+      {"StreamedInsertWithAnEnd", {}, {{.op = Op::kInsert, .key = "key", .value = letters(2500, 's'), .end = kLater}}},
+      {"ReplaceThatKeepsTheEnd",
+       {{.key = "key", .value = forty, .end = kLater}},
+       {{.op = Op::kReplace, .key = "key", .value = "n", .end = kKeepEnd}}},
+      {"PutIfKeepsTheEnd",
+       {{.key = "key", .value = forty, .end = kLater}},
+       {{.op = Op::kPutIf, .key = "key", .value = "new", .expected = forty, .code = StatusCode::kMismatch},
+        {.op = Op::kPutIf, .key = "key", .value = "new", .expected = forty, .expected_end = kLater}}},
+      {"EraseIfOfAKeyThatEnds",
+       {{.key = "key", .value = forty, .end = kLater}},
+       {{.op = Op::kEraseIf, .key = "key", .expected = forty, .code = StatusCode::kMismatch},
+        {.op = Op::kEraseIf, .key = "key", .expected = forty, .expected_end = kLater}}},
+      {"StreamedCompareExchangeKeepsTheEnd",
+       {{.key = "key", .value = forty, .end = kLater}},
+       {{.op = Op::kCompareExchange, .key = "key", .value = letters(1100, 's'), .expected = forty}}},
+      {"ExpireOfAStreamedValue",
+       {{.key = "key", .value = letters(1100, 's')}},
+       {{.op = Op::kExpire, .key = "key", .value = text_of(kLater)}}},
+      {"ChangesOfWhatHasLapsed",
+       {{.key = "a", .value = "41", .end = kEarlier},
+        {.key = "b", .value = forty, .end = kEarlier},
+        {.key = "c", .value = forty, .end = kEarlier}},
+       {{.op = Op::kIncrement, .key = "a", .value = text_of(5)},
+        {.op = Op::kAppend, .key = "b", .value = "a"},
+        {.op = Op::kReplace, .key = "c", .value = "n", .code = StatusCode::kNotFound},
+        {.op = Op::kExpire, .key = "c", .value = text_of(kLater), .code = StatusCode::kNotFound},
+        {.op = Op::kCompareExchange, .key = "c", .value = "n", .expected = forty, .code = StatusCode::kNotFound},
+        {.op = Op::kEraseIf, .key = "c", .expected = forty, .expected_end = kEarlier, .code = StatusCode::kNotFound}}},
       {"InsertHit",
        {{.key = "key", .value = forty}},
        {{.op = Op::kInsert, .key = "key", .value = "new", .code = StatusCode::kAlreadyExists}}},
@@ -398,12 +439,21 @@ std::vector<Scenario> scenarios() {
       std::uint32_t shard;
       const HashedKey key = probe.table().hash(bytes_of(call.key), shard);
       const std::uint64_t bucket = pairs ? segment_bucket<PairBucket>(key.hash) : segment_bucket<EntryBucket>(key.hash);
-      if (bucket == 5) same.push_back(call);
+      if (bucket == (pairs ? 5u : 0u)) same.push_back(call);
     }
     scenario.before.assign(same.begin(), same.begin() + 7);
     scenario.calls = {same[7], same[8]};
     all.push_back(scenario);
-    if (!pairs) continue;
+    if (!pairs) {
+      // The hand begins with this bucket, the first one.
+      for (const std::vector<std::size_t>& lapsed : {std::vector<std::size_t>{0}, std::vector<std::size_t>{1, 6, 9}}) {
+        Scenario hand{lapsed.size() == 1 ? "TheHandRemovesOne" : "TheHandRemovesThreeOfAChain", same};
+        for (const std::size_t which : lapsed) hand.lapsed.push_back(same[which].key);
+        hand.calls = {{.key = same[2].key, .value = "n"}, {.key = same[8].key, .value = "n"}};
+        all.push_back(hand);
+      }
+      continue;
+    }
     // A chain of three buckets loses a pair of its first one, which then takes that of the last one.
     Scenario gathering{"GatheringOfPairs", same};
     gathering.gathers = true;
@@ -499,7 +549,9 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
     Expected expected;
     expected.evicts = scenario.evicts;
     Content content = apply({}, scenario.before);
-    for (const std::string& key : scenario.erased) content.erase(key);
+    for (const auto* keys : {&scenario.erased, &scenario.lapsed}) {
+      for (const std::string& key : *keys) content.erase(key);
+    }
     for (const auto* calls : {&scenario.before, &scenario.calls}) {
       if (scenario.evicts && calls == &scenario.before) continue;  // these may be gone
       for (const Call& call : *calls) {
@@ -640,6 +692,12 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
       EXPECT_EQ(shard.erase(regions->table().hash(bytes_of(key), number)), StatusCode::kOk);
       shard.intent().end();
     }
+    for (const std::string& key : scenario.lapsed) {
+      std::uint32_t number;
+      shard.begin_request();
+      EXPECT_EQ(shard.expire(regions->table().hash(bytes_of(key), number), kEarlier), StatusCode::kOk);
+      shard.intent().end();
+    }
     if (scenario.evicts) evict_others(*regions, expected.keys);
     LaneStats& stats = regions->table().header().lane_stats[0];
     if (scenario.split_steps != 0) {
@@ -703,6 +761,7 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
     EXPECT_TRUE(scenario.split_steps == 0 || lane.splits.load() > splits || moves() > segments);
     EXPECT_TRUE(scenario.splits == 0 || moves() < segments);
     EXPECT_EQ(scenario.evicts, lane.evicted.load() != 0);
+    EXPECT_TRUE(scenario.lapsed.empty() || lane.expired.load() == scenario.lapsed.size());
     EXPECT_TRUE(scenario.idle_steps == 0 || regions->table().shard(0).segments() != places);
     EXPECT_TRUE(!scenario.overflow || lane.overflow_bytes.load() > overflow);
     EXPECT_TRUE(!scenario.gathers || lane.overflow_bytes.load() < overflow);
