@@ -82,9 +82,7 @@ concept KeyPageVisitor = std::is_void_v<std::invoke_result_t<Visit&, std::string
 
 /// A function that multi_get_into calls with the index of a key, and its value or the status that says why there is none.
 template <typename Take>
-concept ValueTaker = std::invocable < Take&,
-        std::size_t, const Result<std::span<std::byte>>
-& > ;
+concept ValueTaker = std::is_invocable_v<Take&, std::size_t, const Result<std::span<std::byte>>&>;
 
 /// A reference whose memory stays valid while other elements of its range are visited: to an element that is stored in the
 /// range, or to one that only refers to memory elsewhere.

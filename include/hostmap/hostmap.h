@@ -80,7 +80,7 @@ enum {
   HOSTMAP_READS_BY_RING = 4    /* gets ask the server instead of reading its memory */
 };
 
-/* Times to live that are no number of milliseconds. A time to live is above 0, or one of these; all else is HOSTMAP_INVALID. */
+/* Times to live that are not numbers of milliseconds. A time to live is above 0, or one of these; all else is HOSTMAP_INVALID. */
 enum {
   HOSTMAP_FOREVER = -2147483647, /* the key stays until it is erased */
   HOSTMAP_KEEP_TTL = -2147483646 /* of hostmap_put_ttl: the key ends when it would have; an absent one stays */
@@ -338,7 +338,8 @@ int hostmap_release(hostmap_map* map, const void* key, size_t key_size, uint64_t
    and *number is 0. HOSTMAP_NOT_FOUND: it is absent and this caller alone is to compute it within `lease_ms`; *number is not 0:
    call hostmap_compute_put or hostmap_compute_fail with it. Whoever else asks meanwhile sleeps until then, for at most the map's
    timeout and `lease_ms`; if the computation fails, it gets the status of that failure. HOSTMAP_FULL: this map has too many
-   leases, or the server has no room for another client; in the first case compute the value and store it by hostmap_insert. */
+   leases, or the server has no room for another client; in the first case compute the value and store it by hostmap_insert or
+   hostmap_insert_ttl. */
 int hostmap_compute_begin(hostmap_map* map, const void* key, size_t key_size, int64_t lease_ms, void** value,
                           size_t* value_size, uint64_t* number);
 /* Stores the value that was computed, if the key is still absent, and wakes all who wait. HOSTMAP_ALREADY_EXISTS: somebody else

@@ -12,8 +12,8 @@
 // returned as a copy, and there are no iterators and no references.
 //
 // Key and value: an integer, an enum, a floating-point number, std::string, or a trivially copyable struct, stored as its bytes in
-// memory (little-endian). All programs must agree on a struct's members. A key has exactly one representation, so it is no
-// floating-point number and no struct with padding or floating-point members.
+// memory (little-endian). All programs must agree on a struct's members. A key has exactly one representation, so it is not a
+// floating-point number, nor a struct with padding or floating-point members.
 //
 //   stored key, with a name     name | 0 | kTypes, 4 bytes, little-endian | bytes of the key
 //   stored key, without one     bytes of the key

@@ -118,8 +118,7 @@ constexpr std::string_view describe(StatusCode code) noexcept {
     case StatusCode::kNoServer:
       return "no server runs under this name; start hostmap-server";
     case StatusCode::kFull:
-      return "the server has no memory for this; erase keys, or create a new map with a larger --memory (a map keeps "
-             "its limit)";
+      return "the server has no memory for this; erase keys, or raise the limit of the map with 'hostmap limit SIZE'";
     case StatusCode::kTooLarge:
       return "the key or the value is above its limit";
     case StatusCode::kInvalid:

@@ -69,6 +69,18 @@ TEST(MemoryLimit, RefusedPutsAreAcceptedAsSoonAsTheLimitRises) {
   }
 }
 
+// What the message of a refusal recommends is done, and works.
+TEST(MemoryLimit, TheMessageOfARefusedPutNamesTheCommandThatRaisesIt) {
+  Server server({"10", "--memory", "4M"});
+  Client client = server.connect();
+  const std::uint64_t next = fill(client, 0);
+  const std::vector<std::string> put{program("hostmap"), "--name", server.name(), "put", key_of(next),
+                                     std::string(1000, 'x')};
+  expect_refusal(run(put), 4, {"erase keys", "raise the limit", "'hostmap limit SIZE'"});
+  set_limit(server.name(), "8M");
+  EXPECT_EQ(run(put).exit, kSuccess);
+}
+
 // A value longer than an eighth of the limit has no reserve; with a higher limit it gets one.
 TEST(MemoryLimit, LongValuesAreReplacedInAFullMapOnceTheLimitHasRisen) {
   Server server({"10", "--memory", "8M", "--max-memory", "64M"});
