@@ -342,7 +342,7 @@ int complain(const CLI::App& app, const CLI::ParseError& error) {
   return fail(fmt::format("{}; see {}", what, help), kExitUsage);
 }
 
-// What --read-only excludes of a command that is no call of a Client; a read-only Client refuses its calls by itself.
+// What --read-only excludes of a command that is not a call of a Client; a read-only Client refuses its calls by itself.
 std::string excluded_by_read_only(const std::string& command, const Arguments& arguments) {
   if (!arguments.options.read_only) return {};
   if (command == "ping") return "ping sends a request";

@@ -60,7 +60,7 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # A shared object that holds a unique symbol (std::to_string has one) is never unloaded by dlclose.
   target_compile_options(hostmap_client PRIVATE -fno-gnu-unique)
 endif()
-# Inside another project that chooses neither a build type nor an optimisation, the library is optimised all the same: not
+# Inside another project that chooses neither a build type nor an optimisation, the library is optimised nevertheless: not
 # optimised, its calls take 15 times as long. What the project chooses is kept, Debug included.
 if(NOT PROJECT_IS_TOP_LEVEL AND NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
   get_directory_property(inherited_options COMPILE_OPTIONS)

@@ -35,7 +35,7 @@ class HeldSignals {
   HeldSignals& operator=(const HeldSignals&) = delete;
   ~HeldSignals() { ::sigprocmask(SIG_SETMASK, &before_, nullptr); }
 
-  // Waits for at most so long until one arrives, and takes it: its number, or 0.
+  // Waits for at most `patience` until one arrives, and takes it: its number, or 0.
   int take(std::chrono::nanoseconds patience) {
     const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(patience);
     timespec time{};
@@ -108,7 +108,7 @@ std::uint64_t size_of(int file) {
 int dump(const Options& options, const std::string& path) {
   if (path.empty()) return fail("FILE is empty; give a file, or - for standard output", kExitUsage);
   if (path == kStream && ::isatty(STDOUT_FILENO) == 1) {
-    return fail("a dump is no text for a terminal; redirect standard output, or give a file", kExitUsage);
+    return fail("a dump is not text, and standard output is a terminal; redirect standard output, or give a file", kExitUsage);
   }
   Result<Client> client = Client::connect(options);
   if (!client) return fail(client.status());

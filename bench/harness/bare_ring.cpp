@@ -20,7 +20,7 @@ constexpr std::uint64_t kRingBytes = 65536;  // the server's default
 constexpr std::uint64_t kNonce = 0x1234'5678'9abc'def1;
 constexpr std::uint64_t kRequestBytes = record_bytes(16);
 constexpr std::uint64_t kAnswerBytes = record_bytes(0);
-// Where records are answered, nobody publishes how far he has read: the unanswered ones always find room.
+// Where records are answered, no end publishes how far it has read: the unanswered records always find room.
 static_assert(kMostUnanswered * kRequestBytes < kRingBytes);
 
 /// What a record carries.
@@ -111,7 +111,7 @@ class Stream {
     }
     consumed_.store(requests.position(), std::memory_order_release);
   }
-  /// Returns when `count` more have been consumed, but for what the consumer has not published yet.
+  /// Returns when `count` more have been consumed, except what the consumer has not published yet.
   void produce(std::uint64_t count) {
     for (std::uint64_t number = 0; number < count; ++number) {
       while (!requests_.has_room(kRequestBytes, seen_)) look();

@@ -1,4 +1,4 @@
-// The bare ring: what a put costs of which nothing is left but its record and its answer. The floor of `put-sync`,
+// The bare ring: a record and its answer, which is all that every put must at least consist of. The floor of `put-sync`,
 // `put-pipelined` and, without answers, `load64`.
 //
 // Two threads on two CPUs exchange records through the project's own ring, as client and worker do: 32 bytes there (key
@@ -19,11 +19,11 @@ inline constexpr std::uint64_t kMostUnanswered = 32;
 /// unless all records arrive as they were sent.
 [[nodiscard]] double bare_ring_round_trip(std::pair<int, int> cpus, std::uint64_t count);
 
-/// Nanoseconds of a record where up to kMostUnanswered are on their way. A batch ends with its last answer. Else the
-/// same.
+/// Nanoseconds of a record where up to kMostUnanswered are on their way. A batch ends with its last answer. Otherwise
+/// as above.
 [[nodiscard]] double bare_ring_pipelined(std::pair<int, int> cpus, std::uint64_t count);
 
-/// Nanoseconds of a record that nobody answers; the producer waits when the ring is full. Else the same.
+/// Nanoseconds of a record that nobody answers; the producer waits when the ring is full. Otherwise as above.
 [[nodiscard]] double bare_ring_stream(std::pair<int, int> cpus, std::uint64_t count);
 
 }  // namespace hostmap::bench

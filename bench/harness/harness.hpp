@@ -151,7 +151,7 @@ class Report {
   std::vector<std::pair<std::string, std::vector<Curve>>> plots_;  // in the order in which they were begun
 };
 
-/// Processor, number of CPUs that may be used, kernel: what a figure is worth nothing without.
+/// Processor, number of CPUs that may be used, kernel. Without them a figure says nothing.
 [[nodiscard]] std::string machine();
 
 }  // namespace hostmap::bench

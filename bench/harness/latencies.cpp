@@ -46,7 +46,7 @@ std::uint64_t Latencies::count_above(std::uint64_t nanoseconds) const {
 }
 
 double Latencies::percentile(double percent) const {
-  // 99.9 is no binary fraction: without the slack 99.9 % of 1000 would be a little more than 999, and round up.
+  // 99.9 is not a binary fraction: without the slack 99.9 % of 1000 would be a little more than 999, and round up.
   constexpr double kSlack = 1e-12;
   const double exact = static_cast<double>(count_) * (percent / 100) * (1 - kSlack);
   const auto rank = std::max(static_cast<std::uint64_t>(std::ceil(exact)), std::uint64_t{1});

@@ -17,7 +17,7 @@
 
 namespace hostmap::bench {
 
-/// So many percent of all latencies are at most so long.
+/// A percentage of all latencies, none of which is longer than the time beside it.
 struct LatencyPoint {
   double percent;
   double nanoseconds;

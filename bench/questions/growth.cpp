@@ -61,7 +61,7 @@ constexpr std::uint64_t kCheckedOneIn = 97;
 
 // ---- times of single puts -----------------------------------------------------------------------
 
-/// The figures of a row, in nanoseconds but for the last.
+/// The figures of a row, in nanoseconds except the last.
 enum Figure : std::size_t { kP50, kP99, kP999, kP9999, kLongest, kLong, kFigures };
 constexpr std::array<double, 4> kPercents{50, 99, 99.9, 99.99};
 

@@ -1,8 +1,8 @@
 // Question `put-pipelined`: what does a put cost that is not waited for, when a flush at the end waits for all?
 //
 // The floor is the bare ring with up to 32 records on their way (bench/harness/bare_ring.hpp). hostmap has its table once in
-// the caches and once in DRAM, where each put needs lines of memory that no cache has. Redis over a unix socket stands
-// beside it with 32 SETs in its pipeline, as `redis-benchmark -P 32` has them. `apply` has batches of 32 puts, each with an outcome
+// the caches and once in DRAM, where each put needs lines of memory that no cache has. Redis over a unix socket is
+// measured beside it with 32 SETs in its pipeline, as `redis-benchmark -P 32` has them. `apply` has batches of 32 puts, each with an outcome
 // of its own. All take turns in every round.
 
 #include <algorithm>

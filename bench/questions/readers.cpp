@@ -1,6 +1,6 @@
 // Question `readers`: does a second reading process slow the first one down?
 //
-// Readers store nothing that another one loads, so two on two CPUs should take for a get what one takes alone, but for the
+// Readers store nothing that another one loads, so two on two CPUs should take for a get what one takes alone, except for the
 // memory that they share.
 
 #include <array>

@@ -1,5 +1,5 @@
-"""A cache that all workers of gunicorn share: a page is rendered once, whichever workers are asked
-for it at the same time.
+"""A cache that all workers of gunicorn share: a page is rendered once, however many workers get a
+request for it at the same time.
 
     python -m hostmap server --name web &
     HOSTMAP_NAME=web gunicorn --preload --workers 3 gunicorn_cache:app

@@ -2,7 +2,7 @@
 //
 // Such a copy may come out torn; whoever reads validates it afterwards and throws it away. In C++ a racing memcpy is
 // undefined, so the compiler must not see one: memcpy is called through a pointer whose target it cannot know. The thread
-// sanitizer, which would see it all the same, gets byte-wise relaxed atomics.
+// sanitizer, which would see it nevertheless, gets byte-wise relaxed atomics.
 #pragma once
 
 #include <cstddef>

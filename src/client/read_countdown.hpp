@@ -15,8 +15,8 @@ namespace hostmap {
 
 class ReadCountdown {
  public:
-  // So many reads share one reading of the clock (about 10 ns). A thread that was busy and becomes slow makes at most so many
-  // reads before it checks the name.
+  // Reads that share one reading of the clock (about 10 ns). A thread that was busy and becomes slow makes at most this many
+  // before it checks the name.
   static constexpr std::uint32_t kMost = 127;
   // If the reads since the last start() took this long, the next one reads the clock.
   static constexpr std::int64_t kLongNs = 100'000'000;

@@ -28,7 +28,7 @@ class Watch {
     return word_->load(std::memory_order_acquire);  // [group.look] acquire; pairs with [group.raise]
   }
   enum class Woken { kLookAgain, kRegisterAgain };
-  // W4 and W5: sleeps until the word is another one than `seen`, at most so long, and not beyond the limit.
+  // W4 and W5: sleeps until the word is another one than `seen`, for at most `ns`, and not beyond the limit.
   Woken sleep(std::uint32_t seen, std::int64_t ns) noexcept;
 
  private:

@@ -32,7 +32,7 @@ class ServerEnd {
     std::uint32_t index = 0;  // in the journal
   };
 
-  // Creates, populates (but for the rings) and publishes the region. kFull: no memory or file; kInvalid: the name is taken.
+  // Creates, populates (except the rings) and publishes the region. kFull: no memory or file; kInvalid: the name is taken.
   static Result<std::unique_ptr<ServerEnd>> create(const std::string& path, const Identity& identity,
                                                    std::uint64_t incarnation);
   // Closes the connection of a dead server, wakes all threads that sleep on it, and removes it, whatever its client, or

@@ -16,7 +16,7 @@ namespace hostmap {
 // Writes PATH.PID.part beside PATH, and renames it at the end. Readable and writable by this user alone, as the map is.
 class NewFile {
  public:
-  // kInvalid: PATH exists and is no regular file. kPermission, kFull, kInvalid: it cannot be created; the message says why.
+  // kInvalid: PATH exists and is not a regular file. kPermission, kFull, kInvalid: it cannot be created; the message says why.
   static Result<NewFile> create(const std::string& path);
   NewFile(NewFile&& other) noexcept;
   NewFile& operator=(NewFile&&) = delete;

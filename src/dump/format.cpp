@@ -58,7 +58,7 @@ DumpHeadBytes encode_head(const DumpHead& head) noexcept {
 
 Result<DumpHead> decode_head(const DumpHeadBytes& bytes) {
   if (std::memcmp(bytes.magic, kDumpMagic, sizeof bytes.magic) != 0) {
-    return Status(StatusCode::kInvalid, "this is no dump of hostmap: it does not begin with hostmapD");
+    return Status(StatusCode::kInvalid, "this is not a dump of hostmap: it does not begin with hostmapD");
   }
   // Before the sum, which may lie elsewhere in another format.
   if (bytes.format != kDumpFormat) {

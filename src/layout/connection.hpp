@@ -76,7 +76,7 @@ enum WaitWord : std::uint32_t { kNotWaiting = 0, kWaitingForAnswer = 1, kWaiting
 // Three parts that lie apart: the worker loads the first in every sweep, so the client must not dirty its line by taking an
 // answer; a call and its answer then move no line but the two of their records.
 struct ChannelControl {
-  // the client's, stored only when it is about to sleep (but for `idle`)
+  // the client's, stored only when it is about to sleep (except `idle`)
   HalfWord waiting;
   HalfWord idle;
   Word wake_at;
@@ -155,7 +155,7 @@ inline constexpr std::uint64_t connection_bytes(std::uint32_t lanes, std::uint64
 // of the same word; the worker of the lane takes notes out, a few lines at a time, and a note that is lost or false costs no more
 // than the wrong choice of a key to evict.
 //
-//   word   0: none; else {hash, but for the eight bits below}
+//   word   0: none; else {hash, except the eight bits below}
 //   bits   33: of a pair | 32: of an entry | 26-28: which bucket of the chain | 29-31: which place of the bucket, for pairs
 //
 // Those eight bits of a hash choose neither a segment (bits 33 and above, of any table) nor a bucket (16 to 24) nor a tag (0 to 15).

@@ -167,14 +167,14 @@ inline constexpr unsigned kMaxChain = 8;
 // ---------------------------------------------------------------------------------------------------------------------
 // Segments and directories: where the buckets of a form in a shard lie.
 //
-// Buckets come in segments of one slab of the arena, so that buckets, overflow buckets and entries take from one pool and give
-// back to it. A directory leads from a hash to its segment:
+// Buckets come in segments of one slab of the arena, so that buckets, overflow buckets and entries take slabs from one pool and
+// return them to it. A directory leads from a hash to its segment:
 //
 //   state      {reserved:56 | closed:1 | mixed:1 | shift:6}     shift = 63 - depth
 //   directory  words in heap order: word [2^depth | the fraction's top `depth` bits] is the offset of a segment
 //   bucket     of a segment: the bits of the hash from bit 16 upwards
 //
-// `mixed` (pairs only): some entry of this shard has or had an 8-byte key, so a miss among the pairs is no answer yet; it is
+// `mixed` (pairs only): some entry of this shard has or had an 8-byte key, so a miss among the pairs is not an answer yet; it is
 // set before the first such entry is linked and never cleared. `closed`: the table is given up; connect anew. Its shift is 0
 // then, which leads to no word: the fast path needs no test of its own.
 //

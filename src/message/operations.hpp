@@ -174,7 +174,7 @@ inline constexpr std::array<OpFacts, 21> kOperations{{
     {"release", false, Payload::kLease, AnswerForm::kNone, false, false, 0},
 }};
 
-// Of any byte: of those that are no operation, facts without a name.
+// Of any byte: of those that are not operations, facts without a name.
 inline constexpr const OpFacts& facts_of(Op op) noexcept {
   const auto index = static_cast<std::size_t>(op);
   return kOperations[index < kOperations.size() ? index : 0];

@@ -277,7 +277,7 @@ Status check_region_header(int fd, std::uint64_t& bytes_now, const std::string& 
   // relaxed: a private copy; the process that maps the region checks it again
   const std::uint64_t state = header.state.load(std::memory_order_relaxed);
   if (header.magic != 0 && header.magic != kMagic) {
-    return {StatusCode::kInvalid, path + " is no hostmap region"};
+    return {StatusCode::kInvalid, path + " is not a hostmap region"};
   }
   if (header.magic == 0 || state == kRegionBuilding) {
     return {StatusCode::kNoServer, path + " is not built yet, or its server died while building it"};

@@ -1,4 +1,4 @@
-// Process signals of the server: SIGINT, SIGTERM and SIGHUP end it in order; no other signal ends it silently, but for those that
+// Process signals of the server: SIGINT, SIGTERM and SIGHUP end it in order; no other signal ends it silently, except those that
 // leave a core. (SIGPIPE and SIGXFSZ are ignored in every program, see apps/all/standard_streams.hpp.) The client library leaves
 // the signals of its process as they are.
 #pragma once

@@ -47,7 +47,7 @@ class Deadline {
   explicit Deadline(const WaitPolicy& policy) noexcept : policy_(&policy), timeout_ns_(kOfPolicy) {}
   Deadline(const WaitPolicy& policy, std::chrono::nanoseconds timeout) noexcept
       : policy_(&policy), timeout_ns_(std::max<std::int64_t>(timeout.count(), 0)) {}
-  // A part of another one, of at most so long: what gives the part up gives the whole up.
+  // A part of another one, `most` long at most: what gives the part up gives the whole up.
   Deadline(Deadline& whole, std::chrono::nanoseconds most) noexcept
       : policy_(whole.policy_), timeout_ns_(std::min(whole.left(), most.count())), whole_(&whole) {}
 
@@ -69,7 +69,7 @@ class Deadline {
   WaitOutcome sleep_on(const HalfWord& word, std::uint32_t expected, std::int64_t most_ns) noexcept {
     return sleep(most_ns, [&](std::int64_t ns) noexcept { return futex_wait(word, expected, ns); });
   }
-  // Calls `block(ns)`, which sleeps for at most so long, and not beyond the deadline. With a hook it may be called several times;
+  // Calls `block(ns)`, which sleeps for at most `ns`, and not beyond the deadline. With a hook it may be called several times;
   // it must hold nothing when it returns.
   template <typename Block>
   WaitOutcome sleep(std::int64_t most_ns, const Block& block) noexcept {

@@ -72,7 +72,7 @@ class WorkerPark {
     line_.parked.store(1, std::memory_order_relaxed);  // relaxed: the fence orders it before A4's loads
     fence_all_writers(membarrier_);
   }
-  // A5 and A6. Blocks until the bell is rung or `timeout_ns` is over; then it is still parked, so that the caller may look
+  // A5 and A6. Blocks until the bell is rung or `timeout_ns` is over; then it is still parked, so that the caller may check
   // whether somebody has forgotten to ring, and stay_awake() is the caller's to call.
   WaitOutcome sleep(std::int64_t timeout_ns) noexcept {
     const WaitOutcome outcome = futex_wait(bell_.rings, seen_, timeout_ns);

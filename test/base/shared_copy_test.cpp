@@ -11,13 +11,13 @@
 namespace hostmap::test {
 namespace {
 
-TEST(SharedCopyTest, CopiesExactlyTheBytesAsked) { expect_exact_copies(copy_shared); }
+TEST(SharedCopyTest, CopiesExactlyTheRequestedBytes) { expect_exact_copies(copy_shared); }
 
 TEST(SharedCopyTest, ReadsAndWritesNothingBeyondTheLastByte) { expect_no_fault_at_the_end(copy_shared); }
 
 // The bytes change while they are copied. The copy may be torn, but each byte is one that was there, and the thread
 // sanitizer reports nothing.
-TEST(SharedCopyTest, ARacingWriterIsNoDataRace) {
+TEST(SharedCopyTest, ARacingWriterCausesNoDataRace) {
   constexpr std::size_t kSize = 256;
   std::vector<std::byte> shared(kSize, std::byte{0});
   std::atomic<bool> stop{false};

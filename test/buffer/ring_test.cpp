@@ -118,7 +118,7 @@ TEST_F(RingTest, ARecordNeverStraddlesTheEndOfTheMemory) {
       ASSERT_TRUE(producer.has_room(second, consumer.position()));
       std::byte* begun = producer.begin(second);
       ASSERT_EQ(begun, memory_.data() + (fits ? first : 0));
-      ASSERT_FALSE(consumer.poll()) << "padding alone is no record";
+      ASSERT_FALSE(consumer.poll()) << "padding alone is not a record";
       ProvenRecord{2, second}.write(begun);
       producer.publish(second);
       ASSERT_TRUE(consumer.poll());

@@ -51,7 +51,7 @@ TEST_P(ExpiryOfKeys, AKeyIsAbsentOnceItsTimeHasPassed) {
   }
 }
 
-TEST_P(ExpiryOfKeys, WhatIsLeftIsToldAndChanged) {
+TEST_P(ExpiryOfKeys, TheRestOfItsTimeIsReturnedAndChanged) {
   const auto expect_hours = [&](const std::string& key, int hours) {
     const Result<std::chrono::milliseconds> left = map_.ttl(key);
     ASSERT_TRUE(left.has_value()) << left.status().message();
@@ -280,7 +280,7 @@ TEST_P(ExpiryOfKeys, EachOperationOfABatchMayNameATime) {
 
 INSTANTIATE_TEST_SUITE_P(Ways, ExpiryOfKeys, testing::ValuesIn(kWays), way_name);
 
-TEST(ExpiryOfAReader, AClientThatOnlyReadsMayAskAndNotSay) {
+TEST(ExpiryOfAReader, AReadOnlyClientReadsTimesToLiveAndChangesNone) {
   Server server({"10"});
   Client writer = server.connect();
   ASSERT_EQ(writer.put("key", "value", 1h), StatusCode::kOk);

@@ -94,7 +94,7 @@ TEST_P(LeasesOfThreads, AFunctionMayComputeAnotherKeyButNotItsOwn) {
   EXPECT_EQ(*map_.get("outer"), "inner");
 }
 
-TEST_P(LeasesOfThreads, AClientWithoutALeaseLeftComputesAllTheSame) {
+TEST_P(LeasesOfThreads, AClientWithoutALeaseLeftComputesNevertheless) {
   Server server({"10", "--workers", "1"});
   Client map = server.connect(kPatience, GetParam().reads);
   for (int i = 0; i < 64; ++i) ASSERT_TRUE(map.lease("held " + std::to_string(i), 10min));

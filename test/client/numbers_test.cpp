@@ -88,7 +88,7 @@ TEST_F(NumbersTest, AnyDecimalTextOfAFiniteDoubleIsAccepted) {
   EXPECT_EQ(map_.increment("n", 1).status(), StatusCode::kNotANumber);
 }
 
-TEST_F(NumbersTest, WhatIsNoFiniteDecimalNumberIsRefusedAndStays) {
+TEST_F(NumbersTest, AnythingButAFiniteDecimalNumberIsRefusedAndStays) {
   std::vector<std::string> texts;
   for (const char* text : {"", " 5", "5 ", "+5", "0x5", "five", "-", "1e", "inf", "-infinity", "nan", "1e999", "1,5"}) {
     texts.emplace_back(text);

@@ -94,7 +94,7 @@ TEST_P(OperationsTest, IncrementAddsToTheDecimalText) {
   }
 }
 
-TEST_P(OperationsTest, IncrementRefusesWhatIsNoNumberAndWhatWouldOverflow) {
+TEST_P(OperationsTest, IncrementRefusesWhatIsNotANumberAndWhatWouldOverflow) {
   for (const char* text : {"", " 5", "5 ", "+5", "05", "-0", "0x5", "5.0", "five", "-", "1e3", "9223372036854775808",
                            "-9223372036854775809", "99999999999999999999999"}) {
     ASSERT_EQ(map_.put("n", text), StatusCode::kOk);
@@ -102,7 +102,7 @@ TEST_P(OperationsTest, IncrementRefusesWhatIsNoNumberAndWhatWouldOverflow) {
     EXPECT_EQ(*map_.get("n"), text) << "nothing was changed";
   }
   ASSERT_EQ(map_.put(word_key(9), word_key(5)), StatusCode::kOk);
-  EXPECT_EQ(map_.increment(word_key(9)).status(), StatusCode::kNotANumber) << "a word is no text";
+  EXPECT_EQ(map_.increment(word_key(9)).status(), StatusCode::kNotANumber) << "a word is not text";
   constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
   constexpr std::int64_t kLeast = std::numeric_limits<std::int64_t>::min();
   ASSERT_EQ(map_.put("n", std::to_string(kMost)), StatusCode::kOk);

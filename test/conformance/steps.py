@@ -93,7 +93,7 @@ def parse_step(place: str, text: str) -> Step:
     for alternative in expected.split(" | "):
         for status in alternative.split(" ; "):
             if status.split()[0] not in STATUSES:
-                raise malformed(f"'{status.split()[0]}' is no status")
+                raise malformed(f"'{status.split()[0]}' is not a status")
     if request == "result":
         return Step(place, text, "result", client, expected=expected)
     if request.split()[0] in ("scan", "scan_keys", "scan_parts"):

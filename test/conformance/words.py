@@ -42,7 +42,7 @@ def decode(word: str) -> bytes:
     if drawn:
         return pattern(int(drawn[1]), int(drawn[2]))
     if not re.fullmatch(r"(?:[!-$&-~]|%[0-9A-Fa-f]{2})+", word):
-        raise ValueError(f"'{word[:80]}' is no word: write other bytes than printable ASCII as %XX")
+        raise ValueError(f"'{word[:80]}' is not a word: write other bytes than printable ASCII as %XX")
     return re.sub(rb"%(..)", lambda match: bytes([int(match[1], 16)]), word.encode())
 
 

@@ -141,7 +141,7 @@ TEST(DumpFaults, EachHasItsSentenceWithTheNumberOfTheBlock) {
   EXPECT_EQ(read_dump_of(source_of(head_of({}).substr(0, 20))).status.message(),
             "the dump is truncated in its head: it has only 20 bytes");
   EXPECT_EQ(read_dump_of(source_of("no dump")).status.message(),
-            "this is no dump of hostmap: it does not begin with hostmapD");
+            "this is not a dump of hostmap: it does not begin with hostmapD");
 
   DumpHeadBytes head = encode_head({});
   head.format = 2;

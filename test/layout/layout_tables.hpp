@@ -165,7 +165,7 @@ inline std::vector<LayoutTable> word_tables() {
        "bits",
        64,
        {bits("shift", kStateShiftMask, "63 - depth: the directory's words of that depth are in use"),
-        bits("mixed", kStateMixed, "of pairs: some entry has an 8-byte key, so a miss here is no answer yet"),
+        bits("mixed", kStateMixed, "of pairs: some entry has an 8-byte key, so a miss here is not an answer yet"),
         bits("closed", kStateClosed, "the table is given up: connect anew"),
         bits("reserved", ~std::uint64_t{0xff}, kReserved)}},
       {"change word",

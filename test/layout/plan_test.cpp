@@ -246,7 +246,7 @@ TEST(PackedWordTest, TheSizesAtTheirBoundsFit) {
   EXPECT_EQ(kSmallestEntry, 9u);
 }
 
-TEST(PackedWordTest, AnEndStandsBehindKeyAndValueWhereAWordMayStand) {
+TEST(PackedWordTest, AnEndLiesBehindKeyAndValueWhereAWordMayLie) {
   Random random;
   for (int i = 0; i < 10'000; ++i) {
     const std::uint64_t key_bytes = random.between(1, 40);

@@ -1,7 +1,7 @@
 // Explores a table model in program order: every store of the server, every load of the reader and
 // every kill is one step, in any interleaving.
 //
-// That is what x86 does but for late stores (weak_memory.hpp has those, too), and it is exact for
+// That is what x86 does except for late stores (weak_memory.hpp has those, too), and it is exact for
 // SIGKILL: a kill leaves a prefix of the server's stores. A kill takes the server's own memory and
 // what the request had still to store; recovery follows, and can be killed itself.
 //

@@ -66,7 +66,7 @@ struct Rules {
   bool looks_once_more = true;
 };
 
-// What a record consists of, but for its tag.
+// What a record consists of, except its tag.
 struct Record {
   Word position;
   Word units;

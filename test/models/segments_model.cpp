@@ -750,7 +750,7 @@ constexpr Rules kDeep{
 constexpr Rules kMerged{
     .start_depth = 1, .starts_merged = true, .fraction_of_k = 1, .fraction_of_m = 0, .erases = false, .puts_m = false};
 
-// These, but for one rule.
+// These, except one rule.
 template <typename T>
 Rules but(Rules rules, T Rules::*rule, T value) {
   rules.*rule = value;

@@ -175,7 +175,7 @@ TEST_F(ConnectionSteps, AServerKilledWhileItReleasesAClientThatDied) {
   every_kill_after_a_client_has_gone("Reap", [](Progress&, Child& client) { client.kill_and_wait(); });
 }
 
-// After some kills the pieces of the request are gone and the connection is not. That is no loss: its client has left.
+// After some kills the pieces of the request are gone and the connection is not. That is not a loss: its client has left.
 TEST_F(ConnectionSteps, AServerKilledWhileItReleasesAClientThatLeftInTheMiddleOfARequest) {
   every_kill_after_a_client_has_gone("CloseInMidRequest", [](Progress& progress, Child& client) {
     progress.may_end.store(kLeaveInMidRequest);

@@ -66,7 +66,7 @@ TEST_F(WorkerAndLeases, ALeaseThatHasEndedIsGrantedToTheNext) {
   EXPECT_EQ(lease(one, kHash, later(3'600'000)), LeaseState::kHeld);
 }
 
-TEST_F(WorkerAndLeases, AFailureIsToldToThoseThatWaitedForThatLeaseAlone) {
+TEST_F(WorkerAndLeases, AFailureIsReportedOnlyToThoseThatWaitedForThatLease) {
   TestChannel& one = connect();
   TestChannel& other = connect();
   const std::uint64_t end = later(3'600'000);

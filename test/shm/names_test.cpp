@@ -39,7 +39,7 @@ TEST(InstanceNameTest, EveryOtherByteIsRefused) {
 }
 
 // On a command line such a name is an option, and `rm` takes its files for options, too. "." and ".." are folders.
-TEST(InstanceNameTest, NamesThatLookLikeAnOptionOrAFolderAreRefused) {
+TEST(InstanceNameTest, NamesInTheFormOfAnOptionOrAFolderAreRefused) {
   for (const std::string name : {"-", "--", "-master", "--bogus", "-9", ".", ".."}) {
     const Result<InstanceName> parsed = InstanceName::parse(name, "");
     ASSERT_FALSE(parsed) << name;

@@ -40,7 +40,7 @@ void expect_header_refused(const std::function<void(RegionHeader&)>& change, Sta
   EXPECT_EQ(content_of(made.path()), before) << "refused before any store";
 }
 
-TEST(RegionFaultsTest, AMissingFileIsNoServer) {
+TEST(RegionFaultsTest, AMissingFileMeansNoServer) {
   expect_refused("/dev/shm/hm-test-no-such-file", StatusCode::kNoServer, "does not exist");
   expect_refused("/dev/shm/hm-test-no-such-folder/x", StatusCode::kNoServer, "does not exist");
 }
@@ -123,15 +123,15 @@ TEST(RegionFaultsTest, AnEmptyOrIncompleteHeaderIsNotBuiltYet) {
   expect_refused(sized.path(), StatusCode::kNoServer, "not built yet");
 }
 
-TEST(RegionFaultsTest, ARegionThatIsBeingBuiltIsNoServerYet) {
+TEST(RegionFaultsTest, ARegionThatIsBeingBuiltMeansNoServerYet) {
   expect_header_refused([](RegionHeader& h) { h.state = kRegionBuilding; }, StatusCode::kNoServer, "not built yet");
 }
 
-TEST(RegionFaultsTest, ARegionThatWasGivenUpIsNoServerAnyMore) {
+TEST(RegionFaultsTest, ARegionThatWasGivenUpMeansNoServerAnyMore) {
   expect_header_refused([](RegionHeader& h) { h.state = kRegionClosed; }, StatusCode::kNoServer, "has stopped");
 }
 
-TEST(RegionFaultsTest, WrongMagicIsNoRegion) {
+TEST(RegionFaultsTest, WrongMagicIsNotARegion) {
   expect_header_refused([](RegionHeader& h) { h.magic ^= 1; }, StatusCode::kInvalid, "no hostmap region");
   const FileOnDisk text(std::string(500, 'x'));
   expect_refused(text.path(), StatusCode::kInvalid, "no hostmap region");
@@ -139,7 +139,7 @@ TEST(RegionFaultsTest, WrongMagicIsNoRegion) {
 
 // Another program's file may have zeroes where the state word would be: it never becomes a region, so waiting for it is
 // wrong.
-TEST(RegionFaultsTest, WrongMagicIsNoRegionWhateverItsStateWord) {
+TEST(RegionFaultsTest, WrongMagicIsNotARegionWhateverItsStateWord) {
   const FileOnDisk text("some other program's file" + std::string(500, '\0'));
   expect_refused(text.path(), StatusCode::kInvalid, "no hostmap region");
 }

@@ -20,7 +20,7 @@ std::string unique_path();
 // The paths in /dev/shm with this process's prefix, sorted.
 std::vector<std::string> files_of_this_process();
 
-// Removes a file or an empty folder; a missing one is no error.
+// Removes a file or an empty folder; a missing one is not an error.
 void remove_path(const std::string& path);
 
 }  // namespace hostmap::test

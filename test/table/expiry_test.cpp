@@ -1,5 +1,5 @@
 // Keys that end: for readers, for the writer, and for the hand that removes what has lapsed. Ends are moments of a clock that no
-// test can set: here they lie long before or long after every test, but for one test that waits.
+// test can set: here they lie long before or long after every test, except one test, which waits.
 #include <gtest/gtest.h>
 #include <map>
 #include <string>
@@ -181,7 +181,7 @@ TEST_F(ExpiryTest, AScanLeavesOutWhatHasLapsedAndACheckCountsIt) {
 }
 
 // Each request examines some buckets: what has lapsed is gone after a bounded number of them, and nothing else is.
-TEST_F(ExpiryTest, TheHandRemovesWhatHasLapsedWhileRequestsGoOn) {
+TEST_F(ExpiryTest, TheHandRemovesWhatHasLapsedWhileRequestsContinue) {
   constexpr int kMany = 20'000;
   for (int i = 0; i < kMany; ++i) {
     const std::uint64_t end = i % 4 == 0 ? kNoEnd : i % 4 == 1 ? kLater : kEarlier;

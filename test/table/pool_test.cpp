@@ -182,7 +182,7 @@ void PoolOf::replace_the_erased(std::uint32_t shards, std::uint64_t memory) {
   }
 }
 
-// With all slabs free, the words of the directory are still needed, and they are no slabs.
+// With all slabs free, the words of the directory are still needed, and they are not slabs.
 TEST(PoolTest, EitherFormGetsAllOfItsSegmentsAfterTheOtherHadAllMemory) {
   constexpr Kind kSmall{"1 byte", 1};
   constexpr TableSetup kSetup{.memory = std::uint64_t{64} << 20};

@@ -22,7 +22,7 @@ TEST(TableTest, EightByteKeyAndValueFormAPairAndOthersAnEntry) {
   ASSERT_EQ(table.put("seven b", text_of(2)), StatusCode::kOk);
   EXPECT_EQ(table.header().lane_stats[0].entry_keys.load(), 1u);
   EXPECT_FALSE(table.mixed()) << "only an entry with an 8-byte key makes a pair's miss uncertain";
-  ASSERT_EQ(table.put(text_of(9), "a value that is no word"), StatusCode::kOk);
+  ASSERT_EQ(table.put(text_of(9), "a value that is not a word"), StatusCode::kOk);
   EXPECT_TRUE(table.mixed());
 }
 

@@ -243,7 +243,7 @@ TEST_F(ParkHalvesTest, GarbageInTheWaitWordHarmsNobodyElse) {
   }
 }
 
-TEST(MembarrierTest, RegisteringTwiceIsNoError) {
+TEST(MembarrierTest, RegisteringTwiceIsNotAnError) {
   if (!membarrier_available()) GTEST_SKIP() << "this kernel has no expedited membarrier";
   EXPECT_TRUE(register_for_membarrier());
   EXPECT_TRUE(register_for_membarrier());

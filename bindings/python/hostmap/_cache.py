@@ -156,7 +156,7 @@ class _Results:
 
     @contextlib.contextmanager
     def computation(self, key: str) -> Iterator[None]:
-        """Around all of a miss: one that waits for itself would do so for ever."""
+        """Around all of a miss: one that waits for itself would do so forever."""
         outer = _computing.get()
         if (id(self), key) in outer:
             raise RecursionError(f"the computation of {key} has called itself with these arguments")

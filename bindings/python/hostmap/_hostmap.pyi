@@ -41,7 +41,7 @@ class Internal(Error): ...  # code 15
 
 @disjoint_base
 class Map(MutableMapping[_K, _V], Generic[_K, _V]):
-    """A map that all processes of this host share. Like a dict, but for these differences.
+    """A map that all processes of this host share. Like a dict, with these differences.
 
     Keys are str, stored as UTF-8 (bytes with encoding=None), of 1 to 65,536 bytes with the prefix. Values are bytes (any
     object with a contiguous buffer can be stored; bytes are returned), or whatever `codec` takes. Iteration takes no lock and

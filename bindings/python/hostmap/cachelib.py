@@ -57,7 +57,7 @@ class HostmapCache(BaseCache):
         return self._connected
 
     def _ttl(self, timeout: Any) -> float | None:
-        """Seconds; None: for ever; below 0: not at all."""
+        """Seconds; None: forever; below 0: not at all."""
         return self._normalize_timeout(timeout) or None
 
     def _stored(self, value: Any) -> bytes:

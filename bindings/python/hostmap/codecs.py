@@ -46,7 +46,7 @@ class CorruptValue(ValueError):
 
 def _corrupt(codec: object, data: bytes, why: object) -> NoReturn:
     raise CorruptValue(
-        f"these {len(data)} bytes are no value of {codec!r}: {why}. "
+        f"these {len(data)} bytes are not a value of {codec!r}: {why}. "
         "Read the key with the codec that its writer used, or erase it."
     )
 

@@ -66,7 +66,7 @@ class Cache(BaseCache):  # type: ignore[misc]  # Django has no types
         return _connect(self._name, self._options)
 
     def _ttl(self, timeout: Any) -> float | None:
-        """Seconds; None: for ever; 0 or less: not at all."""
+        """Seconds; None: forever; 0 or less: not at all."""
         if timeout is DEFAULT_TIMEOUT:
             timeout = self.default_timeout
         return None if timeout is None else float(timeout)
@@ -125,7 +125,7 @@ class Cache(BaseCache):  # type: ignore[misc]  # Django has no types
         self._map.delete_many([self.make_and_validate_key(key, version) for key in keys])
 
     def incr(self, key: Any, delta: int = 1, version: int | None = None) -> int:
-        """ValueError: the key is absent. TypeError: its value is no number."""
+        """ValueError: the key is absent. TypeError: its value is not a number."""
         name = self.make_and_validate_key(key, version)
         while True:
             value: Any = self._map.get(name, self._missing_key)

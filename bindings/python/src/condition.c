@@ -116,7 +116,7 @@ METHOD(map_setdefault) {
   if (!arguments_from("setdefault", arguments, count, keywords, names, 1, 2, values)) return NULL;
   PyObject *initial = values[1] == NULL ? Py_None : values[1];
   if (values[1] == NULL && self->codec == NULL) {
-    PyErr_SetString(PyExc_TypeError, "setdefault() needs the argument 'default': None is no value of a Map without a codec");
+    PyErr_SetString(PyExc_TypeError, "setdefault() needs the argument 'default': None is not a value of a Map without a codec");
     return NULL;
   }
   Key key;

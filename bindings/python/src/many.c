@@ -163,7 +163,7 @@ METHOD(map_put_many) {
       if (pair == NULL || PyTuple_Size(pair) != 2) {
         if (pair != NULL || PyErr_ExceptionMatches(PyExc_TypeError)) {
           PyErr_Clear();
-          PyErr_Format(PyExc_TypeError, "put_many() needs a mapping or pairs of key and value; item %zu is no pair", ready);
+          PyErr_Format(PyExc_TypeError, "put_many() needs a mapping or pairs of key and value; item %zu is not a pair", ready);
         }
         break;
       }

@@ -316,7 +316,7 @@ static PyObject *map_items(MapObject *self, PyObject *none) {
   return view_of(self, "Items");
 }
 
-/* As all mappings that are no dict: equal if their keys and values are. */
+/* As all mappings other than dict: equal if their keys and values are. */
 static PyObject *map_compare(PyObject *self, PyObject *other, int operation) {
   if (operation != Py_EQ && operation != Py_NE) Py_RETURN_NOTIMPLEMENTED;
   if (self == other) return PyBool_FromLong(operation == Py_EQ);

@@ -88,7 +88,7 @@ bool in_signal_handler(void); /* with an exception, if it is true */
 bool call_interrupted(void);
 
 /* Runs `expression`, a call of the library on `map`, between call_begin and call_end. The status is kNotCalled if an exception is
- * set: the Map is closed, or a signal handler has raised. Results can be there all the same then, so they are freed. */
+ * set: the Map is closed, or a signal handler has raised. There can be results nevertheless, so they are freed. */
 #define CALL(self, status, expression)                   \
   do {                                                   \
     int64_t limit_before_ = 0;                           \
@@ -135,7 +135,7 @@ PyObject *value_yielded(MapObject *self, PyObject *bytes);
 
 /* Seconds to milliseconds, rounded up. None, or null: `none`. */
 bool ttl_from(State *state, PyObject *object, const char *what, int64_t none, int64_t *ttl_ms);
-/* Seconds to nanoseconds, 0 or more. None: -1, which is no bound; null: `missing`. */
+/* Seconds to nanoseconds, 0 or more. None: -1, which is not a bound; null: `missing`. */
 bool nanoseconds_from(State *state, PyObject *object, const char *what, int64_t missing, int64_t *nanoseconds);
 
 /* The arguments of a METH_FASTCALL | METH_KEYWORDS method, by position or by name, into `values` (null: not given). `names` ends

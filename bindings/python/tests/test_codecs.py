@@ -141,7 +141,7 @@ OBJECTS = ARRAY.replace(b"'<i2'", b"'|O' ")
 def test_a_corrupt_value_is_an_error_that_says_what_to_do(codec: Any, data: bytes) -> None:
     with pytest.raises(
         codecs.CorruptValue,
-        match=r"are no value of hostmap\.codecs\.\w+: .*Read the key with the codec",
+        match=r"are not a value of hostmap\.codecs\.\w+: .*Read the key with the codec",
     ):
         codec.loads(data)
 

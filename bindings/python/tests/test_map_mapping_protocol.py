@@ -1,4 +1,4 @@
-"""CPython's own tests of mappings, unchanged but for the type."""
+"""CPython's own tests of mappings, unchanged except for the type."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ namespace {
 // How long a new region may stay unlocked, and how often the locks of invisible clients are tested.
 constexpr std::int64_t kLockPatienceNs = 2'000'000'000;
 constexpr std::int64_t kTimerNs = 1'000'000'000;
-// How often the locks of clients whose processes are watched are tested, at most so many in a round (about a millisecond): a
+// How often the locks of clients whose processes are watched are tested, and how many in a round at most (about a millisecond): a
 // program that closes all of its descriptors, or execs another one, stays alive without its client.
 constexpr std::int64_t kVisiblePatienceNs = 5'000'000'000;
 constexpr std::uint32_t kMostVisibleTests = 1024;

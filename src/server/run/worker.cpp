@@ -238,7 +238,7 @@ void Worker::wait_for_work() {
   park_.stay_awake();
 }
 
-// How long this worker may sleep while no key lapses. A sleep that this ends is no rescue.
+// How long this worker may sleep while no key lapses. A sleep that this ends does not count as a rescue.
 std::int64_t Worker::ns_to_next_end() const noexcept {
   std::uint64_t end = kNeverEnds;
   for (const std::uint32_t lane : lanes_) end = std::min(end, around_.table->shard(lane).next_end());

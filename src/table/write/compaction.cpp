@@ -116,7 +116,7 @@ std::uint64_t ShardWriter::move_entry(std::uint64_t entry, std::uint64_t to) {
   return size;
 }
 
-// Copies an entry to a block whose allocation has fenced: no reader reads its bytes any more. `at.word`: what its cell is to be, but
+// Copies an entry to a block whose allocation has fenced: no reader reads its bytes any more. `at.word`: what its cell is to be, except
 // for the offset.
 void ShardWriter::move_to(EntryBucket* primary, const EntryPlace& at, std::uint64_t to) {
   const std::uint64_t entry = cell_offset(at.word);

@@ -4,7 +4,7 @@
 // nobody has registered with costs nothing, and a word is raised after the change, before the waiters are woken. A group has many
 // keys: whoever wakes must read its key again.
 //
-// Threads: the lane's worker alone, but for raise_all(), which is called while no worker runs.
+// Threads: the lane's worker alone, except for raise_all(), which is called while no worker runs.
 //
 // Invariants (model: test/models/wait_model.cpp)
 // 1. A word is raised after the change is visible, and before the system call that wakes.

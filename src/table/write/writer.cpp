@@ -238,7 +238,7 @@ void ShardWriter::set_mixed() noexcept {
   if (mixed()) return;
   // [state.mixed] release; pairs with [state.read]: stored before any such entry is linked
   shard_.pair_state.store(shard_.pair_state.load(kRelaxed) | kStateMixed, std::memory_order_release);
-  // A miss among the pairs that did not see the bit is no answer.
+  // A miss among the pairs that did not see the bit is not an answer.
   header_.change.fetch_add(kTurn, std::memory_order_release);  // [change.mixed] release; pairs with [change.first]
   std::atomic_thread_fence(std::memory_order_release);         // [state.mixed-fence] release; pairs with [pair.miss]
 }

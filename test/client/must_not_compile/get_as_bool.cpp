@@ -1,4 +1,4 @@
-// Bytes other than 0 and 1 are no bool, and a Result of one would be a trap.
+// Bytes other than 0 and 1 are not a bool, and a Result of one would be a trap.
 // refused with: no matching function|could not convert|cannot convert
 #include <hostmap/client.hpp>
 

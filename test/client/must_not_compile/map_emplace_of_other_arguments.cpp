@@ -1,4 +1,4 @@
-// A text is no number.
+// A text is not a number.
 // refused with: try_emplace constructs the value
 #include <hostmap/map.hpp>
 

@@ -1,4 +1,4 @@
-// A Result of a bool would be ambiguous, and bytes other than 0 and 1 are no bool.
+// A Result of a bool would be ambiguous, and bytes other than 0 and 1 are not a bool.
 // refused with: a value of a Map is an integer, an enum, a floating-point number
 #include <hostmap/map.hpp>
 

@@ -1,4 +1,4 @@
-// One text is no list of keys: its characters are not the keys that the caller means.
+// One text is not a list of keys: its characters are not the keys that the caller means.
 // refused with: could not convert|cannot convert|no matching function
 #include <hostmap/client.hpp>
 

@@ -1,4 +1,4 @@
-// A null pointer is no text.
+// A null pointer is not text.
 // refused with: use of deleted function .*nullptr_t
 #include <hostmap/client.hpp>
 

@@ -1,4 +1,4 @@
-// A Status is no bool: `if (status)` would read as "it went well" to one and "there is an error" to another.
+// A Status is not a bool: `if (status)` would read as "it went well" to one and "there is an error" to another.
 // refused with: could not convert .*hostmap::Status.* to .bool.
 #include <hostmap/client.hpp>
 

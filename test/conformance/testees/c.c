@@ -71,7 +71,7 @@ __attribute__((format(printf, 1, 2))) static void say(const char* format, ...) {
   answer.size += needed - 1;
 }
 
-/* An operation that is no operation, or that lacks a word. */
+/* An unknown operation, or one that lacks a word. */
 static jmp_buf malformed;
 
 /* ---- Words ---- */
@@ -707,7 +707,7 @@ static void do_null_map(void) {
       {"compute_begin", hostmap_compute_begin(NULL, key, 1, 1000, &value, &size, &number)},
       {"compute_put", hostmap_compute_put(NULL, key, 1, "v", 1, 1000, 1)},
       {"compute_fail", hostmap_compute_fail(NULL, key, 1, HOSTMAP_TIMEOUT, 1)},
-      /* A null pointer with another size than 0 is no argument. */
+      /* A null pointer with another size than 0 is not an argument. */
       {"get without a key", hostmap_get(map, NULL, 1, buffer, sizeof buffer, &size)},
       {"put without a key", hostmap_put(map, NULL, 1, "v", 1)},
       {"put without a value", hostmap_put(map, key, 1, NULL, 1)},

@@ -235,7 +235,7 @@ class Testee {
     client_.reset();
   }
 
-  // Both limits in milliseconds: 0 is none of this thread's own, -1 is no limit.
+  // Both limits in milliseconds: 0 is none of this thread's own, -1 is not a limit.
   static std::string limit(std::int64_t limit) {
     const std::chrono::nanoseconds before =
         hostmap::TimeLimit::exchange(limit < 0 ? hostmap::Options::kForever : milliseconds(limit));

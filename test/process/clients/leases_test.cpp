@@ -160,7 +160,7 @@ TEST(Leases, OneProcessHoldsALeaseUntilItReleasesIt) {
   EXPECT_EQ(one.ask("lease key 600000"), StatusCode::kAlreadyExists) << "its holder included";
   EXPECT_EQ(other.ask("release key " + first.text), StatusCode::kNotFound) << "it is not the holder";
   EXPECT_EQ(one.ask("release key 1"), StatusCode::kNotFound) << "another number";
-  EXPECT_EQ(one.exists("key"), StatusCode::kNotFound) << "a lease is no key";
+  EXPECT_EQ(one.exists("key"), StatusCode::kNotFound) << "a lease is not a key";
   other.say("lease key 600000 600000");
   await_waiters(server, 1);
   EXPECT_EQ(one.ask("release key " + first.text), StatusCode::kOk);

@@ -264,8 +264,8 @@ TEST_F(DumpCommand, BadWordsAreUsageErrors) {
 TEST_F(DumpCommand, FilesThatCannotBeWrittenOrReadAreNamed) {
   fs::create_directory(path("folder"));
   expect_refusal(hostmap(server_, {"dump", path("folder")}), 4,
-                 {path("folder"), "is no regular file; to write to it, give -"});
-  expect_refusal(hostmap(server_, {"dump", "/dev/null"}), 4, {"/dev/null", "is no regular file"});
+                 {path("folder"), "is not a regular file; to write to it, give -"});
+  expect_refusal(hostmap(server_, {"dump", "/dev/null"}), 4, {"/dev/null", "is not a regular file"});
   expect_refusal(hostmap(server_, {"dump", path("none/map")}), 4, {"cannot create", path("none/map"), "No such file"});
   expect_refusal(hostmap(server_, {"load", path("none")}), 4, {"cannot open", path("none"), "No such file"});
   expect_refusal(hostmap(server_, {"load", path("folder")}), 4, {"cannot read", path("folder"), "Is a directory"});
@@ -300,7 +300,7 @@ TEST_F(DumpCommand, LoadStopsAtTheFirstBadBlockAndCountsWhatWasLoaded) {
   expect_bad(good.substr(0, good.size() - 32), 4, "it has no END1; 6 keys were loaded before", 6);
   expect_bad(good + good, 4, "something follows the end of the dump, after 3 blocks; 6 keys were loaded before", 6);
   expect_bad("", 4, "the dump is truncated in its head: it has only 0 bytes", 0);
-  expect_bad("key value", 4, "this is no dump of hostmap", 0);
+  expect_bad("key value", 4, "this is not a dump of hostmap", 0);
   bad = good;
   bad[8] = 2;
   expect_bad(bad, 6, "the dump has format 2, and this program reads format 1", 0);
@@ -380,7 +380,7 @@ TEST_F(DumpCommand, ATerminalShowsProgressAndNothingElseDoes) {
   EXPECT_EQ(on_a_terminal(server_, "dump " + path("map"), "dumb"), "dumped 1,004 keys, 3.1 MiB\r\n");
   const Ran dump = run({"script", "-qec", program("hostmap") + " --name " + server_.name() + " dump -", "/dev/null"});
   EXPECT_EQ(dump.exit, exited(2));
-  EXPECT_NE(dump.output.find("a dump is no text for a terminal; redirect standard output, or give a file"),
+  EXPECT_NE(dump.output.find("a dump is not text, and standard output is a terminal; redirect standard output, or give a file"),
             std::string::npos);
   const Ran load = run({"script", "-qec", program("hostmap") + " --name " + server_.name() + " load -", "/dev/null"});
   EXPECT_EQ(load.exit, exited(2));

@@ -355,7 +355,7 @@ TEST(CheckOfABusyTable, FindsNothingWrongWhileItIsWrittenTo) {
     return HasFailure() || (++checks >= 15 && some_not_compared);
   });
   EXPECT_TRUE(met_writers) << "nobody wrote";
-  // Stopped at any point: an incomplete split is no damage. (A move between the forms, or a change that is not counted yet,
+  // Stopped at any point: an incomplete split is not damage. (A move between the forms, or a change that is not counted yet,
   // is reported as damage: table/read/check.hpp.)
   for (int i = 0; i < 5; ++i) {
     server.pause();

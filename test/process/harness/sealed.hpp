@@ -1,7 +1,7 @@
 // Values that prove that they are whole: a counter and a checksum over counter, key and size.
 //
 //   8 bytes        {counter:40 | checksum:24}
-//   16 and more    counter, counter, ... , counter, checksum     (a size that is no multiple of 8 ends with a part of a counter)
+//   16 and more    counter, counter, ... , counter, checksum     (a size that is not a multiple of 8 ends with a part of a counter)
 #pragma once
 
 #include <cstdint>

@@ -236,7 +236,7 @@ TEST_F(HostileClientOfFourLanes, AKeyOfAnotherLaneClosesTheConnection) {
   EXPECT_EQ(server_.stat("puts"), puts + served);
 }
 
-TEST_F(HostileClient, ForgedSequenceWordsAreNoMessages) {
+TEST_F(HostileClient, ForgedSequenceWordsAreNotMessages) {
   Random random;
   expect_ignored("random words everywhere in the request ring", [&](RawConnection& c) {
     const RingView ring = c.requests(0);

@@ -86,7 +86,7 @@ TEST_P(FullMemory, PastTheLimitPutsAreRefusedAndEverythingElseWorks) {
   const std::uint64_t count = fill_table(direct, 1000);
   use_full_table(server, direct, ring, count);
   EXPECT_LE(server.stat("memory_bytes"), server.stat("memory_limit_bytes"));
-  EXPECT_EQ(server.stat("populate_failures"), 0u) << "the limit is no failure of the file system";
+  EXPECT_EQ(server.stat("populate_failures"), 0u) << "a limit that is reached is not a failure of the file system";
 }
 
 TEST_P(FullMemory, GrowthIntoAFullFileSystemIsRefusedAndEverythingElseWorks) {

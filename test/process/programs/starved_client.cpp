@@ -62,7 +62,7 @@ Outcome outcome_of(const Status& status, bool sound = true) {
 struct Call {
   const char* name;
   std::function<Outcome(Client&)> make;
-  std::vector<StatusCode> usual = {};  // codes beside kOk that are no failure here
+  std::vector<StatusCode> usual = {};  // codes beside kOk that are not failures here
   Reads reads = Reads::kDirect;
   bool queues = false;  // the client has queued writes before
 };

@@ -1017,7 +1017,7 @@ std::uint64_t number_of(const char* text, const char* option) {
   std::uint64_t number = 0;
   const auto [rest, error] = std::from_chars(text, text + std::strlen(text), number);
   if (error == std::errc() && *rest == '\0') return number;
-  std::fprintf(stderr, "torture: %s %s is no number\n", option, text);
+  std::fprintf(stderr, "torture: %s %s is not a number\n", option, text);
   std::exit(2);
 }
 

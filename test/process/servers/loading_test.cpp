@@ -185,7 +185,7 @@ TEST_F(LoadingServer, ABadFileRefusesTheStartAndLeavesNothing) {
   expect_refused(folder_ + "/none", "cannot open " + folder_ + "/none: No such file or directory");
   expect_refused(folder_, "cannot read " + folder_ + ": Is a directory");
   expect_refused(write(""), "the dump is truncated in its head");
-  expect_refused(write("no dump"), "this is no dump of hostmap");
+  expect_refused(write("no dump"), "this is not a dump of hostmap");
   expect_refused(write(good.substr(0, good.size() - 1)), "the dump is truncated in block 2");
   std::string bad = good;
   bad[100] ^= 1;

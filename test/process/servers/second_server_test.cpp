@@ -24,7 +24,7 @@ TEST(SecondServer, IsRefusedWhileTheFirstOneRuns) {
   for (int i = 0; i < 5; ++i) expect_second_refused(first);
   EXPECT_EQ(peer.put("key", "other"), StatusCode::kOk);
   EXPECT_EQ(peer.get("key").text, Peer::told_of("other"));
-  Server neighbour({"10"});  // another name is no problem
+  Server neighbour({"10"});  // another name does not matter
   EXPECT_EQ(first.errors(), "");
 }
 

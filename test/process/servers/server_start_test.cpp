@@ -92,7 +92,7 @@ TEST(ServerStart, AnEmptyMapTakesLittleMemoryAndHoldsKeys) {
 
 TEST(ServerStart, ABucketCountIsADecimalNumber) {
   Server server({"010"});
-  EXPECT_EQ(server.ready().buckets, 10u) << "a leading zero is no octal number";
+  EXPECT_EQ(server.ready().buckets, 10u) << "a leading zero does not make a number octal";
 }
 
 TEST(ServerStart, FourWorkersShareTenBuckets) {
