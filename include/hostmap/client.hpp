@@ -474,7 +474,7 @@ class Client {
   /// another one already, so no change is missed between two calls; changes that follow each other quickly may be seen as one,
   /// and a value that was replaced and put again is the same value. Whoever waits sleeps in the kernel and costs nothing, however
   /// many processes wait. At most 64 threads of one Client, for different keys of one lane.
-  /// `timeout`: how long, whatever Options::timeout is; zero looks once, Options::kForever waits without end. The server's death
+  /// `timeout`: how long, whatever Options::timeout is; zero checks once, Options::kForever waits without end. The server's death
   /// and restart are only a pause.
   /// Errors: kTimeout (it did not change), kInvalid (a timeout below zero), kPermission with Options::read_only, kFull (too many
   /// keys at once, or no memory), and those of get.
@@ -482,18 +482,18 @@ class Client {
                                           std::chrono::nanoseconds timeout) noexcept;
 
   /// Takes the lease of `key` for `length` from now on: a permission that one holder has at a time, in all processes. The key need
-  /// not exist, and anybody can still change it: whoever cares asks for the lease first. Returns the number of the lease, for
+  /// not exist, and anybody can still change it: programs that respect it take the lease first. Returns the number of the lease, for
   /// release(). Later leases of the key have larger numbers as long as the map exists, so whatever is guarded outside of the map
   /// can refuse a holder that was too slow (a fencing number). A lease ends when it is released, after `length`, when this
   /// connection ends (this process died, say), and with its server: a restart forgets leases, not their numbers. At most 64 in
   /// a lane.
-  /// `patience`: how long to sleep until the lease is free, whatever Options::timeout is; zero asks once.
+  /// `patience`: how long to sleep until the lease is free, whatever Options::timeout is; zero requests it once.
   /// Errors: kAlreadyExists when somebody holds it, this client included; kInvalid (`length` not above zero or kForever, `patience`
   /// below zero), kFull (too many leases), kPermission with Options::read_only, and those of put.
   Result<std::uint64_t> lease(Bytes key, std::chrono::milliseconds length,
                               std::chrono::nanoseconds patience = std::chrono::nanoseconds::zero()) noexcept;
 
-  /// Gives the lease of `key` back; whoever waits for it is woken. kNotFound when this client does not hold it any more: another
+  /// Releases the lease of `key`, and wakes those that wait for it. kNotFound when this client does not hold it any more: another
   /// process may have held it meanwhile. Blocks like put.
   Status release(Bytes key, std::uint64_t number) noexcept;
 

@@ -77,7 +77,7 @@ enum {
 enum {
   HOSTMAP_READ_ONLY = 1,       /* takes no connection: reads alone, and changes are HOSTMAP_PERMISSION */
   HOSTMAP_WAIT_FOR_SERVER = 2, /* hostmap_connect waits for a server to appear */
-  HOSTMAP_READS_BY_RING = 4    /* gets ask the server instead of reading its memory */
+  HOSTMAP_READS_BY_RING = 4    /* gets send a request instead of reading the table */
 };
 
 /* Times to live that are not numbers of milliseconds. A time to live is above 0, or one of these; all else is HOSTMAP_INVALID. */
@@ -321,7 +321,7 @@ void hostmap_scan_end(hostmap_scan* scan);
 /* ---- Waiting, leases, values that one process computes for all ---- */
 
 /* Sleeps until the value of the key is another one than `known` (a null pointer: known to be absent), for at most `timeout_ns`
-   (0 looks once; below 0: no limit), whatever the timeout of the map is. HOSTMAP_OK: *value is the new value, as hostmap_get_copy
+   (0 checks once; below 0: no limit), whatever the timeout of the map is. HOSTMAP_OK: *value is the new value, as hostmap_get_copy
    returns it. HOSTMAP_NOT_FOUND: the key has become absent. HOSTMAP_TIMEOUT: nothing changed. Changes that follow each other
    quickly may be seen as one. Many can wait at no cost for anybody. */
 int hostmap_wait(hostmap_map* map, const void* key, size_t key_size, const void* known, size_t known_size,
@@ -332,11 +332,11 @@ int hostmap_wait(hostmap_map* map, const void* key, size_t key_size, const void*
    all; below 0: no limit) until it is free, then HOSTMAP_ALREADY_EXISTS. */
 int hostmap_lease(hostmap_map* map, const void* key, size_t key_size, int64_t length_ms, int64_t patience_ns,
                   uint64_t* number);
-/* Gives it back. HOSTMAP_NOT_FOUND: this map does not hold it any more. */
+/* Releases it. HOSTMAP_NOT_FOUND: this map does not hold it any more. */
 int hostmap_release(hostmap_map* map, const void* key, size_t key_size, uint64_t number);
 /* The value of a key, or the task to compute it for everybody. HOSTMAP_OK: *value is the value, as hostmap_get_copy returns it,
    and *number is 0. HOSTMAP_NOT_FOUND: it is absent and this caller alone is to compute it within `lease_ms`; *number is not 0:
-   call hostmap_compute_put or hostmap_compute_fail with it. Whoever else asks meanwhile sleeps until then, for at most the map's
+   call hostmap_compute_put or hostmap_compute_fail with it. Other callers sleep until then, for at most the map's
    timeout and `lease_ms`; if the computation fails, it gets the status of that failure. HOSTMAP_FULL: this map has too many
    leases, or the server has no room for another client; in the first case compute the value and store it by hostmap_insert or
    hostmap_insert_ttl. */

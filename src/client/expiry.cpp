@@ -1,4 +1,4 @@
-// Calls that say or ask when a key ends.
+// Calls that set or return when a key ends.
 #include <algorithm>
 #include <string>
 

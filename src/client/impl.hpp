@@ -1,7 +1,7 @@
 // Client::Impl: the state of a Client: its session, the failed writes that are not reported yet, and the detection of forks.
 //
 //   client.cpp     life cycle: connecting, reconnecting, forks
-//   expiry.cpp     calls that say or ask when a key ends
+//   expiry.cpp     calls that set or return when a key ends
 //   writes.cpp     calls that wait for room or an answer in a write channel
 //   reads.cpp      gets, by direct reads and by ring; scan and size
 //   conditions.cpp changes that depend on the value, by its token

@@ -97,7 +97,7 @@ Status Client::Impl::ask_for_lease(const Bytes& key, std::chrono::milliseconds l
   });
 }
 
-// Asks for the lease of `key` until it is granted, or has failed while this waited and `wants_failure`, or `look()` or something
+// Requests the lease of `key` until it is granted, or has failed while this waited and `wants_failure`, or `look()` or something
 // else returns an error. Sleeps while somebody else holds it: the end of a lease raises the word of the key's group.
 template <typename Look>
 Status Client::Impl::await_lease(const Bytes& key, std::chrono::milliseconds length, Deadline& limit,
@@ -144,7 +144,7 @@ Result<std::uint64_t> Client::lease(Bytes key, std::chrono::milliseconds length,
   if (!is_key(key)) return key_status(key);
   if (!is_length(length)) return length_status();
   if (patience < std::chrono::nanoseconds::zero()) {
-    return Status(StatusCode::kInvalid, "the time to wait for a lease is below zero; zero asks once");
+    return Status(StatusCode::kInvalid, "the time to wait for a lease is below zero; zero requests it once");
   }
   LeaseAnswer answer{};
   if (patience == std::chrono::nanoseconds::zero()) {

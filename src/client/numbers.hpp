@@ -16,7 +16,7 @@ inline bool is_fraction(NumberForm form) noexcept {
   return form == NumberForm::kDecimalDouble || form == NumberForm::kDouble;
 }
 
-// Why no server would do it; kOk: a server is to be asked.
+// Why no server would do it; kOk: the request can be sent.
 Status check_addition(const Addition& addition, std::chrono::milliseconds ttl_if_new) noexcept;
 
 // A refusal by the server, in words that fit the form.

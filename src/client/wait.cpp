@@ -86,7 +86,7 @@ Status Client::Impl::begin_watch(Watch& watch, const Bytes& key, Deadline& limit
   return status;
 }
 
-// The last thread of this client that waits for keys of the group gives the registration back. If that fails, the next one that
+// The last thread of this client that waits for keys of the group cancels the registration. If that fails, the next one that
 // waits there tries again; it costs the server a little until then.
 void Client::Impl::end_watch(const Watch& watch) noexcept {
   Session& session = *watch.session_;
@@ -128,7 +128,7 @@ bool Client::Impl::differs(const Bytes& key, const std::optional<Bytes>& known, 
                            Result<std::optional<std::string>>& result, std::uint64_t& end, bool once) noexcept {
   std::string value;
   end = kNoEnd;
-  // A get by ring takes some time: none would be left of a timeout of zero, which looks once.
+  // A get by ring takes some time: none would be left of a timeout of zero, which checks once.
   Deadline part = once ? deadline() : part_of(limit);
   const Result<std::uint64_t> size = read_within(part, key, ValueTarget::string(value), &end);
   if (!size && !(size.status() == StatusCode::kNotFound)) {

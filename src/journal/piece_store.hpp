@@ -33,7 +33,7 @@ class PieceStore {
   bool reserve(Place place, std::uint64_t bytes) const noexcept;
   bool write(Place place, std::uint64_t offset, std::span<const std::byte> bytes) const noexcept;
   bool read(Place place, std::uint64_t offset, std::span<std::byte> bytes) const noexcept;
-  // Gives the memory of its first `bytes` back.
+  // Frees the memory of its first `bytes`.
   void forget(Place place, std::uint64_t bytes) const noexcept;
 
  private:

@@ -34,7 +34,7 @@ enum class Op : std::uint8_t {
   kRelease = 20,
 };
 
-// Which part of a value a get asks for. The first get has none and is answered with the value's beginning; later ones
+// Which part of a value a get requests. The first get has none and is answered with the value's beginning; later ones
 // name the entry they began with, and are answered with kMismatch when the key has another one by now: start over.
 struct PieceCursor {
   std::uint64_t offset;

@@ -20,7 +20,7 @@ void accept_nudges() noexcept;
 // The thread's sleep, if it sleeps, ends soon. `thread` has not been joined.
 void nudge(std::thread& thread) noexcept;
 
-// Joins a thread that has been told to end and stores `ended` as the last thing it does. It is nudged if it does not end at
+// Joins a thread that has been requested to end and stores `ended` as the last thing it does. It is nudged if it does not end at
 // once. Blocks for as long as the thread has work to finish.
 void join_nudged(std::thread& thread, const std::atomic<bool>& ended) noexcept;
 

@@ -5,7 +5,7 @@
 namespace hostmap {
 
 bool membarrier_available() noexcept {
-  // Asked for once and not only looked up: a sandbox may know the query alone.
+  // Called once, and not only queried: a sandbox may support the query alone.
   const int commands = membarrier(MEMBARRIER_CMD_QUERY);
   return commands > 0 && (commands & MEMBARRIER_CMD_GLOBAL_EXPEDITED) != 0 &&
          membarrier(MEMBARRIER_CMD_GLOBAL_EXPEDITED) == 0;

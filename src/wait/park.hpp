@@ -104,7 +104,7 @@ inline void fence_after_publishing(bool expedited) noexcept {
     std::atomic_thread_fence(std::memory_order_seq_cst);  // [park.publish-fence] seq_cst; pairs with [park.membarrier]
   }
 }
-// B3: which worker it is may be asked only now.
+// B3: which worker it is may be read only now.
 inline void ring_if_parked(const WorkerLine& line, Bell& bell) noexcept {
   // relaxed: ordered by the fence, here or in A3
   if (line.parked.load(std::memory_order_relaxed) != 0) futex_add_and_wake(bell.rings);

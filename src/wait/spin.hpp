@@ -27,7 +27,7 @@ class QuickYield {
   // So many quick yields in a row, and earlier slow ones count no more.
   static constexpr std::uint32_t kForgetAfter = 256;
 
-  // Asked once before each yield: is one likely to be quick?
+  // Called once before each yield: is one likely to be quick?
   bool quick() noexcept {
     const std::uint32_t left = skip_.load(std::memory_order_relaxed);  // relaxed: an estimate
     if (left == 0) [[likely]]
@@ -74,7 +74,7 @@ class AdaptiveSpin {
   static constexpr std::int64_t kLongestNs = 50'000;
   static constexpr std::int64_t kShortestNs = 4'000;
   // About half a microsecond to two, by what the pause instruction takes.
-  static constexpr int kLooksWithoutClock = 32;
+  static constexpr int kPollsWithoutClock = 32;
 
   std::int64_t budget_ns() const noexcept {
     // relaxed: an estimate
@@ -93,20 +93,20 @@ class AdaptiveSpin {
     return false;
   }
 
-  // Looks until `ready()` or the budget is spent; says which. `limit_ns` lowers the budget for this time (0: look once).
+  // Polls until `ready()` or the budget is spent; returns which. `limit_ns` lowers the budget for this time (0: poll once).
   template <typename Ready>
   bool spin(Ready&& ready, std::int64_t limit_ns = kLongestNs) noexcept {
     if (ready()) return true;
     const std::int64_t budget = std::min(budget_ns(), limit_ns);
     if (budget <= 0) return false;
-    // An answer that comes as fast as lines travel teaches nothing, and asking the clock would delay what follows it.
-    for (int looks = 0; looks < kLooksWithoutClock; ++looks) {
+    // An answer that comes as fast as lines travel shows nothing, and reading the clock would delay what follows it.
+    for (int polls = 0; polls < kPollsWithoutClock; ++polls) {
       cpu_relax();
       if (ready()) return true;
     }
     const std::int64_t begin = monotonic_ns();
     for (;;) {
-      for (int looks = 0; looks < 8; ++looks) {  // the clock costs about as much as eight looks
+      for (int polls = 0; polls < 8; ++polls) {  // the clock costs about as much as eight polls
         cpu_relax();
         if (ready()) {
           observe(monotonic_ns() - begin);

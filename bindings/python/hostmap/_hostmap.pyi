@@ -194,7 +194,7 @@ class Map(MutableMapping[_K, _V], Generic[_K, _V]):
         returns is larger than all before and is for release(). Sleeps for at most `wait` seconds (None: without bound) until
         it is free, then returns None. It ends also when this Map is closed or its process dies."""
     def release(self, key: _K, number: int) -> bool:
-        """Gives a lease back. False: this Map does not hold it any more."""
+        """Releases a lease. False: this Map does not hold it any more."""
     def compute_begin(self, key: _K, lease: float) -> tuple[_V | None, int]:
         """(value, 0) if the key is present. (None, number) if this caller alone is to compute it within `lease` seconds and
         then to call compute_put or compute_fail. Other callers sleep until then; if the computation fails, they get the

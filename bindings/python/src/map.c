@@ -408,7 +408,7 @@ static PyMethodDef map_methods[] = {
     FAST("lease", map_lease,
          "lease($self, key, length, wait=0)\n--\n\nTakes the lease of a key for `length` seconds; returns its number, for release(), or None if another "
          "holder has it. Sleeps for at most `wait` seconds (None: no bound) until it is free."),
-    FAST("release", map_release, "release($self, key, number)\n--\n\nGives a lease back. False: this Map does not hold it any more."),
+    FAST("release", map_release, "release($self, key, number)\n--\n\nReleases a lease. False: this Map does not hold it any more."),
     FAST("compute_begin", map_compute_begin,
          "compute_begin($self, key, lease)\n--\n\n(value, 0) if the key is present; (None, number) if this caller alone is to compute it within "
          "`lease` seconds and then to call compute_put or compute_fail. Others sleep until then."),

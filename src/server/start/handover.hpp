@@ -39,7 +39,7 @@ struct Prepared {
   std::optional<NewLockedFile> alive;
 };
 
-// kTooLarge: --set-limit asks for more than the table's region can ever hold.
+// kTooLarge: --set-limit requests more than the table's region can ever hold.
 Status check_limit(const CheckedOptions& options, const TableHeader& table);
 // kOtherVersion: this process is in another time namespace, where the ends of the map's keys are other moments.
 Status check_clock(const CheckedOptions& options, const TableHeader& table);

@@ -322,7 +322,7 @@ class BlockAllocator {
   bool comes_later() const noexcept { return run_is_coming_; }
   // A block of a larger class, where one is free already. 0: there is none.
   std::uint64_t allocate_in_larger(std::uint64_t bytes) noexcept;
-  // What eviction asks (table/write/evict.cpp). Bytes in free blocks of entries:
+  // For eviction (table/write/evict.cpp). Bytes in free blocks of entries:
   std::uint64_t free_bytes() const noexcept { return free_bytes_; }
   // Is there a free block for an entry of so many bytes, or a free overflow bucket, without another slab?
   bool has_room(std::uint64_t bytes) const noexcept { return !partial_[size_class(bytes)].empty(); }

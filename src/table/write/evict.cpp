@@ -215,7 +215,7 @@ ShardWriter::PairPlace ShardWriter::evict_pair(PairBucket* primary, const Hashed
 // A place for a new pair in a chain that has none. No place: there is no memory, and no pair may go.
 ShardWriter::PairPlace ShardWriter::find_room_for_pair(PairBucket* primary) {
   const bool evicts = eviction_ == Eviction::kClock;
-  // While memory is exhausted it is not asked for in vain: that takes system calls.
+  // While memory is exhausted no allocation is attempted: it would fail, after system calls.
   if (!evicts || !pool_.is_exhausted() || blocks_.has_overflow(kSlabPairOverflow)) {
     if (const PairPlace place = link_pair_bucket(primary); place.bucket != nullptr || !evicts) return place;
   }

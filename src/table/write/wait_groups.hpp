@@ -10,7 +10,7 @@
 // 1. A word is raised after the change is visible, and before the system call that wakes.
 // 2. A raised word has its sleepers woken, at most kMostWoken of a group and kMostGroups groups a call of wake(): one call for
 //    thousands of sleepers would take milliseconds. The first that slept are the first that wake.
-// 3. How many are woken for one change is bounded: sleepers that sleep again at once, without having looked, do not keep the
+// 3. How many are woken for one change is bounded: sleepers that sleep again at once, without having read their key, do not keep the
 //    worker busy forever.
 #pragma once
 

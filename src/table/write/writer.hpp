@@ -619,7 +619,7 @@ class ShardWriter {
   std::uint64_t fill_ = 0;
   bool swept_ = true;         // no bucket of this shard is older than fill_
   bool rests_ = true;         // it is swept, no key has an end, nobody waits for a change, and none is evicted
-  std::uint64_t moment_ = 0;  // when this request happens; 0: it has not asked yet
+  std::uint64_t moment_ = 0;  // when this request happens; 0: it has not read the clock yet
   Hand hand_;
   WaitGroups wait_groups_;
   Eviction eviction_ = Eviction::kNone;

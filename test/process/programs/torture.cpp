@@ -19,7 +19,7 @@
 //             former value does not return. In every second round another client clears it all the time
 //
 // After a round: each register's history must be linearizable (history.hpp), no value may have been seen after its end, each
-// counter's numbers must occur once, and each log must have each record where its append was told. Then
+// counter's numbers must occur once, and each log must have each record where the answer to its append says. Then
 // the map is cleared, up to 300 times, another server continues it, no key must be left, and `hostmap check` must find
 // nothing. Prints a line for each round, and at the end a line of JSON for `./dev torture`. Exit code 0: no error was found.
 #include <algorithm>
