@@ -237,7 +237,7 @@ std::uint64_t serve_connection(Map& map, Connection& connection, YieldingSpin sp
   Message request{};
   while (true) {
     if (!requests.try_pop(request)) {
-      // A message may have come between the empty ring and the closed flag: look once more,
+      // A message may have come between the empty ring and the closed flag: poll once more,
       // and lose none.
       const bool over = is_over();
       if (!requests.try_pop(request)) {

@@ -10,6 +10,7 @@
 
 #include "base/ends.hpp"
 #include "base/hash.hpp"
+#include "layout/entry.hpp"
 #include "layout/region.hpp"
 
 namespace hostmap {
@@ -25,7 +26,7 @@ namespace hostmap {
 // with the key, ANDed with the header, is the answer. `overflow` (bit 0) says that `link` leads to a further bucket.
 //
 // How a reader proves that key and value belong together: it loads the header (acquire), compares the keys, loads the value,
-// and behind an acquire fence finds the header unchanged. Every insert and erase stores a new header with version + 1, so an
+// and after an acquire fence finds the header unchanged. Every insert and erase stores a new header with version + 1, so an
 // unchanged header means unchanged keys; an overwrite stores the value word alone.
 // Intent compares: an overwrite the value word, insert and erase the occupancy bit. Version: in each bucket's own header.
 // Expiry: none; a pair that gets one moves to the entries, as does one whose new value is not 8 bytes (see writer.hpp).
@@ -47,7 +48,7 @@ HOSTMAP_LAYOUT(PairBucket, 128, 128) = {
 inline constexpr unsigned kPlaces = 7;  // of a pair bucket, and cells of an entry bucket
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Table region, entries: the form of all keys and values. A bucket is one line; an entry lies in the arena.
+// Table region, entries: the form of all keys and values. A bucket is one line; an entry (layout/entry.hpp) lies in the arena.
 //
 //           word 0                                   words 1 to 7
 //   bucket  header {version:48 | fill:8 | flags:8}   cells {tag:16 | 0:2 | ends:1 | touched:1 | offset:44}; 0 is empty
@@ -55,17 +56,10 @@ inline constexpr unsigned kPlaces = 7;  // of a pair bucket, and cells of an ent
 // A full bucket's last cell becomes the link: tag 0 (a key's tag is never 0), no bit beside it, and the offset of a further
 // bucket.
 //
-//   entry   meta {value_bytes:40 | flags:8 | key_bytes - 1:16}   key   value   [up to a multiple of 8: end]
-//
-// `end`, of entries whose flag says so, is when the key stops to exist, in milliseconds of CLOCK_MONOTONIC. It is stored behind
-// the value, so that key and value lie at the same place in every entry. `ends` in the cell says that the entry has an end that
-// is not "never": whoever collects what has lapsed need not read the others. Values above 16 KiB always have the word, so that
-// their bytes need not be copied when they get an end.
-//
 // How a reader proves that key and value belong together: the *primary* bucket's version covers its whole chain. Whoever
 // changes a non-empty cell of the chain raises that version before the old entry's memory is used again, so bytes that were
 // read between two loads of an unchanged header belong to an entry that was linked when its cell was loaded.
-// Long values are checked against the generation of their first page instead (see PageGeneration).
+// Long values (kLongValueBytes) are checked against the generation of their first page instead (see PageGeneration).
 // What an entry of 16 + 100 bytes takes beyond them once the table has grown: 14.2 bytes of its bucket (64 / 4.5), 2.8 of
 // overflow buckets (one for five), 8 of meta, 4 up to the size of its block (124 to 128), 29.0 in all; with what is populated
 // ahead or free, 31.2 of the region's populated bytes (`hostmap-bench memory`, 10^6 entries from 10 buckets on).
@@ -125,41 +119,6 @@ inline constexpr std::uint64_t kPairTouchedMask = std::uint64_t{0x7f} << 48;
 // In the link word of a pair bucket that has an overflow bucket: pairs of that one are being moved into earlier buckets of the chain,
 // so some may be in both. The earlier one counts.
 inline constexpr std::uint64_t kLinkGathers = std::uint64_t{1} << 55;
-
-// Entries.
-inline constexpr std::uint64_t kEntryMetaBytes = 8;
-inline constexpr std::uint64_t kEntryHasEnd = std::uint64_t{1} << 17;
-// It lies in a larger block than one of its size: a smaller value that was put while memory was full (table/memory/arena.hpp).
-inline constexpr std::uint64_t kEntryInLargerBlock = std::uint64_t{1} << 18;
-// No meaning yet: an entry that has one of them is refused.
-inline constexpr std::uint64_t kEntryReserved = std::uint64_t{0xff} << 16 & ~(kEntryHasEnd | kEntryInLargerBlock);
-inline constexpr std::uint64_t make_meta(std::uint64_t key_bytes, std::uint64_t value_bytes) noexcept {
-  return value_bytes << 24 | (key_bytes - 1);
-}
-inline constexpr std::uint64_t meta_key_bytes(std::uint64_t meta) noexcept { return (meta & 0xffff) + 1; }
-inline constexpr std::uint64_t meta_value_bytes(std::uint64_t meta) noexcept { return meta >> 24; }
-// Without an end word.
-inline constexpr std::uint64_t entry_bytes(std::uint64_t key_bytes, std::uint64_t value_bytes) noexcept {
-  return kEntryMetaBytes + key_bytes + value_bytes;
-}
-// Where the end word is, counted from the entry's begin.
-inline constexpr std::uint64_t end_place(std::uint64_t key_bytes, std::uint64_t value_bytes) noexcept {
-  return round_up(entry_bytes(key_bytes, value_bytes), std::uint64_t{sizeof(Word)});
-}
-inline constexpr std::uint64_t end_place(std::uint64_t meta) noexcept {
-  return end_place(meta_key_bytes(meta), meta_value_bytes(meta));
-}
-// All of an entry that its meta describes.
-inline constexpr std::uint64_t entry_bytes(std::uint64_t meta) noexcept {
-  if ((meta & kEntryHasEnd) != 0) [[unlikely]]
-    return end_place(meta) + sizeof(Word);
-  return entry_bytes(meta_key_bytes(meta), meta_value_bytes(meta));
-}
-
-inline constexpr std::uint64_t kSmallestEntry = entry_bytes(1, 0);
-
-// A value longer than this is validated by its page's generation: a busy neighbour in its chain would starve a long copy.
-inline constexpr std::uint64_t kLongValueBytes = 1024;
 
 // A chain has at most this many buckets: whoever knows the hash seed could forge keys to one bucket.
 inline constexpr unsigned kMaxChain = 8;

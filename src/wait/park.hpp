@@ -115,7 +115,7 @@ inline bool must_call(const WorkerLine& line, const ChannelControl& control) noe
   return (line.parked.load(std::memory_order_relaxed) | control.idle.load(std::memory_order_relaxed)) != 0;
 }
 
-// C1 and C2: then look once more, and sleep() or cancel.
+// C1 and C2: then poll once more, and sleep() or cancel.
 inline void begin_wait(ChannelControl& control, WaitWord why) noexcept {
   // [wait.why] release; pairs with [wait.look]: wake_at goes with it. The fence orders both before C3's loads.
   control.waiting.store(why, std::memory_order_release);

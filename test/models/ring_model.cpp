@@ -459,7 +459,7 @@ class Ring {
     }
     if (after.consumer_phase != before.consumer_phase) {
       const std::array phases = {"polls", "finds the tag", "finds nothing, asks for closed",
-                                 "sees closed, looks once more", "leaves"};
+                                 "sees closed, polls once more", "leaves"};
       lines.push_back(std::string("            consumer: ") + phases[after.consumer_phase]);
     }
     if (after.copied_count > before.copied_count) {

@@ -1,5 +1,5 @@
 // TableView: the only way from an offset that was read in the table to an address, for all readers but the fast path of a get
-// (try_get_entry() in reader.hpp has the same checks in the form that takes the fewest instructions).
+// (try_get_entry() in fast_path.hpp has the same checks in the form that takes the fewest instructions).
 //
 // Nothing in the table is trusted: an offset, a length or a link may be damaged, or belong to memory that has another use by
 // now. A view clamps each to the part of the arena that was populated when it was made. What it returns may be read; whether

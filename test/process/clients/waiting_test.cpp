@@ -53,7 +53,7 @@ class Waiters {
   std::vector<std::unique_ptr<Peer>> peers_;
 };
 
-TEST(WaitingProcesses, AreWokenByAnotherProcessAndGiveTheirRegistrationsBack) {
+TEST(WaitingProcesses, AreWokenByAnotherProcessAndCancelTheirRegistrations) {
   Server server({"10", "--workers", "2"});
   Peer other(server);
   Waiters waiters(server, 24);
@@ -61,7 +61,7 @@ TEST(WaitingProcesses, AreWokenByAnotherProcessAndGiveTheirRegistrationsBack) {
   await_waiters(server, 0);
 }
 
-TEST(WaitingProcesses, AWaiterThatIsKilledGivesItsRegistrationsBack) {
+TEST(WaitingProcesses, AWaiterThatIsKilledCancelsItsRegistrations) {
   Server server({"10", "--workers", "2"});
   Peer other(server);
   Waiters waiters(server, 8);
