@@ -114,11 +114,33 @@ TEST(ServerOptions, AFolderThatIsNotInMemoryIsRefused) {
 
 TEST(ServerOptions, AnInvalidNameIsRefused) {
   for (const std::string& name : {std::string(), std::string("a/b"), std::string("../x"), std::string("a b"),
-                                  std::string("k\xc3\xb6nig"), std::string("a\nb"), std::string(65, 'x')}) {
+                                  std::string("k\xc3\xb6nig"), std::string("a\nb"), std::string(65, 'x'), std::string("."),
+                                  std::string("..")}) {
     SCOPED_TRACE("name '" + name + "'");
     expect_refusal(run_server({}, name), 2, {"name"});
     expect_refusal(run({program("hostmap-client"), "--name", name, "1"}), 2, {"name"});
     expect_refusal(run({program("hostmap"), "--name", name, "stat"}), 2, {"name"});
+  }
+  // As one word, which no program takes for options of its own.
+  for (const char* name : {"--name=", "--name=-x", "--name=--keep"}) {
+    SCOPED_TRACE(name);
+    expect_refusal(run({program("hostmap-server"), name, "10"}), 2, {"name"});
+    expect_refusal(run({program("hostmap-client"), name, "1"}), 2, {"name"});
+    expect_refusal(run({program("hostmap"), name, "stat"}), 2, {"name"});
+  }
+}
+
+// Of two errors one is reported, by its own words.
+TEST(ServerOptions, AnEmptyNameBesideAnotherErrorIsRefusedWithOneSentence) {
+  for (const auto& [program_name, words] : std::vector<std::pair<const char*, std::vector<std::string>>>{
+           {"hostmap-server", {"--workers", "99"}}, {"hostmap-client", {"x"}}, {"hostmap", {"bogus"}}}) {
+    SCOPED_TRACE(program_name);
+    std::vector<std::string> command{program(program_name), "--name="};
+    command.insert(command.end(), words.begin(), words.end());
+    const Ran ran = run(command);
+    expect_refusal(ran, 2, {});
+    EXPECT_TRUE(ran.errors.find("--name") != std::string::npos || ran.errors.find(words.back()) != std::string::npos)
+        << ran.errors;
   }
 }
 
