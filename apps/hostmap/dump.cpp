@@ -108,7 +108,8 @@ std::uint64_t size_of(int file) {
 int dump(const Options& options, const std::string& path) {
   if (path.empty()) return fail("FILE is empty; give a file, or - for standard output", kExitUsage);
   if (path == kStream && ::isatty(STDOUT_FILENO) == 1) {
-    return fail("a dump is not text, and standard output is a terminal; redirect standard output, or give a file", kExitUsage);
+    return fail("a dump is not text, and standard output is a terminal; redirect standard output, or give a file",
+                kExitUsage);
   }
   Result<Client> client = Client::connect(options);
   if (!client) return fail(client.status());

@@ -55,7 +55,8 @@ concept Visitor = std::is_invocable_r_v<bool, Visit&, std::string_view, std::str
 
 /// A function that scan calls with a key, its value and its time to live, and that returns whether to continue.
 template <typename Visit>
-concept TtlVisitor = std::is_invocable_r_v<bool, Visit&, std::string_view, std::string_view, std::chrono::milliseconds>;
+concept TtlVisitor = !Visitor<Visit> &&
+                     std::is_invocable_r_v<bool, Visit&, std::string_view, std::string_view, std::chrono::milliseconds>;
 
 /// A function that update calls with the present value of a key (nothing: it is absent), and that returns the new value, or
 /// nothing to leave the key as it is.
@@ -82,7 +83,9 @@ concept KeyPageVisitor = std::is_void_v<std::invoke_result_t<Visit&, std::string
 
 /// A function that multi_get_into calls with the index of a key, and its value or the status that says why there is none.
 template <typename Take>
-concept ValueTaker = std::is_invocable_v<Take&, std::size_t, const Result<std::span<std::byte>>&>;
+concept ValueTaker = requires(Take& take, std::size_t index, const Result<std::span<std::byte>>& value) {
+  take(index, value);
+};
 
 /// A reference whose memory stays valid while other elements of its range are visited: to an element that is stored in the
 /// range, or to one that only refers to memory elsewhere.
@@ -432,7 +435,7 @@ class Client {
   }
   /// The same for `visit(key, value, ttl)`: how long the key still lives, as ttl() returns it. Both are of one moment.
   template <TtlVisitor Visit>
-  requires(!Visitor<Visit>) Status scan(Bytes prefix, Visit&& visit) {
+  Status scan(Bytes prefix, Visit&& visit) {
     using Target = std::remove_reference_t<Visit>;
     const VisitOne each = [](void* target, std::string_view key, std::string_view value, std::uint64_t end) -> bool {
       return (*static_cast<Target*>(target))(key, value, ttl_until(end));

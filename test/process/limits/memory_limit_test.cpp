@@ -74,7 +74,7 @@ TEST(MemoryLimit, TheMessageOfARefusedPutNamesTheCommandThatRaisesIt) {
   Server server({"10", "--memory", "4M"});
   Client client = server.connect();
   const std::uint64_t next = fill(client, 0);
-  const std::vector<std::string> put{program("hostmap"), "--name", server.name(), "put", key_of(next),
+  const std::vector<std::string> put{program("hostmap"),    "--name", server.name(), "put", key_of(next),
                                      std::string(1000, 'x')};
   expect_refusal(run(put), 4, {"erase keys", "raise the limit", "'hostmap limit SIZE'"});
   set_limit(server.name(), "8M");

@@ -113,9 +113,9 @@ TEST(ServerOptions, AFolderThatIsNotInMemoryIsRefused) {
 }
 
 TEST(ServerOptions, AnInvalidNameIsRefused) {
-  for (const std::string& name : {std::string(), std::string("a/b"), std::string("../x"), std::string("a b"),
-                                  std::string("k\xc3\xb6nig"), std::string("a\nb"), std::string(65, 'x'), std::string("."),
-                                  std::string("..")}) {
+  for (const std::string& name :
+       {std::string(), std::string("a/b"), std::string("../x"), std::string("a b"), std::string("k\xc3\xb6nig"),
+        std::string("a\nb"), std::string(65, 'x'), std::string("."), std::string("..")}) {
     SCOPED_TRACE("name '" + name + "'");
     expect_refusal(run_server({}, name), 2, {"name"});
     expect_refusal(run({program("hostmap-client"), "--name", name, "1"}), 2, {"name"});
