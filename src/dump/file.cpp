@@ -47,7 +47,8 @@ NewFile::~NewFile() {
 Result<NewFile> NewFile::create(const std::string& path) {
   struct stat facts {};
   if (::stat(path.c_str(), &facts) == 0 && !S_ISREG(facts.st_mode)) {
-    return Status(StatusCode::kInvalid, path + " exists and is not a regular file; to write to it, give - and redirect");
+    return Status(StatusCode::kInvalid,
+                  path + " exists and is not a regular file; to write to it, give - and redirect");
   }
   std::string part = path + "." + std::to_string(::getpid()) + ".part";
   const auto open_new = [&part] {

@@ -380,7 +380,8 @@ TEST_F(DumpCommand, ATerminalShowsProgressAndNothingElseDoes) {
   EXPECT_EQ(on_a_terminal(server_, "dump " + path("map"), "dumb"), "dumped 1,004 keys, 3.1 MiB\r\n");
   const Ran dump = run({"script", "-qec", program("hostmap") + " --name " + server_.name() + " dump -", "/dev/null"});
   EXPECT_EQ(dump.exit, exited(2));
-  EXPECT_NE(dump.output.find("a dump is not text, and standard output is a terminal; redirect standard output, or give a file"),
+  EXPECT_NE(dump.output.find(
+                "a dump is not text, and standard output is a terminal; redirect standard output, or give a file"),
             std::string::npos);
   const Ran load = run({"script", "-qec", program("hostmap") + " --name " + server_.name() + " load -", "/dev/null"});
   EXPECT_EQ(load.exit, exited(2));
