@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstring>
 #include <fmt/format.h>
+#include <optional>
 #include <random>
 #include <string>
 #include <string_view>
@@ -71,18 +72,7 @@ int main(int argc, char** argv) {
                  "trust servers of this user; without it, only those of root and of your own user")
       ->type_name("USER");
   app.add_flag("--wait", options.wait_for_server, "if no server runs, wait for one (at most 30 s)");
-  if (const std::string option = option_without_value(app, argc, argv); !option.empty()) {
-    return fail(kProgram, fmt::format("{} needs a value; see hostmap-client --help", option), kExitUsage);
-  }
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::CallForHelp&) {
-    return print(kProgram, app.help());
-  } catch (const CLI::CallForVersion& version) {
-    return print(kProgram, version.what());
-  } catch (const CLI::ParseError& error) {
-    return fail(kProgram, fmt::format("{}; see hostmap-client --help", error.what()), kExitUsage);
-  }
+  if (const std::optional<ExitCode> code = parse(app, argc, argv)) return *code;
   if (id_text == "help") return print(kProgram, app.help());
   if (!(seconds > 0 && seconds <= 1e6))
     return fail(kProgram, "--seconds must be above 0 and at most 1000000; give another number", kExitUsage);

@@ -123,18 +123,7 @@ int serve(int argc, char** argv) {
   app.footer(
       "SIGINT, SIGTERM, SIGHUP and `hostmap stop` stop the server. Exit codes: 0 stopped, 1 cannot serve, 2 usage, 6 "
       "other layout version.");
-  if (const std::string option = option_without_value(app, argc, argv); !option.empty()) {
-    return fail(kProgram, fmt::format("{} needs a value; see hostmap-server --help", option), kExitUsage);
-  }
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::CallForHelp&) {
-    return print(kProgram, app.help());
-  } catch (const CLI::CallForVersion& version) {
-    return print(kProgram, version.what());
-  } catch (const CLI::ParseError& error) {
-    return fail(kProgram, fmt::format("{}; see hostmap-server --help", error.what()), kExitUsage);
-  }
+  if (const std::optional<ExitCode> code = parse(app, argc, argv)) return *code;
   if (buckets.text == "help") return print(kProgram, app.help());
   const std::pair<const TextOption*, std::uint64_t*> numbers[] = {{&buckets, &options.buckets},
                                                                   {&memory, &options.memory},

@@ -1,6 +1,9 @@
 #include "all/arguments.hpp"
 
+#include <fmt/format.h>
 #include <string_view>
+
+#include "all/print.hpp"
 
 namespace hostmap::apps {
 
@@ -20,6 +23,26 @@ std::string option_without_value(const CLI::App& app, int argc, const char* cons
     }
   }
   return {};
+}
+
+std::optional<ExitCode> parse(CLI::App& app, int argc, const char* const* argv) {
+  const std::string program = app.get_name();
+  const auto complain = [&](std::string_view what) {
+    return fail(program, fmt::format("{}; see {} --help", what, program), kExitUsage);
+  };
+  if (const std::string option = option_without_value(app, argc, argv); !option.empty()) {
+    return complain(option + " needs a value");
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    return print(program, app.help());
+  } catch (const CLI::CallForVersion& version) {
+    return print(program, version.what());
+  } catch (const CLI::ParseError& error) {
+    return complain(error.what());
+  }
+  return std::nullopt;
 }
 
 }  // namespace hostmap::apps

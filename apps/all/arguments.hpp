@@ -1,8 +1,11 @@
-// Command lines that CLI11 accepts although they are mistakes.
+// Command lines: parsing one, also those that CLI11 accepts although they are mistakes.
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <optional>
 #include <string>
+
+#include "exit_codes.hpp"
 
 namespace hostmap::apps {
 
@@ -11,5 +14,9 @@ namespace hostmap::apps {
 // it is.
 // Empty if there is none. Words after "--" are not options.
 std::string option_without_value(const CLI::App& app, int argc, const char* const* argv);
+
+// Parses the command line of the program `app`, which has no commands. The exit code, if the program ends here: its help or
+// version was requested and is printed, or the command line is wrong, which is reported.
+std::optional<ExitCode> parse(CLI::App& app, int argc, const char* const* argv);
 
 }  // namespace hostmap::apps

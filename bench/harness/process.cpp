@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
@@ -210,6 +211,14 @@ void Child::wait(std::chrono::nanoseconds patience) {
   if (WEXITSTATUS(status) == 127) throw std::runtime_error(fmt::format("cannot run: {}", what_));
   if (WEXITSTATUS(status) != 0) {
     throw std::runtime_error(fmt::format("exit code {}: {}", WEXITSTATUS(status), what_));
+  }
+}
+
+void report_and_wait(std::string_view line) {
+  fmt::print("{}\n", line);
+  std::fflush(stdout);
+  char byte = 0;
+  while (read(STDIN_FILENO, &byte, 1) > 0) {
   }
 }
 

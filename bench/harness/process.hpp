@@ -87,6 +87,9 @@ class Child {
   std::string heard_;  // read from the pipe, but not yet returned
 };
 
+/// In a child: prints `line`, then returns when close_input() was called.
+void report_and_wait(std::string_view line);
+
 /// An empty folder of a name that nobody else uses, removed with all that is in it at the end.
 class TemporaryFolder {
  public:

@@ -6,14 +6,12 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
-#include <cstdio>
 #include <cstdlib>
 #include <fmt/format.h>
 #include <span>
 #include <stdexcept>
 #include <string>
 #include <sys/resource.h>
-#include <unistd.h>
 #include <vector>
 
 #include <hostmap/client.hpp>
@@ -98,11 +96,7 @@ static int play_crowd_idle(std::span<char* const> arguments) {
     const Status status = clients.back().put(bytes_of(key_of(i % kEntries)), bytes_of(i));
     if (!status.ok()) throw std::runtime_error(fmt::format("put: {}", status.message()));
   }
-  fmt::print("connected\n");
-  std::fflush(stdout);
-  char byte = 0;
-  while (read(STDIN_FILENO, &byte, 1) > 0) {
-  }
+  report_and_wait("connected");
   return 0;
 }
 

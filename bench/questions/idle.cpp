@@ -222,11 +222,7 @@ static int play_idle_client(std::span<char* const> arguments) {
   const std::string key = fmt::format("idle-{}", arguments[1]);
   const Status status = client.put(key, std::string_view("value"));
   if (!status.ok()) throw std::runtime_error(fmt::format("put: {}", status.message()));
-  fmt::print("connected\n");
-  std::fflush(stdout);
-  char byte = 0;
-  while (read(STDIN_FILENO, &byte, 1) > 0) {
-  }
+  report_and_wait("connected");
   return 0;
 }
 

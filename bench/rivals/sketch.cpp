@@ -22,6 +22,7 @@
 #include <utility>
 #include <vector>
 
+#include "harness/process.hpp"
 #include "harness/question.hpp"
 #include "rivals/sketch_ring.hpp"
 
@@ -426,11 +427,7 @@ int idle(std::span<char* const> arguments) {
   const std::uint64_t id = std::strtoull(arguments[1], nullptr, 10);
   Client client = Client::connect(arguments[0], YieldingSpin(0));
   client.insert(id, id);
-  fmt::print("connected\n");
-  std::fflush(stdout);
-  char byte = 0;
-  while (read(STDIN_FILENO, &byte, 1) > 0) {
-  }
+  report_and_wait("connected");
   return 0;
 }
 
