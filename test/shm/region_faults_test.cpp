@@ -132,16 +132,16 @@ TEST(RegionFaultsTest, ARegionThatWasGivenUpMeansNoServerAnyMore) {
 }
 
 TEST(RegionFaultsTest, WrongMagicIsNotARegion) {
-  expect_header_refused([](RegionHeader& h) { h.magic ^= 1; }, StatusCode::kInvalid, "no hostmap region");
+  expect_header_refused([](RegionHeader& h) { h.magic ^= 1; }, StatusCode::kInvalid, "not a hostmap region");
   const FileOnDisk text(std::string(500, 'x'));
-  expect_refused(text.path(), StatusCode::kInvalid, "no hostmap region");
+  expect_refused(text.path(), StatusCode::kInvalid, "not a hostmap region");
 }
 
 // Another program's file may have zeroes where the state word would be: it never becomes a region, so waiting for it is
 // wrong.
 TEST(RegionFaultsTest, WrongMagicIsNotARegionWhateverItsStateWord) {
   const FileOnDisk text("some other program's file" + std::string(500, '\0'));
-  expect_refused(text.path(), StatusCode::kInvalid, "no hostmap region");
+  expect_refused(text.path(), StatusCode::kInvalid, "not a hostmap region");
 }
 
 TEST(RegionFaultsTest, AnotherLayoutVersionIsRefusedByNumber) {
