@@ -15,7 +15,7 @@ namespace {
 TEST(MissingServer, ClientsPrintHowToStartOne) {
   const std::string name = unique_name();
   const std::string advice = "hostmap-server --name " + name;
-  expect_refusal(run({program("hostmap-client"), "--name", name, "1"}), 3, {name, advice});
+  expect_refusal(run({program("hostmap-client"), "--name", name, "1"}), 3, {name, advice, "wait_for_server", "--wait"});
   expect_refusal(run({program("hostmap"), "--name", name, "stat"}), 3, {name, advice});
   expect_refusal(run({program("hostmap"), "--name", name, "stat", "--json"}), 3, {name, advice});
   expect_refusal(run({program("hostmap-client"), "--name", name, "--dir", "/dev", "1"}), 3,
@@ -26,7 +26,7 @@ TEST(MissingServer, ClientsPrintHowToStartOne) {
 TEST(MissingServer, ClientsOfADeadServerReportIt) {
   Server server;
   server.kill();
-  expect_refusal(run(server.client_command({"1"})), 3, {server.name(), "died", "hostmap-server"});
+  expect_refusal(run(server.client_command({"1"})), 3, {server.name(), "died", "hostmap-server", "--wait"});
   expect_refusal(run(server.stat_command()), 3, {server.name(), "died"});
   server.remove_regions();
 }
