@@ -138,7 +138,7 @@ Result<std::uint64_t> Client::Impl::read_within(Deadline& limit, const Bytes& ke
     const bool notes = session.evicts();
     const std::uint64_t hash = session.reader().hash_of(span_of(key));
     const TouchNote note = notes ? session.note_of(hash) : TouchNote{};
-    const TableReader::Result found =
+    const TableReader::ReadResult found =
         session.reader().get_with_end(span_of(key), hash, target, found_end, notes ? &note : nullptr);
     if (!still_current(&session)) [[unlikely]]
       continue;

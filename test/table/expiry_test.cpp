@@ -47,7 +47,7 @@ class ExpiryTest : public testing::Test {
   std::uint64_t end_of(std::string_view key) {
     const TableReader reader = table_.reader();
     std::uint64_t end = 99;
-    const TableReader::Result found =
+    const TableReader::ReadResult found =
         reader.get_with_end(bytes_of(key), reader.hash_of(bytes_of(key)), ValueTarget::none(), end);
     EXPECT_EQ(found.outcome, ReadOutcome::kHit) << key;
     writer().begin_request();

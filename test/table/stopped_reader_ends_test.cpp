@@ -52,7 +52,7 @@ class StoppedReaderAcrossAnEnd : public testing::TestWithParam<Change> {
     const TableReader reader = table_.reader();
     const std::span<const std::byte> key = bytes_of(kKey);
     std::array<std::byte, sizeof(Report::value)> space;
-    TableReader::Result got{};
+    TableReader::ReadResult got{};
     if (fast) {
       got.outcome = outcome_of(reader.try_get(key, reader.hash_of(key), ValueTarget::buffer(space), got.size));
     } else {

@@ -145,7 +145,7 @@ class StoppedReader : public testing::TestWithParam<Rewriting> {
     const TableReader reader = table_->reader();
     const std::span<const std::byte> key = bytes_of(key_);
     std::array<std::byte, sizeof(Report::value)> space;
-    TableReader::Result got{};
+    TableReader::ReadResult got{};
     if (way_ == Way::kFast) {
       got.outcome = outcome_of(reader.try_get(key, reader.hash_of(key), ValueTarget::buffer(space), got.size));
     } else {

@@ -113,11 +113,7 @@ TableCheck::Outcome TableCheck::examine_once(const Place& place, Chain& chain) {
   return place.form == Form::kPairs ? Outcome::kDone : find_pairs_of(place, chain);
 }
 
-bool TableCheck::unchanged() const noexcept {
-  return std::ranges::all_of(seen_, [](const Seen& seen) {
-    return seen.header->load(kAcquire) == seen.value;  // [change.header] acquire; pairs with [change.turn]
-  });
-}
+bool TableCheck::unchanged() const noexcept { return std::ranges::all_of(seen_, &SeenHeader::unchanged); }
 
 void TableCheck::examine_pairs(const Place& place, const At& at, Chain& chain) {
   const PairBucket* bucket = reader_.at<PairBucket>(at.segment) + place.bucket;

@@ -141,15 +141,11 @@ class TableCheck {
   std::vector<Shared> shared_;
   std::unordered_map<std::uint64_t, Place> owner_of_line_;  // lines of the arena that are overflow buckets
   // Of the attempt in progress.
-  struct Seen {
-    const Word* header;
-    std::uint64_t value;
-  };
   struct EntrySeen {
     std::uint64_t hash;
     std::uint64_t offset;
   };
-  std::vector<Seen> seen_;
+  std::vector<SeenHeader> seen_;
   std::vector<EntrySeen> entries_seen_;
   std::vector<std::byte> key_;
   std::vector<std::byte> other_key_;

@@ -57,11 +57,7 @@ struct TableReader::Lookup {
   std::uint64_t change = 0;
   std::uint64_t pair_state = 0;
   unsigned pair_headers = 0;
-  struct Seen {
-    const Word* header;
-    std::uint64_t value;
-  };
-  Seen pairs_seen[kMaxChain];
+  SeenHeader pairs_seen[kMaxChain];
 };
 
 TableReader::TableReader(const std::byte* table, std::uint64_t bytes) noexcept
@@ -179,7 +175,7 @@ bool TableReader::plausible() const noexcept {
   return true;
 }
 
-TableReader::Result TableReader::result(Step step, const Lookup& lookup, std::uint32_t round) noexcept {
+TableReader::ReadResult TableReader::result(Step step, const Lookup& lookup, std::uint32_t round) noexcept {
   switch (step) {
     case Step::kHit:
       return {lookup.size, ReadOutcome::kHit, round};
@@ -201,8 +197,7 @@ TableReader::Result TableReader::result(Step step, const Lookup& lookup, std::ui
 // checks the change word afterwards.
 bool TableReader::pairs_unchanged(const Lookup& lookup) const noexcept {
   for (unsigned i = 0; i < lookup.pair_headers; ++i) {
-    // [change.header] acquire; pairs with [change.turn]
-    if (lookup.pairs_seen[i].header->load(kAcquire) != lookup.pairs_seen[i].value) return false;
+    if (!lookup.pairs_seen[i].unchanged()) return false;
   }
   return true;
 }
@@ -279,9 +274,9 @@ template std::optional<std::uint64_t> TableReader::find_in_overflow(const PairBu
                                                                     std::uint64_t change,
                                                                     const TouchNote& note) const noexcept;
 
-TableReader::Result TableReader::get_with_end(std::span<const std::byte> key, std::uint64_t hash,
-                                              const ValueTarget& target, std::uint64_t& end,
-                                              const TouchNote* note) const noexcept {
+TableReader::ReadResult TableReader::get_with_end(std::span<const std::byte> key, std::uint64_t hash,
+                                                  const ValueTarget& target, std::uint64_t& end,
+                                                  const TouchNote* note) const noexcept {
   if (key.size() != 8) return get_entry(key, hash, target, end, note);
   Lookup lookup(key, target, *this, hash);
   lookup.note = note;
@@ -300,9 +295,9 @@ TableReader::Result TableReader::get_with_end(std::span<const std::byte> key, st
   return result(Step::kRetry, lookup, kRounds);
 }
 
-TableReader::Result TableReader::get_entry(std::span<const std::byte> key, std::uint64_t hash,
-                                           const ValueTarget& target, std::uint64_t& end,
-                                           const TouchNote* note) const noexcept {
+TableReader::ReadResult TableReader::get_entry(std::span<const std::byte> key, std::uint64_t hash,
+                                               const ValueTarget& target, std::uint64_t& end,
+                                               const TouchNote* note) const noexcept {
   Lookup lookup(key, target, *this, hash);
   lookup.note = note;
   for (std::uint32_t round = 0; round < kRounds; ++round) {

@@ -59,22 +59,22 @@ class TableReader {
   // thread runs. (In a child after fork, a thread that was just extending does not exist.)
   std::uint64_t end_extending(bool alone) noexcept;
 
-  struct Result {        // two registers
+  struct ReadResult {    // two registers
     std::uint64_t size;  // of the value, for kHit and kTooSmall
     ReadOutcome outcome;
     std::uint32_t retries;
   };
-  Result get(std::span<const std::byte> key, const ValueTarget& target) const noexcept {
+  ReadResult get(std::span<const std::byte> key, const ValueTarget& target) const noexcept {
     return get_hashed(key, hash_of(key), target);
   }
-  Result get_hashed(std::span<const std::byte> key, std::uint64_t hash, const ValueTarget& target) const noexcept {
+  ReadResult get_hashed(std::span<const std::byte> key, std::uint64_t hash, const ValueTarget& target) const noexcept {
     std::uint64_t end;
     return get_with_end(key, hash, target, end);
   }
   // The same, and of a hit the key's end, as it was when the value was its value: kNoEnd, or a moment.
   // `note`, if given: where a hit is noted.
-  Result get_with_end(std::span<const std::byte> key, std::uint64_t hash, const ValueTarget& target, std::uint64_t& end,
-                      const TouchNote* note = nullptr) const noexcept;
+  ReadResult get_with_end(std::span<const std::byte> key, std::uint64_t hash, const ValueTarget& target,
+                          std::uint64_t& end, const TouchNote* note = nullptr) const noexcept;
   // In line: a call costs a get of an entry 11 to 16 instructions.
   [[gnu::always_inline]] std::uint64_t hash_of(std::span<const std::byte> key) const noexcept { return hash_(key); }
   std::uint64_t hash_of(std::uint64_t key) const noexcept { return hash_.of_word(key); }
@@ -201,8 +201,8 @@ class TableReader {
                      std::uint64_t populated) const noexcept;
 
   // reader.cpp: the slow path.
-  Result get_entry(std::span<const std::byte> key, std::uint64_t hash, const ValueTarget& target, std::uint64_t& end,
-                   const TouchNote* note) const noexcept;
+  ReadResult get_entry(std::span<const std::byte> key, std::uint64_t hash, const ValueTarget& target,
+                       std::uint64_t& end, const TouchNote* note) const noexcept;
   Step find_in_pairs(Lookup& lookup) const noexcept;
   Step validate_miss_in_pairs(const Lookup& lookup) const noexcept;
   Step find_in_entries(Lookup& lookup) const noexcept;
@@ -234,7 +234,7 @@ class TableReader {
     return reinterpret_cast<const T*>(table_ + offset);
   }
 
-  static Result result(Step step, const Lookup& lookup, std::uint32_t round) noexcept;
+  static ReadResult result(Step step, const Lookup& lookup, std::uint32_t round) noexcept;
 
   const std::byte* table_ = nullptr;
   const std::byte* arena_ = nullptr;

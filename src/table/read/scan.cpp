@@ -202,10 +202,6 @@ void TableScan::drop_halves_of_moves() {
 }
 
 // Are all headers that this step has read unchanged? The caller has fenced.
-bool TableScan::unchanged() const noexcept {
-  return std::ranges::all_of(seen_, [](const Seen& seen) {
-    return seen.header->load(kAcquire) == seen.value;  // [change.header] acquire; pairs with [change.turn]
-  });
-}
+bool TableScan::unchanged() const noexcept { return std::ranges::all_of(seen_, &SeenHeader::unchanged); }
 
 }  // namespace hostmap

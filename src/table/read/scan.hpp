@@ -81,11 +81,7 @@ class TableScan {
   std::uint64_t bucket_ = 0;    // of every segment
   std::uint64_t fraction_ = 0;  // not visited: those from here on
   // The headers that this step has read.
-  struct Seen {
-    const Word* header;
-    std::uint64_t value;
-  };
-  std::vector<Seen> seen_;
+  std::vector<SeenHeader> seen_;
 };
 
 }  // namespace hostmap

@@ -30,6 +30,15 @@ struct EntryView {
   const Word& end() const noexcept { return *reinterpret_cast<const Word*>(address + bytes - sizeof(Word)); }
 };
 
+// A bucket's header as it was when it was loaded, to be compared at the end of an attempt.
+struct SeenHeader {
+  const Word* header;
+  std::uint64_t value;
+
+  // [change.header] acquire; pairs with [change.turn]
+  bool unchanged() const noexcept { return header->load(std::memory_order_acquire) == value; }
+};
+
 class TableView {
  public:
   // `populated`: bytes of the arena that may be read, loaded with acquire. `max_value_bytes`: no value is longer.
