@@ -119,7 +119,7 @@ Byte content(const Moment& moment, int key) {
 
 class Explorer {
  public:
-  // With ends there are so many more states that a quick search has no kill.
+  // With ends there are many more states, so a quick search has no kill.
   Explorer(const Rules& rules, bool expiring, Depth requests, Effort effort)
       : rules_(rules),
         expiring_(expiring),
