@@ -100,7 +100,7 @@ TEST(Deadlines, EachCallThatReadsAValueThatKeepsChangingEnds) {
     };
     for (const auto& [name, call] : calls) {
       SCOPED_TRACE(name);
-      for (int i = 0; i < 5; ++i) {
+      for (int i = 0; i < 2; ++i) {
         const Clock::time_point begin = Clock::now();
         const Status status = call();
         EXPECT_LT(Clock::now() - begin, kWatchdog);
