@@ -175,6 +175,16 @@ std::string Child::hear(std::chrono::nanoseconds patience) {
   throw std::runtime_error(fmt::format("ended before it answered: {}", what_));
 }
 
+std::uint64_t Child::drain(std::span<char> room) {
+  std::uint64_t bytes = std::exchange(heard_, {}).size();
+  for (;;) {
+    const ssize_t count = read(output_, room.data(), room.size());
+    if (count < 0 && errno != EINTR) fail_with_errno(what_);
+    if (count == 0) return bytes;
+    if (count > 0) bytes += static_cast<std::uint64_t>(count);
+  }
+}
+
 bool Child::ended() const {
   siginfo_t info{};
   return ::waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid_;

@@ -11,8 +11,10 @@
 
 #include <chrono>
 #include <csignal>
+#include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <sys/types.h>
@@ -71,6 +73,8 @@ class Child {
   [[nodiscard]] std::optional<std::string> next_line(std::chrono::nanoseconds patience);
   /// The same, where the end of the output would be an error.
   [[nodiscard]] std::string hear(std::chrono::nanoseconds patience);
+  /// Reads all of the rest of its output, whatever it is, into `room` again and again. Returns how many bytes it was.
+  std::uint64_t drain(std::span<char> room);
   void signal(int number) const;
   /// Has it ended, in whatever way? wait() must still be called.
   [[nodiscard]] bool ended() const;
