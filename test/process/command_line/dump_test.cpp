@@ -55,10 +55,11 @@ class DumpCommand : public testing::Test {
     std::ranges::sort(names);
     return names;
   }
-  std::string bytes_of(const std::string& name) const {
-    std::ifstream file(path(name), std::ios::binary);
+  static std::string bytes_at(const std::string& file_path) {
+    std::ifstream file(file_path, std::ios::binary);
     return {std::istreambuf_iterator<char>(file), {}};
   }
+  std::string bytes_of(const std::string& name) const { return bytes_at(path(name)); }
   std::string write(const std::string& name, const std::string& bytes) const {
     std::ofstream(path(name), std::ios::binary) << bytes;
     return path(name);
@@ -340,6 +341,27 @@ TEST_F(DumpCommand, AFullDiskLeavesTheFormerFile) {
     fs::remove(disk.path() + "/map");
     const Ran piped = run({"bash", "-c", program("hostmap") + " --name " + server.name() + " dump - > /dev/full"});
     expect_refusal(piped, 4, {"cannot write to standard output", "No space left on device"});
+  });
+}
+
+TEST_F(DumpCommand, SaveEveryContinuesWhenAFullDiskHasRoomAgain) {
+  in_own_shm("size=600m", [&] {
+    Server server({"10"});
+    Client client = server.connect();
+    ASSERT_EQ(client.put("key", std::string(200'000, 'v')), StatusCode::kOk);
+    const SmallFolder disk("size=1m");
+    const std::string map = disk.path() + "/map";
+    Program saving({program("hostmap"), "--name", server.name(), "save", map, "--every", "20ms"});
+    ASSERT_TRUE(saving.hear().starts_with("saved 1 key"));
+    std::ofstream(disk.path() + "/other") << std::string(1'000'000, 'x');  // as much of it as there is room for
+    EXPECT_TRUE(eventually([&] { return saving.errors().find("No space left on device") != std::string::npos; }));
+    EXPECT_EQ(read_dump_of(source_of(bytes_at(map))).records.size(), 1u) << "the last complete one stays";
+    fs::remove(disk.path() + "/other");
+    ASSERT_EQ(client.put("more", "value"), StatusCode::kOk);
+    while (!saving.hear().starts_with("saved 2 keys")) continue;
+    saving.send(SIGTERM);
+    EXPECT_EQ(saving.wait(), kSuccess);
+    EXPECT_EQ(read_dump_of(source_of(bytes_at(map))).records.size(), 2u);
   });
 }
 
