@@ -2,8 +2,9 @@
 //
 // The floor is the bare ring with up to 32 records on their way (bench/harness/bare_ring.hpp). hostmap has its table once in
 // the caches and once in DRAM, where each put needs lines of memory that no cache has. Redis over a unix socket is
-// measured beside it with 32 SETs in its pipeline, as `redis-benchmark -P 32` has them. `apply` has batches of 32 puts, each with an outcome
-// of its own. All take turns in every round.
+// measured beside it with 32 SETs in its pipeline, as `redis-benchmark -P 32` has them. `apply` has batches of 32 puts, each with an
+// outcome of its own; its second floor is put_async with a flush after each 32 puts, which waits as often. All take turns in every
+// round.
 
 #include <algorithm>
 #include <array>
@@ -55,7 +56,7 @@ constexpr double kGoalOfRedis = 1.0 / 20;
 constexpr std::size_t kBatchOfPuts = 32;
 constexpr double kGoalOfBatch = 1.2;
 
-enum Contestant : std::size_t { kCached, kDram, kRing, kRoundTrip, kRedis, kBatch, kContestants };
+enum Contestant : std::size_t { kCached, kDram, kRing, kRoundTrip, kRedis, kBatch, kFlushed, kContestants };
 using Figures = std::array<Series, kContestants>;
 
 /// The puts of a round: which index, and which value.
@@ -150,12 +151,15 @@ Figures run_rounds(Session& session, std::uint64_t dram_entries, std::pair<int, 
   Instance cached({});
   Instance dram({});
   Instance batch({});
+  Instance flushed({});
   load_hostmap(cached, kCachedEntries);
   load_hostmap(dram, dram_entries);
   load_hostmap(batch, kCachedEntries);
+  load_hostmap(flushed, kCachedEntries);
   cached.pin_server(cpus.first);  // as the bare ring's two ends are
   dram.pin_server(cpus.first);
   batch.pin_server(cpus.first);
+  flushed.pin_server(cpus.first);
   const RedisServer redis(cpus.first);
   const auto client_of = [&](const Instance& instance, std::uint64_t entries, const char* calls = "put_async") {
     return Command{.program = own_program(),
@@ -165,6 +169,7 @@ Figures run_rounds(Session& session, std::uint64_t dram_entries, std::pair<int, 
   Child cached_client(client_of(cached, kCachedEntries));
   Child dram_client(client_of(dram, dram_entries));
   Child batch_client(client_of(batch, kCachedEntries, "apply"));
+  Child flushed_client(client_of(flushed, kCachedEntries, "flush"));
   Child redis_client(
       {.program = own_program(), .arguments = {"--role", "put-pipelined-redis", redis.socket()}, .cpu = cpus.second});
   Figures figures;
@@ -178,6 +183,8 @@ Figures run_rounds(Session& session, std::uint64_t dram_entries, std::pair<int, 
           return round_of(dram_client, round);
         case kBatch:
           return round_of(batch_client, round);
+        case kFlushed:
+          return round_of(flushed_client, round);
         case kRing:
           return bare_ring_pipelined(cpus, kPuts);
         case kRoundTrip:
@@ -188,9 +195,9 @@ Figures run_rounds(Session& session, std::uint64_t dram_entries, std::pair<int, 
     };
     figures[contestant].add(measure());
   });
-  for (Child* child : {&cached_client, &dram_client, &batch_client, &redis_client}) child->wait(30s);
-  for (const auto& [instance, entries] :
-       {std::pair(&cached, kCachedEntries), std::pair(&batch, kCachedEntries), std::pair(&dram, dram_entries)}) {
+  for (Child* child : {&cached_client, &dram_client, &batch_client, &flushed_client, &redis_client}) child->wait(30s);
+  for (const auto& [instance, entries] : {std::pair(&cached, kCachedEntries), std::pair(&batch, kCachedEntries),
+                                          std::pair(&flushed, kCachedEntries), std::pair(&dram, dram_entries)}) {
     // What was loaded counts, too.
     const std::uint64_t expected = entries + rounds * (operations_of_batches(kPuts));
     if (const std::uint64_t applied = instance->stat("puts"); applied != expected) {
@@ -207,19 +214,28 @@ Figures run_rounds(Session& session, std::uint64_t dram_entries, std::pair<int, 
 static int play_put_pipelined_client(std::span<char* const> arguments) {
   Client client = connect_to(arguments[0]);
   const std::uint64_t entries = std::strtoull(arguments[1], nullptr, 10);
-  const bool in_batches = std::string_view(arguments[2]) == "apply";
+  const std::string_view calls = arguments[2];
   PutBatch batch(client);
+  const auto put = [&](std::uint64_t key, std::uint64_t value) {
+    check(client.put_async(bytes_of(key), bytes_of(value)), "put_async");
+  };
+  const auto flush = [&] { check(client.flush(), "flush"); };
   for (std::uint64_t round = 0; std::cin >> round;) {
-    const double nanoseconds =
-        in_batches ? time_puts(
-                         entries, round, kPuts, [&](std::uint64_t key, std::uint64_t value) { batch.add(key, value); },
-                         [&] { batch.apply(); })
-                   : time_puts(
-                         entries, round, kPuts,
-                         [&](std::uint64_t key, std::uint64_t value) {
-                           check(client.put_async(bytes_of(key), bytes_of(value)), "put_async");
-                         },
-                         [&] { check(client.flush(), "flush"); });
+    double nanoseconds = 0;
+    if (calls == "apply") {
+      nanoseconds = time_puts(
+          entries, round, kPuts, [&](std::uint64_t key, std::uint64_t value) { batch.add(key, value); },
+          [&] { batch.apply(); });
+    } else if (calls == "flush") {
+      std::size_t queued = 0;
+      const auto put_and_flush = [&](std::uint64_t key, std::uint64_t value) {
+        put(key, value);
+        if (++queued % kBatchOfPuts == 0) flush();
+      };
+      nanoseconds = time_puts(entries, round, kPuts, put_and_flush, flush);
+    } else {
+      nanoseconds = time_puts(entries, round, kPuts, put, flush);
+    }
     check_round(client, entries, round, operations_of_batches(kPuts));
     fmt::print("{}\n", nanoseconds);
     std::fflush(stdout);
@@ -293,7 +309,14 @@ static void ask_put_pipelined(Session& session) {
                 .floor = floors.ping_pong_round_trip,
                 .ratio = ratio_of(figures[kBatch], figures[kCached]),
                 .goal = kGoalOfBatch};
-  for (const Finding* finding : {&cached, &dram, &batch, &redis, &ring}) session.report.add(*finding);
+  Finding flushed{.name = "put-pipelined/apply-32-of-flush-32",
+                  .unit = "ns",
+                  .hostmap = figures[kBatch].median(),
+                  .rivals = {{"hostmap, put_async, a flush after 32", figures[kFlushed].median()}},
+                  .floor = floors.ping_pong_round_trip,
+                  .ratio = ratio_of(figures[kBatch], figures[kFlushed]),
+                  .goal = kGoalOfBatch};
+  for (const Finding* finding : {&cached, &dram, &batch, &flushed, &redis, &ring}) session.report.add(*finding);
 
   session.progress.clear();
   Table table(fmt::format("put-pipelined · pairs of 8 + 8 bytes · ns a put, acknowledged, median of {} rounds",
@@ -314,12 +337,19 @@ static void ask_put_pipelined(Session& session) {
       dram.goal ? fmt::format("≤ {:.1f}", kDramGoalOfRing) : "", Tone::kStrong);
   row(fmt::format("hostmap, {} entries, apply of 32 puts", format_count(kCachedEntries)), kBatch, batch, "of put_async",
       fmt::format("≤ {:.1f}", kGoalOfBatch), Tone::kStrong);
+  row("the same", kBatch, flushed, "of a flush after 32", fmt::format("≤ {:.1f}", kGoalOfBatch), Tone::kStrong);
   table.row({{"redis, unix socket, 32 SETs at a time"},
              {format_series(figures[kRedis])},
              {fmt::format("1 : {:.1f}", 1 / redis.ratio->median)},
              {"of 1 000 in hostmap"},
              {fmt::format("1 : {:.0f}", 1 / kGoalOfRedis)},
              verdict(*redis.goal_met())});
+  table.row({{"floor: put_async, a flush after 32 puts", Tone::kFaint},
+             {format_series(figures[kFlushed]), Tone::kFaint},
+             {""},
+             {""},
+             {""},
+             {""}});
   row("floor: bare ring, 32 on their way", kRing, ring, "of its round trip", "", Tone::kFaint);
   table.row({{"floor: bare ring, round trip", Tone::kFaint},
              {format_series(figures[kRoundTrip]), Tone::kFaint},

@@ -26,12 +26,17 @@ struct Form {
   Payload payload;
   bool quiet;     // its answer is a code alone
   bool composed;  // its payload is more than a value or a number
+  bool plain;     // it changes the key, and its payload is a value or nothing
   NumberForm number = NumberForm::kDecimalInteger;
 };
 constexpr Form form_of(Op op, NumberForm number = NumberForm::kDecimalInteger) noexcept {
   const OpFacts& facts = facts_of(op);
-  return {op, facts.payload, facts.answer == AnswerForm::kNone,
-          has_expectation(facts.payload) || facts.payload == Payload::kAddition, number};
+  return {op,
+          facts.payload,
+          facts.answer == AnswerForm::kNone,
+          has_expectation(facts.payload) || facts.payload == Payload::kAddition,
+          facts.payload == Payload::kValue || facts.payload == Payload::kNone,
+          number};
 }
 // In the order of Operation::Kind.
 constexpr std::array kForms = {
@@ -61,8 +66,9 @@ void take_answer(void* ticket, const ClientChannel::Answer& answer) noexcept {
   }
 }
 
-void reset(Outcome& outcome) noexcept {
-  outcome.status = StatusCode::kOk;
+inline void reset(Outcome& outcome) noexcept {
+  if (!outcome.status.ok()) [[unlikely]]
+    outcome.status = StatusCode::kOk;
   outcome.number = 0;
   outcome.value.clear();
 }
@@ -95,6 +101,7 @@ class Batch {
   Status apply(std::span<const Operation> operations, std::span<Outcome> outcomes) noexcept;
 
  private:
+  bool try_begin(const Operation& operation, Outcome& outcome) noexcept;
   Status begin(const Operation& operation, Outcome& outcome) noexcept;
   Status send_composed(std::uint32_t lane, const Form& form, const Operation& operation, Outcome& outcome) noexcept;
   Status send_addition(std::uint32_t lane, const Form& form, const Operation& operation, Outcome& outcome) noexcept;
@@ -118,8 +125,10 @@ Status Batch::apply(std::span<const Operation> operations, std::span<Outcome> ou
   Status status;
   std::size_t begun = 0;
   while (begun < operations.size()) {
-    status = begin(operations[begun], outcomes[begun]);
-    if (!status.ok()) break;
+    if (!try_begin(operations[begun], outcomes[begun])) [[unlikely]] {
+      status = begin(operations[begun], outcomes[begun]);
+      if (!status.ok()) break;
+    }
     ++begun;
   }
   while (status.ok() && lanes_ != 0) status = finish(static_cast<std::uint32_t>(std::countr_zero(lanes_)));
@@ -133,6 +142,23 @@ Status Batch::apply(std::span<const Operation> operations, std::span<Outcome> ou
     if (form.op == Op::kAdd) outcomes[i].status = explain_addition(form.number, std::move(outcomes[i].status));
   }
   return status;
+}
+
+// Most operations, in a straight line. False: nothing was done, and begin() decides.
+inline bool Batch::try_begin(const Operation& operation, Outcome& outcome) noexcept {
+  if (!is_known(operation) || !is_key(operation.key)) [[unlikely]]
+    return false;
+  const Form& form = kForms[static_cast<std::size_t>(operation.kind)];
+  if (!form.plain || operation.ttl != kForever ||
+      std::max(operation.value.size(), operation.expected.size()) > session_.reader().max_value_bytes()) [[unlikely]] {
+    return false;
+  }
+  const std::uint32_t lane = session_.reader().shard_of(span_of(operation.key));
+  if ((lanes_ >> lane & 1) == 0) [[unlikely]]
+    return false;
+  reset(outcome);
+  const auto value = form.payload == Payload::kValue ? span_of(operation.value) : std::span<const std::byte>();
+  return open_channel(lane).try_send_in_batch(form.op, form.quiet, span_of(operation.key), value, &outcome);
 }
 
 // An error ends the batch; what concerns this operation alone is its outcome.

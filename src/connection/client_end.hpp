@@ -109,8 +109,8 @@ class ClientChannel {
   void begin_batch(TakeAnswer take) noexcept { take_ = take; }
   // Sends a request that fits a record if the ring certainly has room, and not too many are outstanding. `quiet`: its answer
   // would be a code alone. Never blocks.
-  bool try_send_in_batch(Op op, bool quiet, std::span<const std::byte> key, std::span<const std::byte> value,
-                         void* ticket) noexcept {
+  [[gnu::always_inline]] bool try_send_in_batch(Op op, bool quiet, std::span<const std::byte> key,
+                                                std::span<const std::byte> value, void* ticket) noexcept {
     const std::uint64_t size = record_bytes(key.size() + value.size());
     if (awaited_count_ == kMostAwaited || size > max_record_bytes(requests_.view().capacity()) ||
         !requests_.has_room(size, consumed_)) {
@@ -211,8 +211,8 @@ class ClientChannel {
   };
   void await(Op op, std::uint64_t payload_bytes) noexcept;
   template <typename Value>
-  void publish_in_batch(Op op, bool quiet, std::span<const std::byte> key, const Value& value, void* ticket,
-                        std::uint64_t end = kNoEnd) noexcept {
+  [[gnu::always_inline]] void publish_in_batch(Op op, bool quiet, std::span<const std::byte> key, const Value& value,
+                                               void* ticket, std::uint64_t end = kNoEnd) noexcept {
     const std::uint64_t payload = key.size() + value.size() + (end != kNoEnd ? kEndBytes : 0);
     const std::uint64_t size = record_bytes(payload);
     quiet = quiet && size <= kMostQuietBytes;
