@@ -96,7 +96,6 @@ TEST_P(ExpiryOfKeys, TheRestOfItsTimeIsReturnedAndChanged) {
   expect_hours("number", 1);
 }
 
-// Nothing is sent, and nothing is changed.
 // Of a rate limiter: the first event of a window gives the counter its end, the others keep it.
 TEST_P(ExpiryOfKeys, AnIncrementGivesOnlyANewNumberATime) {
   const auto hours_left = [&](const std::string& key) {
@@ -176,6 +175,7 @@ TEST_P(ExpiryOfKeys, AScanGivesEachKeyItsValueAndItsTime) {
   }
 }
 
+// Nothing is sent, and nothing is changed.
 TEST_P(ExpiryOfKeys, ATimeToLiveMustBeAboveZero) {
   ASSERT_EQ(map_.put("key", "value"), StatusCode::kOk);
   const auto puts = server_.stat("puts");
@@ -280,7 +280,44 @@ TEST_P(ExpiryOfKeys, EachOperationOfABatchMayNameATime) {
 
 INSTANTIATE_TEST_SUITE_P(Ways, ExpiryOfKeys, testing::ValuesIn(kWays), way_name);
 
+<<<<<<< ours
 TEST(ExpiryOfAReader, AReadOnlyClientReadsTimesToLiveAndChangesNone) {
+=======
+// Server and client are stopped for a minute in which keys end, the client also in the middle of its gets. What was queued before
+// ends when it was to end, too.
+TEST(ExpirySlow, AKeyEndsWhileItsServerAndItsClientsAreStoppedForAMinute) {
+  Server server({"10"});
+  Client map = server.connect(5 * kPatience);
+  Client by_ring = server.connect(5 * kPatience, Reads::kRing);
+  Peer reader(server);
+  ASSERT_EQ(map.put("short", "value", 30s), StatusCode::kOk);
+  ASSERT_EQ(map.put("long", "value", 1h), StatusCode::kOk);
+  ASSERT_EQ(map.put(word_key(1), word_key(2), 30s), StatusCode::kOk);
+  reader.say("get short");
+  ASSERT_EQ(reader.reply(), StatusCode::kOk);
+  server.pause();
+  ASSERT_EQ(map.put_async("queued", "value", 30s), StatusCode::kOk);
+  ASSERT_EQ(map.expire_async("long", 45s), StatusCode::kOk);
+  ASSERT_EQ(map.put_async("queued for long", "value", 1h), StatusCode::kOk);
+  reader.program().send(SIGSTOP);
+  reader.say("get short");
+  std::this_thread::sleep_for(60s);
+  reader.program().send(SIGCONT);
+  EXPECT_EQ(reader.reply(), StatusCode::kNotFound);
+  server.send(SIGCONT);
+  ASSERT_EQ(map.flush(), StatusCode::kOk);
+  for (const std::string& key : {std::string("short"), std::string("long"), word_key(1), std::string("queued")}) {
+    EXPECT_EQ(map.exists(key), StatusCode::kNotFound) << key;
+    EXPECT_EQ(by_ring.exists(key), StatusCode::kNotFound) << key;
+    EXPECT_EQ(map.replace(key, "value"), StatusCode::kNotFound) << key;
+  }
+  EXPECT_LE(*map.ttl("queued for long"), 1h - 60s);
+  EXPECT_GT(*map.ttl("queued for long"), 30min);
+  while (server.stat("entries") != 1) std::this_thread::sleep_for(10ms);
+}
+
+TEST(ExpiryOfAReader, AClientThatOnlyReadsMayAskAndNotSay) {
+>>>>>>> theirs
   Server server({"10"});
   Client writer = server.connect();
   ASSERT_EQ(writer.put("key", "value", 1h), StatusCode::kOk);

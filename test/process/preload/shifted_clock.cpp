@@ -1,4 +1,5 @@
-// Preloaded into a program, it makes the wall clock jump a day forward and a day back at each reading.
+// Preloaded into a program, it makes the wall clock jump a day forward and a day back at each reading, and so does the clock that
+// also counts the time in which the machine was suspended.
 #include <atomic>
 #include <ctime>
 #include <sys/syscall.h>
@@ -24,7 +25,8 @@ timespec shifted_now() noexcept {
 
 extern "C" int clock_gettime(clockid_t clock, timespec* now) noexcept {
   const auto result = static_cast<int>(::syscall(SYS_clock_gettime, clock, now));
-  if (result == 0 && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) now->tv_sec += shift();
+  const bool is_shifted = clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE || clock == CLOCK_BOOTTIME;
+  if (result == 0 && is_shifted) now->tv_sec += shift();
   return result;
 }
 

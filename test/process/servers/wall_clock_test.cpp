@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <gtest/gtest.h>
 #include <string>
+#include <thread>
 
 #include "process/harness/peer.hpp"
 #include "process/harness/server.hpp"
@@ -44,6 +45,49 @@ TEST(WallClock, JumpsOfADayMoveNoDeadlineAndDelayNobody) {
   Server second({"10"}, {.name = first.name(), .process = under_it});
   EXPECT_EQ(steady.put("key", "newer"), StatusCode::kOk);
   EXPECT_EQ(steady.get("key").text, Peer::told_of("newer"));
+}
+
+// Keys end by CLOCK_MONOTONIC: neither the wall clock nor the time in which the machine was suspended moves an end.
+TEST(WallClock, JumpsOfADayMoveNoEndOfAKey) {
+  ProcessSetup under_it;
+  under_it.environment = {"LD_PRELOAD=" + program("shifted_clock.so")};
+  Server first({"10"}, {.process = under_it});
+  PeerSetup shifted;
+  shifted.process = under_it;
+  Peer writer(first, shifted);
+  shifted.reads = Reads::kRing;
+  Peer by_ring(first, shifted);
+  Client unshifted = first.connect();
+  const auto is_there = [&](const std::string& key) {
+    const StatusCode code = unshifted.exists(key).code();
+    EXPECT_EQ(writer.exists(key), code) << key;
+    EXPECT_EQ(by_ring.exists(key), code) << key;
+    return code == StatusCode::kOk;
+  };
+  ASSERT_EQ(writer.put("stays", "value"), StatusCode::kOk);
+  ASSERT_EQ(writer.put("hour", "value"), StatusCode::kOk);
+  ASSERT_EQ(writer.put("short", "value"), StatusCode::kOk);
+  ASSERT_EQ(writer.ask("expire hour 3600000"), StatusCode::kOk);
+  EXPECT_GT(*unshifted.ttl("hour"), 30min);
+  EXPECT_LE(*unshifted.ttl("hour"), 1h);
+  const auto begin = std::chrono::steady_clock::now();
+  ASSERT_EQ(writer.ask("expire short 100"), StatusCode::kOk);
+  while (writer.exists("short") == StatusCode::kOk) {
+  }
+  EXPECT_GE(std::chrono::steady_clock::now() - begin, 100ms);
+  EXPECT_FALSE(is_there("short"));
+  EXPECT_TRUE(is_there("hour"));
+  EXPECT_TRUE(is_there("stays"));
+
+  ASSERT_EQ(writer.put("short", "value"), StatusCode::kOk);
+  ASSERT_EQ(writer.ask("expire short 20"), StatusCode::kOk);
+  first.kill();
+  std::this_thread::sleep_for(100ms);
+  Server second({"10"}, {.name = first.name(), .process = under_it});
+  EXPECT_FALSE(is_there("short"));
+  EXPECT_TRUE(is_there("hour"));
+  EXPECT_TRUE(is_there("stays"));
+  EXPECT_GT(*unshifted.ttl("hour"), 30min);
 }
 
 }  // namespace
