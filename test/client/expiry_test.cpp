@@ -280,9 +280,6 @@ TEST_P(ExpiryOfKeys, EachOperationOfABatchMayNameATime) {
 
 INSTANTIATE_TEST_SUITE_P(Ways, ExpiryOfKeys, testing::ValuesIn(kWays), way_name);
 
-<<<<<<< ours
-TEST(ExpiryOfAReader, AReadOnlyClientReadsTimesToLiveAndChangesNone) {
-=======
 // Server and client are stopped for a minute in which keys end, the client also in the middle of its gets. What was queued before
 // ends when it was to end, too.
 TEST(ExpirySlow, AKeyEndsWhileItsServerAndItsClientsAreStoppedForAMinute) {
@@ -316,8 +313,7 @@ TEST(ExpirySlow, AKeyEndsWhileItsServerAndItsClientsAreStoppedForAMinute) {
   while (server.stat("entries") != 1) std::this_thread::sleep_for(10ms);
 }
 
-TEST(ExpiryOfAReader, AClientThatOnlyReadsMayAskAndNotSay) {
->>>>>>> theirs
+TEST(ExpiryOfAReader, AReadOnlyClientReadsTimesToLiveAndChangesNone) {
   Server server({"10"});
   Client writer = server.connect();
   ASSERT_EQ(writer.put("key", "value", 1h), StatusCode::kOk);
