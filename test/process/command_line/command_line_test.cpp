@@ -1080,6 +1080,7 @@ TEST(CommandLine, KeysThatEnd) {
     EXPECT_EQ(ran.exit, exited(2)) << ttl;
     EXPECT_EQ(ran.output, "");
     EXPECT_EQ(std::count(ran.errors.begin(), ran.errors.end(), '\n'), 1) << ran.errors;
+    expect_refusal(hostmap(server, {"expire", "--", "key", ttl}), 2, {"is not a time to live"});
   }
   EXPECT_EQ(hostmap(server, {"put", "key", "v", "--ttl", "1s", "--keep-ttl"}).exit, exited(2));
   EXPECT_EQ(hostmap(server, {"put", "key", "v", "--if-absent", "--keep-ttl"}).exit, exited(2));
