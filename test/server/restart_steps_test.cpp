@@ -40,6 +40,12 @@ struct Scenario {
   bool held = false;  // the pieces of a request must have been held in the journal's file
   // Then the server begins to evict: the calls must evict keys, but not their own.
   bool evicts = false;
+  // A value that is longer is handled in steps of so many bytes, and the calls must have so many. 0: as usual.
+  std::uint64_t step_bytes = 0;
+  std::uint64_t steps = 0;
+  // Put before all others: too long for the ring. What is copied to and from a run of slabs, which each of them has, is seen
+  // byte by byte; of images that differ in nothing else only some are tried.
+  std::vector<Call> long_values = {};
 };
 
 constexpr std::size_t kLongKey = 2000;          // it arrives in pieces
@@ -376,6 +382,26 @@ std::vector<Scenario> scenarios() {
         {.key = "key", .value = "new", .answered = false},
         {.op = Op::kFlush}}},
   };
+  // Requests on values that are hashed and copied in three steps each.
+  const std::string in_steps = letters(40'000, 'l');
+  for (const Scenario& long_work : {
+           Scenario{
+               "AppendInSteps",
+               {{.key = "key", .value = forty}},
+               {{.op = Op::kAppend, .key = "long", .value = "a"}, {.op = Op::kAppend, .key = "long", .value = "b"}}},
+           Scenario{"PutIfInSteps",
+                    {{.key = "key", .value = forty}},
+                    {{.op = Op::kPutIf, .key = "long", .value = "new", .expected = in_steps}}},
+           Scenario{"EraseIfInSteps",
+                    {{.key = "key", .value = forty}},
+                    {{.op = Op::kEraseIf, .key = "long", .expected = in_steps},
+                     {.op = Op::kEraseIf, .key = "long", .expected = in_steps, .code = StatusCode::kNotFound}}},
+       }) {
+    all.push_back(long_work);
+    all.back().long_values = {{.key = "long", .value = in_steps}};
+    all.back().step_bytes = 16'000;
+    all.back().steps = 3;
+  }
   // A split that is about to be published, and one that is about to end: the calls change keys of buckets that were copied
   // already, that are copied next, and that are to be purged; the last key is one that moves.
   for (const bool pairs : {true, false}) {
@@ -504,6 +530,22 @@ std::vector<Scenario> scenarios() {
     all.push_back(of_full);
     all.back().full_after = fill.size();
   }
+  // A new value of several slabs is written to the reserve in steps. One as long as the longest leaves its old place to the reserve;
+  // another moves there, in steps as well.
+  std::vector<Call> half_and_one(fill.begin(), fill.begin() + static_cast<std::ptrdiff_t>(fill.size() / 2));
+  half_and_one.push_back({.op = Op::kFlush});
+  for (const Scenario& in_reserve : {
+           Scenario{
+               "FullAndLongestAppendedInSteps", half_and_one, {{.op = Op::kAppend, .key = "longest", .value = "tail"}}},
+           Scenario{"FullAndLongAppendedInSteps", half_and_one, {{.op = Op::kAppend, .key = "long", .value = "tail"}}},
+       }) {
+    all.push_back(in_reserve);
+    all.back().full_after = half_and_one.size() - 1;
+    all.back().long_values = {{.key = "long", .value = letters(40'000, 'l')},
+                              {.key = "longest", .value = letters(70'000, 'm')}};
+    all.back().step_bytes = 16'000;
+    all.back().steps = 3;
+  }
   for (const Scenario& of_evicting : {
            Scenario{"EvictingForTheSameSize", fill_and_one, {{.key = "new", .value = letters(700, 'n')}}},
            Scenario{"EvictingForAnotherSize", fill_and_one, {{.key = "new", .value = letters(200, 'n')}}},
@@ -543,16 +585,20 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
     std::uint64_t end = 0;  // request position when all are done
     std::uint64_t refused = 0;
     bool evicts = false;  // each server does
+    std::uint64_t step_bytes = 0;
+    std::vector<Call> long_values;
   };
 
   static Expected expected_of(const Scenario& scenario) {
     Expected expected;
     expected.evicts = scenario.evicts;
-    Content content = apply({}, scenario.before);
+    expected.step_bytes = scenario.step_bytes;
+    expected.long_values = scenario.long_values;
+    Content content = apply(apply({}, scenario.long_values), scenario.before);
     for (const auto* keys : {&scenario.erased, &scenario.lapsed}) {
       for (const std::string& key : *keys) content.erase(key);
     }
-    for (const auto* calls : {&scenario.before, &scenario.calls}) {
+    for (const auto* calls : {&scenario.long_values, &scenario.before, &scenario.calls}) {
       if (scenario.evicts && calls == &scenario.before) continue;  // these may be gone
       for (const Call& call : *calls) {
         if (!call.key.empty()) expected.keys.push_back(call.key);
@@ -625,7 +671,9 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
     if (expected.states.rend() - state <= acknowledged) return "a change that was answered is missing";
     if (std::string what = broken(); !what.empty()) return what;
     if (expected.evicts) evict_others(next, expected.keys);
+    set_steps(next, expected.step_bytes);
     next.work();
+    end_loan(next, expected.long_values);
     if (next.content(expected.keys) != expected.states.back()) return "the rest of the requests led to another content";
     if (next.answers_from(expected.first_answer) != expected.answers) return "the answers are wrong";
     if (next.whole_answers_from(expected.first_answer) != expected.whole_answers)
@@ -637,7 +685,21 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
     const std::vector<std::uint64_t> usage = next.usage();
     Regions again(Regions::lay_out(Image(next.view())));
     if (again.usage() != usage) return "it leaks, or has lost count";
+    for (Regions* regions : {&next, &again}) {
+      for (const Call& call : expected.long_values) {
+        if (regions->put(call.key, call.value) != StatusCode::kOk) return "the reserve is not whole";
+        end_loan(*regions, expected.long_values);
+      }
+    }
     return {};
+  }
+
+  static void set_steps(Regions& regions, std::uint64_t step_bytes) {
+    if (step_bytes != 0) regions.table().shard(0).set_step_bytes(step_bytes);
+  }
+  // What a worker without requests does.
+  static void end_loan(Regions& regions, const std::vector<Call>& long_values) {
+    if (!long_values.empty()) regions.table().shard(0).end_upkeep();
   }
 
   // From now on keys are evicted, but not these: at the first visit of the hand, as it begins anew with each server.
@@ -680,6 +742,7 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
   }
   static void prepare(std::unique_ptr<Regions>& regions, const Scenario& scenario, Expected& expected) {
     regions = std::make_unique<Regions>();
+    for (const Call& call : scenario.long_values) EXPECT_EQ(regions->put(call.key, call.value), StatusCode::kOk);
     for (std::size_t i = 0; i < scenario.before.size(); ++i) {
       if (i != 0 && i == scenario.full_after) fill_up(*regions);
       regions->call(scenario.before[i]);
@@ -712,6 +775,7 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
         count->store(count->load() - kManyKeys);
       }
     }
+    set_steps(*regions, scenario.step_bytes);
     expected.first_answer = regions->answer_position();
     for (const Call& call : scenario.calls) regions->send(call);
   }
@@ -723,8 +787,14 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
     prepare(watched, scenario, expected);
     run_unwatched(scenario, expected);
     std::vector<Image> images;
-    const std::uint64_t steps =
-        step_through([&] { work(*watched, scenario); }, [&](std::uint64_t) { Image::add(images, watched->view()); });
+    const Image::Spans runs = runs_of(*watched, scenario);
+    const std::uint64_t steps = step_through([&] { work(*watched, scenario); },
+                                             [&](std::uint64_t instruction) {
+                                               constexpr std::uint64_t kSome = 499;
+                                               const bool all = runs.empty() || instruction % kSome == 0;
+                                               Image::add(images, watched->view(), all ? Image::Spans() : runs);
+                                             });
+    if (!runs.empty()) Image::add(images, watched->view());
     expected.end = watched->request_position();
     EXPECT_GT(steps, 0u);
     EXPECT_GT(images.size(), 3u);
@@ -735,12 +805,27 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
                 images.size());
     return images;
   }
+  // Where long values lie, or may come to lie: the slabs of runs, and those that are free.
+  static Image::Spans runs_of(Regions& regions, const Scenario& scenario) {
+    Image::Spans spans;
+    if (scenario.long_values.empty()) return spans;
+    const Region& table = regions.table().region();
+    const TableHeader& header = regions.table().header();
+    for (std::uint64_t slab = 0; slab < header.arena_populated.load() / kSlabBytes; ++slab) {
+      const std::uint8_t kind = Journal(regions.journal()).slab_class(slab).load();
+      if (kind != kSlabRunHead && kind != kSlabRunRest && kind != kSlabFree) continue;
+      spans.emplace_back(table.data() + header.arena_offset + slab * kSlabBytes, kSlabBytes);
+    }
+    return spans;
+  }
   static bool holds_pieces(const Image& image) {
     return std::ranges::any_of(image.parts.back().bytes, [](std::byte byte) { return byte != std::byte{0}; });
   }
-  static void work(Regions& regions, const Scenario& scenario) {
-    regions.work();
+  static std::uint64_t work(Regions& regions, const Scenario& scenario) {
+    const std::uint64_t sweeps = regions.work();
     for (int i = 0; i < scenario.idle_steps; ++i) regions.table().shard(0).reclaim(1);
+    end_loan(regions, scenario.long_values);
+    return sweeps;
   }
   static void run_unwatched(const Scenario& scenario, Expected& expected) {
     std::unique_ptr<Regions> regions;
@@ -750,11 +835,13 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
     const std::uint64_t splits = lane.splits.load();
     const std::uint64_t overflow = lane.overflow_bytes.load();
     const ServerStats& server = regions->table().header().server_stats;
-    EXPECT_TRUE(scenario.full_after == 0 || server.arena_free_bytes.load() <= kSlabBytes);
+    const std::uint64_t longest = regions->table().shard(0).most_replaced_bytes();
+    const std::uint64_t reserve = kSlabBytes + (scenario.long_values.empty() ? 0 : longest);
+    EXPECT_TRUE(scenario.full_after == 0 || server.arena_free_bytes.load() <= reserve);
     const auto moves = [&] { return lane.pair_segments.load() + lane.entry_segments.load(); };
     const std::uint64_t segments = moves();
     const std::vector<std::pair<std::uint64_t, SlabKind>> places = regions->table().shard(0).segments();
-    work(*regions, scenario);
+    EXPECT_GE(work(*regions, scenario), scenario.steps);
     EXPECT_EQ(regions->content(expected.keys), expected.states.back());
     EXPECT_EQ(regions->answers_from(own.first_answer), expected.answers);
     expected.whole_answers = regions->whole_answers_from(own.first_answer);

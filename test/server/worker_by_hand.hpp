@@ -53,8 +53,8 @@ struct TestChannel {
 
 class WorkerByHand : public testing::Test {
  protected:
-  WorkerByHand()
-      : table_({.memory = std::uint64_t{128} << 20}),
+  explicit WorkerByHand(std::uint64_t memory = std::uint64_t{128} << 20)
+      : table_({.memory = memory}),
         worker_(Worker::Surroundings{&table_.table(), &streams_, table_.journal(), table_.pieces(),
                                      &table_.header().workers[0], std::span(&bell_, 1), &hints_, false,
                                      &service_bell_.rings, 8, kRingBytes},

@@ -117,7 +117,8 @@ class Service {
   Reaper reaper_;
   std::unordered_map<std::uint64_t, Connection> connections_;  // by id
   std::size_t waiting_ = 0;                                    // connections that no client has locked yet
-  std::size_t dropping_ = 0;
+  std::size_t dropping_ =
+      0;  // workers are letting go of them; then their places are free for clients that have been deferred
   std::size_t unwatched_ = 0;       // connections that may die without an event: neither visible nor being dropped
   std::int64_t examine_at_ns_ = 0;  // not before this time
   bool examine_later_ = false;      // a round has left it to a later one

@@ -137,7 +137,8 @@ struct ServerChannel {
       if (held) entry = 0;
     }
   } stream;
-  LongWork long_work;  // of the request at the ring's position
+  LongWork long_work;             // of the request at the ring's position
+  LoneWork* lone_work = nullptr;  // of the lane; null while no worker has the channel
   // The groups of keys for which this client waits, each once.
   class Watches {
    public:

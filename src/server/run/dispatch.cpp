@@ -191,7 +191,7 @@ Applied Dispatcher::apply_to_value(const Request& request, const HashedKey& key)
 // Stores the request's value, which the pieces of a stream have already written to its final place.
 Applied Dispatcher::store(const Request& request, const HashedKey& key) {
   ServerChannel::Stream& stream = channel_.stream;
-  if (stream.entry == 0) return put(request, key);
+  if (stream.entry == 0) return is_long(request) ? put_long(request, key, shard_.find(key)) : put(request, key);
   Effort& effort = channel_.effort_for(request.position);
   const StatusCode code = shard_.commit_entry(key, stream.entry, stream.end, effort);
   if (effort.unfinished) return Applied::kNotYet;
@@ -247,10 +247,10 @@ Applied Dispatcher::compare_exchange(const Request& request, const HashedKey& ke
   if (!found.found) return refuse(request, StatusCode::kNotFound);
   const std::span<const std::byte> value = found.bytes();
   if (value.size() != request.expected.size()) return refuse(request, StatusCode::kMismatch);
-  if (value.size() <= kLongWorkAtOnce) {
+  if (value.size() <= shard_.step_bytes()) {
     if (!same_bytes(value, request.expected)) return refuse(request, StatusCode::kMismatch);
   } else if (LongWork& work = long_work(request, found); work.examined < value.size()) {
-    const std::span<const std::byte> part = work.rest(value);
+    const std::span<const std::byte> part = work.rest(value, shard_.step_bytes());
     if (!same_bytes(part, request.expected.subspan(work.examined, part.size()))) {
       return refuse(request, StatusCode::kMismatch);
     }
@@ -264,56 +264,87 @@ Applied Dispatcher::compare_exchange(const Request& request, const HashedKey& ke
 Applied Dispatcher::put_and_keep_end(Request request, const HashedKey& key, const ShardWriter::Found& old) {
   request.flags |= kHasEnd;
   request.end = kKeepEnd;
-  if (request.value.size() > kLongWorkAtOnce && request.value.size() <= table_.header().max_value_bytes) {
-    StatusCode code = StatusCode::kFull;
-    if (put_in_steps(request, key, old, {}, kKeepEnd, code) != Applied::kDone) return Applied::kNotYet;
-    if (code == StatusCode::kOk) {
-      ++counts_.puts;
-      finish(request, code, Effect::kSealed);
-      return Applied::kDone;
-    }
-  }
-  return put(request, key);
+  return is_long(request) ? put_long(request, key, old) : put(request, key);
+}
+
+// `old`: what find() returns for the key now.
+Applied Dispatcher::put_long(const Request& request, const HashedKey& key, const ShardWriter::Found& old) {
+  if (request.value.size() > table_.header().max_value_bytes) return refuse(request, StatusCode::kTooLarge);
+  StatusCode code = StatusCode::kFull;
+  if (put_in_steps(request, key, old, {}, request.end_or_none(), code) != Applied::kDone) return Applied::kNotYet;
+  if (code != StatusCode::kOk) return refuse(request, code);
+  ++counts_.puts;
+  finish(request, code, Effect::kSealed);
+  return Applied::kDone;
 }
 
 // The work that was begun for this request, if its key still has the same value; else it begins now.
 LongWork& Dispatcher::long_work(const Request& request, const ShardWriter::Found& old) noexcept {
   LongWork& work = channel_.long_work;
-  const LongWork::Subject subject{request.position, request.op,     request.key.size(),        request.value.size(),
-                                  old.entry,        old.generation, old.bytes_or_none().size()};
+  LongWork::Subject subject{.request = request.position,
+                            .op = request.op,
+                            .key_bytes = request.key.size(),
+                            .value_bytes = request.value.size(),
+                            .old_bytes = old.bytes_or_none().size()};
+  // A shorter value is compared, hashed or copied anew at the last step. Its page's generation does not name it: that rises with each
+  // block of the page.
+  if (subject.old_bytes > shard_.step_bytes()) {
+    subject.entry = old.entry;
+    subject.generation = old.generation;
+  }
   if (work.subject == subject) return work;
   drop_long_work();
   work.subject = subject;
-  work.digest.begin();
   return work;
 }
 
-void Dispatcher::drop_long_work() noexcept {
-  LongWork& work = channel_.long_work;
-  drop_block(work);
-  work.subject = {};
-  work.examined = 0;
+void Dispatcher::drop_long_work(ServerChannel& channel, ShardWriter& shard, StreamQuota& streams) noexcept {
+  drop_block(channel, shard, streams);
+  channel.long_work = {};
 }
 
-void Dispatcher::drop_block(LongWork& work) noexcept {
-  if (work.block != 0) shard_.drop_entry(work.block);
-  streams_.release(channel_.end->streamed, work.charged);
+void Dispatcher::drop_block(ServerChannel& channel, ShardWriter& shard, StreamQuota& streams) noexcept {
+  LongWork& work = channel.long_work;
+  if (work.block != 0) shard.drop_entry(work.block);
+  streams.release(channel.end->streamed, work.charged);
   work.block = work.charged = work.copied = 0;
+  if (channel.lone_work->owner == &channel) channel.lone_work->owner = nullptr;
 }
 
-// Takes a block for the new value. False: there is no memory yet, or none at all but the reserve.
+void Dispatcher::drop_lone_work_if_withdrawn(LoneWork& lone, ShardWriter& shard, StreamQuota& streams) noexcept {
+  ServerChannel* const owner = lone.owner;
+  if (owner == nullptr) return;
+  if (owner->requests.poll() && owner->requests.position() == owner->long_work.subject.request) return;
+  drop_long_work(*owner, shard, streams);
+}
+
+// May this channel's request have what one request of the lane can have at a time?
+bool Dispatcher::may_work_alone() noexcept {
+  drop_lone_work_if_withdrawn(*channel_.lone_work, shard_, streams_);
+  return channel_.lone_work->owner == nullptr;
+}
+
+// Takes a block for the new value. False: there is no memory, or not yet.
 bool Dispatcher::hold_block(const HashedKey& key, LongWork& work, std::uint64_t value_bytes, std::uint64_t end,
                             Effort& effort) {
-  effort.unfinished = false;
-  if (!streams_.take_beside(channel_.end->streamed, value_bytes, table_.memory_limit())) return false;
-  work.charged = value_bytes;
+  const bool fits = streams_.take_beside(channel_.end->streamed, value_bytes, table_.memory_limit());
+  effort.unfinished = !fits && !may_work_alone();
+  if (effort.unfinished) return false;
   work.block = shard_.begin_entry(key.bytes.size(), value_bytes, end, effort, &key);
-  if (work.block == 0) streams_.release(channel_.end->streamed, std::exchange(work.charged, 0));
+  if (fits && work.block != 0) {
+    work.charged = value_bytes;
+    return true;
+  }
+  if (fits) streams_.release(channel_.end->streamed, value_bytes);
+  if (work.block == 0 && !effort.unfinished) {
+    effort.unfinished = !may_work_alone();
+    if (!effort.unfinished) work.block = shard_.begin_replacement(key, value_bytes, end, effort);
+  }
+  if (work.block != 0) channel_.lone_work->owner = &channel_;
   return work.block != 0;
 }
 
-// Gives `key` the value `head` and then the request's value, in steps. kDone: `code` is kOk, and it is committed; or kFull, and it has
-// not been possible in this way: a block of the reserve is not held from one step to the next, as no other request could have it.
+// Gives `key` the value `head` and then the request's value, in steps. kDone: `code` is kOk, and it is committed; or kFull.
 Applied Dispatcher::put_in_steps(const Request& request, const HashedKey& key, const ShardWriter::Found& old,
                                  std::span<const std::byte> head, std::uint64_t end, StatusCode& code) {
   LongWork& work = long_work(request, old);
@@ -331,7 +362,7 @@ Applied Dispatcher::put_in_steps(const Request& request, const HashedKey& key, c
   const std::uint64_t before = work.copied;
   const auto copy_more = [&](std::span<const std::byte> from, std::uint64_t place) {
     const std::uint64_t done = work.copied - place;
-    const std::uint64_t size = std::min(from.size() - done, kLongWorkAtOnce - (work.copied - before));
+    const std::uint64_t size = std::min(from.size() - done, shard_.step_bytes() - (work.copied - before));
     copy_shared(to + work.copied, from.data() + done, size);
     work.copied += size;
   };
@@ -339,37 +370,37 @@ Applied Dispatcher::put_in_steps(const Request& request, const HashedKey& key, c
   if (work.copied >= head.size()) copy_more(tail, head.size());
   channel_.debt += work.copied - before;
   if (work.copied < head.size() + tail.size()) return Applied::kNotYet;
-  // The key only now, as the client may have replaced the request since the last step. And a value of 8 bytes may have been
-  // overwritten in place.
+  // The key only now, as the client may have replaced the request since the last step. And a head of one step may be another value
+  // of the same length.
   copy_shared(shard_.entry_payload(work.block), key.bytes.data(), key.bytes.size());
-  if (head.size() == sizeof(Word)) copy_shared(to, head.data(), head.size());
+  if (head.size() <= shard_.step_bytes()) copy_shared(to, head.data(), head.size());
   code = shard_.commit_entry(key, work.block, end, effort);
   if (effort.unfinished) return Applied::kNotYet;
   if (code == StatusCode::kOk) work.block = 0;  // the table owns it
-  drop_block(work);
+  drop_block(channel_, shard_, streams_);
   return Applied::kDone;
 }
 
-// Reads all of the value to compute its token: that counts as bytes served.
+// Reads all of the value to compute its token: that counts as bytes served. At once, if the process has no memory for steps.
 Applied Dispatcher::change_if(const Request& request, const HashedKey& key) {
   const ShardWriter::Found found = shard_.find(key);
   if (!found.found) return refuse(request, StatusCode::kNotFound);
   if (is_in_debt()) return Applied::kNotYet;
   const std::span<const std::byte> value = found.bytes();
   Token token;
-  if (value.size() <= kLongWorkAtOnce) {
+  if (value.size() <= shard_.step_bytes() || !long_work(request, found).has_digest()) {
     channel_.debt += value.size();
     token = token_of(value, found.end);
   } else {
-    LongWork& work = long_work(request, found);
+    LongWork& work = channel_.long_work;
     if (work.examined < value.size()) {
-      const std::span<const std::byte> part = work.rest(value);
-      work.digest.add(part);
+      const std::span<const std::byte> part = work.rest(value, shard_.step_bytes());
+      work.digest->add(part);
       work.examined += part.size();
       channel_.debt += part.size();
       return Applied::kNotYet;
     }
-    token = work.digest.token(found.end);
+    token = work.digest->token(found.end);
   }
   Token expected;
   std::memcpy(&expected, request.expected.data(), sizeof expected);
@@ -450,17 +481,16 @@ Applied Dispatcher::append(const Request& request, const HashedKey& key) {
   if (is_in_debt()) return Applied::kNotYet;
   begin(request, StatusCode::kOk, sizeof size, size);
   StatusCode code = StatusCode::kFull;
-  if (size > kLongWorkAtOnce && put_in_steps(request, key, old, old.bytes_or_none(), old.end, code) != Applied::kDone) {
-    return Applied::kNotYet;
-  }
-  if (code == StatusCode::kFull) {
+  if (size > shard_.step_bytes()) {
+    if (put_in_steps(request, key, old, old.bytes_or_none(), old.end, code) != Applied::kDone) return Applied::kNotYet;
+  } else {
     channel_.debt += old_bytes;
     code = shard_.try_append(key, request.value);
-  }
-  if (code == StatusCode::kFull) {
-    Effort& effort = channel_.effort_for(request.position);
-    code = shard_.make_room_and_append(key, request.value, effort);
-    if (effort.unfinished) return Applied::kNotYet;
+    if (code == StatusCode::kFull) {
+      Effort& effort = channel_.effort_for(request.position);
+      code = shard_.make_room_and_append(key, request.value, effort);
+      if (effort.unfinished) return Applied::kNotYet;
+    }
   }
   if (code != StatusCode::kOk) return refuse(request, code);
   ++counts_.puts;

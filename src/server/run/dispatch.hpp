@@ -45,7 +45,10 @@ class Dispatcher {
   // Drops a stream that will not be finished.
   void drop_stream() noexcept;
   // Drops what was done for a request that is not finished. Nothing of it is in the table.
-  void drop_long_work() noexcept;
+  void drop_long_work() noexcept { drop_long_work(channel_, shard_, streams_); }
+  static void drop_long_work(ServerChannel& channel, ShardWriter& shard, StreamQuota& streams) noexcept;
+  // The same of the work that is alone in its lane, if its request is in the ring no more. An honest client leaves it there.
+  static void drop_lone_work_if_withdrawn(LoneWork& lone, ShardWriter& shard, StreamQuota& streams) noexcept;
   // Of a connection that ends: ends its registrations, and wakes whoever sleeps there. Before this, the connection is closed:
   // its threads must not sleep again.
   void drop_watches() noexcept;
@@ -65,10 +68,13 @@ class Dispatcher {
   [[gnu::always_inline]] inline Applied put(const Request& request, const HashedKey& key);
   Applied compare_exchange(const Request& request, const HashedKey& key);
   Applied put_and_keep_end(Request request, const HashedKey& key, const ShardWriter::Found& old);
+  bool is_long(const Request& request) const noexcept { return request.value.size() > shard_.step_bytes(); }
+  Applied put_long(const Request& request, const HashedKey& key, const ShardWriter::Found& old);
   Applied apply_to_value(const Request& request, const HashedKey& key);
   LongWork& long_work(const Request& request, const ShardWriter::Found& old) noexcept;
+  bool may_work_alone() noexcept;
   bool hold_block(const HashedKey& key, LongWork& work, std::uint64_t value_bytes, std::uint64_t end, Effort& effort);
-  void drop_block(LongWork& work) noexcept;
+  static void drop_block(ServerChannel& channel, ShardWriter& shard, StreamQuota& streams) noexcept;
   Applied put_in_steps(const Request& request, const HashedKey& key, const ShardWriter::Found& old,
                        std::span<const std::byte> head, std::uint64_t end, StatusCode& code);
   Applied change_if(const Request& request, const HashedKey& key);

@@ -34,15 +34,17 @@ class TouchPages {
     if (evicted == 0) [[likely]]
       return;
     Place& place = *std::ranges::find(places_, lane, &Place::lane);
-    const std::uint64_t due = (evicted - place.evicted) * kLines;
+    const std::uint64_t due = place.due + (evicted - place.evicted) * kLines;
+    place.due = std::min<std::uint64_t>(due, ends_.size() * kLinesOfPage);
     place.evicted = evicted;
-    for (std::uint64_t lines = std::min<std::uint64_t>(due, ends_.size() * kLinesOfPage); lines > 0; --lines) {
+    for (std::uint64_t lines = std::min(place.due, kMostLines); lines > 0; --lines, --place.due)
       take_line(shard, place);
-    }
   }
 
  private:
   static constexpr std::uint64_t kLines = 4;  // for each key that was evicted
+  // At a time: as many as a batch of puts needs that each evict a key. If each word is a note, that takes a tenth of a millisecond.
+  static constexpr std::uint64_t kMostLines = 256;
   static constexpr std::size_t kWordsOfLine = kCacheLine / sizeof(Word);
   static constexpr std::size_t kLinesOfPage = sizeof(TouchPage) / kCacheLine;
 
@@ -50,6 +52,7 @@ class TouchPages {
   struct Place {
     std::uint32_t lane;
     std::uint64_t evicted = 0;  // at the last time
+    std::uint64_t due = 0;      // lines, since then
     std::size_t end = 0;        // of ends_
     std::size_t line = 0;
   };

@@ -52,6 +52,7 @@ Worker::Worker(Surroundings surroundings, std::uint32_t number, std::vector<std:
   space_.resize(kBatchBytes + max_record_bytes(around_.ring_bytes));
   for (const std::uint32_t lane : lanes_) around_.table->shard(lane).wait_groups().set_alarm(has_orders_);
   leases_.resize(lanes_.size());
+  lone_works_.resize(lanes_.size());
   // relaxed: the server that starts has stored it
   const std::uint64_t generation = around_.table->header().server_generation.load(std::memory_order_relaxed);
   for (Leases& leases : leases_) leases.begin(generation);
@@ -115,7 +116,9 @@ void Worker::take_orders() {
   const bool few = channels() <= kIdlePolls;
   for (Order& order : taken_) {
     if (order.add != nullptr) {
-      order.add->leases = &leases_of(order.add->lane);
+      const std::size_t place = place_of(order.add->lane);
+      order.add->leases = &leases_[place];
+      order.add->lone_work = &lone_works_[place];
       resume_stream(*order.add);
       active_.push_back(std::move(order.add));
     } else if (order.reader != nullptr) {
@@ -151,8 +154,9 @@ void Worker::wake_waiters() noexcept {
   if (some) has_orders_.store(true, std::memory_order_relaxed);  // relaxed: this thread reads it
 }
 
-Leases& Worker::leases_of(std::uint32_t lane) noexcept {
-  return leases_[static_cast<std::size_t>(std::ranges::find(lanes_, lane) - lanes_.begin())];
+// Of one of its lanes, among them.
+std::size_t Worker::place_of(std::uint32_t lane) const noexcept {
+  return static_cast<std::size_t>(std::ranges::find(lanes_, lane) - lanes_.begin());
 }
 
 // Charges the stream of a channel whose server died in mid-stream to the quota.
@@ -252,8 +256,9 @@ std::int64_t Worker::ns_to_next_end() const noexcept {
 // Sweeps some buckets that a clear left, or continues growth or shrinking. False: there is none of it.
 bool Worker::reclaim(unsigned buckets) {
   bool some = false;
-  for (const std::uint32_t lane : lanes_) {
-    ShardWriter& shard = around_.table->shard(lane);
+  for (std::size_t place = 0; place < lanes_.size(); ++place) {
+    ShardWriter& shard = around_.table->shard(lanes_[place]);
+    Dispatcher::drop_lone_work_if_withdrawn(lone_works_[place], shard, *around_.streams);  // others may wait for it
     shard.begin_request();
     some = shard.reclaim(buckets) || some;
   }
@@ -434,23 +439,26 @@ bool Worker::serve(ServerChannel& channel) {
 }
 
 // Serves the requests that the channel's ring held at the first call, and wakes the client. For a client that continues to
-// write it ends after one ring. False: a clear must wait until other workers have swept their buckets; to be called again.
+// write it ends after one ring. False: a clear must wait until other workers have swept their buckets.
 bool Worker::drain(ServerChannel& channel, bool answers_are_read) {
-  if (!channel.drain_end) channel.drain_end = channel.requests.position() + channel.requests.view().capacity();
-  bool finished = true;
-  while (channel.requests.position() < *channel.drain_end) {
-    // Answers that no client reads need no room: later writes must not wait for it.
-    if (!answers_are_read) channel.answers_consumed = channel.answers.head();
-    clear_waits_ = false;
-    if (serve(channel)) continue;
+  bool finished = false;
+  do {
+    finished = drain_a_batch(channel, answers_are_read);
     // A clear that must wait for buckets of this worker is served when they are swept.
-    if (clear_waits_ && reclaim(kBucketsWhenIdle)) continue;
-    finished = !clear_waits_;
-    break;
-  }
+  } while (!finished && (!clear_waits_ || reclaim(kBucketsWhenIdle)));
   fence_before_waking();
   wake(channel);
   return finished;
+}
+
+// The same in steps: the requests may be long work, for which other clients do not wait. True: nothing is left to be served.
+bool Worker::drain_a_batch(ServerChannel& channel, bool answers_are_read) {
+  if (!channel.drain_end) channel.drain_end = channel.requests.position() + channel.requests.view().capacity();
+  if (channel.requests.position() >= *channel.drain_end) return true;
+  // Answers that no client reads need no room: later writes must not wait for it.
+  if (!answers_are_read) channel.answers_consumed = channel.answers.head();
+  clear_waits_ = false;
+  return !serve(channel) && !clear_waits_;
 }
 
 // After fence_before_waking(): wakes the client if it sleeps until an answer or room in the ring.
@@ -483,11 +491,24 @@ bool Worker::try_drop_channels(ServerEnd& end) {
       ++i;
       continue;
     }
-    if (!drain(channel, false)) {
+    const auto drain_a_share = [&] {
+      while (channel.debt < kShareBytes) {
+        const std::uint64_t before = channel.requests.position();
+        if (drain_a_batch(channel, false)) return true;
+        if (channel.requests.position() == before) break;  // long work, or it waits
+      }
+      return false;
+    };
+    // At the end of this worker nobody waits for its next step.
+    // relaxed: seen a step later
+    const bool at_once = stopping_.load(std::memory_order_relaxed);
+    if (!(at_once ? drain(channel, false) : drain_a_share())) {
       drained = false;
       ++i;
       continue;
     }
+    fence_before_waking();
+    wake(channel);
     Dispatcher dispatcher(*around_.table, *around_.streams, around_.pieces, channel);
     dispatcher.drop_stream();
     dispatcher.drop_leases();

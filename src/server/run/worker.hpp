@@ -99,13 +99,14 @@ class Worker {
   void activate_all();
   std::size_t channels() const noexcept { return active_.size() + idle_.size(); }
   bool drain(ServerChannel& channel, bool answers_are_read);
+  bool drain_a_batch(ServerChannel& channel, bool answers_are_read);
   static void wake(ServerChannel& channel) noexcept;
   void resume_stream(ServerChannel& channel) noexcept;
   void poison(ServerChannel& channel);
   bool try_drop_channels(ServerEnd& end);
   void publish_crowded() noexcept;
   void wake_waiters() noexcept;
-  Leases& leases_of(std::uint32_t lane) noexcept;
+  std::size_t place_of(std::uint32_t lane) const noexcept;
   void ring() noexcept;
   void ring_others() noexcept;
   LaneStats& stats() noexcept { return around_.table->header().lane_stats[lanes_.front()]; }
@@ -124,7 +125,9 @@ class Worker {
   AdaptiveSpin spin_;
   QuickYield yields_;
   unsigned busy_sweeps_ = 0;
-  std::vector<Leases> leases_;   // of each of its lanes; before the channels, which refer to them
+  // Of each of its lanes; before the channels, which refer to them
+  std::vector<Leases> leases_;
+  std::vector<LoneWork> lone_works_;
   std::int64_t wake_at_ns_ = 0;  // while there are requests, waiters are woken from then on
   struct Item {
     Request request;

@@ -209,11 +209,8 @@ void SlabPool::grow_in_background(std::uint64_t slabs) {
 // --- Taking
 
 std::uint64_t SlabPool::allocate(std::uint64_t count, SlabKind kind, std::uint32_t shard) {
-  std::unique_lock<std::mutex> lock(mutex_);
-  if (count > 1) {
-    loan_ends_.wait(lock, [this] { return !on_loan_; });  // it may enlarge the reserve
-    follow_limit();
-  }
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (count > 1) follow_limit();
   const std::uint64_t first = count == 1 ? find_one() : find_run(count);
   if (first == kNone || first == kLater) return first;
   assign(first, count, kind, shard);
@@ -249,6 +246,7 @@ std::uint64_t SlabPool::find_run(std::uint64_t count) {
   note_populated();
   const Run before = reserved_;
   const bool longer = keeps_run_reserve_ && count <= most_reserved_ && count > reserved_.count;
+  if (longer && on_loan_) return kLater;
   if (longer) reserve_run({});
   const std::uint64_t end = std::min(slabs_ + more, arena_.max_bytes() / kSlabBytes);
   const std::uint64_t first = find(count, slabs_, end);
@@ -297,7 +295,7 @@ void SlabPool::turn() noexcept {
 
 std::uint64_t SlabPool::allocate_reserved(SlabKind kind, std::uint32_t shard) {
   std::unique_lock<std::mutex> lock(mutex_);
-  loan_ends_.wait(lock, [this] { return free_slabs_ != 0 || !merging_; });
+  merge_ends_.wait(lock, [this] { return free_slabs_ != 0 || !merging_; });
   if (free_slabs_ == 0) return kNone;
   const std::uint64_t slab = first_free();
   mark(slab, 1, false);
@@ -318,13 +316,13 @@ std::uint64_t SlabPool::borrow_for_merge(SlabKind kind, std::uint32_t shard) {
 void SlabPool::end_merge() noexcept {
   const std::lock_guard<std::mutex> lock(mutex_);
   merging_ = false;
-  loan_ends_.notify_all();
+  merge_ends_.notify_all();
 }
 
 std::uint64_t SlabPool::borrow_run(std::uint64_t count, std::uint32_t shard) {
-  std::unique_lock<std::mutex> lock(mutex_);
-  loan_ends_.wait(lock, [this] { return !on_loan_; });
+  const std::lock_guard<std::mutex> lock(mutex_);
   if (count > reserved_.count) return kNone;
+  if (on_loan_) return kLater;
   on_loan_ = true;
   assign(reserved_.first, count, kSlabRunHead, shard);
   return reserved_.first;
@@ -340,7 +338,6 @@ bool SlabPool::exchange_run(std::uint64_t borrowed, std::uint64_t count, std::ui
   on_loan_ = false;
   uncount_run(old_count);
   note_free();
-  loan_ends_.notify_all();
   return true;
 }
 
@@ -352,7 +349,14 @@ void SlabPool::return_run(std::uint64_t borrowed, std::uint64_t count, std::uint
   on_loan_ = false;
   uncount_run(old_count);
   note_free();
-  loan_ends_.notify_all();
+}
+
+void SlabPool::return_unused_run(std::uint64_t borrowed, std::uint64_t count) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  mark_unowned(borrowed, count);
+  on_loan_ = false;
+  uncount_run(count);
+  note_free();
 }
 
 void SlabPool::reserve_run(Run run) noexcept {
@@ -415,23 +419,25 @@ void SlabPool::keep_run_reserve(bool keep) noexcept {
   note_free();
 }
 
-SlabPool::Use SlabPool::use(std::uint64_t slab, std::uint32_t shard) const noexcept {
-  if (is_free(slab)) return {Use::Kind::kFree, slab};
-  const auto kind_of = [this](std::uint64_t number) {
-    return journal_.slab_class(number).load(std::memory_order_relaxed);  // relaxed: stored under the mutex
-  };
+std::uint8_t SlabPool::kind_of(std::uint64_t slab) const noexcept {
+  return journal_.slab_class(slab).load(std::memory_order_relaxed);  // relaxed: stored under the mutex
+}
+
+// Is it neither free nor a slab of entries of this shard?
+bool SlabPool::is_of_others(std::uint64_t slab, std::uint32_t shard) const noexcept {
+  if (is_free(slab)) return false;
   const std::uint8_t kind = kind_of(slab);
-  if (owners_[slab] != shard) return {Use::Kind::kOther, slab};
-  if (kind >= kSlabFirstClass) return {Use::Kind::kBlocks, slab};
-  if (kind != kSlabRunHead && kind != kSlabRunRest) return {Use::Kind::kOther, slab};
-  std::uint64_t first = slab;
-  while (kind_of(first) == kSlabRunRest) --first;
-  return {Use::Kind::kRun, first};
+  return owners_[slab] != shard || (kind < kSlabFirstClass && kind != kSlabRunHead && kind != kSlabRunRest);
 }
 
 SlabPool::Use SlabPool::use_of(std::uint64_t slab, std::uint32_t shard) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  return use(slab, shard);
+  if (is_free(slab)) return {Use::Kind::kFree, slab};
+  if (is_of_others(slab, shard)) return {Use::Kind::kOther, slab};
+  if (kind_of(slab) >= kSlabFirstClass) return {Use::Kind::kBlocks, slab};
+  std::uint64_t first = slab;
+  while (kind_of(first) == kSlabRunRest) --first;
+  return {Use::Kind::kRun, first};
 }
 
 std::uint64_t SlabPool::find_window(std::uint64_t count, std::uint32_t shard, std::uint64_t from) {
@@ -442,7 +448,7 @@ std::uint64_t SlabPool::find_window(std::uint64_t count, std::uint32_t shard, st
   for (std::uint64_t i = 0; i < slabs_ + count; ++i) {
     const std::uint64_t slab = (from + i) % slabs_;
     if (slab == 0) length = 0;  // a window does not wrap around
-    length = use(slab, shard).kind == Use::Kind::kOther ? 0 : length + 1;
+    length = is_of_others(slab, shard) ? 0 : length + 1;
     if (length == count) return slab + 1 - count;
   }
   return kNone;
@@ -813,8 +819,13 @@ void BlockAllocator::release(std::uint64_t offset, std::uint64_t bytes) noexcept
   if (bytes > kLargestBlock) {
     const std::uint64_t count = round_up(bytes, kSlabBytes) / kSlabBytes;
     account(stats_.entry_bytes, -static_cast<std::int64_t>(count * kSlabBytes));
-    // The old run of a loan's key becomes the reserve, or its place again: that is settled later.
-    if (!borrows_run() || number != loan_.old) pool_.release(number, count);
+    if (borrows(offset)) {
+      pool_.return_unused_run(number, count);
+      if (loan_.old_count != 0) pool_.release(loan_.old, loan_.old_count);
+      forget_loan();
+    } else if (loan_.old_count == 0 || number != loan_.old) {
+      pool_.release(number, count);
+    }  // else it becomes the reserve, or its key's place again: that is settled later
     return;
   }
   Slab& slab = *slabs_[number];
@@ -862,11 +873,9 @@ std::uint64_t BlockAllocator::allocate_reserved(std::uint64_t old, std::uint64_t
     // One slab needs no loan: the old one takes its place in the reserve.
     const std::uint64_t first =
         count == 1 ? pool_.allocate_reserved(kSlabRunHead, shard_) : pool_.borrow_run(count, shard_);
-    if (first == SlabPool::kNone) return 0;
-    if (count > 1) {
-      loan_ = {first, count, pool_.slab_of(old), round_up(old_bytes, kSlabBytes) / kSlabBytes};
-      unsettled_ = true;
-    }
+    run_is_coming_ = first == SlabPool::kLater;
+    if (first == SlabPool::kNone || run_is_coming_) return 0;
+    if (count > 1) loan_ = {.first = first, .count = count};
     account(stats_.entry_bytes, static_cast<std::int64_t>(count * kSlabBytes));
     return pool_.slab_offset(first);
   }
@@ -904,18 +913,30 @@ std::uint64_t BlockAllocator::allocate_in_larger(std::uint64_t bytes) noexcept {
   return 0;
 }
 
+void BlockAllocator::replaces(std::uint64_t old, std::uint64_t old_bytes) noexcept {
+  loan_.old = pool_.slab_of(old);
+  loan_.old_count = round_up(old_bytes, kSlabBytes) / kSlabBytes;
+  unsettled_ = true;
+}
+
 std::uint64_t BlockAllocator::settle_run() noexcept {
-  if (pool_.exchange_run(loan_.first, loan_.count, loan_.old, loan_.old_count)) {
-    loan_ = {};
-    unsettled_ = evacuating();
+  if (!loan_.moves && pool_.exchange_run(loan_.first, loan_.count, loan_.old, loan_.old_count)) {
+    forget_loan();
     return 0;
   }
-  pool_.raise_generations(pool_.slab_offset(loan_.old), loan_.count * kSlabBytes);
+  if (!std::exchange(loan_.moves, true)) {
+    pool_.raise_generations(pool_.slab_offset(loan_.old), loan_.count * kSlabBytes);
+    unsettled_ = evacuating();
+  }
   return pool_.slab_offset(loan_.old);
 }
 
 void BlockAllocator::end_loan() noexcept {
   pool_.return_run(loan_.first, loan_.count, loan_.old, loan_.old_count);
+  forget_loan();
+}
+
+void BlockAllocator::forget_loan() noexcept {
   loan_ = {};
   unsettled_ = evacuating();
 }
@@ -926,7 +947,7 @@ void BlockAllocator::set_evacuated(Slab* slab, bool into_larger) noexcept {
   evacuated_ = slab;
   into_larger_ = into_larger;
   next_block_ = 0;
-  unsettled_ = slab != nullptr || borrows_run();
+  unsettled_ = slab != nullptr || (must_settle_run() && !loan_.moves);
 }
 
 std::uint64_t BlockAllocator::slabs_to_empty() const noexcept {

@@ -13,9 +13,9 @@
 // 4. Free lists are in this process's own memory: a restart rebuilds them from what is reachable in the table.
 // 5. A reserve is kept when memory is full, so that a key can still be given a new value of the size that it has: the new
 //    value needs a place before the old one's is free. One slab for each shard, and one run as long as the longest that an
-//    entry has (of those up to an eighth of the memory limit, or of what was populated when it fell). It is lent for one request at a time, which restores it
-//    after its commit: the new value moves to the place that the old value has left, or that place becomes the
-//    reserve.
+//    entry has (of those up to an eighth of the memory limit, or of what was populated when it fell). It is lent for one request
+//    at a time and restored after that one's commit: the place that the old value has left becomes the reserve, or the new
+//    value moves there. Until then no thread waits; a request that needs the run is repeated later.
 // 6. A request that finds no memory takes none: its needs are determined before anything is populated.
 //
 // Size classes: multiples of 8 up to 256 bytes, then eight steps per doubling up to 4 KiB (at most 12 % slack), then sizes
@@ -153,8 +153,8 @@ class SlabPool {
   void describe(WriterState& state) const;
 
   // `count` adjacent slabs for `shard`, marked `kind` in the journal (the first one; the rest as kSlabRunRest). The reserve
-  // is kept. kNone: no memory, and nothing was populated for it. kLater: the helper thread populates memory for a long run;
-  // the caller retries.
+  // is kept. kNone: no memory, and nothing was populated for it. kLater: the helper thread populates memory for a long run, or
+  // the run would need a longer reserve, which is on loan; the caller retries.
   std::uint64_t allocate(std::uint64_t count, SlabKind kind, std::uint32_t shard);
   // A free slab that lies below `slab`, without touching the reserve. kNone: there is none.
   std::uint64_t allocate_below(std::uint64_t slab, SlabKind kind, std::uint32_t shard);
@@ -181,13 +181,15 @@ class SlabPool {
   // waits for it. Its end: when the two are returned. kNone: not now.
   std::uint64_t borrow_for_merge(SlabKind kind, std::uint32_t shard);
   void end_merge() noexcept;
-  // The run of the reserve is lent to one shard at a time; other shards wait for its return. kNone: it is shorter.
+  // The run of the reserve is lent once at a time. kLater: it is on loan; kNone: it is shorter.
   std::uint64_t borrow_run(std::uint64_t count, std::uint32_t shard);
   // Ends the loan. The borrowed run stays its entry's, and `old`, the entry's former run, which is as long as the
   // reserve, becomes the reserve. False: it is shorter, and nothing has changed.
   bool exchange_run(std::uint64_t borrowed, std::uint64_t count, std::uint64_t old, std::uint64_t old_count);
   // Or: the entry lies in the first `count` slabs of its old run, the rest of which is free.
   void return_run(std::uint64_t borrowed, std::uint64_t count, std::uint64_t old, std::uint64_t old_count);
+  // Or: no entry lies in the borrowed run.
+  void return_unused_run(std::uint64_t borrowed, std::uint64_t count);
 
   // For a start. A kill may have left a run where the reserve's was: if one of these moved, the reserve would fit.
   struct Move {
@@ -259,7 +261,8 @@ class SlabPool {
   void follow_limit() noexcept;
   void find_longest() noexcept;
   bool may_grow_reserve() const noexcept;
-  Use use(std::uint64_t slab, std::uint32_t shard) const noexcept;
+  std::uint8_t kind_of(std::uint64_t slab) const noexcept;
+  bool is_of_others(std::uint64_t slab, std::uint32_t shard) const noexcept;
   bool is_free(std::uint64_t slab) const noexcept { return (free_bits_[slab / 64] >> slab % 64 & 1) != 0; }
   std::uint64_t run_at(std::uint64_t slab) const noexcept;
   std::uint64_t place_beside(std::uint64_t first, std::uint64_t count) noexcept;
@@ -287,7 +290,7 @@ class SlabPool {
   bool on_loan_ = false;  // the reserve's run is lent
   bool keeps_run_reserve_ = true;
   bool merging_ = false;  // one of its single slabs is
-  std::condition_variable loan_ends_;
+  std::condition_variable merge_ends_;
   std::atomic<std::uint64_t> free_bytes_{0};
   std::atomic<bool> short_{false};
   std::atomic<bool> tight_{false};
@@ -315,10 +318,16 @@ class BlockAllocator {
   void release(std::uint64_t offset, std::uint64_t bytes) noexcept;
 
   // For a new value of a key whose entry, `old_bytes` long, lies at `old` and has room for `bytes`: a block from the
-  // reserve. After the old one is released, and its request has ended, is_unsettled() shows whether work remains. 0:
-  // there is no reserve, or the old block is smaller.
+  // reserve. 0: there is no reserve, or the old block is smaller, or comes_later(). A run of several slabs is a loan: call
+  // replaces() before the old block is released.
   std::uint64_t allocate_reserved(std::uint64_t old, std::uint64_t old_bytes, std::uint64_t bytes);
-  // Did the last allocate() fail because memory for a run is still being populated?
+  // Is this the block that is on loan?
+  bool borrows(std::uint64_t entry) const noexcept { return loan_.count != 0 && pool_.slab_of(entry) == loan_.first; }
+  // The entry in the borrowed run is about to replace the one at `old`. After that one is released, and its request has ended,
+  // is_unsettled() shows that work remains.
+  void replaces(std::uint64_t old, std::uint64_t old_bytes) noexcept;
+  // Did the last allocate() or allocate_reserved() fail because memory for a run is still being populated, or the reserve is on
+  // loan?
   bool comes_later() const noexcept { return run_is_coming_; }
   // A block of a larger class, where one is free already. 0: there is none.
   std::uint64_t allocate_in_larger(std::uint64_t bytes) noexcept;
@@ -340,13 +349,16 @@ class BlockAllocator {
   // A block for an entry that is moved out of the slab which is being emptied. An entry in the reserve may move to any
   // block that is large enough.
   std::uint64_t allocate_elsewhere(std::uint64_t bytes);
-  // Was a run of the reserve borrowed? settle_run() returns where the entry must move to, or 0: nowhere, and it is settled.
-  // When the entry has moved, call end_loan().
-  bool borrows_run() const noexcept { return loan_.count != 0; }
+  // Does the entry in a borrowed run belong to a key, so that the loan must be ended? settle_run() returns where the entry must
+  // move to, or 0: nowhere, and it is settled. moved() counts what was copied there; when the entry has moved, call end_loan(). If
+  // the entry is released in the meantime, the loan is at its end, too.
+  bool must_settle_run() const noexcept { return loan_.old_count != 0; }
   std::uint64_t settle_run() noexcept;
   std::uint64_t borrowed_run() const noexcept { return pool_.slab_offset(loan_.first); }
+  std::uint64_t moved() const noexcept { return loan_.moved; }
+  void add_moved(std::uint64_t bytes) noexcept { loan_.moved += bytes; }
   void end_loan() noexcept;
-  // Is a slab being emptied, or a run borrowed?
+  // Is a slab being emptied, or must a borrowed run be settled for which settle_run() was not called yet?
   bool is_unsettled() const noexcept { return unsettled_; }
   // A lower bound of the number of slabs that could be emptied, one after the other.
   std::uint64_t slabs_to_empty() const noexcept;
@@ -386,18 +398,20 @@ class BlockAllocator {
   };
   static constexpr unsigned kNotListed = ~0u;
 
-  // The slabs that a replacement borrows, and those of its key until then. Other runs may be released before it is settled,
-  // by the sweep after a clear.
+  // The slabs that a replacement borrows, and those of its key until then. Other runs may be released before it is settled.
   struct Loan {
     std::uint64_t first = 0;
     std::uint64_t count = 0;  // 0: there is none
     std::uint64_t old = 0;
-    std::uint64_t old_count = 0;
+    std::uint64_t old_count = 0;  // 0: the new value is being written
+    bool moves = false;           // back to the old place, with so many bytes copied:
+    std::uint64_t moved = 0;
   };
 
   Slab* new_slab(unsigned block_class);
   std::uint64_t take_block(Slab& slab) noexcept;
   void set_evacuated(Slab* slab, bool into_larger) noexcept;
+  void forget_loan() noexcept;
   Slab* slab_in_reserve() noexcept;
   Slab* add_slab(std::uint64_t number, unsigned block_class);
   void release_block(Slab& slab, std::uint64_t offset) noexcept;

@@ -5,6 +5,8 @@
 // little other memory is free (BlockAllocator decides); a request that would find no room moves more at once.
 // A move is an overwrite by the same bytes (kind C in docs/internals/concurrency.md) without an intent: like upkeep it belongs
 // to no request, and after a kill the entry is in one of the two places.
+#include <algorithm>
+
 #include "base/shared_copy.hpp"
 #include "layout/table.hpp"
 #include "table/write/writer.hpp"
@@ -22,7 +24,10 @@ bool ShardWriter::make_room(Effort& effort, std::uint64_t bytes, const HashedKey
   constexpr unsigned kSweptBuckets = 256;
   constexpr unsigned kMovedEntries = 256;
   constexpr std::uint64_t kSlabsToSpare = 4;  // emptied beyond those that are needed
-  if (bytes > kLargestBlock && blocks_.comes_later()) return true;
+  if (bytes > kLargestBlock && blocks_.comes_later()) {
+    if (blocks_.must_settle_run()) settle_run();
+    return true;
+  }
   if (sweep(kSweptBuckets) || collect(kSweptBuckets)) return true;
   if (eviction_ != Eviction::kNone) {
     if (shrink_for_room(pairs_) || shrink_for_room(entries_)) return true;
@@ -62,16 +67,37 @@ bool ShardWriter::evacuate(unsigned entries, const HashedKey* spared, bool begin
   return false;
 }
 
-// The work that remains after a request's end: a slab that is being emptied, in steps, and a run borrowed from the reserve,
-// which must be whole again before another request needs it.
+// The work that remains after a request's end: a slab that is being emptied, in steps, and a run borrowed from the reserve. Of a move
+// out of that, only the first step is done here, as each request of a batch would do another one: the others are left to reclaim(),
+// and to a request that waits for the reserve.
 void ShardWriter::settle_blocks() {
-  if (blocks_.borrows_run()) {
-    if (const std::uint64_t to = blocks_.settle_run(); to != 0) {
-      move_entry(blocks_.borrowed_run(), to);
-      blocks_.end_loan();
-    }
-  }
+  if (blocks_.must_settle_run() && blocks_.moved() == 0) settle_run();
   if (blocks_.evacuating()) evacuate(kMovedPerUpkeep);
+}
+
+// Moves some of an entry out of a borrowed run, if the reserve cannot have its old place instead. Between two steps the entry may
+// be removed, or replaced: then the loan has ended.
+void ShardWriter::settle_run() {
+  const std::uint64_t to = blocks_.settle_run();
+  if (to == 0) return;
+  EntryBucket* primary;
+  const EntryPlace at = place_of(blocks_.borrowed_run(), primary);
+  if (at.cell == nullptr) return;  // a clear has removed it
+  const std::uint64_t from = cell_offset(at.word);
+  const std::uint64_t size = entry_size(at.word) - kEntryMetaBytes;
+  const std::uint64_t moved = blocks_.moved();
+  const std::uint64_t more = std::min(size - moved, step_bytes_);
+  copy_shared(entry_payload(to) + moved, entry_payload(from) + moved, more);
+  blocks_.add_moved(more);
+  if (moved + more < size) return;
+  const std::uint64_t meta = table_.at<Word>(from)->load(kRelaxed);
+  // relaxed, both: published with the cell. It may have been given another end since the first step.
+  if ((meta & kEntryHasEnd) != 0) {
+    table_.at<Word>(to + end_place(meta))->store(table_.at<Word>(from + end_place(meta))->load(kRelaxed), kRelaxed);
+  }
+  table_.at<Word>(to)->store(meta, kRelaxed);
+  swing_cell(primary, *at.cell, (at.word & ~kOffsetMask) | to);
+  blocks_.end_loan();
 }
 
 void ShardWriter::leave_reserve() {
@@ -101,18 +127,18 @@ ShardWriter::EntryPlace ShardWriter::place_of(std::uint64_t entry, EntryBucket*&
   return at.cell != nullptr && cell_offset(at.word) == entry ? at : EntryPlace{};
 }
 
-// Leaves the entry in place if no cell leads there, or if there is no other block. `to`: the destination, or 0: any. Returns how
-// many bytes were moved.
+// Leaves the entry in place if no cell leads there, or if there is no other block. `to`: the destination, which the caller keeps
+// with the old place, or 0: any. Returns how many bytes were moved.
 std::uint64_t ShardWriter::move_entry(std::uint64_t entry, std::uint64_t to) {
   EntryBucket* primary;
   const EntryPlace at = place_of(entry, primary);
   if (at.cell == nullptr) return 0;
   const std::uint64_t size = entry_size(at.word);
-  const bool is_loan = to != 0;
-  if (!is_loan) to = blocks_.allocate_elsewhere(size);
+  const bool is_given = to != 0;
+  if (!is_given) to = blocks_.allocate_elsewhere(size);
   if (to == 0) return 0;
   move_to(primary, at, to);
-  if (!is_loan) blocks_.release(entry, size);
+  if (!is_given) blocks_.release(entry, size);
   return size;
 }
 

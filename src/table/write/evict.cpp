@@ -16,6 +16,7 @@
 #include <array>
 #include <bit>
 
+#include "base/same_bytes.hpp"
 #include "layout/connection.hpp"
 #include "layout/table.hpp"
 #include "table/write/writer.hpp"
@@ -101,8 +102,7 @@ bool ShardWriter::is_evictable(std::uint64_t cell, const HashedKey* spared) cons
   }
   if (spared == nullptr || cell_tag(cell) != tag_of(spared->hash)) return true;
   const std::uint64_t meta = table_.at<Word>(cell_offset(cell))->load(kRelaxed);
-  return meta_key_bytes(meta) != spared->bytes.size() ||
-         !std::equal(spared->bytes.begin(), spared->bytes.end(), entry_payload(cell_offset(cell)));
+  return !same_bytes(spared->bytes, {entry_payload(cell_offset(cell)), static_cast<std::size_t>(meta_key_bytes(meta))});
 }
 
 void ShardWriter::evict_cell(EntryBucket* primary, Word& cell) noexcept {

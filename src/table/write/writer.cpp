@@ -353,6 +353,20 @@ std::uint64_t ShardWriter::begin_entry(std::uint64_t key_bytes, std::uint64_t va
   return entry;
 }
 
+std::uint64_t ShardWriter::begin_replacement(const HashedKey& key, std::uint64_t value_bytes, std::uint64_t end,
+                                             Effort& effort) {
+  effort.unfinished = false;
+  const EntryPlace old = find_entry(fresh_entries(key), key, nullptr);
+  if (old.cell == nullptr) return 0;
+  const std::uint64_t meta = new_meta(key.bytes.size(), value_bytes, end);
+  const std::uint64_t entry = blocks_.allocate_reserved(cell_offset(old.word), entry_size(old.word), entry_bytes(meta));
+  effort.unfinished = entry == 0 && blocks_.comes_later();
+  if (effort.unfinished && blocks_.must_settle_run()) settle_run();
+  // relaxed: published with the cell that will lead here; the block's allocation has fenced
+  if (entry != 0) table_.at<Word>(entry)->store(meta, kRelaxed);
+  return entry;
+}
+
 bool ShardWriter::may_replace(const HashedKey& key, std::uint64_t value_bytes, std::uint64_t end) noexcept {
   const EntryPlace at = find_entry(fresh_entries(key), key, nullptr);
   return at.cell != nullptr && blocks_.room_at(cell_offset(at.word), entry_size(at.word)) >=
@@ -377,6 +391,7 @@ std::uint64_t ShardWriter::block_for(const HashedKey& key, std::uint64_t value_b
     const EntryPlace old = find_entry(fresh_entries(key), key, nullptr);
     if (old.cell != nullptr) {
       entry = blocks_.allocate_reserved(cell_offset(old.word), entry_size(old.word), bytes);
+      if (entry != 0 && blocks_.borrows(entry)) blocks_.replaces(cell_offset(old.word), entry_size(old.word));
     } else if (has_pair(key)) {
       entry = blocks_.allocate_in_larger(bytes);
       meta |= kEntryInLargerBlock;
@@ -476,6 +491,10 @@ StatusCode ShardWriter::commit_entry(const HashedKey& key, std::uint64_t entry, 
   effort.unfinished = false;
   if (end == kKeepEnd) [[unlikely]]
     end = kept_end(key);
+  if (blocks_.borrows(entry)) [[unlikely]] {
+    const EntryPlace old = find_entry(fresh_entries(key), key, nullptr);
+    blocks_.replaces(cell_offset(old.word), entry_size(old.word));
+  }
   StatusCode code = try_commit(key, entry, end);
   if (code == StatusCode::kOk) [[likely]]
     return code;

@@ -42,6 +42,9 @@
 
 namespace hostmap {
 
+// A value up to this length is compared, hashed or copied in one step, and a step of a longer one handles so much: 20 to 100 us.
+inline constexpr std::uint64_t kLongWorkAtOnce = 256 * 1024;
+
 // A key with the parts of its hash.
 struct HashedKey {
   std::span<const std::byte> bytes;
@@ -119,20 +122,28 @@ class ShardWriter {
   std::uint64_t evicted() const noexcept {
     return stats_.evicted.load(std::memory_order_relaxed);  // relaxed: this thread's own
   }
-  // Upkeep while there are no requests: the same, then the hand's work, then a step of growth or shrinking. False: there is
-  // none left.
+  // Upkeep while there are no requests: a step of what an entry has left in the reserve, then the same, then the hand's work, then a
+  // step of growth or shrinking. False: there is none left.
   bool reclaim(unsigned buckets) {
+    if (blocks_.must_settle_run()) {
+      settle_run();
+      return true;
+    }
     if (sweep(buckets)) return true;
     if (collect(buckets)) return true;
     if (blocks_.keeps_empty()) blocks_.trim();
     postponed_ = merge_pause_ = 0;
     return resize_step(pairs_) || resize_step(entries_) || lower_step();
   }
-  // Ends splits in progress, for a stop: the hand-over summary does not contain them.
+  // Ends splits in progress, and moves out of the reserve, for a stop: the hand-over summary does not contain them.
   void end_upkeep() noexcept {
     end_twin(pairs_);
     end_twin(entries_);
+    while (blocks_.must_settle_run()) settle_run();
   }
+  // Of kLongWorkAtOnce; a test sets it, so that short values have several steps.
+  std::uint64_t step_bytes() const noexcept { return step_bytes_; }
+  void set_step_bytes(std::uint64_t bytes) noexcept { step_bytes_ = bytes; }
 
   // Prefetches the memory that a request for `key` will access.
   void prefetch(HashedKey& key) const noexcept;
@@ -178,6 +189,10 @@ class ShardWriter {
   std::uint64_t begin_entry(std::uint64_t key_bytes, std::uint64_t value_bytes, std::uint64_t end = kNoEnd) {
     return call_until_finished([&](Effort& effort) { return begin_entry(key_bytes, value_bytes, end, effort); });
   }
+  // The same for a new value of `key` when there is no other memory: from the reserve, which one entry has at a time. 0: there is
+  // no reserve for it, or the key has no entry with as much room; or the effort is unfinished. When it is committed, the key
+  // must have the same entry as now.
+  std::uint64_t begin_replacement(const HashedKey& key, std::uint64_t value_bytes, std::uint64_t end, Effort& effort);
   std::byte* entry_payload(std::uint64_t entry) const noexcept { return table_.at<std::byte>(entry) + kEntryMetaBytes; }
   // `key` may lie in the entry itself. kOk, or kFull: nothing changed, and the caller still owns the block.
   StatusCode commit_entry(const HashedKey& key, std::uint64_t entry, std::uint64_t end, Effort& effort);
@@ -467,6 +482,7 @@ class ShardWriter {
   template <typename Bucket>
   std::uint64_t segments_to_spare(const Form<Bucket>& form) const noexcept;
   void settle_blocks();
+  void settle_run();
   bool evacuate(unsigned entries, const HashedKey* spared = nullptr, bool begins_another = true);
   EntryPlace place_of(std::uint64_t entry, EntryBucket*& primary);
   std::uint64_t move_entry(std::uint64_t entry, std::uint64_t to);
@@ -615,7 +631,8 @@ class ShardWriter {
   std::uint64_t loose_moves_ = 0;  // a value of moves_
   bool lowered_ = true;            // no segment was merged since lower_step() last began to examine all of them
   std::uint64_t removed_ = 0;      // keys, since then
-  bool chain_is_full_ = false;     // the last link…_bucket() failed for that, and not for lack of memory
+  std::uint64_t step_bytes_ = kLongWorkAtOnce;
+  bool chain_is_full_ = false;  // the last link…_bucket() failed for that, and not for lack of memory
   std::uint64_t fill_ = 0;
   bool swept_ = true;         // no bucket of this shard is older than fill_
   bool rests_ = true;         // it is swept, no key has an end, nobody waits for a change, and none is evicted
