@@ -142,9 +142,9 @@ class Client {
   Status put(Bytes key, Bytes value) noexcept;
 
   /// Like put, and the key is absent to everybody once `ttl` has passed since this call (counted by CLOCK_MONOTONIC, so setting
-  /// the wall clock changes nothing, and the time that the machine is suspended does not count). A get returns it at most one
-  /// tick of the kernel (1 to 10 ms) longer. kForever: like put without one, which makes the key stay; kKeepTtl: the key ends
-  /// when it would have. (What changes a value by what it is, increment, add, append, compare_exchange, put_if, update and
+  /// the wall clock changes nothing, and the time that the machine is suspended does not count). It is
+  /// absent to a get that begins then. kForever, and more than 2^53 ms (285,000 years): like put without one, which makes the key
+  /// stay; kKeepTtl: the key ends when it would have. (What changes a value by what it is, increment, add, append, compare_exchange, put_if, update and
   /// exchange, keeps the end.) A key of 8 bytes with a value of 8 bytes takes more memory with an end.
   /// Errors: kInvalid when `ttl` is not above zero (nothing was changed), and those of put.
   Status put(Bytes key, Bytes value, std::chrono::milliseconds ttl) noexcept;

@@ -1,13 +1,66 @@
-// When keys end: the words of entries and of requests.
+// When keys and leases end: the words of entries and of requests, and their comparison with the clock.
+//
+// An end is a moment of CLOCK_MONOTONIC in microseconds, rounded up: not in milliseconds, because a program that sleeps exactly the
+// time to live would then still find the key. The client counts from its call: a request that waits for a restart does not make
+// its key live longer, and one that is applied again stores the same word.
 #pragma once
 
+#include <algorithm>
+#include <chrono>
 #include <cstdint>
+
+#include <hostmap/ttl.hpp>
+
+#include "base/platform.hpp"
 
 namespace hostmap {
 
-// Others are milliseconds of CLOCK_MONOTONIC; a key has lapsed from then on.
+// All others are moments; what ends has ended from that moment on.
 inline constexpr std::uint64_t kNoEnd = 0;                      // of a request: the key has none from then on
 inline constexpr std::uint64_t kKeepEnd = 1;                    // of a request: the key keeps what it has
 inline constexpr std::uint64_t kNeverEnds = ~std::uint64_t{0};  // of an entry that has the word and no end
+
+// 285,000 years, so that no end reaches 2^63; a longer time to live is taken for kForever.
+inline constexpr std::chrono::milliseconds kLongestTtl{std::int64_t{1} << 53};
+
+// `ttl`: above zero and at most kLongestTtl.
+inline std::uint64_t end_after(std::chrono::milliseconds ttl) noexcept {
+  constexpr std::int64_t kNsPerUs = 1000;
+  const std::int64_t now_us = (monotonic_ns() + kNsPerUs - 1) / kNsPerUs;
+  // A millisecond at least, so it is above kKeepEnd.
+  return static_cast<std::uint64_t>(now_us + std::chrono::microseconds(ttl).count());
+}
+inline std::uint64_t end_of_put(std::chrono::milliseconds ttl) noexcept {
+  return ttl == kKeepTtl ? kKeepEnd : ttl > kLongestTtl ? kNoEnd : end_after(ttl);
+}
+inline std::uint64_t end_of_expire(std::chrono::milliseconds ttl) noexcept {
+  return ttl > kLongestTtl ? kNeverEnds : end_after(ttl);
+}
+
+// The moment of a request: between two renew() an end has come or has not, however long that takes.
+class Moment {
+ public:
+  void renew() noexcept { coarse_us_ = 0; }
+  // The precise clock is read only if `end` is near: it waits for earlier loads, and takes longer than the coarse one.
+  bool is_before(std::uint64_t end) noexcept {
+    if (coarse_us_ == 0) {
+      coarse_us_ = coarse_monotonic_us();
+      precise_us_ = 0;
+    }
+    if (coarse_us_ + kMostLagUs < end) return true;
+    if (precise_us_ == 0) precise_us_ = monotonic_us();
+    return precise_us_ < end;
+  }
+
+ private:
+  // How far the coarse clock is behind, at most: a tick of the kernel, 1 to 10 ms, and as long as a virtual machine is not
+  // scheduled (44 ms were seen).
+  static constexpr std::uint64_t kMostLagUs = 1'024'000;
+
+  std::uint64_t coarse_us_ = 0;
+  std::uint64_t precise_us_ = 0;  // 0: not read
+};
+
+inline bool is_before(std::uint64_t end) noexcept { return Moment().is_before(end); }
 
 }  // namespace hostmap

@@ -52,13 +52,11 @@ inline std::int64_t clock_ns(clockid_t clock) noexcept {
 
 // Nanoseconds of CLOCK_MONOTONIC (no system call where the vDSO has it).
 inline std::int64_t monotonic_ns() noexcept { return clock_ns(CLOCK_MONOTONIC); }
+inline std::uint64_t monotonic_us() noexcept { return static_cast<std::uint64_t>(monotonic_ns()) / 1000; }
 
 // The same as of the last tick of the kernel, some milliseconds ago at most: no counter of the processor is read.
 inline std::int64_t coarse_monotonic_ns() noexcept { return clock_ns(CLOCK_MONOTONIC_COARSE); }
-// In milliseconds: the clock by which keys end. One variable of the kernel, the same for all processes of a time namespace.
-inline std::uint64_t coarse_monotonic_ms() noexcept {
-  return static_cast<std::uint64_t>(coarse_monotonic_ns()) / 1'000'000;
-}
+inline std::uint64_t coarse_monotonic_us() noexcept { return static_cast<std::uint64_t>(coarse_monotonic_ns()) / 1000; }
 
 template <typename T>
 constexpr T round_up(T value, T multiple) noexcept {

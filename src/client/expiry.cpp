@@ -56,9 +56,9 @@ Status Client::expire_async(Bytes key, std::chrono::milliseconds ttl) noexcept {
 
 std::chrono::milliseconds Client::ttl_until(std::uint64_t end) noexcept {
   if (end == kNoEnd) return kForever;
-  // The clock that decided that the key is there may be a tick behind this one.
-  const std::int64_t left = static_cast<std::int64_t>(end) - clock_ms_rounded_up();
-  return std::chrono::milliseconds(std::max<std::int64_t>(left, 1));
+  // It may have come since the key was found. Rounded up: a key that is there has a millisecond at least.
+  const std::chrono::microseconds left(static_cast<std::int64_t>(end) - static_cast<std::int64_t>(monotonic_us()));
+  return std::max(std::chrono::ceil<std::chrono::milliseconds>(left), std::chrono::milliseconds(1));
 }
 
 Result<std::chrono::milliseconds> Client::ttl(Bytes key) noexcept {

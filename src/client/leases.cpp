@@ -1,4 +1,5 @@
 // Leases, and values that one process computes for all.
+#include <algorithm>
 #include <cstring>
 #include <optional>
 #include <span>
@@ -62,7 +63,8 @@ bool is_computed_by_this_thread(const Client::Impl& client, const Bytes& key) no
 Status Client::Impl::ask_for_lease(const Bytes& key, std::chrono::milliseconds length, std::uint64_t awaited,
                                    LeaseAnswer& answer, Deadline& limit) noexcept {
   return with_turn(limit, [&](Session& session) noexcept -> Status {
-    const LeaseRequest request{session.reader().hash_of(span_of(key)), end_after(length), awaited};
+    const std::uint64_t end = std::min(end_after(std::min(length, kLongestTtl)), kLatestEndOfLease);
+    const LeaseRequest request{session.reader().hash_of(span_of(key)), end, awaited};
     const std::uint32_t lane = session.reader().shard_of(span_of(key));
     const Result<ClientChannel*> opened = session.channel(lane, limit);
     if (!opened) return opened.status();

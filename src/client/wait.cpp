@@ -30,8 +30,6 @@ namespace {
 // How often a waiter checks by itself that its server has no successor: if it was killed and its files were removed, nobody is left
 // to wake its waiters.
 constexpr std::int64_t kPatienceNs = 30'000'000'000;
-// The clock that decides whether a key has ended may be a tick behind the precise one.
-constexpr std::int64_t kShortestNs = 1'000'000;
 
 constexpr std::string_view kUnchanged = "timed out: the key did not change";
 
@@ -42,12 +40,11 @@ Status too_many_groups() {
 
 }  // namespace
 
-std::int64_t ns_until(std::uint64_t end_ms) noexcept {
-  if (end_ms == kNoEnd) return kNoTimeout;
-  constexpr std::uint64_t kMostMs = 1'000'000'000'000;
-  const auto now = static_cast<std::uint64_t>(monotonic_ns());
-  const std::uint64_t end = std::min(end_ms, kMostMs + now / 1'000'000) * 1'000'000;
-  return std::max(static_cast<std::int64_t>(end - std::min(end, now)), kShortestNs);
+std::int64_t ns_until(std::uint64_t end) noexcept {
+  if (end == kNoEnd) return kNoTimeout;
+  constexpr std::uint64_t kMostUs = 1'000'000'000'000'000;
+  const std::uint64_t now = monotonic_us();
+  return static_cast<std::int64_t>(std::min(end - std::min(end, now), kMostUs)) * 1000;
 }
 
 Deadline Client::Impl::part_of(Deadline& limit) const noexcept { return Deadline(limit, policy.own_timeout()); }

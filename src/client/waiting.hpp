@@ -10,8 +10,8 @@
 
 namespace hostmap {
 
-// How long until a key, or a lease, of this end is to be checked again: at least a millisecond; kNoTimeout if it has none.
-std::int64_t ns_until(std::uint64_t end_ms) noexcept;
+// How long until a key, or a lease, of this end is to be checked again; kNoTimeout if it has none.
+std::int64_t ns_until(std::uint64_t end) noexcept;
 
 class Watch {
  public:

@@ -3,7 +3,7 @@
 //
 //   entry   meta {value_bytes:40 | flags:8 | key_bytes - 1:16}   key   value   [up to a multiple of 8: end]
 //
-// `end`, of entries whose flag says so, is when the key stops to exist, in milliseconds of CLOCK_MONOTONIC. It is stored behind
+// `end`, of entries whose flag says so, is when the key stops to exist, in microseconds of CLOCK_MONOTONIC. It is stored behind
 // the value, so that key and value lie at the same place in every entry. `ends` in the cell says that the entry has an end that
 // is not "never": whoever collects what has lapsed need not read the others. Values above 16 KiB always have the word, so that
 // their bytes need not be copied when they get an end.

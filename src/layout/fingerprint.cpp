@@ -8,7 +8,7 @@
 namespace hostmap {
 
 namespace {
-constexpr std::uint64_t kRevision = 5;
+constexpr std::uint64_t kRevision = 6;
 }  // namespace
 
 constinit const std::uint64_t kFingerprint =

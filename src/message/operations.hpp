@@ -82,6 +82,8 @@ struct LeaseRequest {
   std::uint64_t end;      // a moment
   std::uint64_t awaited;  // the number of the lease that the client has waited for; 0: none
 };
+// An answer has 56 bits for it: 2283 years.
+inline constexpr std::uint64_t kLatestEndOfLease = (std::uint64_t{1} << 56) - 1;
 static_assert(sizeof(LeaseRequest) == 24);
 
 // What a release carries.

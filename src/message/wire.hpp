@@ -33,8 +33,7 @@
 //                            none: the inner request is   none
 //                            withdrawn
 //
-// An end is kNoEnd, kKeepEnd, kNeverEnds, or a moment in milliseconds of CLOCK_MONOTONIC: the client counts from the call, so that
-// a request that waits for a restart does not make its key live longer.
+// An end is kNoEnd, kKeepEnd, kNeverEnds, or a moment (base/ends.hpp).
 // Requests with kWantsAnswer are answered, those with kWantsRefusal only if their code is not kOk; all in the order of the
 // requests. That a request of the second kind was applied shows when the server has consumed it.
 #pragma once

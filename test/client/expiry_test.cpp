@@ -51,6 +51,58 @@ TEST_P(ExpiryOfKeys, AKeyIsAbsentOnceItsTimeHasPassed) {
   }
 }
 
+// A program that sleeps for the time to live does not find the key again; one that has not slept so long does.
+TEST_P(ExpiryOfKeys, AKeyEndsExactlyWhenItsTimeHasPassed) {
+  using Clock = std::chrono::steady_clock;
+  for (int round = 0; round < 50; ++round) {
+    for (const std::string& value : kValues) {
+      const auto ttl = std::chrono::milliseconds(1 + round % 4);
+      const Clock::time_point before = Clock::now();
+      ASSERT_EQ(map_.put("key", value, ttl), StatusCode::kOk);
+      const Clock::time_point end = Clock::now() + ttl + 1us;  // at the latest
+      for (Status status; status.ok();) {
+        const Clock::time_point begin = Clock::now();
+        status = map_.get("key").status();
+        if (status.ok()) {
+          ASSERT_LT(begin, end) << "present after its end";
+        } else {
+          ASSERT_EQ(status, StatusCode::kNotFound);
+          ASSERT_GE(Clock::now(), before + ttl) << "absent before its end";
+        }
+      }
+      EXPECT_EQ(map_.expire("key", 1h), StatusCode::kNotFound);
+    }
+  }
+}
+
+TEST_P(ExpiryOfKeys, ALeaseAndAWaitEndExactlyWhenTheirTimeHasPassed) {
+  using Clock = std::chrono::steady_clock;
+  for (int round = 0; round < 20; ++round) {
+    const auto length = std::chrono::milliseconds(1 + round % 4);
+    const Clock::time_point before = Clock::now();
+    ASSERT_TRUE(map_.lease("task", length).has_value());
+    const Clock::time_point end = Clock::now() + length + 1us;  // at the latest
+    for (bool held = true; held;) {
+      const Clock::time_point begin = Clock::now();
+      const Result<std::uint64_t> next = map_.lease("task", 1h);
+      held = !next.has_value();
+      if (held) {
+        ASSERT_EQ(next.status(), StatusCode::kAlreadyExists);
+        ASSERT_LT(begin, end) << "held after its end";
+      } else {
+        ASSERT_GE(Clock::now(), before + length) << "granted before the end of the one before";
+        ASSERT_EQ(map_.release("task", *next), StatusCode::kOk);
+      }
+    }
+    const Clock::time_point put = Clock::now();
+    ASSERT_EQ(map_.put("key", "value", length), StatusCode::kOk);
+    const Result<std::optional<std::string>> waited = map_.wait("key", "value", kPatience);
+    ASSERT_TRUE(waited.has_value()) << waited.status();
+    EXPECT_EQ(*waited, std::nullopt);
+    EXPECT_GE(Clock::now(), put + length);
+  }
+}
+
 TEST_P(ExpiryOfKeys, TheRestOfItsTimeIsReturnedAndChanged) {
   const auto expect_hours = [&](const std::string& key, int hours) {
     const Result<std::chrono::milliseconds> left = map_.ttl(key);

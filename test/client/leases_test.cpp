@@ -170,6 +170,14 @@ TEST_P(LeasesOfThreads, ALeaseThatIsHeldIsWaitedForOrNot) {
   EXPECT_GT(*map_.lease("key", 1h, kPatience), *second);
 }
 
+TEST_P(LeasesOfThreads, TheLongestLeaseIsHeld) {
+  constexpr std::chrono::milliseconds kLongest = kForever - 1ms;
+  const Result<std::uint64_t> lease = map_.lease("key", kLongest);
+  ASSERT_TRUE(lease.has_value()) << lease.status();
+  EXPECT_EQ(map_.lease("key", kLongest).status(), StatusCode::kAlreadyExists);
+  EXPECT_EQ(map_.release("key", *lease), StatusCode::kOk);
+}
+
 TEST_P(LeasesOfThreads, ATaskThatFailsFreesTheLeaseForWhoeverWaitsForIt) {
   const Result<ValueOrTask> begun = map_.compute_begin("key", 1h);
   ASSERT_TRUE(begun.has_value()) << begun.status().message();

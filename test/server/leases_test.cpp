@@ -10,7 +10,7 @@ namespace {
 
 class WorkerAndLeases : public WorkerByHand {
  protected:
-  static std::uint64_t later(std::uint64_t ms) { return static_cast<std::uint64_t>(monotonic_ns()) / 1'000'000 + ms; }
+  static std::uint64_t later(std::uint64_t ms) { return monotonic_us() + 1000 * ms; }
   template <typename Words>
   StatusCode send(TestChannel& from, Op op, const Words& words) {
     Deadline deadline(std::chrono::seconds(30));

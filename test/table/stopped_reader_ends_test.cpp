@@ -7,6 +7,7 @@
 #include <string>
 #include <thread>
 
+#include "base/ends.hpp"
 #include "base/platform.hpp"
 #include "layout/table.hpp"
 #include "support/aligned_memory.hpp"
@@ -42,7 +43,7 @@ class StoppedReaderAcrossAnEnd : public testing::TestWithParam<Change> {
     if (GetParam() == Change::kNothing) return;
     writer().begin_request();
     if (!writer().find(hashed()).found) {
-      ASSERT_GE(coarse_monotonic_ms(), end) << "absent before its end";
+      ASSERT_GE(monotonic_us(), end) << "absent before its end";
       return;  // too late
     }
     ASSERT_EQ(writer().expire(hashed(), GetParam() == Change::kNoEnd ? kNeverEnds : kMuchLater), StatusCode::kOk);
@@ -63,17 +64,17 @@ class StoppedReaderAcrossAnEnd : public testing::TestWithParam<Change> {
     report_->outcome.store(static_cast<int>(got.outcome));
   }
   // Stops a get at `step`, changes the key before its end, and continues the get after it. False: the end came too early.
-  bool stop_at_step(bool fast, std::uint64_t step, std::uint64_t lead_ms) {
+  bool stop_at_step(bool fast, std::uint64_t step, std::uint64_t lead_us) {
     report_ = new (memory_.data()) Report;
-    const std::uint64_t end = coarse_monotonic_ms() + lead_ms;
+    const std::uint64_t end = monotonic_us() + lead_us;
     apply(end, kOlder);
     bool in_time = false;
     stop_at([&] { get(fast); }, step,
             [&] {
-              if (coarse_monotonic_ms() >= end) return;
+              if (monotonic_us() >= end) return;
               change(end);
-              in_time = coarse_monotonic_ms() < end;
-              while (coarse_monotonic_ms() < end) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+              in_time = monotonic_us() < end;
+              while (monotonic_us() < end) std::this_thread::sleep_for(std::chrono::milliseconds(1));
             },
             Afterwards::kGoesOn);
     return in_time;
@@ -92,15 +93,15 @@ class StoppedReaderAcrossAnEnd : public testing::TestWithParam<Change> {
   void stop_everywhere(std::uint64_t most) {
     for (const bool fast : {false, true}) {
       report_ = new (memory_.data()) Report;
-      apply(coarse_monotonic_ms() + 3'600'000, kOlder);
+      apply(end_after(std::chrono::hours(1)), kOlder);
       const std::uint64_t steps = step_through([&] { get(fast); }, [](std::uint64_t) {});
       ASSERT_GT(steps, 0u);
       const std::uint64_t stride = 1 + steps / most;
       Random random;
-      std::uint64_t lead_ms = 4;  // long enough to reach a step; what is too short is made longer
+      std::uint64_t lead_us = 4000;  // long enough to reach a step; what is too short is made longer
       std::uint64_t stops = 0;
       for (std::uint64_t step = random.below(stride); step < steps; step += stride) {
-        while (!stop_at_step(fast, step, lead_ms)) lead_ms += lead_ms / 2;
+        while (!stop_at_step(fast, step, lead_us)) lead_us += lead_us / 2;
         expect_what_was(fast, step);
         if (HasFailure()) return;
         ++stops;

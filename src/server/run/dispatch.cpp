@@ -523,14 +523,13 @@ bool Dispatcher::is_of_lane(std::uint64_t hash) const noexcept {
 Applied Dispatcher::lease(const Request& request) {
   LeaseRequest wanted;
   std::memcpy(&wanted, request.value.data(), sizeof wanted);
-  constexpr std::uint64_t kMostEnd = (std::uint64_t{1} << 56) - 1;
-  if (!is_of_lane(wanted.hash) || wanted.end > kMostEnd) return Applied::kMalformed;
+  if (!is_of_lane(wanted.hash) || wanted.end > kLatestEndOfLease) return Applied::kMalformed;
   const auto answer = [&](std::uint64_t number, std::uint64_t end, LeaseState state) {
     finish(request, StatusCode::kOk, Effect::kNone,
            bytes_of(LeaseAnswer{number, end << 8 | static_cast<std::uint64_t>(state)}));
     return Applied::kDone;
   };
-  const std::uint64_t now = coarse_monotonic_ms();
+  Moment now;
   if (const Leases::Lease* held = channel_.leases->find(wanted.hash, now); held != nullptr) {
     if (held->failure == StatusCode::kOk) return answer(held->number, held->end, LeaseState::kHeld);
     if (held->number == wanted.awaited) {
@@ -548,7 +547,8 @@ Applied Dispatcher::release(const Request& request) {
   if (!is_of_lane(given.hash) || given.failure > static_cast<std::uint64_t>(StatusCode::kInternal)) {
     return Applied::kMalformed;
   }
-  if (!channel_.leases->release(given.hash, given.number, static_cast<StatusCode>(given.failure), coarse_monotonic_ms(),
+  Moment now;
+  if (!channel_.leases->release(given.hash, given.number, static_cast<StatusCode>(given.failure), now,
                                 channel_.held_leases)) {
     return refuse(request, StatusCode::kNotFound);
   }

@@ -16,6 +16,8 @@
 
 #include <hostmap/status.hpp>
 
+#include "base/ends.hpp"
+
 namespace hostmap {
 
 // The hashes of the keys whose leases a channel holds, or whose last lease has failed there.
@@ -26,7 +28,7 @@ class Leases {
   static constexpr std::size_t kMostOfChannel = 64;
   struct Lease {
     std::uint64_t number = 0;
-    std::uint64_t end = 0;                 // in milliseconds of CLOCK_MONOTONIC
+    std::uint64_t end = 0;                 // a moment
     HeldLeases* holder = nullptr;          // of the channel
     StatusCode failure = StatusCode::kOk;  // else: it was released with this, and is kept for those that wait for it
   };
@@ -35,12 +37,12 @@ class Leases {
   void begin(std::uint64_t generation) noexcept { last_number_ = generation << kBitsOfCount; }
 
   // Null: there is none, or it has ended. By hash: two keys of one hash have one lease.
-  const Lease* find(std::uint64_t hash, std::uint64_t now) const noexcept {
+  const Lease* find(std::uint64_t hash, Moment& now) const noexcept {
     const auto at = leases_.find(hash);
-    return at != leases_.end() && at->second.end > now ? &at->second : nullptr;
+    return at != leases_.end() && now.is_before(at->second.end) ? &at->second : nullptr;
   }
   // In place of the one that find() does not return, or that has failed. Null: the channel has too many, or there is no memory.
-  const Lease* grant(std::uint64_t hash, std::uint64_t end, std::uint64_t now, HeldLeases& holder) noexcept {
+  const Lease* grant(std::uint64_t hash, std::uint64_t end, Moment& now, HeldLeases& holder) noexcept {
     remove(hash);
     if (holder.size() >= kMostOfChannel) forget_ended(holder, now);
     if (holder.size() >= kMostOfChannel) return nullptr;
@@ -55,13 +57,13 @@ class Leases {
     }
   }
   // False: the channel does not hold it, or not any more.
-  bool release(std::uint64_t hash, std::uint64_t number, StatusCode failure, std::uint64_t now,
+  bool release(std::uint64_t hash, std::uint64_t number, StatusCode failure, Moment& now,
                const HeldLeases& holder) noexcept {
     const auto at = leases_.find(hash);
     if (at == leases_.end()) return false;
     Lease& lease = at->second;
     if (lease.holder != &holder || lease.number != number || lease.failure != StatusCode::kOk) return false;
-    const bool in_time = lease.end > now;
+    const bool in_time = now.is_before(lease.end);
     if (in_time && failure != StatusCode::kOk) {
       lease.failure = failure;
     } else {
@@ -89,10 +91,10 @@ class Leases {
     holder.pop_back();
     leases_.erase(at);
   }
-  void forget_ended(HeldLeases& holder, std::uint64_t now) noexcept {
+  void forget_ended(HeldLeases& holder, Moment& now) noexcept {
     for (std::size_t i = holder.size(); i-- > 0;) {
       const Lease& lease = leases_.find(holder[i])->second;
-      if (lease.end <= now || lease.failure != StatusCode::kOk) remove(holder[i]);
+      if (!now.is_before(lease.end) || lease.failure != StatusCode::kOk) remove(holder[i]);
     }
   }
 

@@ -247,10 +247,10 @@ std::int64_t Worker::ns_to_next_end() const noexcept {
   std::uint64_t end = kNeverEnds;
   for (const std::uint32_t lane : lanes_) end = std::min(end, around_.table->shard(lane).next_end());
   if (end == kNeverEnds) return kNoTimeout;
-  constexpr std::uint64_t kMostMs = 1'000'000'000;
-  const std::uint64_t now = coarse_monotonic_ms();
-  const std::uint64_t left = std::min(end - std::min(end, now), kMostMs);
-  return std::max(static_cast<std::int64_t>(left) * 1'000'000, kRestFromKeysNs);
+  constexpr std::uint64_t kMostUs = 1'000'000'000'000;
+  const std::uint64_t now = monotonic_us();
+  const std::uint64_t left = std::min(end - std::min(end, now), kMostUs);
+  return std::max(static_cast<std::int64_t>(left) * 1000, kRestFromKeysNs);
 }
 
 // Sweeps some buckets that a clear left, or continues growth or shrinking. False: there is none of it.

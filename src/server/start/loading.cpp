@@ -8,7 +8,6 @@
 #include <sys/stat.h>
 
 #include "base/ends.hpp"
-#include "base/platform.hpp"
 #include "dump/ends.hpp"
 #include "dump/file.hpp"
 #include "dump/reader.hpp"
@@ -23,7 +22,6 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int kPollMs = 200;
 constexpr std::chrono::seconds kLogPause{5};
-constexpr std::int64_t kNsPerMs = 1'000'000;
 
 Status refuse_if_signalled() {
   const int signal = take_stop_signal(std::chrono::nanoseconds(0));
@@ -82,15 +80,11 @@ class Loading {
       ++lapsed_;
       return {};
     }
-    // Rounded up, and above kKeepEnd whatever the clock says, as a client's.
-    const auto clock_ms = static_cast<std::uint64_t>((monotonic_ns() + kNsPerMs - 1) / kNsPerMs);
-    const std::uint64_t end =
-        *ttl == kForever ? kNoEnd : std::max<std::uint64_t>(clock_ms + static_cast<std::uint64_t>(ttl->count()), 2);
     std::uint32_t number = 0;
     const HashedKey key = table_.hash(std::as_bytes(std::span(record.key)), number);
     ShardWriter& shard = table_.shard(number);
     shard.begin_request();
-    const StatusCode code = shard.put(key, std::as_bytes(std::span(record.value)), end);
+    const StatusCode code = shard.put(key, std::as_bytes(std::span(record.value)), end_of_put(*ttl));
     shard.intent().end();
     shard.upkeep({});  // nobody waits for a change of it
     if (code != StatusCode::kOk) {

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <thread>
 
+#include "base/ends.hpp"
 #include "base/shared_copy.hpp"
 #include "layout/table.hpp"
 #include "table/read/locate.hpp"
@@ -223,7 +224,7 @@ void TableCheck::examine_cell(const Place& place, const At& at, std::uint64_t ce
     // relaxed: one word; unchanged() decides about all that was read
     const std::uint64_t end = entry.end().load(kRelaxed);
     if ((cell & kCellEnds) == 0 && end != kNeverEnds) wrong("an entry has an end, but its cell does not say so");
-    if (end <= coarse_monotonic_ms()) ++chain.lapsed;
+    if (!is_before(end)) ++chain.lapsed;
   }
   copy_key(entry, key_);
   const std::uint64_t hash = reader_.hash_of({key_.data(), key_.size()});

@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <utility>
 
+#include "base/ends.hpp"
 #include "base/shared_copy.hpp"
 #include "layout/table.hpp"
 #include "table/read/fast_path.hpp"
@@ -375,7 +376,7 @@ TableReader::Step TableReader::check_end(const EntryView& entry, std::uint64_t& 
   // [end.read] acquire; pairs with [end.value]: the clock is read after it
   const std::uint64_t word = entry.end().load(kAcquire);
   end = word == kNeverEnds ? kNoEnd : word;
-  if (word == kNeverEnds || coarse_monotonic_ms() < word) return Step::kHit;
+  if (word == kNeverEnds || is_before(word)) return Step::kHit;
   std::atomic_thread_fence(kAcquire);  // [end.check] acquire; pairs with [end.value]
   // It may have been given a later end before the clock was read.
   return entry.end().load(kRelaxed) == word ? Step::kMiss : Step::kRetry;  // relaxed: after the fence
@@ -389,7 +390,7 @@ bool TableReader::has_later_end(std::uint64_t meta, std::uint64_t place, std::ui
   if (place + end_place(meta) + sizeof(Word) > populated) return false;
   // [end.read] acquire; pairs with [end.value]: the clock is read after it
   const std::uint64_t end = reinterpret_cast<const Word*>(arena_ + place + end_place(meta))->load(kAcquire);
-  return end == kNeverEnds || coarse_monotonic_ms() < end;
+  return end == kNeverEnds || is_before(end);
 }
 
 // The entry has the key. Copies its value and proves that it was the key's value at some moment of the read.

@@ -11,7 +11,7 @@
 //                      request
 #include <algorithm>
 
-#include "base/platform.hpp"
+#include "base/ends.hpp"
 #include "layout/table.hpp"
 #include "table/write/writer.hpp"
 
@@ -23,11 +23,6 @@ constexpr auto kRelaxed = std::memory_order_relaxed;  // relaxed: as in writer.c
 
 }  // namespace
 
-std::uint64_t ShardWriter::moment() noexcept {
-  if (moment_ == 0) moment_ = coarse_monotonic_ms();
-  return moment_;
-}
-
 // Of an entry whose meta says that it has the word. kNoEnd: it never ends.
 std::uint64_t ShardWriter::end_of(std::uint64_t entry, std::uint64_t meta) const noexcept {
   const std::uint64_t end = table_.at<Word>(entry + end_place(meta))->load(kRelaxed);
@@ -36,7 +31,7 @@ std::uint64_t ShardWriter::end_of(std::uint64_t entry, std::uint64_t meta) const
 
 bool ShardWriter::has_lapsed(std::uint64_t entry, std::uint64_t meta) noexcept {
   const std::uint64_t end = end_of(entry, meta);
-  return end != kNoEnd && end <= moment();
+  return end != kNoEnd && !moment_.is_before(end);
 }
 
 // What kKeepEnd means for a key now: that of a key that has lapsed is not kept.
@@ -79,7 +74,7 @@ void ShardWriter::note_end(std::uint64_t end) noexcept {
 bool ShardWriter::collect(unsigned buckets) {
   if (hand_.least_end == kNeverEnds && !hand_.walks) return false;
   if (!hand_.walks) {
-    if (moment() < hand_.least_end) return false;
+    if (moment_.is_before(hand_.least_end)) return false;
     hand_.walks = true;
     hand_.met = kNeverEnds;
     hand_.fraction = 0;
@@ -121,7 +116,7 @@ unsigned ShardWriter::collect_in(EntryBucket* primary) {
       const std::uint64_t end = end_of(entry, meta);
       if (end == kNoEnd) {
         swing_cell(primary, cell, word & ~kCellEnds);  // persist() has left the bit
-      } else if (end > moment()) {
+      } else if (moment_.is_before(end)) {
         hand_.met = std::min(hand_.met, end);
       } else {
         swing_cell(primary, cell, 0);

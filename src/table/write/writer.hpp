@@ -30,6 +30,7 @@
 
 #include <hostmap/status.hpp>
 
+#include "base/ends.hpp"
 #include "base/hash.hpp"
 #include "journal/intent.hpp"
 #include "layout/journal.hpp"
@@ -98,7 +99,7 @@ class ShardWriter {
   // Call before each request, and before each upkeep without one: has the table been cleared? What follows happens at one
   // moment.
   void begin_request() noexcept {
-    moment_ = 0;
+    moment_.renew();
     // [fill.writer] acquire; pairs with [fill.clear]
     const std::uint64_t now = fill_of(header_.change.load(std::memory_order_acquire));
     if (now != fill_) [[unlikely]]
@@ -419,7 +420,6 @@ class ShardWriter {
     unsigned pace = 1;   // buckets at a time, by how much it finds
     unsigned pause = 0;  // upkeeps until the next time
   };
-  std::uint64_t moment() noexcept;
   bool has_lapsed(std::uint64_t entry, std::uint64_t meta) noexcept;
   std::uint64_t end_of(std::uint64_t entry, std::uint64_t meta) const noexcept;
   std::uint64_t kept_end(const HashedKey& key) noexcept;
@@ -634,9 +634,9 @@ class ShardWriter {
   std::uint64_t step_bytes_ = kLongWorkAtOnce;
   bool chain_is_full_ = false;  // the last link…_bucket() failed for that, and not for lack of memory
   std::uint64_t fill_ = 0;
-  bool swept_ = true;         // no bucket of this shard is older than fill_
-  bool rests_ = true;         // it is swept, no key has an end, nobody waits for a change, and none is evicted
-  std::uint64_t moment_ = 0;  // when this request happens; 0: it has not read the clock yet
+  bool swept_ = true;  // no bucket of this shard is older than fill_
+  bool rests_ = true;  // it is swept, no key has an end, nobody waits for a change, and none is evicted
+  Moment moment_;      // when this request happens
   Hand hand_;
   WaitGroups wait_groups_;
   Eviction eviction_ = Eviction::kNone;

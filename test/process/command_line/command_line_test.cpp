@@ -144,6 +144,27 @@ TEST(CommandLine, ATokenFromGetAllowsOnePutOrErase) {
   expect_refusal(hostmap(server, {"put", "key", "e", "--if-token", zero}), 1, {"exists already"});
 }
 
+TEST(CommandLine, AKeyIsThereUntilItsTimeHasPassedAndNoLonger) {
+  using Clock = std::chrono::steady_clock;
+  Server server({"10"});
+  for (const std::chrono::milliseconds ttl : {std::chrono::milliseconds(30), std::chrono::milliseconds(100)}) {
+    const Clock::time_point before = Clock::now();
+    expect_silence(hostmap(server, {"put", "key", "value", "--ttl", std::to_string(ttl.count()) + "ms"}));
+    const Clock::time_point end = Clock::now() + ttl + std::chrono::microseconds(1);  // at the latest
+    for (bool found = true; found;) {
+      const Clock::time_point begin = Clock::now();
+      const Ran get = hostmap(server, {"get", "key"});
+      found = get.exit == kSuccess;
+      if (found) {
+        ASSERT_LT(begin, end) << "present after its end";
+      } else {
+        ASSERT_EQ(get.exit, (Exit{1, 0})) << get.errors;
+        ASSERT_GE(Clock::now(), before + ttl) << "absent before its end";
+      }
+    }
+  }
+}
+
 TEST(CommandLine, EraseWithAPrefixPrintsHowManyKeysItHasRemoved) {
   const Server server;
   for (const char* key : {"user:1", "user:2", "use", "other"}) expect_silence(hostmap(server, {"put", key, "v"}));

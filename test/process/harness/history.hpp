@@ -29,8 +29,7 @@ inline constexpr std::int64_t kKeeps = 0;      // as long as it would have
 // One operation on one key. A value is known by a number that no other write of the key has; 0: the key is absent.
 struct Operation {
   enum Kind : std::uint32_t { kGet, kPut, kExchange, kIncrement, kFault, kClear, kErase, kExpire, kAppend };
-  // CLOCK_MONOTONIC; for keys that may end CLOCK_MONOTONIC_COARSE, by which server and readers decide whether a key has lapsed:
-  // no later reading of that clock, in any process, is before it.
+  // CLOCK_MONOTONIC, by which server and readers decide whether a key has lapsed: no later reading, in any process, is before it.
   std::int64_t begin = 0;
   std::int64_t end = kOpen;
   std::uint32_t key = 0;
@@ -41,11 +40,11 @@ struct Operation {
 
   bool ends() const { return ttl != kStays && ttl != kKeeps; }
   // The key ends at a moment from first_lapse() to last_lapse(): the client counts from some moment of its call, and rounds up
-  // to whole milliseconds.
+  // to whole microseconds.
   std::int64_t first_lapse() const { return begin + ttl; }
   std::int64_t last_lapse() const {
-    constexpr std::int64_t kMs = 1'000'000;
-    return end == kOpen || ttl == kStays ? kOpen : (end + kMs - 1) / kMs * kMs + ttl;
+    constexpr std::int64_t kUs = 1000;
+    return end == kOpen || ttl == kStays ? kOpen : (end + kUs - 1) / kUs * kUs + ttl;
   }
 };
 

@@ -98,12 +98,6 @@ std::string log_of(std::uint64_t round, unsigned log) {
   return "round " + std::to_string(round) + " log " + std::to_string(log);
 }
 
-std::int64_t coarse_ns() {
-  timespec now{};
-  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-  return now.tv_sec * 1'000'000'000 + now.tv_nsec;
-}
-
 // Kinds of Operation::kFault.
 enum Fault : std::uint64_t { kTorn = 1, kLost = 2, kDoubled = 3, kFailed = 4 };
 
@@ -200,8 +194,7 @@ class Player {
 
  private:
   std::uint64_t start(Operation::Kind kind, unsigned key, std::uint64_t written = 0, std::int64_t ttl = kStays) {
-    const bool may_lapse = key >= kRegisters && kind != Operation::kIncrement && kind != Operation::kAppend;
-    return history_.begin({may_lapse ? coarse_ns() : monotonic_ns(), kOpen, key, kind, written, 0, ttl});
+    return history_.begin({monotonic_ns(), kOpen, key, kind, written, 0, ttl});
   }
   void end(std::uint64_t operation, std::uint64_t seen = 0) { history_.end(operation, monotonic_ns(), seen); }
   void fault(Fault which, const Status& status = {}) {
@@ -940,7 +933,7 @@ class Torture {
     Client client = connect();
     // The content at the end is one more get in each history.
     for (unsigned key = 0; key < kRegisters + kLapsing; ++key) {
-      Operation last{key < kRegisters ? monotonic_ns() : coarse_ns(), kOpen, key, Operation::kGet, 0, 0};
+      Operation last{monotonic_ns(), kOpen, key, Operation::kGet, 0, 0};
       const Result<std::string> value = client.get(key_of(round_, key));
       if (!value && !(value.status() == StatusCode::kNotFound)) {
         fail("the last read of key " + std::to_string(key) + ": " + std::string(value.status().message()));
