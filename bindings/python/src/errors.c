@@ -90,15 +90,28 @@ PyObject *raise_status(State *state, int status, bool change, PyObject *key) {
                        change && (status == HOSTMAP_TIMEOUT || status == HOSTMAP_CLOSED));
 }
 
-PyObject *raise_invalid(State *state, const char *format, ...) {
-  va_list arguments;
-  va_start(arguments, format);
+static PyObject *raise_text(State *state, int status, const char *format, va_list arguments) {
   PyObject *text = PyUnicode_FromFormatV(format, arguments);
-  va_end(arguments);
   if (text == NULL) return NULL;
   Py_ssize_t size;
   const char *message = PyUnicode_AsUTF8AndSize(text, &size);
-  if (message != NULL) raise_message(state, HOSTMAP_INVALID, message, (size_t)size, false);
+  if (message != NULL) raise_message(state, status, message, (size_t)size, false);
   Py_DECREF(text);
+  return NULL;
+}
+
+PyObject *raise_invalid(State *state, const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  raise_text(state, HOSTMAP_INVALID, format, arguments);
+  va_end(arguments);
+  return NULL;
+}
+
+PyObject *raise_formatted(State *state, int status, const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  raise_text(state, status, format, arguments);
+  va_end(arguments);
   return NULL;
 }

@@ -3,6 +3,7 @@
 #include <structmember.h> /* needs Python.h, which module.h includes with its settings */
 
 static const char *const kDefaultName = "distributed-memory";
+enum { kMostKeyBytes = 65536 };
 
 /* ---- making and unmaking ---- */
 
@@ -77,6 +78,11 @@ static bool set_keys(MapObject *self, PyObject *encoding, PyObject *prefix) {
   }
   self->prefix = self->bytes_keys ? Py_NewRef(prefix) : PyUnicode_AsEncodedString(prefix, "utf-8", "surrogateescape");
   if (self->prefix == NULL) return false;
+  if (PyBytes_Size(self->prefix) > kMostKeyBytes) {
+    raise_formatted(self->state, HOSTMAP_TOO_LARGE, "prefix has %zd bytes, and a key has at most %d with its prefix: give a shorter one",
+                    PyBytes_Size(self->prefix), kMostKeyBytes);
+    return false;
+  }
   self->prefix_data = PyBytes_AsString(self->prefix);
   self->prefix_size = (size_t)PyBytes_Size(self->prefix);
   return true;
@@ -111,6 +117,11 @@ static int map_init(MapObject *self, PyObject *arguments, PyObject *keywords) {
     PyErr_SetString(PyExc_RuntimeError, "this Map is connected already: make another one");
     return -1;
   }
+  if (self->making) {
+    PyErr_SetString(PyExc_RuntimeError, "another thread connects this Map: wait until it has, or make another one");
+    return -1;
+  }
+  self->making = true;
   map_reset(self); /* an earlier __init__ may have failed */
 
   hostmap_options options = HOSTMAP_OPTIONS_INIT;
@@ -153,6 +164,7 @@ static int map_init(MapObject *self, PyObject *arguments, PyObject *keywords) {
   }
   Py_XDECREF(utf8);
   Py_XDECREF(default_timeout);
+  self->making = false;
   if (self->handle != NULL) return 0;
   map_reset(self);
   return -1;

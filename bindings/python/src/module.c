@@ -14,6 +14,7 @@ static PyObject *close_all(PyObject *module, PyObject *none) {
 static PyObject *after_fork(PyObject *module, PyObject *none) {
   (void)none;
   State *state = PyModule_GetState(module);
+  ++state->process;
   for (Handle *handle = state->handles; handle != NULL; handle = handle->next) handle->busy = 0;
   Py_RETURN_NONE;
 }
@@ -27,6 +28,7 @@ static PyMethodDef module_methods[] = {
 
 static int module_exec(PyObject *module) {
   State *state = PyModule_GetState(module);
+  state->process = 1;
   if (errors_init(state, module) < 0 || map_init_type(state, module) < 0 || scan_init_type(state, module) < 0 ||
       watch_init_type(state, module) < 0) {
     return -1;

@@ -35,6 +35,7 @@ typedef struct State {
   PyTypeObject *watch_type;
   PyObject *connect; /* the function that a Map pickles as */
   Handle *handles;   /* all that are open */
+  unsigned process;  /* 1 more in a child than in the process that forked it, and not 0 */
 } State;
 
 /* One connection. A Map and those that within() derives from it share it. Everything here is guarded by the GIL. */
@@ -52,6 +53,7 @@ typedef struct MapObject {
   PyObject_HEAD
   State *state;
   Handle *handle; /* null: not made yet */
+  bool making;    /* a thread is in __init__, which can sleep without the GIL */
   bool closed;
   bool derived; /* by within(): closing it leaves the connection open */
   PyObject *codec;   /* null: values are bytes */
@@ -72,6 +74,8 @@ int errors_init(State *state, PyObject *module);
  * handler raised it. `change`: the call changes something, so that its outcome can be unknown. `key` is what KeyError says. */
 PyObject *raise_status(State *state, int status, bool change, PyObject *key);
 PyObject *raise_invalid(State *state, const char *format, ...);
+/* The exception of a status that the library has not returned. */
+PyObject *raise_formatted(State *state, int status, const char *format, ...);
 
 /* ---- call.c ---- */
 /* Before and after every call of the library. `call_begin` is false, with an exception, if the Map is closed. */

@@ -6,7 +6,7 @@ struct ScanObject {
   MapObject *owner;
   hostmap_scan *scan; /* null: ended */
   int kind;
-  bool running;       /* its thread may sleep without the GIL: no other thread may use the scan then */
+  unsigned process;   /* in which a thread reads from it, possibly asleep without the GIL: nobody else may use the scan; 0: none */
   ScanObject *next, *previous;
 };
 
@@ -53,13 +53,14 @@ void scan_end(ScanObject *iterator) {
   }
   if (iterator->next != NULL) iterator->next->previous = iterator->previous;
   iterator->next = iterator->previous = NULL;
-  hostmap_scan_end(iterator->scan);
+  /* A child never frees what a thread that it does not have was changing. */
+  if (iterator->process == 0) hostmap_scan_end(iterator->scan);
   iterator->scan = NULL;
 }
 
 static PyObject *scan_next(ScanObject *iterator) {
   MapObject *self = iterator->owner;
-  if (iterator->running) {
+  if (iterator->process == self->state->process) {
     PyErr_SetString(PyExc_ValueError, "another thread is reading from this iterator: each thread needs one of its own");
     return NULL;
   }
@@ -67,13 +68,16 @@ static PyObject *scan_next(ScanObject *iterator) {
     if (self->handle->map == NULL) raise_invalid(self->state, "this Map is closed: make another one by hostmap.connect()");
     return NULL; /* behind the last key */
   }
+  if (iterator->process != 0) {
+    return raise_invalid(self->state, "this iterator was in use when the process forked: make another one in the child");
+  }
   const void *key = NULL, *value = NULL;
   size_t key_size = 0, value_size = 0;
   int64_t limit_before;
   if (!call_begin(self, &limit_before)) return NULL;
-  iterator->running = true;
+  iterator->process = self->state->process;
   int status = hostmap_scan_next(iterator->scan, &key, &key_size, &value, &value_size);
-  iterator->running = false;
+  iterator->process = 0;
   PyObject *key_object = NULL, *value_bytes = NULL;
   if (status == HOSTMAP_OK) { /* before call_end, which may close the map and so end the scan */
     if (iterator->kind != kScanValues) key_object = key_to(self, key, key_size);

@@ -46,7 +46,7 @@ typedef struct {
   void *known; /* of the library; null: absent */
   size_t known_size;
   bool begun;
-  bool running;
+  unsigned process; /* in which a thread waits in it, asleep without the GIL; 0: none. A forked child may wait in it anew. */
 } WatchObject;
 
 PyObject *map_watch(MapObject *self, PyObject *key_object) {
@@ -64,7 +64,7 @@ PyObject *map_watch(MapObject *self, PyObject *key_object) {
 
 static PyObject *watch_next(WatchObject *watch) {
   MapObject *self = watch->owner;
-  if (watch->running) {
+  if (watch->process == self->state->process) {
     PyErr_SetString(PyExc_ValueError, "another thread is waiting in this iterator: each thread needs one of its own");
     return NULL;
   }
@@ -73,13 +73,13 @@ static PyObject *watch_next(WatchObject *watch) {
   void *value = NULL;
   size_t size = 0;
   int status;
-  watch->running = true;
+  watch->process = self->state->process;
   if (watch->begun) {
     status = wait_for(self, &key, watch->known, watch->known_size, -1, &value, &size);
   } else {
     CALL(self, status, hostmap_get_copy(map, key.data, key.size, &value, &size));
   }
-  watch->running = false;
+  watch->process = 0;
   key_end(&key);
   if (status != HOSTMAP_OK && status != HOSTMAP_NOT_FOUND) {
     hostmap_free(value);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -11,6 +12,8 @@ import sys
 import textwrap
 import threading
 import time
+import traceback
+from collections.abc import Callable
 from typing import Any
 
 import hostmap
@@ -322,6 +325,100 @@ def test_a_program_ends_while_its_threads_are_in_calls(own_server: Any, call: st
         _, errors = process.communicate("go\n", timeout=60)
         own_server.resume()
     assert (process.returncode, errors) == (0, "")
+
+
+def in_child(run: Callable[[], None]) -> None:
+    """Runs it in a forked child, where it must not raise."""
+    child = os.fork()
+    if child == 0:
+        try:
+            run()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_scan_that_a_thread_reads_at_a_fork(own_server: Any) -> None:
+    """The child has not that thread, and what the thread was changing is lost there."""
+    m = own_server.connect(timeout=None, wait_for_server=True)
+    m.update({str(i): b"1" for i in range(20_000)})
+    iterator = m.scan()
+    next(iterator)
+    own_server.stop()
+
+    def read() -> None:
+        with contextlib.suppress(hostmap.Error):
+            for _ in iterator:
+                pass
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    time.sleep(0.5)  # it has come to keys that it must fetch, and waits for a server
+    with pytest.raises(ValueError, match="another thread is reading from this iterator"):
+        next(iterator)
+
+    def use() -> None:
+        with pytest.raises(hostmap.Invalid, match="was in use when the process forked: make another one in the child"):
+            next(iterator)
+        m.close()
+        with pytest.raises(hostmap.Invalid, match="this Map is closed"):
+            next(iterator)
+
+    in_child(use)
+    own_server.start()
+    thread.join(60)
+    assert not thread.is_alive()
+    m.close()
+
+
+def test_a_watch_in_which_a_thread_waits_at_a_fork(m: Any) -> None:
+    """The child may wait in it: nothing of it was being changed."""
+    watch = m.watch("a")
+    assert next(watch) is None
+    seen = []
+    thread = threading.Thread(target=lambda: seen.append(next(watch)))
+    thread.start()
+    time.sleep(0.1)
+    with pytest.raises(ValueError, match="another thread is waiting in this iterator"):
+        next(watch)
+
+    def use() -> None:
+        threading.Timer(0.2, lambda: m.put("a", b"of the child")).start()
+        assert next(watch) == b"of the child"
+
+    in_child(use)
+    thread.join(60)
+    assert seen == [b"of the child"]
+
+
+def test_two_threads_that_connect_one_map(own_server: Any) -> None:
+    """One of them does; the other is refused, and no connection is left open."""
+    own_server.pause()
+    m = hostmap.Map.__new__(hostmap.Map)
+    outcomes: list[str] = []
+
+    def connect() -> None:
+        try:
+            m.__init__(own_server.name, timeout=None)  # type: ignore[misc]
+            outcomes.append("connected")
+        except RuntimeError as refused:
+            outcomes.append(str(refused))
+
+    first = threading.Thread(target=connect)
+    first.start()
+    time.sleep(0.2)  # it sleeps until the server accepts it
+    connect()
+    own_server.resume()
+    first.join(60)
+    assert outcomes == ["another thread connects this Map: wait until it has, or make another one", "connected"]
+    m["a"] = b"1"
+    assert own_server.statistic("connections") == 1
+    connect()
+    assert outcomes[2] == "this Map is connected already: make another one"
+    m.close()
+    assert own_server.statistic("connections") == 0
 
 
 def test_children_of_a_thread_that_waits(m: Any) -> None:

@@ -121,6 +121,8 @@ OPTIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"encoding": "latin-1"}, hostmap.Invalid, "encoding must be 'utf-8'"),
     ({"prefix": b"p"}, TypeError, "prefix must be of the type of the keys, str"),
     ({"prefix": "p", "encoding": None}, TypeError, "prefix must be of the type of the keys, bytes"),
+    ({"prefix": "p" * 65_537}, hostmap.TooLarge, "prefix has 65537 bytes, and a key has at most 65536 with its prefix"),
+    ({"prefix": b"p" * 65_537, "encoding": None}, hostmap.TooLarge, "prefix has 65537 bytes"),
     ({"codec": 5}, (TypeError, AttributeError), "dumps"),  # type: ignore[list-item]
     ({"dir": 5}, TypeError, "dir must be str or None"),
     ({"dir": "/nowhere/at/all"}, hostmap.Error, ""),
@@ -134,6 +136,16 @@ def test_refused_options(server: Any, options: dict[str, Any], error: type[Excep
     with pytest.raises(error) as caught:
         server.connect(**options)
     assert text in str(caught.value)
+
+
+def test_the_longest_prefix_is_a_key(server: Any) -> None:
+    with server.connect(prefix="\u00e9" * 32_768) as m:
+        m[""] = b"1"
+        assert dict(m) == {"": b"1"}
+        with pytest.raises(hostmap.TooLarge):
+            m["k"] = b"2"
+    with pytest.raises(hostmap.TooLarge, match="prefix has 65538 bytes"):
+        server.connect(prefix="\u00e9" * 32_769)
 
 
 @pytest.mark.parametrize("name, error", [("a/b", hostmap.Invalid), ("a\0b", ValueError), (5, TypeError), ("x" * 65, hostmap.Invalid)])
