@@ -316,6 +316,12 @@ class BlockAllocator {
   // may be written.
   std::uint64_t allocate(std::uint64_t bytes);
   void release(std::uint64_t offset, std::uint64_t bytes) noexcept;
+  // Prefetches what release() changes for an entry of any size.
+  void prefetch_for_release(std::uint64_t offset) const noexcept {
+    if (const std::uint64_t number = pool_.slab_of(offset); number < slabs_.size()) {
+      __builtin_prefetch(slabs_[number].get(), 1);
+    }
+  }
 
   // For a new value of a key whose entry, `old_bytes` long, lies at `old` and has room for `bytes`: a block from the
   // reserve. 0: there is no reserve, or the old block is smaller, or comes_later(). A run of several slabs is a loan: call

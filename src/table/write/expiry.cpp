@@ -84,6 +84,10 @@ bool ShardWriter::collect(unsigned buckets) {
   for (; buckets > 0 && hand_.walks; --buckets) {
     // In the order of a sweep. What is split meanwhile is seen in both halves; a merge begins its segment again.
     const std::uint64_t segment = entries_.directory.segment(hand_.fraction);
+    constexpr std::uint64_t kAhead = 2;
+    if (hand_.bucket + kAhead < kSegmentBuckets<EntryBucket>) {
+      prefetch_keys(*bucket_of<EntryBucket>(segment, hand_.bucket + kAhead));
+    }
     removed += collect_in(bucket_of<EntryBucket>(segment, hand_.bucket));
     if (++hand_.bucket < kSegmentBuckets<EntryBucket>) continue;
     hand_.bucket = 0;
@@ -100,12 +104,24 @@ bool ShardWriter::collect(unsigned buckets) {
   return true;
 }
 
+// What the hand reads and writes of the bucket's entries beyond their first lines, all at once: one by one, each is a cache miss.
+void ShardWriter::prefetch_ends(const EntryBucket& bucket) const noexcept {
+  for (const Word& cell : bucket.cells) {
+    const std::uint64_t word = cell.load(kRelaxed);
+    if (is_link(word) || (word & kCellEnds) == 0) continue;
+    const std::uint64_t entry = cell_offset(word);
+    __builtin_prefetch(table_.at<std::byte>(entry + end_place(table_.at<Word>(entry)->load(kRelaxed))));
+    blocks_.prefetch_for_release(entry);
+  }
+}
+
 // Removes what has lapsed in a chain. Returns how many keys.
 unsigned ShardWriter::collect_in(EntryBucket* primary) {
   fresh(primary);
   purge_before(primary);
   unsigned removed = 0;
   for (EntryBucket* bucket = primary; bucket != nullptr;) {
+    prefetch_ends(*bucket);
     EntryBucket* next = nullptr;
     for (Word& cell : bucket->cells) {
       const std::uint64_t word = cell.load(kRelaxed);

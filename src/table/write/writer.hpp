@@ -553,6 +553,7 @@ class ShardWriter {
   void gather_loose() noexcept;
   void gather(EntryBucket& primary) noexcept;
   void prefetch_keys(const EntryBucket& bucket) const noexcept;
+  void prefetch_ends(const EntryBucket& bucket) const noexcept;
   template <typename Bucket>
   bool begin_split(Form<Bucket>& form, bool overdue);
   template <typename Bucket>
