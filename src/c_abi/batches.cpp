@@ -1,6 +1,7 @@
 // Several keys or operations at once.
 #include <algorithm>
 #include <cstddef>
+#include <limits>
 #include <span>
 #include <string>
 #include <vector>
@@ -26,6 +27,19 @@ template <typename Item>
 bool is_valid(const hostmap_map* map, const Item* items, std::size_t count) noexcept {
   return map != nullptr && is_given(items, count) &&
          std::all_of(items, items + count, [](const Item& item) { return are_given(item); });
+}
+
+// Can the caller have an array of `count` results at `results`? A count that no memory has, such as -1, writes nowhere.
+template <typename Result>
+bool is_array(const Result* results, std::size_t count) noexcept {
+  constexpr std::size_t kMostBytes = std::numeric_limits<std::ptrdiff_t>::max();
+  constexpr std::size_t kMost =
+      kMostBytes / std::max({sizeof(Result), sizeof(hostmap_operation), sizeof(hostmap_pair)});
+  return is_given(results, count) && count <= kMost;
+}
+
+int refuse_array(const void* results) noexcept {
+  return results == nullptr ? refuse_result() : refuse("count is more than memory can hold");
 }
 
 std::string_view view_of(const hostmap_bytes& bytes) noexcept {
@@ -66,7 +80,7 @@ void refuse_each(std::size_t count, std::int32_t* statuses) noexcept {
 
 int multi_put(hostmap_map* map, const hostmap_pair* pairs, std::size_t count, std::chrono::milliseconds ttl,
               std::int32_t* statuses) noexcept {
-  if (!is_given(statuses, count)) return refuse_result();
+  if (!is_array(statuses, count)) return refuse_array(statuses);
   refuse_each(count, statuses);
   if (!is_valid(map, pairs, count)) return refuse_arguments(map);
   return with_statuses(count, statuses, [&] {
@@ -158,9 +172,11 @@ class Keys {
 
 int hostmap_multi_get(hostmap_map* map, const hostmap_bytes* keys, size_t count, hostmap_value* values, void* buffer,
                       size_t buffer_size, size_t* used) {
-  if (!is_given(values, count) || used == nullptr) return refuse_result();
-  std::fill_n(values, count, hostmap_value{HOSTMAP_INVALID, 0, 0, 0});
-  if (!is_valid(map, keys, count) || !is_given(buffer, buffer_size)) return refuse_arguments(map);
+  if (!is_array(values, count)) return refuse_array(values);
+  if (used == nullptr) return refuse_result();
+  const bool valid = is_valid(map, keys, count) && is_given(buffer, buffer_size);
+  std::fill_n(values, count, hostmap_value{valid ? HOSTMAP_FULL : HOSTMAP_INVALID, 0, 0, 0});
+  if (!valid) return refuse_arguments(map);
   return guarded([&] {
     const std::span<std::byte> room(static_cast<std::byte*>(buffer), buffer_size);
     std::size_t needed = 0;
@@ -189,14 +205,14 @@ int hostmap_multi_put_ttl(hostmap_map* map, const hostmap_pair* pairs, size_t co
                           int32_t* statuses) {
   std::chrono::milliseconds ttl;
   if (!read_ttl(ttl_ms, ttl)) {
-    if (is_given(statuses, count)) refuse_each(count, statuses);
+    if (is_array(statuses, count)) refuse_each(count, statuses);
     return refuse_ttl();
   }
   return multi_put(map, pairs, count, ttl, statuses);
 }
 
 int hostmap_multi_erase(hostmap_map* map, const hostmap_bytes* keys, size_t count, int32_t* statuses) {
-  if (!is_given(statuses, count)) return refuse_result();
+  if (!is_array(statuses, count)) return refuse_array(statuses);
   refuse_each(count, statuses);
   if (!is_valid(map, keys, count)) return refuse_arguments(map);
   return with_statuses(count, statuses, [&] {
@@ -207,10 +223,11 @@ int hostmap_multi_erase(hostmap_map* map, const hostmap_bytes* keys, size_t coun
 }
 
 int hostmap_apply(hostmap_map* map, const hostmap_operation* operations, size_t count, hostmap_outcome* outcomes) {
-  if (!is_given(outcomes, count)) return refuse_result();
-  std::fill_n(outcomes, count, hostmap_outcome{HOSTMAP_INVALID, 0, 0, nullptr, 0});
-  if (map == nullptr || !is_given(operations, count)) return refuse_arguments(map);
-  const int result = guarded([&] {
+  if (!is_array(outcomes, count)) return refuse_array(outcomes);
+  const bool valid = map != nullptr && is_given(operations, count);
+  std::fill_n(outcomes, count, hostmap_outcome{valid ? HOSTMAP_FULL : HOSTMAP_INVALID, 0, 0, nullptr, 0});
+  if (!valid) return refuse_arguments(map);
+  return guarded([&] {
     std::vector<Operation> sent(count);
     std::vector<Outcome> found(count);
     std::transform(operations, operations + count, sent.begin(), operation_of);
@@ -218,5 +235,4 @@ int hostmap_apply(hostmap_map* map, const hostmap_operation* operations, size_t 
     for (std::size_t i = 0; i < count; ++i) give_outcome(operations[i], found[i], outcomes[i]);
     return status;
   });
-  return result;
 }

@@ -3,6 +3,8 @@
 #include <hostmap/client.hpp>
 #include <hostmap/scan.hpp>
 
+#include "layout/region.hpp"
+
 namespace hostmap {
 
 namespace {
@@ -14,10 +16,12 @@ constexpr std::size_t kMostKeys = 256;
 
 }  // namespace
 
+// No key begins with more bytes than a key can have, so they are not copied: a size that nothing has would need all memory.
 Scan::Scan(Client& client, Bytes prefix, What what)
     : client_(&client),
-      prefix_(reinterpret_cast<const char*>(prefix.data()), prefix.size()),
+      prefix_(reinterpret_cast<const char*>(prefix.data()), prefix.size() <= kMaxKeyBytes ? prefix.size() : 0),
       what_(what),
+      has_more_(prefix.size() <= kMaxKeyBytes),
       limit_(kFirstKeys) {}
 
 bool Scan::next() noexcept {

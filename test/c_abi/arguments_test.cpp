@@ -108,6 +108,131 @@ TEST_F(CArguments, ANullPointerWithASizeIsRefusedAndOneWithoutIsEmpty) {
   EXPECT_EQ(put(long_key.substr(1), "v"), HOSTMAP_OK);
 }
 
+// Such as -1, the result of a function that has failed. No byte of it is read.
+TEST_F(CArguments, ASizeThatNothingHasIsTooLarge) {
+  ASSERT_EQ(put("k", "v"), HOSTMAP_OK);
+  for (const std::size_t size : {SIZE_MAX, SIZE_MAX - 7, SIZE_MAX / 2 + 1, std::size_t{1} << 47}) {
+    const char byte = 'x';
+    void* value = nullptr;
+    std::size_t value_size = 0;
+    std::int64_t number = 0;
+    std::uint64_t count = 0;
+    double fraction = 0;
+    std::int32_t status = HOSTMAP_OK;
+    hostmap_token token{1, 1};
+    hostmap_value found{};
+    hostmap_outcome outcome{};
+    hostmap_scan* scan = nullptr;
+    char buffer[8];
+    const hostmap_bytes key{&byte, size};
+    const hostmap_pair by_key{{&byte, size}, {"v", 1}};
+    const hostmap_pair by_value{{"k", 1}, {&byte, size}};
+    const std::vector<int> of_keys = {hostmap_get(map_, &byte, size, buffer, sizeof buffer, &value_size),
+                                      hostmap_get_copy(map_, &byte, size, &value, &value_size),
+                                      hostmap_exists(map_, &byte, size),
+                                      hostmap_ttl(map_, &byte, size, &number),
+                                      hostmap_multi_get(map_, &key, 1, &found, buffer, sizeof buffer, &value_size),
+                                      hostmap_put(map_, &byte, size, "v", 1),
+                                      hostmap_put_ttl(map_, &byte, size, "v", 1, 1),
+                                      hostmap_put_async(map_, &byte, size, "v", 1),
+                                      hostmap_put_async_ttl(map_, &byte, size, "v", 1, 1),
+                                      hostmap_insert(map_, &byte, size, "v", 1),
+                                      hostmap_insert_ttl(map_, &byte, size, "v", 1, 1),
+                                      hostmap_replace(map_, &byte, size, "v", 1),
+                                      hostmap_replace_ttl(map_, &byte, size, "v", 1, 1),
+                                      hostmap_erase(map_, &byte, size),
+                                      hostmap_expire(map_, &byte, size, 1),
+                                      hostmap_expire_async(map_, &byte, size, 1),
+                                      hostmap_append(map_, &byte, size, "v", 1, &count),
+                                      hostmap_increment(map_, &byte, size, 1, &number),
+                                      hostmap_increment_from(map_, &byte, size, 1, 1, 1, &number),
+                                      hostmap_increment_double(map_, &byte, size, 1, 1, 1, &fraction),
+                                      hostmap_increment_stored(map_, &byte, size, 1, 1, 1, &number),
+                                      hostmap_increment_stored_double(map_, &byte, size, 1, 1, 1, &fraction),
+                                      hostmap_compare_exchange(map_, &byte, size, "v", 1, "w", 1),
+                                      hostmap_compare_erase(map_, &byte, size, "v", 1),
+                                      hostmap_get_with_token(map_, &byte, size, &value, &value_size, &token),
+                                      hostmap_put_if(map_, &byte, size, "v", 1, &token),
+                                      hostmap_erase_if(map_, &byte, size, &token),
+                                      hostmap_exchange(map_, &byte, size, "v", 1, &value, &value_size),
+                                      hostmap_take(map_, &byte, size, &value, &value_size),
+                                      hostmap_insert_or_get(map_, &byte, size, "v", 1, &value, &value_size),
+                                      hostmap_multi_put(map_, &by_key, 1, &status),
+                                      hostmap_multi_put_ttl(map_, &by_key, 1, 1, &status),
+                                      hostmap_multi_erase(map_, &key, 1, &status),
+                                      hostmap_wait(map_, &byte, size, "v", 1, 0, &value, &value_size),
+                                      hostmap_lease(map_, &byte, size, 1, 0, &count),
+                                      hostmap_release(map_, &byte, size, 1),
+                                      hostmap_compute_begin(map_, &byte, size, 1, &value, &value_size, &count),
+                                      hostmap_compute_put(map_, &byte, size, "v", 1, 1, 1),
+                                      hostmap_compute_fail(map_, &byte, size, HOSTMAP_FULL, 1)};
+    for (std::size_t i = 0; i < of_keys.size(); ++i) {
+      EXPECT_EQ(of_keys[i], HOSTMAP_TOO_LARGE) << "a key of " << size << " bytes, the call number " << i;
+    }
+    const std::vector<int> of_values = {hostmap_put(map_, "k", 1, &byte, size),
+                                        hostmap_put_ttl(map_, "k", 1, &byte, size, 1000),
+                                        hostmap_put_async(map_, "k", 1, &byte, size),
+                                        hostmap_put_async_ttl(map_, "k", 1, &byte, size, 1000),
+                                        hostmap_insert(map_, "absent", 6, &byte, size),
+                                        hostmap_insert_ttl(map_, "absent", 6, &byte, size, 1000),
+                                        hostmap_replace(map_, "k", 1, &byte, size),
+                                        hostmap_replace_ttl(map_, "k", 1, &byte, size, 1000),
+                                        hostmap_append(map_, "k", 1, &byte, size, &count),
+                                        hostmap_compare_exchange(map_, "k", 1, "v", 1, &byte, size),
+                                        hostmap_compare_exchange(map_, "k", 1, &byte, size, "w", 1),
+                                        hostmap_put_if(map_, "k", 1, &byte, size, &token),
+                                        hostmap_exchange(map_, "k", 1, &byte, size, &value, &value_size),
+                                        hostmap_insert_or_get(map_, "absent", 6, &byte, size, &value, &value_size),
+                                        hostmap_multi_put(map_, &by_value, 1, &status),
+                                        hostmap_multi_put_ttl(map_, &by_value, 1, 1000, &status),
+                                        hostmap_compute_put(map_, "absent", 6, &byte, size, 1, 1000)};
+    for (std::size_t i = 0; i < of_values.size(); ++i) {
+      EXPECT_EQ(of_values[i], HOSTMAP_TOO_LARGE) << "a value of " << size << " bytes, the call number " << i;
+    }
+    for (std::uint32_t kind = HOSTMAP_OP_PUT; kind <= HOSTMAP_OP_INCREMENT_STORED_DOUBLE; ++kind) {
+      hostmap_operation operation{};
+      operation.kind = kind;
+      operation.ttl_ms = 1000;
+      operation.key = {&byte, size};
+      EXPECT_EQ(hostmap_apply(map_, &operation, 1, &outcome), HOSTMAP_OK);
+      EXPECT_EQ(outcome.status, HOSTMAP_TOO_LARGE) << kind;
+    }
+    // No key has such a prefix, and no value is equal to such a value.
+    EXPECT_EQ(hostmap_erase_prefix(map_, &byte, size, &count), HOSTMAP_OK) << hostmap_message();
+    EXPECT_EQ(count, 0u);
+    ASSERT_EQ(hostmap_scan_begin(map_, &byte, size, 1, &scan), HOSTMAP_OK) << hostmap_message();
+    const void* seen;
+    EXPECT_EQ(hostmap_scan_next(scan, &seen, &value_size, nullptr, nullptr), HOSTMAP_NOT_FOUND);
+    hostmap_scan_end(scan);
+    ASSERT_EQ(hostmap_wait(map_, "k", 1, &byte, size, 0, &value, &value_size), HOSTMAP_OK);
+    EXPECT_EQ(owned(value, value_size), "v");
+    EXPECT_EQ(get("k"), "v");
+    EXPECT_EQ(get("absent"), "HOSTMAP_NOT_FOUND");
+  }
+}
+
+TEST_F(CArguments, ACountThatNoArrayHasIsRefusedAndNothingIsWritten) {
+  const hostmap_bytes key{"k", 1};
+  const hostmap_pair pair{{"k", 1}, {"v", 1}};
+  std::int32_t status = 99;
+  hostmap_value value{99, 0, 0, 0};
+  hostmap_operation operation{};
+  hostmap_outcome outcome{99, 0, 0, nullptr, 0};
+  std::size_t used = 0;
+  for (const std::size_t count : {SIZE_MAX, SIZE_MAX / sizeof(hostmap_pair), SIZE_MAX / 2 / sizeof(hostmap_pair)}) {
+    const char* words = "count is more than memory can hold";
+    expect_refused(hostmap_multi_get(map_, &key, count, &value, nullptr, 0, &used), words);
+    expect_refused(hostmap_multi_put(map_, &pair, count, &status), words);
+    expect_refused(hostmap_multi_put_ttl(map_, &pair, count, 1, &status), words);
+    expect_refused(hostmap_multi_erase(map_, &key, count, &status), words);
+    expect_refused(hostmap_apply(map_, &operation, count, &outcome), words);
+    expect_refused(hostmap_multi_put_ttl(map_, &pair, count, 0, &status), "a time to live is above 0 ms");
+  }
+  EXPECT_EQ(status, 99);
+  EXPECT_EQ(value.status, 99);
+  EXPECT_EQ(outcome.status, 99);
+}
+
 TEST_F(CArguments, AMissingPlaceForAResultIsRefused) {
   const char* words = "a pointer to a result is null";
   void* value = nullptr;
@@ -164,6 +289,13 @@ TEST_F(CArguments, OptionsOfAnotherVersion) {
   refused([](hostmap_options& chosen) { chosen.struct_size = 0; }, "struct_size");
   refused([](hostmap_options& chosen) { chosen.struct_size -= 1; }, "struct_size");
   refused([](hostmap_options& chosen) { chosen.struct_size = SIZE_MAX; }, "struct_size");
+  for (std::size_t size = 0; size < sizeof(hostmap_options); ++size) {
+    refused([&](hostmap_options& chosen) { chosen.struct_size = size; }, "struct_size");
+  }
+  // Each is smaller than what its size says: nothing behind it is read.
+  for (const std::size_t size : {std::size_t{4097}, std::size_t{1} << 32, SIZE_MAX / 2, SIZE_MAX - 1}) {
+    refused([&](hostmap_options& chosen) { chosen.struct_size = size; }, "struct_size");
+  }
   refused([](hostmap_options& chosen) { chosen.flags = 8; }, "flags");
   refused([](hostmap_options& chosen) { chosen.reserved = 1; }, "reserved");
   refused([](hostmap_options& chosen) { chosen.flags = HOSTMAP_READ_ONLY | HOSTMAP_READS_BY_RING; }, "has no ring");

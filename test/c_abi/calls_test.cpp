@@ -480,6 +480,71 @@ TEST_F(CCalls, AChildOfForkConnectsAnew) {
   EXPECT_EQ(get("k"), "child");
 }
 
+// Its copy of the scan holds the keys that were fetched before the fork; the child fetches the others by a connection of its own.
+TEST_F(CCalls, AScanOfTheParentContinuesInAChildOfForkAndHarmsNeither) {
+  constexpr std::size_t kKeysOfAll = 5000;
+  for (std::size_t i = 0; i < kKeysOfAll; ++i) ASSERT_EQ(put("key " + std::to_string(i), "v"), HOSTMAP_OK);
+  hostmap_scan* scan = nullptr;
+  ASSERT_EQ(hostmap_scan_begin(map_, nullptr, 0, 0, &scan), HOSTMAP_OK);
+  const auto rest = [&] {
+    std::size_t keys = 0;
+    const void* key;
+    std::size_t size;
+    int result;
+    while ((result = hostmap_scan_next(scan, &key, &size, nullptr, nullptr)) == HOSTMAP_OK) ++keys;
+    return result == HOSTMAP_NOT_FOUND ? keys : 0;
+  };
+  const void* key;
+  std::size_t size;
+  ASSERT_EQ(hostmap_scan_next(scan, &key, &size, nullptr, nullptr), HOSTMAP_OK);
+  Child child = Child::fork([&] {
+    if (rest() != kKeysOfAll - 1) return 1;
+    hostmap_scan_end(scan);
+    hostmap_close(map_);
+    return 0;
+  });
+  EXPECT_EQ(child.wait(), kSuccess);
+  EXPECT_EQ(rest(), kKeysOfAll - 1);
+  hostmap_scan_end(scan);
+}
+
+// Threads that share a map, and threads that connect and close maps of their own, beside each other.
+TEST_F(CCalls, ManyThreadsShareAMapAndConnectOthers) {
+  constexpr int kThreads = 8;
+  constexpr int kRounds = 40;
+  std::vector<std::thread> threads;
+  for (int thread = 0; thread < kThreads; ++thread) {
+    threads.emplace_back([&, thread] {
+      for (int round = 0; round < kRounds; ++round) {
+        hostmap_map* const used = thread % 2 == 0 ? map_ : connect(options());
+        const std::string key = "of " + std::to_string(thread);
+        std::int64_t number = 0;
+        EXPECT_EQ(hostmap_increment(used, key.data(), key.size(), 1, &number), HOSTMAP_OK) << hostmap_message();
+        EXPECT_EQ(number, round + 1);
+        EXPECT_EQ(hostmap_increment(used, "all", 3, 1, nullptr), HOSTMAP_OK) << hostmap_message();
+        char buffer[32];
+        std::size_t size = 0;
+        EXPECT_EQ(hostmap_get(used, key.data(), key.size(), buffer, sizeof buffer, &size), HOSTMAP_OK);
+        EXPECT_EQ(std::string(buffer, size), std::to_string(round + 1));
+        EXPECT_EQ(hostmap_get(used, "absent", 6, buffer, sizeof buffer, &size), HOSTMAP_NOT_FOUND);
+        EXPECT_STREQ(hostmap_message(), "no such key");
+        EXPECT_EQ(hostmap_put_async(used, "queued", 6, key.data(), key.size()), HOSTMAP_OK);
+        EXPECT_EQ(hostmap_flush(used), HOSTMAP_OK);
+        hostmap_scan* scan = nullptr;
+        EXPECT_EQ(hostmap_scan_begin(used, "of ", 3, 0, &scan), HOSTMAP_OK);
+        const void* seen;
+        int keys = 0;
+        while (hostmap_scan_next(scan, &seen, &size, nullptr, nullptr) == HOSTMAP_OK) ++keys;
+        EXPECT_TRUE(keys >= 1 && keys <= kThreads) << keys;
+        hostmap_scan_end(scan);
+        if (used != map_) hostmap_close(used);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(get("all"), std::to_string(kThreads * kRounds));
+}
+
 TEST_F(CCalls, MapsOfEachKindOfOption) {
   hostmap_options chosen = options();
   chosen.flags = HOSTMAP_READ_ONLY;

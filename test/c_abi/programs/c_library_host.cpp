@@ -1,10 +1,15 @@
-// c_library_host LIBRARY NAME: loads libhostmap.so, lets it use the instance NAME, fail, and unloads it, three times. Exit code 0:
-// nothing of it is mapped afterwards.
+// c_library_host LIBRARY NAME: loads libhostmap.so, lets threads use the instance NAME by it, fail, and unloads it, many times. One of
+// the threads of each round ends only after that, and a child is forked. Exit code 0: nothing of it is mapped afterwards.
+#include <atomic>
 #include <cstdio>
 #include <cstring>
 #include <dlfcn.h>
 #include <fstream>
 #include <string>
+#include <sys/wait.h>
+#include <thread>
+#include <unistd.h>
+#include <vector>
 
 #include <hostmap/hostmap.h>
 
@@ -36,14 +41,33 @@ int use(void* library, const char* instance) {
 
 int main(int argc, char** argv) {
   if (argc != 3) return 2;
-  for (int round = 0; round < 3; ++round) {
+  for (int round = 0; round < 20; ++round) {
     void* library = ::dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);
     if (library == nullptr) {
       std::fprintf(stderr, "%s\n", ::dlerror());
       return 3;
     }
-    if (const int failed = use(library, argv[2]); failed != 0) return failed;
+    std::atomic<int> failed{0};
+    std::atomic<bool> unloaded{false};
+    std::atomic<int> used{0};
+    constexpr int kThreads = 4;
+    std::vector<std::thread> threads;
+    for (int thread = 0; thread < kThreads; ++thread) {
+      threads.emplace_back([&, thread] {
+        if (const int result = use(library, argv[2]); result != 0) failed = result;
+        ++used;
+        while (thread == 0 && !unloaded) std::this_thread::yield();
+      });
+    }
+    while (used < kThreads) std::this_thread::yield();
     ::dlclose(library);
+    unloaded = true;
+    for (std::thread& thread : threads) thread.join();
+    if (failed != 0) return failed;
+    const pid_t child = ::fork();
+    if (child == 0) ::_exit(0);
+    int status = 0;
+    if (::waitpid(child, &status, 0) != child || status != 0) return 6;
     std::ifstream maps("/proc/self/maps");
     for (std::string line; std::getline(maps, line);) {
       if (line.find("libhostmap") == std::string::npos && line.find(argv[2]) == std::string::npos) continue;

@@ -18,6 +18,7 @@ namespace {
 
 const std::string kValue(5'000, 'v');
 const std::string kOther(5'000, 'w');
+const std::string kLonger = kValue + "x";
 hostmap_map* map;
 const char* instance;
 
@@ -81,7 +82,8 @@ std::vector<Call> calls() {
          get.key = {"key", 3};
          hostmap_outcome outcome;
          int result = hostmap_apply(map, &get, 1, &outcome);
-         if (result == HOSTMAP_OK) result = outcome.status;
+         if (result != HOSTMAP_OK && result != outcome.status) return static_cast<int>(HOSTMAP_INTERNAL);
+         result = outcome.status;
          to = {outcome.value, outcome.value_size};
          return result;
        }},
@@ -99,11 +101,112 @@ std::vector<Call> calls() {
          return keys == 1 ? static_cast<int>(HOSTMAP_OK) : static_cast<int>(HOSTMAP_INTERNAL);
        },
        HOSTMAP_OK, false},
+      {"get",
+       [](Memory&) {
+         char buffer[8'000];
+         std::size_t size;
+         return hostmap_get(map, "key", 3, buffer, sizeof buffer, &size);
+       },
+       HOSTMAP_OK, false},
+      {"exists", [](Memory&) { return hostmap_exists(map, "key", 3); }, HOSTMAP_OK, false},
+      {"ttl",
+       [](Memory&) {
+         std::int64_t ttl;
+         return hostmap_ttl(map, "key", 3, &ttl);
+       },
+       HOSTMAP_OK, false},
+      {"size",
+       [](Memory&) {
+         std::uint64_t keys;
+         return hostmap_size(map, &keys);
+       },
+       HOSTMAP_OK, false},
+      {"multi_get",
+       [](Memory&) {
+         const hostmap_bytes keys[] = {{"key", 3}, {"absent", 6}};
+         hostmap_value values[2];
+         char buffer[8'000];
+         std::size_t used;
+         const int result = hostmap_multi_get(map, keys, 2, values, buffer, sizeof buffer, &used);
+         return result == values[0].status ? result : static_cast<int>(HOSTMAP_INTERNAL);
+       },
+       HOSTMAP_OK, false},
+      {"put", [](Memory&) { return hostmap_put(map, "key", 3, kOther.data(), kOther.size()); }, HOSTMAP_OK, false,
+       &kOther},
+      {"put_ttl", [](Memory&) { return hostmap_put_ttl(map, "key", 3, kOther.data(), kOther.size(), 3'600'000); },
+       HOSTMAP_OK, false, &kOther},
+      {"put_async",
+       [](Memory&) {
+         const int result = hostmap_put_async(map, "key", 3, kOther.data(), kOther.size());
+         return result == HOSTMAP_OK ? hostmap_flush(map) : result;
+       },
+       HOSTMAP_OK, false, &kOther},
+      {"insert", [](Memory&) { return hostmap_insert(map, "key", 3, "x", 1); }, HOSTMAP_ALREADY_EXISTS, false},
+      {"replace", [](Memory&) { return hostmap_replace(map, "key", 3, kOther.data(), kOther.size()); }, HOSTMAP_OK,
+       false, &kOther},
+      {"erase", [](Memory&) { return hostmap_erase(map, "key", 3); }, HOSTMAP_OK, false, nullptr},
+      {"expire", [](Memory&) { return hostmap_expire(map, "key", 3, 3'600'000); }, HOSTMAP_OK, false},
+      {"append",
+       [](Memory&) {
+         std::uint64_t size;
+         return hostmap_append(map, "key", 3, "x", 1, &size);
+       },
+       HOSTMAP_OK, false, &kLonger},
+      {"erase_prefix",
+       [](Memory&) {
+         std::uint64_t keys;
+         return hostmap_erase_prefix(map, "ke", 2, &keys);
+       },
+       HOSTMAP_OK, false, nullptr},
+      {"clear", [](Memory&) { return hostmap_clear(map); }, HOSTMAP_OK, false, nullptr},
+      {"increment",
+       [](Memory&) {
+         std::int64_t number;
+         return hostmap_increment(map, "key", 3, 1, &number);
+       },
+       HOSTMAP_NOT_A_NUMBER, false},
+      {"compare_exchange",
+       [](Memory&) {
+         return hostmap_compare_exchange(map, "key", 3, kValue.data(), kValue.size(), kOther.data(), kOther.size());
+       },
+       HOSTMAP_OK, false, &kOther},
+      {"put_if",
+       [](Memory&) {
+         const hostmap_token absent{0, 0};
+         return hostmap_put_if(map, "key", 3, "x", 1, &absent);
+       },
+       HOSTMAP_ALREADY_EXISTS, false},
+      {"erase_if",
+       [](Memory&) {
+         const hostmap_token another{1, 1};
+         return hostmap_erase_if(map, "key", 3, &another);
+       },
+       HOSTMAP_MISMATCH, false},
+      {"multi_erase",
+       [](Memory&) {
+         const hostmap_bytes key{"key", 3};
+         std::int32_t status = HOSTMAP_OK;
+         const int result = hostmap_multi_erase(map, &key, 1, &status);
+         return result == status ? result : static_cast<int>(HOSTMAP_INTERNAL);
+       },
+       HOSTMAP_OK, false, nullptr},
+      {"lease",
+       [](Memory&) {
+         std::uint64_t lease;
+         const int result = hostmap_lease(map, "key", 3, 3'600'000, 0, &lease);
+         return result == HOSTMAP_OK ? hostmap_release(map, "key", 3, lease) : result;
+       },
+       HOSTMAP_OK, false},
+      {"compute_put", [](Memory&) { return hostmap_compute_put(map, "key", 3, "x", 1, 1, 3'600'000); },
+       HOSTMAP_ALREADY_EXISTS, false},
+      {"compute_fail", [](Memory&) { return hostmap_compute_fail(map, "key", 3, HOSTMAP_FULL, 1); }, HOSTMAP_NOT_FOUND,
+       false},
+      {"set_timeout", [](Memory&) { return hostmap_set_timeout(map, 60'000'000'000); }, HOSTMAP_OK, false},
   };
 }
 
 bool key_is(const std::string* wanted) {
-  std::string buffer(kValue.size(), '\0');
+  std::string buffer(2 * kValue.size(), '\0');  // longer than all that the calls store
   std::size_t size = 0;
   const int result = hostmap_get(map, "key", 3, buffer.data(), buffer.size(), &size);
   return wanted == nullptr ? result == HOSTMAP_NOT_FOUND : result == HOSTMAP_OK && buffer.substr(0, size) == *wanted;
