@@ -224,6 +224,11 @@ void Child::wait(std::chrono::nanoseconds patience) {
   }
 }
 
+bool input_waits() {
+  pollfd input{STDIN_FILENO, POLLIN, 0};
+  return ::poll(&input, 1, 0) > 0;
+}
+
 void report_and_wait(std::string_view line) {
   fmt::print("{}\n", line);
   std::fflush(stdout);

@@ -94,6 +94,9 @@ class Child {
 /// In a child: prints `line`, then returns when close_input() was called.
 void report_and_wait(std::string_view line);
 
+/// In a child: has the parent said something, or called close_input()?
+[[nodiscard]] bool input_waits();
+
 /// An empty folder of a name that nobody else uses, removed with all that is in it at the end.
 class TemporaryFolder {
  public:

@@ -11,11 +11,9 @@
 #include <cstdlib>
 #include <fmt/format.h>
 #include <iostream>
-#include <poll.h>
 #include <stdexcept>
 #include <string>
 #include <thread>
-#include <unistd.h>
 #include <utility>
 #include <vector>
 
@@ -25,6 +23,7 @@
 #include "harness/forms.hpp"
 #include "harness/harness.hpp"
 #include "harness/other_load.hpp"
+#include "harness/process.hpp"
 #include "harness/question.hpp"
 #include "harness/reading.hpp"
 
@@ -36,11 +35,6 @@ using namespace std::chrono_literals;
 constexpr std::array<std::uint64_t, 2> kSizes{100'000, 10'000'000};
 constexpr unsigned kDefaultRounds = 7;
 constexpr double kGoal = 1.5;
-
-bool input_waits() {
-  pollfd input{STDIN_FILENO, POLLIN, 0};
-  return ::poll(&input, 1, 0) > 0;
-}
 
 /// The lines without a map: one CPU loads the two lines of random buckets, and another one stores into such buckets as often
 /// as asked, or never.
