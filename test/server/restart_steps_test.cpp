@@ -899,6 +899,7 @@ class RestartSteps : public testing::TestWithParam<Scenario> {
   }
 };
 class RestartStepsSlow : public RestartSteps {};
+class RestartStepsSoak : public RestartSteps {};
 
 // A server hands over in the middle of a split, a merge or a move, and the next one is killed at each instruction of its start,
 // which reads the summary of the old one instead of the table: another start must find everything.
@@ -982,9 +983,13 @@ class RestartStepsOfFullMemorySlow : public RestartSteps {};
 TEST_P(RestartSteps, AKillAtAnyInstructionIsRecoveredFrom) { every_kill_is_recovered_from(GetParam()); }
 TEST_P(RestartStepsSlow, AKillAtAnyInstructionIsRecoveredFrom) { every_kill_is_recovered_from(GetParam()); }
 TEST_P(RestartStepsOfFullMemorySlow, AKillAtAnyInstructionIsRecoveredFrom) { every_kill_is_recovered_from(GetParam()); }
-TEST_P(RestartStepsSlow, KillsAtAnyInstructionOfTwoRestartsInARowAreRecoveredFrom) {
+TEST_P(RestartStepsSlow, AKillAtAnyInstructionOfARestartIsRecoveredFrom) {
   Random random;
-  every_kill_of_a_restart_is_recovered_from(GetParam(), random, 2);
+  every_kill_of_a_restart_is_recovered_from(GetParam(), random, 1);
+}
+TEST_P(RestartStepsSoak, KillsAtAnyInstructionOfThreeRestartsInARowAreRecoveredFrom) {
+  Random random;
+  every_kill_of_a_restart_is_recovered_from(GetParam(), random, 3);
 }
 
 // Does the test detect a restart that omits a step? Instead of the step, its data are removed from the images.
@@ -1343,6 +1348,8 @@ INSTANTIATE_TEST_SUITE_P(Of, TakeoverStepsSlow, testing::ValuesIn(of_changes_of_
 INSTANTIATE_TEST_SUITE_P(Of, RestartSteps, testing::ValuesIn(some(true)),
                          [](const auto& test) { return test.param.name; });
 INSTANTIATE_TEST_SUITE_P(Of, RestartStepsSlow, testing::ValuesIn(some(false)),
+                         [](const auto& test) { return test.param.name; });
+INSTANTIATE_TEST_SUITE_P(Of, RestartStepsSoak, testing::ValuesIn(some(false)),
                          [](const auto& test) { return test.param.name; });
 
 }  // namespace
