@@ -1,6 +1,7 @@
 // A reader is stopped inside a get of a key that ends, and continued after the end: it returns a value that the key has had, or
 // reports the key as absent, only if that was so at some moment of the get. (test/models/ends_model.cpp explores the same with the
 // writer stopped, too.)
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <gtest/gtest.h>
@@ -98,10 +99,13 @@ class StoppedReaderAcrossAnEnd : public testing::TestWithParam<Change> {
       ASSERT_GT(steps, 0u);
       const std::uint64_t stride = 1 + steps / most;
       Random random;
-      std::uint64_t lead_us = 4000;  // long enough to reach a step; what is too short is made longer
+      constexpr std::uint64_t kLeastLeadUs = 4000;
+      std::uint64_t lead_us =
+          kLeastLeadUs;  // long enough to reach a step; what is too short is made longer for a while
       std::uint64_t stops = 0;
       for (std::uint64_t step = random.below(stride); step < steps; step += stride) {
         while (!stop_at_step(fast, step, lead_us)) lead_us += lead_us / 2;
+        lead_us = std::max(kLeastLeadUs, lead_us - lead_us / 8);
         expect_what_was(fast, step);
         if (HasFailure()) return;
         ++stops;
