@@ -334,7 +334,7 @@ class AnyFullTable : public testing::TestWithParam<std::uint32_t> {
   StatusCode put(const std::string& key, const std::string& value) {
     std::uint32_t shard;
     const HashedKey hashed = table_.table().hash(bytes_of(key), shard);
-    const StatusCode code = table_.table().shard(shard).put(hashed, bytes_of(value));
+    const StatusCode code = table_.put(hashed, shard, value);
     if (code == StatusCode::kOk) table_.table().shard(shard).upkeep({});
     return code;
   }
