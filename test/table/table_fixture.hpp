@@ -83,7 +83,7 @@ class TestTable {
     table_->shard(shard).upkeep({});
     return code;
   }
-  // Without upkeep. As in a server, the other shards' workers go on while it waits: one of them may have borrowed the reserve.
+  // Without upkeep. As in a server, the other shards' workers continue while it waits: one of them may have borrowed the reserve.
   StatusCode put(const HashedKey& key, std::uint32_t shard, std::string_view value, std::uint64_t end = kNoEnd) {
     ShardWriter& writer = table_->shard(shard);
     StatusCode code = writer.try_put(key, bytes_of(value), end);
