@@ -300,7 +300,8 @@ class LongWorkMeanwhile : public LongWorkOfAFullMap, public testing::WithParamIn
         return;
       case kOtherEnd: {
         std::uint32_t shard;
-        const HashedKey hashed = table_.table().hash(bytes_of(key()), shard);
+        const std::string name = key();
+        const HashedKey hashed = table_.table().hash(bytes_of(name), shard);
         EXPECT_EQ(table_.table().shard(0).expire(hashed, kLater), StatusCode::kOk);
         return;
       }
