@@ -68,8 +68,10 @@ class ClientChannel {
   // Errors: kTimeout, kClosed.
   Status await_room(std::uint64_t payload_bytes, Deadline& deadline);
 
-  // Publishes a request that fits a record, for which there is room, and wakes the worker if it is parked.
-  void send(Op op, bool wants_answer, std::span<const std::byte> key, std::span<const std::byte> value) noexcept {
+  // Publishes a request that fits a record, for which there is room, and wakes the worker if it is parked. In line wherever it is
+  // called: the operation is known there, and a call of its own made a queued put 37 instructions longer.
+  [[gnu::always_inline]] void send(Op op, bool wants_answer, std::span<const std::byte> key,
+                                   std::span<const std::byte> value) noexcept {
     const std::uint64_t size = record_bytes(key.size() + value.size());
     encode_request(requests_.begin(size), op, wants_answer, key, value);
     publish(size);
