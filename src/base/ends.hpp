@@ -23,12 +23,22 @@ inline constexpr std::uint64_t kNeverEnds = ~std::uint64_t{0};  // of an entry t
 // 285,000 years, so that no end reaches 2^63; a longer time to live is taken for kForever.
 inline constexpr std::chrono::milliseconds kLongestTtl{std::int64_t{1} << 53};
 
-// `ttl`: above zero and at most kLongestTtl.
-inline std::uint64_t end_after(std::chrono::milliseconds ttl) noexcept {
+// `now_ns` of CLOCK_MONOTONIC.
+inline std::int64_t rounded_up_to_us(std::int64_t now_ns) noexcept {
   constexpr std::int64_t kNsPerUs = 1000;
-  const std::int64_t now_us = (monotonic_ns() + kNsPerUs - 1) / kNsPerUs;
+  return (now_ns + kNsPerUs - 1) / kNsPerUs;
+}
+
+// `ttl`: above zero and at most kLongestTtl.
+inline std::uint64_t end_after(std::chrono::milliseconds ttl, std::int64_t now_ns = monotonic_ns()) noexcept {
   // A millisecond at least, so it is above kKeepEnd.
-  return static_cast<std::uint64_t>(now_us + std::chrono::microseconds(ttl).count());
+  return static_cast<std::uint64_t>(rounded_up_to_us(now_ns) + std::chrono::microseconds(ttl).count());
+}
+// The rest of the time to live of a key that has an end. The clock is rounded as for the end, so that it is never more than
+// what was given; a key that is there has a millisecond at least, even if `end` has come since it was found.
+inline std::chrono::milliseconds ttl_until(std::uint64_t end, std::int64_t now_ns) noexcept {
+  const std::chrono::microseconds left(static_cast<std::int64_t>(end) - rounded_up_to_us(now_ns));
+  return std::max(std::chrono::ceil<std::chrono::milliseconds>(left), std::chrono::milliseconds(1));
 }
 inline std::uint64_t end_of_put(std::chrono::milliseconds ttl) noexcept {
   return ttl == kKeepTtl ? kKeepEnd : ttl > kLongestTtl ? kNoEnd : end_after(ttl);

@@ -55,10 +55,7 @@ Status Client::expire_async(Bytes key, std::chrono::milliseconds ttl) noexcept {
 }
 
 std::chrono::milliseconds Client::ttl_until(std::uint64_t end) noexcept {
-  if (end == kNoEnd) return kForever;
-  // It may have come since the key was found. Rounded up: a key that is there has a millisecond at least.
-  const std::chrono::microseconds left(static_cast<std::int64_t>(end) - static_cast<std::int64_t>(monotonic_us()));
-  return std::max(std::chrono::ceil<std::chrono::milliseconds>(left), std::chrono::milliseconds(1));
+  return end == kNoEnd ? kForever : hostmap::ttl_until(end, monotonic_ns());
 }
 
 Result<std::chrono::milliseconds> Client::ttl(Bytes key) noexcept {

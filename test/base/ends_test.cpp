@@ -18,6 +18,20 @@ TEST(EndsTest, AnEndIsNoEarlierThanItsTimeToLiveAndAMicrosecondLaterAtMost) {
   }
 }
 
+// A put and the question for its rest take less than a microsecond on a fast machine.
+TEST(EndsTest, TheRestIsNeverMoreThanWhatWasGivenAndAMillisecondAtLeast) {
+  for (std::int64_t put_ns = 1'000'000'000; put_ns < 1'000'002'001; put_ns += 37) {
+    const std::uint64_t end = end_after(5ms, put_ns);
+    for (std::int64_t later_ns = 0; later_ns < 3'000; later_ns += 41) {
+      EXPECT_EQ(ttl_until(end, put_ns + later_ns), 5ms) << put_ns << " and " << later_ns;
+    }
+    EXPECT_EQ(ttl_until(end, put_ns + 1'002'000), 4ms);
+    EXPECT_EQ(ttl_until(end, put_ns + 4'999'000), 1ms);
+    EXPECT_EQ(ttl_until(end, put_ns + 5'001'000), 1ms) << "it was found before its end";
+    EXPECT_EQ(ttl_until(end, put_ns + 3'600'000'000'000), 1ms);
+  }
+}
+
 TEST(EndsTest, ATimeToLiveWhoseEndHasNoNumberHasNoEnd) {
   EXPECT_LT(end_after(kLongestTtl), std::uint64_t{1} << 63);
   EXPECT_GT(end_after(kLongestTtl), monotonic_us());

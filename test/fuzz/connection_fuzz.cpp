@@ -32,11 +32,6 @@ class World : public WorkerByHand {
     worker_.add_channel(std::make_unique<ServerChannel>(end, 0, where()));
     worker_.take_orders();
   }
-  void drop(ServerEnd& end) {
-    end.holders = 1;
-    worker_.drop_channels(end);
-    worker_.take_orders();
-  }
   WorkerView view() { return {table_.header().lane_worker, table_.header().workers, &bell_, &hints_}; }
   // A client with another connection.
   void require_service() {

@@ -92,9 +92,7 @@ TEST_F(WorkerAndLeases, ReleaseAndTheEndOfTheConnectionRaiseTheWord) {
   EXPECT_EQ(release(one, kHash, answer_.number), StatusCode::kOk);
   EXPECT_EQ(word(kHash), 1u);
   ASSERT_EQ(lease(one, kHash, later(3'600'000)), LeaseState::kGranted);
-  one.server->holders.store(1);
-  worker_.drop_channels(*one.server);
-  worker_.take_orders();
+  drop(*one.server);
   EXPECT_EQ(word(kHash), 2u);
   EXPECT_EQ(lease(other, kHash, later(3'600'000)), LeaseState::kGranted);
 }

@@ -14,11 +14,6 @@ namespace {
 class Padding : public WorkerByHand {
  protected:
   ChannelPosition& where() { return table_.journal().position(0, 0); }
-  void let_go(TestChannel& of) {
-    of.server->holders = 1;
-    worker_.drop_channels(*of.server);
-    worker_.take_orders();
-  }
   // As a restarted server does.
   void take_over(TestChannel& of) {
     worker_.add_channel(std::make_unique<ServerChannel>(*of.server, 0, where()));
@@ -82,7 +77,7 @@ TEST_F(Padding, AnAnswerIsWhereTheClientReadsIt) {
     ASSERT_TRUE(get_is_answered());
   }
   // The next answer does not fit before the end: a server has published the padding, and dies.
-  let_go(reader);
+  drop(*reader.server);
   ASSERT_TRUE(ask());
   answers().begin(answer_size);
   EXPECT_FALSE(reader.channel->await_answer(none).ok());

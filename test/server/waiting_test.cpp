@@ -92,10 +92,7 @@ TEST_F(WorkerAndWaiters, AConnectionThatIsDroppedIsClosedAndItsGroupsAreRaised) 
   TestChannel& one = connect();
   for (const std::uint64_t group : {3, 5}) ASSERT_EQ(send(one, Op::kWatch, group), StatusCode::kOk);
   ASSERT_FALSE(one.client->closed());
-  one.server->holders.store(1);
-  worker_.drop_channels(*one.server);
-  worker_.take_orders();
-  EXPECT_EQ(one.server->holders.load(), 0u);
+  drop(*one.server);
   EXPECT_TRUE(one.client->closed());
   EXPECT_EQ(waited(), 0u);
   EXPECT_EQ(word(3), 1u);

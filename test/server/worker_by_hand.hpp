@@ -65,6 +65,12 @@ class WorkerByHand : public testing::Test {
     worker_.take_orders();
     return *channels_.back();
   }
+  // In steps: what its client has sent is served first, a part of it each time.
+  void drop(ServerEnd& end) {
+    end.holders = 1;
+    worker_.drop_channels(end);
+    while (end.holders != 0) worker_.take_orders();
+  }
 
   TestTable table_;
   Bell bell_{};

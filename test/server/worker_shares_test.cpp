@@ -153,9 +153,7 @@ TEST_F(WorkerByHand, ADrainWakesTheClientThatSleeps) {
     client.channel->release();
   });
   while (client.server->control(0).waiting.load() == kNotWaiting) std::this_thread::yield();
-  client.server->holders = 1;
-  worker_.drop_channels(*client.server);
-  while (client.server->holders != 0) worker_.take_orders();
+  drop(*client.server);
 }
 
 }  // namespace

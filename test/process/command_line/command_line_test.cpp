@@ -763,7 +763,8 @@ TEST(CommandLine, WhatDoesNotFitIsRefusedWithExitCodeFour) {
   for (int i = 0; status.ok() && i < 10'000; ++i)
     status = client.put("key " + std::to_string(i), std::string(1000, 'x'));
   ASSERT_EQ(status.code(), StatusCode::kFull);
-  expect_refusal(hostmap(server, {"put", "one more", std::string(50'000, 'x')}), 4, {"no memory", "hostmap limit SIZE"});
+  expect_refusal(hostmap(server, {"put", "one more", std::string(50'000, 'x')}), 4,
+                 {"no memory", "hostmap limit SIZE"});
   const InputFile file(std::string(100'001, 'x'));
   expect_refusal(shell(server, "\"$@\" < " + file.path(), {"put", "k", "-"}), 4, {"--max-value"});
   expect_silence(hostmap(server, {"ping"}));
