@@ -83,7 +83,9 @@ enum {
 /* Times to live that are not numbers of milliseconds. A time to live is above 0, or one of these; all else is HOSTMAP_INVALID. */
 enum {
   HOSTMAP_FOREVER = -2147483647, /* the key stays until it is erased */
-  HOSTMAP_KEEP_TTL = -2147483646 /* of hostmap_put_ttl: the key ends when it would have; an absent one stays */
+  /* The key ends when it would have; an absent one stays. Of the puts and replaces with a time to live, HOSTMAP_OP_PUT and
+     HOSTMAP_OP_REPLACE; HOSTMAP_INVALID of all others. */
+  HOSTMAP_KEEP_TTL = -2147483646
 };
 
 typedef struct hostmap_options {
@@ -162,7 +164,8 @@ int hostmap_ttl(hostmap_map* map, const void* key, size_t key_size, int64_t* ttl
 /* The values of `count` keys, one behind the other in `buffer`; values[i] is the result of keys[i], with the status that
    hostmap_get would have returned. Faster than single calls, because their accesses to memory overlap. Not a snapshot.
    HOSTMAP_BUFFER_TOO_SMALL: some values did not fit; each of them has this status and its size, the others are there. *used is
-   what all of them need together. HOSTMAP_OK if no other error than HOSTMAP_NOT_FOUND occurred, else the first one. */
+   what all of them need together. HOSTMAP_OK if no other error than HOSTMAP_NOT_FOUND occurred, else the first one. A call that
+   is refused as a whole: see "Several at once". */
 int hostmap_multi_get(hostmap_map* map, const hostmap_bytes* keys, size_t count, hostmap_value* values, void* buffer,
                       size_t buffer_size, size_t* used);
 /* The number of keys; exact while nobody writes. */
@@ -253,7 +256,8 @@ int hostmap_take(hostmap_map* map, const void* key, size_t key_size, void** valu
 int hostmap_insert_or_get(hostmap_map* map, const void* key, size_t key_size, const void* value, size_t value_size,
                           void** present, size_t* present_size);
 
-/* ---- Several at once ---- */
+/* ---- Several at once: a call that is refused as a whole (HOSTMAP_INVALID) gives this status to each of its items, unless the place
+   for the results is null, or `count` is more than memory can hold; then nothing is written ---- */
 
 /* Each with its own status, many on the way together; statuses[i] is that of pairs[i] or keys[i]. Returns HOSTMAP_OK if each is
    HOSTMAP_OK or HOSTMAP_NOT_FOUND, else the first other one. Not a transaction. */
@@ -288,7 +292,9 @@ typedef struct hostmap_operation {
   int64_t by;             /* of increments; of doubles, their 8 bytes */
   int64_t initial;        /* likewise: what an absent key counts as */
   hostmap_token token;    /* of PUT_IF and ERASE_IF */
-  int64_t ttl_ms; /* of PUT, INSERT, REPLACE, EXPIRE: above 0, or HOSTMAP_FOREVER; of increments: of a new key */
+  /* Of PUT, INSERT, REPLACE, EXPIRE: above 0, or HOSTMAP_FOREVER; of PUT and REPLACE also HOSTMAP_KEEP_TTL; of increments: of a
+     new key. */
+  int64_t ttl_ms;
 } hostmap_operation;
 
 typedef struct hostmap_outcome {

@@ -42,53 +42,51 @@ int refuse_array(const void* results) noexcept {
   return results == nullptr ? refuse_result() : refuse("count is more than memory can hold");
 }
 
+// A result without an answer.
+void set_status(std::int32_t& result, int status) noexcept { result = status; }
+void set_status(hostmap_value& result, int status) noexcept { result = {status, 0, 0, 0}; }
+void set_status(hostmap_outcome& result, int status) noexcept { result = {status, 0, 0, nullptr, 0}; }
+
+// The order of each call of this file. A call without a place for its results is refused and writes nothing. Then `check` returns
+// HOSTMAP_OK, or refuses the call as a whole and so each of its items. Each result is HOSTMAP_FULL until `call` stores its answer:
+// nothing but a lack of memory prevents one.
+template <typename Result, typename Check, typename Call>
+int with_results(Result* results, std::size_t count, const Check& check, const Call& call) noexcept {
+  if (!is_array(results, count)) return refuse_array(results);
+  const int refused = check();
+  const int status = refused == HOSTMAP_OK ? static_cast<int>(HOSTMAP_FULL) : refused;
+  std::for_each(results, results + count, [status](Result& result) { set_status(result, status); });
+  return refused == HOSTMAP_OK ? guarded(call) : refused;
+}
+
 std::string_view view_of(const hostmap_bytes& bytes) noexcept {
   return {static_cast<const char*>(bytes.data), bytes.data == nullptr ? 0 : bytes.size};
 }
 
 // Stores a status for each of `count` items; returns HOSTMAP_OK, or the first one that is an error of its own.
 int give_statuses(const std::vector<Status>& found, std::size_t count, std::int32_t* statuses) noexcept {
-  const bool no_memory = found.size() < count;
+  if (found.size() < count) return out_of_memory();
   const Status* first = nullptr;
-  for (std::size_t i = 0; i < count && !no_memory; ++i) {
+  for (std::size_t i = 0; i < count; ++i) {
     statuses[i] = static_cast<std::int32_t>(found[i].code());
     if (first == nullptr && !found[i].ok() && !(found[i] == StatusCode::kNotFound)) first = &found[i];
-  }
-  if (no_memory) {
-    std::fill_n(statuses, count, std::int32_t{HOSTMAP_FULL});
-    return out_of_memory();
   }
   return first == nullptr ? static_cast<int>(HOSTMAP_OK) : report(*first);
 }
 
-// Runs `call`, which returns a status for each item. Without memory for it nothing was sent.
-template <typename Call>
-int with_statuses(std::size_t count, std::int32_t* statuses, const Call& call) noexcept {
-  std::vector<Status> found;
-  try {
-    found = call();
-  } catch (...) {
-    found.clear();
-  }
-  return give_statuses(found, count, statuses);
-}
-
-// A call that is refused as a whole refuses each of its items.
-void refuse_each(std::size_t count, std::int32_t* statuses) noexcept {
-  std::fill_n(statuses, count, std::int32_t{HOSTMAP_INVALID});
-}
-
-int multi_put(hostmap_map* map, const hostmap_pair* pairs, std::size_t count, std::chrono::milliseconds ttl,
+int multi_put(hostmap_map* map, const hostmap_pair* pairs, std::size_t count, std::int64_t ttl_ms,
               std::int32_t* statuses) noexcept {
-  if (!is_array(statuses, count)) return refuse_array(statuses);
-  refuse_each(count, statuses);
-  if (!is_valid(map, pairs, count)) return refuse_arguments(map);
-  return with_statuses(count, statuses, [&] {
+  std::chrono::milliseconds ttl = hostmap::kForever;
+  const auto check = [&] {
+    if (!is_valid(map, pairs, count)) return refuse_arguments(map);
+    return read_ttl(ttl_ms, ttl, KeepTtl::kAllowed) ? static_cast<int>(HOSTMAP_OK) : refuse_ttl(KeepTtl::kAllowed);
+  };
+  return with_results(statuses, count, check, [&] {
     std::vector<KeyValue> entries(count);
     std::transform(pairs, pairs + count, entries.begin(), [](const hostmap_pair& pair) {
       return KeyValue{bytes_of(pair.key), bytes_of(pair.value)};
     });
-    return map->client.multi_put(entries, ttl);
+    return give_statuses(map->client.multi_put(entries, ttl), count, statuses);
   });
 }
 
@@ -108,6 +106,11 @@ bool has_ttl(Operation::Kind kind) noexcept {
   }
 }
 
+// May the key keep the end that it has?
+KeepTtl keep_ttl_of(Operation::Kind kind) noexcept {
+  return kind == Operation::Kind::kPut || kind == Operation::Kind::kReplace ? KeepTtl::kAllowed : KeepTtl::kRefused;
+}
+
 // The operation in the form of C++. One that is not valid becomes an operation that is refused without disturbing the others: a
 // put of the empty key.
 Operation operation_of(const hostmap_operation& given) noexcept {
@@ -117,7 +120,7 @@ Operation operation_of(const hostmap_operation& given) noexcept {
     return operation;
   }
   const auto kind = static_cast<Operation::Kind>(given.kind);
-  if (has_ttl(kind) && !read_ttl(given.ttl_ms, operation.ttl)) return Operation();
+  if (has_ttl(kind) && !read_ttl(given.ttl_ms, operation.ttl, keep_ttl_of(kind))) return Operation();
   operation.kind = kind;
   operation.key = bytes_of(given.key);
   operation.value = bytes_of(given.value);
@@ -172,12 +175,12 @@ class Keys {
 
 int hostmap_multi_get(hostmap_map* map, const hostmap_bytes* keys, size_t count, hostmap_value* values, void* buffer,
                       size_t buffer_size, size_t* used) {
-  if (!is_array(values, count)) return refuse_array(values);
   if (used == nullptr) return refuse_result();
-  const bool valid = is_valid(map, keys, count) && is_given(buffer, buffer_size);
-  std::fill_n(values, count, hostmap_value{valid ? HOSTMAP_FULL : HOSTMAP_INVALID, 0, 0, 0});
-  if (!valid) return refuse_arguments(map);
-  return guarded([&] {
+  const auto check = [&] {
+    const bool valid = is_valid(map, keys, count) && is_given(buffer, buffer_size);
+    return valid ? static_cast<int>(HOSTMAP_OK) : refuse_arguments(map);
+  };
+  return with_results(values, count, check, [&] {
     const std::span<std::byte> room(static_cast<std::byte*>(buffer), buffer_size);
     std::size_t needed = 0;
     std::size_t first = count;  // of the errors of their own
@@ -198,36 +201,29 @@ int hostmap_multi_get(hostmap_map* map, const hostmap_bytes* keys, size_t count,
 }
 
 int hostmap_multi_put(hostmap_map* map, const hostmap_pair* pairs, size_t count, int32_t* statuses) {
-  return multi_put(map, pairs, count, hostmap::kForever, statuses);
+  return multi_put(map, pairs, count, HOSTMAP_FOREVER, statuses);
 }
 
 int hostmap_multi_put_ttl(hostmap_map* map, const hostmap_pair* pairs, size_t count, int64_t ttl_ms,
                           int32_t* statuses) {
-  std::chrono::milliseconds ttl;
-  if (!read_ttl(ttl_ms, ttl)) {
-    if (is_array(statuses, count)) refuse_each(count, statuses);
-    return refuse_ttl();
-  }
-  return multi_put(map, pairs, count, ttl, statuses);
+  return multi_put(map, pairs, count, ttl_ms, statuses);
 }
 
 int hostmap_multi_erase(hostmap_map* map, const hostmap_bytes* keys, size_t count, int32_t* statuses) {
-  if (!is_array(statuses, count)) return refuse_array(statuses);
-  refuse_each(count, statuses);
-  if (!is_valid(map, keys, count)) return refuse_arguments(map);
-  return with_statuses(count, statuses, [&] {
+  const auto check = [&] { return is_valid(map, keys, count) ? static_cast<int>(HOSTMAP_OK) : refuse_arguments(map); };
+  return with_results(statuses, count, check, [&] {
     std::vector<std::string_view> views(count);
     std::transform(keys, keys + count, views.begin(), view_of);
-    return map->client.multi_erase(std::span<const std::string_view>(views));
+    return give_statuses(map->client.multi_erase(std::span<const std::string_view>(views)), count, statuses);
   });
 }
 
 int hostmap_apply(hostmap_map* map, const hostmap_operation* operations, size_t count, hostmap_outcome* outcomes) {
-  if (!is_array(outcomes, count)) return refuse_array(outcomes);
-  const bool valid = map != nullptr && is_given(operations, count);
-  std::fill_n(outcomes, count, hostmap_outcome{valid ? HOSTMAP_FULL : HOSTMAP_INVALID, 0, 0, nullptr, 0});
-  if (!valid) return refuse_arguments(map);
-  return guarded([&] {
+  const auto check = [&] {
+    const bool valid = map != nullptr && is_given(operations, count);
+    return valid ? static_cast<int>(HOSTMAP_OK) : refuse_arguments(map);
+  };
+  return with_results(outcomes, count, check, [&] {
     std::vector<Operation> sent(count);
     std::vector<Outcome> found(count);
     std::transform(operations, operations + count, sent.begin(), operation_of);

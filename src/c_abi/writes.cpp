@@ -63,7 +63,7 @@ int hostmap_replace(hostmap_map* map, const void* key, size_t key_size, const vo
 int hostmap_replace_ttl(hostmap_map* map, const void* key, size_t key_size, const void* value, size_t value_size,
                         int64_t ttl_ms) {
   std::chrono::milliseconds ttl;
-  if (!read_ttl(ttl_ms, ttl)) return refuse_ttl();
+  if (!read_ttl(ttl_ms, ttl, KeepTtl::kAllowed)) return refuse_ttl(KeepTtl::kAllowed);
   return with_value(
       map, key, key_size, value, value_size,
       [ttl](Client& client, const Bytes& k, const Bytes& v) noexcept { return report(client.replace(k, v, ttl)); });

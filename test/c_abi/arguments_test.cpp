@@ -224,13 +224,77 @@ TEST_F(CArguments, ACountThatNoArrayHasIsRefusedAndNothingIsWritten) {
     expect_refused(hostmap_multi_get(map_, &key, count, &value, nullptr, 0, &used), words);
     expect_refused(hostmap_multi_put(map_, &pair, count, &status), words);
     expect_refused(hostmap_multi_put_ttl(map_, &pair, count, 1, &status), words);
+    expect_refused(hostmap_multi_put_ttl(map_, &pair, count, 0, &status), words);
     expect_refused(hostmap_multi_erase(map_, &key, count, &status), words);
     expect_refused(hostmap_apply(map_, &operation, count, &outcome), words);
-    expect_refused(hostmap_multi_put_ttl(map_, &pair, count, 0, &status), "a time to live is above 0 ms");
   }
   EXPECT_EQ(status, 99);
   EXPECT_EQ(value.status, 99);
   EXPECT_EQ(outcome.status, 99);
+}
+
+// The place for the results is checked first, whatever else is wrong; then all other arguments, of which each item gets the refusal.
+TEST_F(CArguments, ARefusedCallOfSeveralKeysRefusesEachOfThem) {
+  const hostmap_bytes keys[] = {{"k", 1}, {"m", 1}};
+  const hostmap_bytes bad_keys[] = {{"k", 1}, {nullptr, 1}};
+  const hostmap_pair pairs[] = {{{"k", 1}, {"v", 1}}, {{"m", 1}, {"v", 1}}};
+  const hostmap_pair bad_pairs[] = {{{"k", 1}, {"v", 1}}, {{"m", 1}, {nullptr, 1}}};
+  const hostmap_operation operations[2] = {};
+  char buffer[8];
+  std::size_t used = 99;
+  constexpr std::int64_t kBadTtl = 0;
+
+  const char* no_place = "a pointer to a result is null";
+  expect_refused(hostmap_multi_get(nullptr, bad_keys, 2, nullptr, nullptr, 1, &used), no_place);
+  expect_refused(hostmap_multi_put(nullptr, bad_pairs, 2, nullptr), no_place);
+  expect_refused(hostmap_multi_put_ttl(nullptr, bad_pairs, 2, kBadTtl, nullptr), no_place);
+  expect_refused(hostmap_multi_erase(nullptr, bad_keys, 2, nullptr), no_place);
+  expect_refused(hostmap_apply(nullptr, nullptr, 2, nullptr), no_place);
+  hostmap_value untouched[2] = {{99, 1, 1, 1}, {99, 1, 1, 1}};
+  expect_refused(hostmap_multi_get(map_, keys, 2, untouched, buffer, sizeof buffer, nullptr), no_place);
+  EXPECT_EQ(untouched[0].status, 99);
+
+  const auto refuses_each = [](const char* words, const auto& call) {
+    std::int32_t statuses[2] = {99, 99};
+    expect_refused(call(statuses), words);
+    EXPECT_EQ(statuses[0], HOSTMAP_INVALID);
+    EXPECT_EQ(statuses[1], HOSTMAP_INVALID);
+  };
+  const char* no_map = "the map is a null pointer";
+  const char* no_bytes = "null, but their size is not 0";
+  refuses_each(no_map, [&](auto* statuses) { return hostmap_multi_put(nullptr, pairs, 2, statuses); });
+  refuses_each(no_map, [&](auto* statuses) { return hostmap_multi_put_ttl(nullptr, pairs, 2, kBadTtl, statuses); });
+  refuses_each(no_map, [&](auto* statuses) { return hostmap_multi_erase(nullptr, keys, 2, statuses); });
+  refuses_each(no_bytes, [&](auto* statuses) { return hostmap_multi_put(map_, nullptr, 2, statuses); });
+  refuses_each(no_bytes, [&](auto* statuses) { return hostmap_multi_put_ttl(map_, bad_pairs, 2, kBadTtl, statuses); });
+  refuses_each(no_bytes, [&](auto* statuses) { return hostmap_multi_erase(map_, bad_keys, 2, statuses); });
+  refuses_each("a time to live is above 0 ms",
+               [&](auto* statuses) { return hostmap_multi_put_ttl(map_, pairs, 2, kBadTtl, statuses); });
+
+  const auto refuses_each_get = [&](const char* words, hostmap_map* map, const hostmap_bytes* given, void* room) {
+    hostmap_value values[2] = {{99, 1, 1, 1}, {99, 1, 1, 1}};
+    expect_refused(hostmap_multi_get(map, given, 2, values, room, sizeof buffer, &used), words);
+    for (const hostmap_value& value : values) {
+      EXPECT_EQ(value.status, HOSTMAP_INVALID);
+      EXPECT_EQ(value.size, 0u);
+    }
+  };
+  refuses_each_get(no_map, nullptr, keys, buffer);
+  refuses_each_get(no_bytes, map_, bad_keys, buffer);
+  refuses_each_get(no_bytes, map_, nullptr, buffer);
+  refuses_each_get(no_bytes, map_, keys, nullptr);
+  EXPECT_EQ(used, 99u);
+
+  for (hostmap_map* const map : {static_cast<hostmap_map*>(nullptr), map_}) {
+    hostmap_outcome outcomes[2] = {{99, 1, 1, buffer, 1}, {99, 1, 1, buffer, 1}};
+    expect_refused(hostmap_apply(map, map == nullptr ? operations : nullptr, 2, outcomes),
+                   map == nullptr ? no_map : no_bytes);
+    for (const hostmap_outcome& outcome : outcomes) {
+      EXPECT_EQ(outcome.status, HOSTMAP_INVALID);
+      EXPECT_EQ(outcome.value, nullptr);
+    }
+  }
+  EXPECT_EQ(get("k"), "HOSTMAP_NOT_FOUND");
 }
 
 TEST_F(CArguments, AMissingPlaceForAResultIsRefused) {
@@ -270,8 +334,18 @@ TEST_F(CArguments, TimesToLiveThatAreNeverValid) {
     EXPECT_EQ(status, HOSTMAP_INVALID) << "of the pair itself";
   }
   expect_refused(hostmap_insert_ttl(map_, "k", 1, "v", 1, HOSTMAP_KEEP_TTL), words);
-  expect_refused(hostmap_replace_ttl(map_, "k", 1, "v", 1, HOSTMAP_KEEP_TTL), words);
   expect_refused(hostmap_expire(map_, "k", 1, HOSTMAP_KEEP_TTL), words);
+  expect_refused(hostmap_expire_async(map_, "k", 1, HOSTMAP_KEEP_TTL), words);
+  expect_refused(hostmap_increment_from(map_, "k", 1, 1, 1, HOSTMAP_KEEP_TTL, nullptr), words);
+  for (const std::uint32_t kind : {HOSTMAP_OP_INSERT, HOSTMAP_OP_EXPIRE, HOSTMAP_OP_INCREMENT}) {
+    hostmap_operation operation{};
+    operation.kind = kind;
+    operation.key = {"k", 1};
+    operation.ttl_ms = HOSTMAP_KEEP_TTL;
+    hostmap_outcome outcome{};
+    EXPECT_EQ(hostmap_apply(map_, &operation, 1, &outcome), HOSTMAP_OK);
+    EXPECT_EQ(outcome.status, HOSTMAP_INVALID) << kind;
+  }
   EXPECT_EQ(get("k"), "HOSTMAP_NOT_FOUND");
   expect_refused(hostmap_compute_fail(map_, "k", 1, HOSTMAP_OK, 1), "a task fails with one of the statuses");
   expect_refused(hostmap_compute_fail(map_, "k", 1, 16, 1), "a task fails with one of the statuses");

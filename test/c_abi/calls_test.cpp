@@ -83,6 +83,30 @@ TEST_F(CCalls, TimesToLiveAreMillisecondsForeverOrKept) {
   EXPECT_EQ(ttl_of("a"), HOSTMAP_FOREVER);
   EXPECT_EQ(hostmap_insert_ttl(map_, "b", 1, "v", 1, kHour), HOSTMAP_OK);
   EXPECT_TRUE(about_an_hour("b")) << ttl;
+  EXPECT_EQ(hostmap_replace_ttl(map_, "b", 1, "w", 1, HOSTMAP_KEEP_TTL), HOSTMAP_OK);
+  EXPECT_EQ(get("b"), "w");
+  EXPECT_TRUE(about_an_hour("b")) << ttl;
+  EXPECT_EQ(hostmap_replace_ttl(map_, "absent", 6, "w", 1, HOSTMAP_KEEP_TTL), HOSTMAP_NOT_FOUND);
+  const hostmap_pair pairs[] = {{bytes("b"), bytes("x")}, {bytes("e"), bytes("x")}};
+  std::int32_t statuses[2];
+  EXPECT_EQ(hostmap_multi_put_ttl(map_, pairs, 2, HOSTMAP_KEEP_TTL, statuses), HOSTMAP_OK);
+  EXPECT_EQ(get("b"), "x");
+  EXPECT_TRUE(about_an_hour("b")) << ttl;
+  EXPECT_EQ(ttl_of("e"), HOSTMAP_FOREVER);
+  hostmap_operation operations[2] = {};
+  operations[0].kind = HOSTMAP_OP_PUT;
+  operations[1].kind = HOSTMAP_OP_REPLACE;
+  for (hostmap_operation& operation : operations) {
+    operation.key = bytes("b");
+    operation.value = bytes(operation.kind == HOSTMAP_OP_PUT ? "y" : "z");
+    operation.ttl_ms = HOSTMAP_KEEP_TTL;
+  }
+  hostmap_outcome outcomes[2];
+  EXPECT_EQ(hostmap_apply(map_, operations, 2, outcomes), HOSTMAP_OK);
+  EXPECT_EQ(outcomes[0].status, HOSTMAP_OK);
+  EXPECT_EQ(outcomes[1].status, HOSTMAP_OK);
+  EXPECT_EQ(get("b"), "z");
+  EXPECT_TRUE(about_an_hour("b")) << ttl;
   EXPECT_EQ(hostmap_replace_ttl(map_, "b", 1, "v", 1, HOSTMAP_FOREVER), HOSTMAP_OK);
   EXPECT_EQ(ttl_of("b"), HOSTMAP_FOREVER);
   EXPECT_EQ(hostmap_expire(map_, "b", 1, kHour), HOSTMAP_OK);
