@@ -1,6 +1,6 @@
 /* A page that is expensive to render: of all worker processes that miss it at once, one renders it, and the others wait for that.
 
-     hostmap-server &
+     hostmap-server --background
      computed_once [NAME]          NAME: of the server's instance */
 #define _POSIX_C_SOURCE 200809L
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* Sessions of a web service that all its workers share: each has a value and ends a while after its last use.
 
-     hostmap-server &
+     hostmap-server --background
      sessions [NAME]          NAME: of the server's instance */
 #include <stdio.h>
 #include <stdlib.h>
