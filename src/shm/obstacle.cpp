@@ -60,7 +60,9 @@ Status obstacle(const std::string& action, const std::string& path, int error) {
       return {StatusCode::kNoServer, path + " does not exist"};
     case EROFS:
       return {StatusCode::kPermission,
-              path + " is on a read-only mount: it can only be read (option read_only, --read-only)"};
+              path +
+                  " is on a read-only mount: a client can only read it (option read_only, --read-only), and a server "
+                  "needs a folder in which it can write (--dir, or ReadWritePaths= of its unit)"};
     case EEXIST:
       return {StatusCode::kInvalid, path + " exists already"};
     case EMFILE:
