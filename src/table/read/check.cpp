@@ -20,6 +20,11 @@ namespace {
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr auto kAcquire = std::memory_order_acquire;
 
+// Bits without a meaning yet. Readers of today ignore those of links, headers and state words.
+constexpr std::uint64_t kLinkReserved = ~(kOffsetMask | kPairTouchedMask | kLinkGathers);
+constexpr std::uint64_t kEntryHeaderReserved = ~(kFillMask | ~(kVersionStep - 1));
+constexpr std::uint64_t kStateReserved = ~(kStateShiftMask | kStateMixed | kStateClosed);
+
 // One attempt takes less than a microsecond; a chain that changed under this many of them, with yields to its writer in
 // between, is busy for milliseconds.
 constexpr unsigned kAttempts = 1024;
@@ -151,6 +156,9 @@ void TableCheck::examine_pairs(const Place& place, const At& at, Chain& chain) {
     const std::uint64_t word = bucket->link.load(kRelaxed);
     const std::uint64_t link = word & kOffsetMask;
     gathers = (word & kLinkGathers) != 0;
+    if ((word & kLinkReserved) != 0) {
+      chain.faults.push_back({"a link has a bit that has no meaning", offset_of(&bucket->link)});
+    }
     const PairBucket* const next = reader_.view().pair_bucket_at(link);
     if (next == nullptr) {
       chain.faults.push_back({"a link leads out of the populated arena, or is not aligned", offset_of(&bucket->link)});
@@ -173,6 +181,9 @@ void TableCheck::examine_entries(const Place& place, const At& at, Chain& chain)
   chain.header = bucket->header.load(kAcquire);
   seen_.push_back({&bucket->header, chain.header});
   if (!is_of_fill(chain.header, at.change)) return;  // emptied by a clear
+  if ((chain.header & kEntryHeaderReserved) != 0) {
+    chain.faults.push_back({"a header has a bit that has no meaning", offset_of(&bucket->header)});
+  }
   for (unsigned length = 1;; ++length) {
     const EntryBucket* next = nullptr;
     for (unsigned i = 0; i < kPlaces; ++i) {
@@ -314,6 +325,10 @@ TableCheck::Counted TableCheck::walk(std::uint32_t shard, bool record) {
 // In the order of a scan: whatever is split or merged meanwhile, every key is visited.
 void TableCheck::walk_form(Form form, std::uint32_t shard, bool record, Counted& counted) {
   Chain chain;
+  if (record && (directory_of(form, shard).state & kStateReserved) != 0) {
+    report_.findings.push_back("shard " + std::to_string(shard) + ": the state word of its " +
+                               (form == Form::kPairs ? "pairs" : "entries") + " has a bit that has no meaning");
+  }
   const std::uint64_t buckets = form == Form::kPairs ? kSegmentBuckets<PairBucket> : kSegmentBuckets<EntryBucket>;
   for (std::uint64_t bucket = 0; bucket < buckets; ++bucket) {
     Place place{form, shard, bucket, 0};

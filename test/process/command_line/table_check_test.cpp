@@ -311,6 +311,53 @@ TEST_F(Check, AnImpossibleStateWordIsFound) {
   }
 }
 
+// Every bit of the table that has no meaning yet, so that a later version can give it one. (Requests:
+// HostileClient.ReservedBitsCloseTheConnection and HostileCodecTest.EveryFlagBitButTheAnswersIsRefused.)
+TEST_F(Check, EveryBitWithoutAMeaningIsFound) {
+  for (const unsigned bit : {46u, 47u}) {
+    expect_found(
+        [bit](StoppedTable& table) {
+          Word& cell = table.cell("key 8");
+          table.store(cell, cell.load() | std::uint64_t{1} << bit);
+        },
+        {"entry bucket", "a cell has a bit that has no meaning"});
+  }
+  for (const unsigned bit : {16u, 19u, 20u, 21u, 22u, 23u}) {
+    expect_found(
+        [bit](StoppedTable& table) {
+          Word& meta = table.word(cell_offset(table.cell("key 8").load()));
+          table.store(meta, meta.load() | std::uint64_t{1} << bit);
+        },
+        {"entry bucket", "its entry has a flag that has no meaning"});
+  }
+  for (unsigned bit = 0; bit < kFillShift; ++bit) {
+    expect_found(
+        [bit](StoppedTable& table) {
+          Word& header = table.entry_home("key 8").header;
+          table.store(header, header.load() | std::uint64_t{1} << bit);
+        },
+        {"entry bucket", "a header has a bit that has no meaning"});
+  }
+  for (const unsigned bit : {44u, 45u, 46u, 47u, 56u, 57u, 58u, 59u, 60u, 61u, 62u, 63u}) {
+    expect_found(
+        [bit](StoppedTable& table) {
+          PairBucket& bucket = table.pair_home(7);
+          table.store(bucket.link, table.unused(64) | std::uint64_t{1} << bit);
+          table.store(bucket.header, bucket.header.load() | kOverflowBit);
+        },
+        {"pair bucket", "a link has a bit that has no meaning"});
+  }
+  for (unsigned bit = 8; bit < 64; ++bit) {
+    expect_found(
+        [bit](StoppedTable& table) {
+          ShardHeader& shard = table.header().shards[0];
+          Word& state = bit % 2 == 0 ? shard.pair_state : shard.entry_state;
+          table.store(state, state.load() | std::uint64_t{1} << bit);
+        },
+        {"shard 0: the state word of its", "has a bit that has no meaning"});
+  }
+}
+
 TEST_F(Check, ADirectoryWordThatLeadsNowhereIsFound) {
   for (const std::uint64_t offset : {std::uint64_t{0}, std::uint64_t{8}, ~std::uint64_t{0}}) {
     expect_found(
