@@ -6,6 +6,7 @@
 #include <functional>
 #include <gtest/gtest.h>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -21,19 +22,29 @@ using Clock = std::chrono::steady_clock;
 // A watchdog: on an idle machine the calls end some milliseconds after their deadline.
 constexpr std::chrono::seconds kWatchdog{20};
 
-// A value that is read in pieces and replaced faster than it can be read.
+// The value of "key", replaced by two clients faster than it can be read in pieces, until this object ends.
+class ChangingValue {
+ public:
+  explicit ChangingValue(const Server& server) {
+    for (const char letter : {'a', 'b'}) {
+      writers_.emplace_back([&server, letter](const std::stop_token& stop) {
+        Client writer = server.connect();
+        const std::string value(kBytes, letter);
+        while (!stop.stop_requested()) ASSERT_EQ(writer.put("key", value), StatusCode::kOk);
+      });
+    }
+  }
+
+  static constexpr std::size_t kBytes = 100'000;
+
+ private:
+  std::vector<std::jthread> writers_;
+};
+
 TEST(Deadlines, AGetByRingOfAValueThatKeepsChangingEnds) {
   Server server({"10", "--ring-size", "4K"});
   Client reader = server.connect(std::chrono::milliseconds(300), Reads::kRing);
-  std::atomic<bool> stop{false};
-  std::vector<std::jthread> writers;
-  for (int i = 0; i < 2; ++i) {
-    writers.emplace_back([&, i] {
-      Client writer = server.connect();
-      const std::string value(100'000, static_cast<char>('a' + i));
-      while (!stop) ASSERT_EQ(writer.put("key", value), StatusCode::kOk);
-    });
-  }
+  const ChangingValue changing(server);
   ASSERT_TRUE(eventually([&] { return !(reader.exists("key") == StatusCode::kNotFound); }));
   for (int i = 0; i < 20; ++i) {
     const Clock::time_point begin = Clock::now();
@@ -45,25 +56,16 @@ TEST(Deadlines, AGetByRingOfAValueThatKeepsChangingEnds) {
       EXPECT_EQ(value.status(), StatusCode::kTimeout) << value.status().message();
     }
   }
-  stop = true;
 }
 
 // Each call that reads a value reads again when the value has changed meanwhile, in the way of its client.
 TEST(Deadlines, EachCallThatReadsAValueThatKeepsChangingEnds) {
   Server server({"10", "--ring-size", "4K", "--memory", "64M"});
-  std::atomic<bool> stop{false};
-  std::vector<std::jthread> writers;
-  for (int i = 0; i < 2; ++i) {
-    writers.emplace_back([&, i] {
-      Client writer = server.connect();
-      const std::string value(100'000, static_cast<char>('a' + i));
-      while (!stop) ASSERT_EQ(writer.put("key", value), StatusCode::kOk);
-    });
-  }
+  const ChangingValue changing(server);
   for (const Reads reads : {Reads::kDirect, Reads::kRing}) {
     Client map = server.connect(std::chrono::milliseconds(200), reads);
     ASSERT_TRUE(eventually([&] { return map.exists("key").ok(); }));
-    std::vector<std::byte> buffer(100'000);
+    std::vector<std::byte> buffer(ChangingValue::kBytes);
     const auto is_whole = [](std::string_view value) { return value.find_first_not_of(value.front()) == value.npos; };
     const std::pair<const char*, std::function<Status()>> calls[] = {
         {"get", [&] { return map.get("key").status(); }},
@@ -86,9 +88,9 @@ TEST(Deadlines, EachCallThatReadsAValueThatKeepsChangingEnds) {
              return now ? std::string(*now) : std::string();
            });
          }},
-        {"exchange", [&] { return map.exchange("key", std::string(100'000, 'x')).status(); }},
+        {"exchange", [&] { return map.exchange("key", std::string(ChangingValue::kBytes, 'x')).status(); }},
         {"take", [&] { return map.take("key").status(); }},
-        {"insert_or_get", [&] { return map.insert_or_get("key", std::string(100'000, 'y')).status(); }},
+        {"insert_or_get", [&] { return map.insert_or_get("key", std::string(ChangingValue::kBytes, 'y')).status(); }},
         {"wait", [&] { return map.wait("key", "another", std::chrono::milliseconds(200)).status(); }},
         {"scan",
          [&] {
@@ -112,7 +114,6 @@ TEST(Deadlines, EachCallThatReadsAValueThatKeepsChangingEnds) {
       }
     }
   }
-  stop = true;
 }
 
 // Answers to calls that have timed out fill the answer ring; a later call needs room in the request ring, which comes only
