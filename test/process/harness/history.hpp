@@ -23,8 +23,9 @@ inline constexpr std::int64_t kOpen =
     std::numeric_limits<std::int64_t>::max();  // it never ended: the change may or may not have been applied
 
 // Of an operation: how long its key lives from then on, in ns.
-inline constexpr std::int64_t kStays = kOpen;  // until it is erased
-inline constexpr std::int64_t kKeeps = 0;      // as long as it would have
+inline constexpr std::int64_t kStays = kOpen;      // until it is erased
+inline constexpr std::int64_t kKeeps = 0;          // as long as what it replaces would have
+inline constexpr std::int64_t kKeepsIfThere = -1;  // the same, or until it is erased if it replaces nothing
 
 // One operation on one key. A value is known by a number that no other write of the key has; 0: the key is absent.
 struct Operation {
@@ -38,7 +39,8 @@ struct Operation {
   std::uint64_t seen = 0;     // get; exchange, erase: what it replaced; increment, append: the new number; fault: which
   std::int64_t ttl = kStays;  // put, exchange, expire
 
-  bool ends() const { return ttl != kStays && ttl != kKeeps; }
+  bool keeps() const { return ttl == kKeeps || ttl == kKeepsIfThere; }
+  bool ends() const { return ttl != kStays && !keeps(); }
   // The key ends at a moment from first_lapse() to last_lapse(): the client counts from some moment of its call, and rounds up
   // to whole microseconds.
   std::int64_t first_lapse() const { return begin + ttl; }
@@ -48,9 +50,87 @@ struct Operation {
   }
 };
 
+inline constexpr std::int64_t kBefore = std::numeric_limits<std::int64_t>::min();  // before all else
+
+// Spans of time, each with a moment to be sorted by: of those whose moment is before another one, what is the latest bound?
+class LatestBounds {
+ public:
+  void add(std::int64_t moment, std::int64_t bound) { spans_.emplace_back(moment, bound); }
+  void sort() {
+    std::sort(spans_.begin(), spans_.end());
+    for (std::size_t i = 1; i < spans_.size(); ++i) {
+      spans_[i].second = std::max(spans_[i].second, spans_[i - 1].second);
+    }
+  }
+  std::int64_t before(std::int64_t moment) const {
+    const auto after = std::lower_bound(spans_.begin(), spans_.end(), std::pair(moment, kBefore));
+    return after == spans_.begin() ? kBefore : std::prev(after)->second;
+  }
+
+ private:
+  std::vector<std::pair<std::int64_t, std::int64_t>> spans_;
+};
+
+// When may a key be absent? Not if the latest begin of a write that has ended is after the end of each clear that may have come.
+class Absence {
+ public:
+  explicit Absence(const std::vector<Operation>& operations) {
+    clears_.add(kBefore, kBefore);
+    for (const Operation& op : operations) {
+      if (op.ends()) clears_.add(op.first_lapse(), std::max(op.end, op.last_lapse()));
+      if (op.kind == Operation::kClear || op.kind == Operation::kErase) clears_.add(op.begin, op.end);
+      const bool writes = op.kind == Operation::kPut || op.kind == Operation::kExchange;
+      if (writes && op.end != kOpen) writes_.add(op.end, op.begin);
+    }
+    clears_.sort();
+    writes_.sort();
+  }
+  bool is_possible(const Operation& during) const { return writes_.before(during.begin) <= clears_.before(during.end); }
+
+ private:
+  LatestBounds clears_;
+  LatestBounds writes_;
+};
+
+// Until when a value may be seen of which it is not known what it has replaced, and which has kept the end of that: until the
+// latest of the ends that the key may have had then.
+class KeptEnds {
+ public:
+  KeptEnds(const std::vector<Operation>& operations, const Absence& absence) {
+    for (const Operation& op : operations) {
+      const bool writes = op.kind == Operation::kPut || op.kind == Operation::kExchange;
+      if (!writes && op.kind != Operation::kExpire) continue;
+      const bool finds_none = op.ttl == kKeepsIfThere && absence.is_possible(op);
+      if (op.keeps() && !finds_none) continue;
+      givers_.push_back({op.begin, op.end, finds_none ? kOpen : op.last_lapse()});
+      // What only may have found none does not certainly replace the end that was given before.
+      if (op.end != kOpen && !finds_none) replaced_.add(op.end, op.begin);
+    }
+    replaced_.sort();
+  }
+  std::int64_t last_moment_of(const Operation& op) const {
+    const std::int64_t replaced = replaced_.before(op.begin);
+    std::int64_t latest = kBefore;
+    for (const Giver& giver : givers_) {
+      if (giver.begin < op.end && giver.end >= replaced) latest = std::max(latest, giver.last_moment);
+    }
+    return latest;
+  }
+
+ private:
+  struct Giver {
+    std::int64_t begin;
+    std::int64_t end;
+    std::int64_t last_moment;
+  };
+  std::vector<Giver> givers_;
+  LatestBounds replaced_;
+};
+
 // Of each value that was written, until when it may be seen: to the end that its write, or that of the value which it replaced,
 // has given it, or to one that a later expire may have given it.
-inline std::map<std::uint64_t, std::int64_t> last_moments(const std::vector<Operation>& operations) {
+inline std::map<std::uint64_t, std::int64_t> last_moments(const std::vector<Operation>& operations,
+                                                          const Absence& absence) {
   std::map<std::uint64_t, std::int64_t> last;
   std::vector<const Operation*> expires;
   std::vector<const Operation*> writes;
@@ -58,6 +138,7 @@ inline std::map<std::uint64_t, std::int64_t> last_moments(const std::vector<Oper
     if (op.kind == Operation::kExpire) expires.push_back(&op);
     if (op.kind == Operation::kPut || op.kind == Operation::kExchange) writes.push_back(&op);
   }
+  const KeptEnds kept(operations, absence);
   const auto by_begin = [](const Operation* a, const Operation* b) { return a->begin < b->begin; };
   std::sort(expires.begin(), expires.end(), by_begin);
   std::map<std::uint64_t, const Operation*> write_of;
@@ -72,15 +153,18 @@ inline std::map<std::uint64_t, std::int64_t> last_moments(const std::vector<Oper
         break;
       }
       chain.push_back(at);
-      if (at->ttl != kKeeps) break;
-      const auto before =
-          at->kind == Operation::kExchange && at->end != kOpen ? write_of.find(at->seen) : write_of.end();
+      if (at->kind != Operation::kExchange || at->ttl != kKeeps) break;
+      const auto before = at->end != kOpen ? write_of.find(at->seen) : write_of.end();
       if (before == write_of.end() || chain.size() > writes.size()) break;
       at = before->second;
     }
     for (; !chain.empty(); chain.pop_back()) {
       const Operation& op = *chain.back();
-      if (op.ttl != kKeeps) moment = op.last_lapse();
+      if (!op.keeps()) {
+        moment = op.last_lapse();
+      } else if (op.kind == Operation::kPut) {
+        moment = op.ttl == kKeepsIfThere && absence.is_possible(op) ? kOpen : kept.last_moment_of(op);
+      }
       for (const Operation* expire : expires) {
         if (expire->begin > moment) break;
         if (expire->end >= op.begin) moment = std::max(moment, expire->last_lapse());
@@ -105,7 +189,6 @@ inline std::map<std::uint64_t, std::int64_t> last_moments(const std::vector<Oper
 // gives a key an end may clear it at some moment, from the earliest one that the end may be; and its value may not be seen
 // by an operation that began after the latest one.
 inline std::string contradiction_of_register(const std::vector<Operation>& operations) {
-  constexpr std::int64_t kBefore = std::numeric_limits<std::int64_t>::min();
   struct Value {
     std::int64_t write_begin = kBefore;
     std::int64_t first_end = kOpen;
@@ -127,18 +210,14 @@ inline std::string contradiction_of_register(const std::vector<Operation>& opera
     values[0].written = true;  // before all else
     values[0].first_end = kBefore;
   }
-  const std::map<std::uint64_t, std::int64_t> lasts = last_moments(operations);
+  const Absence absence(operations);
+  const std::map<std::uint64_t, std::int64_t> lasts = last_moments(operations, absence);
   std::vector<Zone> moments;  // from the last begin to the first end
   std::vector<const Operation*> absences;
-  std::vector<std::pair<std::int64_t, std::int64_t>> clears{{kBefore, kBefore}};  // begin, end
-  std::vector<std::pair<std::int64_t, std::int64_t>> writes;                      // end, begin
   const auto name = [](std::uint64_t value) { return "value " + std::to_string(value); };
   for (const Operation& op : operations) {
-    if (op.ends()) clears.emplace_back(op.first_lapse(), std::max(op.end, op.last_lapse()));
-    if (op.kind == Operation::kClear || op.kind == Operation::kErase) {
-      clears.emplace_back(op.begin, op.end);
-      if (op.end != kOpen) moments.push_back({op.begin, op.end, 0});
-    }
+    const bool clears = op.kind == Operation::kClear || op.kind == Operation::kErase;
+    if (clears && op.end != kOpen) moments.push_back({op.begin, op.end, 0});
     if (op.kind == Operation::kPut || op.kind == Operation::kExchange) {
       Value& value = values[op.written];
       if (value.written) return name(op.written) + " was written twice";
@@ -146,7 +225,6 @@ inline std::string contradiction_of_register(const std::vector<Operation>& opera
       value.write_begin = op.begin;
       value.first_end = std::min(value.first_end, op.end);
       value.last_begin = std::max(value.last_begin, op.begin);
-      if (op.end != kOpen) writes.emplace_back(op.end, op.begin);
     }
     const bool replaces = op.kind == Operation::kExchange || op.kind == Operation::kErase;
     const bool sees = (op.kind == Operation::kGet || replaces) && op.end != kOpen;
@@ -191,21 +269,8 @@ inline std::string contradiction_of_register(const std::vector<Operation>& opera
       return name(moment.value) + " has its only moment while " + name(at->value) + " is in the register";
     }
   }
-  // Of the clears, in the order of their begins, the latest end so far; of the puts, in the order of their ends, the latest
-  // begin.
-  for (auto* list : {&clears, &writes}) {
-    std::sort(list->begin(), list->end());
-    for (std::size_t i = 1; i < list->size(); ++i)
-      (*list)[i].second = std::max((*list)[i].second, (*list)[i - 1].second);
-  }
-  const auto latest_before = [&](const auto& list, std::int64_t time) {
-    const auto behind = std::lower_bound(list.begin(), list.end(), std::pair(time, kBefore));
-    return behind == list.begin() ? kBefore : std::prev(behind)->second;
-  };
   for (const Operation* get : absences) {
-    if (latest_before(writes, get->begin) > latest_before(clears, get->end)) {
-      return "nothing is seen, though a put has ended and no clear has come since";
-    }
+    if (!absence.is_possible(*get)) return "nothing is seen, though a put has ended and no clear has come since";
   }
   return {};
 }

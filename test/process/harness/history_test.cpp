@@ -92,7 +92,7 @@ TEST(HistoryOfAKeyThatEnds, PossibleHistoriesAreAccepted) {
   EXPECT_EQ(contradiction_of_register({put(1, 2, 7), expire(3, 4, kMs), get(3 * kMs, 4 * kMs, 0)}), "");
   EXPECT_EQ(contradiction_of_register({put(1, 2, 7), erase(3, 4, 7), get(5, 6, 0), put(7, 8, 9), get(9, 10, 9)}), "");
   EXPECT_EQ(contradiction_of_register({with_ttl(put(1, kOpen, 7), kMs), get(90 * kMs, 91 * kMs, 7)}), "")
-      << "nobody knows when the call counted";
+      << "the moment from which the call counted is unknown";
 }
 
 TEST(HistoryOfAKeyThatEnds, ImpossibleHistoriesAreRejected) {
@@ -114,6 +114,47 @@ TEST(HistoryOfAKeyThatEnds, ImpossibleHistoriesAreRejected) {
   EXPECT_NE(
       contradiction_of_register({put(1, 2, 7), expire(3, 4, kMs), put(5 * kMs, 6 * kMs, 8), get(7 * kMs, 8 * kMs, 0)}),
       "");
+}
+
+// A put that keeps the end finds an unknown value.
+TEST(HistoryOfAKeyThatEnds, APutThatKeepsTheEndEndsWithWhatItMayHaveReplaced) {
+  const Operation put_of_5ms = with_ttl(put(1 * kMs, 2 * kMs, 7), 5 * kMs);
+  const auto kept = [](std::int64_t begin, std::int64_t end, std::uint64_t value) {
+    return with_ttl(put(begin, end, value), kKeepsIfThere);
+  };
+  const auto replaced = [](std::int64_t begin, std::int64_t end, std::uint64_t value) {
+    return with_ttl(put(begin, end, value), kKeeps);
+  };
+  const auto seen = [](std::int64_t moment, std::uint64_t value) { return get(moment, moment + 1, value); };
+  for (const auto& write : {kept(3 * kMs, 4 * kMs, 8), replaced(3 * kMs, 4 * kMs, 8)}) {
+    EXPECT_EQ(contradiction_of_register({put_of_5ms, write, seen(5 * kMs, 8), seen(8 * kMs, 0)}), "");
+    EXPECT_NE(contradiction_of_register({put_of_5ms, write, seen(7 * kMs, 8)}), "") << "seen after the end";
+    EXPECT_NE(contradiction_of_register({put_of_5ms, write, seen(5 * kMs, 0)}), "") << "absent before it";
+    EXPECT_EQ(contradiction_of_register({put_of_5ms, write, expire(5 * kMs, 6 * kMs - 1, 9 * kMs), seen(14 * kMs, 8)}),
+              "");
+    EXPECT_EQ(contradiction_of_register({put_of_5ms, write, put(5 * kMs, 6 * kMs, 9), seen(50 * kMs, 9)}), "");
+    EXPECT_NE(contradiction_of_register({put(1, 2, 6), put_of_5ms, write, seen(7 * kMs, 8)}), "")
+        << "the one before was replaced";
+    EXPECT_EQ(contradiction_of_register({put(2 * kMs, 3 * kMs + 1, 6), put_of_5ms, write, seen(7 * kMs, 8)}), "")
+        << "either was replaced";
+    EXPECT_EQ(contradiction_of_register({put_of_5ms, expire(2 * kMs, kOpen, 9 * kMs), write, seen(90 * kMs, 8)}), "");
+    EXPECT_NE(contradiction_of_register({put_of_5ms, write, replaced(4 * kMs, 5 * kMs, 9), seen(7 * kMs, 9)}), "")
+        << "kept twice";
+    EXPECT_NE(contradiction_of_register(
+                  {put_of_5ms, write, with_ttl(exchange(4 * kMs, 5 * kMs, 8, 9), kKeeps), seen(7 * kMs, 9)}),
+              "");
+  }
+  EXPECT_EQ(contradiction_of_register({kept(1, 2, 8), seen(90 * kMs, 8)}), "") << "there was nothing";
+  EXPECT_EQ(contradiction_of_register({put_of_5ms, kept(7 * kMs, 8 * kMs, 8), seen(90 * kMs, 8)}), "") << "or no more";
+  EXPECT_EQ(contradiction_of_register({put_of_5ms, kept(5 * kMs, 7 * kMs, 8), seen(90 * kMs, 8)}), "") << "either";
+  EXPECT_EQ(contradiction_of_register(
+                {put_of_5ms, kept(5 * kMs, 7 * kMs, 8), replaced(8 * kMs, 9 * kMs, 9), seen(90 * kMs, 9)}),
+            "")
+      << "and kept again";
+  EXPECT_NE(contradiction_of_register({put_of_5ms, kept(8 * kMs, 9 * kMs, 8), seen(20 * kMs, 0)}), "")
+      << "it stays, as there was nothing";
+  EXPECT_NE(contradiction_of_register({put_of_5ms, replaced(5 * kMs, 7 * kMs, 8), seen(90 * kMs, 8)}), "")
+      << "what replaces has found something";
 }
 
 TEST(HistoryOfACounter, BetweenClearsNoNumberOccursTwiceOrTooLate) {

@@ -5,10 +5,10 @@
 //
 //   keys      of 8 bytes and of up to 65,536
 //   clients   put, get, compare-exchange (by value or token) and exchange shared keys, alone and in batches; add to numbers of
-//             each form and to shared logs; give some shared keys an end, change it, and erase them by token; insert and erase
-//             keys of their own, whose values they know; values prove that they are whole. Their calls and answers are
-//             recorded in files that outlive them. A killed client is replaced by another one. Some read by ring; some have
-//             short timeouts, and do not know the outcome of calls that timed out
+//             each form and to shared logs; give some shared keys an end, change it, keep it with another value, and erase them
+//             by token; insert and erase keys of their own, whose values are known; values prove that they are whole. Their calls
+//             and answers are recorded in files that outlive them. A killed client is replaced by another one. Some read by
+//             ring; some have short timeouts, and the outcome of calls that timed out is unknown to them
 //             Two clients more wait until a shared key changes, which counts as a get, and compete for a lease, for longer than
 //             it lasts: its numbers must grow, and none may be given twice
 //   crowd     connections that put a key at the beginning, do nothing meanwhile, and must still work at the end
@@ -19,7 +19,7 @@
 //             former value does not return. In every second round another client clears it all the time
 //
 // After a round: each register's history must be linearizable (history.hpp), no value may have been seen after its end, each
-// counter's numbers must occur once, and each log must have each record where the answer to its append says. Then
+// counter's numbers must occur once, and each log must have each record at the place in the answer to its append. Then
 // the map is cleared, up to 300 times, another server continues it, no key must be left, and `hostmap check` must find
 // nothing. Prints a line for each round, and at the end a line of JSON for `./dev torture`. Exit code 0: no error was found.
 #include <algorithm>
@@ -310,7 +310,7 @@ class Player {
         return end_with(client_->increment_as<std::int64_t>(key, 1));
     }
   }
-  // Records of 8 bytes; the size says where this one is.
+  // Records of 8 bytes; the size shows where this one is.
   void log(unsigned which) {
     const std::uint64_t number = fresh();
     const std::uint64_t operation = start(Operation::kAppend, which, number);
@@ -326,6 +326,7 @@ class Player {
     return std::chrono::milliseconds(random_.one_in(8) ? 3'600'000 : 1 + random_.below(random_.one_in(2) ? 10 : 200));
   }
   static std::int64_t ns_of(std::chrono::milliseconds ttl) {
+    if (ttl == kKeepTtl) return kKeepsIfThere;
     return ttl == kForever ? kStays : std::chrono::nanoseconds(ttl).count();
   }
   // Ends an operation that is refused where the key is absent: then it has seen that.
@@ -343,7 +344,7 @@ class Player {
     const std::string name = key_of(round_, key);
     const std::chrono::milliseconds ttl = any_ttl();
     const std::uint64_t number = fresh();
-    switch (random_.below(12)) {
+    switch (random_.below(14)) {
       case 0:
       case 1: {
         const std::string value = value_of(number, key);
@@ -384,6 +385,16 @@ class Player {
       case 7:
       case 8:
         return exchange_lapsing(key, name, number);
+      case 9: {
+        const std::string value = value_of(number, key);
+        const std::uint64_t operation = start(Operation::kPut, key, number, kKeepsIfThere);
+        return end_lapsing(operation, client_->put(name, value, kKeepTtl));
+      }
+      case 10: {
+        const std::string value = value_of(number, key);
+        const std::uint64_t operation = start(Operation::kPut, key, number, kKeeps);
+        return end_lapsing(operation, client_->replace(name, value, kKeepTtl));
+      }
       default:
         static_cast<void>(get(key));
     }
@@ -423,7 +434,7 @@ class Player {
       auto key = static_cast<unsigned>(random_.below(kRegisters + kLapsing));
       switch (random_.below(6)) {
         case 0: {
-          const std::chrono::milliseconds ttl = key < kRegisters ? kForever : any_ttl();
+          const std::chrono::milliseconds ttl = key < kRegisters ? kForever : random_.one_in(4) ? kKeepTtl : any_ttl();
           const std::string& name = keep(key_of(round_, key));
           requests.push_back(hostmap::Operation::put(name, keep(value_of(number, key)), ttl));
           operations.push_back(start(Operation::kPut, key, number, ns_of(ttl)));
@@ -461,7 +472,7 @@ class Player {
       keys.push_back(key);
     }
     std::vector<Outcome> outcomes(requests.size());
-    static_cast<void>(client_->apply(requests, outcomes));  // each outcome says what became of it
+    static_cast<void>(client_->apply(requests, outcomes));  // each outcome has its own status
     for (std::size_t i = 0; i < requests.size(); ++i) end_of_batch(requests[i], operations[i], keys[i], outcomes[i]);
   }
   void end_of_batch(const hostmap::Operation& request, std::uint64_t operation, unsigned key, const Outcome& outcome) {
