@@ -1,4 +1,4 @@
-// hostmap-bench NAME… [--json FILE] [--list]: asks the questions named (all of them when none is
+// hostmap-bench NAME… [--json FILE] [--list]: measures the questions named (all of them when none is
 // named), prints a table for each and ends with how many goals are met. README.md in this folder
 // explains how to read them.
 //

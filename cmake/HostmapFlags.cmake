@@ -22,7 +22,7 @@ if(PROJECT_IS_TOP_LEVEL)
   find_program(HOSTMAP_CCACHE ccache)
   mark_as_advanced(HOSTMAP_CCACHE)
   if(HOSTMAP_CCACHE AND NOT DEFINED CMAKE_CXX_COMPILER_LAUNCHER)
-    # The sloppiness is what ccache asks for to serve files that use precompiled headers.
+    # The sloppiness is what ccache requires to serve files that use precompiled headers.
     set(CMAKE_CXX_COMPILER_LAUNCHER env "CCACHE_BASEDIR=${PROJECT_SOURCE_DIR}"
                                         "CCACHE_SLOPPINESS=pch_defines,time_macros" "${HOSTMAP_CCACHE}")
   endif()

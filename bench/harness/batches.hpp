@@ -1,7 +1,7 @@
-// A round in batches: for ends that poll, a mean says little on a machine that others use.
+// A round in batches: for ends that poll, a mean is worth little on a machine that others use.
 //
 // When one of two ends that poll loses its CPU to another program, the other one waits for a whole time slice, which is
-// as long as some thousands of operations. A batch is short against a time slice, so most batches see none of that;
+// as long as some thousands of operations. A batch is short against a time slice, so most batches contain none of that;
 // their median is what the operation takes, and it is taken for every contestant in the same way.
 #pragma once
 

@@ -31,7 +31,7 @@ double nanoseconds_since(Clock::time_point start) {
   return std::chrono::duration<double, std::nano>(Clock::now() - start).count();
 }
 
-/// Two threads on two CPUs store to one line in turn; each sees at once what the other stored.
+/// Two threads on two CPUs store to one line in turn; each loads at once what the other stored.
 double measure_ping_pong(std::pair<int, int> cpus) {
   constexpr std::uint64_t kRoundTrips = 20'000;
   alignas(2 * kLine) std::atomic<std::uint64_t> turn{0};
@@ -207,7 +207,7 @@ class SocketEcho {
   std::array<int, 2> ends_{};
 };
 
-/// By syscall(2), so that no library answers from what it remembers.
+/// By syscall(2), so that no library answers from a cache.
 double measure_system_call() {
   constexpr unsigned kCalls = 100'000;
   const Clock::time_point start = Clock::now();

@@ -2,7 +2,7 @@
 // in the same run.
 //
 // A figure far above its floor leaves room for better code; a floor that moved between two runs
-// says that the machine did, and not the program. On virtual machines the one-line ping-pong is
+// shows that the machine did, and not the program. On virtual machines the one-line ping-pong is
 // known to be bimodal (two-, even fourfold) with nothing else running.
 #pragma once
 
@@ -43,7 +43,7 @@ struct Floors {
 /// Measures ping_pong_round_trip anew, in nanoseconds.
 [[nodiscard]] double measure_line_round_trip(std::pair<int, int> cpus);
 
-/// Measures futex_round_trip anew, in nanoseconds: the first CPU's thread asks, the second's answers. Questions call it
+/// Measures futex_round_trip anew, in nanoseconds: the first CPU's thread wakes the second's, which wakes it. Questions call it
 /// in their rounds. The asker sleeps for `pause` before each round trip; without one it keeps its CPU busy for just long
 /// enough that the answerer falls asleep, as in the table of floors. Nothing if no round trip had both asleep.
 [[nodiscard]] std::optional<double> measure_futex_round_trip(std::pair<int, int> cpus,
@@ -66,7 +66,7 @@ void watch_clock_gaps(int cpu, Latencies& gaps, const Over& over) {
 class Report;
 class Progress;
 
-/// Measures the floors when first asked for, prints them and adds them to the report.
+/// Measures the floors at the first call, prints them and adds them to the report.
 class FloorFigures {
  public:
   FloorFigures(Report& report, Progress& progress) : report_(report), progress_(progress) {}

@@ -1,4 +1,4 @@
-// The two forms of entries that questions ask about: pairs of two words, and 16 bytes of key with 100 of value.
+// The two forms of entries that questions measure: pairs of two words, and 16 bytes of key with 100 of value.
 #pragma once
 
 #include <cstdint>

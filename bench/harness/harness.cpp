@@ -79,7 +79,7 @@ std::string json_string(std::string_view text) {
   return quoted + '"';
 }
 
-/// JSON knows neither infinity nor not-a-number.
+/// JSON has neither infinity nor not-a-number.
 std::string json_number(double number) { return std::isfinite(number) ? fmt::format("{:.6g}", number) : "null"; }
 
 std::string json_number(const std::optional<double>& number) { return number ? json_number(*number) : "null"; }

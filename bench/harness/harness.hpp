@@ -1,7 +1,7 @@
 // Rounds, figures, tables and the report: what every question does in the same way.
 //
-// Machines are noisy, above all shared ones: a single figure says little, a ratio of two figures
-// taken at the same time says much. So each round measures every contestant once, hostmap's figure
+// Machines are noisy, above all shared ones: a single figure proves little, a ratio of two figures
+// taken at the same time proves much. So each round measures every contestant once, hostmap's figure
 // is divided by the rival's *of the same round*, and what is reported is the median of these ratios
 // with the least and the greatest beside it.
 #pragma once
@@ -113,7 +113,7 @@ class Table {
 enum class Better : std::uint8_t { kLower, kHigher };
 
 [[nodiscard]] bool meets(double figure, double goal, Better better);
-/// The cell that says so in words: "met" or "missed".
+/// The verdict as a cell: "met" or "missed".
 [[nodiscard]] Cell verdict(bool goal_met);
 
 /// One line of the report: what `results` holds in the JSON.
@@ -135,7 +135,7 @@ class Report {
  public:
   void add(Finding finding) { findings_.push_back(std::move(finding)); }
   void add_floor(std::string name, double nanoseconds);
-  /// A point of a curve that a plot will show: scripts/bench_report knows the plots and their axes.
+  /// A point of a curve that a plot will show: scripts/bench_report defines the plots and their axes.
   void add_point(std::string_view plot, std::string_view curve, double x, double y);
   [[nodiscard]] std::size_t goals() const;
   [[nodiscard]] std::size_t goals_met() const;
@@ -151,7 +151,7 @@ class Report {
   std::vector<std::pair<std::string, std::vector<Curve>>> plots_;  // in the order in which they were begun
 };
 
-/// Processor, number of CPUs that may be used, kernel. Without them a figure says nothing.
+/// Processor, number of CPUs that may be used, kernel. Without them a figure means nothing.
 [[nodiscard]] std::string machine();
 
 }  // namespace hostmap::bench

@@ -1,5 +1,5 @@
 // What other programs of this machine did while we measured: a figure taken beside a busy neighbour
-// is worth little, and only the kernel knows of the neighbour.
+// is worth little, and only the kernel counts the neighbour's time.
 #pragma once
 
 #include <string>

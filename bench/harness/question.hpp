@@ -17,7 +17,7 @@ class FloorFigures;
 class Progress;
 class Report;
 
-/// What the command line leaves to choose. Zero means: as the question sees fit.
+/// What the command line leaves to choose. Zero means: the default of the question.
 struct Choices {
   unsigned rounds = 0;
   double seconds = 10;

@@ -177,7 +177,7 @@ class RankPool {
   std::vector<std::uint32_t> ranks_;
 };
 
-/// Calls lookup(index) with the index of each key to ask for; lookup returns the value, which
+/// Calls lookup(index) with the index of each key to get; lookup returns the value, which
 /// kDependent needs.
 template <typename Lookup>
 void for_each_index(Pattern pattern, std::uint64_t entries, std::uint64_t seed, std::size_t count,

@@ -47,7 +47,7 @@ constexpr unsigned kDefaultRounds = 3;
 /// Of a measurement: there are 27 in a round.
 constexpr double kMostSeconds = 2;
 constexpr unsigned kWarmUpPuts = 100;
-/// From the word to begin to the beginning: time for 64 processes to hear it beside the spinners.
+/// From the line to begin to the beginning: time for 64 processes to read it beside the spinners.
 constexpr auto kNotice = 500ms;
 constexpr double kMedianGoal = 1;
 constexpr double kTailGoal = 2;

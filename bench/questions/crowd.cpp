@@ -1,6 +1,6 @@
 // Question `crowd`: what does a busy client lose beside 1000 that are connected and do nothing?
 //
-// Two instances, one with the idle connections and one without; the same client (that of `put-sync`) asks them in turn.
+// Two instances, one with the idle connections and one without; the same client (that of `put-sync`) sends requests to each in turn.
 // Each idle connection has put a key, so the server has a channel of it to poll.
 
 #include <array>

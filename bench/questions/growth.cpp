@@ -177,7 +177,7 @@ struct Figures {
   Row taking_memory;
 };
 
-/// What taking memory does to those who share the CPUs: the gaps that loops see which read the clock, one on each CPU, while a
+/// What taking memory does to those who share the CPUs: the gaps of loops which read the clock, one on each CPU, while a
 /// thread that has none for itself takes so many bytes by the steps and calls of the server's helper. Who waits for an answer
 /// meets the gaps of both.
 Latencies gaps_beside_taking(std::uint64_t bytes, std::pair<int, int> cpus) {
@@ -241,7 +241,7 @@ void run_round(Session& session, unsigned round, std::uint64_t keys, std::pair<i
 std::string microseconds(const Series& nanoseconds) { return format_figure(nanoseconds.median() / 1e3); }
 
 void add_row(Table& table, std::string name, const Row& row, std::uint64_t puts, Tone tone) {
-  // Fewer than ten puts beyond a quantile say nothing of it.
+  // Fewer than ten puts beyond a quantile do not determine it.
   constexpr double kLeastBeyond = 10;
   std::vector<Cell> cells{{std::move(name), tone}};
   for (std::size_t quantile = 0; quantile < kPercents.size(); ++quantile) {
@@ -352,7 +352,7 @@ static void ask_growth(Session& session) {
                   .rivals = {{"presized", presized[kP9999].median()}},
                   .floor = figures.jitter[kP9999].median(),
                   .ratio = ratio_of(growing[kP9999], presized[kP9999])};
-  // Beyond 1 ms are the time slices of other programs, which both tables see: a ratio of those would say nothing of
+  // Beyond 1 ms are the time slices of other programs, which delay both tables: a ratio of those would measure nothing of
   // growth.
   const bool disturbed = presized[kP9999].median() > static_cast<double>(kNanosecondsOfLong);
   if (keys >= kLeastKeysOfGoal && !disturbed) finding.goal = kGoal;

@@ -34,7 +34,7 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr unsigned kClients = 64;
-/// From the last connection to the first look: whoever spins before it sleeps has long
+/// From the last connection to the first measurement: whoever spins before it sleeps has long
 /// gone to sleep.
 constexpr auto kSettle = 2s;
 constexpr double kServerSwitchesGoal = 20;
@@ -52,7 +52,7 @@ struct Usage {
   std::map<std::string, ThreadUsage> threads = {};
 };
 
-/// What was used between two looks, by one process or by several.
+/// What was used between two measurements, by one process or by several.
 struct Difference {
   std::uint64_t ticks = 0;
   ThreadUsage threads = {};
@@ -143,7 +143,7 @@ IdleFigures watch(pid_t server, const std::vector<Child>& clients, double second
   return figures;
 }
 
-/// Starts 64 clients by a role of this program and returns when each has said that it is connected.
+/// Starts 64 clients by a role of this program and returns when each has printed that it is connected.
 std::vector<Child> start_clients(std::string_view role, const std::string& name) {
   std::vector<Child> clients;
   clients.reserve(kClients);

@@ -3,7 +3,7 @@
 //
 // Before each change the worker writes down what it is about to do. And it is guarded against files that are truncated, shares
 // itself out by bytes, counts what streams hold and filters its own system calls. The same server without the one or the other
-// is built for these questions alone; both run at once and take turns, so that both see the same machine.
+// is built for these questions alone; both run at once and take turns, so that both have the same machine.
 
 #include <chrono>
 #include <cstdlib>

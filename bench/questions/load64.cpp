@@ -5,7 +5,7 @@
 // that insert random values to a key each without waiting for answers, then check that a get
 // returns the last one. The time counts from the start of the first client to the last one's
 // "Done", which it prints when its writes are applied. Each measurement has a fresh server, and the
-// sum of all "Done (N writes)" must be what the server says it applied.
+// sum of all "Done (N writes)" must be what the server has counted as applied.
 
 #include <algorithm>
 #include <array>
@@ -41,7 +41,7 @@ constexpr std::uint64_t kBareRecords = 5'000'000;
 constexpr std::array kClientCounts{64U, 16U, 4U, 1U};
 constexpr double kSecondsOfFewer = 3;
 
-/// Starts the server and knows how its clients are called, and how to ask it for what it applied.
+/// Starts the server, and has the command lines of its clients and of what reads how much it applied.
 class Side {
  public:
   virtual ~Side() = default;

@@ -68,7 +68,7 @@ void check_value(Client& client, const EntryKey& key, std::string_view expected)
 
 // ---- churn --------------------------------------------------------------------------------------
 
-/// Put in place of 100 bytes each, which leaves blocks of a size that hardly anybody wants any more; or of values of
+/// Put in place of 100 bytes each, which leaves blocks of a size that hardly any put needs any more; or of values of
 /// the same sizes, as a map has them that has been used for long.
 enum Before : std::size_t { kOneSize, kSameSizes };
 constexpr std::array<std::string_view, 2> kBeforeNames{"one-size", "same-sizes"};

@@ -1,6 +1,6 @@
-// Question `multi-get`: what does it gain to ask for several keys at once, with the table in DRAM?
+// Question `multi-get`: what does it gain to get several keys at once, with the table in DRAM?
 //
-// One reader process, exec'ed apart from server and loader. It asks for random keys one by one (each get on its own, so that
+// One reader process, exec'ed apart from server and loader. It gets random keys one by one (each get on its own, so that
 // the processor overlaps what it can; and each next key made from the last value, so that nothing overlaps), and by
 // multi_get in groups. boost::concurrent_flat_map, which has a call for several keys, too, does the same in a process
 // of its own.

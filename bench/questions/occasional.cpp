@@ -1,7 +1,7 @@
 // Question `occasional`: how long does a client wait that calls now and then, beside one that never stops writing, when a
 // thousand others are connected and do nothing?
 //
-// Two instances, one with the idle connections and one without, asked in turn. In either one a client floods while the
+// Two instances, one with the idle connections and one without, measured in turn. In either one a client floods while the
 // question is measured: it puts without waiting, so the worker has work in every sweep and never parks. The occasional client
 // puts and waits for the answer, then sleeps, so that by its next put the worker has taken its channel for idle.
 

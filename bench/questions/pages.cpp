@@ -1,7 +1,7 @@
 // Question `pages`: what do 2 MiB pages give a get?
 //
 // Two servers with the same pairs, one of which is not allowed such pages (PR_SET_THP_DISABLE, which its processes inherit; it
-// says so at its start). A reader process each, pinned to the same CPU; they take turns.
+// prints so at its start). A reader process each, pinned to the same CPU; they take turns.
 
 #include <array>
 #include <cstdint>

@@ -52,7 +52,7 @@ struct Contestant {
   Peer peer;
   std::string_view name;
   std::size_t gets;
-  std::size_t puts;  // 0: is not asked to
+  std::size_t puts;  // 0: it does not put
 };
 constexpr std::array kContestants{
     Contestant{Peer::kHostmap, "hostmap", 1'000'000, 100'000},

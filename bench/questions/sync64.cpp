@@ -48,9 +48,9 @@ constexpr unsigned kDefaultRounds = 3;
 constexpr double kRateGoal = 20;
 constexpr double kLatencyGoal = 1;
 constexpr double kSlowestGoal = 0.5;
-/// Operations of each client before it says that it is connected: connections are set up and pages mapped by then.
+/// Operations of each client before it prints that it is connected: connections are set up and pages mapped by then.
 constexpr unsigned kWarmUpOperations = 1'000;
-/// From the word to begin to the beginning: time for 64 processes to hear it and to fall asleep again.
+/// From the line to begin to the beginning: time for 64 processes to read it and to fall asleep again.
 constexpr auto kNotice = 500ms;
 constexpr std::string_view kHostmap = "hostmap";
 constexpr std::string_view kTurns = "turns";

@@ -1,7 +1,7 @@
 // Question `values`: how many bytes a second does a large value take to be read, and to be written?
 //
 // The floor of a read is memcpy from memory that another process has written and shares: as many distinct values of the
-// same size, in pages of the same size, asked for in the same order, into the same buffer. 256 MiB of each, so that
+// same size, in pages of the same size, read in the same order, into the same buffer. 256 MiB of each, so that
 // neither comes out of a cache. A put is synchronous: the value goes through the ring in pieces, and the server copies
 // it once more.
 
@@ -98,7 +98,7 @@ double time_acts(const Values& values, std::uint64_t round, const Act& act) {
 
 // ---- the memory of another process --------------------------------------------------------------
 
-/// Shared memory with all values one behind the other. It has no name: whoever wants it opens the writer's descriptor,
+/// Shared memory with all values one behind the other. It has no name: a reader opens the writer's descriptor,
 /// and it goes with the last process that has it.
 class SharedValues {
  public:
@@ -108,7 +108,7 @@ class SharedValues {
     Result<Region> region = Region::from_descriptor(std::move(file), "values", kDistinctBytes);
     if (!region || !region->populate(0, kDistinctBytes).ok()) throw std::runtime_error("values: no shared memory");
     region_ = std::move(*region);
-    // As the server asks for its table's.
+    // As the server does for its table's.
     for (std::uint64_t offset = 0; offset < kDistinctBytes; offset += kHugePageSize) {
       huge_bytes_ += region_.collapse(offset, kHugePageSize);
     }

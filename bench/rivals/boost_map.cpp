@@ -34,7 +34,7 @@ constexpr const char* kLockName = "lock";
 constexpr std::uint64_t kOverheadPerEntry = 160;
 constexpr std::uint64_t kLeastBytes = std::uint64_t{1} << 20U;
 
-// Huge pages: hostmap lays its table into 2 MiB pages by itself; Boost.Interprocess knows nothing of them, but can be
+// Huge pages: hostmap lays its table into 2 MiB pages by itself; Boost.Interprocess has no option for them, but can be
 // given the same: a mapping at a huge page's boundary, and a request to move its pages together.
 constexpr std::size_t kHugePage = std::size_t{2} << 20U;
 #ifndef MADV_COLLAPSE

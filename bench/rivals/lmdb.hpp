@@ -20,9 +20,9 @@ namespace hostmap::bench {
 /// Where its folders belong: always a tmpfs.
 inline constexpr const char* kLmdbParent = "/dev/shm";
 
-/// What a get sees. A read transaction is a snapshot: to see what others have written since, it must be renewed.
+/// What a get returns. A read transaction is a snapshot: to return what others have written since, it must be renewed.
 enum class LmdbReads : std::uint8_t {
-  kFresh,     // renewed at each get: the last commit, as every other contestant sees it
+  kFresh,     // renewed at each get: the last commit, as with every other contestant
   kSnapshot,  // never renewed: what was there in the beginning, and old pages are kept for it
 };
 
@@ -36,10 +36,10 @@ class LmdbMap {
 
   /// False if the key is not there. Throws if its value has another size than `value`.
   [[nodiscard]] bool get(std::span<const std::byte> key, std::span<std::byte> value);
-  /// A write transaction of its own; others see it when this returns.
+  /// A write transaction of its own; visible to others when this returns.
   void put(std::span<const std::byte> key, std::span<const std::byte> value);
 
-  /// Many puts in one transaction, for loading; others see them after finish().
+  /// Many puts in one transaction, for loading; visible to others after finish().
   void put_later(std::span<const std::byte> key, std::span<const std::byte> value);
   void finish();
 

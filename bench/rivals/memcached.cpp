@@ -41,7 +41,7 @@ MemcachedServer::MemcachedServer(Cache cache) { start({"-m", std::to_string(cach
 
 void MemcachedServer::start(std::vector<std::string> arguments, std::optional<int> cpu) {
   arguments.insert(arguments.end(), {"-s", socket(), "-t", "1"});
-  // As root it wants to be told which user to become.
+  // As root it requires the user to become.
   if (geteuid() == 0) arguments.insert(arguments.end(), {"-u", "root"});
   server_ = std::make_unique<Child>(Command{.program = "/usr/bin/memcached",
                                             .arguments = std::move(arguments),

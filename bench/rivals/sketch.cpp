@@ -375,7 +375,7 @@ int serve(std::span<char* const> arguments) {
   fmt::print("ready\n");
   std::fflush(stdout);
 
-  // The sketch polls its counter. With a millisecond between two looks the poll takes no measurable
+  // The sketch polls its counter. With a millisecond between two loads the poll takes no measurable
   // time from the connections, which is the best that a poll can do.
   while (!stop_requested.load(std::memory_order_relaxed)) {
     while (threads.size() < master->clients.load(std::memory_order_acquire)) {

@@ -3,7 +3,7 @@
 // Two counters only increase: the producer alone stores `tail`, the consumer alone stores
 // `head`, and tail - head messages lie between them at positions modulo 16. Each end keeps the
 // other's counter as it last saw it and loads it again only when the ring seems full (or empty): this
-// is what makes the design as fast as it can be, for each look takes the line away from the end
+// is what makes the design as fast as it can be, for each load takes the line away from the end
 // that writes it.
 //
 // Sync points: a producer's store of `tail` makes the message visible to the consumer that loads

@@ -142,7 +142,7 @@ Status ClientChannel::await_consumed_and_take_answers(std::uint64_t position, De
 // Waits until so many requests are consumed. The worker consumes none while their answers have no room, and answers to calls
 // that have timed out are still in the ring: a thread that waits for room must free room. Each answer ends the sleep, because
 // `waiting` cannot express both: while answers are certain to come, the thread waits for an answer or for room. Answers that
-// may come, to requests that ask for refusals alone, are small, and as many as can be outstanding leave the worker room enough.
+// may come, to requests that allow refusals alone, are small, and as many as can be outstanding leave the worker room enough.
 template <typename Ready>
 Status ClientChannel::wait_for_room(std::uint64_t wake_at, Ready&& ready, Deadline& deadline) {
   while (awaited_count_ > static_cast<std::uint32_t>(std::popcount(quiet_))) {

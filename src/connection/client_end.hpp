@@ -103,7 +103,7 @@ class ClientChannel {
   //
   // The owner of the channel calls begin_batch(), sends, takes the outcomes until outstanding() is 0, or gives the rest up; it
   // makes no other call in between, except those that wait for what is consumed.
-  // Requests whose answer is a code alone ask for one only if they are refused: what the server has consumed without an answer
+  // Requests whose answer is a code alone get one only if they are refused: what the server has consumed without an answer
   // was done. So a batch costs the server hardly more than requests without answers.
 
   // Receives the answer to the request that was sent with `ticket`. Those that are not answered were done.

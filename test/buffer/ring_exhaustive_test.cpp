@@ -141,7 +141,7 @@ class World {
   RingProducer producer_;
   RingConsumer consumer_;
   std::deque<ProvenRecord> model_;
-  std::uint64_t consumed_;  // as the producer knows it
+  std::uint64_t consumed_;  // as the producer has loaded it
   std::uint64_t next_ = 0;
   std::uint64_t states_ = 0;
   std::uint64_t paddings_ = 0;

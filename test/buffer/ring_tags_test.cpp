@@ -80,7 +80,7 @@ TEST(RingTagTest, TheTagsOfAnotherNonceAreNoneHere) {
 
 // --- Payloads of forged tags -----------------------------------------------------------------------------------------
 
-// Sends records whose payload words are the result of `forge` for each position, and expects that the consumer sees exactly
+// Sends records whose payload words are the result of `forge` for each position, and expects that the consumer gets exactly
 // the records that were sent. Returns the number of other records that it saw.
 template <typename Forge>
 int phantoms(std::uint64_t capacity, int records, Random& random, Forge&& forge) {
@@ -140,7 +140,7 @@ TEST(RingForgeryTest, TagsOfLaterPositionsWithTheWrongNonceDoNotPass) {
   }
 }
 
-// The canary of the two tests above: a peer that knows the nonce can forge the tag that its payload's place will have in the
+// The canary of the two tests above: a peer that has the nonce can forge the tag that its payload's place will have in the
 // next round, and then a record appears that was not sent. Hence nonces are secret, and only the two ends can read a ring.
 TEST(RingForgeryTest, APeerThatKnowsTheNonceCanForge) {
   Random random;

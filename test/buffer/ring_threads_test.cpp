@@ -141,7 +141,7 @@ TEST(RingThreadsTest, ATagStoredTooEarlyIsCaught) {
   EXPECT_FALSE(consume(consumer));
 }
 
-// A client is killed before, while and after writing a message. What the server sees is a prefix without a gap: all
+// A client is killed before, while and after writing a message. What the server receives is a prefix without a gap: all
 // published records, and possibly the one that was being written, each one whole. If a producer seldom runs (a sanitizer on
 // a busy machine), more kills are needed until one happens while a record is written.
 void kill_producers(int kills) {

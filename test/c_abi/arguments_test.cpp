@@ -366,7 +366,7 @@ TEST_F(CArguments, OptionsOfAnotherVersion) {
   for (std::size_t size = 0; size < sizeof(hostmap_options); ++size) {
     refused([&](hostmap_options& chosen) { chosen.struct_size = size; }, "struct_size");
   }
-  // Each is smaller than what its size says: nothing behind it is read.
+  // Each is smaller than the size in it: nothing beyond it is read.
   for (const std::size_t size : {std::size_t{4097}, std::size_t{1} << 32, SIZE_MAX / 2, SIZE_MAX - 1}) {
     refused([&](hostmap_options& chosen) { chosen.struct_size = size; }, "struct_size");
   }
@@ -374,7 +374,7 @@ TEST_F(CArguments, OptionsOfAnotherVersion) {
   refused([](hostmap_options& chosen) { chosen.reserved = 1; }, "reserved");
   refused([](hostmap_options& chosen) { chosen.flags = HOSTMAP_READ_ONLY | HOSTMAP_READS_BY_RING; }, "has no ring");
   refused([](hostmap_options& chosen) { chosen.name = ""; }, "name");
-  // Of a newer header: a field behind those that this library knows.
+  // Of a newer header: a field behind those that this library has.
   struct Newer {
     hostmap_options known;
     std::uint64_t more;
@@ -403,7 +403,7 @@ TEST_F(CArguments, MessagesBelongToTheirThreadAndAreCutAtACharacter) {
     EXPECT_NE(hostmap_connect(&chosen, &map), HOSTMAP_OK);
     const std::string message = hostmap_message();
     EXPECT_GT(message.size(), 450u);
-    // Whole characters: each begins with a byte that says how many follow.
+    // Whole characters: each begins with a byte that gives how many follow.
     for (std::size_t at = 0; at < message.size();) {
       const auto first = static_cast<unsigned char>(message[at]);
       at += first < 0x80 ? 1 : first < 0xE0 ? 2 : 3;

@@ -376,7 +376,7 @@ TEST(Clears, ConcurrentWritersLoseOnlyEarlierWrites) {
     ++clears;
   } while (clears < 50);
   reply = writer.reply();
-  // A clear may come between the writer's put and its get; it never sees another value.
+  // A clear may come between the writer's put and its get; it never returns another value.
   EXPECT_TRUE(reply == StatusCode::kOk || reply == StatusCode::kNotFound) << reply;
 }
 

@@ -32,7 +32,7 @@ struct Verdict {
   std::uint64_t states = 0;
   bool exhausted = false;  // the search ended before it had seen everything
   std::string failure;     // empty: no fault was found
-  // A short way to the failure, a line each; asked for only when it is printed.
+  // A short way to the failure, a line each; computed only when it is printed.
   std::function<std::vector<std::string>()> way;
 };
 

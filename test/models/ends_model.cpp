@@ -5,14 +5,14 @@
 //           R6 the header is unchanged: a hit. Past: R7 the same end again; R8 the same cell again; R9 the header is unchanged: a
 //           miss. (No entry: R9 at once.)
 //   writer  W1 what a new entry holds is stored before the cell leads there; W2 the cell, then the version; W3 then the old block is
-//           free. W4 an end is replaced in place by one store; W5 before that the cell says that there is one. W6 what has
+//           free. W4 an end is replaced in place by one store; W5 before that the cell's bit shows that there is one. W6 what has
 //           lapsed is absent for the writer, too: its end is not replaced. W7 the hand empties a cell whose end has passed
 //
 // Explored: every interleaving of the writer's stores, the reader's loads and the clock, in program order; ends that have
 // passed when they are stored (a request that waited), that pass soon, and "never"; two blocks, each used again at once.
 //
 // Checked: a hit's value was the key's value, and not past its end, at some moment of the read; a miss: the key was absent, or
-// past its end, at one. At every moment, as a kill may come: a linked entry that ends is one whose cell says so.
+// past its end, at one. At every moment, as a kill may come: a linked entry that ends is one whose cell shows it.
 #include <array>
 #include <cstdint>
 #include <string>

@@ -245,7 +245,7 @@ class EntriesModel {
     Word overflow_header = 0;
     bool visits_overflow = false;
     for (Bucket bucket = primary; is_live;) {
-      // A vector says which cells may name the key; each of them is loaded again, and counts as it is then.
+      // A vector marks the cells that may name the key; each of them is loaded again, and counts as it is then.
       std::array<bool, 2> is_candidate{};
       for (const int index : {0, 1}) {
         const int at = rules_.loads_cells_backwards ? 1 - index : index;
@@ -429,7 +429,7 @@ class EntriesModel {
     return kOverflow.cell(1);
   }
 
-  // Memory for an entry; nothing in shared memory says that it is taken, until a cell names it.
+  // Memory for an entry; nothing in shared memory shows that it is taken, until a cell names it.
   int take_entry(Request<Server>& request, Key key) const {
     for (Entry entry{1}; entry.number <= kEntries; ++entry.number) {
       if ((request.own(0) & bit(entry)) != 0) continue;

@@ -7,7 +7,7 @@
 // requests; a kill after any store, and also inside recovery. Each store to table, journal or ring
 // is one step, in program order, which is what a SIGKILL leaves.
 //
-// The record says what recovery has to compare to know whether a request was applied:
+// The record contains what recovery has to compare to determine whether a request was applied:
 //   V  value word overwritten     value word == new word (if they were equal, no harm is done)
 //   +  pair inserted              its occupancy bit is on
 //   -  pair erased                its occupancy bit is off
@@ -285,7 +285,7 @@ class ExactlyOnce {
 
   static bool is_answered(char request) { return request != kPutAsync; }
 
-  // The table, as the server sees it. A bucket of another fill is empty.
+  // The table, with the server's own stores. A bucket of another fill is empty.
   static constexpr int kNoPair = -1;
 
   template <typename Load>
@@ -346,7 +346,7 @@ class ExactlyOnce {
     request.store(kSplitState, 2);
   }
 
-  // A request's way through the table, and what the record says of it. The bytes are stored before
+  // A request's way through the table, and its part of the record. The bytes are stored before
   // the record, since nothing links them yet; the last store of the commit is the one that counts.
   using Stores = std::vector<std::pair<int, Word>>;
   struct Plan {

@@ -9,7 +9,7 @@
 // the long key is never a pair.
 //
 // The writer's rules (each can be broken, see Rules and the cases at the end):
-//   a pair decides: a key that is a pair is one, whatever the entries say
+//   a pair decides: a key that is a pair is one, whatever the entries contain
 //   mixed          set (release), and the change word turned (release), fence, before the first entry with an 8-byte key is
 //                  linked; never cleared; while it is 0, the writer and the readers of 8-byte keys skip the entries
 //   pair -> entry  the entry's bytes; record sealed; cell = entry (release); the pair's bit off
@@ -410,7 +410,7 @@ class FormsModel {
     return kNowhere;
   }
 
-  // As the writer looks: not among the entries while no 8-byte key can be there.
+  // As the writer searches: not among the entries while no 8-byte key can be there.
   static int find_entry(const Request<Server>& request, Key key) {
     if (key != kLongKey && !is_mixed(request.load(kState))) return kNowhere;
     return find_cell(loader(request), key);

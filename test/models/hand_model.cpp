@@ -50,7 +50,7 @@ constexpr std::size_t kKeys = 3;
 constexpr std::size_t kBlocks = 2;
 constexpr Byte kRounds = 2 * kKeys + 1;  // visits of the hand, at most, until it has found a victim
 
-// Of a cell: {touched:1 | says that there is an end:1 | number of the block + 1, 0: none}.
+// Of a cell: {touched:1 | has an end:1 | number of the block + 1, 0: none}.
 constexpr Byte kTouched = 1;
 constexpr Byte kSaysEnd = 2;
 constexpr unsigned kBlockShift = 2;

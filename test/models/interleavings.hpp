@@ -7,7 +7,7 @@
 //
 // Checked: a read returns a value that was current at some moment between its first and its last
 // load, or misses when K was absent at one (linearizability for one key); the content changes only
-// as the request in progress says, by one store, and never by recovery.
+// according to the request in progress, by one store, and never by recovery.
 //
 // A clear by another worker (`clears_by_others`) may fall between any two steps. The request that
 // it falls into has read the fill number before it, so what that request puts counts as put just
@@ -35,7 +35,7 @@ struct Bounds {
 };
 
 // A read so far: the values that its loads gave. The reader is plain code, which is run anew with
-// them for each further load; what it asks for next is the load that is not there yet.
+// them for each further load; what it needs next is the load that is not there yet.
 template <std::size_t kMostLoads>
 class ReplayedLoads {
  public:

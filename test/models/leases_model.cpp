@@ -4,13 +4,13 @@
 //   L1  a lease is granted if there is none, or it has ended, or it has failed; its number is one more than the last
 //   L2  a grant in place of an ended or failed lease takes that one from its holder's list
 //   L3  a release counts if the lease has this number, is held by this client, and has not failed. It frees the key; what is
-//       answered says whether it was in time
+//       the answer shows whether it was in time
 //   L4  a release in time with a failure keeps the lease as failed: only who waited for this number is answered with the failure
 //   L5  a connection that ends frees the leases of its list
-//   L6  a new server knows no lease; its numbers begin above all those of earlier ones. A request that a kill interrupts, or that
+//   L6  a new server has no lease; its numbers begin above all those of earlier ones. A request that a kill interrupts, or that
 //       is still in the ring, is served by the new one; an answer in the ring stays there
 //   L7  a call that gives up leaves its request in the ring. A lease that is granted to it is released by the client, by its number,
-//       and a call that finds it in its way asks again
+//       and a call that finds it in its way is repeated
 //
 // Explored: every interleaving, with a kill of the server before and after each request is served, with the end of a lease and the
 // death of the second client at any moment, with a call of the first thread that gives up, and with releases of any number by the
@@ -187,7 +187,7 @@ class Explorer {
         return search_.fail(next, "a thread waits for a lease that was granted to itself");
       }
       thread.awaited = next.number;
-      return add(next);  // it asks again
+      return add(next);  // the call is repeated
     }
     if (counts && next.failed != 0 && (thread.awaited == next.number || !rules_.failure_only_for_who_waited)) {
       if (thread.awaited != next.number) {

@@ -1,7 +1,7 @@
-// Model of nothing: programs of which everybody knows what C++ makes of them, so that one can trust
-// what the two explorers say of the table.
+// Model of nothing: programs whose results in C++ are well known, so that one can trust
+// the results of the two explorers for the table.
 //
-// The server stores a value into `data`, and then says so in `flag`; a reader that finds the flag
+// The server stores a value into `data`, and then sets `flag`; a reader that finds the flag
 // set must not find garbage in the data. (Message passing, in the literature.) It may, in C++ order,
 // unless each side orders its two accesses, by a release store or fence and by an acquire load or
 // fence; a fence does so for its own process only. In program order it never does. And two loads of
@@ -60,7 +60,7 @@ class LitmusModel {
     offer(request);
   }
 
-  // The successor says what the killed server could not say any more.
+  // The successor sets the flag that the killed server could not set any more.
   void recover(Request<Server>& request) const {
     if (request.load(kData) != kGarbage && request.load(kFlag) == 0) {
       set_flag(request, rules_.released_by_successor);

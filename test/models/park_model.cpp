@@ -1,8 +1,8 @@
-// Runs the cases of park_and_wake.pml, which says what is modelled.
+// Runs the cases of park_and_wake.pml, which describes what is modelled.
 //
 // The model is checked by the program that spin makes of it. The build makes two: one searches depth
 // first, which is fast; the other breadth first, for a shortest way to a failure, which is printed.
-// Without spin there is nothing to run, and the exit code 77 says that the test was skipped.
+// Without spin there is nothing to run, and the exit code 77 means that the test was skipped.
 
 #include <cstdio>
 #include <cstdlib>

@@ -11,7 +11,7 @@
 //             have been loaded at any time before; payload (relaxed), then the tag (release)
 //   end       a record never straddles it: a padding record, with its own tag, fills the rest
 //   tag       a function of position and a nonce that is secret to the two ends: another one for
-//             each position ever, never the zero of fresh memory; authors of payload know the tags
+//             each position ever, never the zero of fresh memory; authors of payload have the tags
 //             of positions up to their own at most
 //   consumer  polls the word at its position (acquire) until it is that position's tag; copies the
 //             payload; moves on; publishes its position (release) some time later
@@ -127,7 +127,7 @@ class Ring {
     std::array<Word, 4> copied;
     Word copied_count;
     Word consumer_kills;
-    // What only the model knows: the records sent, and how many of them have visible tags.
+    // What only the model has: the records sent, and how many of them have visible tags.
     std::array<Record, kMostRecords> records;
     Word records_sent;
     Word records_published;
@@ -197,7 +197,7 @@ class Ring {
       search_.add(next);
     }
     // Two records on their way are enough to let their stores pass each other. Where there are
-    // kills, one: a successor knows of one record.
+    // kills, one: a successor finds one record.
     if (now.pending_count > (rules_.kills > 0 ? 0 : 4)) return;
     if (now.sent == messages_) {
       Moment next = now;
@@ -219,7 +219,7 @@ class Ring {
     }
   }
 
-  // The record with every body that its author may think of.
+  // The record with every body that its author may choose.
   void send_each(const Moment& now, Word units) {
     const Record record{now.head, units, 0, now.sent, 0};
     send(now, record);
@@ -458,8 +458,8 @@ class Ring {
       lines.push_back("producer: knows that " + number(after.known_consumed) + " are consumed");
     }
     if (after.consumer_phase != before.consumer_phase) {
-      const std::array phases = {"polls", "finds the tag", "finds nothing, asks for closed",
-                                 "sees closed, polls once more", "leaves"};
+      const std::array phases = {"polls", "finds the tag", "finds nothing, loads closed",
+                                 "finds it closed, polls once more", "leaves"};
       lines.push_back(std::string("            consumer: ") + phases[after.consumer_phase]);
     }
     if (after.copied_count > before.copied_count) {
@@ -500,7 +500,7 @@ std::vector<Case> cases() {
             {.capacity = 4, .asks_room_for_padding_and_record = true}),
       broken("tag = position modulo capacity", {4, 4}, {.capacity = 2, .tag = TagOf::kPositionModuloCapacity}),
       broken("the first tag is 0, like fresh memory", {4, 4}, {.capacity = 2, .tag = TagOf::kPositionFromZero}),
-      broken("authors of payload know the tags to come", {4, 4}, {.capacity = 2, .tag_is_secret = false}),
+      broken("authors of payload have the tags to come", {4, 4}, {.capacity = 2, .tag_is_secret = false}),
       broken("tag stored first", {4, 4}, {.tag_comes_last = false}),
       broken("tag stored relaxed", {4, 4}, {.tag_is_release = false}),
       broken("no room check", {4, 4}, {.checks_room = false}),

@@ -18,7 +18,7 @@
 //   move       likewise; of a segment that is split already by one word, without the twin word
 //   depth      one store of the state (release), at whose moment both levels lead to the same segments
 //   restart    turn, fence, before anything else; the second word, if only the first one was replaced, and a turn; what the
-//              twin word says is purged; the words of the other levels; slabs to which nothing leads are free
+//              twin word names is purged; the words of the other levels; slabs to which nothing leads are free
 // The reader's:
 //   change word, state, directory word, header (acquire each), keys, value, acquire fence; header (acquire), change word:
 //   both are what they were, for a hit and for a miss

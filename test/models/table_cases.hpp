@@ -1,4 +1,4 @@
-// The cases of a model of the table: each says in which memory, and how deep, it is explored.
+// The cases of a model of the table: each defines in which memory, and how deep, it is explored.
 #pragma once
 
 #include <string>
@@ -12,7 +12,7 @@ namespace hostmap::models {
 
 enum class Memory { kProgramOrder, kCppOrder };
 
-// Model is made from its Rules, which say how it differs from the protocol.
+// Model is made from its Rules, which define how it differs from the protocol.
 template <typename Model, typename Rules>
 struct TableCases {
   static Case holds(std::string name, Memory memory, const Bounds& bounds, const Rules& rules) {

@@ -47,7 +47,7 @@ struct ServerMemory {
   Word values_given = 0;              // each value that is put is a new number
 };
 
-// One request, as the server carries it out: it sees its own stores at once; what others see of
+// One request, as the server carries it out: its own stores are visible to it at once; what is visible to others of
 // them, and when, is for the explorer to choose.
 template <typename Server>
 class Request {
@@ -87,7 +87,7 @@ class Request {
   Word content_ = 0;
 };
 
-// Lists of stores, numbered, so that a state can say with one word what is still to be stored.
+// Lists of stores, numbered, so that a state can hold in one word what is still to be stored.
 class StoreLists {
  public:
   static constexpr std::array<Word, 2> kNothing = {0, 0};

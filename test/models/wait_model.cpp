@@ -4,11 +4,11 @@
 //   waiter      W0 the generation; W1 registers, by a request in its ring; W2 the group's word; W3 the key; W4 generation as in W0,
 //               and the connection not closed; W5 sleeps if the word is as in W2; W6 again from W2, or from W0 if W4 fails
 //   worker      M1 the change; M2 if anybody is registered, the word + 1; M3 wakes a sleeper a round, until there are none
-//   new server  N1 the generation + 1; N2 the word + 1; N3 wakes all; it knows no registration, and finds the requests in the rings
+//   new server  N1 the generation + 1; N2 the word + 1; N3 wakes all; it has no registration, and finds the requests in the rings
 //   drop        of a connection whose client lives: D1 closed; D2 its registration ends, the word + 1; then as M3
 //
 // Explored: every interleaving in program order, with a kill of the server between any two of its steps, and one dropped connection.
-// Checked: nobody sleeps while the key is another one than it knows, or its connection is closed, unless a step that will wake it
+// Checked: nobody sleeps while the key is another one than it has read, or its connection is closed, unless a step that will wake it
 // is still to come.
 #include <array>
 #include <cstdint>

@@ -18,8 +18,8 @@
 // view with which it ends. So a later read, by this thread or by one that it synchronizes with, cannot return an older value.
 //
 // A clear by another worker (`clears_by_others`) is a store of another thread, which makes nothing
-// else visible. This worker sees it from some request on, and says so with its own later stores; a
-// reader may know of it without them, and so has a second view, of the fill number alone.
+// else visible. This worker loads it from some request on, and its own later stores show that; a
+// reader may have loaded it without them, and so has a second view, of the fill number alone.
 #pragma once
 
 #include <algorithm>
@@ -58,7 +58,7 @@ class WeakMemory {
 
   struct Message {
     Store store;
-    std::size_t visible;      // who acquires this one sees the stores up to there
+    std::size_t visible;      // to who acquires this one, the stores up to there are visible
     bool after_kill = false;  // the first one that a recovery stores
     bool by_other = false;    // a clear by another worker
   };
@@ -153,8 +153,8 @@ class WeakMemory {
     if (is_end) read();
   }
 
-  // Another worker's clear, which this one sees from here on. (Where it stands among the stores of
-  // a request makes no difference to a reader: only what the worker has seen does.)
+  // Another worker's clear, which is visible to this one from here on. (Where it is among the stores of
+  // a request makes no difference to a reader: only what the worker has loaded does.)
   void see_clear(Server& server) {
     if constexpr (requires { Model::kFill; }) {
       const auto fill = static_cast<Word>(server.shared[Model::kFill] + 1);
@@ -260,7 +260,7 @@ class WeakMemory {
     }
   }
 
-  // What a reader that begins here can see is this memory and the stores from here on; the same
+  // What a reader that begins here can load is this memory and the stores from here on; the same
   // may have been there after other requests.
   bool is_new(std::size_t begin) {
     std::string key(reinterpret_cast<const char*>(memories_[begin].data()), sizeof memories_[begin]);
@@ -306,7 +306,7 @@ class WeakMemory {
     return false;
   }
 
-  // The same stores, but with a fill number of which the worker did not know yet.
+  // The same stores, but with a fill number that the worker had not loaded yet.
   bool is_right_by_fill(const ReadResult& result, std::size_t number, View begin, View end) const {
     if constexpr (requires { Model::kFill; }) {
       for (std::size_t clear = std::max(begin.fill, number); clear <= end.fill; ++clear) {

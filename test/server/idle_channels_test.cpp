@@ -174,7 +174,7 @@ TEST_F(IdleChannelsTest, AChannelIsPolledForLongAfterItsClientWasRequestedToSetH
   Caller& caller = callers_[17];
   int sweeps = 0;
   for (; !caller.idle(); ++sweeps) sweep();
-  // Its client has not seen that yet, and may see it at any later time.
+  // Its client has not loaded that yet, and may load it at any later time.
   for (int i = 0; i < sweeps - 2; ++i) sweep();
   caller.put();
   drop_hints();

@@ -192,7 +192,7 @@ class Regions {
     name_copied_connection(name);
     return name;
   }
-  // The journal knows the connection's file by its inode, and a copy has another one.
+  // The journal identifies the connection's file by its inode, and a copy has another one.
   static void name_copied_connection(const InstanceName& name) {
     struct stat facts {};
     if (::stat(name.connection(kId).c_str(), &facts) != 0) return;

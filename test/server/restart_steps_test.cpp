@@ -1002,7 +1002,7 @@ TEST_P(TakeoverStepsSlow, AKillOfTheOldServerAtAnyInstructionIsRecoveredFrom) {
   every_kill_of_the_old_server_is_recovered_from(GetParam(), random);
 }
 
-// What only a server's memory knows: that a client waits for a key, and leases. Whatever a kill leaves, the change of the key raises
+// What is only in a server's own memory: that a client waits for a key, and leases. Whatever a kill leaves, the change of the key raises
 // the word on which the client may sleep; a lease is held if the server that granted it runs, and is free otherwise; numbers of
 // leases grow; and each request has one answer.
 class RestartStepsOfLeases : public RestartSteps {

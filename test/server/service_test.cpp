@@ -147,7 +147,7 @@ TEST(Service, ClientsThatGiveUpHoldNoPlace) {
   EXPECT_EQ(host.remains(), "");
 }
 
-// The only place is being freed when the next client asks for it: the client waits for it, and is not refused.
+// The only place is being freed when the next client requests it: the client waits for it, and is not refused.
 TEST(Service, ARequestAfterTheLastClientLeftGetsItsPlace) {
   ServiceByHand host(1);
   const MasterView master = host.master();

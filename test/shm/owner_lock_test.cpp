@@ -353,7 +353,7 @@ TEST_F(OwnerLockTest, AnAliveFileIsLockedAtEveryMoment) {
             return;
           }
           ++looks;
-          // A process cannot see its own lock.
+          // A process cannot query its own lock.
           if (before && *before && inode_of(fd.get()) == inode_of(before->get())) return;
           EXPECT_TRUE(lock_holder(fd.get()).held);
           struct stat facts {};

@@ -117,8 +117,8 @@ TEST_F(CounterTest, ANumberGivenTwiceIsServedThoughTheServerCollectsBeforeItsCla
   EXPECT_TRUE(client.ready());
 }
 
-// The same after a refusal, which the client itself has cleared. If the server did not collect in between, it sees a client
-// that makes no progress: then the server gives it up, and the client tries again with another number.
+// The same after a refusal, which the client itself has cleared. If the server did not collect in between, it finds a client
+// that makes no progress: then the server gives it up, and the client retries with another number.
 TEST_F(CounterTest, ANumberThatWasRefusedIsServedOrGivenUpWhenItIsGivenAgain) {
   for (const bool looks_in_between : {false, true}) {
     master_.counter().store(40);

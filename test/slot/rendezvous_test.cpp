@@ -191,7 +191,7 @@ TEST_F(RendezvousTest, AWaitingClientLearnsThatTheServerHasGivenItUp) {
     const Result<std::uint64_t> reserved = reserve_connection(master_.view(), deadline);
     EXPECT_EQ(reserved.status().code(), StatusCode::kClosed) << reserved.status().message();
   });
-  // A server that sees the request but cannot answer in time: by the clock, its timeout has passed.
+  // A server that finds the request but cannot answer in time: by the clock, its timeout has passed.
   while (ids_of(server_.collect(0), Event::kRequested).empty()) std::this_thread::yield();
   server_.collect(kPatience);
   client.join();

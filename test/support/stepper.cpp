@@ -16,7 +16,7 @@ namespace hostmap::test {
 
 namespace {
 
-// A child that stops itself before and after `body`, so that the tracer knows both ends.
+// A child that stops itself before and after `body`, so that the tracer stops at both ends.
 pid_t fork_traced(const std::function<int()>& body) {
   EXPECT_TRUE(others_sleep()) << "a thread of this process does not stop running; the child may wait for its mutex";
   std::fflush(nullptr);

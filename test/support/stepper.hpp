@@ -1,5 +1,5 @@
 // Stepper: runs another process one instruction or one system call at a time. A SIGKILL at any point would leave the memory
-// that the tracer sees between two steps.
+// that the tracer finds between two steps.
 #pragma once
 
 #include <cstdint>

@@ -111,7 +111,7 @@ class SimulatedPlaces {
 };
 
 // A source of keys. `drift`: after so many keys the popular ones are others, one after the other. `scan`: one key in so many is of
-// an endless scan. `once`: likewise one that is never asked for again. 0: none of it.
+// an endless scan. `once`: likewise one that is never used again. 0: none of it.
 struct TraceSetup {
   double exponent = 1.0;
   std::size_t keys = 100'000;

@@ -57,7 +57,7 @@ struct Ratios {
   double lru = 0;
 };
 
-// Asks for keys of a trace, and adds those that are missing. The first half fills the cache.
+// Gets keys of a trace, and adds those that are missing. The first half fills the cache.
 class HitRatio : public EvictionTest, public ::testing::WithParamInterface<TraceSetup> {
  protected:
   template <typename Rule, typename Key>

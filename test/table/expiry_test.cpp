@@ -269,8 +269,8 @@ TEST_F(ExpiryTest, HistoriesOfEndsAgreeWithAMap) {
   expect_sound();
 }
 
-// After a kill the next server counts the ends from the cells, does not know the least of them, and removes what has lapsed.
-TEST_F(ExpiryTest, TheNextServerKnowsWhichKeysEnd) {
+// After a kill the next server counts the ends from the cells, does not have the least of them, and removes what has lapsed.
+TEST_F(ExpiryTest, TheNextServerFindsTheKeysThatEnd) {
   for (int i = 0; i < 3000; ++i) {
     ASSERT_EQ(put("key " + std::to_string(i), "v",
                   i % 3 == 0   ? kEarlier
@@ -319,7 +319,7 @@ TEST_F(ExpiryTest, MemoryOfWhatHasLapsedIsThereForTheNextPut) {
   EXPECT_GE(second, first * 9 / 10) << "keys that have lapsed keep their memory";
 }
 
-// Neither end nor cell nor entry may have a bit that nobody knows.
+// Neither end nor cell nor entry may have a bit that is not defined.
 TEST_F(ExpiryTest, BitsWithoutAMeaningAreRefused) {
   ASSERT_EQ(put("key", "value", kLater), StatusCode::kOk);
   EntryBucket& bucket = table_.home_of<EntryBucket>("key");
@@ -353,7 +353,7 @@ TEST_F(ExpiryTest, BitsWithoutAMeaningAreRefused) {
   EXPECT_EQ(findings(), 0u);
 }
 
-// With the precise clock, whatever the coarse one says: never present after its end, and never absent before it.
+// With the precise clock, whatever the coarse one shows: never present after its end, and never absent before it.
 TEST_F(ExpiryTest, AKeyEndsAtItsMicrosecond) {
   const TableReader reader = table_.reader();
   const std::array<std::function<bool()>, 4> ways = {

@@ -46,7 +46,7 @@ TEST(DeadlineTest, NoTimeOrLessHasPassedAtOnce) {
   }
 }
 
-// Counts its calls, and says no at the end of the sleep number `no_at`.
+// Counts its calls, and returns false at the end of the sleep number `no_at`.
 struct Hook {
   static int call(void* context, int begins) noexcept {
     Hook& hook = *static_cast<Hook*>(context);

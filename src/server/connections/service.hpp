@@ -65,7 +65,7 @@ class Service {
   // One round of its loop, between two sleeps; public for tests that drive it without its thread.
   void round(std::int64_t now);
   std::size_t connections() const noexcept { return connections_.size(); }
-  // How many times it has examined a connection to see what its client wants; for tests.
+  // How many times it has examined a connection for requests of its client; for tests.
   std::uint64_t examined() const noexcept { return examined_; }
   // All connections are examined together, at intervals of at least this time multiplied by their number. So a client that
   // rings without end, and each client of a crowd that connects or leaves, costs the same for any number of connections. (An

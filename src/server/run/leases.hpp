@@ -1,7 +1,7 @@
 // Leases: who may compute the value of a key, or do something else that only one process at a time should do.
 //
 // A lease belongs to a connection and ends when it is released, at its end, or with the connection. It is kept in the server's
-// memory alone: a new server knows none, and whoever wants one competes again. Numbers of leases of a key only grow, also from
+// memory alone: a new server has none, and its clients compete again. Numbers of leases of a key only grow, also from
 // one server to the next: whoever guards something outside the map can refuse a holder that was too slow.
 //
 // The lane's worker alone.

@@ -134,7 +134,7 @@ class TableReader {
    public:
     Limit(std::uint64_t words = 0) noexcept : words_(words) {}
     Limit& operator=(const Limit& other) noexcept {
-      words_.store(other, std::memory_order_relaxed);  // relaxed: before other threads know of the reader
+      words_.store(other, std::memory_order_relaxed);  // relaxed: before other threads have the reader
       return *this;
     }
     operator std::uint64_t() const noexcept {

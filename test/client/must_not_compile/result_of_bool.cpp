@@ -1,4 +1,4 @@
-// Result<bool> would be a trap: `if (result)` says that there is an answer, not that the answer is yes.
+// Result<bool> would be a trap: `if (result)` tests that there is an answer, not that the answer is yes.
 // refused with: static assertion failed: if \(result\) would be ambiguous
 #include <hostmap/client.hpp>
 

@@ -135,7 +135,7 @@ TEST(ClientDeath, AClientInAnotherPidNamespaceIsCleanedUpToo) {
   EXPECT_EQ(*server.connect().get("key"), "last");
 }
 
-// The server then sees no client's pid, and determines by the locks which clients live.
+// The server then gets no client's pid, and determines by the locks which clients live.
 TEST(ClientDeath, AServerInAnotherPidNamespaceCleansUpToo) {
   if (!can_make_pid_namespaces()) GTEST_SKIP() << "this system does not allow pid namespaces";
   ServerSetup elsewhere;

@@ -78,7 +78,7 @@ void die_at_every_point(int times) {
   }
   const bool all_back = eventually([&] { return holdings(server) == before; });
   EXPECT_TRUE(all_back) << "before: " << before << "; after: " << holdings(server);
-  // The first two of the ten points are before there is a connection. At the third, the server sees the request only if
+  // The first two of the ten points are before there is a connection. At the third, the server finds the request only if
   // another client wakes it.
   EXPECT_GE(server.stat("reaped"), static_cast<std::uint64_t>(times) * 7);
   EXPECT_LE(server.stat("reaped"), static_cast<std::uint64_t>(times) * 8);
@@ -127,7 +127,7 @@ TEST(Connecting, AClientStoppedWhileConnectingIsServedOrRefusedWhenContinued) {
   for (Program& client : clients) {
     client.send(SIGCONT);
     const std::string said = client.hear();
-    // Either it is served, or it learns that the server has given it up; the client library then begins again.
+    // Either it is served, or it finds that the server has given it up; the client library then begins again.
     const bool told = said.starts_with("failed: ") && said.find("kMailboxAsked") == std::string::npos;
     EXPECT_TRUE(said == "done 0" || told) << client.command_line() << ": " << said;
     EXPECT_NE(said, "failed: mailbox state 2")

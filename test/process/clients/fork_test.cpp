@@ -200,7 +200,7 @@ TEST(Forks, AChildContinuesAfterItsParentHasDied) {
     EXPECT_EQ(verdict, 'y');
     EXPECT_TRUE(server.connections_come_to(1));
     EXPECT_EQ(server.stat("poisoned"), 0u);
-    // The orphan is the only remaining child whose pid this process does not know.
+    // The orphan is the only remaining child whose pid this process has not stored.
     const std::string id = std::to_string(::getpid());
     std::istringstream pids(read_text("/proc/" + id + "/task/" + id + "/children"));
     for (pid_t pid; pids >> pid;) {

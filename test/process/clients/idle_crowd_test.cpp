@@ -52,7 +52,7 @@ class IdleCrowd : public testing::Test {
     }
     return true;
   }
-  // Hints of the requests before: a worker takes them once a channel has left its sweep, which is later than it asks for hints.
+  // Hints of the requests before: a worker takes them once a channel has left its sweep, which is later than it requests hints.
   bool no_hints() const {
     for (std::size_t i = 0; i < connections_.size(); ++i) {
       if (hinted(id_of(i)) != 0) return false;

@@ -1,5 +1,5 @@
 // A client connects correctly and then writes what no correct client writes (fault cases 7 and 8 in
-// docs/internals/failure-model.md). Its connection is closed and counted; other clients do not notice.
+// docs/internals/failure-model.md). Its connection is closed and counted; other clients are not affected.
 #include <chrono>
 #include <functional>
 #include <gtest/gtest.h>
@@ -219,7 +219,7 @@ TEST_F(HostileClientOfFourLanes, AKeyOfAnotherLaneClosesTheConnection) {
   const std::uint64_t puts = server_.stat("puts");
   std::uint64_t closed = 0;
   std::uint64_t served = 0;
-  // The client does not know the seed: about three of four keys belong to a lane that channel 0 does not serve.
+  // The client has not read the seed: about three of four keys belong to a lane that channel 0 does not serve.
   for (int i = 0; (closed < 4 || served < 4) && i < 200; ++i) {
     const auto connection = RawConnection::connected(server_.instance());
     connection->send(Op::kPut, true, "key" + std::to_string(i), "value");

@@ -1,5 +1,5 @@
 // Clients truncate, shrink, extend or punch holes into the files that they may write, and fill the file system (fault case
-// 24 in docs/internals/failure-model.md). The server survives every access to them, and other clients do not notice.
+// 24 in docs/internals/failure-model.md). The server survives every access to them, and other clients are not affected.
 #include <cerrno>
 #include <chrono>
 #include <fcntl.h>

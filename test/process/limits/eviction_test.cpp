@@ -37,7 +37,7 @@ struct HitCount {
   std::uint64_t gets = 0;
 };
 
-// Many clients, each a process: each asks for keys of a trace of its own, and puts what it misses. The second half counts.
+// Many clients, each a process: each gets keys of a trace of its own, and puts what it misses. The second half counts.
 HitCount ask(const Server& server, unsigned clients, std::uint64_t gets, const TraceSetup& setup) {
   auto* const sums = static_cast<std::atomic<std::uint64_t>*>(
       ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
@@ -238,7 +238,7 @@ TEST_P(ReadKeysStay, WhileOthersAreEvicted) {
       ASSERT_TRUE(reader.put(keys[i], kValue.substr(0, 8)).ok());
     }
   }
-  // A client notices only after some time that its table evicts since a restart.
+  // A client reads only after some time that its table evicts since a restart.
   if (std::string(first_policy) == "clock") {
     EXPECT_EQ(server->stat("hits"), 100 * kRead - lost);
     EXPECT_EQ(server->stat("misses"), lost);

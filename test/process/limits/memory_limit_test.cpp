@@ -19,7 +19,7 @@ std::vector<std::string> limit_command(const std::string& name, const std::vecto
   return command;
 }
 
-// Sets the limit, and expects that there is nothing to say about it.
+// Sets the limit, and expects no message.
 void set_limit(const std::string& name, const std::string& size) {
   const Ran ran = run(limit_command(name, {size}));
   EXPECT_EQ(ran.exit, kSuccess) << ran.errors;

@@ -352,7 +352,7 @@ TEST_P(WaitingStream, IsChargedOnceByTheNextServer) {
     other.begin("other", kValueBytes);
     EXPECT_EQ(other.finish(), StatusCode::kOk) << "the first one is charged no longer";
     // The memory in use is that of the two values, rounded up to whole slabs. (A debug build of the next server compares all
-    // that it knows with a count of the table.)
+    // that it has counted with a count of the table.)
     const auto slabs = [](std::uint64_t bytes) { return round_up(entry_bytes(5, bytes), kSlabBytes) + kSlabBytes; };
     const std::uint64_t entry_bytes = next->stat("entry_bytes");
     EXPECT_GE(entry_bytes, kBytes + kValueBytes);

@@ -82,7 +82,7 @@ TEST(StarvedClient, EachCallSurvivesTheFailureOfEachOfItsAllocations) {
       } else if ((call.starts_with("get") && call != "get_into") || call == "exchange" || call == "take" ||
                  call == "insert_or_get") {
         EXPECT_EQ(used.allocations, 1u) << call;
-        // If the fast path cannot allocate the value, the slow path tries again.
+        // If the fast path cannot allocate the value, the slow path retries.
         const bool asks_again = call == "get" && kind == "once";
         EXPECT_EQ(used.full, asks_again ? 0u : 1u) << call;
       } else {

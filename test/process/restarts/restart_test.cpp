@@ -233,7 +233,7 @@ TEST(Restart, FlushReportsTheOutcomeOfATimedOutCall) {
   EXPECT_EQ(*client.increment("n"), 3) << "calling again is another one";
 }
 
-// Every change is applied exactly once, whenever the server dies. Each thread knows the values of its keys; the shared
+// Every change is applied exactly once, whenever the server dies. Each thread has the values of its keys; the shared
 // numbers must be the sum of all changes.
 void die_again_and_again(int rounds) {
   std::printf("%d crashes of 1000\n", rounds);

@@ -67,7 +67,7 @@ TEST(ServerCrash, BlockedClientsWakeWhenTheNextServerStarts) {
   connecting.begin_connect(first.name(), "-", patient);
   std::this_thread::sleep_for(std::chrono::milliseconds(500));
   first.kill();
-  // They cannot know yet that it is dead, so they wait.
+  // Nothing shows them yet that it is dead, so they wait.
   EXPECT_EQ(putting.program().next_line(std::chrono::milliseconds(200)), std::nullopt);
 
   Server second({"--fresh"}, {first.name()});

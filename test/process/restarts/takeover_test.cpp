@@ -47,7 +47,7 @@ TEST(Takeover, WithoutAServerItStartsAsUsual) {
   EXPECT_EQ(*next.connect().get("key"), "value");
 }
 
-// Entries of every kind of slab, overflow buckets, runs, holes: the next server must know all of it, or memory is allocated
+// Entries of every kind of slab, overflow buckets, runs, holes: the next server must find all of it, or memory is allocated
 // twice or lost.
 void fill_and_thin(Client& client, int seed) {
   std::mt19937_64 random(static_cast<std::uint64_t>(seed));
@@ -71,7 +71,7 @@ std::map<std::string, std::uint64_t> arena_of(const Server& server) {
   return some;
 }
 
-TEST(Takeover, TheNextServerKnowsTheArenaAsTheOldOneDid) {
+TEST(Takeover, TheNextServerFindsTheArenaAsTheOldOneLeftIt) {
   Server old({"10", "--workers", "3"});
   Client client = old.connect();
   fill_and_thin(client, 1);

@@ -1,4 +1,4 @@
-// How a server stops, and what its clients see of that.
+// How a server stops, and the results of its clients' calls meanwhile.
 #include <chrono>
 #include <gtest/gtest.h>
 #include <map>
