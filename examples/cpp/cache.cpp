@@ -1,6 +1,6 @@
 // A cache before a slow function. What one process has computed, every process on the host reads from the map.
 //
-//   hostmap-server &
+//   hostmap-server --background
 //   cache [NAME]                 NAME: of the server's instance
 //
 // Run it twice at the same time: the second one computes only what the first has not computed yet.

@@ -1,7 +1,7 @@
 // A lock for something that lies outside of the map, with a fencing number: a holder that was stopped for so long that its lease has
 // ended, and somebody else has the lock, cannot change what is guarded any more.
 //
-//   hostmap-server &
+//   hostmap-server --background
 //   lock [NAME]                  NAME: of the server's instance
 #include <chrono>
 #include <cstdint>

@@ -1,7 +1,7 @@
 // A cache of prefork workers that all start cold: of those that miss a page at the same moment, one renders it, and the others sleep
 // until it is there. Without that, each would render it, and the database behind it would get all of their requests at once.
 //
-//   hostmap-server &
+//   hostmap-server --background
 //   prefork_cache [NAME]         NAME: of the server's instance
 #include <chrono>
 #include <cstdio>

@@ -1,7 +1,7 @@
 // A price board that one process writes and others read without a lock: a get never waits for the writer, and never returns half of
 // an old and half of a new price. A screen sleeps until a price changes.
 //
-//   hostmap-server &
+//   hostmap-server --background
 //   price_board [NAME]           NAME: of the server's instance
 #include <array>
 #include <chrono>

@@ -3,7 +3,7 @@
 // Job n is stored under the key "job n". A consumer takes the next number by `increment`, so no two consumers get the same one,
 // waits until that job is there, and erases it when it is done. A job without work ends its consumer.
 //
-//   hostmap-server &
+//   hostmap-server --background
 //   producer_consumer [NAME]     NAME: of the server's instance
 #include <chrono>
 #include <cstdint>

@@ -1,6 +1,6 @@
 // A rate limiter that all workers of a service share: so many requests of a user in a time window, whichever worker gets them.
 //
-//   hostmap-server &
+//   hostmap-server --background
 //   rate_limiter [NAME]          NAME: of the server's instance
 #include <chrono>
 #include <cstdint>

@@ -1,7 +1,7 @@
 // A counter that several processes share. Each worker is a forked process; the server applies every increment exactly once, so
 // none is lost, and no lock is needed.
 //
-//   hostmap-server &
+//   hostmap-server --background
 //   shared_counter [NAME]        NAME: of the server's instance
 #include <cstdio>
 #include <string>

@@ -1,7 +1,7 @@
 // Typed maps: accounts by number, each a struct, and names by account. Each worker is a forked process that moves money between
 // accounts; an update is one step, so what they all hold together does not change.
 //
-//   hostmap-server &
+//   hostmap-server --background
 //   typed_map [NAME]        NAME: of the server's instance
 #include <cstdio>
 #include <optional>

@@ -250,6 +250,7 @@ class Drawer:
                 f"put {key} {text} keep",
                 f"insert {key} {text}{self.ttl()}",
                 f"replace {key} {text}{self.ttl()}",
+                f"replace {key} {text} keep",
                 f"erase {key}",
                 f"expire {key} {choose(TTLS)}",
                 f"expire {key} forever",

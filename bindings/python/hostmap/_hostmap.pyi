@@ -131,7 +131,7 @@ class Map(MutableMapping[_K, _V], Generic[_K, _V]):
     def put(self, key: _K, value: _V, ttl: float | None = None, *, keep_ttl: bool = False) -> None:
         """Sets the key. ttl: seconds until it ends, above 0, rounded up to milliseconds; None: it stays until it is deleted.
         keep_ttl: it ends when it would have; an absent key stays."""
-    def put_async(self, key: _K, value: _V, ttl: float | None = None) -> None:
+    def put_async(self, key: _K, value: _V, ttl: float | None = None, *, keep_ttl: bool = False) -> None:
         """Queues a put and blocks only while the ring is full. This Map sees the value at once, others soon after. What the
         server refuses, the next flush() raises."""
     def flush(self) -> None:
@@ -140,7 +140,7 @@ class Map(MutableMapping[_K, _V], Generic[_K, _V]):
         """Sets the key only if it is absent; False: it was present."""
     def replace(self, key: _K, expected: _V, desired: _V) -> bool:
         """Sets the key to `desired` if its value equals `expected`, as bytes. It keeps its ttl."""
-    def replace_existing(self, key: _K, value: _V, ttl: float | None = None) -> bool:
+    def replace_existing(self, key: _K, value: _V, ttl: float | None = None, *, keep_ttl: bool = False) -> bool:
         """Sets the key only if it is present; False: it was absent."""
     def exchange(self, key: _K, value: _V) -> _V | None:
         """Sets the key and returns the value that this replaced; None: it was absent."""
@@ -166,7 +166,7 @@ class Map(MutableMapping[_K, _V], Generic[_K, _V]):
     # ---- several at once ----
     def get_many(self, keys: Iterable[_K], /) -> dict[_K, _V]:
         """The values of the keys that are present. Faster than single gets; not a snapshot."""
-    def put_many(self, items: Any, ttl: float | None = None) -> None:
+    def put_many(self, items: Any, ttl: float | None = None, *, keep_ttl: bool = False) -> None:
         """Sets all keys of a mapping, or of an iterable of pairs. Raises the first error; the other keys are set."""
     def delete_many(self, keys: Iterable[_K], /) -> int:
         """Removes the keys; returns how many were present."""

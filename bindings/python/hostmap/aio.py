@@ -165,9 +165,11 @@ class Map:
 
     # ---- writing ----
 
-    async def put_async(self, key: Any, value: Any, ttl: float | None = None) -> None:
+    async def put_async(
+        self, key: Any, value: Any, ttl: float | None = None, *, keep_ttl: bool = False
+    ) -> None:
         """Queues the write; sleeps, which blocks the event loop, only while the ring is full."""
-        self._map.put_async(key, value, ttl)
+        self._map.put_async(key, value, ttl, keep_ttl=keep_ttl)
 
     async def flush(self) -> None:
         await self._run(self._map.flush)
@@ -177,8 +179,10 @@ class Map:
     ) -> None:
         await self._run(self._map.put, key, value, ttl, keep_ttl=keep_ttl)
 
-    async def put_many(self, items: Any, ttl: float | None = None) -> None:
-        await self._run(self._map.put_many, items, ttl)
+    async def put_many(
+        self, items: Any, ttl: float | None = None, *, keep_ttl: bool = False
+    ) -> None:
+        await self._run(self._map.put_many, items, ttl, keep_ttl=keep_ttl)
 
     async def add(self, key: Any, value: Any, ttl: float | None = None) -> bool:
         return await self._run(self._map.add, key, value, ttl)
@@ -186,8 +190,10 @@ class Map:
     async def replace(self, key: Any, expected: Any, desired: Any) -> bool:
         return await self._run(self._map.replace, key, expected, desired)
 
-    async def replace_existing(self, key: Any, value: Any, ttl: float | None = None) -> bool:
-        return await self._run(self._map.replace_existing, key, value, ttl)
+    async def replace_existing(
+        self, key: Any, value: Any, ttl: float | None = None, *, keep_ttl: bool = False
+    ) -> bool:
+        return await self._run(self._map.replace_existing, key, value, ttl, keep_ttl=keep_ttl)
 
     async def exchange(self, key: Any, value: Any) -> Any:
         return await self._run(self._map.exchange, key, value)

@@ -72,52 +72,7 @@ bool call_begin(MapObject *self, int64_t *limit_before) {
   return true;
 }
 
-static void end_map(Handle *handle) {
-  while (handle->scans != NULL) scan_end(handle->scans);
-  hostmap_map *map = handle->map;
-  handle->map = NULL;
-  hostmap_close(map);
-  if (handle->previous != NULL) {
-    handle->previous->next = handle->next;
-  } else if (handle->state->handles == handle) {
-    handle->state->handles = handle->next;
-  }
-  if (handle->next != NULL) handle->next->previous = handle->previous;
-  handle->next = handle->previous = NULL;
-}
-
 void call_end(MapObject *self, int64_t limit_before) {
   if (self->limit_ns != 0) hostmap_set_limit(limit_before);
-  Handle *handle = self->handle;
-  if (--handle->busy <= 0 && handle->closing && handle->map != NULL) end_map(handle);
-}
-
-Handle *handle_new(State *state) {
-  Handle *handle = PyMem_Calloc(1, sizeof *handle);
-  if (handle == NULL) {
-    PyErr_NoMemory();
-    return NULL;
-  }
-  handle->state = state;
-  handle->owners = 1;
-  return handle;
-}
-
-void handle_opened(Handle *handle, hostmap_map *map) {
-  handle->map = map;
-  handle->next = handle->state->handles;
-  if (handle->next != NULL) handle->next->previous = handle;
-  handle->state->handles = handle;
-}
-
-void handle_close(Handle *handle) {
-  handle->closing = true;
-  if (handle->busy <= 0 && handle->map != NULL) end_map(handle);
-}
-
-void handle_release(Handle *handle) {
-  if (--handle->owners > 0) return;
-  handle->busy = 0; /* each call keeps its Map, so none is in progress */
-  handle_close(handle);
-  PyMem_Free(handle);
+  handle_call_ended(self->handle);
 }

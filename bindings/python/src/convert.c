@@ -176,6 +176,18 @@ bool ttl_from(State *state, PyObject *object, const char *what, int64_t none, in
   return true;
 }
 
+bool ttl_or_keep_from(State *state, const char *method, PyObject *ttl, PyObject *keep_ttl, int64_t *ttl_ms) {
+  if (!ttl_from(state, ttl, "ttl", HOSTMAP_FOREVER, ttl_ms)) return false;
+  int keep = keep_ttl == NULL ? 0 : PyObject_IsTrue(keep_ttl);
+  if (keep <= 0) return keep == 0;
+  if (*ttl_ms != HOSTMAP_FOREVER) {
+    raise_invalid(state, "%s() takes either ttl or keep_ttl, not both", method);
+    return false;
+  }
+  *ttl_ms = HOSTMAP_KEEP_TTL;
+  return true;
+}
+
 bool nanoseconds_from(State *state, PyObject *object, const char *what, int64_t missing, int64_t *nanoseconds) {
   *nanoseconds = object == NULL ? missing : -1;
   if (object == NULL || object == Py_None) return true;

@@ -138,11 +138,11 @@ static PyObject *pairs_of(PyObject *items) {
 }
 
 METHOD(map_put_many) {
-  static const char *const names[] = {"items", "ttl", NULL};
-  PyObject *values[2];
+  static const char *const names[] = {"items", "ttl", "keep_ttl", NULL};
+  PyObject *values[3];
   int64_t ttl_ms;
   if (!arguments_from("put_many", arguments, count, keywords, names, 1, 2, values) ||
-      !ttl_from(self->state, values[1], "ttl", HOSTMAP_FOREVER, &ttl_ms)) {
+      !ttl_or_keep_from(self->state, "put_many", values[1], values[2], &ttl_ms)) {
     return NULL;
   }
   PyObject *list = pairs_of(values[0]);

@@ -381,14 +381,14 @@ static PyMethodDef map_methods[] = {
          "put($self, key, value, ttl=None, *, keep_ttl=False)\n--\n\nSets the key. ttl: seconds until it ends; None: it stays until it is "
          "deleted. keep_ttl: it ends when it would have."),
     FAST("put_async", map_put_async,
-         "put_async($self, key, value, ttl=None)\n--\n\nQueues a put; blocks only while the ring is full. What the server refuses, the next "
+         "put_async($self, key, value, ttl=None, *, keep_ttl=False)\n--\n\nQueues a put; blocks only while the ring is full. What the server refuses, the next "
          "flush() raises."),
     NONE("flush", map_flush, "Blocks until all queued writes of this Map are applied, and raises their first error."),
     FAST("add", map_add, "add($self, key, value, ttl=None)\n--\n\nSets the key only if it is absent; False: it was present."),
     FAST("replace", map_replace,
          "replace($self, key, expected, desired)\n--\n\nSets the key to desired if its value equals expected, as bytes. It keeps its ttl."),
     FAST("replace_existing", map_replace_existing,
-         "replace_existing($self, key, value, ttl=None)\n--\n\nSets the key only if it is present; False: it was absent."),
+         "replace_existing($self, key, value, ttl=None, *, keep_ttl=False)\n--\n\nSets the key only if it is present; False: it was absent."),
     FAST("exchange", map_exchange,
          "exchange($self, key, value)\n--\n\nSets the key and returns the value that this replaced; None: it was absent."),
     FAST("incr", map_incr,
@@ -403,7 +403,7 @@ static PyMethodDef map_methods[] = {
          "again if others have changed the key meanwhile."),
     ONE("get_many", map_get_many, "get_many($self, keys, /)\n--\n\nA dict of the keys that are present. Faster than single gets; no snapshot."),
     FAST("put_many", map_put_many,
-         "put_many($self, items, ttl=None)\n--\n\nSets all keys of a mapping or of an iterable of pairs, many at once. Raises the first "
+         "put_many($self, items, ttl=None, *, keep_ttl=False)\n--\n\nSets all keys of a mapping or of an iterable of pairs, many at once. Raises the first "
          "error; the other keys are set."),
     ONE("delete_many", map_delete_many, "delete_many($self, keys, /)\n--\n\nRemoves the keys; returns how many were present."),
     ONE("delete_prefix", map_delete_prefix,

@@ -3,10 +3,11 @@
  *
  *   module.c    the module and its state, one for each interpreter
  *   errors.c    the exceptions, and which status becomes which
+ *   handle.c    connections: their owners, their open scans, the calls in progress
  *   call.c      what surrounds every call of the library: the open map, the GIL, signals, the timeout
  *   convert.c   keys, values and times of Python, and arguments
  *   map.c       the type Map: making, closing, pickling, properties
- *   read.c write.c number.c condition.c many.c scan.c wait.c   its methods, by subject
+ *   read.c write.c condition.c many.c scan.c wait.c   its methods, by subject
  */
 #ifndef HOSTMAP_PYTHON_MODULE_H
 #define HOSTMAP_PYTHON_MODULE_H
@@ -25,7 +26,6 @@
 enum { kStatuses = HOSTMAP_INTERNAL + 1 };
 
 typedef struct Handle Handle;
-typedef struct ScanObject ScanObject;
 
 typedef struct State {
   PyObject *errors[kStatuses]; /* by status; null where none is raised as an exception of hostmap */
@@ -38,6 +38,13 @@ typedef struct State {
   unsigned process;  /* 1 more in a child than in the process that forked it, and not 0 */
 } State;
 
+/* A scan of a connection, as a part of the iterator that reads from it. Zeroes: none. */
+typedef struct OpenScan {
+  hostmap_scan *scan; /* null: ended */
+  unsigned process;   /* in which a thread reads from it, possibly asleep without the GIL: nobody else may use it; 0: none */
+  struct OpenScan *next, *previous;
+} OpenScan;
+
 /* One connection. A Map and those that within() derives from it share it. Everything here is guarded by the GIL. */
 struct Handle {
   hostmap_map *map; /* null: closed */
@@ -45,7 +52,7 @@ struct Handle {
   Py_ssize_t owners; /* Maps and scans */
   Py_ssize_t busy;   /* calls in progress, which can sleep without the GIL */
   bool closing;      /* to be closed as soon as busy is 0 */
-  ScanObject *scans; /* open ones: they end before the map does */
+  OpenScan *scans;   /* open ones: they end before the map does */
   Handle *next, *previous;
 };
 
@@ -77,15 +84,20 @@ PyObject *raise_invalid(State *state, const char *format, ...);
 /* The exception of a status that the library has not returned. */
 PyObject *raise_formatted(State *state, int status, const char *format, ...);
 
+/* ---- handle.c ---- */
+Handle *handle_new(State *state);
+void handle_opened(Handle *handle, hostmap_map *map);
+void handle_release(Handle *handle);
+void handle_close(Handle *handle);
+void handle_call_ended(Handle *handle);
+void handle_add_scan(Handle *handle, OpenScan *open, hostmap_scan *scan);
+void handle_end_scan(Handle *handle, OpenScan *open); /* does nothing if it has ended */
+
 /* ---- call.c ---- */
 /* Before and after every call of the library. `call_begin` is false, with an exception, if the Map is closed. */
 bool call_begin(MapObject *self, int64_t *limit_before);
 void call_end(MapObject *self, int64_t limit_before);
 int sleeping_hook(void *context, int begins);
-Handle *handle_new(State *state);
-void handle_opened(Handle *handle, hostmap_map *map);
-void handle_release(Handle *handle);
-void handle_close(Handle *handle);
 bool in_signal_handler(void); /* with an exception, if it is true */
 
 /* True once after a signal handler has raised in the call: the status does not matter then. */
@@ -139,6 +151,8 @@ PyObject *value_yielded(MapObject *self, PyObject *bytes);
 
 /* Seconds to milliseconds, rounded up. None, or null: `none`. */
 bool ttl_from(State *state, PyObject *object, const char *what, int64_t none, int64_t *ttl_ms);
+/* The arguments ttl=None and keep_ttl=False of a method that stores a value, of which one may be given. Null: not given. */
+bool ttl_or_keep_from(State *state, const char *method, PyObject *ttl, PyObject *keep_ttl, int64_t *ttl_ms);
 /* Seconds to nanoseconds, 0 or more. None: -1, which is not a bound; null: `missing`. */
 bool nanoseconds_from(State *state, PyObject *object, const char *what, int64_t missing, int64_t *nanoseconds);
 
@@ -191,7 +205,6 @@ PyObject *map_update(MapObject *self, PyObject *arguments, PyObject *keywords);
 /* scan.c */
 enum { kScanKeys, kScanValues, kScanItems };
 PyObject *scan_make(MapObject *self, PyObject *prefix, int kind);
-void scan_end(ScanObject *scan);
 PyObject *map_iterate(MapObject *self);
 METHOD(map_scan);
 PyObject *map_values_scan(MapObject *self, PyObject *none);

@@ -1,83 +1,66 @@
 #include "module.h"
 
 /* The iterator of a Map, of values() and of scan(). */
-struct ScanObject {
+typedef struct ScanObject {
   PyObject_HEAD
   MapObject *owner;
-  hostmap_scan *scan; /* null: ended */
+  OpenScan open;
   int kind;
-  unsigned process;   /* in which a thread reads from it, possibly asleep without the GIL: nobody else may use the scan; 0: none */
-  ScanObject *next, *previous;
-};
+} ScanObject;
+
+static void scan_end(ScanObject *iterator) { handle_end_scan(iterator->owner->handle, &iterator->open); }
+
+/* Within the call of the library, after which another thread may have closed the map, and has then ended its scans. */
+static int begin(hostmap_map *map, ScanObject *iterator, const char *prefix, size_t size) {
+  hostmap_scan *scan;
+  int status = hostmap_scan_begin(map, prefix, size, iterator->kind == kScanKeys, &scan);
+  if (status == HOSTMAP_OK) handle_add_scan(iterator->owner->handle, &iterator->open, scan);
+  return status;
+}
 
 PyObject *scan_make(MapObject *self, PyObject *prefix, int kind) {
-  Key key;
-  hostmap_scan *scan = NULL;
-  int status;
-  if (prefix != NULL) {
-    if (!key_from(self, prefix, &key)) return NULL;
-    CALL(self, status, hostmap_scan_begin(map, key.data, key.size, kind == kScanKeys, &scan));
-    key_end(&key);
-  } else {
-    CALL(self, status, hostmap_scan_begin(map, self->prefix_data, self->prefix_size, kind == kScanKeys, &scan));
-  }
-  if (status != HOSTMAP_OK) return raise_status(self->state, status, false, NULL);
   PyTypeObject *type = self->state->scan_type;
   allocfunc allocate = PyType_GetSlot(type, Py_tp_alloc);
   ScanObject *iterator = (ScanObject *)allocate(type, 0);
-  if (iterator == NULL || self->handle->map == NULL) { /* closed by another thread while this one slept */
-    if (iterator != NULL) {
-      Py_DECREF(iterator);
-      return raise_invalid(self->state, "this Map was closed while it was read");
-    }
-    hostmap_scan_end(scan);
-    return NULL;
-  }
+  if (iterator == NULL) return NULL;
   iterator->owner = (MapObject *)Py_NewRef((PyObject *)self);
-  iterator->scan = scan;
   iterator->kind = kind;
-  Handle *handle = self->handle;
-  iterator->next = handle->scans;
-  if (iterator->next != NULL) iterator->next->previous = iterator;
-  handle->scans = iterator;
-  return (PyObject *)iterator;
-}
-
-void scan_end(ScanObject *iterator) {
-  if (iterator->scan == NULL) return;
-  Handle *handle = iterator->owner->handle;
-  if (iterator->previous != NULL) {
-    iterator->previous->next = iterator->next;
+  Key key;
+  int status;
+  if (prefix == NULL) {
+    CALL(self, status, begin(map, iterator, self->prefix_data, self->prefix_size));
+  } else if (key_from(self, prefix, &key)) {
+    CALL(self, status, begin(map, iterator, key.data, key.size));
+    key_end(&key);
   } else {
-    handle->scans = iterator->next;
+    status = kNotCalled;
   }
-  if (iterator->next != NULL) iterator->next->previous = iterator->previous;
-  iterator->next = iterator->previous = NULL;
-  /* A child never frees what a thread that it does not have was changing. */
-  if (iterator->process == 0) hostmap_scan_end(iterator->scan);
-  iterator->scan = NULL;
+  if (status == HOSTMAP_OK) return (PyObject *)iterator;
+  raise_status(self->state, status, false, NULL);
+  Py_DECREF(iterator);
+  return NULL;
 }
 
 static PyObject *scan_next(ScanObject *iterator) {
   MapObject *self = iterator->owner;
-  if (iterator->process == self->state->process) {
+  if (iterator->open.process == self->state->process) {
     PyErr_SetString(PyExc_ValueError, "another thread is reading from this iterator: each thread needs one of its own");
     return NULL;
   }
-  if (iterator->scan == NULL) {
+  if (iterator->open.scan == NULL) {
     if (self->handle->map == NULL) raise_invalid(self->state, "this Map is closed: make another one by hostmap.connect()");
     return NULL; /* behind the last key */
   }
-  if (iterator->process != 0) {
+  if (iterator->open.process != 0) {
     return raise_invalid(self->state, "this iterator was in use when the process forked: make another one in the child");
   }
   const void *key = NULL, *value = NULL;
   size_t key_size = 0, value_size = 0;
   int64_t limit_before;
   if (!call_begin(self, &limit_before)) return NULL;
-  iterator->process = self->state->process;
-  int status = hostmap_scan_next(iterator->scan, &key, &key_size, &value, &value_size);
-  iterator->process = 0;
+  iterator->open.process = self->state->process;
+  int status = hostmap_scan_next(iterator->open.scan, &key, &key_size, &value, &value_size);
+  iterator->open.process = 0;
   PyObject *key_object = NULL, *value_bytes = NULL;
   if (status == HOSTMAP_OK) { /* before call_end, which may close the map and so end the scan */
     if (iterator->kind != kScanValues) key_object = key_to(self, key, key_size);

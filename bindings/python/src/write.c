@@ -41,14 +41,14 @@ static int store(MapObject *self, Store function, PyObject *key_object, PyObject
   return status;
 }
 
-/* The same for (key, value, ttl=None). */
-static int store_with_ttl(MapObject *self, const char *method, Store function, PyObject *const *arguments, Py_ssize_t count,
-                          PyObject *keywords, PyObject **key) {
-  static const char *const names[] = {"key", "value", "ttl", NULL};
-  PyObject *values[3];
+/* The same for (key, value, ttl=None, *, keep_ttl=False). */
+static int store_or_keep_ttl(MapObject *self, const char *method, Store function, PyObject *const *arguments,
+                             Py_ssize_t count, PyObject *keywords, PyObject **key) {
+  static const char *const names[] = {"key", "value", "ttl", "keep_ttl", NULL};
+  PyObject *values[4];
   int64_t ttl_ms;
   if (!arguments_from(method, arguments, count, keywords, names, 2, 3, values) ||
-      !ttl_from(self->state, values[2], "ttl", HOSTMAP_FOREVER, &ttl_ms)) {
+      !ttl_or_keep_from(self->state, method, values[2], values[3], &ttl_ms)) {
     return kNotCalled;
   }
   *key = values[0];
@@ -56,42 +56,36 @@ static int store_with_ttl(MapObject *self, const char *method, Store function, P
 }
 
 METHOD(map_put) {
-  static const char *const names[] = {"key", "value", "ttl", "keep_ttl", NULL};
-  PyObject *values[4];
-  int64_t ttl_ms;
-  if (!arguments_from("put", arguments, count, keywords, names, 2, 3, values) ||
-      !ttl_from(self->state, values[2], "ttl", HOSTMAP_FOREVER, &ttl_ms)) {
-    return NULL;
-  }
-  int keep = values[3] == NULL ? 0 : PyObject_IsTrue(values[3]);
-  if (keep < 0) return NULL;
-  if (keep) {
-    if (ttl_ms != HOSTMAP_FOREVER) return raise_invalid(self->state, "put() takes either ttl or keep_ttl, not both");
-    ttl_ms = HOSTMAP_KEEP_TTL;
-  }
-  int status = store(self, hostmap_put_ttl, values[0], values[1], ttl_ms);
-  if (status != HOSTMAP_OK) return raise_status(self->state, status, true, values[0]);
-  Py_RETURN_NONE;
+  PyObject *key = NULL;
+  int status = store_or_keep_ttl(self, "put", hostmap_put_ttl, arguments, count, keywords, &key);
+  if (status == HOSTMAP_OK) Py_RETURN_NONE;
+  return raise_status(self->state, status, true, key);
 }
 
 METHOD(map_put_async) {
   PyObject *key = NULL;
-  int status = store_with_ttl(self, "put_async", hostmap_put_async_ttl, arguments, count, keywords, &key);
+  int status = store_or_keep_ttl(self, "put_async", hostmap_put_async_ttl, arguments, count, keywords, &key);
   if (status == HOSTMAP_OK) Py_RETURN_NONE;
   return raise_status(self->state, status, status != HOSTMAP_TIMEOUT, key); /* its timeout means: not queued */
 }
 
 METHOD(map_add) {
-  PyObject *key = NULL;
-  int status = store_with_ttl(self, "add", hostmap_insert_ttl, arguments, count, keywords, &key);
+  static const char *const names[] = {"key", "value", "ttl", NULL};
+  PyObject *values[3];
+  int64_t ttl_ms;
+  if (!arguments_from("add", arguments, count, keywords, names, 2, 3, values) ||
+      !ttl_from(self->state, values[2], "ttl", HOSTMAP_FOREVER, &ttl_ms)) {
+    return NULL;
+  }
+  int status = store(self, hostmap_insert_ttl, values[0], values[1], ttl_ms);
   if (status == HOSTMAP_OK) Py_RETURN_TRUE;
   if (status == HOSTMAP_ALREADY_EXISTS) Py_RETURN_FALSE;
-  return raise_status(self->state, status, true, key);
+  return raise_status(self->state, status, true, values[0]);
 }
 
 METHOD(map_replace_existing) {
   PyObject *key = NULL;
-  int status = store_with_ttl(self, "replace_existing", hostmap_replace_ttl, arguments, count, keywords, &key);
+  int status = store_or_keep_ttl(self, "replace_existing", hostmap_replace_ttl, arguments, count, keywords, &key);
   if (status == HOSTMAP_OK) Py_RETURN_TRUE;
   if (status == HOSTMAP_NOT_FOUND) Py_RETURN_FALSE;
   return raise_status(self->state, status, true, key);

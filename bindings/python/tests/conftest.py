@@ -55,6 +55,14 @@ class Server:
         command = [program("hostmap"), "--name", self.name, "stat", "--json"]
         return int(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)[name])
 
+    def wait_until(self, name: str, number: int) -> None:
+        """Returns when this number of `hostmap stat` is `number`: the server notices the end of a connection after close() has
+        returned."""
+        deadline = time.monotonic() + 60
+        while (found := self.statistic(name)) != number:
+            assert time.monotonic() < deadline, f"{name} is {found}, and not {number}"
+            time.sleep(0.01)
+
     def connect(self, **options: Any) -> Any:
         return hostmap.connect(self.name, **options)
 

@@ -38,6 +38,10 @@ def test_its_methods_do_what_those_of_a_map_do(server: Any) -> None:
             assert await map.expire("a", 50)
             await map.put("a", b"1", keep_ttl=True)
             assert 0 < await map.ttl("a") <= 50
+            assert await map.replace_existing("a", b"1", keep_ttl=True)
+            await map.put_async("a", b"1", keep_ttl=True)
+            await map.put_many({"a": b"1"}, keep_ttl=True)
+            assert 0 < await map.ttl("a") <= 50
             assert await map.persist("a")
             assert not await map.add("a", b"2")
             assert await map.add("d", b"4", 10)

@@ -7,7 +7,6 @@ import re
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -87,8 +86,5 @@ def test_workers_of_gunicorn_share_a_cache(own_server: Any) -> None:
             _, errors = gunicorn.communicate(timeout=SECONDS)
         assert "Traceback" not in errors, errors
     # Each worker has closed its connection; none is counted as died.
-    end = time.monotonic() + SECONDS
-    while own_server.statistic("connections"):
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    own_server.wait_until("connections", 0)
     assert own_server.statistic("reaped") == 0

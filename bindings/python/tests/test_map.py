@@ -185,6 +185,13 @@ def test_put_with_a_time_to_live(m: Any) -> None:
     assert 99 < m.ttl("a") <= 100
     m.put("a", b"2", keep_ttl=True)
     assert m["a"] == b"2" and 99 < m.ttl("a") <= 100
+    assert m.replace_existing("a", b"3", keep_ttl=True) and m["a"] == b"3" and 99 < m.ttl("a") <= 100
+    assert not m.replace_existing("b", b"3", keep_ttl=True)
+    m.put_many({"a": b"4", "new": b""}, keep_ttl=True)
+    assert m["a"] == b"4" and 99 < m.ttl("a") <= 100 and m.ttl("new") is None
+    m.put_async("a", b"5", keep_ttl=True)
+    assert m["a"] == b"5" and 99 < m.ttl("a") <= 100
+    m.flush()
     m["a"] = b"3"
     assert m.ttl("a") is None
     assert m.expire("a", 50) and 49 < m.ttl("a") <= 50

@@ -34,7 +34,8 @@ def everything(m: Any, objects: Any) -> None:
     assert m[key] == value
     m.get(key), m.get("absent"), m.get("absent", value), key in m, "absent" in m, len(m)
     m.put(key, value, ttl=100.5)
-    m.put(key, value, keep_ttl=True)
+    m.put(key, value, keep_ttl=True), m.put_async(key, value, keep_ttl=True), m.put_many({key: value}, keep_ttl=True)
+    m.replace_existing(key, value, keep_ttl=True)
     m.put_async(key, bytearray(value), ttl=5)
     m.flush()
     m.ttl(key), m.expire(key, 7), m.persist(key), m.expire("absent", 7)

@@ -247,6 +247,7 @@ def test_children_of_multiprocessing_leave_in_order(own_server: Any, method: str
             child.join(120)
             assert child.exitcode == 0
         assert m["total"] == b"300"
+    own_server.wait_until("connections", 0)
     assert own_server.statistic("reaped") == 0  # none of them is counted as died
 
 
@@ -256,6 +257,7 @@ def test_a_pool_of_processes(own_server: Any) -> None:
             for future in [pool.submit(add_hundred, m, "total") for _ in range(4)]:
                 future.result(120)
         assert m["total"] == b"400"
+    own_server.wait_until("connections", 0)
     assert own_server.statistic("reaped") == 0
 
 
@@ -269,7 +271,8 @@ def test_a_program_that_does_not_close_leaves_in_order(own_server: Any) -> None:
     done = run_python(code, own_server.name)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert own_server.statistic("reaped") == 0 and own_server.statistic("connections") == 0
+    own_server.wait_until("connections", 0)
+    assert own_server.statistic("reaped") == 0
 
 
 def test_a_child_that_just_ends_is_counted_as_died(own_server: Any) -> None:
@@ -279,10 +282,7 @@ def test_a_child_that_just_ends_is_counted_as_died(own_server: Any) -> None:
         m["a"] = b"1"
         os._exit(0)
     os.waitpid(child, 0)
-    deadline = time.monotonic() + 60
-    while own_server.statistic("reaped") == 0 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert own_server.statistic("reaped") == 1
+    own_server.wait_until("reaped", 1)
 
 
 @pytest.mark.parametrize("call", ["put", "flush", "wait", "watch", "lease", "compute", "wait_for_server"])
@@ -418,7 +418,7 @@ def test_two_threads_that_connect_one_map(own_server: Any) -> None:
     connect()
     assert outcomes[2] == "this Map is connected already: make another one"
     m.close()
-    assert own_server.statistic("connections") == 0
+    own_server.wait_until("connections", 0)
 
 
 def test_children_of_a_thread_that_waits(m: Any) -> None:

@@ -34,6 +34,11 @@ def seconds(ttl: str) -> float | None:
     return None if ttl == "forever" else int(ttl) / 1000
 
 
+def life(ttl: str) -> dict[str, Any]:
+    """The arguments of a method that stores a value and may keep the end of its key."""
+    return {"keep_ttl": True} if ttl == "keep" else {"ttl": seconds(ttl)}
+
+
 class Testee:
     """The Map, a scan that has begun, and the message of the last error."""
 
@@ -130,14 +135,11 @@ class Testee:
     # ---- writing ----
 
     def put(self, key: str, value: str, ttl: str = "forever") -> str:
-        if ttl == "keep":
-            self.map.put(decode(key), decode(value), keep_ttl=True)
-        else:
-            self.map.put(decode(key), decode(value), seconds(ttl))
+        self.map.put(decode(key), decode(value), **life(ttl))
         return "ok"
 
     def put_async(self, key: str, value: str, ttl: str = "forever") -> str:
-        self.map.put_async(decode(key), decode(value), seconds(ttl))
+        self.map.put_async(decode(key), decode(value), **life(ttl))
         return "ok"
 
     def flush(self) -> str:
@@ -150,7 +152,7 @@ class Testee:
     def replace(self, key: str, value: str, ttl: str = "forever") -> str:
         return (
             "ok"
-            if self.map.replace_existing(decode(key), decode(value), seconds(ttl))
+            if self.map.replace_existing(decode(key), decode(value), **life(ttl))
             else "not_found"
         )
 
@@ -222,7 +224,7 @@ class Testee:
 
     def multi_put_ttl(self, ttl: str, *pairs: str) -> str:
         items = [(decode(key), decode(value)) for key, value in zip(pairs[::2], pairs[1::2])]
-        self.map.put_many(items, seconds(ttl))
+        self.map.put_many(items, **life(ttl))
         return " ".join(["ok"] * (len(items) + 1))
 
     def scan(self, prefix: str) -> str:
