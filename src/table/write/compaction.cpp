@@ -83,20 +83,15 @@ void ShardWriter::settle_run() {
   EntryBucket* primary;
   const EntryPlace at = place_of(blocks_.borrowed_run(), primary);
   if (at.cell == nullptr) return;  // a clear has removed it
-  const std::uint64_t from = cell_offset(at.word);
   const std::uint64_t size = entry_size(at.word) - kEntryMetaBytes;
   const std::uint64_t moved = blocks_.moved();
-  const std::uint64_t more = std::min(size - moved, step_bytes_);
-  copy_shared(entry_payload(to) + moved, entry_payload(from) + moved, more);
-  blocks_.add_moved(more);
-  if (moved + more < size) return;
-  const std::uint64_t meta = table_.at<Word>(from)->load(kRelaxed);
-  // relaxed, both: published with the cell. It may have been given another end since the first step.
-  if ((meta & kEntryHasEnd) != 0) {
-    table_.at<Word>(to + end_place(meta))->store(table_.at<Word>(from + end_place(meta))->load(kRelaxed), kRelaxed);
+  if (size - moved > step_bytes_) {
+    copy_shared(entry_payload(to) + moved, entry_payload(cell_offset(at.word)) + moved, step_bytes_);
+    blocks_.add_moved(step_bytes_);
+    return;
   }
-  table_.at<Word>(to)->store(meta, kRelaxed);
-  swing_cell(primary, *at.cell, (at.word & ~kOffsetMask) | to);
+  // The last word again: it may be an end that was changed after the step that copied it.
+  move_to(primary, at, to, std::min(moved, size - sizeof(Word)));
   blocks_.end_loan();
 }
 
@@ -143,15 +138,15 @@ std::uint64_t ShardWriter::move_entry(std::uint64_t entry, std::uint64_t to) {
 }
 
 // Copies an entry to a block whose allocation has fenced: no reader reads its bytes any more. `at.word`: what its cell is to be, except
-// for the offset.
-void ShardWriter::move_to(EntryBucket* primary, const EntryPlace& at, std::uint64_t to) {
+// for the offset. `moved`: so many bytes of key and value are there already.
+void ShardWriter::move_to(EntryBucket* primary, const EntryPlace& at, std::uint64_t to, std::uint64_t moved) {
   const std::uint64_t entry = cell_offset(at.word);
   const std::uint64_t meta = table_.at<Word>(entry)->load(kRelaxed);
   const std::uint64_t size = entry_bytes(meta);
   const std::uint64_t larger = blocks_.room_at(to, size) == block_bytes(size) ? 0 : kEntryInLargerBlock;
   // relaxed: published with the cell that will lead here
   table_.at<Word>(to)->store((meta & ~kEntryInLargerBlock) | larger, kRelaxed);
-  copy_shared(entry_payload(to), entry_payload(entry), size - kEntryMetaBytes);
+  copy_shared(entry_payload(to) + moved, entry_payload(entry) + moved, size - kEntryMetaBytes - moved);
   swing_cell(primary, *at.cell, (at.word & ~kOffsetMask) | to);
 }
 

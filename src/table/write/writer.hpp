@@ -486,7 +486,7 @@ class ShardWriter {
   bool evacuate(unsigned entries, const HashedKey* spared = nullptr, bool begins_another = true);
   EntryPlace place_of(std::uint64_t entry, EntryBucket*& primary);
   std::uint64_t move_entry(std::uint64_t entry, std::uint64_t to);
-  void move_to(EntryBucket* primary, const EntryPlace& at, std::uint64_t to);
+  void move_to(EntryBucket* primary, const EntryPlace& at, std::uint64_t to, std::uint64_t moved = 0);
 
   // evict.cpp
   //
