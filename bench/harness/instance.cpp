@@ -120,6 +120,17 @@ Client connect_to(const std::string& name, std::chrono::nanoseconds timeout) {
   return std::move(*client);
 }
 
+void send_between_lines(Client& client, const std::function<std::uint64_t()>& send) {
+  std::uint64_t sent = 0;
+  work_between_lines([&] { sent += send(); },
+                     [&] {
+                       if (const Status status = client.flush(); !status.ok()) {
+                         throw std::runtime_error(fmt::format("flush: {}", status.message()));
+                       }
+                       return std::to_string(std::exchange(sent, 0));
+                     });
+}
+
 std::string memory_for(std::uint64_t entries) { return fmt::format("{}M", 64 + entries * 250 / 1'000'000); }
 
 void load_hostmap_entries(const Instance& instance, std::uint64_t entries) {

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -55,6 +56,10 @@ class Instance {
 
 /// A client of the instance of that name; throws if it cannot connect.
 [[nodiscard]] Client connect_to(const std::string& name, std::chrono::nanoseconds timeout = Options().timeout);
+
+/// In a child: work_between_lines() with a function that sends requests and returns how many. The answer is how many were sent, and
+/// is printed once all are applied.
+void send_between_lines(Client& client, const std::function<std::uint64_t()>& send);
 
 /// --memory of an instance that takes so many pairs, or entries of 16 + 100 bytes.
 [[nodiscard]] std::string memory_for(std::uint64_t entries);

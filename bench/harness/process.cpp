@@ -224,16 +224,43 @@ void Child::wait(std::chrono::nanoseconds patience) {
   }
 }
 
+namespace {
+
+void print_line(std::string_view line) {
+  fmt::print("{}\n", line);
+  std::fflush(stdout);
+}
+
+/// Is there a line of the parent, or has it called close_input()?
 bool input_waits() {
   pollfd input{STDIN_FILENO, POLLIN, 0};
   return ::poll(&input, 1, 0) > 0;
 }
 
-void report_and_wait(std::string_view line) {
-  fmt::print("{}\n", line);
-  std::fflush(stdout);
+/// False: close_input() was called. Byte by byte: a buffer would hide the line after this one from input_waits().
+bool read_line() {
   char byte = 0;
-  while (read(STDIN_FILENO, &byte, 1) > 0) {
+  while (::read(STDIN_FILENO, &byte, 1) > 0) {
+    if (byte == '\n') return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+void report_and_wait(std::string_view line) {
+  print_line(line);
+  while (read_line()) {
+  }
+}
+
+void work_between_lines(const std::function<void()>& work, const std::function<std::string()>& answer) {
+  while (read_line()) {
+    do {
+      work();
+    } while (!input_waits());
+    static_cast<void>(read_line());
+    print_line(answer());
   }
 }
 

@@ -13,6 +13,7 @@
 #include <csignal>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -94,8 +95,9 @@ class Child {
 /// In a child: prints `line`, then returns when close_input() was called.
 void report_and_wait(std::string_view line);
 
-/// In a child: has the parent said something, or called close_input()?
-[[nodiscard]] bool input_waits();
+/// In a child: works between two lines of the parent, whatever they contain, and prints what `answer` returns; again and again, until
+/// close_input() is called. `work` is called at least once each time, and should take microseconds to milliseconds.
+void work_between_lines(const std::function<void()>& work, const std::function<std::string()>& answer);
 
 /// An empty folder of a name that nobody else uses, removed with all that is in it at the end.
 class TemporaryFolder {

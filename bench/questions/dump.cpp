@@ -8,18 +8,15 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fmt/format.h>
-#include <iostream>
 #include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <unistd.h>
 #include <vector>
 
@@ -109,10 +106,14 @@ void compute(Clock::duration time) {
 
 /// Puts a second while `work` runs.
 double writes_during(Child& writer, const auto& work) {
-  writer.say("begin");
-  work();
-  writer.say("end");
-  return std::strtod(writer.hear(60s).c_str(), nullptr);
+  double puts = 0;
+  const double seconds = seconds_of([&] {
+    writer.say("begin");
+    work();
+    writer.say("end");
+    puts = std::strtod(writer.hear(60s).c_str(), nullptr);
+  });
+  return puts / seconds;
 }
 
 }  // namespace
@@ -124,27 +125,16 @@ static int play_dump_writer(std::span<char* const> arguments) {
   const std::uint64_t entries = std::strtoull(arguments[2], nullptr, 10);
   const EntryValue value = entry_value_of(entries);
   Random random(7);
-  for (std::string line; std::getline(std::cin, line);) {
-    std::atomic<bool> stop{false};
-    std::thread listener([&stop] {
-      std::string end;
-      std::getline(std::cin, end);
-      stop = true;
-    });
-    const Clock::time_point begin = Clock::now();
-    std::uint64_t puts = 0;
-    for (; !stop.load(std::memory_order_relaxed); ++puts) {
+  constexpr std::uint64_t kPutsPerTurn = 4096;
+  send_between_lines(client, [&] {
+    for (std::uint64_t put = 0; put < kPutsPerTurn; ++put) {
       const std::uint64_t number = random.below(entries);
       const EntryKey key = entry_key_of(number);
       require(pairs ? client.put_async(bytes_of(key[0]), bytes_of(number))
                     : client.put_async(bytes_of(key), bytes_of(value)));
     }
-    require(client.flush());
-    listener.join();
-    const std::chrono::duration<double> took = Clock::now() - begin;
-    fmt::print("{}\n", static_cast<double>(puts) / took.count());
-    std::fflush(stdout);
-  }
+    return kPutsPerTurn;
+  });
   return 0;
 }
 

@@ -11,7 +11,6 @@
 #include <cstdint>
 #include <cstdlib>
 #include <fmt/format.h>
-#include <iostream>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -59,9 +58,8 @@ class Side {
         Command{.program = own_program(),
                 .arguments = {"--role", "growing-writer", instance_.name(), std::to_string(entries)},
                 .cpu = cpus.first});
-    // Once up and down before anything is measured: the memory is taken then.
-    writer_->say("cycle");
-    hear_of_requests();
+    begin_writes();
+    end_writes();
   }
 
   double read_alone(unsigned seed) {
@@ -69,11 +67,10 @@ class Side {
     return reader_->end();
   }
   double read_beside_writer(unsigned seed) {
-    writer_->say("write");
+    begin_writes();
     reader_->begin(seed);
     const double nanoseconds = reader_->end();
-    writer_->say("stop");
-    hear_of_requests();
+    end_writes();
     return nanoseconds;
   }
   [[nodiscard]] std::uint64_t splits() const { return instance_.stat("splits"); }
@@ -85,7 +82,9 @@ class Side {
   }
 
  private:
-  void hear_of_requests() {
+  void begin_writes() { writer_->say("write"); }
+  void end_writes() {
+    writer_->say("stop");
     if (writer_->hear(300s) == "0") throw std::runtime_error("get-under-growth: the writer has sent no request");
   }
 
@@ -126,8 +125,6 @@ Figures measure(Session& session, std::uint64_t entries, unsigned rounds) {
 
 }  // namespace
 
-// "cycle": once up and down, then it prints a line. Otherwise it continues between a line on standard input and the next one, and
-// then prints how many requests it has sent.
 static int play_growing_writer(std::span<char* const> arguments) {
   constexpr unsigned kRequestsPerTurn = 1024;
   Client client = connect_to(arguments[0], 60s);
@@ -138,7 +135,7 @@ static int play_growing_writer(std::span<char* const> arguments) {
   std::array<Operation, kRequestsPerTurn> erases;
   std::array<Outcome, kRequestsPerTurn> outcomes;
   // Some puts, or some erases; none of them waits for the one before. Returns how many.
-  const auto send = [&]() -> std::uint64_t {
+  const auto send = [&] {
     const bool adds = next < others;
     const std::uint64_t count = std::min<std::uint64_t>(kRequestsPerTurn, (adds ? others : 2 * others) - next);
     Status status;
@@ -157,22 +154,14 @@ static int play_growing_writer(std::span<char* const> arguments) {
     next %= 2 * others;
     return count;
   };
-  for (std::string line; std::getline(std::cin, line);) {
-    std::uint64_t sent = 0;
-    if (line == "cycle") {
-      while (sent < 2 * others) sent += send();
-    } else {
-      do {
-        sent += send();
-      } while (!input_waits());
-      std::getline(std::cin, line);
-    }
-    if (const Status status = client.flush(); !status.ok()) {
-      throw std::runtime_error(fmt::format("flush: {}", status.message()));
-    }
-    fmt::print("{}\n", sent);
-    std::fflush(stdout);
-  }
+  // Once up and down before anything is measured: the memory is taken then.
+  bool is_first = true;
+  send_between_lines(client, [&] {
+    std::uint64_t sent = send();
+    while (is_first && sent < 2 * others) sent += send();
+    is_first = false;
+    return sent;
+  });
   return 0;
 }
 

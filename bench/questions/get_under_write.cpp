@@ -10,7 +10,6 @@
 #include <cstdint>
 #include <cstdlib>
 #include <fmt/format.h>
-#include <iostream>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -36,8 +35,8 @@ constexpr std::array<std::uint64_t, 2> kSizes{100'000, 10'000'000};
 constexpr unsigned kDefaultRounds = 7;
 constexpr double kGoal = 1.5;
 
-/// The lines without a map: one CPU loads the two lines of random buckets, and another one stores into such buckets as often
-/// as asked, or never.
+/// The lines without a map: one CPU loads the two lines of random buckets, and another one stores into such buckets at a
+/// given rate, or not at all.
 class BareLines {
  public:
   BareLines(std::uint64_t buckets, std::pair<int, int> cpus) : buckets_(buckets), cpus_(cpus) {}
@@ -80,15 +79,15 @@ class BareLines {
     keep(sum);
   }
   void write(double million_per_second, std::uint64_t seed, const std::atomic<bool>& done) {
-    constexpr unsigned kStoresPerLook = 16;
-    const std::chrono::duration<double, std::micro> interval(kStoresPerLook / million_per_second);
+    constexpr unsigned kStoresPerTurn = 16;
+    const std::chrono::duration<double, std::micro> interval(kStoresPerTurn / million_per_second);
     Random random(~seed);
     const Clock::time_point start = Clock::now();
-    for (std::uint64_t looks = 0; !done.load(std::memory_order_relaxed); ++looks) {
-      for (unsigned store = 0; store < kStoresPerLook; ++store) {
+    for (std::uint64_t turns = 0; !done.load(std::memory_order_relaxed); ++turns) {
+      for (unsigned store = 0; store < kStoresPerTurn; ++store) {
         buckets_[random.below(buckets_.size())].value.store(store, std::memory_order_relaxed);
       }
-      while (Clock::now() - start < interval * static_cast<double>(looks + 1) &&
+      while (Clock::now() - start < interval * static_cast<double>(turns + 1) &&
              !done.load(std::memory_order_relaxed)) {
       }
     }
@@ -149,32 +148,23 @@ Figures measure(Session& session, std::uint64_t entries, unsigned rounds) {
 
 }  // namespace
 
-// Between a line on standard input and the next one it puts pairs that are there already, with the values that they have, and
-// then prints how many.
+// Puts pairs that are there already, with the values that they have.
 static int play_steady_writer(std::span<char* const> arguments) {
-  constexpr unsigned kPutsPerLook = 4096;
+  constexpr std::uint64_t kPutsPerTurn = 4096;
   Client client = connect_to(arguments[0]);
   const std::uint64_t entries = std::strtoull(arguments[1], nullptr, 10);
   Random random(5);
-  for (std::string line; std::getline(std::cin, line);) {
-    std::uint64_t written = 0;
-    do {
-      for (unsigned put = 0; put < kPutsPerLook; ++put, ++written) {
-        const std::uint64_t index = random.below(entries);
-        const std::uint64_t key = key_of(index);
-        const std::uint64_t value = value_of(index);
-        if (const Status status = client.put_async(bytes_of(key), bytes_of(value)); !status.ok()) {
-          throw std::runtime_error(fmt::format("put_async: {}", status.message()));
-        }
+  send_between_lines(client, [&] {
+    for (std::uint64_t put = 0; put < kPutsPerTurn; ++put) {
+      const std::uint64_t index = random.below(entries);
+      const std::uint64_t key = key_of(index);
+      const std::uint64_t value = value_of(index);
+      if (const Status status = client.put_async(bytes_of(key), bytes_of(value)); !status.ok()) {
+        throw std::runtime_error(fmt::format("put_async: {}", status.message()));
       }
-    } while (!input_waits());
-    std::getline(std::cin, line);
-    if (const Status status = client.flush(); !status.ok()) {
-      throw std::runtime_error(fmt::format("flush: {}", status.message()));
     }
-    fmt::print("{}\n", written);
-    std::fflush(stdout);
-  }
+    return kPutsPerTurn;
+  });
   return 0;
 }
 

@@ -5,16 +5,15 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <fmt/format.h>
-#include <iostream>
 #include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <hostmap/client.hpp>
@@ -59,27 +58,20 @@ static int play_takeover_client(std::span<char* const> arguments) {
   const std::uint64_t entries = std::strtoull(arguments[2], nullptr, 10);
   const EntryValue value = entry_value_of(entries);  // another one than all that are loaded
   Random random(7);
-  for (std::string line; std::getline(std::cin, line);) {
-    std::atomic<bool> stop{false};
-    std::thread listener([&stop] {
-      std::string end;
-      std::getline(std::cin, end);
-      stop = true;
-    });
-    Clock::duration longest{};
-    while (!stop.load(std::memory_order_relaxed)) {
-      const std::uint64_t number = random.below(entries);
-      const EntryKey key = entry_key_of(number);
-      const Clock::time_point start = Clock::now();
-      const Status status =
-          pairs ? client.put(bytes_of(key[0]), bytes_of(number)) : client.put(bytes_of(key), bytes_of(value));
-      longest = std::max(longest, Clock::now() - start);
-      if (!status.ok()) throw std::runtime_error(fmt::format("put: {}", status.message()));
-    }
-    listener.join();
-    fmt::print("{}\n", std::chrono::duration<double, std::milli>(longest).count());
-    std::fflush(stdout);
-  }
+  Clock::duration longest{};
+  const auto put = [&] {
+    const std::uint64_t number = random.below(entries);
+    const EntryKey key = entry_key_of(number);
+    const Clock::time_point start = Clock::now();
+    const Status status =
+        pairs ? client.put(bytes_of(key[0]), bytes_of(number)) : client.put(bytes_of(key), bytes_of(value));
+    longest = std::max(longest, Clock::now() - start);
+    if (!status.ok()) throw std::runtime_error(fmt::format("put: {}", status.message()));
+  };
+  work_between_lines(put, [&] {
+    const std::chrono::duration<double, std::milli> milliseconds = std::exchange(longest, {});
+    return fmt::format("{}", milliseconds.count());
+  });
   return 0;
 }
 
