@@ -106,8 +106,8 @@ class HostileCaller {
       EXPECT_STRNE(hostmap_message(), "");
     }
   }
-  // The same of a function that hands over a copy, with one status or two.
-  void expect_copy(int status, void* value, int also = HOSTMAP_OK) {
+  // The same of a function that hands over a copy, with one status or two. (`value` by reference: it is read after the call.)
+  void expect_copy(int status, void*& value, int also = HOSTMAP_OK) {
     expect(status);
     if (value != nullptr) {
       EXPECT_TRUE(status == HOSTMAP_OK || status == also) << status;
