@@ -122,5 +122,39 @@ TEST_F(StarvedServer, EachFailedAllocationIsARefusalAndItContinuesToServe) {
   EXPECT_EQ(files_of_instance(name_), std::vector<std::string>());
 }
 
+// A token of a long value is computed in steps, which need 600 bytes of the process.
+TEST_F(StarvedServer, TheTokenOfALongValueIsComputedAtOnce) {
+  started();
+  Options options;
+  options.name = name_;
+  options.timeout = kPatience;
+  Result<Client> client = Client::connect(options);
+  ASSERT_TRUE(client) << client.status().message();
+  const std::string value(4'000'000, 'v');
+  ASSERT_TRUE(client->put("key", value).ok());
+  ASSERT_TRUE(client->put("other", "value").ok());
+  const Result<ValueAndToken> key_is = client->get_with_token("key");
+  const Result<ValueAndToken> other_is = client->get_with_token("other");
+  ASSERT_TRUE(key_is && other_is);
+  const Token token = key_is->token;
+  const Token other = other_is->token;
+  // The first request of this connection may allocate for itself.
+  ASSERT_EQ(client->erase_if("other", token), StatusCode::kMismatch);
+
+  for (int times = 0; times < 3; ++times) {
+    ASSERT_EQ(ask("starve 1 onward"), "starved");
+    EXPECT_EQ(client->erase_if("key", other), StatusCode::kMismatch);
+    EXPECT_EQ(client->put_if("key", value, token), StatusCode::kOk);
+    EXPECT_EQ(ask("feed"), "reached 1") << "the steps need memory";
+    EXPECT_EQ(client->put_if("key", value, token), StatusCode::kOk) << "with memory again";
+  }
+  ASSERT_EQ(ask("starve 1 onward"), "starved");
+  EXPECT_EQ(client->erase_if("key", token), StatusCode::kOk);
+  EXPECT_EQ(ask("feed"), "reached 1");
+  EXPECT_EQ(client->erase_if("key", token), StatusCode::kNotFound);
+  program_.close_input();
+  EXPECT_EQ(program_.wait(), kSuccess) << program_.errors();
+}
+
 }  // namespace
 }  // namespace hostmap::test
