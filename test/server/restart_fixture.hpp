@@ -280,6 +280,13 @@ class Regions {
     client_->close();
     work();
   }
+  // A client that has sent a part of a request, which it withdraws later to send another one. Both return what it has sent then.
+  std::uint64_t send_a_part(const Call& call) {
+    return send_part_of_a_put(end_->region().data(), request_position(), call.key, call.value);
+  }
+  std::uint64_t withdraw(std::uint64_t sent, const Call& next) {
+    return withdraw_put(end_->region().data(), sent, next.key, next.value);
+  }
   // The worker's part of that end. The journal's record of the connection, which the service removes, does not change.
   void let_go_of_connection() {
     end_->holders = 1;

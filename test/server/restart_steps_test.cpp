@@ -402,6 +402,13 @@ std::vector<Scenario> scenarios() {
     all.back().step_bytes = 16'000;
     all.back().steps = 3;
   }
+  // The expected value travels with the request, and the ring takes no longer one.
+  const std::string compared = letters(2400, 'c');
+  all.push_back({"CompareExchangeInSteps",
+                 {{.key = "key", .value = compared}},
+                 {{.op = Op::kCompareExchange, .key = "key", .value = "new", .expected = compared}}});
+  all.back().step_bytes = 800;
+  all.back().steps = 3;
   // A split that is about to be published, and one that is about to end: the calls change keys of buckets that were copied
   // already, that are copied next, and that are to be purged; the last key is one that moves.
   for (const bool pairs : {true, false}) {
@@ -980,6 +987,29 @@ class TakeoverStepsSlow : public RestartSteps {
 };
 class RestartStepsOfFullMemorySlow : public RestartSteps {};
 
+// A server stops in order, for a later start or a takeover, after it has read a part of a put, or none. The client withdraws the
+// put while no server runs. (WithdrawnPut is for the kills.)
+class RestartOfAWithdrawnPut : public RestartSteps {
+ protected:
+  static std::string violation_after_a_stop(const std::string& key, std::size_t value_bytes, bool is_read) {
+    const Call put{.key = key, .value = letters(value_bytes, 's'), .answered = false, .withdrawn = true};
+    const Call next{.key = "next", .value = "short", .answered = false};
+    const Scenario scenario{"WithdrawnPut", {{.key = key, .value = letters(40, 'o')}}, {put, next}};
+    Expected expected = expected_of(scenario);
+    Regions old;
+    for (const Call& call : scenario.before) old.call(call);
+    expected.first_answer = old.answer_position();
+    const std::uint64_t sent = old.send_a_part(put);
+    if (is_read) old.work();
+    EXPECT_EQ(Journal(old.journal()).position(0, 0).stream_entry.load() != 0, is_read) << "the put is under way";
+    old.table().shard(0).end_upkeep();
+    write_summary(old.journal(), old.table());
+    EXPECT_FALSE(read_summary(old.journal(), old.table().header()).empty());
+    expected.end = old.withdraw(sent, next);
+    return violation(Image(old.view()), expected);
+  }
+};
+
 TEST_P(RestartSteps, AKillAtAnyInstructionIsRecoveredFrom) { every_kill_is_recovered_from(GetParam()); }
 TEST_P(RestartStepsSlow, AKillAtAnyInstructionIsRecoveredFrom) { every_kill_is_recovered_from(GetParam()); }
 TEST_P(RestartStepsOfFullMemorySlow, AKillAtAnyInstructionIsRecoveredFrom) { every_kill_is_recovered_from(GetParam()); }
@@ -1000,6 +1030,18 @@ TEST_P(TakeoverStepsSlow, AKillAtAnyInstructionIsRecoveredFrom) {
 TEST_P(TakeoverStepsSlow, AKillOfTheOldServerAtAnyInstructionIsRecoveredFrom) {
   Random random;
   every_kill_of_the_old_server_is_recovered_from(GetParam(), random);
+}
+
+TEST_F(RestartOfAWithdrawnPut, AfterAStopInOrderTheNextServerDropsIt) {
+  for (const std::string& key : {std::string("key"), std::string("8 bytes!"), letters(kLongKey, 'k')}) {
+    for (const std::size_t value_bytes : {std::size_t{3000}, std::size_t{20'000}, std::size_t{100'000}}) {
+      for (const bool is_read : {true, false}) {
+        EXPECT_EQ(violation_after_a_stop(key, value_bytes, is_read), "")
+            << "a key of " << key.size() << " and a value of " << value_bytes
+            << " bytes, a part of it read: " << is_read;
+      }
+    }
+  }
 }
 
 // What is only in a server's own memory: that a client waits for a key, and leases. Whatever a kill leaves, the change of the key raises
