@@ -97,8 +97,9 @@ class OneThread {
   OneThread(const OneThread&) = delete;
   OneThread& operator=(const OneThread&) = delete;
 
-  /// Queues a put; serves when as many are queued as a worker takes at once.
-  void put(std::uint64_t index, std::uint64_t value) {
+  /// Queues a put; serves when as many are queued as a worker takes at once. In line, as is put_and_wait(): the figures must not
+  /// depend on what else is in the program.
+  [[gnu::always_inline]] void put(std::uint64_t index, std::uint64_t value) {
     const std::uint64_t key = key_of(index);
     Deadline deadline(1s);
     if (!channel_->await_room(16, deadline).ok()) throw std::runtime_error("no room in a ring that is served");
@@ -106,7 +107,7 @@ class OneThread {
     if (++queued_ % Worker::kBatch == 0) serve();
   }
   /// A put that is waited for: one sweep for it alone.
-  void put_and_wait(std::uint64_t index, std::uint64_t value) {
+  [[gnu::always_inline]] void put_and_wait(std::uint64_t index, std::uint64_t value) {
     const std::uint64_t key = key_of(index);
     Deadline deadline(1s);
     if (!channel_->send_any(Op::kPut, true, bytes_of(key), bytes_of(value), deadline).ok() || !worker_->sweep() ||

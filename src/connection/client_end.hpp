@@ -173,11 +173,12 @@ class ClientChannel {
  private:
   friend class ClientEnd;
   ClientChannel(ClientEnd& end, std::uint32_t channel, WorkerView worker) noexcept;
-  void publish(std::uint64_t size) noexcept {
+  // Both in line: in a large program the compiler made the second one a call of 13 instructions.
+  [[gnu::always_inline]] void publish(std::uint64_t size) noexcept {
     requests_.publish(size);
     wake_worker();
   }
-  void wake_worker() noexcept {
+  [[gnu::always_inline]] void wake_worker() noexcept {
     fence_after_publishing(expedited_);
     if (must_call(worker_.line(), *control_)) [[unlikely]]
       call_worker();

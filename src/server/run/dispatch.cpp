@@ -211,7 +211,8 @@ Applied Dispatcher::put(const Request& request, const HashedKey& key) {
     if (code != StatusCode::kOk) return refuse(request, code);
   }
   ++counts_.puts;
-  finish(request, code, Effect::kSealed);
+  if (request.is_answered(StatusCode::kOk)) confirm(request);
+  finish_change(request);
   return Applied::kDone;
 }
 
@@ -807,18 +808,13 @@ void Dispatcher::drop_stream() noexcept {
 // the answer was given.
 void Dispatcher::finish(const Request& request, StatusCode code, Effect effect, std::span<const std::byte> prefix,
                         std::span<const std::byte> value) {
-  ChannelPosition& position = *channel_.position;
-  if (request.is_answered(code)) {
+  const bool answered = request.is_answered(code);
+  if (answered) {
     if (effect == Effect::kNone) {
       begin(request, code, prefix.size() + value.size());
       shard_.intent().seal({});
     }
-    const std::uint64_t size = record_bytes(prefix.size() + value.size());
-    encode_answer(channel_.answers.begin(size), static_cast<std::uint8_t>(code), request.position, prefix, value);
-    channel_.answers.publish(size);
-    channel_.answered = true;
-    // [position.answer] release; pairs with [position.next]
-    position.answer_next.store(channel_.answers.head(), std::memory_order_release);
+    give_answer(request, code, prefix, value);
   } else if (code != StatusCode::kOk && code != StatusCode::kNotFound) {
     channel_.memos.set_refused(one_more_refused(channel_.memos.refused(), code), request.next_position);
   }
@@ -826,10 +822,36 @@ void Dispatcher::finish(const Request& request, StatusCode code, Effect effect, 
   if ((code == StatusCode::kFull || code == StatusCode::kTooLarge) && facts_of(request.op).mutates) {
     ++counts_.refused;
   }
+  if (effect == Effect::kSealed) return finish_change(request);
+  complete(request);
+  if (answered) shard_.intent().end();
+}
+
+// Of a change that is sealed, once its answer is given.
+void Dispatcher::finish_change(const Request& request) {
+  complete(request);
+  shard_.intent().end();
+  shard_.upkeep(request.key);
+}
+
+void Dispatcher::complete(const Request& request) noexcept {
   // [position.next] release; pairs with [memo.position]: the next server finds all that was stored before it
-  position.request_next.store(request.next_position, std::memory_order_release);
-  if (effect == Effect::kSealed || request.is_answered(code)) shard_.intent().end();
-  if (effect == Effect::kSealed) shard_.upkeep(request.key);
+  channel_.position->request_next.store(request.next_position, std::memory_order_release);
+}
+
+void Dispatcher::give_answer(const Request& request, StatusCode code, std::span<const std::byte> prefix,
+                             std::span<const std::byte> value) noexcept {
+  const std::uint64_t size = record_bytes(prefix.size() + value.size());
+  encode_answer(channel_.answers.begin(size), static_cast<std::uint8_t>(code), request.position, prefix, value);
+  channel_.answers.publish(size);
+  channel_.answered = true;
+  // [position.answer] release; pairs with [position.next]
+  channel_.position->answer_next.store(channel_.answers.head(), std::memory_order_release);
+}
+
+// Out of line: serve() is shorter without it, and most puts have no answer.
+[[gnu::noinline]] void Dispatcher::confirm(const Request& request) noexcept {
+  give_answer(request, StatusCode::kOk, {}, {});
 }
 
 }  // namespace hostmap
