@@ -110,7 +110,7 @@ class Dispatcher {
   bool hold_entry(Effort& effort);
   void finish(const Request& request, StatusCode code, Effect effect, std::span<const std::byte> prefix = {},
               std::span<const std::byte> value = {});
-  // Its parts. A put that was applied needs the last one alone, or confirm() before it: a call of finish() was 42 instructions more.
+  // Its parts. A put that was applied needs finish_change() alone, or confirm() before it: to call finish() took 42 instructions more.
   [[gnu::always_inline]] inline void give_answer(const Request& request, StatusCode code,
                                                  std::span<const std::byte> prefix,
                                                  std::span<const std::byte> value) noexcept;
