@@ -22,6 +22,7 @@ class World : public WorkerByHand {
  public:
   World() : bystander_(connect()) {}
   void TestBody() override {}
+  using WorkerByHand::drop;
 
   void work() {
     for (int i = 0; i < 64 && worker_.sweep(); ++i) {
