@@ -93,7 +93,7 @@ class RingProducer {
     std::memcpy(&header, view_.at(head_) + 8, sizeof header);
     if (header == kPaddingHeader) head_ += view_.until_end(head_);
   }
-  void publish(std::uint64_t size) noexcept {
+  [[gnu::always_inline]] void publish(std::uint64_t size) noexcept {
     // [ring.publish] release; pairs with [ring.poll]: header and payload are complete
     view_.word(head_).store(view_.tag(head_), std::memory_order_release);
     head_ += size;

@@ -137,8 +137,9 @@ inline DecodeOutcome decode_request(const std::byte* record, std::uint64_t limit
 
 namespace codec_detail {
 
-inline void write_record(std::byte* record, std::uint64_t header, std::span<const std::byte> first,
-                         std::span<const std::byte> second) noexcept {
+[[gnu::always_inline]] inline void write_record(std::byte* record, std::uint64_t header,
+                                                std::span<const std::byte> first,
+                                                std::span<const std::byte> second) noexcept {
   std::memcpy(record + 8, &header, sizeof header);
   std::byte* payload = record + kRecordHeadBytes;
   if (first.size() == 8 && second.size() == 8) {  // constant sizes become two moves
