@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/ends.hpp"
 #include "cache_simulation.hpp"
 #include "table_fixture.hpp"
 
@@ -50,6 +51,45 @@ class EvictionTest : public ::testing::Test {
 
   std::optional<TestTable> cache_;
 };
+
+// The worker of a lane may run for the first time when the others have filled the memory. Nobody evicts for another lane.
+TEST_F(EvictionTest, ALaneThatComesLastGetsMemory) {
+  for (const Eviction policy : {Eviction::kClock, Eviction::kExpiring}) {
+    for (const std::uint32_t late : {0u, 3u}) {
+      make(std::uint64_t{4} << 20, policy, 4);
+      const auto lane_of = [&](const std::string& key) {
+        std::uint32_t lane;
+        static_cast<void>(cache_->table().hash(bytes_of(key), lane));
+        return lane;
+      };
+      const std::uint64_t end = end_after(std::chrono::hours(1));
+      const auto put = [&](const std::string& key, std::size_t bytes) {
+        return cache_->put(key, std::string(bytes, 'v'), end);
+      };
+      // Until nothing is free but the reserve of four slabs, if the others may take so much.
+      const Word& free_bytes = cache_->header().server_stats.arena_free_bytes;
+      for (std::uint64_t i = 0; evicted() < 5'000 || (i < 50'000 && free_bytes.load() > 4 * kSlabBytes); ++i) {
+        const std::string key = "key " + std::to_string(i);
+        if (lane_of(key) == late) continue;
+        ASSERT_EQ(put(key, 20 + i * 7919 % 3000), StatusCode::kOk) << i;
+      }
+      for (const bool restarted : {false, true}) {
+        if (restarted) {
+          expect_whole();
+          cache_->table().set_eviction(policy);
+        }
+        for (std::uint64_t i = 0; i < 3'000; ++i) {
+          const std::string key = "late " + std::to_string(i);
+          if (lane_of(key) != late) continue;
+          ASSERT_EQ(put(key, 20 + i * 7919 % 3000), StatusCode::kOk) << i;
+        }
+        for (std::uint64_t i = 0; i < 3'000; ++i) {
+          ASSERT_EQ(put("any " + std::to_string(i), 20 + i * 7919 % 3000), StatusCode::kOk) << i;
+        }
+      }
+    }
+  }
+}
 
 struct Ratios {
   double cache = 0;

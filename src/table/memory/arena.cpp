@@ -34,7 +34,9 @@ SlabPool::SlabPool(Region& table, Journal& journal, MemoryBudget& budget, Popula
                        table.at<TableHeader>(0)->generations_allocated, kPageSize),
       arena_(table, budget, arena_offset_, table.at<TableHeader>(0)->arena_bytes,
              table.at<TableHeader>(0)->arena_allocated, kSmallestStep),
-      singles_(table.at<TableHeader>(0)->shard_count) {
+      singles_(table.at<TableHeader>(0)->shard_count),
+      slabs_of_blocks_(singles_),
+      shards_without_blocks_(singles_) {
   free_bits_.reserve(arena_.max_bytes() / kSlabBytes / kWordBits + 1);
   owners_.reserve(arena_.max_bytes() / kSlabBytes);
   runs_.resize(arena_.max_bytes() / kSlabBytes / kReservedPart + 1);
@@ -88,6 +90,7 @@ void SlabPool::mark(std::uint64_t first, std::uint64_t count, bool is_free) noex
 // its first page, and not of those that are reused first.
 void SlabPool::mark_unowned(std::uint64_t first, std::uint64_t count) noexcept {
   for (std::uint64_t slab = first; slab < first + count; ++slab) {
+    note_blocks(slab, false);
     // relaxed: under the mutex, or nothing runs
     if (journal_.slab_class(slab).load(std::memory_order_relaxed) == kSlabRunHead) raise_generation(slab_offset(slab));
     // [slab.free] release; pairs with [slab.class]
@@ -100,6 +103,7 @@ void SlabPool::assign(std::uint64_t first, std::uint64_t count, SlabKind kind, s
     owners_[slab] = static_cast<std::uint8_t>(shard);
     // [slab.class] release; pairs with [slab.free]: stored (for a restart) before any block is allocated
     journal_.slab_class(slab).store(slab == first ? kind : kSlabRunRest, std::memory_order_release);
+    note_blocks(slab, true);
   }
   count_run(count);
   note_free();
@@ -211,7 +215,8 @@ void SlabPool::grow_in_background(std::uint64_t slabs) {
 std::uint64_t SlabPool::allocate(std::uint64_t count, SlabKind kind, std::uint32_t shard) {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (count > 1) follow_limit();
-  const std::uint64_t first = count == 1 ? find_one() : find_run(count);
+  const std::uint64_t kept = kept_from(shard, kind);
+  const std::uint64_t first = count == 1 ? find_one(kept) : find_run(count, kept);
   if (first == kNone || first == kLater) return first;
   assign(first, count, kind, shard);
   grow_ahead();
@@ -220,7 +225,7 @@ std::uint64_t SlabPool::allocate(std::uint64_t count, SlabKind kind, std::uint32
 
 std::uint64_t SlabPool::allocate_below(std::uint64_t slab, SlabKind kind, std::uint32_t shard) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (free_slabs_ <= singles_) return kNone;
+  if (free_slabs_ <= kept_from(shard, kind)) return kNone;
   const std::uint64_t lower = first_free();
   if (lower > slab) return kNone;
   mark(lower, 1, false);
@@ -228,8 +233,9 @@ std::uint64_t SlabPool::allocate_below(std::uint64_t slab, SlabKind kind, std::u
   return lower;
 }
 
-std::uint64_t SlabPool::find_one() {
-  if (free_slabs_ <= singles_ && !grow_to(slabs_ + singles_ + 1 - free_slabs_)) {
+// Leaves `kept` slabs free.
+std::uint64_t SlabPool::find_one(std::uint64_t kept) {
+  if (free_slabs_ <= kept && !grow_to(slabs_ + kept + 1 - free_slabs_)) {
     short_.store(true, std::memory_order_relaxed);  // relaxed: a hint
     note_free();
     return kNone;
@@ -240,7 +246,7 @@ std::uint64_t SlabPool::find_one() {
 }
 
 // Determines the place of the run, and a longer reserve if it needs one, before it takes or populates anything.
-std::uint64_t SlabPool::find_run(std::uint64_t count) {
+std::uint64_t SlabPool::find_run(std::uint64_t count, std::uint64_t kept) {
   if (growing_) return kLater;
   const std::uint64_t more = growable();
   note_populated();
@@ -262,7 +268,7 @@ std::uint64_t SlabPool::find_run(std::uint64_t count) {
   if (fits) {
     std::uint64_t goal = std::max({slabs_, first + count, longer ? reserve + count : 0});
     const std::uint64_t left = free_slabs_ + (goal - slabs_) - count - (longer ? count : 0);
-    goal += singles_ - std::min(left, singles_);
+    goal += kept - std::min(left, kept);
     constexpr std::uint64_t kMostAtOnce = kHugePageSize / kSlabBytes;
     fits = goal <= end && !std::exchange(growth_failed_, false);
     later = fits && goal > slabs_ + kMostAtOnce;
@@ -289,6 +295,36 @@ void SlabPool::release(std::uint64_t first, std::uint64_t count) {
 void SlabPool::turn() noexcept {
   // [change.turn] release; pairs with [change.first]: after all that led there was replaced
   table_.at<TableHeader>(0)->change.fetch_add(kTurn, std::memory_order_release);
+}
+
+// --- A first slab for each shard of a cache
+
+// Called with the mutex held, before the slab's class is replaced and after it is stored.
+void SlabPool::note_blocks(std::uint64_t slab, bool taken) noexcept {
+  if (kind_of(slab) < kSlabFirstClass) return;
+  std::uint64_t& slabs = slabs_of_blocks_[owners_[slab]];
+  if (taken && slabs++ == 0) --shards_without_blocks_;
+  if (!taken && --slabs == 0) ++shards_without_blocks_;
+}
+
+void SlabPool::count_shards_without_blocks() noexcept {
+  std::ranges::fill(slabs_of_blocks_, 0);
+  shards_without_blocks_ = slabs_of_blocks_.size();
+  for (std::uint64_t slab = 0; slab < slabs_; ++slab) {
+    if (!is_free(slab)) note_blocks(slab, true);
+  }
+}
+
+// The slabs that are free and still not for everybody.
+std::uint64_t SlabPool::kept() const noexcept {
+  const bool is_cache = !keeps_run_reserve_ && singles_ > 1;
+  return singles_ + (is_cache ? shards_without_blocks_ : 0);
+}
+
+// A shard's first slab is its own, even while another shard has one of the reserve.
+std::uint64_t SlabPool::kept_from(std::uint32_t shard, SlabKind kind) const noexcept {
+  const bool is_first = kind >= kSlabFirstClass && slabs_of_blocks_[shard] == 0;
+  return kept() > singles_ && is_first ? shards_without_blocks_ - 1 : kept();
 }
 
 // --- The reserve
@@ -535,7 +571,7 @@ void SlabPool::note_free() noexcept {
     short_.store(false, std::memory_order_relaxed);
   }
   // relaxed, both: hints
-  exhausted_.store(short_.load(std::memory_order_relaxed) && free_slabs_ <= singles_, std::memory_order_relaxed);
+  exhausted_.store(short_.load(std::memory_order_relaxed) && free_slabs_ <= kept(), std::memory_order_relaxed);
   constexpr std::uint64_t kTightPart = 32;
   const std::uint64_t free = free_slabs_ - std::min(free_slabs_, singles_);
   // relaxed: likewise
@@ -572,6 +608,7 @@ void SlabPool::rebuild(const ArenaCensus& census) {
     }
     slab = end;
   }
+  count_shards_without_blocks();
   fit_reserve();
   note_free();
 }
@@ -589,6 +626,7 @@ void SlabPool::report(ArenaCensus& census) const {
 void SlabPool::describe(WriterState& state) const {
   state.add("pool: slabs", slabs_);
   state.add("pool: free slabs", free_slabs_);
+  state.add("pool: shards without blocks", shards_without_blocks_);
   state.add("pool: the longest run", longest_);
   state.add("pool: the reserve's run begins", reserved_.first);
   state.add("pool: the reserve's run", reserved_.count);

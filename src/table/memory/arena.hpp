@@ -17,6 +17,8 @@
 //    at a time and restored after that one's commit: the place that the old value has left becomes the reserve, or the new
 //    value moves there. Until then no thread waits; a request that needs the run is repeated later.
 // 6. A request that finds no memory takes none: its needs are determined before anything is populated.
+// 7. A cache of several shards leaves a slab free for each shard that has none with entries, besides the reserve: such a shard
+//    has nothing to evict, and the others evict for their own requests alone.
 //
 // Size classes: multiples of 8 up to 256 bytes, then eight steps per doubling up to 4 KiB (at most 12 % slack), then sizes
 // that divide a slab into 7 to 2 pieces; above 16 KiB an entry has a run of slabs of its own.
@@ -172,7 +174,7 @@ class SlabPool {
     std::uint64_t first;  // of a run
   };
   Use use_of(std::uint64_t slab, std::uint32_t shard);
-  // Is a run kept in reserve (invariant 5)? Not by a cache, which evicts instead.
+  // Is a run kept in reserve (invariant 5)? Not by a cache, which evicts instead, and keeps first slabs (invariant 7).
   void keep_run_reserve(bool keep) noexcept;
 
   // From the reserve: one slab, which the shard returns before it takes the next one from there. kNone: there is none.
@@ -240,8 +242,8 @@ class SlabPool {
     std::uint64_t count = 0;
   };
 
-  std::uint64_t find_one();
-  std::uint64_t find_run(std::uint64_t count);
+  std::uint64_t find_one(std::uint64_t kept);
+  std::uint64_t find_run(std::uint64_t count, std::uint64_t kept);
   std::uint64_t first_free() noexcept;
   std::uint64_t find(std::uint64_t count, std::uint64_t beyond, std::uint64_t end) const noexcept;
   bool grow_to(std::uint64_t slabs);
@@ -265,6 +267,10 @@ class SlabPool {
   bool is_of_others(std::uint64_t slab, std::uint32_t shard) const noexcept;
   bool is_free(std::uint64_t slab) const noexcept { return (free_bits_[slab / 64] >> slab % 64 & 1) != 0; }
   std::uint64_t run_at(std::uint64_t slab) const noexcept;
+  void note_blocks(std::uint64_t slab, bool taken) noexcept;
+  void count_shards_without_blocks() noexcept;
+  std::uint64_t kept() const noexcept;
+  std::uint64_t kept_from(std::uint32_t shard, SlabKind kind) const noexcept;
   std::uint64_t place_beside(std::uint64_t first, std::uint64_t count) noexcept;
   void reserve_run(Run run) noexcept;
 
@@ -289,6 +295,8 @@ class SlabPool {
   Run reserved_;
   bool on_loan_ = false;  // the reserve's run is lent
   bool keeps_run_reserve_ = true;
+  std::vector<std::uint64_t> slabs_of_blocks_;  // that each shard has
+  std::uint64_t shards_without_blocks_ = 0;
   bool merging_ = false;  // one of its single slabs is
   std::condition_variable merge_ends_;
   std::atomic<std::uint64_t> free_bytes_{0};

@@ -273,10 +273,11 @@ bool ShardWriter::evict_for(Effort& effort, std::uint64_t bytes, const HashedKey
   constexpr unsigned kMostVictims = 64;
   constexpr unsigned kMostChains = 512;
   constexpr unsigned kMovedEntries = 256;
-  constexpr std::uint64_t kMostSlabs = 4;  // another lane, or the reserve, may take what was emptied
+  // Another lane, the reserve, or what is kept for lanes without entries may take what was emptied.
+  constexpr std::uint64_t kMostSlabs = 4;
   if (!effort.begun) {
     effort.begun = true;
-    effort.slabs_left = kMostSlabs + header_.shard_count;
+    effort.slabs_left = kMostSlabs + 2 * std::uint64_t{header_.shard_count};
   }
   if (effort.slabs_left == 0) return false;
   if (!pairs_hold_most() && !holes_abound()) {
