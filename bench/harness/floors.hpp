@@ -44,8 +44,8 @@ struct Floors {
 [[nodiscard]] double measure_line_round_trip(std::pair<int, int> cpus);
 
 /// Measures futex_round_trip anew, in nanoseconds: the first CPU's thread wakes the second's, which wakes it. Questions call it
-/// in their rounds. The asker sleeps for `pause` before each round trip; without one it keeps its CPU busy for just long
-/// enough that the answerer falls asleep, as in the table of floors. Nothing if no round trip had both asleep.
+/// in their rounds. The first thread sleeps for `pause` before each round trip; without one it keeps its CPU busy for just long
+/// enough that the second one falls asleep, as in the table of floors. Nothing if no round trip had both asleep.
 [[nodiscard]] std::optional<double> measure_futex_round_trip(std::pair<int, int> cpus,
                                                              std::chrono::nanoseconds pause = {});
 

@@ -42,6 +42,10 @@ int refuse_array(const void* results) noexcept {
   return results == nullptr ? refuse_result() : refuse("count is more than memory can hold");
 }
 
+int accept_if(bool valid, const hostmap_map* map) noexcept {
+  return valid ? static_cast<int>(HOSTMAP_OK) : refuse_arguments(map);
+}
+
 // A result without an answer.
 void set_status(std::int32_t& result, int status) noexcept { result = status; }
 void set_status(hostmap_value& result, int status) noexcept { result = {status, 0, 0, 0}; }
@@ -176,10 +180,7 @@ class Keys {
 int hostmap_multi_get(hostmap_map* map, const hostmap_bytes* keys, size_t count, hostmap_value* values, void* buffer,
                       size_t buffer_size, size_t* used) {
   if (used == nullptr) return refuse_result();
-  const auto check = [&] {
-    const bool valid = is_valid(map, keys, count) && is_given(buffer, buffer_size);
-    return valid ? static_cast<int>(HOSTMAP_OK) : refuse_arguments(map);
-  };
+  const auto check = [&] { return accept_if(is_valid(map, keys, count) && is_given(buffer, buffer_size), map); };
   return with_results(values, count, check, [&] {
     const std::span<std::byte> room(static_cast<std::byte*>(buffer), buffer_size);
     std::size_t needed = 0;
@@ -210,7 +211,7 @@ int hostmap_multi_put_ttl(hostmap_map* map, const hostmap_pair* pairs, size_t co
 }
 
 int hostmap_multi_erase(hostmap_map* map, const hostmap_bytes* keys, size_t count, int32_t* statuses) {
-  const auto check = [&] { return is_valid(map, keys, count) ? static_cast<int>(HOSTMAP_OK) : refuse_arguments(map); };
+  const auto check = [&] { return accept_if(is_valid(map, keys, count), map); };
   return with_results(statuses, count, check, [&] {
     std::vector<std::string_view> views(count);
     std::transform(keys, keys + count, views.begin(), view_of);
@@ -219,10 +220,7 @@ int hostmap_multi_erase(hostmap_map* map, const hostmap_bytes* keys, size_t coun
 }
 
 int hostmap_apply(hostmap_map* map, const hostmap_operation* operations, size_t count, hostmap_outcome* outcomes) {
-  const auto check = [&] {
-    const bool valid = map != nullptr && is_given(operations, count);
-    return valid ? static_cast<int>(HOSTMAP_OK) : refuse_arguments(map);
-  };
+  const auto check = [&] { return accept_if(map != nullptr && is_given(operations, count), map); };
   return with_results(outcomes, count, check, [&] {
     std::vector<Operation> sent(count);
     std::vector<Outcome> found(count);

@@ -315,16 +315,15 @@ void SlabPool::count_shards_without_blocks() noexcept {
   }
 }
 
+bool SlabPool::keeps_first_slabs() const noexcept { return !keeps_run_reserve_ && singles_ > 1; }
+
 // The slabs that are free and still not for everybody.
-std::uint64_t SlabPool::kept() const noexcept {
-  const bool is_cache = !keeps_run_reserve_ && singles_ > 1;
-  return singles_ + (is_cache ? shards_without_blocks_ : 0);
-}
+std::uint64_t SlabPool::kept() const noexcept { return singles_ + (keeps_first_slabs() ? shards_without_blocks_ : 0); }
 
 // A shard's first slab is its own, even while another shard has one of the reserve.
 std::uint64_t SlabPool::kept_from(std::uint32_t shard, SlabKind kind) const noexcept {
   const bool is_first = kind >= kSlabFirstClass && slabs_of_blocks_[shard] == 0;
-  return kept() > singles_ && is_first ? shards_without_blocks_ - 1 : kept();
+  return is_first && keeps_first_slabs() ? shards_without_blocks_ - 1 : kept();
 }
 
 // --- The reserve

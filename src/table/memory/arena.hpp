@@ -17,8 +17,8 @@
 //    at a time and restored after that one's commit: the place that the old value has left becomes the reserve, or the new
 //    value moves there. Until then no thread waits; a request that needs the run is repeated later.
 // 6. A request that finds no memory takes none: its needs are determined before anything is populated.
-// 7. A cache of several shards leaves a slab free for each shard that has none with entries, besides the reserve: such a shard
-//    has nothing to evict, and the others evict for their own requests alone.
+// 7. A cache of several shards leaves a slab free for each shard that has none with blocks of entries, besides the reserve: such
+//    a shard has nothing to evict, and the others evict for their own requests alone.
 //
 // Size classes: multiples of 8 up to 256 bytes, then eight steps per doubling up to 4 KiB (at most 12 % slack), then sizes
 // that divide a slab into 7 to 2 pieces; above 16 KiB an entry has a run of slabs of its own.
@@ -269,6 +269,7 @@ class SlabPool {
   std::uint64_t run_at(std::uint64_t slab) const noexcept;
   void note_blocks(std::uint64_t slab, bool taken) noexcept;
   void count_shards_without_blocks() noexcept;
+  bool keeps_first_slabs() const noexcept;
   std::uint64_t kept() const noexcept;
   std::uint64_t kept_from(std::uint32_t shard, SlabKind kind) const noexcept;
   std::uint64_t place_beside(std::uint64_t first, std::uint64_t count) noexcept;

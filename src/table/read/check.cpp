@@ -22,7 +22,7 @@ constexpr auto kAcquire = std::memory_order_acquire;
 
 // Bits without a meaning yet. Readers of today ignore those of links, headers and state words.
 constexpr std::uint64_t kLinkReserved = ~(kOffsetMask | kPairTouchedMask | kLinkGathers);
-constexpr std::uint64_t kEntryHeaderReserved = ~(kFillMask | ~(kVersionStep - 1));
+constexpr std::uint64_t kEntryHeaderReserved = (kVersionStep - 1) & ~kFillMask;
 constexpr std::uint64_t kStateReserved = ~(kStateShiftMask | kStateMixed | kStateClosed);
 
 // One attempt takes less than a microsecond; a chain that changed under this many of them, with yields to its writer in

@@ -273,7 +273,7 @@ bool ShardWriter::evict_for(Effort& effort, std::uint64_t bytes, const HashedKey
   constexpr unsigned kMostVictims = 64;
   constexpr unsigned kMostChains = 512;
   constexpr unsigned kMovedEntries = 256;
-  // Another lane, the reserve, or what is kept for lanes without entries may take what was emptied.
+  // Another lane, the reserve, or what is kept for lanes without blocks may take what was emptied.
   constexpr std::uint64_t kMostSlabs = 4;
   if (!effort.begun) {
     effort.begun = true;
